@@ -13,6 +13,8 @@ from crucible_batch.api.cluster import DrainedRun as DrainedRun
 from crucible_batch.api.cluster import cluster_status as cluster_status
 from crucible_batch.api.cluster import drain_run as drain_run
 from crucible_batch.api.cluster import drain_workers as drain_workers
+from crucible_batch.api.cluster_commands import control_cluster_run as control_cluster_run
+from crucible_batch.api.cluster_note import is_run_of_cluster as is_run_of_cluster
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.controlling import PAGE as PAGE
@@ -89,6 +91,7 @@ from crucible_batch.api.workflows import validate_live as validate_live
 from crucible_batch.cluster.address import DSN_VARIABLE as DSN_VARIABLE
 from crucible_batch.cluster.address import ClusterAddress as ClusterAddress
 from crucible_batch.cluster.records import ClusterStatus as ClusterStatus
+from crucible_batch.cluster.records import PausedRun as PausedRun
 from crucible_batch.cluster.records import QueuedShard as QueuedShard
 from crucible_batch.cluster.records import RunRow as RunRow
 from crucible_batch.cluster.records import WorkerRow as WorkerRow

@@ -101,14 +101,17 @@ async def drain_run(name: str, dsn: str | None = None) -> DrainedRun:
 
     database = await ClusterDatabase.opened(address, patience_s=0.0)
     try:
-        run = _named(name, await database.status())
+        run = run_named(name, await database.status())
         return DrainedRun(run, await database.drain_run(run.run.run))
     finally:
         await database.close()
 
 
-def _named(name: str, status: ClusterStatus) -> RunRow:
-    """Return the run that is meant: one with a coordinator, or with shards that workers may run."""
+def run_named(name: str, status: ClusterStatus) -> RunRow:
+    """Return the run that is meant: one with a coordinator, or with shards that workers may run.
+
+    ``name`` is its id, its run directory, or its manifest name. Raises ``UserError`` if there isn't exactly one.
+    """
     with_shards = {shard.key.run for shard in status.shards}
     open_runs = [run for run in status.runs if run.ended_age_s is None or run.run.run in with_shards]
     path = str(Path(name).resolve())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.domain.control import PausedSince, pause_of
+from crucible_batch.journal import Journal, is_locked, lock_run_directory
 
 _RUN = "cluster_run"
 
@@ -16,6 +18,20 @@ def noted_run(main: Path) -> str | None:
         return None
     with Journal.read(main) as journal:
         return journal.noted(_RUN) if journal.is_created() else None
+
+
+def is_run_of_cluster(directory: Path) -> bool:
+    """Return whether a run directory is that of a run in a cluster, and no run is active in it on this machine."""
+    return noted_run(directory) is not None and not is_locked(directory)
+
+
+def present_pause(journal: Journal, *, is_running: bool) -> PausedSince | None:
+    """Return the pause of a run that is active, or of one in a cluster as its coordinator has recorded it last."""
+    if not is_running:
+        shards = None if journal.noted(_RUN) is None else noted_shards(journal)
+        if shards is None or not shards.missing:
+            return None
+    return pause_of(journal.controls())
 
 
 def note_run(main: Path, *, now: float) -> str:

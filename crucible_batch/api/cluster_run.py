@@ -24,6 +24,7 @@ from crucible_batch.api.cluster_note import note_run, noted_run
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, newest_begun, publish_wave
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
+from crucible_batch.api.coordinator_commands import CoordinatorCommands, taken
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.planning import plan_request
@@ -36,6 +37,8 @@ from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, Shar
 from crucible_batch.cluster.database import ClusterDatabase, new_claim
 from crucible_batch.cluster.queue import ShardQueue
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
+from crucible_batch.domain.cluster_control import is_stopped, pause_given
+from crucible_batch.domain.control import ControlSource
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.plan import RunTerms
@@ -63,7 +66,7 @@ _CLEAN_ENDINGS = frozenset({RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, 
 
 @dataclass(frozen=True, slots=True)
 class WaveProgress:
-    """The progress of a wave, by its workers' last renewals."""
+    """The progress of a wave, by its workers' last renewals. ``paused`` is who has paused the run."""
 
     wave: int
     shards: int
@@ -71,6 +74,7 @@ class WaveProgress:
     ended: int
     workers: int
     figures: ShardFigures
+    paused: ControlSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class _Coordinator:
     _claim: str = field(default_factory=new_claim)
     _budget: Credits | None = None
     _wave: int = 0
+    _commands: CoordinatorCommands | None = None
+    _is_stopped: bool = False
 
     def __post_init__(self) -> None:
         manifest = read_source(self.request)
@@ -158,19 +164,26 @@ class _Coordinator:
                 return await self._finished_here()
             before = self._committed()
             result, endings = await self._finish(plan)
-            if not endings <= _CLEAN_ENDINGS or self._committed() <= before or not self._may_divide_more(result):
+            is_over = self._is_stopped or not endings <= _CLEAN_ENDINGS
+            if is_over or self._committed() <= before or not self._may_divide_more(result):
                 return self._ended(result)
 
     async def _probe(self) -> ProbeResult:
         request = replace(self.request, shards=await self._shards())
-        return await run_probe(
-            request, admission_of(request.shards or 1), settings=self.settings, transport=self.transport
-        )
+        async with taken(self._commands) as commanded:
+            return await run_probe(
+                request,
+                admission_of(request.shards or 1),
+                settings=self.settings,
+                transport=self.transport,
+                commanded=commanded,
+            )
 
     async def _finished_here(self) -> RunResult:
         """Run what can't be divided on this machine: nothing new, or what the budget has room for alone."""
         request = replace(self.request, shards=None, notify=False)
-        return await run_request(request, settings=self.settings, transport=self.transport)
+        async with taken(self._commands) as commanded:
+            return await run_request(request, settings=self.settings, transport=self.transport, commanded=commanded)
 
     def _ended(self, result: MergeResult) -> RunResult:
         if result.report is None:
@@ -261,6 +274,7 @@ class _Coordinator:
             claim = await self.database.open_run(run, self._claim)
             if claim.is_claimed:
                 self._epoch, self._budget = claim.epoch, budget
+                self._commands = CoordinatorCommands(self.database, self._main, self._run, claim.epoch)
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
@@ -308,11 +322,15 @@ class _Coordinator:
 
     async def _followed(self, plan: SavedPlan) -> list[QueuedShard]:
         """Wait until each shard of a plan has ended. Raises ``RunBusyError`` if another coordinator takes the run."""
+        assert self._commands is not None
+        self._commands.begin_wave()
         while True:
             if not (await self.database.renew_run(self._run, self._epoch)).counts:
                 raise RunBusyError(
                     f"another coordinator has taken the run in {self._main}", hint="follow it there; nothing is lost"
                 )
+            given = await self._commands.read()
+            self._is_stopped, pause = is_stopped(given), pause_given(given)
             rows = await self._rows(plan)
             workers = {row.worker for row in rows if row.state is ShardState.RUNNING}
             ended = sum(row.state not in (ShardState.WAITING, ShardState.RUNNING) for row in rows)
@@ -324,6 +342,7 @@ class _Coordinator:
                     ended=ended,
                     workers=len(workers),
                     figures=_total(rows),
+                    paused=None if pause is None else pause.source,
                 )
             )
             if ended == len(rows):

@@ -11,17 +11,21 @@
 A run that winds down buys nothing more, and waits for jobs in flight for its grace time.
 
 The lease is also checked right before each purchase is sent, when its hold is in the journal. Another worker copies the
-journal when the lease is over, so that the copy has each purchase that this one may still send.
+journal when the lease is over, so that the copy has each purchase that this one may still send. Commands to the run are
+taken from the database (``api/command_feed.py``), for the first time before the run begins. A run that a command stops
+is reported, as one that ends by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import glob
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +40,7 @@ from crucible_batch.api.cluster_places import (
     take_over,
     wave_folder,
 )
+from crucible_batch.api.command_feed import CommandFeed
 from crucible_batch.api.request import RunRequest, follow_plan
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.cluster import ClaimedShard, ShardFigures
@@ -62,7 +67,14 @@ logger = logging.getLogger(__name__)
 
 REFUSED: Final = "refused"
 """How a shard ended that could not be run."""
-_UNFIT = (KeyRefusedError, ClusterSetupError, RunDirectoryError, RunBusyError, OSError)
+_UNFIT = (
+    KeyRefusedError,
+    ClusterSetupError,
+    ClusterUnreachableError,
+    RunDirectoryError,
+    RunBusyError,
+    OSError,
+)
 """Errors that another worker may not have: the shard is given back."""
 
 
@@ -131,10 +143,15 @@ class ShardClaim:
     _counter: FigureCounter = field(default_factory=FigureCounter)
     _runner: Interruptible | None = None
     _run: asyncio.Task[RunResult] | None = None
+    _plan: SavedPlan | None = None
     _renewed_at: float = field(init=False)
+    _feed: CommandFeed = field(init=False)
 
     def __post_init__(self) -> None:
         self._renewed_at = self.claimed_at
+        tools = self.tools
+        take = partial(tools.heartbeats.take_controls, self.claimed.key, self.claimed.epoch)
+        self._feed = CommandFeed(take, monotonic=tools.monotonic, sleep=tools.sleep, names=self._names)
 
     def __str__(self) -> str:
         return f"shard {self.claimed.key.number} of plan {self.claimed.key.plan_digest[:8]}"
@@ -147,15 +164,16 @@ class ShardClaim:
         """
         keeping = asyncio.ensure_future(self._keep())
         stopping = asyncio.ensure_future(self._stop_with(stop))
+        asking = asyncio.ensure_future(self._feed.keep())
         try:
             ending = await self._ran()
         except _UNFIT:
             await self._release()
             raise
         finally:
-            for task in (keeping, stopping):
+            for task in (keeping, stopping, asking):
                 task.cancel()
-            await asyncio.wait({keeping, stopping})
+            await asyncio.wait({keeping, stopping, asking})
         if self.is_lost:
             logger.warning("%s was taken over by another worker; this one has stopped it", self)
         elif ending is None:
@@ -166,6 +184,7 @@ class ShardClaim:
     async def _ran(self) -> str | None:
         """Run the shard. Returns how it ended; None if it was stopped before it was done."""
         try:
+            await self._feed.ask()
             request = await asyncio.to_thread(self._prepared)
             self._run = asyncio.ensure_future(self._running(request))
             if self.is_stopped or self.is_lost:
@@ -190,6 +209,7 @@ class ShardClaim:
             settings=self.tools.settings,
             transport=self.tools.transport,
             on_runner=self._began,
+            commanded=self._feed.on,
         )
 
     def _began(self, runner: Interruptible) -> None:
@@ -212,7 +232,7 @@ class ShardClaim:
                 f"{folder} is not on this machine",
                 hint="run workers where the run directory of the coordinator is, at the same path",
             )
-        plan = read_saved_plan(folder / PLAN_FILE)
+        plan = self._plan = read_saved_plan(folder / PLAN_FILE)
         shard = self._shard_of(plan)
         directory = epoch_directory(folder, shard, claimed.epoch)
         source = newest_begun(folder, shard, up_to=claimed.epoch - 1)
@@ -236,6 +256,12 @@ class ShardClaim:
                 hint="check that the database is the one that the run was queued in",
             )
         return ShardId(key.number, len(shards))
+
+    def _names(self, identities: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the shard's jobs with these identities, as patterns that match nothing else."""
+        wanted = set(identities)
+        rows = () if self._plan is None else self._plan.shard_rows(self.claimed.key.number)
+        return tuple(glob.escape(row.name) for row in rows if row.identity in wanted)
 
     async def _keep(self) -> None:
         """Renew the lease until cancelled. What ends the run is noted, and the run winds down."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, assert_never
@@ -65,6 +66,19 @@ class ControlDesk:
                     assert_never(command.action)
         control = self._control
         return message, {"action": command.action.value, "in_flight": control.in_flight, "saving": control.saving}
+
+    def hold(self, is_held: bool) -> None:
+        """Keep the run from buying anything, or no longer, whatever is commanded. It is not journalled."""
+        self._control.pause.hold(is_held)
+
+    def before_each_purchase(self, check: Callable[[], None]) -> None:
+        """Call ``check`` right before each purchase is sent: it may ``hold`` the run."""
+        self._control.before_each_purchase(check)
+
+    @property
+    def in_flight(self) -> int:
+        """How many jobs are at the gateway."""
+        return self._control.in_flight
 
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
@@ -154,6 +168,10 @@ class ControlDesk:
 
 def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
+
+
+Commanded: TypeAlias = Callable[[ControlDesk], AbstractAsyncContextManager[object]]
+"""A context in which commands are performed at a desk."""
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +13,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
+from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
@@ -101,7 +102,8 @@ class RunContext:
 
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
     journal has, in place of the request's filter. ``cap`` is that of the server of which it is one run, if any.
-    ``derivation`` has the jobs that are made from outputs.
+    ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than
+    the socket.
     """
 
     request: RunRequest
@@ -119,6 +121,7 @@ class RunContext:
     stages: ChooseStages | None = None
     cap: SpendCap | None = None
     derivation: RunDerivation | None = None
+    commanded: Commanded = nullcontext
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""

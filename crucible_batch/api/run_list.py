@@ -25,6 +25,7 @@ class RunState(enum.StrEnum):
     """The state of a run directory. The values are written to ``--json``."""
 
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED_JOBS = "failed_jobs"
     STOPPED = "stopped"
@@ -90,6 +91,8 @@ def newest_run_directory(directory: str | Path = DEFAULT_DIRECTORY) -> Path | No
 def state_of(status: Status) -> RunState:
     """Return the state of a run directory, by its newest run."""
     match status.report.exit_code:
+        case _ if status.paused is not None:
+            return RunState.PAUSED
         case _ if status.running:
             return RunState.RUNNING
         case _ if status.shards is not None:

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ import httpx
 from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, at_once
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.control_desk import ControlDesk, ControlledRun
+from crucible_batch.api.control_desk import Commanded, ControlDesk, ControlledRun
 from crucible_batch.api.controlling import controlled
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.notifying import RunNotices, notify_end
@@ -162,17 +162,17 @@ async def run_request(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
+    commanded: Commanded = nullcontext,
     stages: ChooseStages | None = None,
     cap: SpendCap | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does; within the ``cap`` of a server, if it is one of its runs.
 
-    ``manifest`` is that of the request if it has been read already. ``clock`` is the machine's clock unless a test
-    gives another. ``on_runner`` gets what can stop the run in good order; ``stages`` replace the request's filter.
+    ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
+    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``stages`` replace the request's filter.
     """
     check_request(request)
-    deadline, clock = Deadline(request.deadline_s), clock or SystemClock()
-    settings = settings or current_settings()
+    deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
     request = quiet_shard(follow_plan(request, os.environ))
     early = at_once if handle_signals else nullcontext
     with early():
@@ -203,19 +203,22 @@ async def run_request(
             outage=retries.outage(request.wait_for_gateway_s),
             stages=stages,
             cap=cap,
+            commanded=commanded,
         )
         telemetry = await stack.enter_async_context(measured(context))
         context = context.observed_by(telemetry.observer)
-        with early():
-            started = await _start(stack, context)
+        started = await _start(stack, context, early)
         result = await _finish(stack, context, started, notices, handle_signals=handle_signals, on_runner=on_runner)
         telemetry.ended(result.report, result.exit_code)
         return result
 
 
-async def _start(stack: AsyncExitStack, context: RunContext) -> StartedRun:
-    async with context.deadline.kept():
-        return await (start_run if context.request.shard is None else start_shard)(stack, context)
+async def _start(
+    stack: AsyncExitStack, context: RunContext, early: Callable[[], AbstractContextManager[None]]
+) -> StartedRun:
+    with early():
+        async with context.deadline.kept():
+            return await (start_run if context.request.shard is None else start_shard)(stack, context)
 
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
@@ -255,7 +258,8 @@ async def _finish(
     on_runner(runner)
     with signals or nullcontext():
         with settled(allowance, journal, context.terms, context.clock) as settle:
-            async with controlled(_desk(context, runner, journal, number), directory):
+            desk = _desk(context, runner, journal, number)
+            async with controlled(desk, directory), context.commanded(desk):
                 ending = await runner.run()
             journal.end_run(number, ending, now=context.clock.now())
             settle(ending)

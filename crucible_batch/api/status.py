@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.api.cluster_note import present_pause
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, open_store, publish_files
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.remaining import budget_for_remaining
@@ -18,7 +19,7 @@ from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import local_directory, noted_url
 from crucible_batch.api.shard_note import describe_shards, noted_shards
 from crucible_batch.api.stage_note import noted_stages
-from crucible_batch.domain.control import PausedSince, pause_of
+from crucible_batch.domain.control import PausedSince
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
@@ -140,7 +141,8 @@ class Status:
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
-    not all of them are merged. ``paused`` is the pause of a run that is active.
+    not all of them are merged. ``paused`` is the pause of a run that is active,
+    or is run by the workers of a cluster.
     """
 
     run_dir: Path
@@ -167,7 +169,7 @@ def read_status(run_dir: str | Path) -> Status:
         manifest = manifest_of(newest.terms)
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
-        paused = pause_of(journal.controls()) if progress is not None else None
+        paused = present_pause(journal, is_running=progress is not None)
         return Status(directory, running, head, progress, manifest, changed_at, shards, paused)
 
 

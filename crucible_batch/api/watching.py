@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from crucible_batch.api.cluster_note import present_pause
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.status import Status, changed_at_of, manifest_of
-from crucible_batch.domain.control import ControlEntry, pause_of
+from crucible_batch.domain.control import ControlEntry, PausedSince
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
@@ -109,7 +110,8 @@ class Watch:
                 self._books, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._books)
-            return self._sight(self._books, journal.controls())
+            paused = present_pause(journal, is_running=self._running)
+            return self._sight(self._books, journal.controls(), paused)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
@@ -162,7 +164,7 @@ class Watch:
         assert self._books is not None
         return self._books
 
-    def _sight(self, books: _Books, commands: list[ControlEntry]) -> Snapshot:
+    def _sight(self, books: _Books, commands: list[ControlEntry], paused: PausedSince | None) -> Snapshot:
         counts = Counter(known.status for known in books.jobs.values())
         if self._running:
             counts[Outcome.PENDING] += counts.pop(SENDING, 0)
@@ -178,7 +180,6 @@ class Watch:
             ),
         )
         manifest, changed_at = manifest_of(books.run.terms), changed_at_of(books.run)
-        paused = pause_of(commands) if self._running else None
         status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at, paused=paused)
         pictures = sum(known.pictures for known in books.jobs.values())
         return Snapshot(status, self._edition, books.number, pictures, self._ended_at(books), len(commands))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crucible_batch.api import (
     Credits,
+    PausedRun,
     QueuedShard,
     RunRow,
     ShardState,
@@ -45,7 +46,7 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
         "database": view.shown,
         "level": found.level,
         "queue_age_s": found.queue_age_s,
-        "runs": [_run_json(row) for row in found.runs],
+        "runs": [_run_json(row, found.paused.get(row.run.run)) for row in found.runs],
         "shards": [_shard_json(row, names) for row in found.shards],
         "workers": [_worker_json(row) for row in found.workers],
     }
@@ -59,6 +60,9 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
     active = [row for row in found.runs if row.ended_age_s is None or row.run.run in open_runs]
     for row in active[:SHOWN]:
         _show_run(answer, row, [shard for shard in found.shards if shard.key.run == row.run.run])
+        if (paused := found.paused.get(row.run.run)) is not None:
+            by = f"by {clean(paused.source.by, 80)} for {_age(paused.age_s)}; nothing new is bought"
+            fact(answer.out, "paused", (by, "warn"))
     running = [row for row in found.shards if row.state is ShardState.RUNNING]
     plans = Counter((row.key.run, row.key.plan_digest) for row in found.shards)
     for shard in running[:SHOWN]:
@@ -146,7 +150,10 @@ def _show_worker(answer: CommandOutput, row: WorkerRow) -> None:
     )
 
 
-def _run_json(row: RunRow) -> dict[str, Json]:
+def _run_json(row: RunRow, paused: PausedRun | None) -> dict[str, Json]:
+    pause: Json = None
+    if paused is not None:
+        pause = {"by": clean(paused.source.by, 300), "via": clean(paused.source.via, 20), "age_s": paused.age_s}
     return {
         "run": row.run.run,
         "manifest": row.run.manifest,
@@ -161,6 +168,7 @@ def _run_json(row: RunRow) -> dict[str, Json]:
         "age_s": row.age_s,
         "renewed_age_s": row.renewed_age_s,
         "ended_age_s": row.ended_age_s,
+        "paused": pause,
     }
 
 

@@ -9,7 +9,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from crucible_batch.api import ClusterAddress, RunRequest, RunResult, format_credits
+from crucible_batch.api import ClusterAddress, RunRequest, RunResult, clean, format_credits
 from crucible_batch.api.cluster_run import WaveProgress, run_on_cluster
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.cluster_options import FROM_ENVIRONMENT, given_address
@@ -89,6 +89,7 @@ class ClusterProgress:
             succeeded=figures.succeeded,
             failed=figures.failed,
             spent=format_credits(figures.spent),
+            paused_by=None if found.paused is None else clean(found.paused.by, 300),
         )
         if not self.answer.quiet:
             say(self.answer.err, ("cluster  ", "label"), _described(found))
@@ -97,10 +98,12 @@ class ClusterProgress:
 def _described(found: WaveProgress) -> str:
     figures = found.figures
     failed = f", {figures.failed} failed" if figures.failed else ""
+    paused = "" if found.paused is None else f" · paused by {clean(found.paused.by, 80)}: nothing new is bought"
     workers = "worker" if found.workers == 1 else "workers"
     return (
         f"wave {found.wave}: {found.ended} of {found.shards} shards ended, {found.running} running on {found.workers}"
         f" {workers} · {figures.succeeded} jobs succeeded{failed} · {format_credits(figures.spent)} credits spent"
+        f"{paused}"
     )
 
 

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api import clean, control
+from crucible_batch.api import (
+    DSN_VARIABLE,
+    ControlAnswer,
+    clean,
+    control,
+    control_cluster_run,
+    is_run_of_cluster,
+    local_directory,
+)
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.cluster_options import given_address
+from crucible_batch.cli.terminal import Json, say
 
 
-def control_and_tell(answer: CommandOutput, run_dir: Path, words: Sequence[str]) -> None:
-    """Give a command to the run in ``run_dir``. Raises as ``control`` does."""
-    taken = control(run_dir, words)
-    answer.data = {"run_dir": str(run_dir), "message": taken.message, **taken.data}
+def control_and_tell(answer: CommandOutput, run: Path, words: Sequence[str], cluster: str | None) -> None:
+    """Give a command to a run, of ``cluster`` if that is given. Raises as ``control`` or ``control_cluster_run``."""
+    where: dict[str, Json] = {}
+    taken: ControlAnswer
+    if cluster is not None or (os.environ.get(DSN_VARIABLE) and _is_elsewhere(run)):
+        taken = asyncio.run(control_cluster_run(str(run), words, given_address(cluster)))
+    else:
+        directory = local_directory(run)
+        where["run_dir"] = str(directory)
+        taken = control(directory, words)
+    answer.data = {**where, "message": taken.message, **taken.data}
     if not answer.quiet:
         say(answer.out, ("✓ ", "good"), clean(taken.message, 1000))
+
+
+def _is_elsewhere(run: Path) -> bool:
+    """Whether the run is not one that is active on this machine alone: it may be one of a cluster."""
+    directory = local_directory(run)
+    return not directory.exists() or is_run_of_cluster(directory)

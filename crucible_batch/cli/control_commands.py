@@ -5,15 +5,37 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.completion import run_directories
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
+
+ControlledRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's directory, such as outputs/NAME/default, or its URL. With --cluster also its manifest name, or"
+        " its id.",
+        show_default=False,
+        autocompletion=run_directories,
+    ),
+]
+ControlCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="DSN",
+        help="Give the command to a run of a cluster, by the address of its PostgreSQL database; env: that of"
+        " CRUCIBLE_BATCH_DSN.  \\[default: that of CRUCIBLE_BATCH_DSN, if RUN is not a run of this machine]",
+    ),
+]
 
 
 @command(
@@ -21,11 +43,12 @@ command = partial(opt.command, commands, "Create images")
     "crucible-batch ctl outputs/spring/default resume",
     "crucible-batch ctl outputs/spring/default concurrency 8",
     "crucible-batch ctl outputs/spring/default retry 'hero-*'",
+    "crucible-batch ctl spring pause --cluster env",
     codes=(0, 2, 5),
 )
 def ctl(
     answer: CommandOutput,
-    run_dir: opt.RunDir,
+    run: ControlledRun,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -34,6 +57,8 @@ def ctl(
             show_default=False,
         ),
     ],
+    *,
+    cluster: ControlCluster = None,
 ) -> None:
     """Control a run that is active, from another terminal.
 
@@ -43,8 +68,10 @@ def ctl(
     again, as run --retry-failed --only does. Each command is recorded in the
     journal with its time and user. It must be given on the machine of the run,
     by its user.
+
+    A run of a cluster takes the same commands from any machine that reaches
+    the cluster's database, by the name that `cluster status` shows.
     """
-    from crucible_batch.api import local_directory
     from crucible_batch.cli.control import control_and_tell
 
-    control_and_tell(answer, local_directory(run_dir), words)
+    control_and_tell(answer, run, words, cluster)

@@ -31,6 +31,7 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
 _STYLES = {
     RunState.RUNNING: "busy",
+    RunState.PAUSED: "warn",
     RunState.DONE: "good",
     RunState.FAILED_JOBS: "bad",
     RunState.STOPPED: "warn",

@@ -117,6 +117,7 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         answer.data["shards"] = _shards_json(status.shards)
     if progress is not None:
         answer.data["progress"] = progress_json(progress, balance, now)
+    if progress is not None or status.paused is not None:
         answer.data["paused"] = _paused_json(status.paused)
     failures = [] if status.running else group_failures(status.report, status.jobs())
     show_summary(
@@ -132,7 +133,8 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     if status.paused is not None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
         fact(answer.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
-        fact(answer.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume", "command"))
+        cluster = "" if status.running else " --cluster env"
+        fact(answer.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}", "command"))
     if progress is not None:
         show_progress(answer.out, progress, balance, now, is_paused=status.paused is not None)
 

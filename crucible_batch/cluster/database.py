@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from psycopg.rows import DictRow
@@ -20,7 +20,9 @@ from crucible_batch.cluster.records import (
     ClaimedShard,
     ClusterRun,
     ClusterStatus,
+    ControlTaker,
     DrainResult,
+    PausedRun,
     QueuedShard,
     RunClaim,
     RunRow,
@@ -30,6 +32,8 @@ from crucible_batch.cluster.records import (
 )
 from crucible_batch.cluster.schema import migrate, require_level
 from crucible_batch.cluster.statements import STATEMENTS
+from crucible_batch.domain.cluster_control import GivenControl
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import LEASE_S, AllowanceAnswer, ClaimAnswer, FencedAnswer, ShardState
 from crucible_batch.domain.sharding import PlannedShard
@@ -38,6 +42,7 @@ RESCUE_S: Final = 5.0
 """The time between two searches for shards without an owner, by all workers together."""
 FORGET_S: Final = 86_400.0
 """Workers that were not seen for this long are no longer listed."""
+_ACTIONS: Final = frozenset(action.value for action in ControlAction)
 
 
 class ClusterDatabase:
@@ -174,6 +179,54 @@ class ClusterDatabase:
         rows = await self._rows("take_rescue_turn", interval_s=interval_s, lease_s=self._lease_s, forget_s=FORGET_S)
         return [ShardKey(row["run"], row["plan_digest"], row["number"]) for row in rows]
 
+    # Commands to a run: given by an operator, taken by who runs its jobs.
+
+    async def give_control(
+        self, run: str, command: ControlCommand, source: ControlSource, request: str | None = None
+    ) -> int | None:
+        """Store a command, and return its number; None if there is no such run. ``request`` is unique to this request.
+
+        With ``stop``, shards that no worker runs are ended as by ``drain_run``.
+        """
+        rows = await self._rows(
+            "give_control", run=run, request=request or new_claim(), action=command.action.value, value=command.value,
+            jobs=list(command.names), by=source.by, via=source.via,
+        )  # fmt: skip
+        return rows[0]["number"] if rows else None
+
+    async def controls(self, run: str, after: int = 0) -> list[GivenControl]:
+        """Return the commands to a run after number ``after``, oldest first."""
+        return _control_rows(await self._rows("controls", run=run, after=after))
+
+    async def take_controls(self, key: ShardKey, epoch: int, taken: int, in_flight: int) -> list[GivenControl]:
+        """Record that all commands up to number ``taken`` are in effect, and return those after it, oldest first.
+
+        The coordinator's key has an empty digest and the number 0.
+        """
+        rows = await self._rows("take_controls", **_key(key), epoch=epoch, taken=taken, in_flight=in_flight)
+        return _control_rows(rows)
+
+    async def forget_taker(self, run: str, epoch: int) -> None:
+        """Record that the coordinator runs no jobs itself any more."""
+        await self._rows("forget_taker", run=run, epoch=epoch)
+
+    async def takers(self, run: str) -> list[ControlTaker]:
+        """Return what runs jobs of a run now: the owner of each running shard, and the coordinator if it does."""
+        return [
+            ControlTaker(
+                row["plan_digest"], row["number"], row["name"], row["release"], row["taken"], row["in_flight"] or 0
+            )
+            for row in await self._rows("takers", run=run)
+        ]
+
+    async def pauses(self) -> dict[str, PausedRun]:
+        """Return the runs that are paused, by their ids."""
+        return {
+            row["run"]: PausedRun(ControlSource(row["given_by"], row["given_via"]), row["age_s"])
+            for row in await self._rows("pauses")
+            if row["action"] == ControlAction.PAUSE
+        }
+
     # What an operator and a coordinator's display call.
 
     async def drain(self, names: Sequence[str] | None = None) -> list[tuple[str, str]]:
@@ -199,8 +252,10 @@ class ClusterDatabase:
         return tuple(map(_worker_row, await self._rows("workers")))
 
     async def status(self) -> ClusterStatus:
-        """Return all of the cluster. Each of the three lists is from one moment."""
-        return ClusterStatus(self.level, await self.runs(), await self.shards(), await self.workers())
+        """Return all of the cluster. Each of its lists is from one moment."""
+        return ClusterStatus(
+            self.level, await self.runs(), await self.shards(), await self.workers(), await self.pauses()
+        )
 
 
 def new_claim() -> str:
@@ -222,6 +277,17 @@ def _figures(figures: ShardFigures) -> dict[str, object]:
 
 def _allowance(row: DictRow) -> AllowanceResult:
     return AllowanceResult(AllowanceAnswer(row["answer"]), row["remaining"] or ZERO)
+
+
+def _control_rows(rows: Iterable[DictRow]) -> list[GivenControl]:
+    """Return the commands that this release knows. One of a later release is not performed, and not acknowledged."""
+    return [_control_row(row) for row in rows if row["action"] in _ACTIONS]
+
+
+def _control_row(row: DictRow) -> GivenControl:
+    command = ControlCommand(ControlAction(row["action"]), row["value"], tuple(row["jobs"]))
+    source = ControlSource(row["given_by"], row["given_via"])
+    return GivenControl(row["number"], command, source, row["age_s"], row["is_current"])
 
 
 def _shard_row(row: DictRow) -> QueuedShard:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crucible_batch.domain.control import ControlSource
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import AllowanceAnswer, ClaimAnswer, ShardState
 
@@ -158,16 +160,42 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlTaker:
+    """What runs jobs of a run now, and the number of the newest command that it has in effect.
+
+    ``taken`` is None if it has never asked for commands: it is about to, or of a release that doesn't. ``name`` and
+    ``release`` are the worker's; None for the coordinator, and for a worker that has ended.
+    """
+
+    plan_digest: str
+    number: int
+    name: str | None
+    release: str | None
+    taken: int | None
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausedRun:
+    """The pause of a run: who gave it, and how many seconds ago."""
+
+    source: ControlSource
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """All of a cluster: its runs, newest first, and its workers.
 
     The shards are those of active runs, and of runs that have ended in the database with shards that workers may run.
+    ``paused`` has the runs that are paused, by their ids.
     """
 
     level: int
     runs: tuple[RunRow, ...]
     shards: tuple[QueuedShard, ...]
     workers: tuple[WorkerRow, ...]
+    paused: Mapping[str, PausedRun] = field(default_factory=dict)
 
     @property
     def queue_age_s(self) -> float | None:

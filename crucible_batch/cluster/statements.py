@@ -8,6 +8,7 @@ from typing import Final
 
 _SHARD = "%(run)s, %(digest)s, %(number)s"
 _COUNTED = "%(spent)s, %(held)s, %(counts)s::integer[]"
+_CONTROL = "number, action, value, jobs, given_by, given_via, is_current, age_s"
 _KEYS = "%(digests)s::text[], %(numbers)s::integer[]"
 
 
@@ -36,6 +37,21 @@ STATEMENTS: Final[dict[str, str]] = {
     "forget_worker": "SELECT forget_worker_v1(%(worker)s)",
     "drain_workers": "SELECT * FROM drain_workers_v1(%(names)s::text[])",
     "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
+    "give_control": "SELECT number FROM give_control_v1(%(run)s, %(request)s, %(action)s, %(value)s::float8,"
+    " %(jobs)s::text[], %(by)s, %(via)s)",
+    "controls": f"SELECT {_CONTROL} FROM controls_v1(%(run)s, %(after)s)",
+    "take_controls": f"SELECT {_CONTROL} FROM take_controls_v1({_SHARD}, %(epoch)s, %(taken)s, %(in_flight)s)",
+    "forget_taker": "SELECT forget_taker_v1(%(run)s, %(epoch)s)",
+    "takers": "SELECT s.plan_digest, s.number, w.name, w.release, t.taken, t.in_flight FROM shards s"
+    " LEFT JOIN workers w ON w.worker = s.worker LEFT JOIN control_takers t ON t.run = s.run"
+    " AND t.plan_digest = s.plan_digest AND t.number = s.number AND t.epoch = s.epoch"
+    " WHERE s.run = %(run)s AND s.state = 'running' UNION ALL"
+    " SELECT t.plan_digest, t.number, NULL, NULL, t.taken, t.in_flight FROM control_takers t JOIN runs r USING (run)"
+    " WHERE t.run = %(run)s AND t.number = 0 AND t.epoch = r.epoch"
+    " AND t.seen_at > clock_timestamp() - interval '6 s' ORDER BY plan_digest, number",
+    "pauses": "SELECT DISTINCT ON (c.run) c.run, c.action, c.given_by, c.given_via,"
+    f" {_age('c.given_at', 'age_s')} FROM controls c WHERE c.action IN ('pause', 'resume')"
+    " ORDER BY c.run, c.number DESC",
     "take_rescue_turn": "SELECT * FROM take_rescue_turn_v1(%(interval_s)s, %(lease_s)s, %(forget_s)s)",
     "runs": "SELECT run, manifest, run_id, gateway, location, budget, used, epoch, left_v1(run) AS remaining,"
     " coalesce((SELECT sum(charge_v1(s)) FROM shards s WHERE s.run = r.run), 0) AS set_aside,"

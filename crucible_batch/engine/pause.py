@@ -12,6 +12,8 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import Shutdown
 
 PAUSED = "PAUSED"
+_COMMANDED = "the run is paused; the job is submitted once it is resumed"
+_UNHEARD = "the cluster's database does not answer; the job is submitted once it does"
 
 
 class Pause:
@@ -19,29 +21,43 @@ class Pause:
 
     No credits are held and no submit or upload is begun in a pause. Jobs wait in ``over``, without their slots, so that
     jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is stopping does not
-    wait for the end of its pause.
+    wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused is held, which is a
+    pause that ends by itself.
     """
 
     def __init__(
         self, stop: Shutdown, clock: Clock, give_back: Callable[[], AbstractAsyncContextManager[None]]
     ) -> None:
-        self.is_on = False
+        self.is_held = False
         self.on_change: list[Callable[[], None]] = []
         self._stop = stop
         self._clock = clock
         self._give_back = give_back
         self._changed = asyncio.Event()
+        self._is_commanded = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether nothing may be bought now."""
+        return self._is_commanded or self.is_held
 
     def begin(self) -> None:
         """Pause. Nothing is bought once this returns, except by submits and uploads that were sent before."""
-        self._set(True)
+        self._is_commanded = True
+        self._tell()
 
     def end(self) -> None:
         """Resume."""
-        self._set(False)
+        self._is_commanded = False
+        self._tell()
 
-    def _set(self, is_on: bool) -> None:
-        self.is_on = is_on
+    def hold(self, is_held: bool) -> None:
+        """Keep the run from buying, whether it is paused or not, or no longer. It isn't a command, and isn't shown."""
+        if is_held != self.is_held:
+            self.is_held = is_held
+            self._tell()
+
+    def _tell(self) -> None:
         for callback in self.on_change:
             callback()
         self.wake()
@@ -66,5 +82,5 @@ class Pause:
         """Return the event that releases the hold of a job not sent yet, if the run is paused."""
         if not self.is_on:
             return None
-        error = ErrorInfo(PAUSED, "the run is paused; the job is submitted once it is resumed")
+        error = ErrorInfo(PAUSED, _COMMANDED if self._is_commanded else _UNHEARD)
         return HoldReleased(at=self._clock.now(), error=error)

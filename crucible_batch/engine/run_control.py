@@ -148,6 +148,10 @@ class RunControl:
         """Whether the run was interrupted: by a signal or a command."""
         return bool(self._stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM})
 
+    def before_each_purchase(self, check: Callable[[], None]) -> None:
+        """Call ``check`` right before each purchase is sent: it may stop the run, or hold its purchases."""
+        self._stop.before_purchase.append(check)
+
     @property
     def concurrency(self) -> int:
         """The most jobs in flight."""

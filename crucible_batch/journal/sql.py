@@ -40,7 +40,7 @@ CREATE_CONTROLS = """CREATE TABLE IF NOT EXISTS controls (
     run  INTEGER NOT NULL,  -- the run that the command was given to
     body TEXT NOT NULL      -- JSON of the command, its time, and who gave it
 )"""
-ADD_CONTROL = "INSERT INTO controls (run, body) VALUES (?, ?)"
+ADD_CONTROL = "INSERT INTO controls (run, body) SELECT coalesce(?, max(id), 0), ? FROM runs"
 HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'controls'"
 CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
 

@@ -147,8 +147,8 @@ class Journal:
         """
         await self._write((sql.APPEND, (subject, *encode_event(event))))
 
-    async def append_control(self, run: int, entry: ControlEntry) -> None:
-        """Store a command to a run, and return when it is durable. Raises ``JournalError``."""
+    async def append_control(self, run: int | None, entry: ControlEntry) -> None:
+        """Store a command to a run, None: the newest, and return when it is durable. Raises ``JournalError``."""
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
     async def _write(self, first: Statement, *following: Statement) -> None:

@@ -51,7 +51,8 @@ def next_step(snapshot: Snapshot) -> Advice:
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
     said = advice(head, run_dir, enough, remedy)
     if snapshot.status.paused is not None:
-        resume = f"crucible-batch ctl {shlex.quote(str(run_dir))} resume"
+        cluster = "" if snapshot.status.running else " --cluster env"
+        resume = f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}"
         return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
     if snapshot.status.running:
         return Advice(

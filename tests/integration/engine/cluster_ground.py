@@ -25,6 +25,7 @@ from crucible_batch.cluster import (
     ShardFigures,
     ShardKey,
 )
+from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import (
     AllowanceAnswer,
@@ -122,6 +123,15 @@ class MemoryCluster:
         self._change(key, lease)
         assert self.run is not None
         return ClaimedShard(key, answer, lease.epoch, lease.allowance, self.run.location, self.run.gateway)
+
+    async def take_controls(self, _key: ShardKey, _epoch: int, _taken: int, _in_flight: int) -> list[GivenControl]:
+        return []
+
+    async def controls(self, _run: str) -> list[GivenControl]:
+        return []
+
+    async def forget_taker(self, _run: str, _epoch: int) -> None:
+        """The coordinator runs nothing itself any more."""
 
     async def renew_shard(self, key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
         lease, answer = self.lease(key).renewed(epoch, self.now, figures.spent, figures.held)

@@ -19,6 +19,7 @@ import pytest
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, publish_wave
 from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
+from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.events import Held
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardLease, ShardState
 from crucible_batch.errors import ClusterSetupError, RunDirectoryError
@@ -44,6 +45,9 @@ class Database:
         self.lease, answer = self.lease.claimed(claim, self.now)
         assert answer is ClaimAnswer.CLAIMED
         return self.lease.epoch
+
+    async def take_controls(self, _key: ShardKey, _epoch: int, _taken: int, _in_flight: int) -> list[GivenControl]:
+        return []
 
     async def renew_shard(self, _key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
         self.lease, answer = self.lease.renewed(epoch, self.now, figures.spent, figures.held)

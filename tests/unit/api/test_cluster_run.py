@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.api import cluster_run
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
+from crucible_batch.api.coordinator_commands import CoordinatorCommands
 from crucible_batch.api.request import RunRequest
 from crucible_batch.cluster import QueuedShard, ShardKey
+from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
 from crucible_batch.errors import ClusterUnreachableError, RunBusyError
 
@@ -55,7 +57,11 @@ async def test_a_withdrawn_shard_is_not_awaited() -> None:
         async def shards(self, _run: str) -> list[QueuedShard]:
             return ROWS
 
+        async def controls(self, _run: str) -> list[GivenControl]:
+            return []
+
     made.database, made.on_progress = Database(), seen.append
+    made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     assert await made._followed(plan()) == ROWS
     assert [(each.ended, each.running) for each in seen] == [(3, 0)]
 

@@ -14,6 +14,8 @@ import pytest
 from crucible_batch.api import cluster_shard
 from crucible_batch.api.cluster_shard import FigureCounter, ShardClaim, WorkerTools
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
+from crucible_batch.domain.cluster_control import ASK_S, GivenControl
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.events import Failed, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
@@ -49,6 +51,8 @@ class Database:
     answers: list[FencedAnswer | None] = field(default_factory=lambda: [FencedAnswer.ACCEPTED])
     calls: list[str] = field(default_factory=list)
     released: FencedAnswer = FencedAnswer.ACCEPTED
+    given: list[GivenControl] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
 
     async def renew_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
@@ -56,6 +60,11 @@ class Database:
         if answer is None:
             raise ClusterUnreachableError("it is away")
         return answer
+
+    async def take_controls(self, key: ShardKey, epoch: int, taken: int, _in_flight: int) -> list[GivenControl]:
+        assert (key, epoch) == (KEY, 2)
+        self.asked.append(taken)
+        return [each for each in self.given if each.number > taken]
 
     async def report_shard(self, key: ShardKey, epoch: int, ending: str, _figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
@@ -94,6 +103,10 @@ class Ground:
             self.end.set()
             await asyncio.Event().wait()
 
+    async def slept(self, seconds: float) -> None:
+        """Sleep between renewals. Asking for commands is tested in test_command_feed.py."""
+        await (asyncio.Event().wait() if seconds == ASK_S else self.sleep(seconds))
+
     async def run(self, _request: object, *, on_runner: Callable[[Runner], None], **_: object) -> Any:
         on_runner(self.runner)
         self.began.set()
@@ -109,7 +122,7 @@ class Ground:
     async def work(self) -> None:
         settings: Any = SimpleNamespace(base_url="https://gateway.test")
         database: Any = self.database
-        tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.sleep)
+        tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.slept)
         await ShardClaim(CLAIMED, tools, claimed_at=self.now).work(self.stop)
 
 
@@ -277,3 +290,47 @@ def test_figures_are_those_of_the_run_so_far() -> None:
     assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1)
     counter.notify(RunEnded(0.0, Ending(RunStatus.PARTIAL, 1), {Outcome.SUCCEEDED: 3, Outcome.BLOCKED: 2}, balance))
     assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=3, blocked=2)
+
+
+async def test_commands_are_asked_for_before_the_run_begins_and_come_to_its_desk(play: Play) -> None:
+    pause = GivenControl(1, ControlCommand(ControlAction.PAUSE), ControlSource("anna@host", "terminal"), 5.0)
+    ground = await play(Database(given=[pause]))
+    run, found = ground.run, list[Any]()
+
+    async def commanded_run(*args: Any, commanded: Any, **more: Any) -> Any:
+        assert ground.database.asked == [0, 1]
+
+        async def perform(command: ControlCommand, source: ControlSource) -> None:
+            found.append((command, source))
+
+        desk = SimpleNamespace(perform=perform, before_each_purchase=found.append, hold=found.append)
+        async with commanded(desk):
+            assert found[0] == (pause.command, pause.source)
+            assert callable(found[1])
+        return await run(*args, **more)
+
+    cluster_shard.run_request = commanded_run  # type: ignore[attr-defined]  # restored by ``play``
+    ground.end.set()
+    await ground.work()
+    assert ground.database.calls == ["report succeeded"]
+
+
+async def test_without_an_answer_about_commands_the_run_does_not_begin(play: Play) -> None:
+    ground = await play()
+
+    async def away(*_: object) -> list[GivenControl]:
+        raise ClusterUnreachableError("it is away")
+
+    ground.database.take_controls = away  # type: ignore[method-assign]
+    with pytest.raises(ClusterUnreachableError):
+        await ground.work()
+    assert not ground.began.is_set()
+    assert ground.database.calls == ["release"]
+
+
+async def test_a_run_that_a_command_stops_is_reported(play: Play) -> None:
+    """Its worker goes on, so the shard is not returned to the queue: another worker would continue it."""
+    ground = await play(exit_code=ExitCode.SIGINT)
+    ground.runner.interrupted.set()
+    await ground.work()
+    assert ground.database.calls == ["report succeeded"]

@@ -34,7 +34,16 @@ LEVEL_3 = {
     "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
     "shards": "SELECT s.run, plan_digest, number, jobs, admitted, allowance, state, s.epoch, worker, ending, spent, held, succeeded, failed, blocked, pending, unknown, extract(epoch FROM clock_timestamp() - waiting_since)::float8 AS waiting_age_s, extract(epoch FROM clock_timestamp() - claimed_at)::float8 AS claimed_age_s, extract(epoch FROM clock_timestamp() - s.renewed_at)::float8 AS renewed_age_s, extract(epoch FROM clock_timestamp() - s.ended_at)::float8 AS ended_age_s FROM shards s JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL THEN r.ended_at IS NULL OR EXISTS (SELECT FROM shards o WHERE o.run = s.run AND o.state IN ('waiting', 'running')) ELSE s.run = %(run)s END ORDER BY r.created_at DESC, s.run, s.waiting_since, s.plan_digest, s.number",
 }
-STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3}
+LEVEL_4 = {
+    **LEVEL_3,
+    "give_control": "SELECT number FROM give_control_v1(%(run)s, %(request)s, %(action)s, %(value)s::float8, %(jobs)s::text[], %(by)s, %(via)s)",
+    "controls": "SELECT number, action, value, jobs, given_by, given_via, is_current, age_s FROM controls_v1(%(run)s, %(after)s)",
+    "take_controls": "SELECT number, action, value, jobs, given_by, given_via, is_current, age_s FROM take_controls_v1(%(run)s, %(digest)s, %(number)s, %(epoch)s, %(taken)s, %(in_flight)s)",
+    "forget_taker": "SELECT forget_taker_v1(%(run)s, %(epoch)s)",
+    "takers": "SELECT s.plan_digest, s.number, w.name, w.release, t.taken, t.in_flight FROM shards s LEFT JOIN workers w ON w.worker = s.worker LEFT JOIN control_takers t ON t.run = s.run AND t.plan_digest = s.plan_digest AND t.number = s.number AND t.epoch = s.epoch WHERE s.run = %(run)s AND s.state = 'running' UNION ALL SELECT t.plan_digest, t.number, NULL, NULL, t.taken, t.in_flight FROM control_takers t JOIN runs r USING (run) WHERE t.run = %(run)s AND t.number = 0 AND t.epoch = r.epoch AND t.seen_at > clock_timestamp() - interval '6 s' ORDER BY plan_digest, number",
+    "pauses": "SELECT DISTINCT ON (c.run) c.run, c.action, c.given_by, c.given_via, extract(epoch FROM clock_timestamp() - c.given_at)::float8 AS age_s FROM controls c WHERE c.action IN ('pause', 'resume') ORDER BY c.run, c.number DESC",
+}
+STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3, 4: LEVEL_4}
 
 WORKER_CALLS: list[dict[str, dict[str, object]]] = [
     {"see_worker": {"worker": "w", "name": "alpha", "release": "1"}},

@@ -175,7 +175,8 @@ async def test_the_tables_have_no_other_columns(address: ClusterAddress) -> None
     connection = ClusterConnection(address)
     rows = await connection.rows(
         "SELECT table_name || '.' || column_name AS name FROM information_schema.columns"
-        " WHERE table_schema = 'crucible_batch' AND table_name IN ('runs', 'shards', 'workers', 'turns')"
+        " WHERE table_schema = 'crucible_batch' AND table_name IN"
+        " ('runs', 'shards', 'workers', 'turns', 'controls', 'control_takers')"
     )
     await connection.close()
     found: dict[str, set[str]] = {}
@@ -190,4 +191,7 @@ async def test_the_tables_have_no_other_columns(address: ClusterAddress) -> None
         | leases,
         "workers": {"worker", "name", "release", "started_at", "seen_at", "draining_since"},
         "turns": {"name", "at"},
+        "controls": {"run", "number", "request", "run_epoch", "action", "value", "jobs", "given_by", "given_via",
+                     "given_at"},
+        "control_takers": {"run", "plan_digest", "number", "epoch", "taken", "in_flight", "seen_at"},
     }  # fmt: skip

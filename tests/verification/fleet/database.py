@@ -266,6 +266,17 @@ class RuleDatabase:
         ]
         return [{"run": run, "plan_digest": digest, "number": number} for _, run, digest, number in sorted(free)]
 
+    # No commands are given in these stories: they are asked for as in all others.
+
+    def _controls(self, run: str, after: int) -> list[DictRow]:
+        return []
+
+    def _take_controls(self, **_given: Any) -> list[DictRow]:
+        return []
+
+    def _forget_taker(self, run: str, epoch: int) -> list[DictRow]:
+        return []
+
     # -- an operator --------------------------------------------------------------------------------------------------
 
     def _drain_workers(self, names: list[str] | None) -> list[DictRow]:

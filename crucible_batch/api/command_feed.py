@@ -1,0 +1,108 @@
+"""The commands that a run in a cluster is given through the database: asked for, and performed by its control desk.
+
+A shard's run in a worker has a feed, and so has what the coordinator runs itself. The rules are those of
+``domain/cluster_control.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeAlias
+
+from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.domain.cluster_control import ASK_S, GivenControl, due, may_buy
+from crucible_batch.domain.control import ControlAction
+from crucible_batch.errors import ControlError, CrucibleBatchError
+
+logger = logging.getLogger(__name__)
+
+Take: TypeAlias = Callable[[int, int], Awaitable[list[GivenControl]]]
+"""Acknowledges all commands up to a number, with the jobs in flight, and returns those after it."""
+ReadNames: TypeAlias = Callable[[Sequence[str]], tuple[str, ...]]
+"""Returns the names of those of the run's jobs that have one of these identities. It may block."""
+
+
+class CommandFeed:
+    """Asks for the commands of one run. ``ask`` has to be answered once before the run buys anything."""
+
+    def __init__(
+        self,
+        take: Take,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        names: ReadNames = lambda _identities: (),
+    ) -> None:
+        self._take = take
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._names = names
+        self._taken = 0
+        self._before: list[tuple[GivenControl, float]] = []
+        """What was given before the run has begun, and when it was read."""
+        self._desk: ControlDesk | None = None
+        self._heard_at = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def ask(self) -> None:
+        """Ask for new commands, perform and acknowledge them. Raises ``ClusterUnreachableError``."""
+        async with self._turn:
+            while True:
+                sent_at = self._monotonic()
+                in_flight = 0 if self._desk is None else self._desk.in_flight
+                given = await self._take(self._taken, in_flight)
+                if not given:
+                    break
+                if self._desk is None:
+                    self._before += [(each, sent_at) for each in given]
+                else:
+                    await self._perform(self._desk, due(given, is_beginning=False))
+                self._taken = given[-1].number
+            self._heard_at = sent_at
+            self._check_hold()
+
+    async def keep(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            await self._sleep(ASK_S)
+            try:
+                await self.ask()
+            except CrucibleBatchError as error:
+                logger.info("commands can't be asked for: %s", error.message)
+
+    def _check_hold(self) -> None:
+        """Hold the run unless it may buy now."""
+        if self._desk is not None:
+            self._desk.hold(not may_buy(self._heard_at, self._monotonic()))
+
+    @asynccontextmanager
+    async def on(self, desk: ControlDesk) -> AsyncIterator[None]:
+        """Perform commands at the desk of the run for the block. Those given before are performed before it begins."""
+        async with self._turn:
+            now = self._monotonic()
+            given = [replace(each, age_s=each.age_s + now - read_at) for each, read_at in self._before]
+            await self._perform(desk, due(given, is_beginning=True))
+            self._desk = desk
+            desk.before_each_purchase(self._check_hold)
+        try:
+            yield
+        finally:
+            self._desk = None
+
+    async def _perform(self, desk: ControlDesk, given: Sequence[GivenControl]) -> None:
+        for each in given:
+            command = each.command
+            if command.action is ControlAction.DEADLINE:
+                command = replace(command, value=max(0.0, (command.value or 0.0) - each.age_s))
+            elif command.action is ControlAction.RETRY:
+                command = replace(command, names=await asyncio.to_thread(self._names, command.names))
+                if not command.names:
+                    continue  # jobs of other shards
+            try:
+                await desk.perform(command, each.source)
+            except ControlError as error:
+                logger.info("%s has no effect here: %s", command.action, error.message)
