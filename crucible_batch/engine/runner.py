@@ -190,7 +190,7 @@ class Runner:
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
         """Call ``check`` right before each purchase is sent. If it calls ``interrupt``, the purchase is not sent."""
-        self.stop.before_purchase = check
+        self.stop.before_purchase.append(check)
 
     def interrupt(self, code: ExitCode) -> None:
         """Stop for a signal, by the rule of ``RunControl``."""

@@ -54,7 +54,7 @@ class Shutdown:
         self.stops: dict[str, ErrorInfo] = {}
         self.leaving = asyncio.Event()
         self.on_change: list[Callable[[], None]] = []
-        self.before_purchase: Callable[[], None] = lambda: None
+        self.before_purchase: list[Callable[[], None]] = []
         self._no_more = False
         self._last_unserved: ErrorInfo | None = None
         self._unserved = ConsecutiveCounter(self._IN_A_ROW)
@@ -70,9 +70,10 @@ class Shutdown:
     def may_buy_now(self) -> bool:
         """Return whether a purchase may be sent, right before it is, when its hold is in the journal.
 
-        ``before_purchase`` may stop the run at this moment.
+        Each function in ``before_purchase`` may stop the run at this moment.
         """
-        self.before_purchase()
+        for check in self.before_purchase:
+            check()
         return not self.no_more
 
     def block(self, price_class: str, error: ErrorInfo) -> None:

@@ -255,7 +255,7 @@ async def test_a_submit_is_kept_back_if_the_check_right_before_it_stops_the_run(
         holds.append(bench.books.ledger.hold_of("job"))
         bench.stop.end_buying(ERROR)
 
-    bench.stop.before_purchase = check
+    bench.stop.before_purchase.append(check)
     assert isinstance(await bench.do(Submit()), HoldReleased)
     assert not bench.gateway.submitted
     assert holds[0] > 0  # what may be sent after the check is in the journal before it
