@@ -34,7 +34,12 @@ LEVEL_3 = {
     "drain_run": "SELECT withdrawn, ended, running FROM drain_run_v1(%(run)s)",
     "shards": "SELECT s.run, plan_digest, number, jobs, admitted, allowance, state, s.epoch, worker, ending, spent, held, succeeded, failed, blocked, pending, unknown, extract(epoch FROM clock_timestamp() - waiting_since)::float8 AS waiting_age_s, extract(epoch FROM clock_timestamp() - claimed_at)::float8 AS claimed_age_s, extract(epoch FROM clock_timestamp() - s.renewed_at)::float8 AS renewed_age_s, extract(epoch FROM clock_timestamp() - s.ended_at)::float8 AS ended_age_s FROM shards s JOIN runs r USING (run) WHERE CASE WHEN %(run)s::text IS NULL THEN r.ended_at IS NULL OR EXISTS (SELECT FROM shards o WHERE o.run = s.run AND o.state IN ('waiting', 'running')) ELSE s.run = %(run)s END ORDER BY r.created_at DESC, s.run, s.waiting_since, s.plan_digest, s.number",
 }
-STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3}
+LEVEL_4 = {
+    **LEVEL_3,
+    "set_deadline": "SELECT * FROM set_deadline_v1(%(run)s, %(epoch)s, %(left_s)s)",
+    "deadline": "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS left_s FROM deadlines WHERE run = %(run)s",
+}
+STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3, 4: LEVEL_4}
 
 WORKER_CALLS: list[dict[str, dict[str, object]]] = [
     {"see_worker": {"worker": "w", "name": "alpha", "release": "1"}},
