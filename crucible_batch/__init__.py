@@ -73,6 +73,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "Throttled",
             "Stopping",
             "Controlled",
+            "ShardsAdvanced",
             "RunEnded",
             "audit",
             "clean_assets",

@@ -20,6 +20,7 @@ from crucible_batch.api import RunEnded as RunEnded
 from crucible_batch.api import RunKeywords as RunKeywords
 from crucible_batch.api import RunList as RunList
 from crucible_batch.api import RunResult as RunResult
+from crucible_batch.api import ShardsAdvanced as ShardsAdvanced
 from crucible_batch.api import Stopping as Stopping
 from crucible_batch.api import TakenUp as TakenUp
 from crucible_batch.api import Throttled as Throttled

@@ -99,6 +99,7 @@ __all__, __getattr__, __dir__ = lazily(
             "Retrying",
             "RunBegan",
             "RunEnded",
+            "ShardsAdvanced",
             "Stopping",
             "TakenUp",
             "GatewayBack",

@@ -139,6 +139,7 @@ from crucible_batch.domain.progress import Receiving as Receiving
 from crucible_batch.domain.progress import Retrying as Retrying
 from crucible_batch.domain.progress import RunBegan as RunBegan
 from crucible_batch.domain.progress import RunEnded as RunEnded
+from crucible_batch.domain.progress import ShardsAdvanced as ShardsAdvanced
 from crucible_batch.domain.progress import Stopping as Stopping
 from crucible_batch.domain.progress import TakenUp as TakenUp
 from crucible_batch.domain.progress import Throttled as Throttled

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
 from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
-from crucible_batch.errors import JournalError
+from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, copy_journal, lock_run_directory
 from crucible_batch.outputs import RECEIPTS_FILE
 from crucible_batch.report.html import PAGE_FILE
@@ -34,6 +34,25 @@ _EPOCH = re.compile(r"\.e([1-9][0-9]{0,8})", re.ASCII)
 def wave_folder(main: Path, plan_digest: str) -> Path:
     """Return the folder of a divided plan."""
     return main / SHARDS_FOLDER / plan_digest[:8]
+
+
+def check_wave_folder(folder: Path, main: Path) -> None:
+    """Check that the folder of a plan in a main run directory is there, on the machine of a worker.
+
+    Raises ``SavedPlanError`` if it was deleted, so that no worker can run its shards, and ``RunDirectoryError`` if it
+    is not on this machine. An unmounted file system has not even the folder in which the main run directory is.
+    """
+    if folder.is_dir():
+        return
+    if main.is_dir() or main.parent.is_dir():
+        raise SavedPlanError(
+            f"{folder} was deleted: {main.parent} is on this machine, and it is not there",
+            hint="restore it from a backup, and run the manifest again; other runs are not affected",
+        )
+    raise RunDirectoryError(
+        f"{folder} is not on this machine",
+        hint="run workers where the run directory of the coordinator is, at the same path",
+    )
 
 
 def epoch_directory(folder: Path, shard: ShardId, epoch: int) -> Path:
@@ -102,6 +121,15 @@ def _link(old: Path, new: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
+def check_plan_file(folder: Path, main: Path) -> None:
+    """Raise ``JournalError`` if the plan of outstanding shards was deleted."""
+    if not (folder / PLAN_FILE).is_file():
+        raise JournalError(
+            f"{folder / PLAN_FILE} is missing: credits of {main} are set aside for shards of this plan",
+            hint=f"restore it from a backup; or, if no shard has run: crucible-batch merge {main} --abandon all",
+        )
+
+
 def publish_wave(main: Path, plan_digest: str, manifest: Path) -> Path:
     """Give the folder of a new plan its name, with the manifest in it, and return it. May be repeated.
 
@@ -110,10 +138,7 @@ def publish_wave(main: Path, plan_digest: str, manifest: Path) -> Path:
     folder, new = wave_folder(main, plan_digest), main / SHARDS_FOLDER / NEW_WAVE
     if not (folder / PLAN_FILE).is_file():
         if not (new / PLAN_FILE).is_file():
-            raise JournalError(
-                f"{folder / PLAN_FILE} is missing: credits of {main} are set aside for shards of this plan",
-                hint=f"restore it from a backup; or, if no shard has run: crucible-batch merge {main} --abandon all",
-            )
+            check_plan_file(folder, main)
         with (new / MANIFEST_FILE).open("wb") as file:
             file.write(manifest.read_bytes())
         new.replace(folder)

@@ -13,40 +13,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import httpx
 
+from crucible_batch.api.cancellation import Deadline
+from crucible_batch.api.cluster_context import ClusterContext
+from crucible_batch.api.cluster_deadline import end_late
+from crucible_batch.api.cluster_end import ended, stopped, wave_ended
+from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
-from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, newest_begun, publish_wave
+from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, publish_wave
+from crucible_batch.api.cluster_progress import WholeRun
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.coordinator_commands import CoordinatorCommands, taken
-from crucible_batch.api.draft import read_source, run_directory, run_terms
+from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.merging import MergeResult, merge
+from crucible_batch.api.notifying import RunNotices
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
-from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, ShardFigures
+from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase, new_claim
 from crucible_batch.cluster.queue import ShardQueue
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.cluster_control import is_stopped, pause_given
-from crucible_batch.domain.control import ControlSource
+from crucible_batch.domain.cluster_control import GivenControl, deadline_given, is_stopped
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.shard_lease import LEASE_S, AllowanceAnswer, ShardState
-from crucible_batch.domain.sharding import MAX_SHARDS, SHARDS_FOLDER, OutstandingShards, PlannedShard, ShardId
+from crucible_batch.domain.sharding import MAX_SHARDS, SHARDS_FOLDER, OutstandingShards, PlannedShard
 from crucible_batch.engine import SystemClock
+from crucible_batch.engine.run_control import DEADLINE_PASSED
 from crucible_batch.errors import (
     ClusterSetupError,
+    DeadlineError,
     JournalError,
     NothingToDivideError,
     RunBusyError,
@@ -65,19 +74,6 @@ _CLEAN_ENDINGS = frozenset({RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, 
 
 
 @dataclass(frozen=True, slots=True)
-class WaveProgress:
-    """The progress of a wave, by its workers' last renewals. ``paused`` is who has paused the run."""
-
-    wave: int
-    shards: int
-    running: int
-    ended: int
-    workers: int
-    figures: ShardFigures
-    paused: ControlSource | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class CoordinatorPace:
     """The times of a coordinator, in seconds. Those of tests are shorter."""
 
@@ -91,10 +87,10 @@ async def run_on_cluster(
     *,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    on_progress: Callable[[WaveProgress], None] = lambda _progress: None,
+    observer: Observer | None = None,
     pace: CoordinatorPace = CoordinatorPace(),
 ) -> RunResult:
-    """Run a manifest on the workers of a cluster, wave by wave, until the jobs or the budget are done.
+    """Run a manifest on the workers of a cluster, wave by wave, until the jobs, the budget or the time are done.
 
     ``request.shards`` is the number of shards of each wave; None: four for each worker that is alive. A cancelled or
     killed coordinator is continued by the same call; workers finish meanwhile what is queued.
@@ -102,48 +98,62 @@ async def run_on_cluster(
     Raises what ``plan`` with shards and ``merge`` raise, ``ClusterSetupError``, ``ClusterUnreachableError``, and
     ``RunBusyError`` if another coordinator has the run.
     """
-    settings = settings or current_settings()
-    require_key(settings, request.manifest)
-    database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
-    # Neither the probe nor what the coordinator runs itself is the run that metrics are about.
-    unmeasured = replace(request, metrics_textfile=None, metrics_listen=None, traces=False)
-    try:
-        with cluster_run_metrics(request) as measure:
-            result = await _Coordinator(unmeasured, database, settings, transport, on_progress, pace).run()
-            measure(result)
-        return result
-    finally:
-        await database.close()
+    deadline, settings, clock = Deadline(request.deadline_s), settings or current_settings(), SystemClock()
+    manifest = read_source(request, deadline.check)
+    request = with_pace_of(manifest, request)
+    deadline.set(request.deadline_s)
+    async with RunNotices(manifest, request, settings, clock, can_ask=False) as notices:
+        notices.check()
+        require_key(settings, request.manifest)
+        terms = run_terms(manifest, request)
+        main = run_directory(request.out_dir, terms)
+        notices.name(terms, main)
+        context = ClusterContext(request, manifest, settings, transport, deadline, notices, clock, terms, main)
+        database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
+        try:
+            with cluster_run_metrics(request) as measure:
+                result = await _Coordinator(context, database, notices.observer(observer or NullObserver()), pace).run()
+                measure(result)
+            return result
+        finally:
+            await database.close()
 
 
 @dataclass(slots=True)
 class _Coordinator:
-    request: RunRequest
+    context: ClusterContext
     database: ClusterDatabase
-    settings: Settings
-    transport: httpx.AsyncBaseTransport | None
-    on_progress: Callable[[WaveProgress], None]
+    observer: Observer
     pace: CoordinatorPace
     _terms: RunTerms = field(init=False)
     _main: Path = field(init=False)
+    _whole: WholeRun = field(init=False)
     _run: str = ""
     _epoch: int = 0
     _claim: str = field(default_factory=new_claim)
     _budget: Credits | None = None
     _wave: int = 0
+    _has_probed: bool = False
     _commands: CoordinatorCommands | None = None
     _is_stopped: bool = False
 
     def __post_init__(self) -> None:
-        manifest = read_source(self.request)
-        self._terms = run_terms(manifest, self.request)
-        self._main = run_directory(self.request.out_dir, self._terms)
-        request = replace(self.request, shards=self.request.shards or 1)
-        check_sharding(request, manifest, self._terms, self._main / PLAN_FILE)
+        context = self.context
+        self._terms, self._main = context.terms, context.main
+        self._whole = WholeRun(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
+        request = context.part(shards=context.request.shards or 1)
+        check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)
 
     async def run(self) -> RunResult:
         try:
-            return await self._run_waves()
+            try:
+                result = await self._run_waves()
+            except DeadlineError:
+                if not self._whole.has_begun:
+                    raise
+                result = await asyncio.to_thread(stopped, self.context)
+            self._whole.end()
+            return await ended(self.context, result)
         finally:
             if self._epoch:
                 await asyncio.shield(self.database.close_run(self._run, self._epoch))
@@ -152,10 +162,10 @@ class _Coordinator:
         if noted_run(self._main) is not None:
             await self._open()
         outstanding = self._outstanding()
-        if outstanding is None or not outstanding.missing:
-            probed = await self._probe()
-            if not probed.may_divide:
-                return probed.run
+        if outstanding is not None and outstanding.missing:
+            self._whole.begin()
+        elif not (probed := await self._probe()).may_divide:
+            return probed.run
         while True:
             try:
                 plan = await self._divided()
@@ -164,31 +174,42 @@ class _Coordinator:
                 return await self._finished_here()
             before = self._committed()
             result, endings = await self._finish(plan)
-            is_over = self._is_stopped or not endings <= _CLEAN_ENDINGS
-            if is_over or self._committed() <= before or not self._may_divide_more(result):
-                return self._ended(result)
+            if self._is_stopped or not endings <= _CLEAN_ENDINGS:
+                return await wave_ended(self.context, result)
+            if self._retries and not self._has_probed:  # the shards of an earlier command are merged now
+                if not (probed := await self._probe()).may_divide:
+                    return probed.run
+            elif self._committed() <= before or not self._may_divide_more(result):
+                return await wave_ended(self.context, result)
+
+    @property
+    def _retries(self) -> bool:
+        return self.context.request.job_filter.retry_failed
 
     async def _probe(self) -> ProbeResult:
-        request = replace(self.request, shards=await self._shards())
+        """Buy and upload what the shards have to know, and try failed jobs again, once."""
+        shards, retries = await self._shards(), self._retries and not self._has_probed
+        self._has_probed = True
         async with taken(self._commands) as commanded:
             return await run_probe(
-                request,
-                admission_of(request.shards or 1),
-                settings=self.settings,
-                transport=self.transport,
+                self.context.part(shards=shards, retries=retries),
+                admission_of(shards),
+                observer=self._whole,
+                settings=self.context.settings,
+                transport=self.context.transport,
                 commanded=commanded,
             )
 
     async def _finished_here(self) -> RunResult:
         """Run what can't be divided on this machine: nothing new, or what the budget has room for alone."""
-        request = replace(self.request, shards=None, notify=False)
         async with taken(self._commands) as commanded:
-            return await run_request(request, settings=self.settings, transport=self.transport, commanded=commanded)
-
-    def _ended(self, result: MergeResult) -> RunResult:
-        if result.report is None:
-            raise UserError("no shard has run", hint="see the logs of the workers; then run the same command again")
-        return RunResult(self._main, result.report, result.exit_code, None, result.page)
+            return await run_request(
+                self.context.part(shards=None),
+                observer=self._whole,
+                settings=self.context.settings,
+                transport=self.context.transport,
+                commanded=commanded,
+            )
 
     # -- the plan of a wave -----------------------------------------------------------------------------------------
 
@@ -209,7 +230,7 @@ class _Coordinator:
         digest = outstanding.plan_digest
         if not self._is_named(digest) and not _is_plan(target, digest):
             await self._plan(target, len(outstanding.allowances))  # refused unless it is the same plan
-        folder = publish_wave(self._main, digest, self.request.manifest)
+        folder = publish_wave(self._main, digest, self.context.request.manifest)
         plan = read_saved_plan(folder / PLAN_FILE)
         if plan.digest != digest:
             raise JournalError(
@@ -231,15 +252,15 @@ class _Coordinator:
 
     async def _plan(self, target: Path, shards: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        request = replace(self.request, shards=shards)
-        await plan_request(request, target, force=True, settings=self.settings, transport=self.transport)
+        settings, transport = self.context.settings, self.context.transport
+        await plan_request(self.context.part(shards=shards), target, force=True, settings=settings, transport=transport)
 
     def _is_named(self, digest: str) -> bool:
         return (self._main / SHARDS_FOLDER / digest[:8] / PLAN_FILE).is_file()
 
     async def _shards(self) -> int:
-        if self.request.shards is not None:
-            return self.request.shards
+        if self.context.request.shards is not None:
+            return self.context.request.shards
         alive = [each for each in await self.database.workers() if each.seen_age_s < 2 * self.pace.lease_s]
         return min(MAX_SHARDS, max(1, SHARDS_PER_WORKER * len(alive)))
 
@@ -264,7 +285,7 @@ class _Coordinator:
             run=self._run,
             manifest=self._terms.manifest_name,
             run_id=self._terms.run_id,
-            gateway=self.settings.base_url.rstrip("/"),
+            gateway=self.context.settings.base_url.rstrip("/"),
             location=str(self._main.resolve()),
             budget=budget,
             used=self._committed(),
@@ -275,6 +296,7 @@ class _Coordinator:
             if claim.is_claimed:
                 self._epoch, self._budget = claim.epoch, budget
                 self._commands = CoordinatorCommands(self.database, self._main, self._run, claim.epoch)
+                await self.database.set_deadline(self._run, self._epoch, self.context.deadline.left_s)
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
@@ -300,6 +322,7 @@ class _Coordinator:
         await self._open()
         await self._settle()
         await self._queue(plan)
+        await asyncio.to_thread(self._whole.read)
         rows = await self._followed(plan)
         result = await asyncio.to_thread(self._merged, plan, rows)
         await self._settle()
@@ -329,46 +352,36 @@ class _Coordinator:
                 raise RunBusyError(
                     f"another coordinator has taken the run in {self._main}", hint="follow it there; nothing is lost"
                 )
-            given = await self._commands.read()
-            self._is_stopped, pause = is_stopped(given), pause_given(given)
+            await self._take(await self._commands.read())
             rows = await self._rows(plan)
-            workers = {row.worker for row in rows if row.state is ShardState.RUNNING}
-            ended = sum(row.state not in (ShardState.WAITING, ShardState.RUNNING) for row in rows)
-            self.on_progress(
-                WaveProgress(
-                    wave=self._wave,
-                    shards=len(rows),
-                    running=sum(row.state is ShardState.RUNNING for row in rows),
-                    ended=ended,
-                    workers=len(workers),
-                    figures=_total(rows),
-                    paused=None if pause is None else pause.source,
-                )
-            )
-            if ended == len(rows):
+            self._whole.advance(self._wave, rows)
+            if not any(row.state in (ShardState.WAITING, ShardState.RUNNING) for row in rows):
                 return rows
+            if self.context.is_late:
+                await end_late(self.database, rows, self._claim)
             await asyncio.sleep(self.pace.poll_s)
 
+    async def _take(self, given: list[GivenControl]) -> None:
+        """Show commands to the run, and keep those that concern the coordinator. Workers ask for theirs themselves."""
+        self._is_stopped = is_stopped(given)
+        if self._whole.knows(given):
+            return
+        takers = await self.database.takers(self._run) if given else []
+        self._whole.show(given, in_flight=sum(each.in_flight for each in takers))
+        if (left_s := deadline_given(given)) is not None:
+            self.context.deadline.restart(left_s)
+            await self.database.set_deadline(self._run, self._epoch, left_s)
+
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
-        """Merge the directory of each shard's last owner, else of the one before. Without any, it bought nothing."""
-        directories: list[Path] = []
-        abandoned: list[int] = []
-        for row in rows:
-            shard = ShardId(row.key.number, len(plan.head.shards))
-            found = newest_begun(plan.path.parent, shard, up_to=row.epoch)
-            if row.state is ShardState.WITHDRAWN:
-                abandoned.append(shard.number)
-            elif found is None:
-                logger.error("shard %s could not be run (%s): see the logs of the workers", shard, row.ending)
-                abandoned.append(shard.number)
-            else:
-                directories.append(found)
+        """Merge the directory of each shard's last owner. Blocking."""
+        chosen = choose_directories(self._main, plan, rows)
         return merge(
-            directories or [self._main],
+            chosen.directories or [self._main],
             out_dir=self._main,
-            abandon=abandoned,
-            html=self.request.html,
-            settings=self.settings,
+            abandon=chosen.abandoned,
+            reason=DEADLINE_PASSED if self.context.is_late else None,
+            html=self.context.request.html,
+            settings=self.context.settings,
         )
 
     async def _settle(self) -> None:
@@ -393,16 +406,3 @@ class _Coordinator:
 
 def _is_plan(path: Path, digest: str) -> bool:
     return path.is_file() and read_saved_plan(path).digest == digest
-
-
-def _total(rows: list[QueuedShard]) -> ShardFigures:
-    found = [row.figures for row in rows]
-    return ShardFigures(
-        spent=sum((each.spent for each in found), ZERO),
-        held=sum((each.held for each in found), ZERO),
-        succeeded=sum(each.succeeded for each in found),
-        failed=sum(each.failed for each in found),
-        blocked=sum(each.blocked for each in found),
-        pending=sum(each.pending for each in found),
-        unknown=sum(each.unknown for each in found),
-    )

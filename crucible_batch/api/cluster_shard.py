@@ -5,6 +5,8 @@
     another worker has the shard                 winds down         nothing: a report would be refused
     no renewal was accepted for a lease's time   winds down         released if nobody has claimed it, else nothing
     the worker is to stop                        winds down         released, unless the run was done by then
+    the run's deadline passes                    ends at once       reported, with its status
+    the deadline has passed before it            doesn't begin      reported as stopped
     the worker can't run any shard               doesn't begin      released; the worker ends with the error
     this shard can't be run                      doesn't begin      reported as refused
 
@@ -32,9 +34,11 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Interruptible
+from crucible_batch.api.cluster_deadline import LATE, unread_figures
 from crucible_batch.api.cluster_places import (
     MANIFEST_FILE,
     PLAN_FILE,
+    check_wave_folder,
     epoch_directory,
     newest_begun,
     take_over,
@@ -54,6 +58,7 @@ from crucible_batch.errors import (
     ClusterSetupError,
     ClusterUnreachableError,
     CrucibleBatchError,
+    DeadlineError,
     ExitCode,
     KeyRefusedError,
     RunBusyError,
@@ -133,11 +138,15 @@ class WorkerTools:
 
 @dataclass(slots=True)
 class ShardClaim:
-    """A shard that this worker has claimed. ``claimed_at`` is when the claim was sent, on the monotonic clock."""
+    """A shard that this worker has claimed. ``claimed_at`` is when the claim was sent, on the monotonic clock.
+
+    ``left_s`` is the time until the run's deadline, from then at the latest; None without one.
+    """
 
     claimed: ClaimedShard
     tools: WorkerTools
     claimed_at: float
+    left_s: float | None = None
     is_lost: bool = False
     is_stopped: bool = False
     _counter: FigureCounter = field(default_factory=FigureCounter)
@@ -185,6 +194,7 @@ class ShardClaim:
         """Run the shard. Returns how it ended; None if it was stopped before it was done."""
         try:
             await self._feed.ask()
+            self._time_left()
             request = await asyncio.to_thread(self._prepared)
             self._run = asyncio.ensure_future(self._running(request))
             if self.is_stopped or self.is_lost:
@@ -196,15 +206,33 @@ class ShardClaim:
             raise
         except _UNFIT:
             raise
+        except DeadlineError:
+            logger.warning("%s is not begun: the deadline of its run has passed", self)
+            return self._unread(LATE)
         except CrucibleBatchError as error:
             logger.warning("%s can't be run: %s; %s", self, error.message, error.hint)
-            return REFUSED
+            return self._unread(REFUSED)
         was_cut = self.is_stopped and result.exit_code in {ExitCode.SIGTERM, ExitCode.SIGINT}
         return None if was_cut else result.report.status
 
+    def _unread(self, ending: str) -> str:
+        """Return the ending of a run that has not begun. What earlier owners have spent was not read."""
+        self._counter.figures = unread_figures(self.claimed, self._counter.figures)
+        return ending
+
+    def _time_left(self) -> float | None:
+        """Return the time that is left of the run's deadline. Raises ``DeadlineError`` if none is."""
+        if self.left_s is None:
+            return None
+        left_s = self.left_s - (self.tools.monotonic() - self.claimed_at)
+        if left_s <= 0:
+            raise DeadlineError
+        return left_s
+
     async def _running(self, request: RunRequest) -> RunResult:
+        left_s = self._time_left()
         return await run_request(
-            request,
+            request if left_s is None else replace(request, deadline_s=left_s),
             observer=self._counter,
             settings=self.tools.settings,
             transport=self.tools.transport,
@@ -227,11 +255,7 @@ class ShardClaim:
                 hint="set CRUCIBLE_API_BASE or --api-base of the worker to that gateway",
             )
         folder = wave_folder(Path(claimed.location), claimed.key.plan_digest)
-        if not folder.is_dir():
-            raise RunDirectoryError(
-                f"{folder} is not on this machine",
-                hint="run workers where the run directory of the coordinator is, at the same path",
-            )
+        check_wave_folder(folder, Path(claimed.location))
         plan = self._plan = read_saved_plan(folder / PLAN_FILE)
         shard = self._shard_of(plan)
         directory = epoch_directory(folder, shard, claimed.epoch)

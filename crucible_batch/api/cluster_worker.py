@@ -123,7 +123,8 @@ class _Worker:
                 logger.debug("shard %s is not to be run here: %s", key, claimed.answer)
                 return
             self.claims += 1
-            claim = ShardClaim(claimed, self._tools, claimed_at)
+            left_s = await self._tools.reports.deadline(key.run)
+            claim = ShardClaim(claimed, self._tools, claimed_at, left_s)
             logger.info("%s claimed, epoch %d", claim, claimed.epoch)
             await claim.work(self._stop)
         except ClusterUnreachableError as error:

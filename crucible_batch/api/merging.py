@@ -33,6 +33,7 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
 from crucible_batch.api.shard_period import settle_merged
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
@@ -75,6 +76,7 @@ def merge(
     *,
     out_dir: str | Path | None = None,
     abandon: Abandoned = (),
+    reason: ErrorInfo | None = None,
     html: bool = True,
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
@@ -84,8 +86,9 @@ def merge(
     ``run_dirs`` are the directories in which the shards were run; a main run directory stands for those below it.
     ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
-    returned. May be called again after it was stopped, or after it succeeded. ``clock`` returns seconds since the
-    epoch. ``settings`` name the directory of the budget accounts, in which credits of a period were set aside.
+    returned. ``reason`` is why they did not run, if that is known. May be called again after it was stopped, or after
+    it succeeded. ``clock`` returns seconds since the epoch. ``settings`` name the directory of the budget accounts, in
+    which credits of a period were set aside.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
@@ -106,11 +109,11 @@ def merge(
         merged = _Merged()
         if not choice.is_empty:
             events = stack.enter_context(MergedEvents())
-            merged = _merge(ShardMerge(journal, shards, events, outstanding, choice), sources.main, clock())
+            merged = _merge(ShardMerge(journal, shards, events, outstanding, choice, reason), sources.main, clock())
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page = _report(journal, sources.main, html=html) if journal.is_begun() else (None, None)
+        head, page = write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
         is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
         exit_code = head.exit_code if head is not None and is_finished_now else None
     return MergeResult(
@@ -206,8 +209,12 @@ def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -
         )
 
 
-def _report(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
-    """Write the report of the main run directory, with missing sidecars. Only the page may fail without an error."""
+def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
+    """Write the report and the page of a main run directory, with missing sidecars.
+
+    Returns the page's path; None if ``html`` is false, or if it can't be written, which is logged. Raises as
+    ``write_report_of`` does.
+    """
     with RowFile(main) as rows:
         collect_rows(journal, main, rows)
         head = write_report_of(journal, main, rows)

@@ -259,6 +259,8 @@ def _failure(error: BaseException) -> dict[str, object]:
             code, exit_code = "DISK", int(ExitCode.STOPPED)
         case KeyboardInterrupt():
             code, exit_code = "INTERRUPTED", int(ExitCode.SIGINT)
+        case asyncio.CancelledError(args=(ExitCode() as exit_code, *_)):  # the signal for which it was cancelled
+            code = "INTERRUPTED"
         case asyncio.CancelledError() | SystemExit():
             code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
         case _:

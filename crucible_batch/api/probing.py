@@ -179,7 +179,10 @@ class ProbeStages:
         self.is_complete = False
 
     def to_buy(self, ledger: Ledger) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts."""
+        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
+
+        With ``retry_failed``, also each failed job, once.
+        """
         first: dict[Shape, str] = {}
         unfinished: set[str] = set()
         waiting: set[Shape] = set()
@@ -188,6 +191,8 @@ class ProbeStages:
             shape, identity = shape_of(planned), job.identity
             is_left = _is_unsent(job)
             if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
+                unfinished.add(identity)
+            if job.phase is Phase.FAILED and self._choice.retry_failed and identity not in self._tried:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:
                 continue

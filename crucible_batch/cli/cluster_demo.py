@@ -18,11 +18,19 @@ from decimal import Decimal
 from typing import IO, Any, Final
 from urllib.request import ProxyHandler, build_opener
 
-from crucible_batch.api import DSN_VARIABLE, ClusterAddress, RunRequest, ShardState, cluster_status, format_credits
+from crucible_batch.api import (
+    DSN_VARIABLE,
+    ClusterAddress,
+    Observer,
+    RunRequest,
+    ShardState,
+    cluster_status,
+    format_credits,
+)
 from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.cli.answer import CommandOutput, Terminated
-from crucible_batch.cli.cluster_run import ClusterProgress
-from crucible_batch.cli.run_session import FinishedRun
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.run_session import FinishedRun, showing
 from crucible_batch.cli.temporary_postgres import temporary_postgres
 from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode
@@ -95,12 +103,13 @@ def play_cluster(answer: CommandOutput, request: RunRequest) -> PlayedCluster:
         tell(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
     with temporary_postgres() as dsn:
         try:
-            return asyncio.run(_played(answer, request, dsn))
+            with showing(answer, request, DisplayMode.AUTO) as shown:
+                return asyncio.run(_played(answer, request, dsn, shown.observer))
         except asyncio.CancelledError:
             raise Terminated(int(ExitCode.SIGTERM)) from None
 
 
-async def _played(answer: CommandOutput, request: RunRequest, dsn: str) -> PlayedCluster:
+async def _played(answer: CommandOutput, request: RunRequest, dsn: str, observer: Observer) -> PlayedCluster:
     if (task := asyncio.current_task()) is not None:  # as for Ctrl-C: all that was started is ended first
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with serve(_SANDBOX) as gateway:
@@ -108,11 +117,8 @@ async def _played(answer: CommandOutput, request: RunRequest, dsn: str) -> Playe
         began = time.monotonic()
         with _workers(gateway, dsn) as workers:
             playing = asyncio.ensure_future(_kill_one(answer, dsn, workers))
-            running = asyncio.ensure_future(
-                run_on_cluster(
-                    request, ClusterAddress.parse(dsn), settings=settings, on_progress=ClusterProgress(answer).show
-                )
-            )
+            address = ClusterAddress.parse(dsn)
+            running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=observer))
             try:
                 await asyncio.wait({playing, running}, return_when=asyncio.FIRST_COMPLETED)
                 if playing.done() and not running.done():

@@ -81,7 +81,8 @@ def run(
     elif cluster is not None:
         from crucible_batch.cli.cluster_run import run_on_cluster_and_tell
 
-        run_on_cluster_and_tell(answer, replace(request, shards=shards), settings, cluster, schedule)
+        request = replace(request, shards=shards)
+        run_on_cluster_and_tell(answer, request, settings, cluster, schedule=schedule, display=display)
     elif shards is not None:
         raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:

@@ -136,6 +136,15 @@ class ClusterDatabase:
         """Withdraw shards that no worker has ever claimed, all or none: their allowances are returned."""
         return _allowance(await self._row("withdraw_shards", run=run, epoch=epoch, **_keys(shards)))
 
+    async def set_deadline(self, run: str, epoch: int, left_s: float | None) -> AllowanceAnswer:
+        """Replace the deadline of a run, in seconds from now; None: no deadline."""
+        return AllowanceAnswer((await self._row("set_deadline", run=run, epoch=epoch, left_s=left_s))["answer"])
+
+    async def deadline(self, run: str) -> float | None:
+        """Return the seconds until the deadline of a run, below 0 if it has passed; None without one."""
+        rows = await self._rows("deadline", run=run)
+        return rows[0]["left_s"] if rows else None
+
     # What a worker calls.
 
     async def claim_shard(self, key: ShardKey, worker: str, claim: str | None = None) -> ClaimedShard:

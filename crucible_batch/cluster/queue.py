@@ -18,6 +18,7 @@ import psycopg
 import psycopg_pool
 from procrastinate import exceptions
 from procrastinate.jobs import DeleteJobCondition, Job, Status
+from procrastinate.manager import JobManager
 
 from crucible_batch.cluster.address import ClusterAddress
 from crucible_batch.cluster.connection import unreachable
@@ -37,6 +38,20 @@ _DATABASE_ERRORS = (exceptions.ConnectorException, psycopg.Error, psycopg_pool.P
 ShardHandler = Callable[[ShardKey], Awaitable[None]]
 
 
+class _Tasks(JobManager):
+    """Procrastinate's tasks, of which it does not matter whether the end of one is recorded.
+
+    Another worker drops the task of one that was frozen. When that one wakes up, the error would be raised in an
+    asyncio task that nobody awaits. A task that could not be ended is dropped once its worker has no heartbeat.
+    """
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        try:
+            await super().finish_job(job, status, delete_job)
+        except _DATABASE_ERRORS as error:
+            logger.debug("the end of task %s was not recorded: %s", job.id, error.__cause__ or error)
+
+
 class ShardQueue:
     """The tasks of a cluster, in Procrastinate. An async context manager; raises ``ClusterUnreachableError``."""
 
@@ -51,6 +66,7 @@ class ShardQueue:
             conninfo=self._address.dsn, min_size=0, max_size=_POOL, timeout=10.0, reconnect_timeout=10.0
         )
         app = procrastinate.App(connector=connector)
+        app.job_manager = _Tasks(connector)
 
         @app.task(name=TASK, queue=QUEUE)
         async def _run_shard(run: str, plan_digest: str, number: int) -> None:
@@ -110,8 +126,9 @@ class ShardQueue:
             raise unreachable(self._address, error) from None
 
     async def _drop(self, job: Job) -> bool:
+        assert job.id is not None
         try:
-            await self._app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+            await self._app.job_manager.finish_job_by_id_async(job.id, Status.ABORTED, delete_job=True)
         except exceptions.ConnectorException as error:
             if isinstance(error.__cause__, psycopg.errors.RaiseException):
                 return False  # another worker has dropped it, or it has ended meanwhile

@@ -49,6 +49,7 @@ MIGRATIONS: Final = (
     Migration(2, "0002_drain.sql"),
     Migration(3, "0003_drain_run.sql"),
     Migration(4, "0004_controls.sql"),
+    Migration(5, "0005_deadline.sql"),
 )
 CODE_LEVEL: Final = MIGRATIONS[-1].level
 """The level of the schema that this release uses."""

@@ -29,6 +29,9 @@ STATEMENTS: Final[dict[str, str]] = {
     " %(jobs)s::integer[], %(admitted)s::integer[], %(allowances)s::numeric[])",
     "settle_run": f"SELECT * FROM settle_run_v1(%(run)s, %(epoch)s, %(used)s, {_KEYS})",
     "withdraw_shards": f"SELECT * FROM withdraw_shards_v1(%(run)s, %(epoch)s, {_KEYS})",
+    "set_deadline": "SELECT * FROM set_deadline_v1(%(run)s, %(epoch)s, %(left_s)s)",
+    "deadline": "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS left_s FROM deadlines"
+    " WHERE run = %(run)s",
     "claim_shard": f"SELECT * FROM claim_shard_v2({_SHARD}, %(claim)s, %(worker)s, %(lease_s)s)",
     "renew_shard": f"SELECT * FROM renew_shard_v1({_SHARD}, %(epoch)s, {_COUNTED})",
     "report_shard": f"SELECT * FROM report_shard_v1({_SHARD}, %(epoch)s, %(ending)s, {_COUNTED})",

@@ -33,9 +33,9 @@ class Pace:
         self._began_at = began_at
         self._ended_at: deque[float] = deque(ended_at, maxlen=RATE_WINDOW)
 
-    def ended(self, at: float) -> None:
-        """Record the end of a job."""
-        self._ended_at.append(at)
+    def ended(self, at: float, count: int = 1) -> None:
+        """Record the end of a job, or of several at about the same time."""
+        self._ended_at.extend([at] * min(count, RATE_WINDOW))
 
     def per_min(self, now: float) -> float | None:
         """Return jobs per minute; None while too few data exist."""

@@ -20,6 +20,7 @@ from crucible_batch.errors import ExitCode
 
 Work: TypeAlias = Coroutine[Any, Any, None]
 SIGNALLED = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
+DEADLINE_PASSED = ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume")
 
 
 class RunDeadline:
@@ -31,15 +32,25 @@ class RunDeadline:
         self._at: float | None = None
         self._changed = asyncio.Event()
         self.set(seconds)
+        stop.before_purchase.append(self.check)
 
     def set(self, seconds: float | None) -> None:
         """Set the deadline, in seconds from now; None: no deadline."""
         self._at = None if seconds is None else self._clock.monotonic() + seconds
         self._changed.set()
 
+    @property
+    def is_over(self) -> bool:
+        return self._at is not None and self._clock.monotonic() >= self._at
+
+    def check(self) -> None:
+        """Stop the run if the deadline has passed: its alarm is late in a process that was frozen, or is busy."""
+        if self.is_over and not self._stop.leaving.is_set():
+            self._stop.leave(ExitCode.STOPPED, DEADLINE_PASSED)
+
     async def keep(self) -> None:
         """Stop the run when the deadline passes."""
-        while self._at is None or self._clock.monotonic() < self._at:
+        while not self.is_over:
             self._changed.clear()
             alarm = None if self._at is None else asyncio.create_task(self._wake_at(self._at))
             try:
@@ -47,10 +58,7 @@ class RunDeadline:
             finally:
                 if alarm is not None:
                     alarm.cancel()
-        self._stop.leave(
-            ExitCode.STOPPED,
-            ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume"),
-        )
+        self._stop.leave(ExitCode.STOPPED, DEADLINE_PASSED)
 
     async def _wake_at(self, at: float) -> None:
         await self._clock.sleep(at - self._clock.monotonic())

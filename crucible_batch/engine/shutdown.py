@@ -70,7 +70,7 @@ class Shutdown:
     def may_buy_now(self) -> bool:
         """Return whether a purchase may be sent, right before it is, when its hold is in the journal.
 
-        Each of ``before_purchase`` may stop or hold the run at this moment.
+        Each function in ``before_purchase`` may stop or hold the run at this moment.
         """
         for check in self.before_purchase:
             check()

@@ -23,13 +23,14 @@ from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.uploads import AssetUploader
 
 NOT_SUBMITTED = "NOT_SUBMITTED"
+_STARTED_FROM = {Phase.READY, Phase.FAILED}
 
 
 class Stages(Protocol):
     """The choice of the jobs, by identity. Each method is called again after its stage, until it returns none.
 
-    All events of the stages before are in the journal and in ``ledger`` then. Chosen jobs that are not ready to be
-    started are left out of the stage.
+    All events of the stages before are in the journal and in ``ledger`` then. Chosen jobs that are neither ready to be
+    started nor failed are left out of the stage; a failed one is tried again.
     """
 
     def to_buy(self, ledger: Ledger) -> frozenset[str]:
@@ -99,9 +100,9 @@ class StagedJobs:
 def ready_jobs(
     history: History, rule: RetryRule, chosen: frozenset[str]
 ) -> Generator[tuple[PlannedJob, Job], None, None]:
-    """Yield the chosen jobs that are ready to be started, in manifest order."""
+    """Yield the chosen jobs that are ready to be started, or have failed, in manifest order."""
     for planned, job in history.jobs(rule):
-        if job.identity in chosen and job.phase is Phase.READY:
+        if job.identity in chosen and job.phase in _STARTED_FROM:
             yield planned, job
 
 

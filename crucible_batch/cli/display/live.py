@@ -56,6 +56,7 @@ from crucible_batch.cli.display.progress_text import (
     stage_bars,
     state_parts,
     task_row,
+    wave_parts,
 )
 
 FRAMES_PER_S = 5
@@ -218,11 +219,13 @@ class LiveDisplay(Display):
     def _lines(self, now: float, width: int, height: int) -> list[Text]:
         """Return the panel's lines. With too little height, active jobs are left out first, then recent failures."""
         tally = self._tally
-        is_roomy = width >= NARROW and height >= ROOMY_LINES
+        # In which stage the jobs of other machines are is not known.
+        is_roomy = width >= NARROW and height >= ROOMY_LINES and tally.wave is None
         head = [
             *(stage_bars(tally, width) if is_roomy else [bar(tally, width)]),
             *rows("jobs", state_parts(tally), width),
             *rows("credits", money_parts(tally), width),
+            *(rows("shards", wave_parts(tally.wave), width) if tally.wave is not None else []),
         ]
         tail: list[Text] = []
         for label, parts, style in (

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from rich.console import Console
 
-from crucible_batch.api import Message, RunBegan, RunEnded
+from crucible_batch.api import Message, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import (
     BACK,
@@ -21,7 +21,7 @@ from crucible_batch.cli.display.progress_state import (
     NotableEvent,
     ProgressState,
 )
-from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
+from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts, wave_parts
 from crucible_batch.cli.terminal import at_level, say
 
 SHORTEST_S = 2.0
@@ -32,7 +32,8 @@ class PlainDisplay(Display):
     """A display that prints a line for every tenth of the jobs, at most one per two seconds, and one for each failure.
 
     In between it prints a line after a tenth of the elapsed time, and at least one a minute: the log shows that the
-    run is alive, and the log of a run of hours stays readable.
+    run is alive, and the log of a run of hours stays readable. On a cluster, it prints a line for each shard that
+    begins or ends.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,6 +42,7 @@ class PlainDisplay(Display):
         self._tally = ProgressState()
         self._said_at = 0.0
         self._said_tenth = 0
+        self._said_wave: list[str] = []
         self._beat: asyncio.TimerHandle | None = None
 
     def __exit__(
@@ -62,6 +64,9 @@ class PlainDisplay(Display):
         elif isinstance(message, RunEnded):
             self._stop_beating()
             self._say(now)
+        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._said_wave:
+            self._said_wave = wave_parts(message)
+            self._say(now)
         elif self._is_due(now):
             self._say(now)
 
@@ -80,6 +85,8 @@ class PlainDisplay(Display):
         self._said_tenth = self._tenth()
         states = GAP.join(part.plain for part in state_parts(self._tally))
         figures = [f"{self._tally.done}/{self._tally.total}  {states}", GAP.join(money_parts(self._tally))]
+        if not self._tally.ended and self._tally.wave is not None:
+            figures.append(", ".join(wave_parts(self._tally.wave)))
         if not self._tally.ended and (pace := pace_parts(self._tally, now)):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")

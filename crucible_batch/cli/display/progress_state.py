@@ -27,6 +27,7 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -150,6 +151,7 @@ class ProgressState:
         self.paused: tuple[float, str] | None = None
         """Since when, on the display's clock, and by whom the run is paused."""
         self.stop_at: float | None = None
+        self.wave: ShardsAdvanced | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
         self.up = Throughput()
         self.down = Throughput()
@@ -165,9 +167,7 @@ class ProgressState:
         tally = cls()
         tally.has_begun = True
         tally.total, tally.balance, tally.errors = found.total, balance, found.errors
-        tally.succeeded = found.counts.get(Outcome.SUCCEEDED, 0)
-        tally.failed = found.counts.get(Outcome.FAILED, 0)
-        tally.unknown = found.counts.get(Outcome.UNKNOWN, 0)
+        tally._count(found.counts)
         tally.outputs = found.outputs
         tally.down.total = found.byte_size
         named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
@@ -274,6 +274,9 @@ class ProgressState:
             case JobsAdded():
                 self.total += message.count
                 return None
+            case ShardsAdvanced():
+                self._advance_shards(message, now)
+                return None
             case RunEnded():
                 self._settle(message)
                 return None
@@ -312,6 +315,12 @@ class ProgressState:
             # Replaced, never mutated: a drawing thread may read it at any time.
             self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
         return notable
+
+    def _advance_shards(self, message: ShardsAdvanced, now: float) -> None:
+        before = self.done
+        self.wave, self.balance = message, message.balance
+        self._count(message.counts)
+        self._pace.ended(now, self.done - before)
 
     def _receive(self, message: Receiving, now: float) -> None:
         task = self._tasks.get(message.identity)
@@ -352,10 +361,13 @@ class ProgressState:
             case _:
                 return NotableEvent(CONTROL, "", control_words(message), retry=True)
 
+    def _count(self, counts: Mapping[Outcome, int]) -> None:
+        self.succeeded = counts.get(Outcome.SUCCEEDED, 0)
+        self.failed = counts.get(Outcome.FAILED, 0)
+        self.unknown = counts.get(Outcome.UNKNOWN, 0)
+
     def _settle(self, message: RunEnded) -> None:
-        self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
-        self.failed = message.counts.get(Outcome.FAILED, 0)
-        self.unknown = message.counts.get(Outcome.UNKNOWN, 0)
+        self._count(message.counts)
         self.balance = message.balance
         self.ended = True
         self._tasks.clear()
@@ -378,8 +390,10 @@ def paused_words(tally: ProgressState, now: float) -> list[str]:
         return []
     since, by = tally.paused
     count = tally.in_flight
-    collected = f"{count} job{'s' if count != 1 else ''} in flight" if count else "no jobs in flight"
-    return [f"by {by}", format_duration(max(0.0, now - since), whole=True), collected, "nothing new is bought"]
+    collected = [f"{count} job{'s' if count != 1 else ''} in flight" if count else "no jobs in flight"]
+    if tally.wave is not None:
+        collected = []  # not known of workers
+    return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
 
 
 def stopping_words(tally: ProgressState, now: float) -> str:

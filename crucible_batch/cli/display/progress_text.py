@@ -10,7 +10,7 @@ from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api import Phase, format_credits
+from crucible_batch.api import Phase, ShardsAdvanced, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import format_left
 
@@ -75,7 +75,8 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
 
 def state_parts(tally: ProgressState) -> list[Text]:
     """Return the number of jobs per stage in the bar's colours; stages without jobs are left out, except the first."""
-    stages = [*_stages(tally), (tally.waiting, "waiting", "")]
+    # Of the active jobs of other machines, only the ends are reported.
+    stages = [*_stages(tally), (tally.waiting, "waiting" if tally.wave is None else "left", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
 
 
@@ -94,6 +95,12 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
         (at_work[Phase.PREPARING], "uploading", "magenta"),
     ]
+
+
+def wave_parts(wave: ShardsAdvanced) -> list[str]:
+    """Return how many shards of a wave have ended, and how many are running on how many workers."""
+    workers = "1 worker" if wave.workers == 1 else f"{wave.workers} workers"
+    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", f"{wave.running} running on {workers}"]
 
 
 def money_parts(tally: ProgressState) -> list[str]:

@@ -21,6 +21,7 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -31,6 +32,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
+from crucible_batch.cli.display.progress_text import wave_parts
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import format_duration
 
@@ -83,7 +85,7 @@ def level_of(message: Message) -> int:
             return WARNING if level == ERROR and message.phase is Phase.READY else level
         case AssetAdvanced():
             return _IMAGE_LEVELS.get(event_name(message.event), DEBUG)
-        case Receiving():
+        case Receiving() | ShardsAdvanced():
             return DEBUG
         case Throttled():
             return DEBUG if message.reason is None else WARNING
@@ -146,6 +148,9 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case JobsAdded():
             jobs = f"{message.count} job{'s' if message.count != 1 else ''}"
             return f"{jobs} added: {clean(message.source, 80)} has been saved"
+        case ShardsAdvanced():
+            done = ", ".join(f"{count} {word}" for word, count in message.counts.items() if count)
+            return f"{', '.join(wave_parts(message))}: {done or 'no job has ended'}; {_money(message)}"
         case RunEnded():
             stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
             ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"
@@ -188,7 +193,7 @@ def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
     return ", ".join([f"{found.get('succeeded', 0)} of {total} jobs succeeded", *others])
 
 
-def _money(message: RunBegan | RunEnded) -> str:
+def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
     budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
     return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"

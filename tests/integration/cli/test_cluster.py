@@ -53,7 +53,7 @@ def test_without_the_extra_the_command_names_it(
     assert "pip install 'crucible-batch[cluster]'" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("option", [("--metrics-listen", "9464"), ("--traces",), ("--deadline", "1h")], ids=" ".join)
+@pytest.mark.parametrize("option", [("--metrics-listen", "9464"), ("--traces",), ("--recover",)], ids=" ".join)
 def test_a_run_on_a_cluster_refuses_an_option_that_it_would_ignore(cli: Cli, option: tuple[str, ...]) -> None:
     (cli.cwd / "m.yaml").write_text(
         "version: 1\nname: m\nworkflow: w\nbudget: {credits: 5}\njobs: [{name: a, prompt: a fox}]\n"

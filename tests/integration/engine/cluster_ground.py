@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import cluster_run
+from crucible_batch.api import cancellation, cluster_run
 from crucible_batch.api.cluster_run import CoordinatorPace, run_on_cluster
 from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
 from crucible_batch.cluster import (
@@ -48,6 +48,8 @@ class MemoryCluster:
     ends: dict[tuple[str, int], tuple[str | None, ShardFigures]] = field(default_factory=dict)
     now: float = 0.0
     address: Any = None
+    late_at: float | None = None
+    clock: Any = None
     calls: list[str] = field(default_factory=list)
 
     # What a coordinator calls.
@@ -109,7 +111,15 @@ class MemoryCluster:
         """What the run has used and what is set aside never exceed the budget."""
         assert self.rules.used + self.rules.set_aside <= self.rules.budget
 
+    async def set_deadline(self, _run: str, epoch: int, left_s: float | None) -> AllowanceAnswer:
+        assert epoch == self.epoch
+        self.late_at = None if left_s is None else self.clock.monotonic() + left_s
+        return AllowanceAnswer.ACCEPTED
+
     # What a worker calls.
+
+    async def claim_shard(self, key: ShardKey, worker: str) -> ClaimedShard:
+        return self.claimed(key, worker)
 
     def lease(self, key: ShardKey) -> ShardLease:
         return self.rules.shards[key.plan_digest, key.number]
@@ -132,6 +142,9 @@ class MemoryCluster:
 
     async def forget_taker(self, _run: str, _epoch: int) -> None:
         """The coordinator runs nothing itself any more."""
+
+    async def deadline(self, _run: str) -> float | None:
+        return None if self.late_at is None else self.late_at - self.clock.monotonic()
 
     async def renew_shard(self, key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
         lease, answer = self.lease(key).renewed(epoch, self.now, figures.spent, figures.held)
@@ -160,7 +173,7 @@ class ClusterGround:
     """
 
     def __init__(self, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bench, self.cluster = bench, MemoryCluster()
+        self.bench, self.cluster = bench, MemoryCluster(clock=bench.clock)
         self.on_claim: Any = lambda _claim: False
         self.working: list[asyncio.Future[None]] = []
         ground = self
@@ -182,6 +195,8 @@ class ClusterGround:
         async def opened(*_args: object, **_options: object) -> MemoryCluster:
             return self.cluster
 
+        monkeypatch.setattr(cluster_run, "SystemClock", lambda: bench.clock)
+        monkeypatch.setattr(cancellation, "time", bench.clock)
         monkeypatch.setattr(cluster_run, "ShardQueue", Queue)
         monkeypatch.setattr(cluster_run.ClusterDatabase, "opened", opened)
 
@@ -192,16 +207,17 @@ class ClusterGround:
             database: Any = self.cluster
             clock = asyncio.get_running_loop().time
             tools = WorkerTools(database, database, self.bench.settings, monotonic=clock)
-            claim = ShardClaim(claimed, tools, clock())
+            claim = ShardClaim(claimed, tools, clock(), await self.cluster.deadline(key.run))
             if not await self.on_claim(claim):
                 await claim.work(asyncio.Event())
             self.cluster.now += 15
             claimed = self.cluster.claimed(key, f"another {self.cluster.now}")
 
-    async def run(self, manifest: Any, *, shards: int) -> api.RunResult:
-        request = replace(api.RunRequest(manifest, out_dir=self.bench.path / "out"), shards=shards)
+    async def run(self, manifest: Any, *, shards: int, observer: Any = None, **options: Any) -> api.RunResult:
+        """Run on the cluster. ``options`` are fields of the request."""
+        request = replace(api.RunRequest(manifest, out_dir=self.bench.path / "out"), shards=shards, **options)
         address: Any = None
         async with asyncio.timeout(300):
             return await run_on_cluster(
-                request, address, settings=self.bench.settings, pace=CoordinatorPace(poll_s=0.05)
+                request, address, settings=self.bench.settings, observer=observer, pace=CoordinatorPace(poll_s=0.05)
             )

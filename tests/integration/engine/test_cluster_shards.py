@@ -203,9 +203,13 @@ async def test_a_worker_that_wakes_up_sends_only_what_its_successor_knows(start:
             None,
         ),
         (lambda wave: replace(wave.claimed, gateway="https://other.example"), ClusterSetupError),
-        (lambda wave: replace(wave.claimed, location=str(wave.bench.path / "elsewhere")), RunDirectoryError),
+        (lambda wave: replace(wave.claimed, location=str(wave.bench.path / "deleted")), None),
+        (lambda wave: replace(wave.claimed, location=str(wave.bench.path / "not" / "mounted")), RunDirectoryError),
     ],
-    ids=["another allowance", "a shard that the plan doesn't have", "another plan", "another gateway", "no folder"],
+    ids=[
+        "another allowance", "a shard that the plan doesn't have", "another plan", "another gateway", "deleted",
+        "not mounted",
+    ],
 )  # fmt: skip
 async def test_a_claim_that_is_not_of_the_plan_on_disk_buys_nothing(
     start: Any, changed: Callable[[Wave], ClaimedShard], raised: type[Exception] | None
@@ -223,3 +227,5 @@ async def test_a_claim_that_is_not_of_the_plan_on_disk_buys_nothing(
         assert len(await wave.bought()) == 1  # by the probe
     assert wave.database.calls == ["1 refused accepted" if raised is None else "1 released accepted"]
     assert wave.database.lease.state is (ShardState.ENDED if raised is None else ShardState.WAITING)
+    # What earlier owners have spent was not read: it may be the complete allowance.
+    assert wave.database.lease.charge == wave.claimed.allowance or raised is not None

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.cluster_places import epoch_directory, newest_begun, take_over
+from crucible_batch.api.cluster_places import check_wave_folder, epoch_directory, newest_begun, take_over
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.domain.sharding import ShardId
+from crucible_batch.errors import RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, lock_run_directory
 from tests.unit.api.shard_ground import BINDING, ShardGround, content_of, done, in_flight
 
@@ -82,3 +83,21 @@ def test_the_newest_owner_counts_and_none_above_the_claim(ground: ShardGround) -
     assert newest_begun(wave(ground), SHARD, up_to=11) == owner(ground, 10)
     assert newest_begun(wave(ground), SHARD, up_to=9) == owner(ground, 2)
     assert newest_begun(wave(ground), SHARD, up_to=0) is None
+
+
+def test_a_folder_that_was_deleted_is_told_from_one_that_is_not_mounted(tmp_path: Path) -> None:
+    main = tmp_path / "mount" / "outputs" / "spring" / "default"
+    folder = main / "shards" / "abababab"
+    with pytest.raises(RunDirectoryError, match="is not on this machine"):
+        check_wave_folder(folder, main)
+    (tmp_path / "mount" / "outputs").mkdir(parents=True)  # where another file system is to be mounted
+    with pytest.raises(RunDirectoryError, match="is not on this machine"):
+        check_wave_folder(folder, main)
+    main.parent.mkdir()
+    with pytest.raises(SavedPlanError, match="was deleted"):
+        check_wave_folder(folder, main)
+    main.mkdir()
+    with pytest.raises(SavedPlanError, match="was deleted"):
+        check_wave_folder(folder, main)
+    folder.mkdir(parents=True)
+    check_wave_folder(folder, main)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.api import cluster_run
+from crucible_batch.api import cluster_merge, cluster_run
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.coordinator_commands import CoordinatorCommands
 from crucible_batch.api.request import RunRequest
@@ -36,7 +36,7 @@ ROWS = [shard(1, ShardState.ENDED, 1, "succeeded"), shard(2, ShardState.WITHDRAW
 def coordinator() -> Any:
     made = object.__new__(cluster_run._Coordinator)
     made._main, made._run, made._epoch, made._wave = Path("/main"), "run", 1, 1
-    made.request, made.settings = SimpleNamespace(html=True), SimpleNamespace()
+    made.context = SimpleNamespace(request=SimpleNamespace(html=True), settings=SimpleNamespace(), is_late=False)
     return made
 
 
@@ -60,10 +60,11 @@ async def test_a_withdrawn_shard_is_not_awaited() -> None:
         async def controls(self, _run: str) -> list[GivenControl]:
             return []
 
-    made.database, made.on_progress = Database(), seen.append
+    made.database = Database()
+    made._whole = SimpleNamespace(advance=lambda _wave, rows: seen.append(rows), knows=lambda _given: True)
     made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     assert await made._followed(plan()) == ROWS
-    assert [(each.ended, each.running) for each in seen] == [(3, 0)]
+    assert seen == [ROWS]
 
 
 def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
@@ -72,7 +73,8 @@ def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
     """Shard 3 was withdrawn by no one, and has no directory: that is a failure."""
     merged: dict[str, Any] = {}
     begun = {1: Path("/main/shards/abababab/1-of-3.e1")}
-    monkeypatch.setattr(cluster_run, "newest_begun", lambda _folder, found, **_: begun.get(found.number))
+    monkeypatch.setattr(cluster_merge, "check_plan_file", lambda _folder, _main: None)
+    monkeypatch.setattr(cluster_merge, "newest_begun", lambda _folder, found, **_: begun.get(found.number))
     monkeypatch.setattr(cluster_run, "merge", lambda directories, **more: merged.update(more, directories=directories))
     with caplog.at_level(logging.ERROR):
         coordinator()._merged(plan(), ROWS)
@@ -122,8 +124,8 @@ async def test_neither_probe_nor_rest_writes_metrics_of_their_own(
     seen: list[RunRequest] = []
 
     class Coordinator:
-        def __init__(self, given: RunRequest, *_more: object) -> None:
-            seen.append(given)
+        def __init__(self, context: Any, *_more: object) -> None:
+            seen.append(context.part(shards=2))
 
         async def run(self) -> Any:
             return result(0, 9, 0)
@@ -141,5 +143,7 @@ async def test_neither_probe_nor_rest_writes_metrics_of_their_own(
     settings: Any = SimpleNamespace(api_key="key")
     asked = replace(request_of, traces=None)
     await cluster_run.run_on_cluster(asked, SimpleNamespace(), settings=settings)  # type: ignore[arg-type]
-    assert [(each.metrics_textfile, each.metrics_listen, each.traces) for each in seen] == [(None, None, False)]
+    assert [(each.metrics_textfile, each.metrics_listen, each.traces, each.notify) for each in seen] == [
+        (None, None, False, False)
+    ]
     assert values(tmp_path)["jobssucceeded"] == 9

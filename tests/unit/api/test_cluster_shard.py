@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from crucible_batch.api import cluster_shard
 from crucible_batch.api.cluster_shard import FigureCounter, ShardClaim, WorkerTools
+from crucible_batch.api.request import RunRequest
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
 from crucible_batch.domain.cluster_control import ASK_S, GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
@@ -53,6 +55,7 @@ class Database:
     released: FencedAnswer = FencedAnswer.ACCEPTED
     given: list[GivenControl] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
+    reported: ShardFigures = field(default_factory=ShardFigures)
 
     async def renew_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
@@ -66,8 +69,9 @@ class Database:
         self.asked.append(taken)
         return [each for each in self.given if each.number > taken]
 
-    async def report_shard(self, key: ShardKey, epoch: int, ending: str, _figures: ShardFigures) -> FencedAnswer:
+    async def report_shard(self, key: ShardKey, epoch: int, ending: str, figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
+        self.reported = figures
         self.calls.append(f"report {ending}")
         return FencedAnswer.ACCEPTED
 
@@ -91,6 +95,8 @@ class Ground:
     exit_code: ExitCode = ExitCode.SIGTERM
     renewals: int = 0
     stops_worker: bool = False
+    left_s: float | None = None
+    deadlines: list[float | None] = field(default_factory=list)
 
     async def sleep(self, seconds: float) -> None:
         await self.began.wait()
@@ -107,7 +113,8 @@ class Ground:
         """Sleep between renewals. Asking for commands is tested in test_command_feed.py."""
         await (asyncio.Event().wait() if seconds == ASK_S else self.sleep(seconds))
 
-    async def run(self, _request: object, *, on_runner: Callable[[Runner], None], **_: object) -> Any:
+    async def run(self, request: Any, *, on_runner: Callable[[Runner], None], **_: object) -> Any:
+        self.deadlines.append(request.deadline_s)
         on_runner(self.runner)
         self.began.set()
         if self.stops_worker:
@@ -123,12 +130,16 @@ class Ground:
         settings: Any = SimpleNamespace(base_url="https://gateway.test")
         database: Any = self.database
         tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.slept)
-        await ShardClaim(CLAIMED, tools, claimed_at=self.now).work(self.stop)
+        await ShardClaim(CLAIMED, tools, claimed_at=0.0, left_s=self.left_s).work(self.stop)
+
+
+def request() -> RunRequest:
+    return RunRequest(Path("m.yaml"))
 
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Ground]]:
-    async def play(database: Database | None = None, prepared: Callable[[], object] = object, **more: Any) -> Ground:
+    async def play(database: Database | None = None, prepared: Callable[[], object] = request, **more: Any) -> Ground:
         ground = Ground(database or Database(), **more)
         monkeypatch.setattr(ShardClaim, "_prepared", lambda _self: prepared())
         monkeypatch.setattr(cluster_shard, "run_request", ground.run)
@@ -276,6 +287,37 @@ async def test_a_shard_that_can_not_be_run_is_reported_as_refused(play: Play) ->
     ground = await play(prepared=refused)
     await ground.work()
     assert ground.database.calls == ["report refused"]
+    assert ground.database.reported == ShardFigures(held=Decimal(10))  # what earlier owners spent was not read
+
+
+async def test_a_run_has_the_time_that_is_left_since_the_claim_was_sent(play: Play) -> None:
+    ground = await play(left_s=60.0, now=25.0)
+    ground.end.set()
+    await ground.work()
+    assert (ground.deadlines, ground.database.calls) == ([35.0], ["report succeeded"])
+    ground = await play()
+    ground.end.set()
+    await ground.work()
+    assert ground.deadlines == [None]
+
+
+@pytest.mark.parametrize("now", [60.0, 61.0])
+async def test_a_shard_is_not_begun_after_the_deadline_and_keeps_its_allowance(play: Play, now: float) -> None:
+    prepared: list[bool] = []
+    ground = await play(prepared=lambda: prepared.append(True), left_s=60.0, now=now)
+    await ground.work()
+    assert (ground.deadlines, prepared, ground.database.calls) == ([], [], ["report stopped"])
+    assert ground.database.reported == ShardFigures(held=Decimal(10))
+
+
+async def test_a_deadline_that_passes_while_an_earlier_journal_is_copied_begins_nothing(play: Play) -> None:
+    def slowly() -> RunRequest:
+        ground.now = 60.0
+        return request()
+
+    ground = await play(prepared=slowly, left_s=60.0)
+    await ground.work()
+    assert (ground.deadlines, ground.database.calls) == ([], ["report stopped"])
 
 
 def test_figures_are_those_of_the_run_so_far() -> None:

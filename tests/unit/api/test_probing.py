@@ -37,14 +37,16 @@ def planned(name: str, workflow: str = "w", images: str = "") -> PlannedJob:
 class Scene:
     """Jobs by name, their states, the gateway's images and the prices."""
 
-    def __init__(self, *jobs: PlannedJob, budget: str = "100", only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *jobs: PlannedJob, budget: str = "100", only: tuple[str, ...] = (), retry_failed: bool = False
+    ) -> None:
         self.jobs = {each.identity: each for each in jobs}
         self.states = {name: Job(name, has_images=bool(each.images)) for name, each in self.jobs.items()}
         self.there: set[str] = set()
         self.in_doubt: set[str] = set()
         self.ledger = Ledger(PriceBook())
         journal: Any = SimpleNamespace(assets=self._assets)
-        self.stages = ProbeStages(self._found, journal, D(budget), JobFilter(only), admission_of(2))
+        self.stages = ProbeStages(self._found, journal, D(budget), JobFilter(only, retry_failed), admission_of(2))
 
     def _found(self) -> Iterator[tuple[PlannedJob, Job]]:
         return ((each, self.states[name]) for name, each in self.jobs.items())
@@ -117,6 +119,17 @@ def test_a_job_that_an_earlier_run_left_between_two_attempts_is_finished() -> No
     scene = Scene(planned("a"), planned("b")).know("w")
     scene.set("b", Phase.READY, attempt=2)
     assert scene.buy() == {"b"}
+    assert scene.buy() == NOBODY
+
+
+def test_failed_jobs_are_tried_again_once_if_they_are_to_be() -> None:
+    scene = Scene(planned("a"), planned("b"), planned("c"), only=("a", "b"), retry_failed=True).know("w")
+    for name in ("b", "c"):
+        scene.set(name, Phase.FAILED)
+    assert scene.buy() == {"b"}
+    assert scene.buy() == NOBODY
+    scene = Scene(planned("a"), planned("b")).know("w")
+    scene.set("b", Phase.FAILED)
     assert scene.buy() == NOBODY
 
 

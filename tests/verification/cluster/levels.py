@@ -43,7 +43,12 @@ LEVEL_4 = {
     "takers": "SELECT s.plan_digest, s.number, w.name, w.release, t.taken, t.in_flight FROM shards s LEFT JOIN workers w ON w.worker = s.worker LEFT JOIN control_takers t ON t.run = s.run AND t.plan_digest = s.plan_digest AND t.number = s.number AND t.epoch = s.epoch WHERE s.run = %(run)s AND s.state = 'running' UNION ALL SELECT t.plan_digest, t.number, NULL, NULL, t.taken, t.in_flight FROM control_takers t JOIN runs r USING (run) WHERE t.run = %(run)s AND t.number = 0 AND t.epoch = r.epoch AND t.seen_at > clock_timestamp() - interval '6 s' ORDER BY plan_digest, number",
     "pauses": "SELECT DISTINCT ON (c.run) c.run, c.action, c.given_by, c.given_via, extract(epoch FROM clock_timestamp() - c.given_at)::float8 AS age_s FROM controls c WHERE c.action IN ('pause', 'resume') ORDER BY c.run, c.number DESC",
 }
-STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3, 4: LEVEL_4}
+LEVEL_5 = {
+    **LEVEL_4,
+    "set_deadline": "SELECT * FROM set_deadline_v1(%(run)s, %(epoch)s, %(left_s)s)",
+    "deadline": "SELECT extract(epoch FROM at - clock_timestamp())::float8 AS left_s FROM deadlines WHERE run = %(run)s",
+}
+STATEMENTS_OF_LEVEL = {1: LEVEL_1, 2: LEVEL_2, 3: LEVEL_3, 4: LEVEL_4, 5: LEVEL_5}
 
 WORKER_CALLS: list[dict[str, dict[str, object]]] = [
     {"see_worker": {"worker": "w", "name": "alpha", "release": "1"}},

@@ -150,6 +150,7 @@ async def test_a_frozen_worker_is_refused_when_it_wakes_up(
     for worker in (zombie, rescuer):
         worker.process.send_signal(signal.SIGTERM)
     assert [await zombie.ended(), await rescuer.ended()] == [0, 0]
+    assert "never retrieved" not in zombie.err.read_text(encoding="utf-8")
 
 
 async def test_a_frozen_worker_that_wakes_up_after_the_end_returns_nothing(

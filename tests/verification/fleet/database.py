@@ -61,6 +61,7 @@ class _Run:
     location: str = ""
     renewed_at: float | None = None
     ended_at: float | None = None
+    late_at: float | None = None
     shards: dict[tuple[str, int], _Shard] = field(default_factory=dict)
 
 
@@ -160,6 +161,17 @@ class RuleDatabase:
     def _settle_run(self, run: str, epoch: int, used: Credits, digests: list[str], numbers: list[int]) -> list[DictRow]:
         keys = list(zip(digests, numbers, strict=True))
         return self._fenced(run, epoch, lambda found: found.allowances.settled(used, keys))
+
+    def _set_deadline(self, run: str, epoch: int, left_s: float | None) -> list[DictRow]:
+        def act(found: _Run) -> tuple[RunAllowances, AllowanceAnswer]:
+            found.late_at = None if left_s is None else self._now() + left_s
+            return found.allowances, AllowanceAnswer.ACCEPTED
+
+        return [{"answer": row["answer"]} for row in self._fenced(run, epoch, act)]
+
+    def _deadline(self, run: str) -> list[DictRow]:
+        found = self._runs[run]
+        return [] if found.late_at is None else [{"left_s": found.late_at - self._now()}]
 
     def _withdraw_shards(self, run: str, epoch: int, digests: list[str], numbers: list[int]) -> list[DictRow]:
         keys = list(zip(digests, numbers, strict=True))

@@ -1,0 +1,141 @@
+"""The progress of a complete run on a cluster, as messages to an observer.
+
+The jobs are run by the coordinator (prices, images, what can't be divided) and by workers, of which it learns counts
+and credits only. The observer gets the messages of one run: it begins once, and ends once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from crucible_batch.api.request import JobFilter
+from crucible_batch.api.sharded_plan import books_of
+from crucible_batch.cluster import QueuedShard
+from crucible_batch.domain.cluster_control import GivenControl, newest_number, pause_given
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.outcome import Outcome, outcome_of
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.progress import Balance, Controlled, Message, Observer, RunBegan, RunEnded, ShardsAdvanced
+from crucible_batch.domain.shard_lease import ShardState
+from crucible_batch.engine import Clock
+from crucible_batch.journal import Journal
+
+_ENDED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN)
+_OUT = (ShardState.WAITING, ShardState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What the main run directory has: the jobs of the run by their outcome, and its credits."""
+
+    total: int = 0
+    counts: Mapping[Outcome, int] = field(default_factory=dict)
+    balance: Balance = field(default_factory=lambda: Balance(None, ZERO, ZERO))
+
+
+class WholeRun:
+    """An observer of the coordinator's own runs, which passes them on as parts of the complete run."""
+
+    def __init__(self, observer: Observer, main: Path, terms: RunTerms, choice: JobFilter, clock: Clock) -> None:
+        self._observer = observer
+        self._main = main
+        self._terms = terms
+        self._choice = choice
+        self._clock = clock
+        self._books = _Books()
+        self.has_begun = False
+        self._told: ShardsAdvanced | None = None
+        self._shown: int | None = None
+        """The number of the newest command that was shown; None before the first ones were read."""
+
+    def notify(self, message: Message) -> None:
+        """Pass a message of one of the coordinator's runs on, unless it is about its beginning or its end."""
+        if isinstance(message, RunBegan):
+            self.begin(message.at)
+        elif not isinstance(message, RunEnded):
+            self._observer.notify(message)
+
+    def begin(self, at: float | None = None) -> None:
+        """Report the beginning of the complete run, once. The main run directory has its plan by then."""
+        if self.has_begun:
+            return
+        self.has_begun = True
+        self.read()
+        books, terms = self._books, self._terms
+        began = self._clock.now() if at is None else at
+        self._observer.notify(
+            RunBegan(began, books.total, books.counts, books.balance, terms.manifest_name, terms.run_id)
+        )
+
+    def read(self) -> None:
+        """Read the main run directory: before each wave. Blocking."""
+        with Journal.read(self._main) as journal:
+            self._read(journal, {})
+
+    def _read(self, journal: Journal, stops: Mapping[str, ErrorInfo]) -> None:
+        counts: Counter[Outcome] = Counter()
+        ledger = books_of(journal, self._terms)[1]
+        for planned, job in journal.jobs(self._terms.rule):
+            if self._choice.takes(planned.name):
+                counts[outcome_of(job, workflow_class(planned.workflow_id), stops)[0]] += 1
+        self._books = _Books(counts.total(), counts, Balance(self._terms.budget, ledger.spent, ledger.held))
+
+    def advance(self, wave: int, rows: Sequence[QueuedShard]) -> None:
+        """Report the shards of a wave, if anything has changed."""
+        running = [row for row in rows if row.state is ShardState.RUNNING]
+        figures = [row.figures for row in rows]
+        balance = self._books.balance
+        message = ShardsAdvanced(
+            at=self._clock.now(),
+            wave=wave,
+            shards=len(rows),
+            running=len(running),
+            ended=sum(row.state not in _OUT for row in rows),
+            workers=len({row.worker for row in running}),
+            counts={
+                word: self._books.counts.get(word, 0) + sum(getattr(each, word.value) for each in figures)
+                for word in _ENDED
+            },
+            balance=replace(
+                balance,
+                spent=sum((each.spent for each in figures), balance.spent),
+                held=sum((each.held for each in figures), balance.held),
+            ),
+        )
+        if self._told is None or replace(message, at=self._told.at) != self._told:
+            self._told = message
+            self._observer.notify(message)
+
+    def knows(self, given: Sequence[GivenControl]) -> bool:
+        """Whether all these commands to the run have been shown."""
+        return self._shown == newest_number(given)
+
+    def show(self, given: Sequence[GivenControl], *, in_flight: int) -> None:
+        """Report the commands that are new, oldest first. Of those before the first call, only the present pause.
+
+        ``in_flight`` jobs are at the gateway, by the workers' last reports.
+        """
+        pause = pause_given(given)
+        earlier = [] if pause is None else [pause]
+        new = earlier if self._shown is None else [each for each in given if each.number > self._shown]
+        self._shown = newest_number(given)
+        for each in new:
+            command, source = each.command, each.source
+            at = self._clock.now() - each.age_s
+            names = ()  # of ``retry``, the database has identities only
+            self._observer.notify(
+                Controlled(at, command.action, source.by, source.via, in_flight, command.value, names)
+            )
+
+    def end(self) -> None:
+        """Report the end of the complete run, by the newest run in the journal."""
+        with Journal.read(self._main) as journal:
+            ending = journal.runs()[-1].ending
+            assert ending is not None
+            self._read(journal, ending.all_stops)
+        self._observer.notify(RunEnded(self._clock.now(), ending, self._books.counts, self._books.balance))
