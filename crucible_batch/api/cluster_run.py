@@ -21,7 +21,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.cluster_context import ClusterContext
-from crucible_batch.api.cluster_deadline import end_late
+from crucible_batch.api.cluster_deadline import end_late, store_deadline
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
 from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
@@ -287,7 +287,7 @@ class _Coordinator:
             claim = await self.database.open_run(run, self._claim)
             if claim.is_claimed:
                 self._epoch, self._budget = claim.epoch, budget
-                await self.database.set_deadline(self._run, self._epoch, self.context.deadline.left_s)
+                await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
