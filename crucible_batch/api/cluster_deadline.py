@@ -15,14 +15,18 @@ spent is read there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.cluster import ClaimedShard, QueuedShard, ShardFigures
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 
+_PROMPT_S = 1.0
+"""A database that answers within this time counts the same time as the coordinator."""
 LATE = RunStatus.STOPPED.value
 """How a shard ended that was not begun before the deadline."""
 
@@ -30,6 +34,17 @@ LATE = RunStatus.STOPPED.value
 def unread_figures(claimed: ClaimedShard, known: ShardFigures) -> ShardFigures:
     """Return the figures of a shard that this owner did not run: the complete allowance may be spent, or is held."""
     return replace(known, held=max(known.held, claimed.allowance - known.spent))
+
+
+async def store_deadline(
+    database: ClusterDatabase, run: str, epoch: int, deadline: Deadline, monotonic: Callable[[], float] = time.monotonic
+) -> None:
+    """Store the deadline of a run, or that it has none. If the database was away meanwhile, the rest is less."""
+    while True:
+        began = monotonic()
+        await database.set_deadline(run, epoch, deadline.left_s)
+        if not deadline.left_s or monotonic() - began < _PROMPT_S:
+            return
 
 
 async def end_late(database: ClusterDatabase, rows: Iterable[QueuedShard], worker: str) -> None:

@@ -21,7 +21,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.cluster_context import ClusterContext
-from crucible_batch.api.cluster_deadline import end_late
+from crucible_batch.api.cluster_deadline import end_late, store_deadline
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
 from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
@@ -296,7 +296,7 @@ class _Coordinator:
             if claim.is_claimed:
                 self._epoch, self._budget = claim.epoch, budget
                 self._commands = CoordinatorCommands(self.database, self._main, self._run, claim.epoch)
-                await self.database.set_deadline(self._run, self._epoch, self.context.deadline.left_s)
+                await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
@@ -370,7 +370,7 @@ class _Coordinator:
         self._whole.show(given, in_flight=sum(each.in_flight for each in takers))
         if (left_s := deadline_given(given)) is not None:
             self.context.deadline.restart(left_s)
-            await self.database.set_deadline(self._run, self._epoch, left_s)
+            await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
 
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
         """Merge the directory of each shard's last owner. Blocking."""

@@ -179,6 +179,22 @@ async def test_if_no_worker_has_begun_the_run_ends_at_the_deadline_with_its_code
         assert len(await keys_of(bench, result)) == 1  # of the probe
 
 
+async def test_a_run_that_is_drained_before_a_shard_has_begun_is_stopped(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest run in its journal is the purchase of the first job, which has succeeded."""
+    async with start() as bench:
+        ground = ground_of(bench, monkeypatch)
+
+        async def drained(_key: object) -> None:
+            ground.cluster.rules = ground.cluster.rules.drained()
+
+        monkeypatch.setattr(ground, "work", drained)
+        result = await ground.run(bench.manifest("{name: t, prompt: text, repeat: 9}", budget=18), shards=3)
+    assert (result.exit_code, result.report.exit_code, result.report.stops["*"].code) == (5, 5, "SHARD_ABANDONED")
+    assert (result.report.counts.succeeded, result.report.counts.pending) == (1, 8)
+
+
 async def test_a_deadline_before_the_first_job_is_as_on_one_machine(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ async def test_a_frozen_worker_that_wakes_up_after_the_end_changes_nothing(scene
     await zombie.says("was taken over by another worker")
     zombie.send(signal.SIGTERM)
     assert await zombie.ended() == 0, zombie.log
+    assert "never retrieved" not in zombie.log
     scene.check_all_done(8)
     assert scene.report == before
 

@@ -33,6 +33,8 @@ NAMES = {name: name for name in STATEMENTS}
 _METHODS = {"runs": "_runs_rows", "workers": "_workers_rows"}
 _COUNTED = ("succeeded", "failed", "blocked", "pending", "unknown")
 
+_OPEN = (ShardState.WAITING, ShardState.RUNNING)
+
 Watch = Callable[[str, Mapping[str, Any], list[DictRow]], None]
 
 
@@ -170,8 +172,8 @@ class RuleDatabase:
         return [{"answer": row["answer"]} for row in self._fenced(run, epoch, act)]
 
     def _deadline(self, run: str) -> list[DictRow]:
-        found = self._runs[run]
-        return [] if found.late_at is None else [{"left_s": found.late_at - self._now()}]
+        found = self._runs.get(run)
+        return [] if found is None or found.late_at is None else [{"left_s": found.late_at - self._now()}]
 
     def _withdraw_shards(self, run: str, epoch: int, digests: list[str], numbers: list[int]) -> list[DictRow]:
         keys = list(zip(digests, numbers, strict=True))
@@ -325,7 +327,8 @@ class RuleDatabase:
     def _shards(self, run: str | None) -> list[DictRow]:
         rows: list[DictRow] = []
         for name, each in self._runs_by_age():
-            if name == run or (run is None and each.ended_at is None):
+            may_run = any(lease.state in _OPEN for lease in each.allowances.shards.values())
+            if name == run or (run is None and (each.ended_at is None or may_run)):
                 ordered = sorted(each.shards.items(), key=lambda item: (item[1].waiting_since, *item[0]))
                 rows += [self._shard_row(name, key, each.allowances.shards[key], row) for key, row in ordered]
         return rows
