@@ -51,6 +51,7 @@ class MemoryCluster:
     late_at: float | None = None
     clock: Any = None
     calls: list[str] = field(default_factory=list)
+    given: list[GivenControl] = field(default_factory=list)
 
     # What a coordinator calls.
 
@@ -138,7 +139,7 @@ class MemoryCluster:
         return []
 
     async def controls(self, _run: str) -> list[GivenControl]:
-        return []
+        return self.given
 
     async def forget_taker(self, _run: str, _epoch: int) -> None:
         """The coordinator runs nothing itself any more."""

@@ -11,6 +11,8 @@ import pytest
 from crucible_batch import api
 from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.domain.cluster_control import GivenControl
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.errors import RunBusyError
 from crucible_batch.journal import Journal
@@ -84,6 +86,20 @@ async def test_what_a_wave_does_not_spend_is_set_aside_for_the_next(
     assert result.exit_code == 4
     assert len({plan for plan, _ in ground.cluster.rules.shards}) > 1
     assert len(keys) * 2 + 10 > 30
+
+
+async def test_a_run_that_is_stopped_when_its_shards_have_ended_is_not_divided_again(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        ground = ClusterGround(bench, monkeypatch)
+        ground.on_claim = never
+        command, source = ControlCommand(ControlAction.STOP), ControlSource("anna@host", "terminal")
+        ground.cluster.given = [GivenControl(1, command, source, 1.0)]
+        budget = "budget: {credits: 30, max_credits_per_job: 10}\n"
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 20}", budget=None, head=budget)
+        await ground.run(manifest, shards=2)
+    assert len({plan for plan, _ in ground.cluster.rules.shards}) == 1
 
 
 async def test_a_coordinator_whose_run_another_one_has_merges_nothing(
