@@ -268,7 +268,8 @@ _SENT_BY_THE_GATEWAY = _of(
     ("JOB_NOT_FOUND", _FAILED_OR_STOPPED, "The gateway has no such job for this account.",
      f"Check that the key and the base URL are those of the run. {_AGAIN}."),
     ("IDEMPOTENCY_KEY_REUSED", _FAILED, "The gateway knows the job's idempotency key with another request.",
-     "See the hint beside it in the report. Nothing was charged for this submit."),
+     ("Nothing was charged for this submit. If a run directory that is lost has bought the job, a copy of it brings its"
+      " outputs back; --retry-failed buys it again.")),
     ("INVALID_PARAMS", _FAILED, "The gateway does not accept the job's parameters. There is no other attempt.",
      "Correct the parameters that its message names; crucible-batch workflows ID lists the workflow's parameters."),
     ("INVALID_REQUEST", _FAILED_OR_STOPPED, "The gateway does not accept the request. There is no other attempt.",

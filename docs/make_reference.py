@@ -72,6 +72,7 @@ def pages() -> tuple[Page, ...]:
                 "OutputRow": "outputs: one row",
                 "SentRow": "jobs[].outputs[].sent",
                 "WaitingRow": "waiting: one row",
+                "PicksRow": "picks: one row",
                 "NotificationRow": "notifications: one row",
                 "ErrorRow": "An error",
             },

@@ -106,12 +106,14 @@ def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
     """Return the terms of a run, with its run id. Raises ``UserError`` as ``render_run_id`` does."""
+    is_given, is_set = request.budget is not None, manifest.budget.credits is not None
     return RunTerms(
         manifest_name=manifest.name,
         manifest_path=str(manifest.path),
         manifest_sha256=manifest.sha256,
         run_id=render_run_id(manifest, request.run_id),
-        budget=request.budget if request.budget is not None else manifest.budget.credits,
+        budget=request.budget if is_given else manifest.budget.credits,
+        budget_source="command" if is_given else "manifest" if is_set else None,
         ceiling=manifest.budget.max_credits_per_job,
         upload_ceiling=manifest.budget.max_credits_per_upload,
         attempts=manifest.retry.attempts,

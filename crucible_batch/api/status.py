@@ -34,6 +34,7 @@ from crucible_batch.report import (
     CountsRow,
     JobRow,
     NotificationRow,
+    PicksRow,
     ReportHead,
     RowFile,
     WaitingRow,
@@ -364,7 +365,14 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         period=noted_period(journal),
     )
     return head.model_copy(
-        update={"notifications": notifications_of(journal, newest), "waiting": _waiting_rows(journal)}
+        update={
+            "notifications": notifications_of(journal, newest),
+            "waiting": _waiting_rows(journal),
+            "picks": [
+                PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)
+                for stage in noted_stages(journal)
+            ],
+        }
     )
 
 

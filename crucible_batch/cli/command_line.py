@@ -47,6 +47,17 @@ def with_scheduled_at(command: str, scheduled_at: str) -> str:
     return shlex.join([*words, "--scheduled-at", scheduled_at])
 
 
+def without_option(command: str, option: str) -> str:
+    """Return the command without an option that takes a value, each time that it is given."""
+    words = shlex.split(command)
+    kept = [
+        word
+        for at, word in enumerate(words)
+        if word.partition("=")[0] != option and (not at or words[at - 1] != option)
+    ]
+    return shlex.join(kept)
+
+
 def with_budget(command: str, budget: str) -> str:
     """Return the command with ``budget`` instead of its own budget options."""
     words = shlex.split(command)

@@ -255,7 +255,9 @@ def tell_ending(
     if command is not None:
         enough = budget_for_rest(result.run_dir, job_filter) if is_short_of_budget(head) else None
         never = codes_never_retried(result.run_dir) if failures else frozenset()
-        what_next = next_step(head, command, failures, remake=result.remake, enough=enough, never=never)
+        what_next = next_step(
+            head, command, failures, run_dir=result.run_dir, remake=result.remake, enough=enough, never=never
+        )
         if what_next is None and head.waiting:
             what_next = next_pick(result.run_dir)
         if result.merge is not None:

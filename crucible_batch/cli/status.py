@@ -181,7 +181,14 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if _chose_some(status):
         return command
     enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
-    return next_step(head, command, failures, enough=enough, never=codes_never_retried(status.run_dir))
+    return next_step(
+        head,
+        command,
+        failures,
+        run_dir=status.run_dir,
+        enough=enough,
+        never=codes_never_retried(status.run_dir),
+    )
 
 
 def run_again(status: Status) -> str:
@@ -191,7 +198,8 @@ def run_again(status: Status) -> str:
         return "run the command that started it again"
     is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()
     # The budget of a run with a period is what the period had left, which changes.
-    budget = head.credits.budget if head.period is None else None
+    is_needed = head.period is None and head.budget_source != "manifest"
+    budget = head.credits.budget if is_needed else None
     options = () if budget is None else ("--budget", format_credits(budget))
     out_dir = None if is_default else status.run_dir
     return run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)

@@ -60,7 +60,7 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.output_list import merge_output_lists
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.retry_rule import KEY_REUSED, RetryRule
 
 IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
 
@@ -356,9 +356,15 @@ def _failed(job: Job, event: Failed) -> Job:
 
 
 def _next_number(job: Job) -> int:
-    """Return the next attempt's number: a key that the gateway accepted is used up, a refused key is not."""
-    used_up = bool(job.attempts) and job.current.job_id is not None
-    return job.attempt + 1 if used_up and job.current.number == job.attempt else job.attempt
+    """Return the next attempt's number.
+
+    A key that the gateway accepted is used up, and so is one that it knows with another request; any other refused key
+    is not.
+    """
+    if not job.attempts or job.current.number != job.attempt:
+        return job.attempt
+    is_known = job.current.error is not None and job.current.error.code == KEY_REUSED
+    return job.attempt + 1 if job.current.job_id is not None or is_known else job.attempt
 
 
 def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
@@ -22,6 +23,9 @@ MAX_ROW = 2000
 """Characters that are kept of a row, column names included, so that a wide table doesn't fill journals and reports."""
 DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 """The code of a job that can't be made from an output: ``domain.derived_jobs`` has the table."""
+
+BudgetSource: TypeAlias = Literal["command", "manifest"]
+"""Where the budget of a run was set."""
 
 
 def placeholder_identity(*parts: str) -> str:
@@ -120,7 +124,8 @@ class RunTerms:
     is that of the saved plan that the run follows, if any. ``sidecars`` and ``embed``: provenance is written beside the
     outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it. ``shard`` is the
     part of the saved plan that the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are
-    the prices that were known when the plan was divided into shards.
+    the prices that were known when the plan was divided into shards. ``budget_source`` is where the budget was set,
+    None without a budget and for runs of older releases.
     """
 
     manifest_name: str
@@ -138,6 +143,7 @@ class RunTerms:
     scheduled_at: datetime | None = None
     shard: ShardId | None = None
     learned: tuple[LearnedPrice, ...] = ()
+    budget_source: BudgetSource | None = None
 
     @property
     def rule(self) -> RetryRule:

@@ -36,20 +36,25 @@ class RetryRule:
         return attempt < self.attempts and code.upper() not in self.never
 
 
-PAID_CODES = frozenset(
-    {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "OUTPUT_CHANGED", "IDEMPOTENCY_KEY_REUSED"}
-)
-"""Failures of jobs that are paid for, or may be: another attempt doesn't help, and any run continues them."""
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+"""The code of a job that was bought before by a run directory that is lost, with its images as other assets. Its
+outputs need that directory or its receipts; another attempt buys it again."""
+
+PAID_CODES = frozenset({"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "OUTPUT_CHANGED", KEY_REUSED})
+"""Failures of jobs that are paid for, or may be: another attempt doesn't help, and any run continues them (except those
+of ``KEY_REUSED``)."""
 
 
 class Remedy(enum.Enum):
     """What to do about failed jobs.
 
     ``RETRY``: another attempt at one of them may succeed. ``CHANGE``: none can succeed unless the jobs are changed.
-    ``CONTINUE``: some are paid for, and no attempt at the others can succeed.
+    ``CONTINUE``: some are paid for, and no attempt at the others can succeed. ``BUY_AGAIN``: the same, but some of them
+    were bought by a run directory that is lost, and another attempt would buy them again.
     """
 
     RETRY = enum.auto()
+    BUY_AGAIN = enum.auto()
     CHANGE = enum.auto()
     CONTINUE = enum.auto()
 
@@ -61,8 +66,10 @@ def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
     """
     remedy: Remedy | None = None
     for code in codes:
-        if code.upper() in PAID_CODES:
-            remedy = Remedy.CONTINUE
+        if code.upper() == KEY_REUSED:
+            remedy = Remedy.BUY_AGAIN
+        elif code.upper() in PAID_CODES:
+            remedy = Remedy.CONTINUE if remedy is not Remedy.BUY_AGAIN else remedy
         elif code.upper() not in never:
             return Remedy.RETRY
         else:

@@ -8,7 +8,6 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 
 JOB_TIMEOUT = "JOB_TIMEOUT"
-KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 
 def of_another(job_id: str) -> GatewayError:
@@ -37,6 +36,6 @@ def key_reused_with_images(error: ErrorInfo) -> ErrorInfo:
     return replace(
         error,
         hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"
-        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; to buy it again, use"
-        " another --run-id",
+        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; --retry-failed buys it"
+        " again",
     )

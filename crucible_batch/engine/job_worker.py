@@ -25,8 +25,9 @@ from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatu
 from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
+from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.engine.job_context import JobContext
-from crucible_batch.engine.job_errors import KEY_REUSED, key_reused_with_images, of_another, timed_out
+from crucible_batch.engine.job_errors import key_reused_with_images, of_another, timed_out
 from crucible_batch.engine.job_records import settled_as
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S
 from crucible_batch.engine.poller import Interrupted

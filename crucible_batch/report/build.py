@@ -129,6 +129,7 @@ def sum_up(
         started_at=_timestamp(started_at),
         finished_at=None if finished_at is None else _timestamp(finished_at),
         credits=_credits(ledger, terms.budget),
+        budget_source=terms.budget_source,
         period=period,
         counts=counts,
         stops={scope: _error(stop) for scope, stop in stops.items()},

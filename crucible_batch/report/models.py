@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
 from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.plan import BudgetSource
 
 Amount = Annotated[
     Decimal,
@@ -198,6 +199,15 @@ class WaitingRow(_Model):
     choices: int = Field(description="Number of jobs whose outputs may be picked.")
 
 
+class PicksRow(_Model):
+    """An entry of the manifest with `pick`, whether or not it waits for its picks file."""
+
+    name: str = Field(description="Name of the entry, as in the manifest.")
+    sources: str = Field(description="Pattern of the names of the jobs whose outputs may be picked.")
+    pick: str = Field(description="Picks file, relative to the manifest.")
+    before: int = Field(description="Number of jobs of the entries above, which come first in `jobs`.")
+
+
 class ReportHead(_Model):
     """The fields of a report except its jobs."""
 
@@ -216,6 +226,11 @@ class ReportHead(_Model):
     started_at: str = Field(description="Start of the first run in this directory, RFC 3339 in UTC.")
     finished_at: str | None = Field(default=None, description="End of the newest run.")
     credits: CreditsRow
+    budget_source: BudgetSource | None = Field(
+        default=None,
+        description="Where the budget of the newest run was set: with the `command` (`--budget`) or in the `manifest`."
+        " Null without a budget, and for runs of older releases.",
+    )
     period: PeriodRow | None = Field(
         default=None, description="Budget of the period; null if the manifest has no `budget.per`."
     )
@@ -229,6 +244,9 @@ class ReportHead(_Model):
     )
     waiting: list[WaitingRow] = Field(
         default_factory=list, description="Stages that wait for a picks file. They do not make the run fail."
+    )
+    picks: list[PicksRow] = Field(
+        default_factory=list, description="Entries of the manifest with `pick`, as of the end of the newest run."
     )
     notifications: list[NotificationRow] = Field(
         default_factory=list, description="Notifications of the newest run, as far as their results are known."

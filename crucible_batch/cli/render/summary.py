@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.api import Remedy, clean, format_credits, remedy_for
-from crucible_batch.cli.command_line import with_budget
+from crucible_batch.cli.command_line import with_budget, without_option
 from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
+from crucible_batch.shell_command import shell_command
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -33,6 +34,8 @@ NOTES_BESIDE = 5
 
 NAMES_SHOWN = 3
 EXAMPLES_SHOWN = 3
+SOURCES_NAMED = 10
+"""The most names in a command that removes picks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class FailureGroup:
     """Jobs that failed with the same code. ``message`` is that of the first one.
 
     ``messages`` is the number of different messages, and ``examples`` are the first ``EXAMPLES_SHOWN`` of them.
+    ``sources`` are the outputs that the first of the jobs are made from, as a picks file names them.
     """
 
     code: str
@@ -49,6 +53,7 @@ class FailureGroup:
     status: str = "failed"
     messages: int = 1
     examples: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,17 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
             if hash(row.error.message) not in messages:
                 messages.add(hash(row.error.message))
                 examples = (*examples, row.error.message)[:EXAMPLES_SHOWN]
-            groups[key] = replace(group, names=names, count=group.count + 1, messages=len(messages), examples=examples)
+            sources = group.sources
+            if row.source is not None and len(sources) <= SOURCES_NAMED:
+                sources = (*sources, f"{row.source.name}/{row.source.index}")
+            groups[key] = replace(
+                group,
+                names=names,
+                count=group.count + 1,
+                messages=len(messages),
+                examples=examples,
+                sources=tuple(dict.fromkeys(sources)),
+            )
         if not left:
             break
     order = ("failed", "blocked", "unknown")
@@ -208,16 +223,17 @@ def next_step(
     command: str,
     failures: list[FailureGroup],
     *,
+    run_dir: Path | None = None,
     remake: str | None = None,
     enough: Decimal | None = None,
     never: Set[str] = frozenset(),
 ) -> str | None:
     """Return the next command for each kind of ending; None if there is nothing left to do.
 
-    If something else has to be done first, the result is a sentence with the command at its end.
-    ``remake`` is the command that recreates the saved plan that was run, since other options need another plan.
-    ``enough`` is a budget for the rest, or None if no budget is enough. ``never`` are the codes of failures that
-    no further attempt can change, by the run's retry rule.
+    If something else has to be done first, the result is a sentence with the command at its end. ``run_dir`` is needed
+    for a command that corrects the picks. ``remake`` is the command that recreates the saved plan that was run, since
+    other options need another plan. ``enough`` is a budget for the rest, or None if no budget is enough. ``never`` are
+    the codes of failures that no further attempt can change, by the run's retry rule.
     """
     other = remake or command
     codes = {group.code for group in failures}
@@ -227,7 +243,7 @@ def next_step(
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
         case ExitCode.SOME_FAILED:
-            return _once_some_failed(command, other, failures, never)
+            return _once_some_failed(command, other, failures, never, run_dir)
         case ExitCode.OUT_OF_CREDITS:
             return _once_blocked(head, command, other, enough)
         case _:
@@ -252,16 +268,34 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
             return command
 
 
-def _once_some_failed(command: str, other: str, failures: list[FailureGroup], never: Set[str]) -> str:
-    # A blocked job follows from a failed one, or from the manifest: no attempt at it is made.
-    codes = [group.code for group in failures if group.status != "blocked"]
-    match remedy_for(codes, never) if codes else Remedy.CHANGE:
+def _once_some_failed(
+    command: str, other: str, failures: list[FailureGroup], never: Set[str], run_dir: Path | None
+) -> str:
+    # A blocked job follows from a failed one, from a pick, or from the manifest: no attempt at it is made.
+    codes = {group.code for group in failures if group.status != "blocked"}
+    blocked = {group.code: group for group in failures if group.status == "blocked"}
+    first: list[str] = []
+    again, comment = command, ""
+    match remedy_for(codes, never):
         case Remedy.CHANGE:
-            return f"change the failed jobs, then: {other}"
-        case Remedy.RETRY if "--retry-failed" not in other:
-            return f"{other} --retry-failed"
+            first.append("change the failed jobs")
+            again = other
+        case Remedy.RETRY | Remedy.BUY_AGAIN:
+            again = other if "--retry-failed" in other else f"{other} --retry-failed"
+            if "IDEMPOTENCY_KEY_REUSED" in codes:
+                comment = "   # buys again what a lost run directory bought; with a copy of it, that is free"
         case _:
-            return command
+            pass
+    if (picks := blocked.get("PICK_NOT_FOUND")) is not None:
+        if run_dir is not None and 0 < len(picks.sources) <= SOURCES_NAMED:
+            again = f"{shell_command('pick', run_dir, *picks.sources, '--remove')} && {again}"
+        else:
+            first.append("correct the picks")
+    if not codes and "SOURCE_FAILED" in blocked:  # --only has left out the failed jobs
+        again = f"{without_option(again, '--only')} --retry-failed"
+    if "DERIVED_JOB_INVALID" in blocked:
+        first.append("change the entry of the blocked jobs")
+    return f"{' and '.join(first)}, then: {again}{comment}" if first else f"{again}{comment}"
 
 
 def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | None) -> str:

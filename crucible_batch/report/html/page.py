@@ -37,11 +37,15 @@ def retry_command(head: ReportHead, directory: Path) -> str:
     return f"{same_command(head, directory)} --retry-failed"
 
 
-def same_command(head: ReportHead, directory: Path) -> str:
-    """Return the command that continues this run directory."""
+def same_command(head: ReportHead, directory: Path, budget: Credits | None = None) -> str:
+    """Return the command that continues this run directory, with its budget or with ``budget``."""
+    # The budget of a run with a period is what the period had left, which changes.
+    if budget is None and head.budget_source == "command" and head.period is None:
+        budget = head.credits.budget
     is_default = directory.parts[-3:] == (DEFAULT_DIRECTORY.name, head.manifest.name, head.run_id)
     return run_command(
         head.manifest.path,
+        *(() if budget is None else ("--budget", format_credits(budget))),
         run_id=head.run_id,
         scheduled_at=head.scheduled_at,
         out_dir=None if is_default else directory,
@@ -75,7 +79,7 @@ def advice(
         case RunStatus.PARTIAL | RunStatus.FAILED:
             return _once_some_failed(again, remedy)
         case RunStatus.BLOCKED:
-            return _once_blocked(head, again, enough)
+            return _once_blocked(head, directory, again, enough)
         case RunStatus.RUNNING:
             return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
         case _:
@@ -95,6 +99,11 @@ def _of_a_shard(head: ReportHead) -> Advice:
 
 def _once_some_failed(again: str, remedy: Remedy | None) -> Advice:
     match remedy:
+        case None:
+            return Advice("Some jobs are not done. Correct what the error of each asks for, then run:", again)
+        case Remedy.BUY_AGAIN:
+            known = "Some jobs were bought by a run directory that is lost; with a copy of it, they cost nothing."
+            return Advice(f"{known} To buy them again:", f"{again} --retry-failed")
         case Remedy.RETRY:
             return Advice("Retry the failed jobs; completed jobs are not paid for again:", f"{again} --retry-failed")
         case Remedy.CHANGE:
@@ -134,7 +143,7 @@ def _blocking_code(head: ReportHead) -> str:
     return next((code for code in _BLOCKED if code in codes), "")
 
 
-def _once_blocked(head: ReportHead, again: str, enough: Credits | None) -> Advice:
+def _once_blocked(head: ReportHead, directory: Path, again: str, enough: Credits | None) -> Advice:
     if head.period is not None and head.period.exhausted:
         until = head.period.until
         return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
@@ -143,8 +152,8 @@ def _once_blocked(head: ReportHead, again: str, enough: Credits | None) -> Advic
             if enough is None:
                 declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
                 return Advice(f"The budget is too small for the next job. {declare}", again)
-            budget = format_credits(max(enough, head.credits.budget or enough))
-            return Advice("The budget is too small for the next job. Resume with:", f"{again} --budget {budget}")
+            raised = same_command(head, directory, max(enough, head.credits.budget or enough))
+            return Advice("The budget is too small for the next job. Resume with:", raised)
         case "PRICE_ABOVE_CEILING":
             return Advice(
                 "A price is above the declared ceiling. Raise the ceiling in the manifest, then resume with:", again

@@ -162,7 +162,9 @@ def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_res
     status = cli("status", "outputs/some/default")
     assert "1 of 2 jobs succeeded, 1 pending" in status.out
     assert "the newest run was limited to some of the jobs" in status.out
-    assert f"next     crucible-batch run {manifest} --budget 100" in status.out
+    assert f"next     crucible-batch run {manifest}\n" in status.out  # the manifest has the budget
+    assert cli("run", manifest, "--only", "fox", "--budget", "90").code == 0
+    assert f"next     crucible-batch run {manifest} --budget 90\n" in cli("status", "outputs/some/default").out
     assert cli("run", manifest).code == 0
     assert "next" not in cli("status", "outputs/some/default").out
 
@@ -192,7 +194,7 @@ def test_status_shows_how_far_a_run_is_that_is_going_on_and_what_goes_on_with_it
         run.kill()
     killed = slow_cli("status", run_dir)
     assert "killed?" in killed.out
-    assert killed.out.splitlines()[-1].split()[1:] == ["crucible-batch", "run", "going.yaml", "--budget", "100"]
+    assert killed.out.splitlines()[-1].split()[1:] == ["crucible-batch", "run", "going.yaml"]
 
 
 @pytest.mark.parametrize("place", [(), ("--out-dir", "here"), ("--run-id", "again")], ids=str)
@@ -203,5 +205,5 @@ def test_status_names_the_command_that_goes_on(cli: Cli, place: tuple[str, ...])
     run_dir = "here" if "here" in place else f"outputs/{name}/{'again' if 'again' in place else 'default'}"
     lines = cli("status", run_dir).out.splitlines()
     assert "failed   MODERATION_REFUSED × 1: bad" in lines[1]
-    command = " ".join(["crucible-batch run", f"{name}.yaml", *place, "--budget 100"])
+    command = " ".join(["crucible-batch run", f"{name}.yaml", *place])
     assert lines[-1].partition("next")[2].strip() == f"change the failed jobs, then: {command}"

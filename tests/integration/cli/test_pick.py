@@ -49,8 +49,23 @@ def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) ->
         assert cli(command, "outputs/herons/default").code == 0
     report = json.loads((cli.cwd / "outputs/herons/default/report.json").read_text())
     assert [row["source"] and row["source"]["name"] for row in report["jobs"]] == [None, None, None, "draft-1"]
+    stage = {"name": "final-{{ source.name }}", "sources": "draft*", "pick": "picks-herons.txt", "before": 3}
+    assert report["picks"] == [stage]
     settled = cli("plan", name)
     assert "nothing to run" in settled.out
+
+
+def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_goes_on(cli: Cli) -> None:
+    name = write(cli, "wrong")
+    (cli.cwd / "picks-wrong.txt").write_text("draft-2/4\ndraft-1\n")
+    done = cli("run", name)
+    assert done.code == 1
+    assert "there is no output 4: draft-2 has 1 output, numbered from 0" in done.out
+    unpick, go_on = "crucible-batch pick outputs/wrong/default draft-2/4 --remove", "crucible-batch run wrong.yaml"
+    assert f"next     {unpick} && {go_on}\n" in done.out
+    assert next_command(cli("status", "outputs/wrong/default").out) == next_command(done.out)
+    assert cli(*unpick.split()[1:]).code == 0
+    assert cli(*go_on.split()[1:]).code == 0
 
 
 def test_picks_are_added_listed_and_removed(cli: Cli) -> None:

@@ -18,7 +18,7 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
 
 ZERO = Decimal(0)
 
@@ -92,11 +92,51 @@ def test_a_job_whose_fate_is_unknown_has_its_reason_and_the_way_out() -> None:
 
 def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
     report = counted(failed=1).model_copy(update={"exit_code": 1})
-    for code in ("OUTPUT_EXISTS", "IDEMPOTENCY_KEY_REUSED", "OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"):
+    for code in ("OUTPUT_EXISTS", "OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"):
         groups = group_failures(report, [row("a", "failed", code)])
         assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml"
     groups = group_failures(report, [row("a", "failed", "GPU_LOST")])
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
+
+
+def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about_it() -> None:
+    report = counted(failed=2).model_copy(update={"exit_code": 1})
+    for others in ([], ["GPU_LOST"], ["OUTPUT_EXISTS"]):
+        rows = [row("a", "failed", "IDEMPOTENCY_KEY_REUSED"), *(row("b", "failed", code) for code in others)]
+        step = next_step(report, RUN, group_failures(report, rows), never=HOPELESS_CODES) or ""
+        command, _, comment = step.partition("   # ")
+        assert command == f"{RUN} --retry-failed"
+        assert comment == "buys again what a lost run directory bought; with a copy of it, that is free"
+
+
+def picked(name: str, source: str, index: int) -> JobRow:
+    blocked = row(name, "blocked", "PICK_NOT_FOUND")
+    return blocked.model_copy(update={"source": SourceRow(name=source, index=index)})
+
+
+def test_a_pick_that_names_no_output_is_removed_by_the_next_command_whatever_else_failed() -> None:
+    report = counted(failed=1, blocked=2).model_copy(update={"exit_code": 1})
+    picks = [picked("final-a.1", "a b", 1), picked("final-c.7", "c", 7)]
+    unpick = "crucible-batch pick out 'a b/1' c/7 --remove"
+
+    def step(*rows: JobRow) -> str | None:
+        return next_step(report, RUN, group_failures(report, rows), run_dir=Path("out"), never=HOPELESS_CODES)
+
+    assert step(*picks) == f"{unpick} && {RUN}"
+    assert step(*picks, row("d", "failed", "GPU_LOST")) == f"{unpick} && {RUN} --retry-failed"
+    assert step(*picks, row("d", "failed", "INVALID_PARAMS")) == f"change the failed jobs, then: {unpick} && {RUN}"
+    report = counted(blocked=11).model_copy(update={"exit_code": 1})
+    many = [picked(f"final-{number}", "a", number) for number in range(11)]
+    assert step(*many) == f"correct the picks, then: {RUN}"
+
+
+def test_blocked_jobs_name_what_has_to_be_changed() -> None:
+    report = counted(blocked=1).model_copy(update={"exit_code": 1})
+    invalid = group_failures(report, [row("a", "blocked", "DERIVED_JOB_INVALID")])
+    assert next_step(report, RUN, invalid) == f"change the entry of the blocked jobs, then: {RUN}"
+    orphans = group_failures(report, [row("a", "blocked", "SOURCE_FAILED")])
+    command = f"{RUN} --only 'final*' --budget 3 --only=x"
+    assert next_step(report, command, orphans) == f"{RUN} --budget 3 --retry-failed"
 
 
 def test_failures_of_one_code_with_different_messages_have_their_number_and_three_examples() -> None:

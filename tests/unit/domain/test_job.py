@@ -190,6 +190,8 @@ def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> Non
     refused = replay(PLAIN, [HELD, REFUSED, REOPENED])
     assert (failed.attempt, failed.key) == (2, idempotency_key(ID, 2))
     assert (refused.attempt, refused.key) == (1, idempotency_key(ID, 1))
+    known = Refused(at=1.0, error=ErrorInfo("IDEMPOTENCY_KEY_REUSED", "it belongs to another request"))
+    assert replay(PLAIN, [HELD, known, REOPENED]).attempt == 2  # its own key can't be used any more
 
 
 def test_retrying_what_failed_opens_one_more_attempt() -> None:

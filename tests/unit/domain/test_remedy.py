@@ -18,6 +18,9 @@ from crucible_batch.domain.retry_rule import HOPELESS_CODES, PAID_CODES, Remedy,
         (["OUTPUT_CHANGED", "INVALID_PARAMS"], Remedy.CONTINUE),
         (["INVALID_PARAMS", "OUTPUT_EXISTS"], Remedy.CONTINUE),
         (["OUTPUT_EXISTS", "GPU_LOST"], Remedy.RETRY),
+        (["IDEMPOTENCY_KEY_REUSED"], Remedy.BUY_AGAIN),
+        (["INVALID_PARAMS", "IDEMPOTENCY_KEY_REUSED", "OUTPUT_EXISTS"], Remedy.BUY_AGAIN),
+        (["IDEMPOTENCY_KEY_REUSED", "GPU_LOST"], Remedy.RETRY),
     ],
 )
 def test_the_remedy_follows_from_the_codes(codes: list[str], remedy: Remedy | None) -> None:

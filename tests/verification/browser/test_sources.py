@@ -17,7 +17,16 @@ from playwright.sync_api import Browser, Page, expect
 
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import write_page
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow, SourceRow, WaitingRow
+from crucible_batch.report.models import (
+    CountsRow,
+    CreditsRow,
+    ErrorRow,
+    ManifestRow,
+    OutputRow,
+    PicksRow,
+    SourceRow,
+    WaitingRow,
+)
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.integration.view.conftest import viewing
 
@@ -144,7 +153,9 @@ def test_the_viewer_shows_a_picture_beside_its_source(posters: Path, browser: Br
     assert complaints == []
 
 
-def _page_of(folder: Path, *jobs: JobRow, waiting: tuple[WaitingRow, ...] = ()) -> Path:
+def _page_of(
+    folder: Path, *jobs: JobRow, waiting: tuple[WaitingRow, ...] = (), picks: tuple[PicksRow, ...] = ()
+) -> Path:
     zero = Decimal(0)
     names = ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")
     head = ReportHead(
@@ -156,6 +167,7 @@ def _page_of(folder: Path, *jobs: JobRow, waiting: tuple[WaitingRow, ...] = ()) 
         credits=CreditsRow(budget=None, **dict.fromkeys(names, zero)),
         counts=CountsRow(total=len(jobs), succeeded=len(jobs)),
         waiting=list(waiting),
+        picks=list(picks),
     )
     return write_page(folder, head, iter(jobs), [])
 
@@ -222,8 +234,8 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
 ) -> None:
     names = ['it\'s; $(touch x) `y` "z" \\', "plain", "a b, c=d", "*", "é~", "$HOME"]
     left_out = ["two\nlines", " a", "#comment", "-option", "a/3"]
-    waiting = WaitingRow(name="final", sources="*", pick="picks.txt", choices=11)
-    page = open_page(_page_of(tmp_path, *(_job(name) for name in names + left_out), waiting=(waiting,))).page
+    picks = PicksRow(name="final", sources="*", pick="picks.txt", before=11)
+    page = open_page(_page_of(tmp_path, *(_job(name) for name in names + left_out), picks=(picks,))).page
     for number in range(len(names) + len(left_out)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
         page.keyboard.press("s")
@@ -250,7 +262,9 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
             ("broken", "[z-a]", "broken.txt"),
         )
     ]
-    page = open_page(_page_of(tmp_path, *jobs, waiting=tuple(stages)), viewport={"width": 1200, "height": 600}).page
+    picks = tuple(PicksRow(name=each.name, sources=each.sources, pick=each.pick, before=len(jobs)) for each in stages)
+    written = _page_of(tmp_path, *jobs, waiting=tuple(stages), picks=picks)
+    page = open_page(written, viewport={"width": 1200, "height": 600}).page
     expect(page.locator(".notes li").first).to_have_text(
         "large waits for picks/large.txt: pick from 3 jobs named draft-[0-9]"
     )
@@ -264,6 +278,11 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
     found = {}
     for chip in page.locator("#picks .chip").all():
         chip.click()
+        # Several files may have a name, so the command states which; a file that the manifest does not have has none.
+        commands = page.locator("#picks .command code").all_inner_texts()
+        words = [shlex.split(command) for command in commands if " pick " in command]
+        chosen = [["--file", stage.pick] for stage in stages if stage.name in chip.inner_text()]
+        assert [each[-2:] for each in words] == chosen
         with page.expect_download() as download:
             page.locator("#picks .save").click()
         found[download.value.suggested_filename] = Path(download.value.path()).read_text(encoding="utf-8").split()
@@ -277,16 +296,19 @@ def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: O
     drafts = [_job(f"draft-{number}", file="a.png") for number in range(900)]
     finals = [_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png")) for number in range(900)]
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
-    page = open_page(_page_of(tmp_path, *drafts, *finals), permissions=["clipboard-read", "clipboard-write"]).page
+    picks = PicksRow(name="final", sources="*", pick="picks.txt", before=900)
+    written = _page_of(tmp_path, *drafts, *finals, picks=(picks,))
+    page = open_page(written, permissions=["clipboard-read", "clipboard-write"]).page
     page.get_by_role("searchbox").fill("draft-899")
     expect(page.locator("#view-gallery .card")).to_have_count(2)  # a search finds what was made of a picture, too
     expect(page.locator(".kin img")).to_have_attribute("src", f"thumbnails/{_digest('a.png')[:40]}.webp")
     for star in page.locator("#view-gallery .star").all():
         star.dispatch_event("click")
     page.get_by_role("button", name="Save picks").click()
-    for stage, name in (("Stage 1", "draft-899"), ("Stage 2", "final-899")):
-        page.locator("#picks").get_by_role("button", name=stage).click()
-        expect(page.locator("#picks .command code").first).to_have_text(f"crucible-batch pick {tmp_path} {name}")
+    command = page.locator("#picks .command code")
+    page.locator("#picks").get_by_role("button", name="Stage 2").click()
+    expect(page.locator("#picks")).to_contain_text("pick: picks.txt")
+    expect(command).to_have_text([f"crucible-batch run m.yaml --out-dir {tmp_path}"])  # no entry picks from this stage
     page.get_by_role("button", name="Remove final-899").click()
     expect(page.locator("#picks .command code").first).to_have_text(f"crucible-batch pick {tmp_path} draft-899")
     page.get_by_role("button", name="Copy the lines").click()

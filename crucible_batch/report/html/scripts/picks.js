@@ -15,8 +15,16 @@ function picksText(jobs = starredJobs()) {
   return picksOf(jobs).map((pick) => `${pick}\n`).join('');
 }
 
-function pickCommand(picks) {
-  return [page.model.data.pick, ...picks.map(shellWord)].join(' ');
+function pickCommand(picks, file) {
+  const choice = pickFiles().size > 1 ? ['--file', shellWord(file)] : [];
+  return [page.model.data.pick, ...picks.map(shellWord), ...choice].join(' ');
+}
+
+// The picks files of the manifest, each with the entries that read it.
+function pickFiles() {
+  const files = new Map();
+  for (const entry of page.model.data.picks) files.set(entry.pick, [...(files.get(entry.pick) ?? []), entry]);
+  return files;
 }
 
 // As Python's shlex.quote does.
@@ -37,20 +45,25 @@ function showPicks() {
   dialog.querySelector('.save')?.focus();
 }
 
-// What the starred pictures may be picked for. A picks file names jobs of one `from`: so there is a file for each stage
-// that waits for one, and otherwise for the pictures of each stage.
+// What the starred pictures may be picked for: the picks files of the manifest that may name them. Of the others, those of
+// each stage are apart, since a picks file names jobs of one `from`; `isRead` is false for them.
 function pickTargets() {
   const starred = starredJobs();
-  const waiting = page.model.data.waiting.map(({ name, sources, pick }) => ({ label: name, file: pick, jobs: starred.filter((job) => globbed(sources).test(job.name)) }));
-  const taken = new Set(waiting.flatMap(({ jobs }) => jobs));
+  const read = [...pickFiles()].map(([file, entries]) => ({
+    label: entries.map(({ name }) => name).join(', '),
+    file,
+    isRead: true,
+    jobs: starred.filter((job) => entries.some(({ sources, before }) => job.index < before && globbed(sources).test(job.name))),
+  }));
+  const taken = new Set(read.flatMap(({ jobs }) => jobs));
   const rest = new Map();
   for (const job of starred.filter((one) => !taken.has(one))) {
     const label = `Stage ${originsOf(job, page.model.named).length}`;
     if (!rest.has(label)) rest.set(label, []);
     rest.get(label).push(job);
   }
-  const others = [...rest].sort(([one], [other]) => one.localeCompare(other, 'en', { numeric: true })).map(([label, jobs]) => ({ label, file: 'picks.txt', jobs }));
-  return [...waiting.filter(({ jobs }) => jobs.length), ...others];
+  const others = [...rest].sort(([one], [other]) => one.localeCompare(other, 'en', { numeric: true })).map(([label, jobs]) => ({ label, file: 'picks.txt', isRead: false, jobs }));
+  return [...read.filter(({ jobs }) => jobs.length), ...others];
 }
 
 // A pattern of names as Python's fnmatch reads it.
@@ -95,12 +108,12 @@ function pickTile(job, output, again) {
   } }, smallPicture(job.thumbnails[at]?.[0]), el('span', { class: 'name' }, el('bdi', {}, label)));
 }
 
-// The file; and the command, where the run is known to have stages.
-function picksWays({ file, jobs }, picks) {
+// The file; and the command, where the manifest has the picks file.
+function picksWays({ file, jobs, isRead }, picks) {
   const { data } = page.model;
-  const command = pickCommand(picks);
-  const hasStages = data.waiting.length || page.model.made.size;
-  const fits = hasStages && command.length <= MOST_COMMAND;
+  const command = pickCommand(picks, file);
+  const hasStages = isRead || page.model.made.size;
+  const fits = isRead && command.length <= MOST_COMMAND;
   const name = file.split('/').at(-1);
   return [
     el('div', { class: 'actions' }, button(`Save ${name}`, () => download(name, picksText(jobs), 'text/plain'), { class: 'quiet save' }), copyButton('Copy the lines', () => picksText(jobs))),

@@ -259,6 +259,15 @@ def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --budget 1240.5"
 
 
+def test_a_command_of_the_page_has_the_budget_only_if_it_is_not_the_manifests(tmp_path: Path) -> None:
+    for source, option in (("command", " --budget 9"), ("manifest", ""), (None, "")):
+        report = head(1, status="stopped", exit_code=5, budget_source=source)
+        report = report.model_copy(update={"credits": report.credits.model_copy(update={"budget": Decimal(9)})})
+        write_page(tmp_path, report, iter([row()]), [])
+        data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}{option}"
+
+
 def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tmp_path: Path) -> None:
     stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
     period = PeriodRow(
