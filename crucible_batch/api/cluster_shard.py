@@ -201,9 +201,10 @@ class ShardClaim:
                 self._run.cancel()
             result = await self._run
         except asyncio.CancelledError:
-            if self.is_stopped or self.is_lost:
-                return None
-            raise
+            worker = asyncio.current_task()
+            if (worker is not None and worker.cancelling()) or not (self.is_stopped or self.is_lost):
+                raise  # not the run was cancelled, but the worker
+            return None
         except _UNFIT:
             raise
         except DeadlineError:

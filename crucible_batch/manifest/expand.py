@@ -142,7 +142,7 @@ class Expansion:
             for item in _combined(self._context, entry, template):
                 yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
             return
-        stage = DerivingEntry(self._context, entry, template, self._sources)
+        stage = DerivingEntry(self._context, entry, template, self._sources, tuple(self._stages))
         self._stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
         for source in self._order(stage.sources):

@@ -164,16 +164,8 @@ class JobTemplate:
     ) -> tuple[JobSpec | None, Sequence[Problem]]:
         """Return one job that is made from a source's output, or None and its problems in addition to ``faults``."""
         faults = JobProblems()
-        variables = {
-            **self._context.variables,
-            **combination.values,
-            "repeat": repeat,
-            validation.SOURCE: source.variables,
-        }
-        suffix = self._source_suffix(source, variables)
-        name = self._full_name(
-            None, replace(combination, suffix=suffix + combination.suffix), repeat, variables, faults
-        )
+        variables = self._variables_of(source, combination, repeat)
+        name = self._name_of(source, combination, repeat, variables, faults)
         collision = self._taken_from(name, source, copy) if name else None
         if collision is not None and source.is_expected:
             faults.problems.append(collision)
@@ -184,6 +176,26 @@ class JobTemplate:
         job.source, job.copy, job.collision = source, copy, collision
         job.axes = {**source.job.axes, **job.axes}
         return job, ()
+
+    def name_from(self, source: Source, combination: Combination, repeat: int) -> str:
+        """Return the name of the job that ``make_from`` would make, without taking it; empty if it has problems."""
+        return self._name_of(
+            source, combination, repeat, self._variables_of(source, combination, repeat), JobProblems()
+        )
+
+    def _variables_of(self, source: Source, combination: Combination, repeat: int) -> Variables:
+        return {
+            **self._context.variables,
+            **combination.values,
+            "repeat": repeat,
+            validation.SOURCE: source.variables,
+        }
+
+    def _name_of(
+        self, source: Source, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
+    ) -> str:
+        suffix = self._source_suffix(source, variables) + combination.suffix
+        return self._full_name(None, replace(combination, suffix=suffix), repeat, variables, faults)
 
     def _source_suffix(self, source: Source, variables: Variables) -> str:
         """Return what is appended to the name: the source's name if the template uses nothing of the source.

@@ -270,6 +270,22 @@ async def test_a_run_that_was_done_when_it_was_stopped_is_reported(play: Play) -
     assert ground.database.calls == ["report succeeded"]
 
 
+async def test_a_worker_that_is_cancelled_while_its_shard_stops_ends(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a second Ctrl-C. Otherwise it would return the shard, and wait for a database that is away."""
+    ground = await play(stops_worker=True)
+    monkeypatch.setattr(ground.runner, "interrupt", lambda _code: None)  # jobs in flight are awaited
+    working = asyncio.ensure_future(ground.work())
+    await ground.stop.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert ground.database.calls == []
+
+
 async def test_an_error_of_this_worker_returns_the_shard_and_ends_the_worker(play: Play) -> None:
     def refused() -> object:
         raise ClusterSetupError("another gateway")

@@ -190,6 +190,21 @@ def test_a_stage_waits_without_a_picks_file_and_makes_nothing_with_an_empty_one(
     assert [stage.is_waiting for stage in empty.stages] == [False]
 
 
+@pytest.mark.parametrize("picks", ["", "d-2/7\n"])
+def test_a_stage_of_jobs_that_are_not_picked_makes_nothing_and_is_no_error(tmp_path: Path, picks: str) -> None:
+    """Otherwise the same command would refuse a manifest that it has run, once the picks are known to make no job."""
+    (tmp_path / "picks.txt").write_text(picks)
+    outputs = {f"d-{number}": saved(f"d-{number}", 0) for number in (1, 2, 3)}
+    later = '  - {name: g, from: "f-*"}\n  - {name: h, from: "g-f-*"}\n'
+    found = list(expanded(tmp_path, PICKED + later, outputs).jobs())
+    assert [item.name for item in found if isinstance(item, JobSpec)] == ["d-1", "d-2", "d-3"]
+    assert len(found) == 3
+    typo = list(expanded(tmp_path, f'{PICKED}  - {{name: g, from: "e-*"}}\n', outputs).jobs())
+    assert [item.message for item in typo if isinstance(item, Problem)] == [
+        "no job of the entries above is named 'e-*'"
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.verification.fleet.contract_judge import contract_broken
 from tests.verification.fleet.judge import judge
 from tests.verification.fleet.play import play
 from tests.verification.fleet.scenario import invent
@@ -24,6 +25,7 @@ def told(seed: int, workers: int | None, base: Path) -> str:
         *(f"{mishap}: {count}" for mishap, count in mishaps),
         *story.errors,
         *(f"BROKEN {text}" for text in judge(story)),
+        *(f"BROKEN by the contract: {text}" for text in contract_broken(story.evidence)),
     ]
     return "\n".join(lines)
 

@@ -1,8 +1,4 @@
-"""Planted bugs: each takes one rule out of the product. A judge that misses one is of no use.
-
-A release without a fence is not one of them, since few seeds have a release that arrives after a takeover:
-``tests/verification/cluster/test_histories.py`` has it.
-"""
+"""Planted bugs: each takes one rule out of the product. The judges have to find each, at least one of the two."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from crucible_batch.api import cluster_places, cluster_run, cluster_worker
+from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.domain import shard_lease
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import (
@@ -26,6 +23,10 @@ from crucible_batch.domain.shard_lease import (
 from tests.verification.fleet import database
 
 Plant = Callable[[ExitStack], None]
+WITH_TAKEOVERS = (23, 7, 20, 3, 29, 36, 21, 14, 27, 34, 37, 10, 25, 6)
+"""In most of these seeds a shard has several owners."""
+WITH_LATE_RELEASES = (205, 213)
+"""In these seeds workers return shards that have new owners already."""
 BUGS: dict[str, Plant] = {}
 _CLAIMED, _RENEWED, _REPORTED, _RELEASED = (
     ShardLease.claimed,
@@ -38,6 +39,11 @@ _CLAIMED, _RENEWED, _REPORTED, _RELEASED = (
 def _bug(plant: Plant) -> Plant:
     BUGS[plant.__name__.strip("_").replace("_", " ")] = plant
     return plant
+
+
+def seeds_of(bug: str) -> tuple[int, ...]:
+    """Return the seeds of which one has to show a bug."""
+    return WITH_LATE_RELEASES if bug == "a release without a fence" else WITH_TAKEOVERS
 
 
 @contextmanager
@@ -72,6 +78,21 @@ def a_report_without_a_fence(stack: ExitStack) -> None:
 @_bug
 def a_renewal_without_a_fence(stack: ExitStack) -> None:
     _set(stack, ShardLease, "renewed", lambda self, _epoch, *figures: _RENEWED(self, self.epoch, *figures))
+
+
+@_bug
+def a_release_without_a_fence(stack: ExitStack) -> None:
+    _set(stack, ShardLease, "released", lambda self, _epoch, *figures: _RELEASED(self, self.epoch, *figures))
+
+
+@_bug
+def an_owner_that_stops_reports_an_end(stack: ExitStack) -> None:
+    """A worker that is asked to stop reports the shard instead of releasing it. The next wave buys what is left."""
+
+    async def release(self: ShardClaim) -> None:
+        await self._report("succeeded")
+
+    _set(stack, ShardClaim, "_release", release)
 
 
 @_bug

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from crucible_batch.cluster import ClusterAddress
 from crucible_batch.cluster.database import ClusterDatabase
 from tests.verification.fleet.database import NAMES, RuleConnection, RuleDatabase
+from tests.verification.fleet.evidence import Observations
 from tests.verification.nights.machine import in_the_world
 
 _SILENT_S = 1.0
@@ -24,7 +25,9 @@ _LATE_S = 4.5
 class Link:
     """What one process can reach. A cut lets no request through, and no answer of one that is on its way."""
 
+    process: str
     chance: random.Random
+    seen: Observations
     has_database: bool = True
     has_gateway: bool = True
     slow_database: float = 0.0
@@ -57,6 +60,8 @@ class ProcessTransport(httpx.AsyncBaseTransport):
     link: Link
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.link.seen.request(self.link.process, request)
         if not self.link.has_gateway:
             await asyncio.sleep(self.link.chance.uniform(0.01, _SILENT_S))
             raise httpx.ConnectError("the network is down", request=request)
@@ -65,6 +70,20 @@ class ProcessTransport(httpx.AsyncBaseTransport):
             await asyncio.sleep(_SILENT_S)
             raise httpx.ReadError("the connection is lost", request=request)
         return response
+
+
+class _SeenConnection(RuleConnection):
+    """A connection of a process, which notes what is asked and answered."""
+
+    def __init__(self, address: ClusterAddress, database: RuleDatabase, *, patience_s: float, link: Link) -> None:
+        super().__init__(address, database, patience_s=patience_s, carry=link.carry)
+        self._link = link
+
+    async def _try(self, statement: str, values: Mapping[str, object] | None) -> list[DictRow]:
+        sent_at = self._link.seen.now()
+        rows = await super()._try(statement, values)
+        self._link.seen.statement(self._link.process, sent_at, statement, values or {}, rows)
+        return rows
 
 
 @dataclass(eq=False)
@@ -86,5 +105,4 @@ class Site:
         return ClusterDatabase(self._connection(link, patience_s), statements=NAMES, lease_s=lease_s)
 
     def _connection(self, link: Link, patience_s: float) -> RuleConnection:
-        carry: Callable[[Callable[[], list[DictRow]]], Awaitable[list[DictRow]]] = link.carry
-        return RuleConnection(self.address, self.database, patience_s=patience_s, carry=carry)
+        return _SeenConnection(self.address, self.database, patience_s=patience_s, link=link)

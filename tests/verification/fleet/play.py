@@ -34,6 +34,7 @@ from crucible_batch.sandbox.records import Entry, Job
 from crucible_batch.settings import Settings
 from tests.verification.fleet.accounts import Accounts
 from tests.verification.fleet.database import RuleDatabase
+from tests.verification.fleet.evidence import Evidence, Generation, LedgerRow, Observations
 from tests.verification.fleet.network import Link, ProcessTransport, Site
 from tests.verification.fleet.queue import SimulatedQueue, Tasks
 from tests.verification.fleet.scenario import PRICE, Event, Mishap, Scenario
@@ -80,6 +81,7 @@ class Story:
     zombies: int
     errors: list[str]
     virtual_s: float
+    evidence: Evidence
 
 
 def play(scenario: Scenario, base: Path) -> Story:
@@ -138,6 +140,7 @@ class _Player:
         self._computer = Computer()
         self._chance = random.Random(f"play {scenario.seed}")
         self._accounts = Accounts(scenario.budget, clock.monotonic)
+        self._seen = Observations(clock.monotonic)
         database = RuleDatabase(clock.monotonic, self._accounts.watch)
         self._address = ClusterAddress.parse("host=/nowhere dbname=fleet user=fleet")
         self._site = Site(database, self._address, self._link)
@@ -168,9 +171,10 @@ class _Player:
                 self._spawn(self._keep_worker(number))
             endings = await self._follow()
             await self._stop_workers()
+        run_dir = self._manifest.parent / "outputs" / "fleet" / "default"
         story = Story(
             scenario=self._scenario,
-            run_dir=self._manifest.parent / "outputs" / "fleet" / "default",
+            run_dir=run_dir,
             entries=self._gateway.entries(),
             jobs=self._gateway.jobs(),
             accounts=self._accounts,
@@ -181,10 +185,39 @@ class _Player:
             zombies=self._zombies,
             errors=self._errors,
             virtual_s=self._clock.monotonic(),
+            evidence=self._evidence(run_dir, endings),
         )
         await self._computer.bury()
         await asyncio.sleep(60.0)  # requests that are still on their way arrive
         return story
+
+    def _evidence(self, run_dir: Path, endings: list[int]) -> Evidence:
+        return Evidence(
+            manifest=self._manifest,
+            run_dir=run_dir,
+            began=_BEGIN.timestamp(),
+            budget=self._scenario.budget,
+            attempts=self._scenario.attempts,
+            ledger=[
+                LedgerRow(each.created_at, each.entry_type, each.amount, each.job_id)
+                for each in self._gateway.entries()
+            ],
+            generations=[
+                Generation(
+                    job_id=each.job_id,
+                    key=each.idempotency_key,
+                    prompt=str(each.params.get("prompt.text", "")),
+                    credits=each.price,
+                    accepted_at=each.submitted_at,
+                    ended_at=each.finished_at,
+                    has_failed=each.error_code is not None,
+                )
+                for each in self._gateway.jobs()
+            ],
+            submits=self._seen.submits,
+            statements=self._seen.statements,
+            endings=endings,
+        )
 
     def _queue(self, _address: ClusterAddress, *, lease_s: float) -> SimulatedQueue:
         return SimulatedQueue(self._tasks, self._link())
@@ -198,7 +231,9 @@ class _Player:
 
     async def _live(self, number: int, main: Any) -> Any:
         """Run a process to its end. Returns its result; None if it was killed or ended with an error."""
-        link = Link(random.Random(f"link {self._scenario.seed} {number} {self._clock.monotonic()}"))
+        began = self._clock.monotonic()
+        chance = random.Random(f"link {self._scenario.seed} {number} {began}")
+        link = Link(f"process {number} of {began:.1f} s", chance, self._seen)
         member = self._members[number] = Member(Process(f"process {number}"), link)
         try:
             return await self._computer.run(member.process, partial(main, member))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 PRICE = Decimal(2)
+FIRST_WITH_LATE_RELEASES = 200
+"""From this seed on, half of them have workers that return their shards when these have new owners already."""
 
 
 class Mishap(enum.Enum):
@@ -68,7 +70,7 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
     affordable = chance.choice((jobs, jobs, jobs * 2, jobs * 2 // 3, jobs // 2))
     time_scale = chance.choice((4.0, 15.0, 40.0))
     horizon_s = chance.choice((40.0, 80.0, 150.0))
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         workers=workers,
         shards=shards,
@@ -81,6 +83,32 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
         time_scale=time_scale,
         wait_s=chance.choice((1.0, 10.0, 40.0)),
         events=tuple(_events(chance, workers, horizon_s)),
+    )
+    late = seed >= FIRST_WITH_LATE_RELEASES and chance.random() < 0.5
+    return _with_late_releases(scenario, chance) if late else scenario
+
+
+def _with_late_releases(scenario: Scenario, chance: random.Random) -> Scenario:
+    """Cut half of the workers off from the database and ask them to stop, in a run of long jobs.
+
+    They wind down and wait for the database, while idle ones take their shards over: what they return is too late.
+    """
+    number, shards = scenario.workers // 2, max(1, scenario.workers // 2)
+    cut = [
+        Event(chance.uniform(8.0, 30.0), Mishap.NO_DATABASE, (each,), chance.uniform(50.0, 70.0))
+        for each in chance.sample(range(1, scenario.workers + 1), number)
+    ]
+    stops = [replace(event, at_s=event.at_s + 1.0, mishap=Mishap.ASKED_TO_STOP) for event in cut]
+    others = [event for event in scenario.events if len(event.who) == 1 and event.at_s < 8.0]
+    events = sorted((*others, *cut, *stops), key=lambda event: event.at_s)
+    return replace(
+        scenario,
+        shards=shards,
+        jobs=shards * 8,
+        budget=PRICE * shards * 8,
+        concurrency=1,
+        time_scale=40.0,
+        events=tuple(events),
     )
 
 

@@ -1,25 +1,39 @@
-"""Clusters of up to a hundred workers in virtual time: the invariants of one machine hold; planted bugs are found."""
+"""Clusters of up to a hundred workers in virtual time: the invariants of one machine hold; planted bugs are found.
+
+Each play is judged twice: by ``judge.py``, which knows the simulation, and by ``contract_judge.py``, which does not.
+"""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.verification.fleet.bugs import BUGS, planted
+from tests.verification.fleet import contract_judge, evidence
+from tests.verification.fleet.bugs import BUGS, planted, seeds_of
+from tests.verification.fleet.contract_judge import contract_broken
+from tests.verification.fleet.evidence import Statement
 from tests.verification.fleet.judge import judge
 from tests.verification.fleet.play import Story, play
-from tests.verification.fleet.scenario import Mishap, invent
+from tests.verification.fleet.scenario import FIRST_WITH_LATE_RELEASES, Mishap, invent
 
 FEW_SEEDS = (7, 20, 23)
 SEEDS = [range(part * 50, (part + 1) * 50) for part in range(4)]
 LARGE_SEEDS = range(2)
-WITH_TAKEOVERS = (23, 7, 20, 3, 29, 36, 21, 14, 27, 34, 37, 10, 25, 6)
-"""In most of these a shard has several owners."""
+LATE_SEEDS = range(FIRST_WITH_LATE_RELEASES, FIRST_WITH_LATE_RELEASES + 30)
+
+
+def broken(story: Story) -> list[str]:
+    """Return what does not hold by either judge."""
+    return [*judge(story), *contract_broken(story.evidence)]
 
 
 def stories(seeds: Iterable[int], base: Path, workers: int | None = None) -> Iterable[Story]:
@@ -33,7 +47,7 @@ def stories(seeds: Iterable[int], base: Path, workers: int | None = None) -> Ite
 def test_whatever_happens_to_a_few_workers_the_invariants_hold(seed: int, tmp_path: Path) -> None:
     """The slow tests below play more of them, and a hundred workers."""
     (story,) = stories([seed], tmp_path)
-    assert judge(story) == []
+    assert broken(story) == []
     assert story.accounts.takeovers > 0
 
 
@@ -43,7 +57,7 @@ def test_the_invariants_of_one_machine_hold_for_all_seeds(seeds: range, tmp_path
     mishaps: Counter[Mishap] = Counter()
     takeovers = refused = zombies = 0
     for story in stories(seeds, tmp_path):
-        assert judge(story) == [], story.scenario.seed
+        assert broken(story) == [], story.scenario.seed
         mishaps += story.mishaps
         takeovers += story.accounts.takeovers
         refused += story.accounts.refused
@@ -56,7 +70,7 @@ def test_the_invariants_of_one_machine_hold_for_all_seeds(seeds: range, tmp_path
 @pytest.mark.parametrize("seed", LARGE_SEEDS)
 def test_a_hundred_workers_hold_the_invariants_of_one_machine(seed: int, tmp_path: Path) -> None:
     (story,) = stories([seed], tmp_path, workers=100)
-    assert judge(story) == []
+    assert broken(story) == []
     assert story.accounts.takeovers > 0
 
 
@@ -64,7 +78,75 @@ def test_a_hundred_workers_hold_the_invariants_of_one_machine(seed: int, tmp_pat
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found_within_a_few_seeds(bug: str, tmp_path: Path) -> None:
     with planted(bug):
-        assert any(judge(story) for story in stories(WITH_TAKEOVERS, tmp_path))
+        assert any(broken(story) for story in stories(seeds_of(bug), tmp_path))
+
+
+@pytest.mark.slow
+def test_shards_that_are_returned_too_late_change_nothing(tmp_path: Path) -> None:
+    late = 0
+    for story in stories(LATE_SEEDS, tmp_path):
+        assert broken(story) == [], story.scenario.seed
+        words = [each for each in story.evidence.statements if each.name == "release_shard"]
+        late += sum(each.answer["answer"] == "superseded" for each in words)
+    assert late > 5
+
+
+def test_the_second_judge_uses_no_code_of_the_product() -> None:
+    for module in (contract_judge, evidence):
+        imported = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.ImportFrom)]
+        assert not [node.module for node in imported if node.module and node.module.startswith("crucible_batch")]
+
+
+def test_the_second_judge_objects_to_each_change_of_the_evidence(tmp_path: Path) -> None:
+    (story,) = stories([FEW_SEEDS[0]], tmp_path)
+    seen = story.evidence
+    assert contract_broken(seen) == []
+    reserve = next(row for row in seen.ledger if row.entry_type == "reserve")
+    double = replace(seen.generations[0], job_id="another")
+    changed = {
+        "a row is missing": replace(seen, ledger=[row for row in seen.ledger if row is not reserve]),
+        "a row is double": replace(seen, ledger=[*seen.ledger, reserve]),
+        "a key is accepted twice": replace(seen, generations=[*seen.generations, double]),
+        "a job is dearer": replace(seen, ledger=[replace(row, amount=row.amount + 1) for row in seen.ledger]),
+        "the budget is lower": replace(seen, budget=seen.budget / 100),
+        "fewer attempts are allowed": replace(seen, attempts=0),
+        "no key was sent": replace(seen, submits=[]),
+        "the exit code is another": replace(seen, endings=[130]),
+        "leases were renewed earlier": replace(seen, statements=[_sent_before(each) for each in seen.statements]),
+        "every claim was lost": replace(seen, statements=[_claimed_again(each) for each in seen.statements]),
+    }
+    assert [name for name, evidence in changed.items() if not contract_broken(evidence)] == []
+
+
+def _sent_before(statement: Statement) -> Statement:
+    return replace(statement, sent_at=statement.sent_at - 20.0)
+
+
+def _claimed_again(statement: Statement) -> Statement:
+    is_claim = statement.name == "claim_shard"
+    return replace(statement, sent_at=0.0, heard_at=0.0) if is_claim else statement
+
+
+def test_the_second_judge_objects_to_each_change_of_the_run_directory(tmp_path: Path) -> None:
+    (story,) = stories([FEW_SEEDS[0]], tmp_path)
+    file = story.run_dir / "report.json"
+    text = file.read_text(encoding="utf-8")
+    report = json.loads(text)
+    done = [row for row in report["jobs"] if row["status"] == "succeeded"]
+    one, other = (story.run_dir / row["outputs"][0]["path"] for row in done[:2])
+    missing = {**report, "jobs": [row for row in report["jobs"] if row is not done[0]]}
+    double = {**report, "jobs": [*report["jobs"], done[0]]}
+    dearer = {**report, "credits": {**report["credits"], "spent": "1"}}
+    for changed in (missing, double, dearer):
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        assert contract_broken(story.evidence)
+    file.write_text(text, encoding="utf-8")
+    assert contract_broken(story.evidence) == []
+    (story.run_dir / "left").touch()
+    assert contract_broken(story.evidence) == ["left is left in the run directory"]
+    (story.run_dir / "left").unlink()
+    one.write_bytes(other.read_bytes())
+    assert contract_broken(story.evidence)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from tests.verification.simulation.virtual_time import VirtualLoop
 T = TypeVar("T")
 
 _CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
+_LONGEST_BURIAL_S = 3600.0
 _LOCKS: dict[int, Process] = {}
 """The process that took the newest lock on each file descriptor. One that was closed meanwhile does no harm."""
 
@@ -198,7 +199,9 @@ class Computer:
                 task.cancel()
         tasks = [task for process in self.dead for task in process.tasks]
         if tasks:
-            await asyncio.wait(tasks)
+            _, living = await asyncio.wait(tasks, timeout=_LONGEST_BURIAL_S)
+            if living:
+                raise AssertionError(f"tasks of dead processes go on although they were cancelled: {living}")
         for task in tasks:
             with contextlib.suppress(BaseException):
                 task.result()
