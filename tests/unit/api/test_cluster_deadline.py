@@ -44,3 +44,10 @@ async def test_a_run_without_a_deadline_clears_that_of_an_earlier_command() -> N
     database: Any = Database([5.0])
     await store_deadline(database, "run", 1, Deadline(None), database.monotonic)
     assert database.stored == [None]
+
+
+async def test_storing_a_deadline_ends_at_a_database_that_is_always_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    database: Any = Database([20.0] * 9)
+    monkeypatch.setattr(cancellation, "time", database)
+    await store_deadline(database, "run", 1, Deadline(60.0), database.monotonic)
+    assert database.stored == [60.0, 40.0, 20.0, 0.0]
