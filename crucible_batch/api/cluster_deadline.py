@@ -41,9 +41,9 @@ async def store_deadline(
 ) -> None:
     """Store the deadline of a run, or that it has none. If the database was away meanwhile, the rest is less."""
     while True:
-        began = monotonic()
-        await database.set_deadline(run, epoch, deadline.left_s)
-        if not deadline.left_s or monotonic() - began < _PROMPT_S:
+        began, left_s = monotonic(), deadline.left_s
+        await database.set_deadline(run, epoch, left_s)
+        if not left_s or monotonic() - began < _PROMPT_S:
             return
 
 
