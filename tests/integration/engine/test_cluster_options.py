@@ -15,6 +15,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.api import cluster_end, cluster_run
 from crucible_batch.api.cluster_shard import ShardClaim
+from crucible_batch.cluster import ShardKey
 from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.domain.shard_lease import ShardState
@@ -59,9 +60,10 @@ async def test_start_and_end_of_the_complete_run_are_notified_once(start: Any, m
         ground = ground_of(bench, monkeypatch)
         manifest = bench.manifest("{name: t, prompt: text, repeat: 9}", budget=18, head=HOOK)
         result = await ground.run(manifest, shards=3)
+        assert (await ground.run(manifest, shards=3)).ok  # by the coordinator itself: there is nothing to divide
     messages = [json.loads(request.body) for request in receiver.requests]
-    assert [message["type"] for message in messages] == ["run.started", "run.succeeded"]
-    first, last = (message["data"] for message in messages)
+    assert [message["type"] for message in messages] == 2 * ["run.started", "run.succeeded"]
+    first, last, *_ = (message["data"] for message in messages)
     assert first["attempt"] == last["attempt"]
     assert (first["counts"]["total"], first["counts"]["pending"], first["counts"]["succeeded"]) == (9, 9, 0)
     assert (last["counts"]["succeeded"], last["credits"]["run"], last["exit_code"]) == (9, "18", 0)
@@ -113,6 +115,7 @@ async def test_after_the_deadline_nothing_is_bought_and_the_same_command_continu
         state = await bench.state()
         bought = len(state["jobs"])
         assert 3 < bought < 90
+        assert max(job["submitted_at"] for job in state["jobs"]) <= began + 15
         assert 15 <= ended - began < 15 + 60
         await bench.clock.sleep(600)
         assert len((await bench.state())["jobs"]) == bought
@@ -159,6 +162,30 @@ async def test_a_shard_whose_worker_is_dead_at_the_deadline_is_ended_and_merged(
         again = await ground.run(manifest, shards=2)
         assert len(await keys_of(bench, again)) == 20
     assert again.ok
+
+
+async def test_jobs_of_a_shard_that_was_not_begun_are_pending_because_of_the_deadline(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        ground = ground_of(bench, monkeypatch)
+        work = ground.work
+
+        async def only_the_first(key: ShardKey) -> None:
+            if key.number == 1:
+                await work(key)
+
+        monkeypatch.setattr(ground, "work", only_the_first)
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 9}", budget=18)
+        result = await ground.run(manifest, shards=2, deadline_s=300)
+        await keys_of(bench, result)
+        jobs = [job for job in result.jobs() if job.status == "pending"]
+    assert (result.exit_code, {scope: stop.code for scope, stop in result.report.stops.items()}) == (
+        5,
+        {"*": "DEADLINE"},
+    )
+    assert (result.report.counts.succeeded, len(jobs)) == (5, 4)
+    assert {job.error.code for job in jobs if job.error is not None} == {"DEADLINE"}
 
 
 async def test_if_no_worker_has_begun_the_run_ends_at_the_deadline_with_its_code(
