@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from crucible_batch.api import cluster_commands
@@ -236,6 +237,30 @@ async def test_a_deadline_and_the_concurrency_come_to_all_workers(scene: Scene) 
     assert answer.data["taken"] <= 2
     assert await coordinator.ended() == 5, coordinator.log
     assert "DEADLINE" in json.dumps(scene.report["stops"])
+
+
+async def test_a_failed_job_of_a_running_shard_is_tried_again_and_its_name_stays_out_of_the_database(
+    scene: Scene,
+) -> None:
+    scene.write(JOBS)
+    path = scene.folder / "spring.yaml"
+    first = "jobs:\n  - {name: first, prompt: for its price}\n  - {name: 'bad[1]', prompt: nsfw}\n"
+    path.write_text(path.read_text().replace("jobs:\n", first))
+    scene.worker()
+    scene.coordinator("--shards", "1")
+    await scene.until_shards(lambda rows: any(row.figures.failed for row in rows))
+    before = await tries(scene)
+    answer = await give(scene, "retry", "bad*")
+    assert answer.message.startswith("the job is tried again if failed; taken by 1 of 1 worker")
+    while await tries(scene) == before:
+        await asyncio.sleep(0.05)
+    with psycopg.connect(scene.dsn) as connection:
+        assert "bad" not in str(connection.execute("SELECT * FROM crucible_batch.controls").fetchall())
+
+
+async def tries(scene: Scene) -> int:
+    state = await asyncio.to_thread(scene.state)
+    return sum("nsfw" in job["params"].values() for job in state["jobs"])
 
 
 async def test_a_worker_of_an_earlier_release_is_named(scene: Scene) -> None:
