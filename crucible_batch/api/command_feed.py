@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from crucible_batch.api.control_desk import ControlDesk
-from crucible_batch.domain.cluster_control import ASK_S, GivenControl, due, may_buy
+from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 from crucible_batch.domain.control import ControlAction
-from crucible_batch.errors import ControlError, CrucibleBatchError
+from crucible_batch.errors import ClusterUnreachableError, ControlError, CrucibleBatchError
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ class CommandFeed:
         async with self._turn:
             while True:
                 sent_at = self._monotonic()
-                in_flight = 0 if self._desk is None else self._desk.in_flight
-                given = await self._take(self._taken, in_flight)
+                given = await self._answered()
                 if not given:
                     break
                 if self._desk is None:
@@ -64,6 +63,18 @@ class CommandFeed:
                 self._taken = given[-1].number
             self._heard_at = sent_at
             self._check_hold()
+
+    async def _answered(self) -> list[GivenControl]:
+        """Return what is new. After the first time, an answer that would be too late to count is not awaited.
+
+        Renewals of the lease wait for their turn on the same connection.
+        """
+        in_flight = 0 if self._desk is None else self._desk.in_flight
+        try:
+            async with asyncio.timeout(HEARD_S if self._heard_at > float("-inf") else None):
+                return await self._take(self._taken, in_flight)
+        except TimeoutError:
+            raise ClusterUnreachableError(f"the cluster's database has not answered for {HEARD_S:g} s") from None
 
     async def keep(self) -> None:
         """Ask until cancelled."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.api import command_feed
 from crucible_batch.api.command_feed import CommandFeed
 from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
@@ -150,6 +151,21 @@ async def test_an_answer_that_arrives_late_does_not_count_from_its_arrival() -> 
         assert ground.desk.is_held
         await ground.feed.ask()
         assert ground.desk.is_held
+
+
+async def test_an_answer_that_would_be_too_late_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the renewals of the lease, on the same connection, would be late as well."""
+    monkeypatch.setattr(command_feed, "HEARD_S", 0.01)
+    ground = Ground()
+    await ground.feed.ask()
+
+    async def silent(_taken: int, _in_flight: int) -> list[GivenControl]:
+        await asyncio.Event().wait()
+        return []
+
+    ground.feed._take = silent
+    with pytest.raises(ClusterUnreachableError, match="has not answered"):
+        await ground.feed.ask()
 
 
 async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_held() -> None:

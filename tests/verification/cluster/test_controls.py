@@ -9,28 +9,25 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from crucible_batch.api import cluster_commands
 from crucible_batch.api.cluster_commands import control_cluster_run
 from crucible_batch.api.controlling import ControlAnswer
-from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, ShardKey
+from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.cluster_control import HEARD_S
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.shard_lease import ShardState
-from crucible_batch.domain.sharding import PlannedShard
 from crucible_batch.errors import ControlError
 from tests.preloaded import COMMAND
 from tests.verification.cluster.postgres import PostgresServer
 from tests.verification.cluster.proxy import Relay
 from tests.verification.cluster.scene import Process, Scene, playing
 
-ANNA = ControlSource("anna@host", "terminal")
 JOBS = 400
 SLOW = ("--time-scale", "0.5", "--runners", "6")
 """There are jobs in flight and jobs left whenever a command is given."""
@@ -238,6 +235,30 @@ async def test_a_deadline_and_the_concurrency_come_to_all_workers(scene: Scene) 
     assert "DEADLINE" in json.dumps(scene.report["stops"])
 
 
+async def test_a_failed_job_of_a_running_shard_is_tried_again_and_its_name_stays_out_of_the_database(
+    scene: Scene,
+) -> None:
+    scene.write(JOBS)
+    path = scene.folder / "spring.yaml"
+    first = "jobs:\n  - {name: first, prompt: for its price}\n  - {name: 'bad[1]', prompt: nsfw}\n"
+    path.write_text(path.read_text().replace("jobs:\n", first))
+    scene.worker()
+    scene.coordinator("--shards", "1")
+    await scene.until_shards(lambda rows: any(row.figures.failed for row in rows))
+    before = await tries(scene)
+    answer = await give(scene, "retry", "bad*")
+    assert answer.message.startswith("the job is tried again if failed; taken by 1 of 1 worker")
+    while await tries(scene) == before:
+        await asyncio.sleep(0.05)
+    with psycopg.connect(scene.dsn) as connection:
+        assert "bad" not in str(connection.execute("SELECT * FROM crucible_batch.controls").fetchall())
+
+
+async def tries(scene: Scene) -> int:
+    state = await asyncio.to_thread(scene.state)
+    return sum("nsfw" in job["params"].values() for job in state["jobs"])
+
+
 async def test_a_worker_of_an_earlier_release_is_named(scene: Scene) -> None:
     """It claims shards, and never asks for commands."""
     scene.write(4)
@@ -250,61 +271,6 @@ async def test_a_worker_of_an_earlier_release_is_named(scene: Scene) -> None:
         with pytest.raises(ControlError, match="not on host-old:1: it does not ask for commands"):
             await give(scene, "pause")
         assert await database.pauses()
-
-
-async def test_a_newer_owner_has_to_take_a_command_itself(scene: Scene) -> None:
-    scene.write(4)
-    scene.coordinator("--shards", "1")
-    rows = await scene.until_shards(bool)
-    key: ShardKey = rows[0].key
-    async with opened(scene) as database:
-        epoch = (await database.claim_shard(key, "w1")).epoch
-        await give_unheard(database, key.run)
-        (pause,) = await database.take_controls(key, epoch, 0, 0)
-        assert await database.take_controls(key, epoch, pause.number, 3) == []
-        assert [(each.taken, each.in_flight) for each in await database.takers(key.run)] == [(1, 3)]
-        newer = (await database.claim_shard(key, "w2")).epoch
-        assert [each.taken for each in await database.takers(key.run)] == [None]
-        await database.take_controls(key, newer, 0, 0)
-        await database.take_controls(key, epoch, 1, 9)  # the zombie
-        assert [(each.taken, each.in_flight) for each in await database.takers(key.run)] == [(0, 0)]
-
-
-async def test_a_stop_ends_what_waits_and_is_over_when_the_run_is_started_again(cluster: ClusterDatabase) -> None:
-    run = ClusterRun("spring-1", "spring", "default", "https://gateway.test", "/outputs", Decimal(90), Decimal(0))
-    epoch = (await cluster.open_run(run)).epoch
-    planned = [PlannedShard(number, 5, 5, Decimal(10)) for number in (1, 2)]
-    await cluster.add_shards(run.run, epoch, "ab" * 32, planned)
-    await cluster.claim_shard(ShardKey(run.run, "ab" * 32, 1), "w1")
-    for action in (ControlAction.CONCURRENCY, ControlAction.STOP):
-        await cluster.give_control(run.run, ControlCommand(action, 3.0), ANNA)
-    assert [row.state for row in await cluster.shards(run.run)] == [ShardState.RUNNING, ShardState.WITHDRAWN]
-    assert [each.is_current for each in await cluster.controls(run.run)] == [True, True]
-    await cluster.open_run(run, (claim := "same"))  # held by the coordinator that has it
-    assert [each.is_current for each in await cluster.controls(run.run)] == [True, True]
-    await cluster.close_run(run.run, epoch)
-    assert (await cluster.open_run(run, claim)).epoch == epoch + 1
-    assert [each.is_current for each in await cluster.controls(run.run)] == [False, False]
-    assert await cluster.controls(run.run, 2) == []
-
-
-async def test_the_coordinator_is_asked_for_while_it_runs_jobs_itself(cluster: ClusterDatabase) -> None:
-    run = ClusterRun("spring-1", "spring", "default", "https://gateway.test", "/outputs", Decimal(90), Decimal(0))
-    epoch, key = (await cluster.open_run(run)).epoch, ShardKey("spring-1", "", 0)
-    assert await cluster.takers(run.run) == []
-    assert await cluster.take_controls(key, epoch, 0, 0) == []
-    assert [(each.number, each.taken) for each in await cluster.takers(run.run)] == [(0, 0)]
-    await cluster.forget_taker(run.run, epoch - 1)
-    assert len(await cluster.takers(run.run)) == 1
-    await cluster.forget_taker(run.run, epoch)
-    assert await cluster.takers(run.run) == []
-
-
-async def give_unheard(database: ClusterDatabase, run: str) -> None:
-    command = ControlCommand(ControlAction.PAUSE)
-    assert await database.give_control(run, command, ANNA, "one") == 1
-    assert await database.give_control(run, command, ANNA, "one") == 1
-    assert await database.give_control("no such run", command, ANNA) is None
 
 
 def test_the_answer_waits_longer_than_a_worker_may_buy_without_asking() -> None:
