@@ -302,7 +302,10 @@ class RuleDatabase:
     def _shards(self, run: str | None) -> list[DictRow]:
         rows: list[DictRow] = []
         for name, each in self._runs_by_age():
-            if name == run or (run is None and each.ended_at is None):
+            may_run = any(
+                lease.state in (ShardState.WAITING, ShardState.RUNNING) for lease in each.allowances.shards.values()
+            )
+            if name == run or (run is None and (each.ended_at is None or may_run)):
                 ordered = sorted(each.shards.items(), key=lambda item: (item[1].waiting_since, *item[0]))
                 rows += [self._shard_row(name, key, each.allowances.shards[key], row) for key, row in ordered]
         return rows
