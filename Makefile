@@ -19,7 +19,8 @@
 #                       promtool and systemd
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
-#   make test-cluster   test clusters with PostgreSQL; requires the packages postgresql, systemd and strace
+#   make test-cluster   test clusters with PostgreSQL, which is started for them; requires the packages postgresql, systemd
+#                       and strace; QUICK=1 leaves out the tests marked slow, as .ci/run does
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
 #   make release        build the wheel, the source archive and their SBOM into dist/
@@ -133,8 +134,9 @@ $(STORE_STAMP): $(STAMP)
 test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
 	$(BIN)/python -m pytest tests/verification/objectstore
 
+# QUICK=1 leaves out the tests marked slow.
 test-cluster: $(STAMP)  ## Test clusters with PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/verification/cluster
+	$(PYTEST) $(if $(QUICK),-m "not slow") tests/verification/cluster
 
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from crucible_batch.api import cluster_places, cluster_shard
 from crucible_batch.api.cluster_places import check_wave_folder, epoch_directory, newest_begun, take_over
+from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
+from crucible_batch.cluster import ClaimedShard, ShardKey
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.domain.sharding import ShardId
+from crucible_batch.domain.shard_lease import ClaimAnswer
+from crucible_batch.domain.sharding import PlannedShard, ShardId
 from crucible_batch.errors import RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, lock_run_directory
-from tests.unit.api.shard_ground import BINDING, ShardGround, content_of, done, in_flight
+from tests.unit.api.shard_ground import BINDING, DIGEST, ShardGround, content_of, done, in_flight
 
 SHARD = ShardId(1, 4)
 
@@ -67,6 +74,20 @@ def test_a_copy_that_was_stopped_before_its_journal_does_not_count(ground: Shard
     assert newest_begun(wave(ground), SHARD, up_to=3) == owner(ground, 2)
 
 
+def test_the_journal_is_copied_after_everything_else(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A takeover that fails before it is made again, by this owner or the next."""
+    first = ground.shard(1, [done(0, 10.0)], at=owner(ground, 1))
+
+    def full(_old: Path, _new: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(cluster_places, "_link", full)
+    with pytest.raises(OSError, match="no space left"):
+        take_over(first, owner(ground, 2))
+    assert newest_begun(wave(ground), SHARD, up_to=2) == first
+    assert not Journal.exists(owner(ground, 2))
+
+
 def test_a_directory_that_was_begun_is_not_replaced(ground: ShardGround) -> None:
     first = ground.shard(1, [done(0, 10.0)], at=owner(ground, 1))
     second = ground.shard(1, [done(0, 10.0), done(4, 11.0)], at=owner(ground, 2))
@@ -101,3 +122,22 @@ def test_a_folder_that_was_deleted_is_told_from_one_that_is_not_mounted(tmp_path
         check_wave_folder(folder, main)
     folder.mkdir(parents=True)
     check_wave_folder(folder, main)
+
+
+def test_a_third_owner_begins_with_what_both_before_it_have_bought(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it could spend once more what the second one has spent of the allowance."""
+    ground.shard(1, [done(0, 10.0)], at=owner(ground, 1), ending=None)
+    ground.shard(1, [done(0, 10.0), in_flight(4, 11.0)], at=owner(ground, 2), ending=None)
+    shards = [PlannedShard(number, 2, 2, Decimal(20)) for number in range(1, 5)]
+    head = SimpleNamespace(shards=shards, options=SimpleNamespace())
+    monkeypatch.setattr(
+        cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=DIGEST, head=head)
+    )
+    monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
+    key, tools = ShardKey("run", DIGEST, 1), SimpleNamespace(settings=SimpleNamespace(base_url="https://g.test"))
+    claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, 3, Decimal(20), str(ground.main), "https://g.test")
+    request = ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared()
+    assert request.out_dir == owner(ground, 3)
+    assert spent_and_held(owner(ground, 3)) == (2, 2)

@@ -11,9 +11,10 @@ import pytest
 
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan, shard_directory
 from crucible_batch.api.shard_note import note_shard, note_shards, noted_shard, noted_shards
-from crucible_batch.api.shard_run import ShardRows, shard_terms
+from crucible_batch.api.shard_run import ShardRows, _begin, shard_terms
 from crucible_batch.api.sharded_plan import division_number, jobs_to_divide, left_of, refuse_if_divided, set_aside
-from crucible_batch.domain.events import Accepted, Event, Failed, Held, HoldReleased
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.domain.identity import idempotency_key, job_identity
 from crucible_batch.domain.ledger import Ledger
@@ -172,6 +173,18 @@ def test_the_budget_of_a_shard_is_its_allowance(tmp_path: Path) -> None:
     assert (terms.budget, terms.shard, terms.learned) == (Decimal(6), OTHER, HEAD.learned)
     assert PriceBook.of(terms).expected(Shape("workflow:w", "aa")) == 2
     assert shard_terms(TERMS, replace(request, shard=None)) is TERMS
+
+
+def test_the_journal_of_a_shard_begins_with_the_images_that_are_at_the_gateway(tmp_path: Path) -> None:
+    """Otherwise it would look for them, and upload what it doesn't find."""
+    plan = saved(tmp_path, ROWS[0], row_of("owl", 2, images={"image": IMAGE}))
+    rows = ShardRows(plan, OTHER, tmp_path)
+    assert len(list(rows.jobs())) == 1
+    with Journal.open(tmp_path / "run", BINDING, now=1.0) as journal:
+        for now in (5.0, 6.0):
+            _begin(journal, plan, OTHER, rows, now)
+        assert list(journal.events()) == [(ASSET_PREFIX + "ee" * 32, Found(at=5.0, asset_id="asset-1"))]
+        assert noted_shard(journal) == ShardOf(plan.digest, OTHER, seeded=1)
 
 
 def test_a_shard_is_run_in_a_directory_of_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """A worker for tests, without an engine: it claims shards, waits for a file that permits the end, and reports.
 
-    python -m tests.verification.cluster.claimer DSN NAME LOG GATE
-
-Each line of LOG is an event: ``claimed NUMBER EPOCH``, ``report NUMBER EPOCH ANSWER``, ``lost NUMBER EPOCH``.
+Each line of its log is an event: ``claimed NUMBER EPOCH``, ``report NUMBER EPOCH ANSWER``, ``lost NUMBER EPOCH``.
 """
 
 from __future__ import annotations
@@ -11,23 +9,28 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 from crucible_batch.cluster import ClusterAddress, ShardFigures, ShardKey
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.cluster.queue import ShardQueue, keep_rescuing
 
-LEASE_S, RENEW_S, RESCUE_S = 2.0, 0.4, 0.5
+RENEW_S = RESCUE_S = 0.2
 
 
-async def main(dsn: str, name: str, log: Path, gate: Path) -> None:
+def work(dsn: str, name: str, log: Path, gate: Path, lease_s: float) -> None:
+    """Work until SIGTERM, in a process of its own. The lease is renewed whatever ``lease_s`` is."""
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(_work(dsn, name, log, gate, lease_s))
+
+
+async def _work(dsn: str, name: str, log: Path, gate: Path, lease_s: float) -> None:
     def note(*words: object) -> None:
         with log.open("a", encoding="utf-8") as file:
             file.write(" ".join(map(str, words)) + "\n")
 
     address = ClusterAddress.parse(dsn)
-    database = await ClusterDatabase.opened(address, create=True, lease_s=LEASE_S)
+    database = await ClusterDatabase.opened(address, create=True, lease_s=lease_s)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 
@@ -45,16 +48,10 @@ async def main(dsn: str, name: str, log: Path, gate: Path) -> None:
         answer = await database.report_shard(key, claimed.epoch, "succeeded", figures)
         note("report", key.number, claimed.epoch, answer)
 
-    async with ShardQueue(address, lease_s=LEASE_S) as queue, asyncio.TaskGroup() as group:
+    async with ShardQueue(address, lease_s=lease_s) as queue, asyncio.TaskGroup() as group:
         rescuing = group.create_task(keep_rescuing(database, queue, interval_s=RESCUE_S))
         note("ready", os.getpid())
         await queue.serve(handle, stop, name=name)
         rescuing.cancel()
     await database.close()
     note("ended")
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    dsn, name, log, gate = sys.argv[1:]
-    asyncio.run(main(dsn, name, Path(log), Path(gate)))

@@ -8,24 +8,26 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-_HBA = "local all locked scram-sha-256\nlocal all all trust\n"
+from crucible_batch.cli.temporary_postgres import find_programs
+from crucible_batch.errors import ClusterSetupError
+
+_HBA = "local all locked,compose scram-sha-256\nlocal all all trust\n"
+"""These users need a password; each belongs to one test."""
 
 
 def _binaries() -> Path:
     """Return the directory of PostgreSQL's programs. These tests are about it: without it they fail."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if found:
-        return found[-1].parent
-    program = shutil.which("initdb")
-    if program is None:
-        pytest.fail("this is tested with PostgreSQL, and there is none here (Debian: apt-get install postgresql)")
-    return Path(program).resolve().parent
+    try:
+        return find_programs()
+    except ClusterSetupError as error:
+        pytest.fail(f"this is tested with PostgreSQL, which is not installed here; {error.hint}")
 
 
 class PostgresServer:
@@ -56,6 +58,7 @@ class PostgresServer:
         """Start the server and wait until it accepts connections."""
         settings = (
             "fsync=off",
+            "autovacuum=off",  # it would be connected to a template while that is copied
             "listen_addresses=",
             f"unix_socket_directories={self.directory}",
             "max_connections=200",
@@ -69,6 +72,7 @@ class PostgresServer:
             assert self._process.poll() is None, (self.directory / "log").read_text(encoding="utf-8")
             with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.dsn("postgres")):
                 return
+            time.sleep(0.02)
 
     def stop(self, *, immediately: bool = False) -> None:
         """Stop the server: as an operator does, or without a checkpoint, so that it recovers when it starts."""

@@ -6,8 +6,8 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
+import psycopg
+
 from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase
-from tests.integration.cli.conftest import KEY, clean_environment, running_sandbox
+from crucible_batch.domain.shard_lease import LEASE_S
+from tests.integration.cli.conftest import KEY, clean_environment
 from tests.preloaded import COMMAND
+from tests.verification.cluster.forks import Fork, command
 
 PRICE = Decimal(2)
 CANARY = "zanzibar-canary"
-_ROOT = Path(__file__).parents[3]
 _LEVEL = {"reserve": 1, "upload": 1, "refund": -1, "rebate": -1, "consume": 0, "grant": 0}
 _OPENER = build_opener(ProxyHandler({}))
 
@@ -31,7 +34,7 @@ _OPENER = build_opener(ProxyHandler({}))
 class Process:
     """A process, and what it printed on stderr."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     err: Path
     out: Path
 
@@ -49,9 +52,9 @@ class Process:
             await asyncio.sleep(0.05)
 
     async def ended(self) -> int:
-        while self.process.poll() is None:
+        while (code := self.process.poll()) is None:
             await asyncio.sleep(0.05)
-        return self.process.returncode
+        return code
 
     def kill(self) -> None:
         self.process.kill()
@@ -60,12 +63,13 @@ class Process:
 
 @dataclass
 class Scene:
-    """``budget`` is the run's; ``dsn`` and ``gateway`` are addresses."""
+    """``budget`` is the run's; ``dsn`` and ``gateway`` are addresses; ``lease_s`` is that of quick commands."""
 
     folder: Path
     dsn: str
     gateway: str
     budget: Decimal
+    lease_s: float = LEASE_S
     processes: list[Process] = field(default_factory=list)
 
     @property
@@ -78,29 +82,43 @@ class Scene:
 
     def write(self, jobs: int, *, ceiling: str = "2", period: str = "") -> None:
         head = f"version: 1\nname: spring\nworkflow: zimage-base\nbudget: {{credits: {self.budget}{period}"
-        text = (
-            f"{head}, max_credits_per_job: {ceiling}}}\njobs:\n  - {{name: fox, prompt: a {CANARY}, repeat: {jobs}}}\n"
-        )
+        job = f"{{name: fox, prompt: a {CANARY}, params: {{size.width: 64, size.height: 64}}, repeat: {jobs}}}"
+        text = f"{head}, max_credits_per_job: {ceiling}}}\njobs:\n  - {job}\n"
         (self.folder / "spring.yaml").write_text(text, encoding="utf-8")
 
-    def _start(self, *command: str, **more: str) -> Process:
-        number = len(self.processes)
-        err, out = self.folder / f"err-{number}", self.folder / f"out-{number}"
-        ours = {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.gateway, "CRUCIBLE_BATCH_DSN": self.dsn}
-        environment = clean_environment(**{**ours, "PYTHONPATH": str(_ROOT), **more})
+    def start(self, *command: str, **more: str) -> Process:
+        """Start any program."""
+        err, out = self._streams()
         with err.open("wb") as stderr, out.open("wb") as stdout:
-            started = subprocess.Popen(command, cwd=self.folder, env=environment, stderr=stderr, stdout=stdout)
-        self.processes.append(Process(started, err, out))
-        return self.processes[-1]
+            started = subprocess.Popen(command, cwd=self.folder, env=self._env(more), stderr=stderr, stdout=stdout)
+        return self._started(Process(started, err, out))
+
+    def quick(self, *words: str, **more: str) -> Process:
+        """Start one of our commands, with leases of ``lease_s`` and short pauses."""
+        err, out = self._streams()
+        started = Fork(command, words, self.folder, self._env(more), self.lease_s, err=err, out=out)
+        return self._started(Process(started, err, out))
+
+    def _streams(self) -> tuple[Path, Path]:
+        number = len(self.processes)
+        return self.folder / f"err-{number}", self.folder / f"out-{number}"
+
+    def _env(self, more: Mapping[str, str]) -> dict[str, str]:
+        ours = {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.gateway, "CRUCIBLE_BATCH_DSN": self.dsn}
+        return clean_environment(**{**ours, **more})
+
+    def _started(self, process: Process) -> Process:
+        self.processes.append(process)
+        return process
 
     def worker(self, **environment: str) -> Process:
-        return self._start(sys.executable, "-m", "tests.verification.cluster.real_worker", **environment)
+        return self.quick("worker", "--verbose", **environment)
 
     def installed_worker(self, *options: str, **environment: str) -> Process:
-        return self._start(COMMAND, "worker", *options, **environment)
+        return self.start(COMMAND, "worker", *options, **environment)
 
     def coordinator(self, *options: str, **environment: str) -> Process:
-        return self._start(COMMAND, "run", "spring.yaml", "--cluster", "env", *options, **environment)
+        return self.quick("run", "spring.yaml", "--cluster", "env", *options, **environment)
 
     def state(self) -> Any:
         """All that the gateway knows."""
@@ -110,6 +128,14 @@ class Scene:
     def bought(self) -> list[str]:
         """The job of each purchase, with its key."""
         return [job["idempotency_key"] for job in self.state()["jobs"]]
+
+    def end_leases(self) -> None:
+        """Make all leases as old as they become when their owners are dead. Frozen ones have clocks of their own."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for table in ("runs", "shards"):
+                connection.execute(
+                    f"UPDATE crucible_batch.{table} SET renewed_at = renewed_at - interval '1 h'".encode()
+                )
 
     async def until_bought(self, count: int) -> None:
         while len(await asyncio.to_thread(self.bought)) < count:
@@ -150,9 +176,25 @@ class Scene:
 
 
 @contextmanager
+def _sandbox(folder: Path, *options: str) -> Iterator[str]:
+    """Start a gateway, and give the URL of its API."""
+    out, err = folder / "sandbox-out", folder / "sandbox-err"
+    process = Fork(command, ("sandbox", *options), folder, clean_environment(), out=out, err=err)
+    try:
+        while (text := out.read_text(encoding="utf-8")).count("\n") < 2:
+            assert process.poll() is None, err.read_text(encoding="utf-8")
+            time.sleep(0.02)
+        yield text.splitlines()[1].removeprefix("export CRUCIBLE_API_BASE=")
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait()
+    assert code == 0, err.read_text(encoding="utf-8")
+
+
+@contextmanager
 def playing(folder: Path, dsn: str, budget: int, *options: str) -> Iterator[Scene]:
     """Set a scene. All of its processes are ended afterwards."""
-    with running_sandbox(*(options or ("--time-scale", "0.3"))) as url:
+    with _sandbox(folder, *(options or ("--time-scale", "0.3"))) as url:
         scene = Scene(folder, dsn, url, Decimal(budget))
         try:
             yield scene

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from crucible_batch.cluster import ClusterAddress, ClusterRun, ShardFigures, ShardKey
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.sharding import PlannedShard
-from tests.preloaded import COMMAND
+from tests.verification.cluster.forks import run_command
 from tests.verification.cluster.postgres import PostgresServer
 
 D = Decimal
@@ -27,11 +27,19 @@ RUN = ClusterRun("spring-1", "spring", "2026-11-28", "https://gateway.test", "/m
 DIGEST = "ef" * 32
 
 
-def command(dsn: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "CRUCIBLE_BATCH_DSN": dsn, "COLUMNS": "160"}
-    return subprocess.run(
-        [COMMAND, "cluster", *words], env=environment, capture_output=True, text=True, check=False
-    )  # fmt: skip
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """A function that runs ``cluster`` with the DSN and words that it is given."""
+    folder = tmp_path_factory.mktemp("command")
+
+    def command(dsn: str, *words: str) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "CRUCIBLE_BATCH_DSN": dsn, "COLUMNS": "160"}
+        return run_command("cluster", *words, cwd=folder, env=env)
+
+    return command
 
 
 def data(done: subprocess.CompletedProcess[str]) -> Any:
@@ -73,7 +81,7 @@ def busy(address: ClusterAddress) -> str:
     return address.dsn
 
 
-def test_the_status_has_runs_shards_workers_and_ages(busy: str) -> None:
+def test_the_status_has_runs_shards_workers_and_ages(command: Command, busy: str) -> None:
     text = " ".join(command(busy, "status").stdout.split())
     for part in (
         "1 shard waiting, the oldest for 5 h", "run spring (2026-11-28) /mnt/outputs/spring",
@@ -93,7 +101,7 @@ def test_the_status_has_runs_shards_workers_and_ages(busy: str) -> None:
 
 
 def test_a_run_whose_coordinator_has_ended_is_shown_while_workers_may_run_its_shards(
-    busy: str, address: ClusterAddress
+    command: Command, busy: str, address: ClusterAddress
 ) -> None:
     async def close(database: ClusterDatabase) -> None:
         await database.close_run(RUN.run, 1)
@@ -106,7 +114,9 @@ def test_a_run_whose_coordinator_has_ended_is_shown_while_workers_may_run_its_sh
     assert "ago, and the same command continues it" in text
 
 
-def test_the_metrics_are_written_from_the_database_and_say_if_it_is_away(busy: str, tmp_path: Path) -> None:
+def test_the_metrics_are_written_from_the_database_and_say_if_it_is_away(
+    command: Command, busy: str, tmp_path: Path
+) -> None:
     done = command(busy, "status", "--metrics-textfile", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.iterdir()
@@ -136,7 +146,7 @@ def samples(file: Path) -> dict[tuple[str, str], float]:
     }
 
 
-def test_workers_are_drained_by_name_or_all(busy: str) -> None:
+def test_workers_are_drained_by_name_or_all(command: Command, busy: str) -> None:
     done = command(busy, "drain", "host-nobody:1", "host-one:1")
     assert done.returncode == 2
     assert "there are: host-one:1, host-two:1" in " ".join(done.stderr.split())
@@ -148,7 +158,7 @@ def test_workers_are_drained_by_name_or_all(busy: str) -> None:
     assert "draining since" in command(busy, "status").stdout
 
 
-def test_an_idle_cluster_is_shown(address: ClusterAddress) -> None:
+def test_an_idle_cluster_is_shown(command: Command, address: ClusterAddress) -> None:
     text = " ".join(command(address.dsn, "status").stdout.split())
     assert "no shard waits" in text
     assert "no worker was seen within a day" in text
@@ -156,7 +166,7 @@ def test_an_idle_cluster_is_shown(address: ClusterAddress) -> None:
 
 
 def test_a_database_without_a_cluster_and_a_newer_schema_are_exit_2(
-    empty_address: ClusterAddress, address: ClusterAddress, server: PostgresServer
+    command: Command, empty_address: ClusterAddress, address: ClusterAddress, server: PostgresServer
 ) -> None:
     for words in (("status",), ("drain",)):
         done = command(empty_address.dsn, *words)
@@ -173,7 +183,9 @@ def test_a_database_without_a_cluster_and_a_newer_schema_are_exit_2(
     assert done.returncode == 2
 
 
-def test_a_run_is_ended_early_by_its_directory_or_its_name(busy: str, address: ClusterAddress) -> None:
+def test_a_run_is_ended_early_by_its_directory_or_its_name(
+    command: Command, busy: str, address: ClusterAddress
+) -> None:
     async def more(database: ClusterDatabase) -> None:
         epoch = (await database.open_run(replace(RUN, run="autumn-1", location="/mnt/outputs/autumn"))).epoch
         await database.add_shards("autumn-1", epoch, DIGEST, [PlannedShard(1, 5, 5, D(10))])

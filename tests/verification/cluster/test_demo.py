@@ -15,6 +15,8 @@ import pytest
 from tests.integration.cli.conftest import clean_environment
 from tests.preloaded import COMMAND
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:

@@ -37,13 +37,14 @@ def words_of(place: str) -> tuple[str, ...]:
     return found.words
 
 
+@pytest.mark.slow
 async def test_the_pods_of_kubernetes_run_a_manifest(tmp_path: Path, address: ClusterAddress) -> None:
     with playing(tmp_path, address.dsn, 50, "--time-scale", "0") as scene:
         (tmp_path / "spring.yaml").write_text(manifest_of("coordinator.yaml", "spring.yaml"), encoding="utf-8")
-        worker = scene._start(COMMAND, *pod_command("workers.yaml").words)
+        worker = scene.quick(*pod_command("workers.yaml").words)
         await worker.says("waits for shards")
         words = [word.replace("/manifest/", "") for word in pod_command("coordinator.yaml").words]
-        coordinator = scene._start(COMMAND, *words)
+        coordinator = scene.quick(*words)
         assert await coordinator.ended() == 0, coordinator.log
         scene.check_all_done(_JOBS)
         worker.send(signal.SIGTERM)
@@ -56,14 +57,13 @@ async def test_the_services_of_compose_read_the_password_and_the_key_from_files(
 ) -> None:
     database = server.create_database()
     with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        connection.execute("DROP ROLE IF EXISTS locked")
-        connection.execute("CREATE ROLE locked LOGIN PASSWORD 'the-secret'")
-        connection.execute(f"GRANT CREATE ON DATABASE {database} TO locked".encode())
+        connection.execute("CREATE ROLE compose LOGIN PASSWORD 'the-secret'")
+        connection.execute(f"GRANT CREATE ON DATABASE {database} TO compose".encode())
     passfile = tmp_path / "pgpass"
-    passfile.write_text(f"{server.directory}:5432:{database}:locked:the-secret\n", encoding="utf-8")
+    passfile.write_text(f"{server.directory}:5432:{database}:compose:the-secret\n", encoding="utf-8")
     passfile.chmod(0o600)
     dsn = services()["worker"]["environment"][DSN_VARIABLE]
-    dsn = dsn.replace("batch@postgres:5432/batch?", f"locked@/{database}?host={server.directory}&")
+    dsn = dsn.replace("batch@postgres:5432/batch?", f"compose@/{database}?host={server.directory}&")
     dsn = dsn.replace("/run/secrets/pgpass", str(passfile))
     assert "the-secret" not in dsn
     with playing(tmp_path, dsn, 50, "--time-scale", "0") as scene:
@@ -71,10 +71,10 @@ async def test_the_services_of_compose_read_the_password_and_the_key_from_files(
         scene.write(4)
         without = {"MOLTAZINE_API_KEY": "", "CRUCIBLE_API_BASE": ""}
         files = {"/run/secrets/worker": "worker.env", "/manifests/manifest.yaml": "spring.yaml"}
-        worker = scene._start(COMMAND, *(files.get(word, word) for word in words_of("compose worker")), **without)
+        worker = scene.quick(*(files.get(word, word) for word in words_of("compose worker")), **without)
         await worker.says("waits for shards")
         words = [files.get(word, word) for word in words_of("compose coordinator")]
-        coordinator = scene._start(COMMAND, *words, **without)
+        coordinator = scene.quick(*words, **without)
         assert await coordinator.ended() == 0, coordinator.log
         scene.check_all_done(4)
         assert "the-secret" not in worker.log + coordinator.log
@@ -96,6 +96,7 @@ def allowed_calls() -> set[str]:
     return calls("@system-service") - calls("@privileged") - calls("@resources")
 
 
+@pytest.mark.slow
 async def test_the_unit_allows_each_system_call_of_a_worker(tmp_path: Path, address: ClusterAddress) -> None:
     found = shutil.which("strace")
     if found is None:
@@ -105,7 +106,7 @@ async def test_the_unit_allows_each_system_call_of_a_worker(tmp_path: Path, addr
         trace = tmp_path / "trace"
         words = words_of("crucible-batch-worker.service")
         assert words[:2] == ("worker", "--processes")
-        worker = scene._start(found, *_STRACE, "-o", str(trace), COMMAND, *words[:2], "1")
+        worker = scene.start(found, *_STRACE, "-o", str(trace), COMMAND, *words[:2], "1")
         await worker.says("waits for shards")
         coordinator = scene.coordinator("--shards", "1")
         assert await coordinator.ended() == 0, coordinator.log

@@ -14,6 +14,7 @@ from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.cluster.schema import MIGRATIONS
 from crucible_batch.domain.shard_lease import ShardLease
+from tests.slow_cases import quick_where
 from tests.verification.cluster.histories import LEASE_S, Different, History
 
 SQL = "\n".join(each.statements for each in MIGRATIONS)
@@ -82,7 +83,12 @@ async def test_the_database_follows_the_rules(address: ClusterAddress, seeds: Se
     await play(address, seeds, 120)
 
 
-@pytest.mark.parametrize("bug", BUGS)
+QUICK = (
+    "no epoch", "a report without a fence", "an allowance is returned twice", "the allowance is forgotten at takeover",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", quick_where(BUGS, QUICK.__contains__))
 async def test_a_bug_in_the_database_is_noticed(address: ClusterAddress, bug: str) -> None:
     name, old, new = BUGS[bug]
     text = function_text(name)

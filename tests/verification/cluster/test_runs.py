@@ -20,7 +20,6 @@ from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import KEY
-from tests.preloaded import COMMAND
 from tests.verification.cluster.postgres import PostgresServer, running_server
 from tests.verification.cluster.scene import CANARY, PRICE, Scene, playing
 
@@ -62,6 +61,7 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_bought_twice(scene: Sc
     coordinator = scene.coordinator("--shards", "1")
     await scene.until_bought(3)
     first.kill()
+    scene.end_leases()
     scene.worker()
     assert await coordinator.ended() == 0, coordinator.log
     scene.check_all_done(8)
@@ -75,6 +75,7 @@ async def test_the_successor_of_a_killed_worker_keeps_to_the_allowance(tmp_path:
         coordinator = scene.coordinator("--shards", "1")
         await scene.until_bought(3)
         first.kill()
+        scene.end_leases()
         scene.worker()
         assert await coordinator.ended() == 4, coordinator.log
         scene.check_ledger()
@@ -84,6 +85,7 @@ async def test_the_successor_of_a_killed_worker_keeps_to_the_allowance(tmp_path:
 
 async def test_a_frozen_worker_that_wakes_up_after_the_end_changes_nothing(scene: Scene) -> None:
     scene.write(8)
+    scene.lease_s = 4.0
     zombie = scene.worker()
     coordinator = scene.coordinator("--shards", "1")
     await scene.until_bought(3)
@@ -102,6 +104,7 @@ async def test_a_frozen_worker_that_wakes_up_after_the_end_changes_nothing(scene
 
 async def test_a_frozen_worker_that_wakes_up_beside_its_successor_stops(scene: Scene) -> None:
     scene.write(12)
+    scene.lease_s = 4.0
     zombie = scene.worker()
     coordinator = scene.coordinator("--shards", "1")
     await scene.until_bought(3)
@@ -154,6 +157,7 @@ async def test_a_killed_coordinator_is_continued_by_the_same_command(scene: Scen
     first = scene.coordinator("--shards", "2")
     await scene.until_shards(is_running)
     first.kill()
+    scene.end_leases()
     second = scene.coordinator("--shards", "2")
     assert await second.ended() == 0, second.log
     scene.check_all_done(8)
@@ -183,7 +187,7 @@ async def test_a_run_that_is_ended_early_is_merged_and_continued_by_the_same_com
     await scene.until_bought(3)
     first.send(signal.SIGTERM)
     assert await first.ended() == 0, first.log
-    drained = scene._start(COMMAND, "cluster", "drain", "--run", "outputs/spring/default", "--json")
+    drained = scene.quick("cluster", "drain", "--run", "outputs/spring/default", "--json")
     assert await drained.ended() == 0, drained.log
     shards = json.loads(drained.out.read_text().splitlines()[-1])["data"]
     assert (shards["ended"], shards["running"]) == (1, 0)
@@ -226,6 +230,7 @@ async def test_a_worker_of_another_gateway_returns_the_shard_and_ends(scene: Sce
     scene.check_all_done(4)
 
 
+@pytest.mark.slow
 async def test_processes_of_a_worker_are_replaced_and_stopped_together(scene: Scene) -> None:
     scene.write(4)
     worker = scene.installed_worker("--processes", "2")
@@ -259,6 +264,7 @@ async def test_the_coordinator_sets_credits_of_a_period_aside_and_the_merge_sett
     # The first job was bought for its price, by a run that has ended. The others are for the shards.
     assert used_of(accounts) == (PRICE, 7 * PRICE)
     first.kill()
+    scene.end_leases()
     assert used_of(accounts) == (PRICE, 7 * PRICE)
     second = scene.coordinator("--shards", "2", CRUCIBLE_BATCH_ACCOUNTS=str(accounts))
     assert await second.ended() == 0, second.log

@@ -1,0 +1,172 @@
+"""A worker of a cluster: which shards it takes, from when their leases count, and what ends it. No database."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.api import cluster_worker
+from crucible_batch.api.cluster_worker import WorkerPace, _Worker, run_worker
+from crucible_batch.cluster import ClaimedShard, ShardKey
+from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
+from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError
+
+KEY = ShardKey("run", "ab" * 32, 3)
+CLAIMED = ClaimedShard(KEY, ClaimAnswer.CLAIMED, 2, Decimal(10), "/outputs", "https://gateway.test")
+
+
+@dataclass
+class Ground:
+    """A worker whose database answers as told. ``worked`` has the shards that it has run, and from when they count."""
+
+    answer: ClaimedShard | Exception = CLAIMED
+    error: Exception | None = None
+    is_draining: bool = False
+    states: list[ShardState] = field(default_factory=list)
+    now: float = 100.0
+    worked: list[tuple[ClaimedShard, float]] = field(default_factory=list)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def claim_shard(self, key: ShardKey, _worker: str) -> ClaimedShard:
+        assert key == KEY
+        self.now += 9.0  # the database took effect at once, and its answer was late
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def see_worker(self, *_: object) -> bool:
+        return self.is_draining
+
+    async def shards(self) -> list[Any]:
+        return [SimpleNamespace(state=state) for state in self.states]
+
+    async def waiting(self) -> int:
+        """The tasks in the queue: a shard that was returned has none for a while."""
+        return 0
+
+    def worker(self, *, once: bool = False) -> Any:
+        tools: Any = SimpleNamespace(heartbeats=self, reports=self)
+        return _Worker(tools, self.stop, once=once, pace=WorkerPace(renew_s=0.0))
+
+
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Ground:
+    made = Ground()
+
+    class Claim:
+        def __init__(self, claimed: ClaimedShard, _tools: object, claimed_at: float) -> None:
+            self.claimed, self.claimed_at = claimed, claimed_at
+
+        async def work(self, stop: asyncio.Event) -> None:
+            assert stop is made.stop
+            made.worked.append((self.claimed, self.claimed_at))
+            if made.error is not None:
+                raise made.error
+
+    monkeypatch.setattr(cluster_worker, "ShardClaim", Claim)
+    monkeypatch.setattr(cluster_worker, "lease_clock", lambda: made.now)
+    return made
+
+
+async def test_a_lease_counts_from_when_the_claim_was_sent(ground: Ground) -> None:
+    """The database's clock of the lease has started when the answer comes."""
+    await ground.worker()._handle(KEY)
+    assert ground.worked == [(CLAIMED, 100.0)]
+
+
+@pytest.mark.parametrize("answer", [each for each in ClaimAnswer if each is not ClaimAnswer.CLAIMED])
+async def test_a_shard_that_was_not_granted_is_not_run(ground: Ground, answer: ClaimAnswer) -> None:
+    ground.answer = ClaimedShard(KEY, answer)
+    worker = ground.worker()
+    await worker._handle(KEY)
+    assert (ground.worked, worker.claims) == ([], 0)
+
+
+async def test_a_worker_that_is_to_stop_claims_nothing(ground: Ground) -> None:
+    ground.stop.set()
+    await ground.worker()._handle(KEY)
+    assert (ground.worked, ground.now) == ([], 100.0)
+
+
+@pytest.mark.parametrize("error", [ClusterSetupError("another gateway"), OSError("no space")])
+async def test_an_error_of_this_worker_ends_it(ground: Ground, error: Exception) -> None:
+    """Otherwise it would take and return the same shard again and again."""
+    ground.error = error
+    worker = ground.worker()
+    await worker._handle(KEY)
+    assert ground.stop.is_set()
+    assert worker._error is error
+
+
+@pytest.mark.parametrize("where", ["answer", "error"])
+async def test_a_database_that_is_away_does_not_end_a_worker(ground: Ground, where: str) -> None:
+    setattr(ground, where, ClusterUnreachableError("it is away"))
+    worker = ground.worker()
+    await worker._handle(KEY)
+    assert not ground.stop.is_set()
+    assert worker._error is None
+
+
+async def looked(worker: Any, queue: object, times: int = 5) -> None:
+    """Let a worker look several times whether it is over."""
+    task = asyncio.ensure_future(worker._keep_seen(queue))
+    for _ in range(3 * times):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@pytest.mark.parametrize(
+    ("draining", "once", "busy", "states", "ends"),
+    [
+        (False, False, False, [], False),
+        (True, False, False, [], True),
+        (True, False, True, [], False),  # it finishes its shard first
+        (False, True, False, [], True),
+        (False, True, True, [], False),
+        (False, True, False, [ShardState.WAITING], False),  # it was returned, and has no task yet
+        (False, True, False, [ShardState.RUNNING, ShardState.ENDED], True),
+    ],
+)
+async def test_a_worker_ends_if_it_drains_or_nothing_waits_but_not_within_a_shard(
+    ground: Ground, draining: bool, once: bool, busy: bool, states: list[ShardState], ends: bool
+) -> None:
+    ground.is_draining, ground.states = draining, states
+    worker = ground.worker(once=once)
+    worker._is_busy = busy
+    await looked(worker, ground)
+    assert ground.stop.is_set() is ends
+
+
+async def test_renewals_do_not_wait_for_a_database_that_is_away_and_reports_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A renewal that is repeated for minutes would be sent after its lease."""
+    opened: list[dict[str, Any]] = []
+
+    class Database:
+        @classmethod
+        async def opened(cls, _address: object, **options: Any) -> Database:
+            opened.append(options)
+            return cls()
+
+        async def close(self) -> None:
+            """There is no connection."""
+
+    async def served(worker: Any, *_: object) -> None:
+        opened.append({"heartbeats": worker._tools.heartbeats, "reports": worker._tools.reports})
+
+    monkeypatch.setattr(cluster_worker, "ClusterDatabase", Database)
+    monkeypatch.setattr(_Worker, "serve", served)
+    settings: Any = SimpleNamespace(api_key="key")
+    address: Any = None
+    await run_worker(address, asyncio.Event(), settings=settings)
+    heartbeats, reports, tools = opened
+    assert heartbeats["patience_s"] == 0
+    assert "patience_s" not in reports
+    assert tools["heartbeats"] is not tools["reports"]
