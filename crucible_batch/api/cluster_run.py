@@ -29,9 +29,11 @@ from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
+from crucible_batch.api.stored_wave import merge_stored_wave, publish_stored_wave
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard, ShardFigures
 from crucible_batch.cluster.database import ClusterDatabase, new_claim
 from crucible_batch.cluster.queue import ShardQueue
@@ -50,6 +52,7 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.journal import Journal
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 from crucible_batch.settings import Settings
 
@@ -122,6 +125,7 @@ class _Coordinator:
     pace: CoordinatorPace
     _terms: RunTerms = field(init=False)
     _main: Path = field(init=False)
+    _url: ObjectUrl | None = field(init=False)
     _run: str = ""
     _epoch: int = 0
     _claim: str = field(default_factory=new_claim)
@@ -132,6 +136,7 @@ class _Coordinator:
         manifest = read_source(self.request)
         self._terms = run_terms(manifest, self.request)
         self._main = run_directory(self.request.out_dir, self._terms)
+        self._url = ObjectUrl.parse(self.request.out_dir or self._main) or url_of(self._main)
         request = replace(self.request, shards=self.request.shards or 1)
         check_sharding(request, manifest, self._terms, self._main / PLAN_FILE)
 
@@ -175,7 +180,8 @@ class _Coordinator:
     def _ended(self, result: MergeResult) -> RunResult:
         if result.report is None:
             raise UserError("no shard has run", hint="see the logs of the workers; then run the same command again")
-        return RunResult(self._main, result.report, result.exit_code, None, result.page)
+        outputs_at = None if self._url is None else str(self._url)
+        return RunResult(self._main, result.report, result.exit_code, None, result.page, outputs_at=outputs_at)
 
     # -- the plan of a wave -----------------------------------------------------------------------------------------
 
@@ -203,6 +209,8 @@ class _Coordinator:
                 f"{plan.path} is not the plan whose shards are outstanding in {self._main}",
                 hint=f"its digest has to be {digest[:8]}: restore it from a backup",
             )
+        if self._url is not None:
+            await publish_stored_wave(self._main, self._url, plan)
         self._wave += 1
         return plan
 
@@ -252,7 +260,7 @@ class _Coordinator:
             manifest=self._terms.manifest_name,
             run_id=self._terms.run_id,
             gateway=self.settings.base_url.rstrip("/"),
-            location=str(self._main.resolve()),
+            location=str(self._url or self._main.resolve()),
             budget=budget,
             used=self._committed(),
         )
@@ -332,6 +340,8 @@ class _Coordinator:
 
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
         """Merge the directory of each shard's last owner, else of the one before. Without any, it bought nothing."""
+        if self._url is not None:
+            return merge_stored_wave(self._main, self._url, plan, html=self.request.html, settings=self.settings)
         directories: list[Path] = []
         abandoned: list[int] = []
         for row in rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,8 +189,8 @@ class ClusterGround:
             self.cluster.now += 15
             claimed = self.cluster.claimed(key, f"another {self.cluster.now}")
 
-    async def run(self, manifest: Any, *, shards: int) -> api.RunResult:
-        request = replace(api.RunRequest(manifest, out_dir=self.bench.path / "out"), shards=shards)
+    async def run(self, manifest: Any, *, shards: int, out_dir: Path | None = None) -> api.RunResult:
+        request = replace(api.RunRequest(manifest, out_dir=out_dir or self.bench.path / "out"), shards=shards)
         address: Any = None
         async with asyncio.timeout(300):
             return await run_on_cluster(
