@@ -73,7 +73,7 @@ _OF_THE_COMMAND = _of(
      "The plan of the run directory was divided, credits are set aside for its shards, and not all of them are merged.",
      "Run the shards, then merge RUN_DIR. merge --abandon N returns the credits of a shard that will never run."),
     ("SHARDS_UNKNOWN", _BAD,
-     "There are directories of shards in the run directory that its journal doesn't have: it was lost, or is a backup.",
+     "There are shards in the run directory or its store that its journal doesn't have: it was lost, or is a backup.",
      "Restore the newest journal; or, when the shards have ended, merge RUN_DIR: it restores the journal from theirs."),
     ("NOTHING_TO_DIVIDE", _BAD,
      "No job of the plan can be divided into shards: none is new, or the budget is not enough for any of them.",

@@ -62,12 +62,12 @@ def plan_schema() -> dict[str, Any]:
 DEFAULT_MAX_JOBS = 100_000
 
 
-def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: Path) -> str:
+def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: str | Path) -> str:
     """Return the shell command that makes this plan. Paths are relative to the working directory."""
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
-def _options(head: PlanHead, run_dir: Path) -> Iterator[str]:
+def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
     options = head.options
     if options.budget is not None:
         yield from ("--budget", format_credits(options.budget))

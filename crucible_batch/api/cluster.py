@@ -117,7 +117,7 @@ def run_named(name: str, status: ClusterStatus) -> RunRow:
     path = str(Path(name).resolve())
     ways = (
         [run for run in open_runs if run.run.run == name],
-        [run for run in open_runs if run.run.location == path],
+        [run for run in open_runs if run.run.location in {path, name}],
         [run for run in open_runs if run.run.manifest == name],
     )
     found = next(filter(None, ways), [])

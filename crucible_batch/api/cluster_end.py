@@ -11,7 +11,9 @@ from crucible_batch.api.cleaning import clean_quietly, decide_fates
 from crucible_batch.api.cluster_context import ClusterContext
 from crucible_batch.api.merging import MergeResult, write_results
 from crucible_batch.api.notifying import notify_end
+from crucible_batch.api.object_runs import publish_report, store_by
 from crucible_batch.api.run_directory import open_for_repair
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.running import RunResult
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.status import collect_rows
@@ -37,7 +39,7 @@ _NOT_RUN = ErrorInfo(
 async def wave_ended(context: ClusterContext, merged: MergeResult) -> RunResult:
     """Return the result of the last merge. If no shard of it has run, that is recorded as the end of the run."""
     if merged.report is not None and merged.merged:
-        return RunResult(context.main, merged.report, merged.exit_code, None, merged.page)
+        return RunResult(context.main, merged.report, merged.exit_code, None, merged.page, outputs_at=merged.outputs_at)
     return await asyncio.to_thread(stopped, context)
 
 
@@ -58,7 +60,9 @@ def stopped(context: ClusterContext) -> RunResult:
             ending = conclude(counts, stops, {ExitCode.STOPPED})
             journal.end_run(number, ending, now=context.clock.now())
             head, page = write_results(journal, main, html=context.request.html)
-    return RunResult(main, head, ExitCode(ending.exit_code), None, page)
+    url = url_of(main)
+    outputs_at = None if url is None else str(url)
+    return RunResult(main, head, ExitCode(ending.exit_code), None, page, outputs_at=outputs_at)
 
 
 async def ended(context: ClusterContext, result: RunResult) -> RunResult:
@@ -106,4 +110,5 @@ async def _notified(context: ClusterContext, result: RunResult) -> RunResult:
         collect_rows(journal, main, rows)
         html = result.page is not None
         head = await notify_end(context.notices, journal, main, result.report, rows, html=html)
+        await publish_report(journal, store_by(journal, main))
     return replace(result, report=head)

@@ -37,9 +37,11 @@ from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
+from crucible_batch.api.stored_wave import merge_stored_wave, publish_stored_wave
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase, new_claim
 from crucible_batch.cluster.queue import ShardQueue
@@ -62,6 +64,7 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.journal import Journal
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 from crucible_batch.settings import Settings
 
@@ -128,6 +131,7 @@ class _Coordinator:
     _terms: RunTerms = field(init=False)
     _main: Path = field(init=False)
     _whole: WholeRun = field(init=False)
+    _url: ObjectUrl | None = field(init=False)
     _run: str = ""
     _epoch: int = 0
     _claim: str = field(default_factory=new_claim)
@@ -140,6 +144,7 @@ class _Coordinator:
     def __post_init__(self) -> None:
         context = self.context
         self._terms, self._main = context.terms, context.main
+        self._url = ObjectUrl.parse(context.request.out_dir or self._main) or url_of(self._main)
         self._whole = WholeRun(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)
@@ -237,6 +242,8 @@ class _Coordinator:
                 f"{plan.path} is not the plan whose shards are outstanding in {self._main}",
                 hint=f"its digest has to be {digest[:8]}: restore it from a backup",
             )
+        if self._url is not None:
+            await publish_stored_wave(self._main, self._url, plan)
         self._wave += 1
         return plan
 
@@ -286,7 +293,7 @@ class _Coordinator:
             manifest=self._terms.manifest_name,
             run_id=self._terms.run_id,
             gateway=self.context.settings.base_url.rstrip("/"),
-            location=str(self._main.resolve()),
+            location=str(self._url or self._main.resolve()),
             budget=budget,
             used=self._committed(),
         )
@@ -373,15 +380,19 @@ class _Coordinator:
             await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
 
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
-        """Merge the directory of each shard's last owner. Blocking."""
+        """Merge what the last owner of each shard has done. Blocking."""
+        reason = DEADLINE_PASSED if self.context.is_late else None
+        html, settings = self.context.request.html, self.context.settings
+        if self._url is not None:
+            return merge_stored_wave(self._main, self._url, plan, reason=reason, html=html, settings=settings)
         chosen = choose_directories(self._main, plan, rows)
         return merge(
             chosen.directories or [self._main],
             out_dir=self._main,
             abandon=chosen.abandoned,
-            reason=DEADLINE_PASSED if self.context.is_late else None,
-            html=self.context.request.html,
-            settings=self.context.settings,
+            reason=reason,
+            html=html,
+            settings=settings,
         )
 
     async def _settle(self) -> None:

@@ -12,10 +12,11 @@
 
 A run that winds down buys nothing more, and waits for jobs in flight for its grace time.
 
-The lease is also checked right before each purchase is sent, when its hold is in the journal. Another worker copies the
-journal when the lease is over, so that the copy has each purchase that this one may still send. Commands to the run are
-taken from the database (``api/command_feed.py``), for the first time before the run begins. A run that a command stops
-is reported, as one that ends by itself.
+In a directory, the lease is also checked right before each purchase is sent, when its hold is in the journal. Another
+worker copies the journal when the lease is over, so that the copy has each purchase that this one may still send. In an
+object store, the log of the shard decides who may buy (``api/shard_log.py``). Commands to the run are taken from the
+database (``api/command_feed.py``), for the first time before the run begins. A run that a command stops is reported, as
+one that ends by itself.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ from crucible_batch.api.cluster_places import (
 from crucible_batch.api.command_feed import CommandFeed
 from crucible_batch.api.request import RunRequest, follow_plan
 from crucible_batch.api.running import RunResult, run_request
+from crucible_batch.api.shard_log import ShardTakenError
+from crucible_batch.api.stored_wave import fetch_stored_wave, stored_shard_request
 from crucible_batch.cluster import ClaimedShard, ShardFigures
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.job import Phase
@@ -65,6 +68,8 @@ from crucible_batch.errors import (
     RunDirectoryError,
     SavedPlanError,
 )
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 from crucible_batch.settings import Settings
 
@@ -78,6 +83,7 @@ _UNFIT = (
     ClusterUnreachableError,
     RunDirectoryError,
     RunBusyError,
+    ObjectStoreError,
     OSError,
 )
 """Errors that another worker may not have: the shard is given back."""
@@ -205,6 +211,10 @@ class ShardClaim:
             if (worker is not None and worker.cancelling()) or not (self.is_stopped or self.is_lost):
                 raise  # not the run was cancelled, but the worker
             return None
+        except ShardTakenError as error:
+            logger.warning("%s: %s", self, error.message)
+            self.is_lost = True
+            return None
         except _UNFIT:
             raise
         except DeadlineError:
@@ -255,6 +265,9 @@ class ShardClaim:
                 f"the run is at {claimed.gateway}, and this worker is set to {settings.base_url}",
                 hint="set CRUCIBLE_API_BASE or --api-base of the worker to that gateway",
             )
+        if (url := ObjectUrl.parse(claimed.location)) is not None:
+            plan = self._plan = fetch_stored_wave(url, claimed.key.plan_digest)
+            return stored_shard_request(plan, self._shard_of(plan), claimed.epoch)
         folder = wave_folder(Path(claimed.location), claimed.key.plan_digest)
         check_wave_folder(folder, Path(claimed.location))
         plan = self._plan = read_saved_plan(folder / PLAN_FILE)

@@ -17,6 +17,7 @@ from pathlib import Path
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
 from crucible_batch.api.merge_transaction import ShardMerge
+from crucible_batch.api.object_runs import in_thread, publish_files, store_by
 from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.reporting import is_report_due, note_report
@@ -33,14 +34,16 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
 from crucible_batch.api.shard_period import settle_merged
 from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
+from crucible_batch.api.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_directory
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import ReportHead, RowFile
-from crucible_batch.report.html import PAGE_FILE
+from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
@@ -56,7 +59,8 @@ class MergeResult:
     ``is_repeated``: all shards were merged before, and only the report was written again. ``outputs`` counts the
     outputs of the merged shards, and ``absent`` are those that their directories don't have as recorded: they are not
     merged, and downloaded by the next run. ``report`` is None if no run has begun in any of the directories. ``page``
-    is the path of ``report.html``; None if it was turned off or couldn't be written.
+    is the path of ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of the
+    outputs if they are in an object store.
     """
 
     run_dir: Path
@@ -69,6 +73,7 @@ class MergeResult:
     outputs: int = 0
     absent: tuple[str, ...] = ()
     page: Path | None = None
+    outputs_at: str | None = None
 
 
 def merge(
@@ -80,6 +85,7 @@ def merge(
     html: bool = True,
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
+    unfinished: bool = False,
 ) -> MergeResult:
     """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
 
@@ -88,46 +94,69 @@ def merge(
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
     returned. ``reason`` is why they did not run, if that is known. May be called again after it was stopped, or after
     it succeeded. ``clock`` returns seconds since the epoch. ``settings`` name the directory of the budget accounts, in
-    which credits of a period were set aside.
+    which credits of a period were set aside. A main run directory in an object store is given by its URL: the shards
+    are read from there. ``unfinished``: merge also those of them whose newest run has no end; they can't be continued
+    then.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
-    ``JournalError`` and ``ReportError``. Nothing is merged then, except that a ``ReportError`` follows the merge.
+    ``JournalError``, ``ObjectStoreError`` and ``ReportError``. Nothing is merged then, except that a ``ReportError``
+    follows the merge.
     """
-    given = [Path(path) for path in run_dirs]
-    sources = find_sources(given, None if out_dir is None else Path(out_dir))
+    given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
+    command = _command(given, out_dir)
+    sources, stored = _sources(given, out_dir, clock())
     with ExitStack() as stack:
         _lock(stack, sources)
         binding = _binding(sources)
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
         outstanding = _outstanding(journal, sources.main, directories)
-        command = shell_command("merge", *given, *(() if out_dir is None else ("--out-dir", out_dir)))
-        OutputStore(sources.main).sweep()
+        if stored is not None and not unfinished:
+            refuse_unfinished(each for each in directories if each.number in outstanding.missing)
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
+        if stored is not None:
+            stored.close(choice, journal)
         merged = _Merged()
         if not choice.is_empty:
             events = stack.enter_context(MergedEvents())
-            merged = _merge(ShardMerge(journal, shards, events, outstanding, choice, reason), sources.main, clock())
+            merging = ShardMerge(journal, shards, events, outstanding, choice, reason)
+            merged = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page = write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
-        is_finished_now = bool(shards) or (choice.is_empty and not is_repeated)
-        exit_code = head.exit_code if head is not None and is_finished_now else None
+        if stored is not None and head is not None:
+            stored.note_merged()
+        is_over = bool(shards) or (choice.is_empty and not is_repeated)
     return MergeResult(
         run_dir=sources.main,
         plan_digest=outstanding.plan_digest,
         merged=tuple(choice.found),
         abandoned=choice.abandoned,
         is_repeated=is_repeated,
-        exit_code=ExitCode(exit_code or ExitCode.OK),
+        exit_code=ExitCode((head.exit_code if head is not None and is_over else None) or ExitCode.OK),
         report=head,
         outputs=merged.outputs,
         absent=merged.absent,
         page=page,
+        outputs_at=None if stored is None else str(stored.store.url),
     )
+
+
+def _command(given: Sequence[Path], out_dir: Path | None) -> str:
+    words = [str(ObjectUrl.parse(path) or path) for path in given]
+    return shell_command("merge", *words, *(() if out_dir is None else ("--out-dir", out_dir)))
+
+
+def _sources(given: Sequence[Path], out_dir: Path | None, now: float) -> tuple[MergeSources, StoredShards | None]:
+    """Return what is to be merged; from an object store, it is brought here first."""
+    place = main_of(given, out_dir)
+    if place is None:
+        return find_sources(given, out_dir), None
+    stored = bring_shards(*place, now=now)
+    return find_sources([stored.main], None), stored
 
 
 def _lock(stack: ExitStack, sources: MergeSources) -> None:
@@ -142,6 +171,7 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
         stack.enter_context(lock_run_directory(directory))
         with nullcontext() if is_main else shard_errors(directory):
             refuse_if_pruned(directory)
+    OutputStore(sources.main).sweep()
 
 
 def _binding(sources: MergeSources) -> Binding:
@@ -178,11 +208,11 @@ class _Merged:
     absent: tuple[str, ...] = ()
 
 
-def _merge(merging: ShardMerge, main: Path, now: float) -> _Merged:
+def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _Merged:
     """Bring the outputs of the shards into the main run directory, then their events."""
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
-    with OutputAdopter(journal, main, merging.events, now=now) as adopter:
+    with OutputAdopter(journal, main, merging.events, now=now, is_stored=is_stored) as adopter:
         for shard in shards:
             adopter.adopt(shard)
     _warn(shards, adopter.absent, main)
@@ -212,19 +242,22 @@ def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -
 def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
     """Write the report and the page of a main run directory, with missing sidecars.
 
-    Returns the page's path; None if ``html`` is false, or if it can't be written, which is logged. Raises as
-    ``write_report_of`` does.
+    If outputs are in an object store, so is the report. Returns the page's path; None if ``html`` is false, or if it
+    can't be written, which is logged. Blocking. Raises as ``write_report_of`` does, and ``ObjectStoreError``.
     """
+    store = store_by(journal, main)
     with RowFile(main) as rows:
         collect_rows(journal, main, rows)
         head = write_report_of(journal, main, rows)
         page = None
         try:
             if html:
-                page = write_page_of(journal, main, head, rows)
+                pictures = None if store.url is None else Thumbnails(main, journal.planned(), store.open)
+                page = write_page_of(journal, main, head, rows, thumbnails=pictures)
             else:
                 (main / PAGE_FILE).unlink(missing_ok=True)
         except (CrucibleBatchError, OSError) as error:
             logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, main))
         note_report(journal, main, head, rows, html=page is not None)
+    in_thread(publish_files(store))
     return head, page

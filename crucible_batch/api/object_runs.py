@@ -16,9 +16,10 @@ import json
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from crucible_batch.api.run_location import OUTPUTS_AT, noted_url, url_of
+from crucible_batch.api.shard_note import noted_shard
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
@@ -31,6 +32,7 @@ from crucible_batch.outputs import (
     ObjectOutputStore,
     ObjectStoreError,
     OutputStore,
+    ShardOutputStore,
 )
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.report.html import FOLDER
@@ -40,6 +42,7 @@ RUN_FILE: Final = ".crucible/run.json"
 _PUBLISHED: Final = "published"
 _REPORT: Final = "report"
 _AT_ONCE: Final = 16
+T = TypeVar("T")
 
 
 def note_url(journal: Journal, store: OutputStore) -> None:
@@ -49,9 +52,14 @@ def note_url(journal: Journal, store: OutputStore) -> None:
 
 
 def open_store(
-    directory: Path, url: ObjectUrl | None, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    directory: Path,
+    url: ObjectUrl | None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+    is_shard: bool = False,
 ) -> OutputStore:
-    """Return the store of a run's outputs. Makes no request.
+    """Return the store of a run's outputs, or of a shard's. Makes no request.
 
     Raises ``UserError`` if the extra ``object-store`` is needed and not installed, and ``ObjectStoreError`` if its
     settings are invalid.
@@ -67,12 +75,22 @@ def open_store(
             f"{url.scheme}:// addresses need the extra object-store, which is not installed",
             hint="install it: pip install 'crucible-batch[object-store]'; nothing was spent",
         ) from None
-    return ObjectOutputStore(directory, Objects.at(url), max_bytes=max_bytes, max_pixels=max_pixels)
+    kind = ShardOutputStore if is_shard else ObjectOutputStore
+    return kind(directory, Objects.at(url), max_bytes=max_bytes, max_pixels=max_pixels)
 
 
 def store_of(directory: Path) -> OutputStore:
     """Return the store of an existing run's outputs. Raises as ``open_store`` does."""
-    return open_store(directory, url_of(directory))
+    if not Journal.exists(directory):
+        return open_store(directory, None)
+    with Journal.read(directory) as journal:
+        return store_by(journal, directory)
+
+
+def store_by(journal: Journal, directory: Path) -> OutputStore:
+    """Return the store of the outputs of an open journal. Raises as ``open_store`` does."""
+    is_shard = journal.is_created() and noted_shard(journal) is not None
+    return open_store(directory, noted_url(journal), is_shard=is_shard)
 
 
 async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bool = False) -> None:
@@ -141,7 +159,7 @@ async def publish_files(store: OutputStore) -> None:
 
     Objects that no run has written are not replaced. Does nothing for a local store. Raises ``ReportError``.
     """
-    if not isinstance(store, ObjectOutputStore):
+    if not isinstance(store, ObjectOutputStore) or not store.has_reports:
         return
     try:
         taken = [name for name in (REPORT_FILE, PAGE_FILE, RECEIPTS_FILE) if not await _publish(store, name)]
@@ -170,10 +188,10 @@ async def complete_sidecars(store: OutputStore, jobs: Iterable[tuple[PlannedJob,
             await sidecars.write_missing(planned, job, terms)
 
 
-def in_thread(work: Coroutine[object, object, None]) -> None:
+def in_thread(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in a thread, for callers that may have an event loop of their own."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        pool.submit(asyncio.run, work).result()
+        return pool.submit(asyncio.run, work).result()
 
 
 async def _publish(store: ObjectOutputStore, name: str) -> bool:

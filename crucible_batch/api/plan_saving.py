@@ -8,9 +8,11 @@ from pathlib import Path
 from crucible_batch.api.plan_rows import journal_of, plan_rows
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.saved_plan import PlanHead, PlanOptions
 from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import PLAN_VERSION, write_saved_plan
 
 
@@ -31,6 +33,7 @@ def plan_head(
 ) -> PlanHead:
     """Return the head of a plan that is written to ``target``."""
     source, run_dir = basis.source, summary.run_dir
+    url = ObjectUrl.parse(request.out_dir or run_dir) or url_of(run_dir)
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
     return PlanHead(
         schema_version=PLAN_VERSION,
@@ -38,7 +41,7 @@ def plan_head(
         gateway=basis.gateway,
         options=PlanOptions(
             run_id=basis.terms.run_id,
-            run_dir=_relative(run_dir, base),
+            run_dir=_relative(run_dir, base) if url is None else str(url),
             budget=request.budget,
             retry_failed=request.job_filter.retry_failed,
             only=request.job_filter.only,

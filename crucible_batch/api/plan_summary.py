@@ -59,7 +59,8 @@ class PlanSummary:
     this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
     what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
     ``stages`` are those whose jobs are made from the outputs of other jobs: a run may add these jobs.
-    ``is_waiting``: a run is refused until the shards of another plan of the directory are merged.
+    ``is_waiting``: a run is refused until the shards of another plan of the directory are merged. ``outputs_at`` is the
+    URL of the run of a divided plan, if its outputs are in an object store.
     """
 
     manifest_name: str
@@ -89,6 +90,7 @@ class PlanSummary:
     shards: tuple[PlannedShard, ...] = ()
     is_waiting: bool = False
     stages: tuple[StagePreview, ...] = ()
+    outputs_at: str | None = None
 
     @property
     def is_settled(self) -> bool:

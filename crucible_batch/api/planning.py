@@ -35,7 +35,6 @@ from crucible_batch.api.request import (
     follow_plan,
     make_request,
 )
-from crucible_batch.api.run_location import refuse_saved_plan
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
 from crucible_batch.api.shard_run import plan_shard
@@ -113,8 +112,6 @@ async def plan_request(
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
-        if save_to is not None:
-            refuse_saved_plan(request.out_dir)
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)

@@ -11,12 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
+from crucible_batch.api.saved_place import check_shard_place, main_place, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
-from crucible_batch.domain.sharding import SHARD_VARIABLE, SHARDS_FOLDER, ShardId, shard_from
+from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.option_values import AUTO
 from crucible_batch.saved_plan import (
     DEFAULT_MAX_JOBS,
@@ -99,8 +101,7 @@ class RunRequest:
         """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
-        run_dir = self.out_dir if self.shard is None else main_directory(self.plan)
-        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=run_dir)
+        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=main_place(self.plan))
 
 
 class ManifestKeywords(TypedDict, total=False):
@@ -285,19 +286,10 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
     check_plan_target(save_to, force=force)
 
 
-def main_directory(plan: SavedPlan) -> Path:
-    """Return the run directory of a plan, which is the main one if it is divided into shards."""
-    return relative_to_here(Path(os.path.realpath(plan.path)).parent / plan.head.options.run_dir)
-
-
-def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
-    """Return the run directory of a shard, unless another one is chosen."""
-    return main_directory(plan) / SHARDS_FOLDER / plan.digest[:8] / shard.folder
-
-
 def _directory_of(request: RunRequest, plan: SavedPlan) -> Path:
     if request.shard is None:
-        return main_directory(plan)
+        return Path(main_place(plan))
+    check_shard_place(plan, request.out_dir)
     return request.out_dir or shard_directory(plan, request.shard)
 
 
@@ -372,19 +364,13 @@ def choose_shard(given: ShardId | None, plan: SavedPlan | None, environ: Mapping
     return shard
 
 
-def relative_to_here(path: Path) -> Path:
-    """Return the path relative to the working directory if it is below it; otherwise unchanged but normalised."""
-    relative = os.path.relpath(path)
-    return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
-
-
 def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
     """Yield the plan's value of each option that was given a different value.
 
     ``budget`` is the plan's effective budget, which may come from the manifest.
     """
     if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(plan.out_dir or ""):
-        yield f"--out-dir {plan.out_dir}"
+        yield f"--out-dir {ObjectUrl.parse(plan.out_dir or '') or plan.out_dir}"
     if given.run_id is not None and given.run_id != plan.run_id:
         yield f"--run-id {plan.run_id}"
     if given.budget is not None and given.budget != budget:

@@ -33,6 +33,7 @@ from crucible_batch.domain.progress import (
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions, Stages
+from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
@@ -102,8 +103,8 @@ class RunContext:
 
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
     journal has, in place of the request's filter. ``cap`` is that of the server of which it is one run, if any.
-    ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than
-    the socket.
+    ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than the
+    socket, and ``log`` makes a shard's events durable in its store.
     """
 
     request: RunRequest
@@ -122,6 +123,7 @@ class RunContext:
     cap: SpendCap | None = None
     derivation: RunDerivation | None = None
     commanded: Commanded = nullcontext
+    log: EventLog | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""
@@ -196,6 +198,7 @@ class RunContext:
             on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
             derivation=self.derivation,
+            log=self.log,
         )
         stages = None if self.stages is None else self.stages(journal, self.terms)
         return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from crucible_batch.api.state_location import state_directory_of
-from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
 
@@ -43,12 +43,3 @@ def url_of(directory: Path) -> ObjectUrl | None:
         return None
     with Journal.read(directory) as journal:
         return noted_url(journal)
-
-
-def refuse_saved_plan(out_dir: Path | None) -> None:
-    """Raise ``UserError`` for a saved plan of a run in an object store, which is not supported."""
-    if out_dir is not None and (ObjectUrl.parse(out_dir) is not None or url_of(out_dir) is not None):
-        raise UserError(
-            "a plan of a run in an object store can't be saved",
-            hint="omit -o and run the manifest itself, or choose a local --out-dir; nothing was spent",
-        )

@@ -28,8 +28,11 @@ from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.shard_directories import noted_in
+from crucible_batch.api.shard_log import LoggedJournal
 from crucible_batch.api.sharded_plan import refuse_if_divided
 from crucible_batch.api.spend_cap import capped, check_cap
+from crucible_batch.api.stored_plans import refuse_unknown_plans
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean
@@ -50,7 +53,8 @@ class StartedRun:
     """A run that is ready to buy. ``after`` is the number of the last journal event before its own.
 
     ``allowance`` is what was set aside for it; None if its budget is that of its directory only. ``derivation`` has its
-    later stages; None if no entry has `from`.
+    later stages; None if no entry has `from`. ``log`` has a shard's purchases before they are sent, if its journal is
+    in an object store.
     """
 
     gateway: HttpGateway
@@ -59,6 +63,7 @@ class StartedRun:
     after: int
     allowance: RunAllowance | None = None
     derivation: RunDerivation | None = None
+    log: LoggedJournal | None = None
 
 
 async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
@@ -98,6 +103,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
             refuse_if_divided(directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
     await claim_prefix(context.store, context.binding)
+    await refuse_unknown_plans(context.store, noted_in(directory))
     await restore_receipts(context.store)
     journal = stack.enter_context(context.journal())
     note_url(journal, context.store)

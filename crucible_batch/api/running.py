@@ -45,6 +45,7 @@ from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_location import url_of
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
+from crucible_batch.api.saved_place import outputs_url
 from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
@@ -223,8 +224,12 @@ async def _start(
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
-    url = ObjectUrl.parse(request.out_dir or directory) or url_of(directory)
-    return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels)
+    is_shard = request.shard is not None and request.plan is not None
+    if request.plan is not None and is_shard:
+        url = outputs_url(request.plan)
+    else:
+        url = ObjectUrl.parse(request.out_dir or directory) or url_of(directory)
+    return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels, is_shard=is_shard)
 
 
 async def _finish(
@@ -249,7 +254,7 @@ async def _finish(
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
-    context = replace(context, observer=paid, derivation=started.derivation)
+    context = replace(context, observer=paid, derivation=started.derivation, log=started.log)
     explained = explain_shard(context.request) if allowance is None else allowance.explain
     workflows = started.basis.workflows.values()
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
@@ -263,6 +268,8 @@ async def _finish(
                 ending = await runner.run()
             journal.end_run(number, ending, now=context.clock.now())
             settle(ending)
+            if started.log is not None:
+                await started.log.finish()
         remember_prices(context.settings, paid.found.values())
     current = report_stands(journal, directory, rows, html=html)
     head = current or write_report_of(journal, directory, rows)

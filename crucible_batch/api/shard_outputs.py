@@ -23,13 +23,17 @@ class OutputAdopter:
 
     ``outputs`` counts the outputs that are there then, ``absent`` are the others. ``relocated`` are the events of
     outputs whose place another job's output has. Raises ``UserError`` if the temporary directory is full.
+    ``is_stored``: the outputs are in an object store, where shards save them under their final names.
     """
 
-    def __init__(self, journal: Journal, directory: Path, events: MergedEvents, *, now: float) -> None:
+    def __init__(
+        self, journal: Journal, directory: Path, events: MergedEvents, *, now: float, is_stored: bool = False
+    ) -> None:
         self._journal = journal
         self._directory = directory
         self._events = events
         self._now = now
+        self._is_stored = is_stored
         self._stack = ExitStack()
         self._receipts = self._stack.enter_context(closing(Receipts(directory)))
         self._known = self._stack.enter_context(closing(ReceiptsByJob(self._receipts.read())))
@@ -84,6 +88,8 @@ class OutputAdopter:
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
         """Return the path at which the output is now; None if the shard's directory doesn't have it."""
         path = saved.path
+        if self._is_stored:
+            return path
         try:
             found = adopt_output(shard.path, path, self._directory, path, saved.sha256)
         except OutputError:

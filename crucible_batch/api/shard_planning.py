@@ -10,9 +10,11 @@ from pathlib import Path
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
+from crucible_batch.api.object_runs import claim_prefix, note_url, open_store, restore_receipts
 from crucible_batch.api.plan_saving import plan_head
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_location import url_of
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_directories import noted_in
@@ -28,6 +30,7 @@ from crucible_batch.api.sharded_plan import (
     set_aside,
     sharded_rows,
 )
+from crucible_batch.api.stored_plans import publish_plan, refuse_unknown_plans
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
@@ -35,8 +38,9 @@ from crucible_batch.engine import SystemClock, restore
 from crucible_batch.errors import NothingToDivideError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
-from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore, Receipts
-from crucible_batch.saved_plan import write_saved_plan
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectOutputStore, OutputStore, Receipts
+from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
 from crucible_batch.settings import Settings
 
 
@@ -71,13 +75,23 @@ async def plan_shards(
         found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
+    url = ObjectUrl.parse(plan.request.out_dir or directory) or url_of(directory)
+    store = open_store(directory, url)
+    await claim_prefix(store, basis.binding)
+    await refuse_unknown_plans(store, noted_in(directory))
+    await restore_receipts(store)
     journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
-    await _take_up(plan, journal, gateway, settings)
+    note_url(journal, store)
+    await _take_up(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
-        return await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
+        summary = await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
+    if isinstance(store, ObjectOutputStore):
+        await publish_plan(store.objects, read_saved_plan(target))
+        summary = replace(summary, outputs_at=str(store.url))
+    return summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +145,15 @@ def _account_of(journal: Journal) -> PlanAccount:
     return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
-async def _take_up(plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings) -> None:
+async def _take_up(
+    plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
+) -> None:
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
     terms, directory = plan.basis.terms, plan.directory
     account = await refuse_other_account(journal, gateway, require_key(settings))
     outstanding = noted_shards(journal)
     if outstanding is None or not outstanding.missing:  # otherwise the jobs of that plan have to stay
         journal.adopt(plan.draft)
-        store = OutputStore(directory, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
         receipts = Receipts(directory)
         await restore(journal, receipts, store, gateway, ceiling=terms.ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)

@@ -17,12 +17,21 @@ from crucible_batch.api.account import refuse_account_of_shard, refuse_other_acc
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
 from crucible_batch.api.plan_summary import PlanSummary, summarise
-from crucible_batch.api.request import RunRequest, check_run_directory, main_directory, shard_directory
+from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
+from crucible_batch.api.saved_place import main_directory, main_place, outputs_url, shard_directory
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.shard_log import LogState
 from crucible_batch.api.shard_note import note_shard, noted_shard, noted_shards
 from crucible_batch.api.spend_cap import refuse_shard
+from crucible_batch.api.stored_shard import (
+    log_of_shard,
+    read_open,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found
@@ -89,7 +98,12 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         _refuse_if_merged(plan, shard)  # while the gateway was awaited, a merge may have abandoned the shard
     check_ground(directory, (planned.output for planned in draft.jobs()))
     _check_directory(directory, plan, shard)
+    log = await log_of_shard(context.store, plan, shard, context.binding)
+    state = LogState() if log is None else await read_open(log)
+    if log is not None:
+        set_stale_journal_aside(directory, log, state)
     journal = stack.enter_context(context.journal())
+    restore_rows(journal, state)
     _begin(journal, plan, shard, rows, context.clock.now())
     journal.adopt(draft)
     after = journal.last_number()
@@ -97,7 +111,8 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     receipts, ceiling = Receipts(directory), context.terms.ceiling
     await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
-    return StartedRun(gateway, journal, basis, after)
+    logged = None if log is None else await take_log(journal, log, state, context.store)
+    return StartedRun(gateway, journal, basis, after, log=logged)
 
 
 def _of_a_shard(context: RunContext) -> tuple[SavedPlan, ShardId]:
@@ -240,7 +255,9 @@ def merge_command(request: RunRequest) -> str | None:
     plan, shard = request.plan, request.shard
     if plan is None or shard is None:
         return None
-    main, own = main_directory(plan), shard_directory(plan, shard)
+    main, own = main_place(plan), shard_directory(plan, shard)
+    if outputs_url(plan) is not None:
+        return shell_command("merge", main)
     if request.out_dir is None or os.path.realpath(request.out_dir) == os.path.realpath(own):
         return shell_command("merge", main)
     return shell_command("merge", request.out_dir, "--out-dir", main)

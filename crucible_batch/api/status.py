@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.api.cluster_note import present_pause
-from crucible_batch.api.object_runs import complete_sidecars, in_thread, open_store, publish_files
+from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.remaining import budget_for_remaining
 from crucible_batch.api.request import check_path
@@ -183,7 +183,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
     directory = local_directory(run_dir)
     check_path("the run directory", directory)
     with Journal.read(directory) as journal, RowFile(directory) as rows:
-        store = open_store(directory, noted_url(journal))
+        store = store_by(journal, directory)
         collect_rows(journal, directory, rows)
         head = write_report_of(journal, directory, rows)
         if html:

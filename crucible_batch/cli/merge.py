@@ -69,6 +69,8 @@ def merge_and_tell(
             tail=f" · {_headline(result)}",
             page=result.page,
         )
+        if result.outputs_at is not None:
+            fact(answer.out, "outputs", clean(result.outputs_at, 4000))
 
 
 def _headline(result: MergeResult) -> str:
@@ -98,6 +100,8 @@ def _as_json(result: MergeResult) -> dict[str, Json]:
     head: dict[str, Json] = {"run_dir": str(result.run_dir)}
     if result.report is not None:
         head = head_json(result.report, result.run_dir, result.page)
+    if result.outputs_at is not None:
+        head["outputs_at"] = result.outputs_at
     return {
         **head,
         "merge": {

@@ -33,7 +33,8 @@ def worker(
     """Run shards of the runs that are queued in a cluster, until stopped.
 
     Start it on each machine, with the API key in its environment, and with
-    the run directories at the same path as on the machine of `run --cluster`.
+    the run directories at the same path as on the machine of `run --cluster`,
+    or with the credentials of their object store.
     A worker that is killed is replaced by another within seconds: what it
     bought is not bought twice. SIGTERM and Ctrl-C stop it in good order.
     """

@@ -89,7 +89,7 @@ class Runner:
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
         self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        self.books = JournaledLedger(history, Ledger(PriceBook.of(terms)), terms.budget)
+        self.books = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
         self._tell = ProgressReporter(
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )

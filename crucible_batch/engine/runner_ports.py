@@ -15,6 +15,7 @@ from crucible_batch.domain.progress import Observer
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History
+from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.outputs import OutputStore, Receipts
 
 
@@ -24,7 +25,8 @@ class RunnerPorts:
 
     ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
     ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the error of a job that can't be paid for
-    as it is reported. ``derivation`` has the jobs that are made from outputs, if the manifest has such.
+    as it is reported. ``derivation`` has the jobs that are made from outputs, if the manifest has such. ``log`` makes
+    events durable in place of ``history``, which has them then as well.
     """
 
     gateway: Gateway
@@ -39,3 +41,4 @@ class RunnerPorts:
     outage: Outage = field(default_factory=Outage)
     explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
     derivation: Derivation | None = None
+    log: EventLog | None = None

@@ -7,7 +7,7 @@ from crucible_batch.outputs.errors import ObjectStoreError, OutputError, Results
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
-from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars
+from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_ground
 from crucible_batch.outputs.publish import give_up, keep_as
@@ -36,6 +36,7 @@ __all__ = [
     "RenameMethod",
     "ResultsError",
     "SavedFile",
+    "ShardOutputStore",
     "Sidecars",
     "adopt_output",
     "check_ground",

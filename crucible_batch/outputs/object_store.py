@@ -21,7 +21,7 @@ from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_planned_path, may_hold_output
+from crucible_batch.domain.output_path import is_planned_path, may_hold_output, relocated_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.provenance import sidecar
 from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, ObjectStoreError, OutputError
@@ -29,7 +29,7 @@ from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, sidecar_content
-from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore
+from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore, Way
 from crucible_batch.outputs.temp_file import TempFile
 
 NOT_STORED: Final = "OUTPUT_NOT_STORED"
@@ -57,6 +57,11 @@ class ObjectOutputStore(OutputStore):
         self.url = objects.url
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._failure: ObjectStoreError | None = None
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the run's report and receipts are kept beside the outputs."""
+        return True
 
     def sidecars(self) -> ObjectSidecars:
         return ObjectSidecars(self.directory, self.objects)
@@ -176,6 +181,29 @@ class ObjectOutputStore(OutputStore):
         except ObjectStoreError as error:
             self._failure = error
             raise OutputError(NOT_STORED, error.message, final=True) from None
+
+
+class ShardOutputStore(ObjectOutputStore):
+    """The outputs of a shard, beside those of the other shards, whose journals this one doesn't have.
+
+    An output whose place another run's output has is saved aside.
+    """
+
+    @property
+    def has_reports(self) -> bool:
+        """Return False: the report there is that of the run that the shard is merged into."""
+        return False
+
+    async def _name(
+        self, part: TempFile, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+    ) -> tuple[PurePosixPath, str]:
+        async def aside(taken: str, sha256: str) -> str | None:
+            if (found := await way(taken, sha256)) is not None:
+                return found
+            info = await self._asked(self.objects.info(taken))
+            return relocated_path(taken, sha256) if info is not None and info.is_ours else None
+
+        return await super()._name(part, path, digest, aside, or_else)
 
 
 class ObjectSidecars(Sidecars):

@@ -35,7 +35,8 @@ def show_shards(console: Console, plan: PlanSummary) -> None:
     blocked = sum(shard.jobs - shard.admitted for shard in plan.shards)
     aside = format_credits(plan.set_aside)
     words = f"; {blocked:,} jobs are not covered by the allowances" if blocked else ""
-    fact(console, "aside", f"{aside} credits are set aside in {clean(str(plan.run_dir), 4000)}{words}", width=_WIDTH)
+    place = plan.outputs_at or plan.run_dir
+    fact(console, "aside", f"{aside} credits are set aside in {clean(str(place), 4000)}{words}", width=_WIDTH)
 
 
 def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> None:
@@ -43,7 +44,7 @@ def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> Non
     count = len(plan.shards)
     fact(console, "next", (shell_command("run", saved, "--shard", f"1/{count}"), "command"), width=_WIDTH)
     fact(console, "or all", (loop_command(saved, count), "command"), width=_WIDTH)
-    fact(console, "then", (shell_command("merge", plan.run_dir), "command"), width=_WIDTH)
+    fact(console, "then", (shell_command("merge", plan.outputs_at or plan.run_dir), "command"), width=_WIDTH)
 
 
 def merge_command(run_dir: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,9 +215,13 @@ class ClusterGround:
             self.cluster.now += 15
             claimed = self.cluster.claimed(key, f"another {self.cluster.now}")
 
-    async def run(self, manifest: Any, *, shards: int, observer: Any = None, **options: Any) -> api.RunResult:
+    async def run(
+        self, manifest: Any, *, shards: int, out_dir: Path | None = None, observer: Any = None, **options: Any
+    ) -> api.RunResult:
         """Run on the cluster. ``options`` are fields of the request."""
-        request = replace(api.RunRequest(manifest, out_dir=self.bench.path / "out"), shards=shards, **options)
+        request = replace(
+            api.RunRequest(manifest, out_dir=out_dir or self.bench.path / "out"), shards=shards, **options
+        )
         address: Any = None
         async with asyncio.timeout(300):
             return await run_on_cluster(

@@ -268,17 +268,34 @@ async def test_a_watch_opens_outputs_from_the_store(start, store):
         assert file.read() == store.content["a/0.png"]
 
 
-async def test_plan_shows_a_run_in_a_store_and_refuses_to_save_its_plan(start, store):
+async def test_plan_shows_a_run_in_a_store(start, store):
     async with start() as bench:
         manifest = bench.manifest(TWO)
         summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
-        assert summary.total == 2
+        assert (summary.total, store.content) == (2, {})
         await bench.run(manifest, out_dir=URL)
         summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
         assert summary.totals.estimate == 0
-        for out_dir in (URL, local_directory(URL)):
-            with pytest.raises(UserError, match="a plan of a run in an object store can't be saved"):
-                await api.plan(manifest, out_dir=out_dir, save_to=bench.path / "p.json", settings=bench.settings)
+
+
+@pytest.mark.parametrize("by_url", [True, False])
+async def test_a_saved_plan_names_the_store_and_is_followed_into_it(start, store, by_url):
+    async with start() as bench:
+        manifest, target = bench.manifest(TWO), bench.path / "p.json"
+        if not by_url:
+            await bench.run(bench.manifest(ONE), out_dir=URL)
+            manifest = bench.manifest(TWO)
+        await api.plan(
+            manifest, out_dir=URL if by_url else local_directory(URL), save_to=target, settings=bench.settings
+        )
+        assert json.loads(target.read_text())["options"]["run_dir"] == URL
+        result = await bench.run(target, out_dir=None)
+        assert (result.exit_code, result.outputs_at, pictures(store)) == (0, URL, ["a/0.png", "b/0.png"])
+        assert result.remake == f"crucible-batch plan {manifest} --out-dir {URL} -o {target}"
+        assert (await bench.run(target, out_dir=URL)).exit_code == 0
+        with pytest.raises(UserError, match=f"was made with: --out-dir {URL}"):
+            await bench.run(target, out_dir="s3://bucket/another")
+        assert await bought(bench) == 2
 
 
 async def test_prune_keeps_a_run_whose_outputs_are_in_a_store(start, store):

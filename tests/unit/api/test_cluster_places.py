@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_a_third_owner_begins_with_what_both_before_it_have_bought(
         cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=DIGEST, head=head)
     )
     monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
-    key, tools = ShardKey("run", DIGEST, 1), SimpleNamespace(settings=SimpleNamespace(base_url="https://g.test"))
+    key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=SimpleNamespace(base_url="https://g.test"))
     claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, 3, Decimal(20), str(ground.main), "https://g.test")
     request = ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared()
     assert request.out_dir == owner(ground, 3)

@@ -1,0 +1,239 @@
+"""The journal of a shard in an object store: a log of numbered objects, which one process at a time can continue.
+
+    .crucible/shards/0a1b2c3d/plan.json             the divided plan
+    .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in the order in which they were stored
+    .crucible/shards/0a1b2c3d/3-of-8/journal.json   the entries up to a number as one, written when a run has ended
+
+An entry is created only if no object has its name. So of two processes that continue from the same entry, one gets the
+next number, and the other learns that it has lost the shard. Each process begins with an entry of its own: from then on
+no other can add one. A purchase is sent when the entry with its hold is in the store, so that whoever continues the log
+knows everything that was bought, or may still be.
+
+    what happens                                      who continues knows
+    killed before the entry of a hold                 nothing of it: it was not sent
+    killed between the entry and the answer           the hold: the same key is sent again
+    killed after the answer, before the next entry    the hold: the same key finds the job
+    frozen, and continued by another                  the hold; what it does next has no entry, and is not sent
+    merged or abandoned                               that the log is closed: nothing is added any more
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from crucible_batch.domain.events import Event, Held, Intended, Prepared
+from crucible_batch.domain.sharding import ShardId
+from crucible_batch.errors import JournalError, RunBusyError
+from crucible_batch.journal import Journal, JournalRows, rows_after
+from crucible_batch.outputs import ObjectPort
+
+SHARDS: Final = ".crucible/shards"
+"""The prefix of all plans and logs: no output can be there."""
+_SUMMARY: Final = "journal.json"
+_AT_ONCE: Final = 16
+_MOST_IN_SUMMARY: Final = 200_000
+"""Events above which a log isn't summed up: about 100 MB."""
+
+
+class ShardTakenError(RunBusyError):
+    """Another process has continued the log of the shard, or a merge has closed it. Nothing more may be bought."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLogEntry:
+    """One object of a log. ``writer`` is the process; ``closed`` is why nothing may follow, else empty.
+
+    ``through`` is the number of the last entry that a summary stands for; 0 in the entries themselves.
+    """
+
+    plan: str
+    shard: ShardId
+    writer: str
+    rows: JournalRows
+    closed: str = ""
+    through: int = 0
+    version: int = 1
+
+
+_ENTRY: TypeAdapter[ShardLogEntry] = TypeAdapter(ShardLogEntry)
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What a log has. ``position`` is the number of its last entry, and ``writer`` who wrote rows last."""
+
+    position: int = 0
+    writer: str = ""
+    closed: str = ""
+    entries: Sequence[JournalRows] = ()
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 if there is none."""
+        return max((rows.last for rows in self.entries), default=0)
+
+
+@dataclass(slots=True)
+class ShardLog:
+    """The log of one shard. ``read`` comes first."""
+
+    objects: ObjectPort
+    plan: str
+    shard: ShardId
+    writer: str = field(default_factory=lambda: secrets.token_hex(16))
+    position: int = 0
+    last: int = 0
+    """The number of the newest event in the log."""
+    closed: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return f"{SHARDS}/{self.plan[:8]}/{self.shard.folder}"
+
+    async def read(self) -> LogState:
+        """Read the log to its end. Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``."""
+        writer, rows = "", list[JournalRows]()
+        self.position, self.last, self.closed = 0, 0, ""
+        if (summary := await self._decoded(_SUMMARY)) is not None:
+            writer, rows = summary.writer, [summary.rows]
+            self.position, self.last = summary.through, summary.rows.last
+        while more := await self._some_after(self.position):
+            for entry in more:
+                self._check(entry)
+                self.position, self.closed = self.position + 1, entry.closed
+                if not entry.closed:
+                    writer, self.last = entry.writer, max(self.last, entry.rows.last)
+                    rows.append(entry.rows)
+        return LogState(self.position, writer, self.closed, rows)
+
+    async def append(self, rows: JournalRows) -> None:
+        """Add rows at the end. Raises ``ShardTakenError`` if another process has, and ``ObjectStoreError``.
+
+        A request that was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
+        """
+        while True:
+            entry = ShardLogEntry(self.plan, self.shard, self.writer, rows)
+            found = await self._created(entry)
+            self.position += 1
+            self.last = max(self.last, found.rows.last)
+            if found == entry:
+                return
+            rows = rows.after(self.last)
+
+    async def close(self, why: str) -> None:
+        """Close the log after what was read, for all processes. Raises as ``append`` does."""
+        await self._created(ShardLogEntry(self.plan, self.shard, self.writer, JournalRows(), closed=why))
+        self.position, self.closed = self.position + 1, why
+
+    async def sum_up(self, rows: JournalRows) -> None:
+        """Store all rows up to the last entry as one object, which saves whoever reads the log many requests."""
+        if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
+            return
+        content = _ENTRY.dump_json(ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position))
+        key = f"{self.prefix}/{_SUMMARY}"
+        if not await self.objects.create(key, content) and (info := await self.objects.info(key)) is not None:
+            await self.objects.replace(key, content, info)
+
+    async def _created(self, entry: ShardLogEntry) -> ShardLogEntry:
+        """Create the next object; return the entry that it has then, which is one of this process."""
+        name = f"{self.position + 1:08}.json"
+        if await self.objects.create(f"{self.prefix}/{name}", _ENTRY.dump_json(entry)):
+            return entry
+        found = await self._decoded(name)
+        if found is None or found.writer != self.writer or bool(found.closed) != bool(entry.closed):
+            raise self._taken(found)
+        return found
+
+    def _taken(self, found: ShardLogEntry | None) -> ShardTakenError:
+        if found is not None and found.closed:
+            return ShardTakenError(
+                f"shard {self.shard} was {found.closed}: nothing more is bought for it",
+                hint="what was bought before is in the journal of the main run",
+            )
+        return ShardTakenError(
+            f"another process continues shard {self.shard}: this one buys nothing more",
+            hint="let that one finish; nothing is bought twice, and nothing that was bought is lost",
+        )
+
+    async def _some_after(self, position: int) -> list[ShardLogEntry]:
+        names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
+        found = await asyncio.gather(*(self._decoded(name) for name in names))
+        entries = [entry for entry in found if entry is not None]
+        if None in found[: len(entries)]:
+            missing = names[found.index(None)]
+            if await self._decoded(missing) is not None:  # added while it was read
+                return await self._some_after(position)
+            raise JournalError(
+                f"{self.objects.address(f'{self.prefix}/{missing}')} is missing: the log of shard {self.shard} has"
+                " more after it",
+                hint="restore the object; without it, what was bought for the shard is not known",
+            )
+        return entries
+
+    async def _decoded(self, name: str) -> ShardLogEntry | None:
+        content = await self.objects.read(f"{self.prefix}/{name}")
+        if content is None:
+            return None
+        try:
+            entry = _ENTRY.validate_json(content)
+        except ValidationError as error:
+            raise self._damaged(name, "can't be read") from error
+        if (entry.plan, entry.shard, entry.version) != (self.plan, self.shard, 1):
+            raise self._damaged(name, "is not of this shard, or of a newer release")
+        return entry
+
+    def _check(self, entry: ShardLogEntry) -> None:
+        numbers = [self.last, *(number for number, *_ in entry.rows.events)]
+        if self.closed or any(later <= earlier for earlier, later in pairwise(numbers)):
+            raise self._damaged(f"{self.position + 1:08}.json", "doesn't follow the one before")
+
+    def _damaged(self, name: str, why: str) -> JournalError:
+        return JournalError(
+            f"{self.objects.address(f'{self.prefix}/{name}')} {why}",
+            hint="it was edited or is damaged: restore it; nothing was bought",
+        )
+
+
+def is_before_purchase(event: Event) -> bool:
+    """Whether the next request for its subject may buy something, so that the event has to be in the log before.
+
+    A job with images is submitted after ``Prepared``, and its images are bought after ``Intended``.
+    """
+    return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and event.images is not True)
+
+
+class LoggedJournal:
+    """The journal of a shard that is running, whose purchases are in the log before they are sent.
+
+    Many events become one entry: all that are stored while another entry is in flight.
+    """
+
+    def __init__(self, journal: Journal, log: ShardLog) -> None:
+        self._journal = journal
+        self._log = log
+        self._turn = asyncio.Lock()
+
+    async def append(self, subject: str, event: Event) -> None:
+        """Return once the event is durable, and in the log if a purchase may follow.
+
+        Raises ``JournalError``, ``ShardTakenError`` and ``ObjectStoreError``: the caller must not act on the event.
+        """
+        await self._journal.append(subject, event)
+        if is_before_purchase(event):
+            needed = self._journal.last_number()
+            async with self._turn:
+                if self._log.last < needed:
+                    await self._log.append(rows_after(self._journal, self._log.last))
+
+    async def finish(self) -> None:
+        """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
+        async with self._turn:
+            await self._log.append(rows_after(self._journal, self._log.last))
+            await self._log.sum_up(rows_after(self._journal, 0))

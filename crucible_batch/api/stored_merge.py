@@ -1,0 +1,171 @@
+"""The merge of shards whose run is in an object store: their journals are brought here, and their logs are closed.
+
+Outputs have their final names already, so none is moved. The main run directory is the local directory of the run.
+
+    killed between                        the same command again
+    journals brought, and logs closed     brings what is newer
+    logs closed, and events merged        finds the logs closed, and merges
+    events merged, and report stored      stores report and receipts
+    report stored, and plan noted         notes that the plan is merged
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from crucible_batch.api.object_runs import in_thread, note_url, open_store
+from crucible_batch.api.run_location import url_of
+from crucible_batch.api.shard_directories import ShardDirectory, noted_in
+from crucible_batch.api.shard_log import LogState, ShardLog
+from crucible_batch.api.shard_note import note_shard
+from crucible_batch.api.shard_run import ShardRows
+from crucible_batch.api.state_location import state_directory_of
+from crucible_batch.api.stored_plans import fetch_plan, listed_plans, note_merged
+from crucible_batch.api.stored_shard import is_current, restore_rows
+from crucible_batch.domain.merging import MergeChoice
+from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId, ShardOf
+from crucible_batch.errors import UserError
+from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectOutputStore
+from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.shell_command import shell_command
+
+MERGED: Final = "merged"
+ABANDONED: Final = "abandoned"
+_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShards:
+    """The shards of ``plan`` in an object store; None if no plan waits for its merge.
+
+    ``logs`` are those of the shards that a process has taken, by number.
+    """
+
+    main: Path
+    store: ObjectOutputStore
+    plan: SavedPlan | None = None
+    logs: Mapping[int, ShardLog] = field(default_factory=dict)
+
+    def close(self, choice: MergeChoice, journal: Journal) -> None:
+        """Close the logs of the shards that are merged or abandoned: nothing more is bought for them. May be repeated.
+
+        ``journal`` is that of the main run, which gets a note of the URL.
+
+        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and ``ObjectStoreError``.
+        """
+        note_url(journal, self.store)
+        in_thread(self._close({**dict.fromkeys(choice.found, MERGED), **dict.fromkeys(choice.abandoned, ABANDONED)}))
+
+    async def _close(self, reasons: Mapping[int, str]) -> None:
+        if self.plan is None:
+            return
+        for number, why in reasons.items():
+            shard = ShardId(number, len(self.plan.head.shards))
+            log = self.logs.get(number) or ShardLog(self.store.objects, self.plan.digest, shard)
+            if not log.closed:
+                await log.close(why)
+
+    def note_merged(self) -> None:
+        """Note in the store that the plan is merged. Blocking. May be repeated. Raises ``ObjectStoreError``."""
+        if self.plan is not None:
+            in_thread(note_merged(self.store.objects, self.plan.digest))
+
+
+def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, ObjectUrl] | None:
+    """Return the local main run directory of a run in an object store, and its URL; None if no directory is of one.
+
+    Raises ``UserError`` if other directories are given beside it.
+    """
+    given = list(dict.fromkeys(run_dirs if out_dir is None else (*run_dirs, out_dir)))
+    urls = [ObjectUrl.parse(path) or url_of(path) for path in given]
+    url = next((url for url in urls if url is not None), None)
+    if url is None:
+        return None
+    if any(other != url for other in urls):
+        raise UserError(
+            f"the shards of {url} are read from there, and from no directory",
+            hint=f"name nothing else: {shell_command('merge', str(url))}",
+        )
+    return state_directory_of(url), url
+
+
+def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
+    """Bring the journals of the shards that are to be merged to ``main``.
+
+    Blocking. Raises ``RunBusyError`` if one of them runs on this machine, ``RunDirectoryError``, ``JournalError`` and
+    ``ObjectStoreError``.
+    """
+    store = open_store(main, url)
+    assert isinstance(store, ObjectOutputStore)
+    return in_thread(_brought(main, store, now))
+
+
+async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredShards:
+    digest = await _waiting_plan(main, store)
+    if digest is None:
+        return StoredShards(main, store)
+    folder = main / SHARDS_FOLDER / digest[:8]
+    plan = await fetch_plan(store.objects, digest, folder / "plan.json")
+    head, logs = plan.head, dict[int, ShardLog]()
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def bring(shard: ShardId) -> None:
+        async with turns:
+            log = ShardLog(store.objects, digest, shard)
+            state = await log.read()
+            if state.position:
+                logs[shard.number] = log
+                _make(folder / shard.folder, plan, shard, state, now=now)
+
+    await asyncio.gather(*(bring(ShardId(planned.number, len(head.shards))) for planned in head.shards))
+    return StoredShards(main, store, plan, logs)
+
+
+async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
+    """Return the plan whose shards are to be merged: that of the journal, else the oldest that it doesn't know.
+
+    If all are merged, that of the journal as long as the store doesn't have that noted.
+    """
+    outstanding = noted_in(main)
+    if outstanding is not None and outstanding.missing:
+        return outstanding.plan_digest
+    known = () if outstanding is None else outstanding.plans
+    waiting = [plan.digest for plan in await listed_plans(store.objects) if not plan.merged]
+    unknown = [digest for digest in waiting if digest not in known]
+    return next(iter(unknown or waiting), None)
+
+
+def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, now: float) -> None:
+    """Make the journal of a shard from its log, unless the local one has all of it."""
+    if not any(rows.runs for rows in state.entries):
+        return  # claimed, and never begun
+    head = plan.head
+    binding = Binding(head.manifest.name, head.options.run_id, head.gateway)
+    with lock_run_directory(directory):
+        if Journal.exists(directory):
+            if is_current(directory, state):
+                return
+            set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
+        with Journal.open(directory, binding, now=now) as journal, PlanFile.temporary() as draft, journal.transaction():
+            note_shard(journal, ShardOf(plan.digest, shard))
+            draft.fill(ShardRows(plan, shard, directory).jobs())
+            journal.adopt(draft)
+            restore_rows(journal, state)
+
+
+def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
+    """Raise ``UserError`` if the newest run of a shard has no end: it was killed, or is running on another machine."""
+    for shard in shards:
+        if shard.ending is None:
+            command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))
+            raise UserError(
+                f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it was killed, or is"
+                " running on another machine",
+                hint=f"wait for its end; or run it again on any machine, which continues it: {command}",
+            )

@@ -1,0 +1,89 @@
+"""A shard whose journal is in an object store: its local copy, and the start of its run.
+
+The local journal is continued if the log's newest entry is of a process that wrote it: then it has all that the log
+has. Otherwise another machine has continued the shard since: the local journal is set aside, and made again of the log.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from crucible_batch.api.object_runs import claim_prefix, note_url
+from crucible_batch.api.shard_log import LoggedJournal, LogState, ShardLog
+from crucible_batch.api.stored_plans import publish_plan
+from crucible_batch.domain.sharding import ShardId
+from crucible_batch.errors import RunDirectoryError
+from crucible_batch.journal import Binding, Journal, add_rows, rows_after, set_journal_aside
+from crucible_batch.outputs import ObjectOutputStore, OutputStore
+from crucible_batch.saved_plan import SavedPlan
+
+_WRITERS: Final = "log_writers"
+"""The newest processes that wrote the local journal to the log: the last one that did, and one that may not have."""
+
+
+async def log_of_shard(store: OutputStore, plan: SavedPlan, shard: ShardId, binding: Binding) -> ShardLog | None:
+    """Return the log of a shard; None if its outputs are in a directory.
+
+    The plan is put into the store first, so that a merge finds it. Raises as ``claim_prefix`` and ``publish_plan`` do.
+    """
+    if not isinstance(store, ObjectOutputStore):
+        return None
+    await claim_prefix(store, binding, may_be_empty=True)
+    await publish_plan(store.objects, plan)
+    return ShardLog(store.objects, plan.digest, shard)
+
+
+async def read_open(log: ShardLog) -> LogState:
+    """Read the log of a shard that is to be run. Raises ``RunDirectoryError`` if it is closed."""
+    state = await log.read()
+    if state.closed:
+        raise RunDirectoryError(
+            f"shard {log.shard} of {log.objects.url} was {state.closed}, and its allowance was returned",
+            hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST",
+        )
+    return state
+
+
+def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> None:
+    """Set the local journal aside unless it has all that the log has. The caller holds the directory's lock.
+
+    Raises ``RunDirectoryError`` if the local journal has runs and there is no log.
+    """
+    if not Journal.exists(directory) or is_current(directory, state):
+        return
+    if not state.position:
+        raise RunDirectoryError(
+            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it is another store, or"
+            " its objects were deleted",
+            hint="check the variables of the endpoint and the account, or restore the objects; nothing was spent",
+        )
+    set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
+
+
+def is_current(directory: Path, state: LogState) -> bool:
+    """Whether the local journal has all that the log has. One in which no run has begun has nothing."""
+    with Journal.read(directory) as journal:
+        if not state.position:
+            return not journal.is_begun()
+        writers = (journal.noted(_WRITERS) or "").split()
+        return state.writer in writers and journal.last_number() >= state.last
+
+
+def restore_rows(journal: Journal, state: LogState) -> None:
+    """Add the rows of the log to a new journal; one that is current is left alone."""
+    if state.position and not journal.noted(_WRITERS):
+        with journal.transaction():
+            add_rows(journal, state.entries)
+            journal.note(_WRITERS, state.writer)
+
+
+async def take_log(journal: Journal, log: ShardLog, state: LogState, store: OutputStore) -> LoggedJournal:
+    """Continue the log with what the local journal has more. From then on, no other process can add to it.
+
+    Raises ``ShardTakenError`` if another process was faster, and ``ObjectStoreError``.
+    """
+    note_url(journal, store)
+    journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())  # before the entry: it may be killed after that
+    await log.append(rows_after(journal, state.last))
+    return LoggedJournal(journal, log)

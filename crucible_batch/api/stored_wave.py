@@ -1,0 +1,98 @@
+"""A wave of a cluster whose run is in an object store: the plan and the manifest there, and the workers' directories.
+
+    .crucible/shards/0a1b2c3d/plan.json, manifest.yaml    in the store, put there by the coordinator
+    shards/URL/0a1b2c3d/3-of-8.e2                         in the worker's state directory: shard 3, of its second owner
+
+Each owner makes its journal of the shard's log, so that nothing is copied from the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from crucible_batch.api.cluster_places import MANIFEST_FILE, PLAN_FILE, epoch_directory
+from crucible_batch.api.merging import MergeResult, merge
+from crucible_batch.api.object_runs import in_thread, open_store
+from crucible_batch.api.request import RunRequest, follow_plan
+from crucible_batch.api.saved_place import outputs_url
+from crucible_batch.api.state_location import shards_directory_of
+from crucible_batch.api.stored_merge import bring_shards
+from crucible_batch.api.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
+from crucible_batch.engine import SystemClock
+from crucible_batch.errors import SavedPlanError
+from crucible_batch.journal import Journal
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectOutputStore
+from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import Settings
+
+
+async def publish_stored_wave(main: Path, url: ObjectUrl, plan: SavedPlan) -> None:
+    """Put the plan of a wave and its manifest into the store, where workers read them. May be repeated.
+
+    Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    """
+    objects = _store(main, url).objects
+    manifest = await asyncio.to_thread((plan.path.parent / MANIFEST_FILE).read_bytes)
+    await publish_bytes(objects, manifest_key(plan.digest), manifest)
+    await publish_plan(objects, plan)
+
+
+def fetch_stored_wave(url: ObjectUrl, digest: str) -> SavedPlan:
+    """Bring the plan of a wave and its manifest to this machine. Blocking.
+
+    Raises ``RunDirectoryError``, ``SavedPlanError`` and ``ObjectStoreError``.
+    """
+    folder = shards_directory_of(url) / digest[:8]
+    objects = _store(folder, url).objects
+
+    async def fetch() -> SavedPlan:
+        await fetch_file(objects, manifest_key(digest), folder / MANIFEST_FILE)
+        return await fetch_plan(objects, digest, folder / PLAN_FILE)
+
+    plan = in_thread(fetch())
+    if outputs_url(plan) != url:
+        raise SavedPlanError(
+            f"{plan.path} is of a run in {outputs_url(plan) or plan.head.options.run_dir}, and was queued in {url}",
+            hint="saved plans can't be edited; start the run again",
+        )
+    return plan
+
+
+def stored_shard_request(plan: SavedPlan, shard: ShardId, epoch: int) -> RunRequest:
+    """Return the request of a shard's run for the owner with this epoch, with the manifest that came with the plan."""
+    folder = plan.path.parent
+    directory = epoch_directory(folder, shard, epoch)
+    request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})
+    return replace(request, manifest=folder / MANIFEST_FILE)
+
+
+def merge_stored_wave(
+    main: Path, url: ObjectUrl, plan: SavedPlan, *, reason: ErrorInfo | None, html: bool, settings: Settings
+) -> MergeResult:
+    """Merge the shards whose logs have a run. The others bought nothing, and their logs are closed as well. Blocking.
+
+    ``reason`` is why those have not run, if that is known. Raises as ``merge`` does.
+    """
+    bring_shards(main, url, now=SystemClock().now())
+    abandoned = [shard.number for shard in plan.head.shards if not _is_begun(main, plan, shard.number)]
+    return merge([main], abandon=abandoned, reason=reason, html=html, settings=settings, unfinished=True)
+
+
+def _is_begun(main: Path, plan: SavedPlan, number: int) -> bool:
+    shard = ShardId(number, len(plan.head.shards))
+    directory = main / SHARDS_FOLDER / plan.digest[:8] / shard.folder
+    if not Journal.exists(directory):
+        return False
+    with Journal.read(directory) as journal:
+        return journal.is_begun()
+
+
+def _store(directory: Path, url: ObjectUrl) -> ObjectOutputStore:
+    store = open_store(directory, url)
+    assert isinstance(store, ObjectOutputStore)
+    return store

@@ -1,0 +1,68 @@
+"""The rows of a journal that another machine needs to continue it: events, runs and some notes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from crucible_batch.journal.safe_files import DIRECTORY, FILE, foreign_errors
+from crucible_batch.journal.store import Journal
+
+_NOTES: Final = ("shard", "key", "outputs_at")
+"""The notes that belong to the run. The others are about files of one machine."""
+_EVENTS: Final = "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq"
+_RUNS: Final = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
+_ADD_EVENT: Final = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
+_ADD_RUN: Final = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending) VALUES (?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRows:
+    """Events with their numbers, and all runs and notes, as they are stored."""
+
+    events: tuple[tuple[int, str, str, str], ...] = ()
+    runs: tuple[tuple[int, float, float | None, str, str | None], ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 if there is none."""
+        return self.events[-1][0] if self.events else 0
+
+    def after(self, number: int) -> JournalRows:
+        """Return the rows without the events up to this number."""
+        return replace(self, events=tuple(event for event in self.events if event[0] > number))
+
+
+def rows_after(journal: Journal, number: int) -> JournalRows:
+    """Return the durable events after this number, with all runs and notes."""
+    connection = journal._connection  # noqa: SLF001 - of this package
+    with foreign_errors(journal.path.parents[1]):
+        return JournalRows(
+            tuple(connection.execute(_EVENTS, (number,))),
+            tuple(connection.execute(_RUNS)),
+            {name: value for name in _NOTES if (value := journal.noted(name)) is not None},
+        )
+
+
+def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
+    """Add events under their own numbers, and replace runs and notes, in one transaction."""
+    connection = journal._connection  # noqa: SLF001 - of this package
+    with foreign_errors(journal.path.parents[1]), journal.transaction():
+        for rows in entries:
+            connection.executemany(_ADD_EVENT, rows.events)
+            connection.executemany(_ADD_RUN, rows.runs)
+            for name, value in rows.notes.items():
+                journal.note(name, value)
+
+
+def set_journal_aside(directory: Path, name: str) -> None:
+    """Rename the journal of a directory, so that another one can take its place. The caller holds the lock."""
+    path = directory / DIRECTORY / FILE
+    with foreign_errors(directory), closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # one file without a log beside it
+    path.replace(path.with_name(f"{FILE}.{name}"))

@@ -1,0 +1,186 @@
+"""Shards with a real S3 server, on machines that share nothing else, and clusters with PostgreSQL.
+
+The judge is the gateway's ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+
+from crucible_batch.domain.shard_lease import ShardState
+from tests.integration.cli.conftest import running_sandbox
+from tests.preloaded import COMMAND
+from tests.verification.cluster.postgres import PostgresServer, running_server
+from tests.verification.cluster.scene import PRICE, Process, Scene
+from tests.verification.objectstore.conftest import CANARIES, S3Server
+
+
+@dataclass
+class StoredScene(Scene):
+    """A scene whose run is in an object store. Each machine has a state directory of its own."""
+
+    s3: S3Server | None = None
+
+    def on(self, machine: str) -> dict[str, str]:
+        assert self.s3 is not None
+        return {**self.s3.variables(), "XDG_STATE_HOME": str(self.folder / machine)}
+
+    def write(self, jobs: int, *, ceiling: str = "2", period: str = "") -> None:
+        super().write(jobs, ceiling=ceiling, period=period)
+        manifest = self.folder / "spring.yaml"
+        manifest.write_text(f"{manifest.read_text()}concurrency: 1\n")
+
+    @property
+    def report(self) -> dict[str, Any]:
+        assert self.s3 is not None
+        return dict(json.loads(bytes(obstore.get(self.s3.backend(), "report.json").bytes())))
+
+    def command(self, machine: str, *words: str) -> Process:
+        return self._start(COMMAND, *words, **self.on(machine))
+
+    def check_pictures(self, jobs: int) -> None:
+        assert self.s3 is not None
+        names = self.s3.names()
+        assert len([name for name in names if name.endswith(".png")]) == jobs == len(self.bought())
+        for job in self.report["jobs"]:
+            assert [output["path"] in names for output in job["outputs"]] == [True] * (job["status"] == "succeeded")
+
+    def check_silence(self) -> None:
+        """No process printed a credential of the store, and no object of a log has one."""
+        printed = "".join(each.log + each.out.read_text() for each in self.processes)
+        assert not any(canary in printed for canary in CANARIES)
+
+
+@contextmanager
+def playing(folder: Path, dsn: str, budget: int, s3: S3Server, *options: str) -> Iterator[StoredScene]:
+    with running_sandbox(*(options or ("--time-scale", "0.3"))) as url:
+        scene = StoredScene(folder, dsn, url, Decimal(budget), s3=s3)
+        try:
+            yield scene
+        finally:
+            for each in scene.processes:
+                if each.process.poll() is None:
+                    each.send(signal.SIGCONT)
+                    each.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_server() as found:
+        yield found
+
+
+async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(tmp_path: Path, s3: S3Server) -> None:
+    """The allowance is not enough for all jobs."""
+    with playing(tmp_path, "", 24, s3) as scene:
+        scene.write(20)
+        planned = scene.command(
+            "main", "plan", "spring.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--out-dir", s3.url
+        )
+        assert await planned.ended() == 0, planned.log
+        assert f"crucible-batch merge {s3.url}" in planned.out.read_text()
+        for machine, bought in (("first", 3), ("second", 4)):  # one of them by the probe
+            shard = scene.command(machine, "run", "plan.json", "--shard", "1/2")
+            await scene.until_bought(bought)
+            shard.kill()
+            shutil.rmtree(tmp_path / machine)
+        early = scene.command("main", "merge", s3.url, "--abandon", "2")
+        assert await early.ended() == 2
+        assert "has not ended" in early.log
+        for number in (1, 2):
+            shard = scene.command("third", "run", "plan.json", "--shard", f"{number}/2")
+            assert await shard.ended() == 4, shard.log
+        merged = scene.command("main", "merge", s3.url)
+        assert await merged.ended() == 4, merged.log
+        scene.check_ledger()
+        scene.check_pictures(24 // int(PRICE))
+        for words in (("verify", s3.url), ("audit", s3.url)):
+            checked = scene.command("main", *words)
+            assert await checked.ended() == 0, checked.log
+        late = scene.command("fourth", "run", "plan.json", "--shard", "1/2")
+        assert await late.ended() == 2
+        assert "was merged" in late.log
+        assert not list(tmp_path.rglob("*.png"))
+        scene.check_silence()
+
+
+async def test_a_frozen_shard_that_wakes_up_beside_its_successor_buys_nothing_more(
+    tmp_path: Path, s3: S3Server
+) -> None:
+    with playing(tmp_path, "", 20, s3) as scene:
+        scene.write(20)
+        planned = scene.command(
+            "main", "plan", "spring.yaml", "--shards", "1", "--probe", "-o", "plan.json", "--out-dir", s3.url
+        )
+        assert await planned.ended() == 0, planned.log
+        frozen = scene.command("first", "run", "plan.json", "--shard", "1/1")
+        await scene.until_bought(3)
+        frozen.send(signal.SIGSTOP)
+        successor = scene.command("second", "run", "plan.json", "--shard", "1/1")
+        assert await successor.ended() == 4, successor.log
+        before = scene.bought()
+        frozen.send(signal.SIGCONT)
+        assert await frozen.ended() in {4, 6}, frozen.log
+        assert scene.bought() == before
+        merged = scene.command("main", "merge", s3.url)
+        assert await merged.ended() == 4, merged.log
+        scene.check_ledger()
+
+
+@pytest.mark.parametrize(("budget", "jobs"), [(100, 10), (14, 12)], ids=["enough for all", "not enough"])
+async def test_workers_on_machines_without_a_shared_directory(
+    tmp_path: Path, s3: S3Server, postgres: PostgresServer, budget: int, jobs: int
+) -> None:
+    """The first worker is killed in the middle, and its disk is lost."""
+    dsn = postgres.dsn(postgres.create_database())
+    with playing(tmp_path, dsn, budget, s3) as scene:
+        scene.write(jobs)
+        first = scene.worker(**scene.on("one"))
+        coordinator = scene.coordinator("--shards", "2", "--out-dir", s3.url, **scene.on("main"))
+        await scene.until_bought(3)
+        await scene.until_shards(lambda rows: any(row.state is ShardState.RUNNING for row in rows))
+        await scene.until_bought(4)
+        first.kill()
+        shutil.rmtree(tmp_path / "one")
+        second = scene.worker(**scene.on("two"))
+        assert await coordinator.ended() == (0 if budget == 100 else 4), coordinator.log
+        scene.check_ledger()
+        scene.check_pictures(min(jobs, budget // int(PRICE)))
+        second.send(signal.SIGTERM)
+        assert await second.ended() == 0, second.log
+        assert not list(tmp_path.rglob("*.png"))
+        scene.check_silence()
+
+
+async def test_a_frozen_worker_changes_nothing_when_it_wakes_up(
+    tmp_path: Path, s3: S3Server, postgres: PostgresServer
+) -> None:
+    dsn = postgres.dsn(postgres.create_database())
+    with playing(tmp_path, dsn, 100, s3) as scene:
+        scene.write(8)
+        zombie = scene.worker(**scene.on("one"))
+        coordinator = scene.coordinator("--shards", "1", "--out-dir", s3.url, **scene.on("main"))
+        await scene.until_bought(3)
+        zombie.send(signal.SIGSTOP)
+        scene.worker(**scene.on("two"))
+        assert await coordinator.ended() == 0, coordinator.log
+        before = await asyncio.to_thread(lambda: scene.report)
+        zombie.send(signal.SIGCONT)
+        await zombie.says("was taken over by another worker")
+        zombie.send(signal.SIGTERM)
+        assert await zombie.ended() == 0, zombie.log
+        scene.check_ledger()
+        scene.check_pictures(8)
+        assert scene.report == before
