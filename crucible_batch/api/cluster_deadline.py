@@ -39,7 +39,7 @@ def unread_figures(claimed: ClaimedShard, known: ShardFigures) -> ShardFigures:
 async def store_deadline(
     database: ClusterDatabase, run: str, epoch: int, deadline: Deadline, monotonic: Callable[[], float] = time.monotonic
 ) -> None:
-    """Store the deadline of a run, or that it has none. If the database was away meanwhile, the rest is less."""
+    """Store the deadline of a run, or that there is no deadline. Repeated if the database was away meanwhile."""
     while True:
         began = monotonic()
         await database.set_deadline(run, epoch, deadline.left_s)
