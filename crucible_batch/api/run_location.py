@@ -45,6 +45,12 @@ def url_of(directory: Path) -> ObjectUrl | None:
         return noted_url(journal)
 
 
+def outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
+    """Return where the outputs of a run are, by its ``--out-dir`` and its local directory; None if they are local."""
+    url = None if out_dir is None else ObjectUrl.parse(out_dir)
+    return url or url_of(directory)
+
+
 def refuse_saved_plan(out_dir: Path | None) -> None:
     """Raise ``UserError`` for a saved plan of a run in an object store, which is not supported."""
     if out_dir is not None and (ObjectUrl.parse(out_dir) is not None or url_of(out_dir) is not None):
