@@ -101,6 +101,11 @@ async def load_input(image: InputImage) -> bytes:
             content: bytes = await wrap(file).read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{image.path} can no longer be read: {error.strerror}") from error
+    return checked_content(image, content)
+
+
+def checked_content(image: InputImage, content: bytes) -> bytes:
+    """Return the content if it is that of the image. Raises ``InputError`` otherwise."""
     if hashlib.sha256(content).hexdigest() != image.spec.sha256:
         raise InputError(f"{image.path} has changed since planning")
     return content

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from crucible_batch.api.plan_rows import journal_of
+from crucible_batch.api.run_location import run_url
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
     SOURCE_FAILED,
@@ -70,13 +71,18 @@ class NextStage:
 
 
 class SavedOutputs:
-    """The outputs of planned jobs, by the journal of a run directory; none without a journal."""
+    """The outputs of planned jobs, by the journal of a run directory; none without a journal.
 
-    def __init__(self, directory: Path = Path(), journal: Journal | None = None) -> None:
+    ``url`` is where they are, if that is an object store. There, the journal is trusted to know what exists, and their
+    files are never opened: ``image_loader`` reads them from the store.
+    """
+
+    def __init__(self, directory: Path = Path(), journal: Journal | None = None, url: ObjectUrl | None = None) -> None:
         from crucible_batch.outputs import OutputStore  # noqa: PLC0415 - Pillow, for manifests with stages
 
         self._journal = journal
-        self._store = OutputStore(directory)
+        self.url = url
+        self._store = None if url is not None else OutputStore(directory)
         self._directory = directory.resolve()
 
     def job(self, planned: PlannedJob) -> Job:
@@ -100,7 +106,7 @@ class SavedOutputs:
 
     def is_there(self, saved: Saved) -> bool:
         """Whether the file is at its path, and not behind a link."""
-        return self._store.has(saved.path, saved.byte_size)
+        return self._store is None or self._store.has(saved.path, saved.byte_size)
 
 
 def _is_ours(planned: PlannedJob, saved: Saved) -> bool:
@@ -312,7 +318,7 @@ class DerivedJobs:
 
     def arrange(self, journal: Journal) -> None:
         """Bring the journal's plan into manifest order, with the jobs that are blocked by their sources."""
-        self._saved = SavedOutputs(journal.path.parents[1], journal)
+        self._saved = SavedOutputs(journal.path.parents[1], journal, self._saved.url)
         blocked = [*self._blocked, *self._without_source()]
         real = {planned.name: planned for planned in self._planned.values() if not planned.is_expected}
         ordered = [(self._order_of(planned), planned) for planned in journal.plan() if planned.obstacle is None]
@@ -391,26 +397,15 @@ def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None = N
 
 
 @contextmanager
-def saved_outputs(manifest: Manifest, directory: Path) -> Iterator[SavedOutputs]:
-    """Open the outputs of a run directory; none are read for a manifest without stages."""
+def saved_outputs(manifest: Manifest, directory: Path, out_dir: Path | None) -> Iterator[SavedOutputs]:
+    """Open the outputs of a run by its directory and ``--out-dir``; none are read for a manifest without stages."""
     with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
-        yield SavedOutputs(directory, journal)
+        yield SavedOutputs(directory, journal, run_url(out_dir, directory) if manifest.has_stages else None)
 
 
-def refuse_stages(manifest: Manifest, out_dir: object, save_to: Path | None = None) -> None:
-    """Raise ``UserError`` for what is not possible with stages.
-
-    ``out_dir`` is a path, or the URL of an object store as text or parsed; ``save_to`` is the file for a saved plan.
-    """
-    if not manifest.has_stages:
-        return
-    url = ObjectUrl.parse(out_dir) if isinstance(out_dir, str | Path) else out_dir
-    if url is not None:
-        raise UserError(
-            "a manifest with `from` can't be run with an object store as --out-dir: its outputs are read from disk",
-            hint="use a directory as --out-dir",
-        )
-    if save_to is not None:
+def refuse_saved_stages(manifest: Manifest, save_to: Path | None) -> None:
+    """Raise ``UserError`` if a plan is to be saved (to ``save_to``) and the manifest has stages."""
+    if manifest.has_stages and save_to is not None:
         raise UserError(
             "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
             hint="plan without -o, and run the manifest; a budget limits what its stages cost together",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,8 +21,10 @@ from typing import Any, Final, TypeVar
 from crucible_batch.api.run_location import OUTPUTS_AT, noted_url, url_of
 from crucible_batch.api.shard_note import noted_shard
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.output_path import may_hold_output
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
+from crucible_batch.input_images import InputError, checked_content, load_input
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import (
@@ -91,6 +93,28 @@ def store_by(journal: Journal, directory: Path) -> OutputStore:
     """Return the store of the outputs of an open journal. Raises as ``open_store`` does."""
     is_shard = journal.is_created() and noted_shard(journal) is not None
     return open_store(directory, noted_url(journal), is_shard=is_shard)
+
+
+def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]:
+    """Return what reads an input image for its upload: an output of the run from its store, any other from disk.
+
+    It raises ``InputError`` as ``load_input`` does, and ``ObjectStoreError``.
+    """
+    if not isinstance(store, ObjectOutputStore):
+        return load_input
+    directory = store.directory.resolve()
+
+    async def load(image: InputImage) -> bytes:
+        if not image.path.is_relative_to(directory):
+            return await load_input(image)
+        key = image.path.relative_to(directory).as_posix()
+        content = await store.objects.read(key) if may_hold_output(key) else None
+        if content is None:
+            restored = f"crucible-batch verify {store.url} --fix restores it at no cost"
+            raise InputError(f"{store.objects.address(key)} is not in the store; {restored}")
+        return checked_content(image, content)
+
+    return load
 
 
 async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bool = False) -> None:

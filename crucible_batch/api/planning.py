@@ -14,7 +14,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.api.derived_jobs import refuse_stages, saved_outputs
+from crucible_batch.api.derived_jobs import refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
 from crucible_batch.api.notifying import notes_for_plan
@@ -121,7 +121,7 @@ async def plan_request(
         terms = run_terms(manifest, request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
         check_sharding(request, manifest, terms, save_to)
-        refuse_stages(manifest, request.out_dir, save_to)
+        refuse_saved_stages(manifest, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
@@ -131,7 +131,7 @@ async def plan_request(
         draft = stack.enter_context(PlanFile.temporary())
         basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
         staleness = PlanStaleness(request, basis)
-        with staleness.explaining(), saved_outputs(manifest, directory) as saved:
+        with staleness.explaining(), saved_outputs(manifest, directory, request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
         staleness.check(draft, directory)
         check_filter(draft, request.job_filter, derived)

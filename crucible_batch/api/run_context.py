@@ -15,6 +15,7 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.derived_jobs import RunDerivation
+from crucible_batch.api.object_runs import image_loader
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.status import row_collector
@@ -199,6 +200,7 @@ class RunContext:
             explained=explained,
             derivation=self.derivation,
             log=self.log,
+            load_image=image_loader(self.store),
         )
         stages = None if self.stages is None else self.stages(journal, self.terms)
         return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)

@@ -43,3 +43,9 @@ def url_of(directory: Path) -> ObjectUrl | None:
         return None
     with Journal.read(directory) as journal:
         return noted_url(journal)
+
+
+def run_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
+    """Return where the outputs of a run are, by its ``--out-dir`` and its local directory; None if they are local."""
+    url = None if out_dir is None else ObjectUrl.parse(out_dir)
+    return url or url_of(directory)

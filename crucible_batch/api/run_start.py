@@ -15,7 +15,6 @@ from crucible_batch.api.derived_jobs import (
     RunDerivation,
     SavedOutputs,
     later_stages,
-    refuse_stages,
     saved_outputs,
 )
 from crucible_batch.api.draft import check_filter, fill_plan
@@ -41,7 +40,7 @@ from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
-from crucible_batch.outputs import Receipts, check_ground
+from crucible_batch.outputs import OutputStore, Receipts, check_ground
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,6 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     rules = PeriodRules.of(manifest, context.settings.base_url)
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
-    refuse_stages(manifest, context.store.url)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
     staleness = PlanStaleness(context.request, basis)
@@ -114,11 +112,12 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     key = require_key(context.settings)
     account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
     if derived is not None and not is_known:
-        derived = _plan_again(draft, basis, journal)  # another run may have created the directory in the meantime
+        # Another run may have created the directory in the meantime.
+        derived = _plan_again(draft, basis, journal, context.store)
     receipts, ceiling, is_ours = Receipts(directory), context.terms.ceiling, account.is_proven
     while await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=is_ours) and derived:
         # What was restored has outputs, and so jobs of the next stage, which may have receipts as well.
-        derived = _plan_again(draft, basis, journal)
+        derived = _plan_again(draft, basis, journal, context.store)
     journal.remember_key(account.fingerprint)
     stack.enter_context(capped(context.cap, journal, context.terms, directory))
     allowance = None if rules is None else await _set_aside(context, rules, journal, after)
@@ -126,10 +125,10 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     return StartedRun(gateway, journal, basis, after, allowance, derivation)
 
 
-def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal) -> DerivedJobs | None:
+def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal, store: OutputStore) -> DerivedJobs | None:
     """Plan the jobs by the outputs that the journal has now, and adopt the plan."""
     draft.clear()
-    saved = SavedOutputs(journal.path.parents[1], journal)
+    saved = SavedOutputs(journal.path.parents[1], journal, store.url)
     derived = later_stages(basis.source, basis.terms.run_id, saved)
     fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, basis.note_file, derived=derived)
     journal.adopt(draft)
@@ -167,7 +166,7 @@ async def _plan(
     async def plan(gateway: HttpGateway | None) -> None:
         nonlocal derived
         draft.clear()
-        with saved_outputs(context.manifest, context.directory) as saved:
+        with saved_outputs(context.manifest, context.directory, context.request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, watch, saved)
 
     try:

@@ -42,7 +42,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import run_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
 from crucible_batch.api.saved_place import outputs_url
@@ -62,7 +62,6 @@ from crucible_batch.engine import Clock, Runner, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
-from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
@@ -225,10 +224,7 @@ async def _start(
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
     is_shard = request.shard is not None and request.plan is not None
-    if request.plan is not None and is_shard:
-        url = outputs_url(request.plan)
-    else:
-        url = ObjectUrl.parse(request.out_dir or directory) or url_of(directory)
+    url = outputs_url(request.plan) if request.plan is not None and is_shard else run_url(request.out_dir, directory)
     return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels, is_shard=is_shard)
 
 

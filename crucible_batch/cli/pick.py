@@ -26,12 +26,20 @@ def pick_and_tell(
     if names and show:
         raise UserError("--list takes no names", hint="leave out --list to pick them")
     found = read_picks_of(run_dir) if show else pick(run_dir, names, remove=remove, file=file)
-    what_next = run_again(read_status(run_dir))
-    answer.data = {"run_dir": str(run_dir), "picks": [_as_json(each) for each in found], "next": what_next}
+    status = read_status(run_dir)
+    what_next = run_again(status)
+    answer.data = {
+        "run_dir": str(run_dir),
+        "running": status.running,
+        "picks": [_as_json(each) for each in found],
+        "next": what_next,
+    }
     if answer.quiet:
         return
     for each in found:
         _show(answer, each)
+    if status.running and not show:
+        fact(answer.out, "note", "a run is active and has read its picks; the change takes effect in the next run")
     fact(answer.out, "next", (what_next, "command"))
 
 

@@ -36,6 +36,7 @@ from crucible_batch.engine.shutdown import error_info
 from crucible_batch.engine.slots import Slot
 from crucible_batch.engine.uploads import AssetFailed, HoldOutgrown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.outputs import ObjectStoreError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
@@ -140,6 +141,9 @@ class JobWorker:
                 ready[image.spec.sha256] = await world.assets.ready(image, payer=job.identity)
         except AssetFailed as failed:
             return self._refuse(failed.error) if not failed.declined else self._unpaid(failed.error)
+        except ObjectStoreError as error:
+            world.stop.failed(error)
+            return HoldReleased(at=world.clock.now(), error=error_info(error))
         except HoldOutgrown:
             return self._check.kept_back() or world.gate.turned_back() or self._no_longer_fits()
         finally:

@@ -131,6 +131,7 @@ class Runner:
             past=history.asset,
             nonce=self._ports.nonce,
             observe=self._tell.asset,
+            load=self._ports.load_image,
             may_buy=lambda: self.stop.may_buy_now() and gate.is_open,
         )
         return JobContext(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.progress import Observer
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import EventLog
+from crucible_batch.input_images import load_input
 from crucible_batch.outputs import OutputStore, Receipts
 
 
@@ -26,7 +27,8 @@ class RunnerPorts:
     ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
     ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the error of a job that can't be paid for
     as it is reported. ``derivation`` has the jobs that are made from outputs, if the manifest has such. ``log`` makes
-    events durable in place of ``history``, which has them then as well.
+    events durable in place of ``history``, which has them then as well. ``load_image`` reads an input image for its
+    upload.
     """
 
     gateway: Gateway
@@ -42,3 +44,4 @@ class RunnerPorts:
     explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
     derivation: Derivation | None = None
     log: EventLog | None = None
+    load_image: Callable[[InputImage], Awaitable[bytes]] = load_input

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -47,8 +47,9 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import error_info
-from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
+from crucible_batch.errors import UNSAFE_URL, CrucibleBatchError, GatewayError, KeyRefusedError
 from crucible_batch.input_images import InputError, load_input
+from crucible_batch.outputs import ObjectStoreError
 
 INPUT_CHANGED = "INPUT_CHANGED"
 _READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
@@ -85,6 +86,7 @@ class AssetUploader:
         nonce: Callable[[], str],
         observe: Callable[[InputImage, AssetEvent], None],
         may_buy: Callable[[], bool] = lambda: True,
+        load: Callable[[InputImage], Awaitable[bytes]] = load_input,
     ) -> None:
         self._gateway = gateway
         self._books = books
@@ -93,6 +95,7 @@ class AssetUploader:
         self._nonce = nonce
         self._observe = observe
         self._may_buy = may_buy
+        self._load = load
         self._assets: dict[str, Asset] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._claims: dict[str, str] = {}
@@ -101,7 +104,7 @@ class AssetUploader:
         self._in_vain: dict[str, list[VainUpload]] = {}
         self._refused: set[str] = set()
         """The images whose bytes the storage refused, until their assets are given back."""
-        self._turned_away: dict[str, GatewayError | HoldOutgrown] = {}
+        self._turned_away: dict[str, CrucibleBatchError | HoldOutgrown] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
 
@@ -158,7 +161,8 @@ class AssetUploader:
     async def ready(self, image: InputImage, *, payer: str) -> str:
         """Return the id of a ready asset with this image's content; upload it if needed, once for all jobs.
 
-        Raises ``AssetFailed``, ``HoldOutgrown``, and ``GatewayError`` if the gateway or the connection failed.
+        Raises ``AssetFailed``, ``HoldOutgrown``, ``GatewayError`` if the gateway or the connection failed, and
+        ``ObjectStoreError`` if the store of the outputs did.
         """
         digest = image.spec.sha256
         async with self._locks.setdefault(digest, asyncio.Lock()):
@@ -263,9 +267,12 @@ class AssetUploader:
         digest = image.spec.sha256
         try:
             # Read before paying: the bytes sent must be the bytes that were hashed.
-            self._contents[digest] = await load_input(image)
+            self._contents[digest] = await self._load(image)
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
+        except ObjectStoreError as error:
+            self._turned_away[digest] = error
+            return NotCreated(at=self._clock.now(), error=error_info(error))
 
         def before_send() -> None:
             if self._is_outgrown(asset):

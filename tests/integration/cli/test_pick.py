@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.api import picking
+from crucible_batch.journal import lock_run_directory
 
 from .conftest import Cli
 
@@ -66,6 +67,18 @@ def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_go
     assert next_command(cli("status", "outputs/wrong/default").out) == next_command(done.out)
     assert cli(*unpick.split()[1:]).code == 0
     assert cli(*go_on.split()[1:]).code == 0
+
+
+def test_picks_that_change_during_a_run_are_said_to_take_effect_in_the_next_one(cli: Cli) -> None:
+    cli("run", write(cli, "late"), "-q")
+    directory = "outputs/late/default"
+    told = "a run is active and has read its picks; the change takes effect in the next run"
+    with lock_run_directory(cli.cwd / directory):
+        picked = cli("pick", directory, "draft-1")
+        assert (picked.code, told in picked.out) == (0, True)
+        assert told not in cli("pick", directory, "--list").out
+        assert cli("pick", directory, "draft-2", "--json").envelope["data"]["running"] is True
+    assert told not in cli("pick", directory, "draft-3").out
 
 
 def test_picks_are_added_listed_and_removed(cli: Cli) -> None:
@@ -166,9 +179,10 @@ def test_a_run_without_picks_says_so(cli: Cli) -> None:
 
 def test_what_stages_do_not_support_is_refused(cli: Cli) -> None:
     name = write(cli, "limits")
-    for options in (("-o", "plan.json"), ("--shards", "2", "-o", "plan.json"), ("--out-dir", "s3://bucket/x")):
+    for options in (("-o", "plan.json"), ("--shards", "2", "-o", "plan.json")):
         done = cli("plan", name, *options)
         assert (done.code, "`from`" in done.err) == (2, True), done.err
+    assert "hint  plan without -o, and run the manifest" in cli("plan", name, "-o", "plan.json").err
     assert not (cli.cwd / "plan.json").exists()
 
 

@@ -129,6 +129,48 @@ def test_a_run_killed_at_any_moment_is_resumed_and_every_output_is_there_once(co
     command.spent()
 
 
+STAGES = """\
+  - {name: "final-{{ source.name }}", from: "*", pick: picks.txt, workflow: upscale-2x, params: {}}
+"""
+
+
+def test_the_stages_of_a_run_that_is_killed_are_made_from_the_objects_of_its_outputs(
+    command: Command, s3: S3Server
+) -> None:
+    manifest = command.manifest(6)
+    manifest.write_text(manifest.read_text().rstrip("\n") + "\n" + STAGES)
+    run = ("run", manifest, "--out-dir", s3.url)
+    code, output = command(*run)
+    assert code == 0, output
+    assert "waits for picks.txt" in output
+    drafts = sorted(name.split("/")[0] for name in s3.names() if name.endswith(".png"))
+    code, output = command("pick", s3.url, *drafts[:5])
+    assert code == 0, output
+    process = command.start(*run)
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        if any(name.startswith("final-") for name in s3.names()):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, output = command(*run, "--json")
+    assert code == 0, output
+    ended = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])["data"]
+    assert ended["counts"]["succeeded"] == 11
+    assert len([name for name in s3.names() if name.endswith(".png")]) == 11
+    assert not list(command.directory.rglob("*.png"))
+    assert command("verify", s3.url)[0] == 0
+    command.spent()
+
+    shutil.rmtree(command.directory / "home")
+    code, output = command(*run, "--json")
+    assert code == 0, output
+    ended = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])["data"]
+    assert (ended["counts"]["succeeded"], ended["counts"]["reused"]) == (11, 11)
+    command.spent()
+
+
 def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Server) -> None:
     manifest = command.manifest(1)
     run = ("run", manifest, "--out-dir")
