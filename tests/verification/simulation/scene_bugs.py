@@ -10,7 +10,7 @@ from unittest.mock import patch
 from crucible_batch import planner
 from crucible_batch.api import derived_jobs
 from crucible_batch.domain import job
-from crucible_batch.engine import pause, purchase_gate, run_control
+from crucible_batch.engine import pause, run_control
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.manifest import deriving_entry, sources
 
@@ -39,11 +39,6 @@ def a_pause_that_is_answered_and_ignored(stack: ExitStack) -> None:
 def a_hold_that_is_sent_in_a_pause(stack: ExitStack) -> None:
     """A job that had its credits before the pause is submitted all the same."""
     _set(stack, pause.Pause, "turned_back", lambda self: None)
-
-
-@_bug
-def an_upload_in_a_pause(stack: ExitStack) -> None:
-    _set(stack, purchase_gate.PurchaseGate, "is_open", property(lambda self: not self._stop.no_more))
 
 
 @_bug
