@@ -19,7 +19,8 @@ from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import image_check, store
-from tests.verification.simulation.price_worlds import FIRST_SEED
+from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED
+from tests.verification.simulation.scene_bugs import SCENE_BUGS
 
 Plant = Callable[[ExitStack], None]
 _BUGS: dict[str, Plant] = {}
@@ -44,7 +45,7 @@ played for each."""
 
 
 def first_seed(bug: str) -> int:
-    return RARE.get(bug, 0)
+    return RARE.get(bug, FIRST_SCENE if bug in SCENE_BUGS else 0)
 
 
 def _bug(plant: Plant) -> Plant:
@@ -54,14 +55,14 @@ def _bug(plant: Plant) -> Plant:
 
 def bugs() -> Mapping[str, Plant]:
     """All planted bugs, by what they do."""
-    return dict(_BUGS)
+    return {**_BUGS, **SCENE_BUGS}
 
 
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """Have one bug in the product for as long as the block lasts."""
     with ExitStack() as stack:
-        _BUGS[name](stack)
+        bugs()[name](stack)
         yield
 
 

@@ -64,6 +64,7 @@ class SimulatedGateway(Gateway):
         self._retrier = retrier
         self._chance = chance
         self._purse = purse
+        self._pauses = purse.pauses
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class SimulatedGateway(Gateway):
 
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry)
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry, key)
         return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
@@ -138,7 +139,7 @@ class SimulatedGateway(Gateway):
             return self._world.create_asset(self._account_id, intent, now)
 
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
-            asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send)
+            asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce)
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 
@@ -208,15 +209,20 @@ class SimulatedGateway(Gateway):
         doubts: list[GatewayError] | None = None,
         before_send: BeforeSend | None = None,
         before_retry: BeforeRetry | None = None,
+        key: str | None = None,
     ) -> T:
         async def attempt() -> T:
             if before_send is not None:
                 before_send()
+            if key is not None:
+                self._pauses.leaves(key, f"a request to {operation}")
             try:
                 return await self._exchange(operation, effect)
             except GatewayError as error:
                 if error.in_doubt and doubts is not None:
                     doubts.append(error)
+                if key is not None:
+                    self._pauses.failed(key, in_doubt=error.in_doubt)
                 raise
 
         return await self._retrier.run(attempt, before_retry)

@@ -13,14 +13,18 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.events import Created, Event, Lost
+from crucible_batch.domain.events import Created, Event, Held, Lost, SubmitUnknown
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
 from tests.verification.simulation.purse import ZERO, purse_of
 from tests.verification.simulation.scenario import Life, Scenario
+from tests.verification.simulation.staged_rows import is_by_source, stage_faults, why_not_by_source
+from tests.verification.simulation.stages import Stages
 from tests.verification.simulation.surroundings import Surroundings, content, marker
 from tests.verification.simulation.virtual_time import true_now
+
+_CUT_SHORT = frozenset({3, 5, 130})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,16 @@ class Judge:
 
     def __post_init__(self) -> None:
         terms = self.scenario.terms
-        jobs = {job.identity: job for job in self.scenario.jobs}
-        self.purse = purse_of(self.around, jobs, (terms.ceiling, terms.upload_ceiling), self.complain)
+        self.jobs = {job.identity: job for job in self.scenario.jobs}
+        """All that were ever wanted, by identity; the newest of those with the same name is the last."""
+        self.purse = purse_of(self.around, self.jobs, (terms.ceiling, terms.upload_ceiling), self.complain)
+        self.pauses = self.purse.pauses
+        self.removed: set[str] = set()
+        """Outputs that somebody has deleted, relative to the run directory."""
+        self.stages: Stages | None = None
+        if self.scenario.staged is not None and self.scenario.last is not None:
+            self.stages = Stages(self.scenario.staged, self.scenario.last)
+            self.around.word = self.stages.word
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
@@ -66,10 +78,21 @@ class Judge:
     def born(self, life: Life) -> None:
         """A process begins."""
         self.purse.stakes.born(life.budget)
+        self.pauses.born()
+        if self.stages is not None and life.edition is not None:
+            self.stages.edit(life.edition)
         self._retries += life.retry_failed
         self._refused_before = self.around.weather.fired["401"]
         self._felt_before = self.around.weather.felt
         self._deadline = math.inf if life.deadline_s is None else true_now() + life.deadline_s
+
+    def deadline_moved(self, seconds: float) -> None:
+        """A run was given another deadline."""
+        self._deadline = true_now() + seconds
+
+    def retried(self) -> None:
+        """A run was told to try failed jobs again."""
+        self._retries += 1
 
     def ended(self, finished: Finished) -> None:
         """A run came to its end: its report and its directory are as they should be now already."""
@@ -96,6 +119,8 @@ class Judge:
                 self.complain(f"{row.name} ends {row.status} ({row.error.code if row.error else '-'}): {reason}")
         self._check_leftovers(last)
         self._check_final_books(last)
+        if self.stages is not None:
+            self.broken += stage_faults(self.stages, self.around.ours(), last.rows)
 
     def was_ended_by_the_ceiling(self, before: Mapping[str, Sequence[Decimal]]) -> bool:
         """Whether one job was answered above the ceiling, of a shape that was always within it: each may be so once.
@@ -111,9 +136,9 @@ class Judge:
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
     def _check_jobs(self) -> None:
-        wanted = self.scenario.wanted
-        for word, jobs in self.around.ours().items():
-            most = wanted.get(word, 0)
+        wanted, ours = self.scenario.wanted, self.around.ours()
+        for word, jobs in ours.items():
+            most = wanted.get(word, 0) if self.stages is None else self.stages.most(word, ours)
             if any(job.idempotency_key is None for job in jobs):
                 self.complain(f"{word!r} was submitted without a key")
             alive = sum(job.error_code is None for job in jobs)
@@ -153,6 +178,8 @@ class Judge:
     def _check_final_books(self, last: Finished) -> None:
         books, sums = last.head.credits, self.purse.taken()
         doubtful = [e for _, e in last.events if isinstance(e, Lost) or (isinstance(e, Created) and e.assumed)]
+        if self.stages is not None and _left_in_doubt(last):
+            return
         if books.held != 0 and not doubtful and not last.head.counts.unknown:
             self.complain(f"{books.held} stay held although everything is settled")
         if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
@@ -184,6 +211,8 @@ class Judge:
                 self.complain(f"{row.name} has outputs {numbers} of {len(job.outputs)}")
             for output in row.outputs:
                 path = directory / output.path
+                if output.path in self.removed and not path.is_file() and finished.exit_code in _CUT_SHORT:
+                    continue  # the run has ended before it could fetch the file again
                 if not path.is_file() or path.read_bytes() != content(job, output.index):
                     self.complain(f"{output.path} is not what the gateway made")
                 elif hashlib.sha256(path.read_bytes()).hexdigest() != output.sha256:
@@ -192,7 +221,8 @@ class Judge:
             self.complain(f"temporary files are left: {[path.name for path in left]}")
 
     def _check_exit_code(self, finished: Finished) -> None:
-        statuses = {row.status for row in finished.rows}
+        # A job whose source has failed counts as one that has failed itself.
+        statuses = {"failed" if is_by_source(row) else row.status for row in finished.rows}
         refused = self.around.weather.fired["401"] > self._refused_before and finished.exit_code == 3
         if finished.was_interrupted:
             expected = 130
@@ -227,10 +257,14 @@ class Judge:
         match row.status:
             case "succeeded":
                 return None
+            case "blocked" if is_by_source(row):
+                return None if self.stages is None else why_not_by_source(row, last.rows)
             case "failed":
                 moderated = "nsfw" in (row.prompt or "") and code in HOPELESS_CODES
                 lost = row.job_id in self.around.requests.lost_jobs
-                return None if moderated or lost or orphaned else "nothing stood in its way"
+                # At its path is the output of the draft's former prompt, of which the journal was lost.
+                is_taken = code == "OUTPUT_EXISTS" and self.stages is not None and self.purse.begin > 0
+                return None if moderated or lost or orphaned or is_taken else "nothing stood in its way"
             case "unknown" if orphaned or _is_refused_in_doubt(row):
                 return None
             case "blocked" if self._may_not_go_alone(row, last):
@@ -247,7 +281,7 @@ class Judge:
 
         One for which they don't ends the buying: the order of the manifest goes before the last credit.
         """
-        if row.status not in {"blocked", "unknown"}:
+        if row.status not in {"blocked", "unknown"} or is_by_source(row):
             return False
         world, ceiling = self.around.world, self.scenario.terms.ceiling
         upload_ceiling = self.scenario.terms.upload_ceiling
@@ -271,7 +305,8 @@ class Judge:
         in_doubt = [other.idempotency_key for other in last.rows if other.status == "unknown"]
         if left is None or not any(map(self.purse.stakes.went_alone, in_doubt)):
             return False
-        alike = (other for other in last.rows if other.status == "blocked" and other.workflow_id == row.workflow_id)
+        blocked = [other for other in last.rows if other.status == "blocked" and not is_by_source(other)]
+        alike = (other for other in blocked if other.workflow_id == row.workflow_id)
         bounds = (self.purse.bound_of(other.name, images=len(set(other.images.values()))) for other in alike)
         return any(bound is None or bound > left for bound in bounds)
 
@@ -282,7 +317,10 @@ class Judge:
         for asset in self.around.world.assets:
             nonce = asset.metadata.get("cb_nonce")
             pending = nonce is not None and asset.status(true_now()) == "pending_upload"
-            explained = nonce in lost or asset.metadata.get("cb_sha256") in undone or self.purse.begin > 0
+            sha256 = asset.metadata.get("cb_sha256")
+            # The image of a job of a later stage that is not wanted any more, since its source has changed.
+            is_unwanted = self.stages is not None and not any(sha256 in row.images.values() for row in last.rows)
+            explained = nonce in lost or sha256 in undone or is_unwanted or self.purse.begin > 0
             if pending and not explained:
                 self.complain(f"an asset of ours is left pending since {asset.created_at}")
 
@@ -291,6 +329,14 @@ def _left(last: Finished) -> Decimal | None:
     """What the books leave of the budget; None where there is none."""
     books = last.head.credits
     return None if books.budget is None else books.budget - books.spent - books.held
+
+
+def _left_in_doubt(last: Finished) -> bool:
+    """Whether a job that the manifest has no longer was never answered: it is not sent again, and keeps its hold."""
+    newest = dict(last.events)
+    keys = {subject: event.key for subject, event in last.events if isinstance(event, Held)}
+    open_keys = {keys[subject] for subject, event in newest.items() if isinstance(event, Held | SubmitUnknown)}
+    return not open_keys <= {row.idempotency_key for row in last.rows}
 
 
 def _is_refused_in_doubt(row: JobRow) -> bool:

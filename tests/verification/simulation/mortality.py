@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from crucible_batch.journal.sql import APPEND
 from crucible_batch.outputs import store
 
 
@@ -50,7 +51,7 @@ class Process:
 class VirtualWriter:
     """The journal's group commit without its thread: what gathers while a sync takes its time is durable together.
 
-    ``watch`` is told of each row three times: when it is asked for, durable, and known to be durable by its writer.
+    ``watch`` is told of each event three times: when it is asked for, durable, and known to be durable by its writer.
     """
 
     def __init__(
@@ -68,8 +69,7 @@ class VirtualWriter:
 
     async def write(self, sql: str, values: Sequence[Any]) -> None:
         self._process.effect("append")
-        subject, kind, body = values
-        self._watch(Stage.ASKED, subject, kind, json.loads(body))
+        self._tell(Stage.ASKED, sql, values)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._waiting.append((sql, values, done))
@@ -77,7 +77,13 @@ class VirtualWriter:
             loop.call_later(self._chance.choice((0.0, 0.002, 0.05)), self._sync)
         await done
         self._process.effect("appended")
-        self._watch(Stage.KNOWN, subject, kind, json.loads(body))
+        self._tell(Stage.KNOWN, sql, values)
+
+    def _tell(self, stage: Stage, sql: str, values: Sequence[Any]) -> None:
+        """Tell of an event. Other rows are added jobs and commands."""
+        if sql == APPEND:
+            subject, kind, body = values
+            self._watch(stage, subject, kind, json.loads(body))
 
     def _sync(self) -> None:
         if not self._process.is_dead:
@@ -92,8 +98,8 @@ class VirtualWriter:
         for sql, values, _ in waiting:
             self._connection.execute(sql, values)
         self._connection.execute("COMMIT")
-        for _, (subject, kind, body), done in waiting:
-            self._watch(Stage.DURABLE, subject, kind, json.loads(body))
+        for sql, values, done in waiting:
+            self._tell(Stage.DURABLE, sql, values)
             if not done.done():
                 done.set_result(None)
 

@@ -14,22 +14,26 @@ from typing import Any
 
 from PIL import Image
 
+from crucible_batch.api.control_desk import ControlDesk, ControlledRun
 from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.status import write_report_of
 from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.plan import InputImage, RunTerms
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, RunOptions, restore
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.outputs import OutputStore, Receipts
+from crucible_batch.outputs import RECEIPTS_FILE, OutputStore, Receipts
 from crucible_batch.report.build import build_rows
+from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway
 from tests.verification.simulation.judge import Finished, Judge
 from tests.verification.simulation.mortality import Crashed, Process, VirtualWriter, mortal_publishing
-from tests.verification.simulation.scenario import NAME, Life, Mishap, Scenario, invent
+from tests.verification.simulation.scenario import NAME, Life, Mishap, Scenario
+from tests.verification.simulation.scenes import scene
+from tests.verification.simulation.stages import SeenDerivation, plan_stages
 from tests.verification.simulation.surroundings import Surroundings
 from tests.verification.simulation.virtual_time import SimulatedClock, VirtualLoop
 from tests.verification.simulation.weather import Weather
@@ -52,6 +56,9 @@ class Tally:
     deaths: Counter[str] = field(default_factory=Counter)
     endings: Counter[int] = field(default_factory=Counter)
     wall_s: float = 0.0
+    pauses: int = 0
+    derived: int = 0
+    """Jobs of later stages that the gateway has accepted."""
     broken: list[str] = field(default_factory=list)
     trace: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -75,6 +82,8 @@ class Tally:
         self.faults += other.faults
         self.deaths += other.deaths
         self.endings += other.endings
+        self.pauses += other.pauses
+        self.derived += other.derived
         self.broken += other.broken
         self.trace += other.trace
 
@@ -93,7 +102,7 @@ def make_images(directory: Path, count: int = 4) -> list[InputImage]:
 
 def play(seed: int, directory: Path, images: Sequence[InputImage]) -> Tally:
     """Play one seed in an empty directory of its own, and have it judged. Same seed, same story."""
-    return play_out(invent(seed, images), directory)
+    return play_out(scene(seed, images), directory)
 
 
 def play_out(scenario: Scenario, directory: Path) -> Tally:
@@ -159,6 +168,8 @@ class _Player:
         tally = self.tally
         tally.virtual_s = asyncio.get_running_loop().time()
         tally.faults = weather.fired + Counter({kind: n for (_, kind), n in self._around.faults.fired.items()})
+        tally.pauses = self._judge.pauses.count
+        tally.derived = sum(" from " in word for word in self._around.ours()) if self._judge.stages is not None else 0
         tally.broken = self._judge.broken
 
     async def _calm(self) -> None:
@@ -166,7 +177,12 @@ class _Player:
         self._around.clear_up()
         if self._scenario.top_up is not None:
             self._around.grant(self._scenario.top_up)
-        calm = Life(budget=self._scenario.terms.budget, job_timeout_s=6 * 3600.0, resubmit_unknown=True)
+        calm = Life(
+            budget=self._scenario.terms.budget,
+            job_timeout_s=6 * 3600.0,
+            resubmit_unknown=True,
+            edition=self._scenario.last,
+        )
         last: Finished | None = None
         number = lives = 0
         while lives < _CALM_LIVES:
@@ -194,6 +210,16 @@ class _Player:
         if mishap is Mishap.DELETED:
             self._generation += 1
             self._judge.purse.past_is_lost()
+        elif mishap in (Mishap.JOURNAL_LOST, Mishap.STATE_LOST):
+            shutil.rmtree(self._directory / ".crucible", ignore_errors=True)
+            if mishap is Mishap.STATE_LOST:
+                (self._directory / RECEIPTS_FILE).unlink(missing_ok=True)
+            self._judge.purse.past_is_lost()
+        elif mishap is Mishap.FILES_LOST:
+            for path in sorted(self._directory.glob("*/*")):
+                if path.parent.name != ".crucible" and self._chance.random() < 0.5:
+                    path.unlink()
+                    self._judge.removed.add(str(path.relative_to(self._directory)))
         elif mishap is Mishap.RESTORED and self._copy is not None:
             self._generation += 1
             shutil.copytree(self._copy, self._directory)
@@ -247,33 +273,55 @@ class _Player:
             lock_run_directory(directory),
             Journal.open(directory, _BINDING, now=self._clock.now()) as journal,
         ):
-            journal.adopt(self._plan)
+            derivation = self._adopt(life, journal, directory)
             connection = journal._connect()
             connection.execute("PRAGMA synchronous = OFF")
             self._writer = VirtualWriter(connection, process, self._chance, self._judge.purse.watch)
             journal._writer = self._writer  # type: ignore[assignment]
             store = OutputStore(directory)
             store.sweep()
-            runner = self._runner(life, process, journal, store, terms)
+            ports = self._ports(life, process, journal, store)
+            receipts, gateway = Receipts(directory), ports.gateway
             try:
-                await restore(journal, Receipts(directory), store, runner._context.gateway, ceiling=terms.ceiling)
+                while (
+                    await restore(journal, receipts, store, gateway, ceiling=terms.ceiling) and derivation is not None
+                ):
+                    derivation = self._adopt(life, journal, directory)
             except GatewayError:  # the command is refused, with nothing spent
                 return None
+            runner = _runner(life, replace(ports, derivation=derivation), terms)
             self._judge.purse.opened(journal)
             number = journal.begin_run(terms, now=self._clock.now())
-            ending = await self._conduct(runner, life)
+            run = ControlledRun(
+                control=runner.control,
+                journal=journal,
+                number=number,
+                clock=self._clock,
+                observer=ports.observer,
+                on_deadline=lambda _seconds: None,
+            )
+            ending = await self._conduct(runner, life, process, ControlDesk(run))
             journal.end_run(number, ending, now=self._clock.now())
             head = write_report_of(journal, directory)
             rows = tuple(build_rows(journal.jobs(runner._rule), ending.stops))
             events = tuple(journal.events())
         return Finished(ending.exit_code, head, rows, events, directory, bool(runner.stop.reasons & {ExitCode.SIGINT}))
 
-    def _runner(self, life: Life, process: Process, journal: Journal, store: OutputStore, terms: Any) -> Runner:
+    def _adopt(self, life: Life, journal: Journal, directory: Path) -> SeenDerivation | None:
+        """Plan the jobs; return the later stages of the plan."""
+        staged = self._scenario.staged
+        if staged is None or life.edition is None:
+            journal.adopt(self._plan)
+            return None
+        return plan_stages(staged.write(life.edition, self._base), journal, directory, self._judge.jobs)
+
+    def _ports(self, life: Life, process: Process, journal: Journal, store: OutputStore) -> RunnerPorts:
         clock, chance = self._clock, self._chance
         outage = Outage()
         retrier = Retrier(life.retries, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random, outage=outage)
-        ports = RunnerPorts(
-            gateway=SimulatedGateway(self._around, process, retrier, chance, self._judge.purse),
+        purse = self._judge.purse
+        return RunnerPorts(
+            gateway=SimulatedGateway(self._around, process, retrier, chance, purse),
             history=journal,
             store=store,
             receipts=Receipts(self._directory),
@@ -283,23 +331,43 @@ class _Player:
             jitter=chance.random,
             outage=outage,
         )
-        options = RunOptions(
-            concurrency=life.concurrency,
-            job_timeout_s=life.job_timeout_s,
-            deadline_s=life.deadline_s,
-            retry_failed=life.retry_failed,
-            resubmit_unknown=life.resubmit_unknown,
-        )
-        return Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
 
-    async def _conduct(self, runner: Runner, life: Life) -> Any:
+    async def _conduct(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> Any:
         loop = asyncio.get_running_loop()
         signals = [loop.call_later(at_s, runner.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
-                return await runner.run()
+                return await (self._commanded(runner, life, process, desk) if life.orders else runner.run())
         except TimeoutError:
             raise AssertionError(f"a run has not ended after {_LONGEST_RUN_S} virtual seconds") from None
         finally:
             for signal in signals:
                 signal.cancel()
+
+    async def _commanded(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> Any:
+        """Run, and give commands meanwhile. A process that dies while it takes one is dead as a whole."""
+        running = asyncio.ensure_future(runner.run())
+        giving = asyncio.ensure_future(give(life.orders, desk, self._judge))
+        giving.add_done_callback(lambda _: running.cancel() if process.is_dead else None)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if process.is_dead:
+                raise Crashed(process.died_at) from None
+            raise
+        finally:
+            giving.cancel()
+            await asyncio.wait({giving})
+            if not giving.cancelled() and (error := giving.exception()) is not None and not process.is_dead:
+                raise error
+
+
+def _runner(life: Life, ports: RunnerPorts, terms: RunTerms) -> Runner:
+    options = RunOptions(
+        concurrency=life.concurrency,
+        job_timeout_s=life.job_timeout_s,
+        deadline_s=life.deadline_s,
+        retry_failed=life.retry_failed,
+        resubmit_unknown=life.resubmit_unknown,
+    )
+    return Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)

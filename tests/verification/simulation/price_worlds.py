@@ -13,6 +13,8 @@ from crucible_batch.sandbox.pricing import UPLOAD, Pricing, Rise
 
 FIRST_SEED = 10**9
 """From this seed on prices may move. Those below keep the stories for which they are remembered."""
+FIRST_SCENE = 2 * 10**9
+"""From this seed on, runs are given commands and manifests have stages (``scenes.py``), and prices stay again."""
 _SIDES = (256, 512, 1024, 2048)
 _STEPS = (5, 20, 80)
 _SIZED = frozenset({"zimage-base", "zimage-sheet"})
@@ -35,7 +37,7 @@ class PriceWorld:
 def price_world(seed: int, used: Sequence[str]) -> PriceWorld:
     """Decide what the prices of the workflows that are used do; nothing below ``FIRST_SEED``, and at times above."""
     chance = random.Random(f"prices {seed}")
-    if seed < FIRST_SEED or chance.random() < 0.2:
+    if not FIRST_SEED <= seed < FIRST_SCENE or chance.random() < 0.2:
         return PriceWorld({})
     scopes = [name for name in (*sorted(set(used)), UPLOAD) if chance.random() < 0.6]
     return PriceWorld(

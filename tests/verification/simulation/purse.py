@@ -18,6 +18,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Asset, Entry, Job
 from tests.verification.simulation.mortality import Stage
+from tests.verification.simulation.pauses import Pauses
 from tests.verification.simulation.stakes import UPLOAD, Stakes, Wish
 from tests.verification.simulation.surroundings import STRANGER, Surroundings, marker
 from tests.verification.simulation.virtual_time import true_now
@@ -38,8 +39,9 @@ class Purse:
 
     around: Surroundings
     stakes: Stakes
-    jobs: Mapping[str, PlannedJob]
-    """The jobs that are wanted, by identity."""
+    pauses: Pauses
+    jobs: dict[str, PlannedJob]
+    """The jobs that are or were wanted, by identity. Of those with one name the last is the newest."""
     begin: int = 0
     _checked: int = 0
     _durable_keys: set[str] = field(default_factory=set)
@@ -158,6 +160,7 @@ class Purse:
             row = f"{entry.entry_type} ({entry.description})"
             match entry.entry_type:
                 case "reserve" | "upload":
+                    self.pauses.charged(key, entry.created_at, row)
                     self.stakes.charged(key, entry.amount, row)
                 case "refund" | "rebate":
                     self.stakes.charged(key, -entry.amount, row)
@@ -183,7 +186,7 @@ class Purse:
 
     def price_of(self, name: str) -> Decimal:
         """What a job may cost as far as can be seen: what its workflow's jobs did at most, and what it would now."""
-        world, planned = self.around.world, next(job for job in self.jobs.values() if job.name == name)
+        world, planned = self.around.world, next(job for job in reversed(self.jobs.values()) if job.name == name)
         alike = [job for job in world.jobs if job.workflow_id == planned.workflow_id]
         paid = [max(job.price, job.answered_price, job.recorded_price) for job in alike]
         order = Order(planned.workflow_id, planned.params, None)
@@ -196,7 +199,7 @@ class Purse:
 
     def bound_of(self, name: str, *, images: int) -> Decimal | None:
         """The most that a job and its images may cost by what was heard; None where nothing bounds it."""
-        identity = next(identity for identity, job in self.jobs.items() if job.name == name)
+        identity = next(identity for identity, job in reversed(self.jobs.items()) if job.name == name)
         job = self.stakes.bound(self._wish(identity, ""))
         upload = self.stakes.bound(Wish("", UPLOAD, UPLOAD)) if images else ZERO
         return None if job is None or upload is None else job + upload * images
@@ -220,9 +223,9 @@ class Purse:
 
 def purse_of(
     around: Surroundings,
-    jobs: Mapping[str, PlannedJob],
+    jobs: dict[str, PlannedJob],
     ceilings: tuple[Decimal | None, Decimal | None],
     complain: Callable[[str], None],
 ) -> Purse:
     """Make the purse of a seed; ``ceilings`` are those of a job and of an upload."""
-    return Purse(around, Stakes(*ceilings, complain), jobs)
+    return Purse(around, Stakes(*ceilings, complain), Pauses(complain), jobs)

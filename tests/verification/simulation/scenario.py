@@ -13,7 +13,9 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.gateway import RetryPolicy
 from crucible_batch.sandbox.config import PriceRise, SandboxConfig
+from tests.verification.simulation.commands import Order
 from tests.verification.simulation.price_worlds import PriceWorld, price_world, priced_jobs
+from tests.verification.simulation.stages import Edition, StagedManifest
 from tests.verification.simulation.surroundings import KEY
 from tests.verification.simulation.weather import FAULTS
 
@@ -30,6 +32,9 @@ class Mishap(enum.Enum):
     NONE = "none"
     DELETED = "deleted"
     RESTORED = "restored"
+    JOURNAL_LOST = "journal lost"
+    STATE_LOST = "journal and receipts lost"
+    FILES_LOST = "outputs lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,17 @@ class Life:
     mishap: Mishap = Mishap.NONE
     job_timeout_s: float = 1800.0
     retries: RetryPolicy = RetryPolicy()  # noqa: RUF009 - frozen
+    orders: tuple[Order, ...] = ()
+    edition: Edition | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that a seed decides before anything happens."""
+    """All that a seed decides before anything happens.
+
+    ``staged`` is the manifest in stages whose jobs are run in place of ``jobs``, if there is one, and ``last`` its
+    edition once the faults have ended.
+    """
 
     seed: int
     jobs: Sequence[PlannedJob]
@@ -69,6 +80,8 @@ class Scenario:
     known_images: Sequence[InputImage]
     forgets_for_ever: bool
     top_up: Decimal | None
+    staged: StagedManifest | None = None
+    last: Edition | None = None
 
     @property
     def wanted(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from crucible_batch.domain.plan import InputImage
 from tests.verification.simulation.play import Tally, make_images, play
-from tests.verification.simulation.price_worlds import FIRST_SEED
+from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED
 
 _SEEDS_A_BATCH = 20
 _PROCESSES = 2
@@ -90,6 +90,7 @@ def report(total: Tally) -> str:
     }
     lines = [
         f"{total.seeds} seeds, {total.runs} runs, {total.crashes} crashes, {days:,.0f} days of virtual time",
+        f"{total.pauses} pauses and stops by command, {total.derived} jobs of later stages",
         f"{rate:,.0f} seeds and {rate * total.runs / max(1, total.seeds):,.0f} runs a minute",
         "endings    " + _listed({f"exit {code}": n for code, n in total.endings.items()}),
         "faults     " + _listed(total.faults),
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         total = play_all([int(arguments[1])])
         print(*("  ".join(line) for line in total.trace), sep="\n")
     else:
-        total = soak(float(arguments[0]), random.SystemRandom().randrange(2 * FIRST_SEED))
+        total = soak(float(arguments[0]), random.SystemRandom().randrange(FIRST_SCENE + FIRST_SEED))
     print(report(total))
     for text in total.broken:
         print(f"BROKEN {text}")

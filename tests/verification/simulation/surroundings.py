@@ -92,6 +92,8 @@ class Surroundings:
     chance: random.Random
     forgets_for_ever: bool
     requests: Requests = field(default_factory=Requests)
+    word: Callable[[Job], str] = marker
+    """What a job was bought for, as the judge counts it."""
     _overdue: list[tuple[float, int, Callable[[float], object]]] = field(default_factory=list)
     _order: Callable[[], int] = field(default_factory=lambda: count().__next__)
     _strangers_left: int = 6
@@ -165,9 +167,9 @@ class Surroundings:
         self.world.receive(asset.asset_id, Arrival(sha256, 64, 64), true_now())
 
     def ours(self) -> dict[str, list[Job]]:
-        """Our jobs in the order of their purchase, by marker."""
+        """Our jobs in the order of their purchase, by what they were bought for."""
         found: dict[str, list[Job]] = defaultdict(list)
         for job in self.world.jobs:
             if not marker(job).startswith(STRANGER):
-                found[marker(job)].append(job)
+                found[self.word(job)].append(job)
         return found

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.domain.control import ControlAction
 from tests.slow_cases import quick_where
-from tests.verification.simulation.play import Tally
-from tests.verification.simulation.price_worlds import FIRST_SEED, price_world
+from tests.verification.simulation.play import Tally, make_images
+from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED, price_world
+from tests.verification.simulation.scenario import Mishap
+from tests.verification.simulation.scenes import scene
 from tests.verification.simulation.soak import judged, play_all, workshop
 from tests.verification.simulation.weather import FAULTS, Moment
 
 # Parts, so that a parallel run can share them out.
-FEW_SEEDS = [range(40), range(FIRST_SEED, FIRST_SEED + 20)]
+FEW_SEEDS = [range(40), range(FIRST_SEED, FIRST_SEED + 20), range(FIRST_SCENE, FIRST_SCENE + 30)]
 SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
 PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
+SCENE_SEEDS = [range(FIRST_SCENE + part * 50, FIRST_SCENE + (part + 1) * 50) for part in range(3)]
 _ALWAYS_FIRE = {name for name, fault in FAULTS.items() if fault.moment is not Moment.ASIDE}
 
 
@@ -42,6 +46,31 @@ def test_whatever_happens_nothing_is_bought_twice_overspent_or_lost(seeds: range
 @pytest.mark.parametrize("seeds", PRICE_SEEDS, ids=str)
 def test_whatever_prices_do_the_budget_is_exceeded_by_no_more_than_is_stated(seeds: range) -> None:
     assert play_all(seeds).broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", SCENE_SEEDS, ids=str)
+def test_whatever_commands_are_given_and_picks_are_made_nothing_is_bought_too_much(seeds: range) -> None:
+    total = play_all(seeds)
+    assert total.broken == []
+    assert min(total.pauses, total.derived) > 30
+
+
+def test_the_scenes_of_the_seeds_have_all_commands_losses_and_changes(tmp_path: Path) -> None:
+    images = make_images(tmp_path)
+    scenes = [scene(seed, images) for seeds in SCENE_SEEDS for seed in seeds]
+    lives = [life for each in scenes for life in each.lives]
+    assert {order.command.action for life in lives for order in life.orders} == set(ControlAction)
+    assert {life.mishap for life in lives} == set(Mishap)
+    staged = [each for each in scenes if each.staged is not None]
+    assert {(each.staged.is_picked, each.staged.has_finish) for each in staged if each.staged} == {
+        (one, other) for one in (True, False) for other in (True, False)
+    }
+    editions = [life.edition for each in staged for life in each.lives if life.edition is not None]
+    assert any(max(edition.revisions) > 0 for edition in editions)
+    assert any(edition.picks == () for edition in editions)
+    assert any(life.effects is not None and life.orders for life in lives)
+    assert scene(FIRST_SCENE - 1, images).staged is None
 
 
 def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:

@@ -1,0 +1,101 @@
+"""Planted bugs of commands to running runs and of manifests in stages: ``bugs.py`` has the others, and plants all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+from crucible_batch import planner
+from crucible_batch.api import derived_jobs
+from crucible_batch.domain import job
+from crucible_batch.engine import pause, run_control
+from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.manifest import deriving_entry, sources
+
+Plant = Callable[[ExitStack], None]
+SCENE_BUGS: dict[str, Plant] = {}
+
+
+def _bug(plant: Plant) -> Plant:
+    SCENE_BUGS[plant.__name__.strip("_").replace("_", " ")] = plant
+    return plant
+
+
+def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    stack.enter_context(patch.object(owner, name, value))
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def a_pause_that_is_answered_and_ignored(stack: ExitStack) -> None:
+    _set(stack, pause.Pause, "begin", lambda self: None)
+
+
+@_bug
+def a_hold_that_is_sent_in_a_pause(stack: ExitStack) -> None:
+    """A job that had its credits before the pause is submitted all the same."""
+    _set(stack, pause.Pause, "turned_back", lambda self: None)
+
+
+@_bug
+def an_earlier_submit_in_doubt_sent_in_a_pause(stack: ExitStack) -> None:
+    submit = JobWorker._submit
+
+    async def at_once(self: JobWorker, subject: job.Job) -> Any:
+        if not subject.in_doubt:
+            return await submit(self, subject)
+        with ExitStack() as own:
+            own.enter_context(patch.object(self._world.gate._pause, "is_on", False))
+            return await submit(self, subject)
+
+    _set(stack, JobWorker, "_submit", at_once)
+
+
+@_bug
+def a_stop_that_buys_on(stack: ExitStack) -> None:
+    _set(stack, run_control.RunControl, "interrupt", lambda self, code, error=None: self._stop.reasons.add(code))
+
+
+# -- stages -----------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def picks_ignored(stack: ExitStack) -> None:
+    _set(stack, sources.Picks, "takes", lambda self, name, index: True)
+
+
+@_bug
+def a_stage_that_does_not_wait_for_its_picks(stack: ExitStack) -> None:
+    _set(stack, deriving_entry.DerivingEntry, "is_waiting", property(lambda self: False))
+
+
+@_bug
+def a_key_without_the_digest_of_its_source(stack: ExitStack) -> None:
+    identity_of = planner._identity_of
+    _set(
+        stack,
+        planner,
+        "_identity_of",
+        lambda wanted, repeat, **parts: identity_of(wanted, repeat, **parts | {"images": {}}),
+    )
+
+
+@_bug
+def a_key_with_the_order_in_which_sources_were_saved(stack: ExitStack) -> None:
+    identity_of = planner._identity_of
+    order = iter(range(1, 10**9))
+
+    def ordered(wanted: Any, repeat: int, **parts: Any) -> str:
+        is_made = wanted.source is not None and not wanted.source.is_expected
+        return identity_of(wanted, next(order) if is_made else repeat, **parts)
+
+    _set(stack, planner, "_identity_of", ordered)
+
+
+@_bug
+def a_job_of_a_later_stage_forgotten_by_the_next_run(stack: ExitStack) -> None:
+    _set(stack, derived_jobs.SavedOutputs, "of", lambda self, planned: [])
