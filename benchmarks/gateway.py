@@ -17,13 +17,19 @@ import struct
 import subprocess
 import sys
 import time
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-KEY: Final = "moltazine_benchmark"
+KEY: Final = "moltazine_benchmark_key_of_the_usual_length"
 WORKFLOW: Final = "zimage-base"
+_HEADERS: Final = (
+    b"Server: nginx\r\nDate: Wed, 25 Nov 2026 09:00:00 GMT\r\nContent-Type: application/json\r\n"
+    b"X-Request-Id: 01KAX3C8V5N7Q2M4T6W9YBDF0H\r\n"
+)
+"""The headers that such an answer usually has, since the client has to read them."""
 _SEND_BUFFER: Final = 4 * 1024 * 1024
 """So large that an output goes to the kernel at once."""
 
@@ -49,6 +55,7 @@ class World:
         self.requests = 0
         self._done_at: dict[str, float] = {}
         self._ids: dict[str, str] = {}
+        self._chance = random.Random(0)
         body = picture(output_bytes)
         self._file = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
@@ -74,11 +81,14 @@ class World:
 
     def _generate(self, key: str) -> bytes:
         known = self._ids.get(key)
-        job_id = known or f"{len(self._ids):08x}-0000-4000-8000-000000000000"
+        job_id = known or self._new_id()
         if known is None:
             self._ids[key] = job_id
             self._done_at[job_id] = time.monotonic() + self.service_s
         return _ok({"job_id": job_id, "status": "queued", "requested_credits": 1}, 202 if known is None else 200)
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
 
     def _job(self, job_id: str) -> bytes:
         is_done = time.monotonic() >= self._done_at[job_id]
@@ -97,7 +107,7 @@ class World:
         if method == b"GET" and path == b"/api/v1/assets":
             return _ok({"assets": []})
         if method == b"POST":
-            asset_id = f"{self.requests:08x}-0000-4000-8000-000000000001"
+            asset_id = self._new_id()
             url = f"{self.url}/files/{asset_id}?token=0123456789abcdef"
             return _ok({"asset_id": asset_id, "upload_url": url, "credits_charged": 0}, 201)
         return _ok({"asset_id": path[15:].decode(), "status": "ready"})
@@ -108,11 +118,7 @@ def _ok(data: object, status: int = 200) -> bytes:
 
 
 def _head(status: int, body: bytes) -> bytes:
-    return b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        status,
-        len(body),
-        body,
-    )
+    return b"HTTP/1.1 %d OK\r\n%bContent-Length: %d\r\n\r\n%b" % (status, _HEADERS, len(body), body)
 
 
 class Connection(asyncio.Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-HEADERS = {"Authorization": "Bearer moltazine_benchmark"}
+HEADERS = {"Authorization": "Bearer moltazine_benchmark_key_of_the_usual_length"}
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from io import BytesIO
 
 import aiohttp
 
-HEADERS = {"Authorization": "Bearer moltazine_benchmark"}
+HEADERS = {"Authorization": "Bearer moltazine_benchmark_key_of_the_usual_length"}
 
 
 async def work(session: aiohttp.ClientSession, url: str, content: bytes, numbers: Iterator[int]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-HEADERS = {"Authorization": "Bearer moltazine_benchmark"}
+HEADERS = {"Authorization": "Bearer moltazine_benchmark_key_of_the_usual_length"}
 
 
 async def work(client: httpx.AsyncClient, url: str, numbers: Iterator[int], folder: Path) -> None:

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [url, folder, number] = process.argv.slice(2);
-const headers = { Authorization: "Bearer moltazine_benchmark", "Content-Type": "application/json" };
+const headers = { Authorization: "Bearer moltazine_benchmark_key_of_the_usual_length", "Content-Type": "application/json" };
 const wanted = {
   workflow_id: "zimage-base",
   params: { "prompt.text": `lighthouse ${number}` },

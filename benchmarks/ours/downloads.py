@@ -19,7 +19,10 @@ async def work(gateway: HttpGateway, store: OutputStore, url: str, numbers: Iter
 
 async def main(url: str, count: int, at_once: int, folder: Path) -> None:
     numbers = iter(range(count))
-    async with open_gateway(url, "moltazine_benchmark") as gateway, asyncio.TaskGroup() as group:
+    async with (
+        open_gateway(url, "moltazine_benchmark_key_of_the_usual_length") as gateway,
+        asyncio.TaskGroup() as group,
+    ):
         store = OutputStore(folder)
         for _ in range(at_once):
             group.create_task(work(gateway, store, url, numbers))

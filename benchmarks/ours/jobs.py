@@ -32,7 +32,10 @@ async def work(gateway: HttpGateway, store: OutputStore, name: str, numbers: Ite
 
 async def main(url: str, jobs: int, in_flight: int, folder: Path) -> None:
     numbers = iter(range(jobs))
-    async with open_gateway(url, "moltazine_benchmark") as gateway, asyncio.TaskGroup() as group:
+    async with (
+        open_gateway(url, "moltazine_benchmark_key_of_the_usual_length") as gateway,
+        asyncio.TaskGroup() as group,
+    ):
         store = OutputStore(folder)
         for _ in range(in_flight):
             group.create_task(work(gateway, store, folder.name, numbers))

@@ -10,7 +10,7 @@ from crucible_batch.gateway import open_gateway
 
 
 async def main(url: str, requests: int, in_flight: int) -> None:
-    async with open_gateway(url, "moltazine_benchmark") as gateway:
+    async with open_gateway(url, "moltazine_benchmark_key_of_the_usual_length") as gateway:
         job_id = (await gateway.submit("zimage-base", {}, key="looks")).job_id
 
         async def work(times: int) -> None:

@@ -20,7 +20,10 @@ async def work(gateway: HttpGateway, content: bytes, numbers: Iterator[int]) -> 
 
 async def main(url: str, count: int, at_once: int, content: bytes) -> None:
     numbers = iter(range(count))
-    async with open_gateway(url, "moltazine_benchmark") as gateway, asyncio.TaskGroup() as group:
+    async with (
+        open_gateway(url, "moltazine_benchmark_key_of_the_usual_length") as gateway,
+        asyncio.TaskGroup() as group,
+    ):
         for _ in range(at_once):
             group.create_task(work(gateway, content, numbers))
 

@@ -33,12 +33,12 @@ KEY_LOG_VARIABLE: Final = "SSLKEYLOGFILE"
 _PROXY_SCHEMES: Final = ("http", "https")
 
 
-def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float = 30.0) -> Channel:
+def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float | None = 30.0) -> Channel:
     """Return the default channel. Certificates are verified against certifi's roots.
 
     It connects only to addresses that ``guard`` allows. With a ``proxy``, which resolves names itself, ``guard`` isn't
-    used. ``silence_s`` is the longest wait for more of a body, in seconds. Raises ``UserError`` if ``proxy`` isn't a
-    usable proxy URL.
+    used. ``silence_s`` is the longest wait for more of a body, in seconds; None if the caller limits the time of each
+    request. Raises ``UserError`` if ``proxy`` isn't a usable proxy URL.
     """
     return AiohttpChannel(
         proxy=None if proxy is None else _proxy(proxy), guard=None if proxy else guard, silence_s=silence_s
@@ -90,7 +90,7 @@ class AiohttpReply(Reply):
 class AiohttpChannel(Channel):
     """A channel over an aiohttp session, which is created by the first request because it needs a running loop."""
 
-    def __init__(self, *, proxy: str | None, guard: LinkGuard | None, silence_s: float) -> None:
+    def __init__(self, *, proxy: str | None, guard: LinkGuard | None, silence_s: float | None) -> None:
         self._proxy = proxy
         self._guard = guard
         self._silence_s = silence_s

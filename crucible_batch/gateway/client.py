@@ -78,7 +78,7 @@ class CrucibleClient:
         self._retrier = as_retrier(retry, on_retry)
         self._keys: dict[str, str] = {}  # by job id, oldest first
         self._channel: Channel = (
-            KeyChannel(new_channel(proxy=proxy, silence_s=timeout_s), key, base)
+            KeyChannel(new_channel(proxy=proxy, silence_s=None), key, base)  # each exchange has a deadline
             if transport is None
             else HttpxChannel(new_client(KeyTransport(transport, key, base), timeout_s=timeout_s))
         )

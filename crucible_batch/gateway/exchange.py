@@ -25,9 +25,6 @@ from crucible_batch.gateway.wire import read_failure
 
 _HEADERS: Final = {"Accept": "application/json"}
 _HEADERS_OF_JSON: Final = {**_HEADERS, "Content-Type": "application/json"}
-_READ: Final = ("x-request-id", "retry-after", "date")
-"""The response headers that are used; the others are dropped."""
-
 T = TypeVar("T")
 
 
@@ -98,8 +95,13 @@ class ApiExchange:
             raise bad_answer(
                 operation, reply.status, "too large, or encoded although the identity encoding was requested"
             )
-        headers = {name: self._key.mask_in(reply.headers[name]) for name in _READ if name in reply.headers}
-        return HttpAnswer(reply.status, headers, self._key.hidden_in_bytes(content or b""), reply.drop)
+
+        def header(name: str) -> str | None:
+            # Only errors use headers, so the key is searched for in them only then.
+            value = reply.headers.get(name)
+            return None if value is None else self._key.mask_in(value)
+
+        return HttpAnswer(reply.status, header, self._key.hidden_in_bytes(content or b""), reply.drop)
 
     def _refusal(self, operation: Operation, url: str, answer: HttpAnswer) -> GatewayError:
         now, cap_s = self._now(), self._retry_after_cap_s

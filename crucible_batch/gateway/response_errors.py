@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,14 +76,14 @@ _HINT_REFUSED: Final = "correct what the message names; the same request is refu
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A complete response of the API, with the key masked. ``headers`` holds only those used, in lower case.
+    """A complete response of the API, with the key masked. ``header`` returns a header by its name, None if absent.
 
     ``drop`` closes its connection. Call it for an unusable response: extra bytes that a server or proxy sent after a
     response may be read as the next one, and all later responses would then belong to earlier requests.
     """
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    header: Callable[[str], str | None] = field(repr=False)
     body: bytes = field(repr=False)
     drop: Callable[[], Awaitable[None]] = field(repr=False)
 
@@ -159,7 +159,7 @@ def refusal(
         hint=(clean_message(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
         request_id=request_id(answer, failure),
         in_doubt=decide_retry(operation, answer.status).in_doubt,
-        retry_after_s=retry_after_s(answer.headers, now=now, cap_s=cap_s),
+        retry_after_s=retry_after_s(answer.header, now=now, cap_s=cap_s),
     )
 
 
@@ -194,13 +194,13 @@ def _not_a_gateway(operation: Operation, url: str, status: int, why: str) -> Not
 
 def request_id(answer: HttpAnswer, failure: ApiFailure | None = None) -> str | None:
     """Return the request id from the body or the ``X-Request-Id`` header; the gateway's operator needs it."""
-    given = (failure.request_id if failure else None) or answer.headers.get("x-request-id")
+    given = (failure.request_id if failure else None) or answer.header("x-request-id")
     return clean_message(given, CODE_LIMIT) or None if given else None
 
 
-def retry_after_s(headers: Mapping[str, str], *, now: datetime, cap_s: float) -> float | None:
+def retry_after_s(header: Callable[[str], str | None], *, now: datetime, cap_s: float) -> float | None:
     """Return the wait that a response asks for, in seconds, at most ``cap_s``; None if it asks for none."""
-    return parse_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now, cap_s=cap_s)
+    return parse_retry_after(header("retry-after"), date=header("date"), now=now, cap_s=cap_s)
 
 
 def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:

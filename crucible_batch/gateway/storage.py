@@ -148,7 +148,7 @@ class StorageClient:
             hint="signed URLs expire; run the same command again for a fresh one",
             in_doubt=decide_retry(operation, status).in_doubt,
             retry_after_s=retry_after_s(
-                reply.headers, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
+                reply.headers.get, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
             ),
         )
 

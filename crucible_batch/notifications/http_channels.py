@@ -74,7 +74,7 @@ class HttpSender:
         finally:
             await channel.aclose()
         if not 200 <= status < 300:
-            raise _refusal(status, retry_after_s(received, now=datetime.now(UTC), cap_s=_RETRY_AFTER_CAP_S))
+            raise _refusal(status, retry_after_s(received.get, now=datetime.now(UTC), cap_s=_RETRY_AFTER_CAP_S))
         return received
 
 

@@ -181,6 +181,14 @@ def test_an_answer_loses_the_key_and_keeps_each_byte_of_all_other_strings(conten
     assert ApiKey(KEY).hidden_in_bytes(content) == (content if shown is None else shown)
 
 
+@pytest.mark.parametrize("status", [200, 403, 500])
+async def test_a_key_in_a_header_that_an_error_repeats_is_masked(world, reply, status):
+    """Only errors use headers: where the body names no request, they have the id in the header."""
+    with pytest.raises(GatewayError) as caught:
+        await world(reply(status, raw=b"{", x_request_id=f"edge-{KEY}")).client.credits()
+    assert caught.value.request_id == "edge-***"
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
 async def test_a_gateway_that_says_the_key_back_or_a_signed_link_is_not_quoted(
     world, reply, call, caplog, operation, status
