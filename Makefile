@@ -27,6 +27,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ROUNDS ?= 3
+
+# Otherwise each process, of which the tests start hundreds, compiles the program again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
@@ -78,7 +82,7 @@ $(VENV)-lowest/.installed: pyproject.toml
 
 PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
-	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
+	$(PYTEST) -m slow $(PROOFS)
 
 verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system soak mutants  ## Run all long tests; same requirements as test-system
 
