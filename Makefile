@@ -28,6 +28,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ROUNDS ?= 3
+
+# Otherwise each process, of which the tests start hundreds, compiles the program again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BROWSER_STAMP := $(VENV)/.installed-browser
@@ -36,7 +40,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install demo demo-cluster test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
+.PHONY: help install install-all demo demo-cluster test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -49,6 +53,10 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
+
+install-all: $(STAMP)  ## Install what all test commands need, at once
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser,schedulers,campaign,deploy,store]'
+	@touch $(BROWSER_STAMP) $(SCHEDULERS_STAMP) $(CAMPAIGN_STAMP) $(DEPLOY_STAMP) $(STORE_STAMP)
 
 OPEN ?=
 demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
@@ -79,7 +87,7 @@ $(VENV)-lowest/.installed: pyproject.toml
 
 PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
-	$(BIN)/python -m pytest -n 2 -m slow $(PROOFS)
+	$(PYTEST) -m slow $(PROOFS)
 
 verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system soak mutants  ## Run all long tests; same requirements as test-system
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -24,6 +26,10 @@ os.environ["XDG_STATE_HOME"] = "/dev/null/none"
 
 # Programs that tests start write as they do for users, who don't set this: the order of what they print depends on it.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# httpcore imports this package at each connection. Where it isn't installed, it is searched for each time.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 # A shell without job control starts what it leaves in the background with SIGINT ignored, and so would be every command
 # that a test starts and then presses Ctrl-C on.

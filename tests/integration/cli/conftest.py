@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import pytest
 
-from tests.preloaded import COMMAND, run_command
+from tests.preloaded import COMMAND, Process, run_command, start_command
 
 KEY = "moltazine_sandbox"
 
@@ -60,10 +61,14 @@ class Cli:
         done = run_command(args, cwd=self.cwd, env={**self.environment, **environment}, timeout_s=timeout_s)
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
+    def start(self, *args: str, **options: Any) -> Process:
         """Start a command and leave it running."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": self.environment, **streams}
-        return subprocess.Popen([COMMAND, *args], cwd=self.cwd, stdin=subprocess.DEVNULL, text=True, **options)
+        return start_command(args, cwd=self.cwd, **{"env": self.environment, **options})
+
+    def start_installed(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """Start the installed command, where a test is about how it starts or about signals."""
+        streams = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": self.environment, **options}
+        return subprocess.Popen([COMMAND, *args], cwd=self.cwd, text=True, **streams)
 
     def write(self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = "") -> str:
         """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give each test its own."""
@@ -78,23 +83,15 @@ class Cli:
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[str]:
     """Run ``crucible-batch sandbox`` as a child, and give the URL of its API."""
-    process = subprocess.Popen(
-        [COMMAND, "sandbox", *options],
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process = start_command(["sandbox", *options], cwd=Path.cwd(), env=clean_environment(), stderr=DEVNULL)
     try:
         assert process.stdout is not None
         exports = [process.stdout.readline() for _ in range(2)]
         yield exports[1].strip().removeprefix("export CRUCIBLE_API_BASE=")
     finally:
         process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=120)
-        if process.stdout is not None:
-            process.stdout.close()
-    assert code == 0
+        process.communicate(timeout=120)
+    assert process.returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -214,7 +214,7 @@ def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130
     run_dir = "outputs/busy/default"
     shown = slow_cli.cwd / "shown"
     with shown.open("w") as stream:
-        holder = slow_cli.start("run", "busy.yaml", "--display", "plain", stdout=stream, stderr=stream)
+        holder = slow_cli.start_installed("run", "busy.yaml", "--display", "plain", stdout=stream, stderr=stream)
     try:
         _wait_until_bought(slow_cli.cwd / run_dir)
         # Known before anything is planned or asked: this gateway doesn't exist.
@@ -238,7 +238,7 @@ def test_sigterm_ends_a_run_with_143(slow_cli: Cli) -> None:
     slow_cli.write("term")
     shown = slow_cli.cwd / "shown"
     with shown.open("w") as stream:
-        run = slow_cli.start("run", "term.yaml", "--json", stdout=stream, stderr=subprocess.DEVNULL)
+        run = slow_cli.start_installed("run", "term.yaml", "--json", stdout=stream, stderr=subprocess.DEVNULL)
     try:
         _wait_until_bought(slow_cli.cwd / "outputs/term/default")
         _interrupt_twice(run, signal.SIGTERM, shown)
@@ -252,7 +252,7 @@ def test_sigterm_ends_a_run_with_143(slow_cli: Cli) -> None:
 
 def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
     cli.write("nohup", SIX)
-    run = cli.start("run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run = cli.start_installed("run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     try:
         _wait_until_bought(cli.cwd / "outputs/nohup/default")
         run.send_signal(signal.SIGHUP)
@@ -265,7 +265,7 @@ def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
 
 def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report) -> None:
     cli.write("piped", SIX)
-    run = cli.start("run", "piped.yaml", "--json")
+    run = cli.start_installed("run", "piped.yaml", "--json")
     assert run.stdout is not None
     assert run.stderr is not None
     run.stdout.readline()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import hashlib
 import io
 import json
 import socket
@@ -34,6 +33,7 @@ from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.sandbox import Running, SandboxConfig, app, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
+from tests.cheap import plain_picture
 from tests.skipped_time import loops_for, write_in_no_time
 
 SPEED = 200.0
@@ -86,15 +86,6 @@ class Tampered(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-def _plain(job: Any, index: int, source: bytes | None) -> bytes:
-    """Draw an output as one colour: the sandbox's real scenes take most of a run's time, and nobody looks at them."""
-    shape = job.outputs[index]
-    colour = tuple(hashlib.sha256(f"{job.params}{index}{source!r}".encode()).digest()[:3])
-    buffer = io.BytesIO()
-    Image.new("RGB", (shape.width, shape.height), colour).save(buffer, shape.mime_type.partition("/")[2])
-    return buffer.getvalue()
 
 
 def _bound_without_delay(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
@@ -205,7 +196,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     # Made once for all tests: reading the certificates, and describing the sandbox, take longer than a run.
     monkeypatch.setattr(ssl, "create_default_context", _tls)
     monkeypatch.setattr(app, "describe", _description)
-    monkeypatch.setattr(pictures, "render", _plain)
+    monkeypatch.setattr(pictures, "render", plain_picture)
     monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
     monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
     monkeypatch.setattr(GroupCommitWriter, "write", write_in_no_time)
