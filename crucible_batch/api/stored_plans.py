@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.api.shard_log import SHARDS
 from crucible_batch.atomic_files import replacing
@@ -29,7 +29,7 @@ _TRIES: Final = 10
 class ListedPlan:
     """A divided plan of the run. ``merged``: the journal, report and receipts of the run have all of its shards."""
 
-    digest: str
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # becomes part of a path
     merged: bool = False
 
 
