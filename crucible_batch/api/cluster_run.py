@@ -341,7 +341,9 @@ class _Coordinator:
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
         """Merge the directory of each shard's last owner, else of the one before. Without any, it bought nothing."""
         if self._url is not None:
-            return merge_stored_wave(self._main, self._url, plan, html=self.request.html, settings=self.settings)
+            withdrawn = {row.key.number for row in rows if row.state is ShardState.WITHDRAWN}
+            html, settings = self.request.html, self.settings
+            return merge_stored_wave(self._main, plan, withdrawn, html=html, settings=settings)
         directories: list[Path] = []
         abandoned: list[int] = []
         for row in rows:
