@@ -21,7 +21,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.cluster_context import ClusterContext
-from crucible_batch.api.cluster_deadline import end_late, store_deadline
+from crucible_batch.api.cluster_deadline import LATE, end_late, store_deadline
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
 from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
@@ -384,7 +384,8 @@ class _Coordinator:
         reason = DEADLINE_PASSED if self.context.is_late else None
         html, settings = self.context.request.html, self.context.settings
         if self._url is not None:
-            return merge_stored_wave(self._main, self._url, plan, reason=reason, html=html, settings=settings)
+            unclaimed = {row.key.number for row in rows if row.state is ShardState.WITHDRAWN or row.ending == LATE}
+            return merge_stored_wave(self._main, plan, unclaimed, reason=reason, html=html, settings=settings)
         chosen = choose_directories(self._main, plan, rows)
         return merge(
             chosen.directories or [self._main],

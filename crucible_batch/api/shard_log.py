@@ -24,9 +24,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.domain.events import Event, Held, Intended, Prepared
 from crucible_batch.domain.sharding import ShardId
@@ -36,6 +36,8 @@ from crucible_batch.outputs import ObjectPort
 
 SHARDS: Final = ".crucible/shards"
 """The prefix of all plans and logs: no output can be there."""
+Closed = Literal["", "merged", "abandoned"]
+"""Why nothing is added to a log any more; empty if it is open."""
 _SUMMARY: Final = "journal.json"
 _AT_ONCE: Final = 16
 _MOST_IN_SUMMARY: Final = 200_000
@@ -55,10 +57,10 @@ class ShardLogEntry:
 
     plan: str
     shard: ShardId
-    writer: str
+    writer: Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]  # becomes part of a file name
     rows: JournalRows
-    closed: str = ""
-    through: int = 0
+    closed: Closed = ""
+    through: Annotated[int, Field(ge=0)] = 0
     version: int = 1
 
 
@@ -71,7 +73,7 @@ class LogState:
 
     position: int = 0
     writer: str = ""
-    closed: str = ""
+    closed: Closed = ""
     entries: Sequence[JournalRows] = ()
 
     @property
@@ -91,7 +93,7 @@ class ShardLog:
     position: int = 0
     last: int = 0
     """The number of the newest event in the log."""
-    closed: str = ""
+    closed: Closed = ""
 
     @property
     def prefix(self) -> str:
@@ -127,7 +129,7 @@ class ShardLog:
                 return
             rows = rows.after(self.last)
 
-    async def close(self, why: str) -> None:
+    async def close(self, why: Closed) -> None:
         """Close the log after what was read, for all processes. Raises as ``append`` does."""
         await self._created(ShardLogEntry(self.plan, self.shard, self.writer, JournalRows(), closed=why))
         self.position, self.closed = self.position + 1, why
@@ -147,7 +149,7 @@ class ShardLog:
         if await self.objects.create(f"{self.prefix}/{name}", _ENTRY.dump_json(entry)):
             return entry
         found = await self._decoded(name)
-        if found is None or found.writer != self.writer or bool(found.closed) != bool(entry.closed):
+        if found is None or found.writer != self.writer:
             raise self._taken(found)
         return found
 

@@ -20,7 +20,7 @@ from typing import Final
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
 from crucible_batch.api.run_location import url_of
 from crucible_batch.api.shard_directories import ShardDirectory, noted_in
-from crucible_batch.api.shard_log import LogState, ShardLog
+from crucible_batch.api.shard_log import Closed, LogState, ShardLog
 from crucible_batch.api.shard_note import note_shard
 from crucible_batch.api.shard_run import ShardRows
 from crucible_batch.api.state_location import state_directory_of
@@ -35,8 +35,6 @@ from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
 
-MERGED: Final = "merged"
-ABANDONED: Final = "abandoned"
 _AT_ONCE: Final = 16
 
 
@@ -60,12 +58,13 @@ class StoredShards:
         Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and ``ObjectStoreError``.
         """
         note_url(journal, self.store)
-        in_thread(self._close({**dict.fromkeys(choice.found, MERGED), **dict.fromkeys(choice.abandoned, ABANDONED)}))
+        in_thread(self._close(choice.found, "merged"))
+        in_thread(self._close(choice.abandoned, "abandoned"))
 
-    async def _close(self, reasons: Mapping[int, str]) -> None:
+    async def _close(self, numbers: Iterable[int], why: Closed) -> None:
         if self.plan is None:
             return
-        for number, why in reasons.items():
+        for number in numbers:
             shard = ShardId(number, len(self.plan.head.shards))
             log = self.logs.get(number) or ShardLog(self.store.objects, self.plan.digest, shard)
             if not log.closed:

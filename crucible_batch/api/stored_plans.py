@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.api.shard_log import SHARDS
 from crucible_batch.atomic_files import replacing
@@ -29,7 +29,7 @@ _TRIES: Final = 10
 class ListedPlan:
     """A divided plan of the run. ``merged``: the journal, report and receipts of the run have all of its shards."""
 
-    digest: str
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # becomes part of a path
     merged: bool = False
 
 
@@ -54,9 +54,14 @@ def manifest_key(digest: str) -> str:
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
     """List a divided plan, and put it into the store: in this order, so that no shard runs that isn't listed.
 
-    May be repeated. Raises ``RunDirectoryError`` if another object is there, and ``ObjectStoreError``.
+    May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be deleted by now.
+    Also raises ``RunDirectoryError`` if another object is there, and ``ObjectStoreError``.
     """
-    await list_plan(objects, plan.digest)
+    if (await list_plan(objects, plan.digest)).merged:
+        raise RunDirectoryError(
+            f"all shards of plan {plan.digest[:8]} are merged, and what was left of their allowances was returned",
+            hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST",
+        )
     content = await asyncio.to_thread(plan.path.read_bytes)
     await publish_bytes(objects, plan_key(plan.digest), content)
 
@@ -72,9 +77,9 @@ async def publish_bytes(objects: ObjectPort, key: str, content: bytes) -> None:
         )
 
 
-async def list_plan(objects: ObjectPort, digest: str) -> None:
-    """List a plan, unless it is. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
-    await _change(objects, ListedPlan(digest))
+async def list_plan(objects: ObjectPort, digest: str) -> ListedPlan:
+    """List a plan, unless it is; return how it is listed. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+    return await _change(objects, ListedPlan(digest))
 
 
 async def note_merged(objects: ObjectPort, digest: str) -> None:
@@ -133,18 +138,18 @@ def _write(target: Path, content: bytes) -> None:
         file.write(content)
 
 
-async def _change(objects: ObjectPort, changed: ListedPlan) -> None:
+async def _change(objects: ObjectPort, changed: ListedPlan) -> ListedPlan:
     for _ in range(_TRIES):  # another machine may change the list at the same time
         info = await objects.info(LIST)
         found = _read(objects, await objects.read(LIST))
         known = next((plan for plan in found.plans if plan.digest == changed.digest), None)
         if known is not None and known.merged >= changed.merged:
-            return
+            return known
         plans = {plan.digest: plan for plan in (*found.plans, changed)}  # each in the place that it has
         content = _LIST.dump_json(_PlanList(tuple(plans.values())), indent=2)
         is_changed = await (objects.create(LIST, content) if info is None else objects.replace(LIST, content, info))
         if is_changed:
-            return
+            return changed
     raise RunDirectoryError(
         f"{objects.address(LIST)} is changed all the time by other processes", hint="repeat the command"
     )

@@ -9,6 +9,8 @@ Each owner makes its journal of the shard's log, so that nothing is copied from 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 async def publish_stored_wave(main: Path, url: ObjectUrl, plan: SavedPlan) -> None:
@@ -72,14 +76,25 @@ def stored_shard_request(plan: SavedPlan, shard: ShardId, epoch: int) -> RunRequ
 
 
 def merge_stored_wave(
-    main: Path, url: ObjectUrl, plan: SavedPlan, *, reason: ErrorInfo | None, html: bool, settings: Settings
+    main: Path,
+    plan: SavedPlan,
+    unclaimed: Collection[int],
+    *,
+    reason: ErrorInfo | None,
+    html: bool,
+    settings: Settings,
 ) -> MergeResult:
     """Merge the shards whose logs have a run. The others bought nothing, and their logs are closed as well. Blocking.
 
-    ``reason`` is why those have not run, if that is known. Raises as ``merge`` does.
+    ``unclaimed`` are the numbers of those that no worker was to run, and ``reason`` is why they have not run, if that
+    is known. Raises as ``merge`` does.
     """
+    url = outputs_url(plan)
+    assert url is not None
     bring_shards(main, url, now=SystemClock().now())
     abandoned = [shard.number for shard in plan.head.shards if not _is_begun(main, plan, shard.number)]
+    for number in (number for number in abandoned if number not in unclaimed):
+        logger.error("shard %d of %d could not be run: see the logs of the workers", number, len(plan.head.shards))
     return merge([main], abandon=abandoned, reason=reason, html=html, settings=settings, unfinished=True)
 
 

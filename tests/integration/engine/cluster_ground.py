@@ -21,6 +21,7 @@ from crucible_batch.cluster import (
     AllowanceResult,
     ClaimedShard,
     ClusterRun,
+    ControlTaker,
     QueuedShard,
     RunClaim,
     ShardFigures,
@@ -141,6 +142,9 @@ class MemoryCluster:
 
     async def controls(self, _run: str) -> list[GivenControl]:
         return self.given
+
+    async def takers(self, _run: str) -> list[ControlTaker]:
+        return []
 
     async def forget_taker(self, _run: str, _epoch: int) -> None:
         """The coordinator runs nothing itself any more."""

@@ -278,9 +278,15 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
         merged = run.merge(abandon=[2])
         assert (merged.merged, merged.abandoned) == ((1,), (2,))
         before = await run.keys()
+        del run.store.content[".crucible/shards.json"]  # as if the merge was killed before it noted its end there
         for number, machine, word in ((1, "one", "merged"), (1, "new", "merged"), (2, "new", "abandoned")):
-            with pytest.raises(RunDirectoryError, match=word):
+            with pytest.raises(RunDirectoryError, match=f"was {word}, and its allowance was returned"):
                 await run.shard(number, machine)
+        assert run.merge().is_repeated
+        for key in (*run.log(1), *run.log(2)):  # nobody needs them now
+            del run.store.content[key]
+        with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
+            await run.shard(2, "newer")
         assert await run.keys() == before
         done = await run.run()
         assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.api import cluster_merge, cluster_run
+from crucible_batch.api import cluster_merge, cluster_run, stored_wave
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.coordinator_commands import CoordinatorCommands
 from crucible_batch.api.request import RunRequest
@@ -20,6 +20,7 @@ from crucible_batch.cluster import QueuedShard, ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
 from crucible_batch.errors import ClusterUnreachableError, RunBusyError
+from crucible_batch.object_url import ObjectUrl
 
 DIGEST = "ab" * 32
 MANIFEST = "version: 1\nname: spring\nworkflow: w\njobs: [{name: a, prompt: a fox}]\n"
@@ -37,6 +38,7 @@ def coordinator() -> Any:
     made = object.__new__(cluster_run._Coordinator)
     made._main, made._run, made._epoch, made._wave = Path("/main"), "run", 1, 1
     made.context = SimpleNamespace(request=SimpleNamespace(html=True), settings=SimpleNamespace(), is_late=False)
+    made._url = None
     return made
 
 
@@ -147,3 +149,21 @@ async def test_neither_probe_nor_rest_writes_metrics_of_their_own(
         (None, None, False, False)
     ]
     assert values(tmp_path)["jobssucceeded"] == 9
+
+
+def test_the_same_holds_for_shards_in_an_object_store(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    merged: dict[str, Any] = {}
+    found = plan()
+    found.head.options = SimpleNamespace(run_dir="s3://bucket/run")
+    monkeypatch.setattr(stored_wave, "bring_shards", lambda _main, _url, **_: None)
+    monkeypatch.setattr(stored_wave, "_is_begun", lambda _main, _plan, number: number == 1)
+    monkeypatch.setattr(stored_wave, "merge", lambda directories, **more: merged.update(more, directories=directories))
+    found.head.shards = [SimpleNamespace(number=number) for number in (1, 2, 3)]
+    made = coordinator()
+    made._url = ObjectUrl("s3", "bucket", "run")
+    with caplog.at_level(logging.ERROR):
+        made._merged(found, ROWS)
+    assert (merged["directories"], merged["abandon"], merged["unfinished"]) == ([Path("/main")], [2, 3], True)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["shard 3 of 3 could not be run"]

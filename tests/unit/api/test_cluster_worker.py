@@ -39,6 +39,9 @@ class Ground:
             raise self.answer
         return self.answer
 
+    async def deadline(self, _run: str) -> None:
+        """No deadline: those are tested in test_cluster_shard.py."""
+
     async def see_worker(self, *_: object) -> bool:
         return self.is_draining
 
@@ -59,7 +62,7 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Ground:
     made = Ground()
 
     class Claim:
-        def __init__(self, claimed: ClaimedShard, _tools: object, claimed_at: float) -> None:
+        def __init__(self, claimed: ClaimedShard, _tools: object, claimed_at: float, *_: object) -> None:
             self.claimed, self.claimed_at = claimed, claimed_at
 
         async def work(self, stop: asyncio.Event) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_run
+from crucible_batch.api import cluster_merge, cluster_run
+from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.cluster_run import CoordinatorPace
 from crucible_batch.cluster import AllowanceResult, ClusterRun, QueuedShard, RunClaim, ShardKey
 from crucible_batch.domain.outcome import RunStatus
@@ -57,6 +58,9 @@ class Database:
         self.settled.append((used, set(merged)))
         return AllowanceResult(self.allowance, D(0))
 
+    async def set_deadline(self, *_: object) -> None:
+        """Deadlines are tested in test_cluster_deadline.py."""
+
     async def close_run(self, _run: str, epoch: int) -> FencedAnswer:
         self.closed.append(epoch)
         return FencedAnswer.ACCEPTED
@@ -67,8 +71,16 @@ class Coordinator(cluster_run._Coordinator):
 
     def __init__(self, database: Database, outstanding: OutstandingShards | None = None) -> None:
         self.database: Any = database
-        self.request: Any = SimpleNamespace(html=True, manifest=Path("spring.yaml"), shards=2)
-        self.settings: Any = SimpleNamespace(base_url="https://gateway.test/")
+        self.context: Any = SimpleNamespace(
+            request=SimpleNamespace(
+                html=True, manifest=Path("spring.yaml"), shards=2, job_filter=SimpleNamespace(retry_failed=False)
+            ),
+            settings=SimpleNamespace(base_url="https://gateway.test/"),
+            deadline=Deadline(None),
+            is_late=False,
+        )
+        self._url, self._is_stopped, self._has_probed, self._commands = None, False, False, None
+        self._whole: Any = SimpleNamespace(begin=lambda: None, end=lambda: None)
         self.pace = CoordinatorPace(poll_s=0.0, lease_s=-1.0)
         self._main, self._run, self._epoch, self._claim, self._wave, self._budget = (
             Path("/main"),
@@ -189,7 +201,8 @@ async def test_a_run_that_is_not_granted_is_not_followed(
 def test_the_newest_owner_that_the_database_knows_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory of a later epoch is of another database, or of nobody."""
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(cluster_run, "newest_begun", lambda _folder, of, *, up_to: asked.append((of.number, up_to)))
+    monkeypatch.setattr(cluster_merge, "check_plan_file", lambda *_: None)
+    monkeypatch.setattr(cluster_merge, "newest_begun", lambda _folder, of, *, up_to: asked.append((of.number, up_to)))
     monkeypatch.setattr(cluster_run, "merge", lambda *_args, **_options: None)
     Coordinator(Database())._merged(plan(), [shard(1, ShardState.ENDED, epoch=3), shard(2, ShardState.ENDED)])
     assert asked == [(1, 3), (2, 1)]
@@ -219,13 +232,19 @@ async def test_another_wave_follows_only_a_clean_one_that_has_bought_something(
         return "result", frozenset(map(str, endings))
 
     monkeypatch.setattr(cluster_run, "noted_run", lambda _main: None)
-    for name, value in {"_divided": divided, "_finish": finish, "_ended": str}.items():
+    for name, value in {"_divided": divided, "_finish": finish}.items():
         monkeypatch.setattr(made, name, value, raising=False)
+    for name in ("wave_ended", "ended"):
+        monkeypatch.setattr(cluster_run, name, passed_on)
     monkeypatch.setattr(Coordinator, "_may_divide_more", staticmethod(lambda _result: len(finished) < 9))
     found: object = await made.run()
     assert found == "result"
     assert len(finished) == waves
     assert made.database.closed == [4]
+
+
+async def passed_on(_context: object, result: object) -> object:
+    return result
 
 
 async def test_a_run_is_closed_in_the_database_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

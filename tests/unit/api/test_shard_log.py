@@ -39,6 +39,7 @@ from tests.unit.outputs.object_fakes import DictObjects, unusable
 
 SHARD = ShardId(1, 4)
 URL = ObjectUrl("s3", "bucket", "prefix")
+AA, BB = "a" * 64, "b" * 64
 
 
 @pytest.fixture(params=["fake", "memory", "local"])
@@ -139,6 +140,31 @@ async def test_an_entry_whose_answer_was_lost_counts(fake: DictObjects) -> None:
     assert (numbers(state), state.position) == ([1, 2], 2)
 
 
+async def test_a_request_that_was_cancelled_may_have_added_its_entry(tmp_path: Path, fake: DictObjects) -> None:
+    log, create, is_there = log_on(fake), fake.create, asyncio.Event()
+
+    async def slow(key: str, content: bytes) -> bool:
+        await create(key, content)
+        is_there.set()
+        await asyncio.Event().wait()
+        return True
+
+    with Journal.open(tmp_path / "run", BINDING, now=1.0) as journal:
+        logged = LoggedJournal(journal, log)
+        fake.create = slow  # type: ignore[method-assign]
+        adding = asyncio.ensure_future(logged.append(planned(1).identity, bought(1, 1.0)[0]))
+        waiting = asyncio.ensure_future(is_there.wait())
+        await asyncio.wait({adding, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        assert is_there.is_set()
+        adding.cancel()
+        await asyncio.wait({adding})
+        fake.create = create  # type: ignore[method-assign]
+        await journal.append(planned(1).identity, bought(1, 1.0)[1])
+        await logged.finish()
+    assert numbers(await log_on(fake).read()) == [1, 2]
+
+
 async def test_more_entries_than_are_read_at_once_and_their_sum(objects: ObjectPort) -> None:
     log = log_on(objects)
     for number in range(1, 41):
@@ -164,11 +190,15 @@ async def test_a_sum_that_is_not_all_of_the_log_is_not_stored(fake: DictObjects)
         (lambda content, keys: content.update({keys[1]: b"{"}), "00000002.json can't be read"),
         (lambda content, keys: content.update({keys[1]: content[keys[0]]}), "00000002.json doesn't follow"),
         (
+            lambda content, keys: content.update({keys[1]: content[keys[1]].replace(b'"writer":"', b'"writer":"../')}),
+            "00000002.json can't be read",
+        ),
+        (
             lambda content, keys: content.update({keys[1]: content[keys[1]].replace(DIGEST.encode(), b"f" * 64)}),
             "00000002.json is not of this shard",
         ),
     ],
-    ids=["missing", "damaged", "of an earlier place", "of another plan"],
+    ids=["missing", "damaged", "of an earlier place", "a writer that leads elsewhere", "of another plan"],
 )
 async def test_a_damaged_log_is_refused(fake: DictObjects, change, words: str) -> None:  # type: ignore[no-untyped-def]
     log = log_on(fake)
@@ -257,20 +287,21 @@ def test_a_local_journal_that_went_on_without_the_log_is_not_current(tmp_path: P
 async def test_plans_are_listed_until_they_are_merged(tmp_path: Path, objects: ObjectPort) -> None:
     store = ObjectOutputStore(tmp_path, objects)
     await refuse_unknown_plans(store, None)
-    await list_plan(objects, "aa")
-    await list_plan(objects, "bb")
-    await list_plan(objects, "aa")
+    await list_plan(objects, AA)
+    await list_plan(objects, BB)
+    await list_plan(objects, AA)
     with pytest.raises(ShardsUnknownError):
-        await refuse_unknown_plans(store, OutstandingShards("aa", {}))
-    await refuse_unknown_plans(store, OutstandingShards("bb", {}, earlier=("aa",)))
-    await note_merged(objects, "aa")
-    await list_plan(objects, "aa")  # by a shard that is started late
-    assert [(plan.digest, plan.merged) for plan in await listed_plans(objects)] == [("aa", True), ("bb", False)]
-    await refuse_unknown_plans(store, OutstandingShards("bb", {}))
+        await refuse_unknown_plans(store, OutstandingShards(AA, {}))
+    await refuse_unknown_plans(store, OutstandingShards(BB, {}, earlier=(AA,)))
+    await note_merged(objects, AA)
+    await list_plan(objects, AA)  # by a shard that is started late
+    assert [(plan.digest, plan.merged) for plan in await listed_plans(objects)] == [(AA, True), (BB, False)]
+    await refuse_unknown_plans(store, OutstandingShards(BB, {}))
 
 
-async def test_a_list_that_cannot_be_read_permits_nothing(tmp_path: Path, fake: DictObjects) -> None:
-    fake.content[LIST] = b"[]"
+@pytest.mark.parametrize("content", [b"[]", b'{"plans": [{"digest": "../../../etc", "merged": false}]}'])
+async def test_a_list_that_cannot_be_read_permits_nothing(tmp_path: Path, fake: DictObjects, content: bytes) -> None:
+    fake.content[LIST] = content
     with pytest.raises(RunDirectoryError, match="can't be read"):
         await refuse_unknown_plans(ObjectOutputStore(tmp_path, fake), None)
 
@@ -288,9 +319,9 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
     from crucible_batch.api.shard_log import _ENTRY
 
     content = JournalRows(((1, "s", "Held", "{}"),), ((1, 1.5, None, "{}", None),), {"key": "k"})
-    entry = ShardLogEntry("d", ShardId(1, 2), "w", content)
+    entry = ShardLogEntry("d", ShardId(1, 2), "ab", content)
     text = (
-        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"w","rows":{"events":[[1,"s","Held","{}"]],'
+        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
         b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"}},"closed":"","through":0,"version":1}'
     )
     assert _ENTRY.dump_json(entry) == text
