@@ -269,7 +269,7 @@ _SENT_BY_THE_GATEWAY = _of(
      f"Check that the key and the base URL are those of the run. {_AGAIN}."),
     ("IDEMPOTENCY_KEY_REUSED", _FAILED, "The gateway knows the job's idempotency key with another request.",
      ("Nothing was charged for this submit. If a run directory that is lost has bought the job, a copy of it brings its"
-      " outputs back; --retry-failed buys it again.")),
+      " outputs back; --retry-failed --resubmit-unknown buys it again.")),
     ("INVALID_PARAMS", _FAILED, "The gateway does not accept the job's parameters. There is no other attempt.",
      "Correct the parameters that its message names; crucible-batch workflows ID lists the workflow's parameters."),
     ("INVALID_REQUEST", _FAILED_OR_STOPPED, "The gateway does not accept the request. There is no other attempt.",

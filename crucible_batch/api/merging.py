@@ -118,11 +118,8 @@ def merge(
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         if stored is not None:
             stored.close(choice, journal)
-        merged = _Merged()
-        if not choice.is_empty:
-            events = stack.enter_context(MergedEvents())
-            merging = ShardMerge(journal, shards, events, outstanding, choice, reason)
-            merged = _merge(merging, sources.main, clock(), is_stored=stored is not None)
+        merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice, reason)
+        merged = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
@@ -210,6 +207,8 @@ class _Merged:
 
 def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _Merged:
     """Bring the outputs of the shards into the main run directory, then their events."""
+    if merging.choice.is_empty:
+        return _Merged()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
     with OutputAdopter(journal, main, merging.events, now=now, is_stored=is_stored) as adopter:

@@ -153,7 +153,8 @@ class SpendingOptions:
         bool,
         _spending(
             "--resubmit-unknown",
-            help="Resend submits that were never answered, even if their idempotency keys may have expired.",
+            help="Resend submits that were never answered, even if their idempotency keys may have expired. With"
+            " --retry-failed, also buy again what a lost run directory has bought (IDEMPOTENCY_KEY_REUSED).",
         ),
     ] = False
     same_account: Annotated[

@@ -274,6 +274,15 @@ _CLOCK_SLACK_S = 300.0
 """A clock that was set back by more makes the age of a key unknown, and an unknown age counts as too old."""
 
 
+def was_bought_before(job: Job) -> bool:
+    """Return whether the gateway has refused the job since it was bought before, by a run directory that is lost.
+
+    Another attempt buys it once more.
+    """
+    error = job.current.error if job.phase is Phase.FAILED and job.attempts else None
+    return error is not None and error.code == KEY_REUSED
+
+
 def key_may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:
     """Whether a submit was never answered and its key is too old to be sent again.
 

@@ -36,6 +36,6 @@ def key_reused_with_images(error: ErrorInfo) -> ErrorInfo:
     return replace(
         error,
         hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"
-        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; --retry-failed buys it"
-        " again",
+        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; --retry-failed"
+        " --resubmit-unknown buys it again",
     )

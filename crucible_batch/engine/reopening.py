@@ -13,17 +13,20 @@ class Reopening:
     """Keeps a failed job from being taken twice: by a command, and by the queue of a run that retries failed jobs.
 
     A job that was taken and is not reopened yet still looks failed in the journal. ``jobs`` reads the started jobs
-    from the journal, ``is_of_run`` is whether the run includes a job of this name, and ``waiting`` is the queue.
+    from the journal, ``is_of_run`` is whether the run includes a job of this name, ``may_reopen`` whether another
+    attempt may be made, and ``waiting`` is the queue.
     """
 
     def __init__(
         self,
         jobs: Callable[[], Iterable[tuple[PlannedJob, Job]]],
         is_of_run: Callable[[str], bool],
+        may_reopen: Callable[[Job], bool],
         waiting: deque[tuple[PlannedJob, Job]],
     ) -> None:
         self._jobs = jobs
         self._is_of_run = is_of_run
+        self._may_reopen = may_reopen
         self._waiting = waiting
         self._taken: set[str] = set()
         self._chosen: set[str] = set()
@@ -53,7 +56,7 @@ class Reopening:
         found = [
             (planned, job)
             for planned, job in self._jobs()
-            if job.phase is Phase.FAILED
+            if self._may_reopen(job)
             and job.identity not in self._taken
             and self._is_of_run(planned.name)
             and takes(planned.name)

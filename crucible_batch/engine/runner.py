@@ -19,6 +19,7 @@ from crucible_batch.domain.job import (
     evolve,
     key_may_be_forgotten,
     resume_job,
+    was_bought_before,
 )
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
@@ -94,7 +95,7 @@ class Runner:
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
-        self._reopening = Reopening(failed, options.only, self._waiting)
+        self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
         self._left = LeftJobs(self.books, clock, self._tell)
@@ -240,6 +241,10 @@ class Runner:
             job, self._clock.now(), self._options.key_ttl_s
         )
 
+    def _may_reopen(self, job: Job) -> bool:
+        """Return whether another attempt at the job may be made. One that was bought before has to be asked for."""
+        return job.phase is Phase.FAILED and (self._options.resubmit_unknown or not was_bought_before(job))
+
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Return the next job that this run may advance; None if there is none."""
         while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
@@ -267,7 +272,7 @@ class Runner:
             elif (
                 self._staged is None
                 and self._options.only(planned.name)
-                and (job.phase is Phase.READY or (job.phase is Phase.FAILED and self._options.retry_failed))
+                and (job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job)))
             ):
                 self._reopening.queued(job)
                 yield planned, job

@@ -283,6 +283,7 @@ def _once_some_failed(
         case Remedy.RETRY | Remedy.BUY_AGAIN:
             again = other if "--retry-failed" in other else f"{other} --retry-failed"
             if "IDEMPOTENCY_KEY_REUSED" in codes:
+                again = again if "--resubmit-unknown" in again else f"{again} --resubmit-unknown"
                 comment = "   # buys again what a lost run directory bought; with a copy of it, that is free"
         case _:
             pass

@@ -87,17 +87,17 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         await bench.run(manifest)
         await clean_assets(bench.path / "out", settings=bench.settings)
         shutil.rmtree(bench.path / "out")
-        for _ in range(2):
-            assert (await bench.run(manifest)).exit_code == 1
+        for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
+            assert (await bench.run(manifest, **options)).exit_code == 1
             assert len((await bench.state())["jobs"]) == 1
-        again = await bench.run(manifest, retry_failed=True)
+        again = await bench.run(manifest, retry_failed=True, resubmit_unknown=True)
         state = await bench.state()
         (row,) = again.jobs()
         assert (again.exit_code, len(state["jobs"])) == (0, 2)
         assert [attempt.status for attempt in row.attempts] == ["refused", "succeeded"]
         assert len({attempt.idempotency_key for attempt in row.attempts}) == 2
         assert again.report.credits.jobs == row.credits > 0
-        assert (await bench.run(manifest, retry_failed=True)).exit_code == 0
+        assert (await bench.run(manifest, retry_failed=True, resubmit_unknown=True)).exit_code == 0
         assert len((await bench.state())["jobs"]) == 2
 
 

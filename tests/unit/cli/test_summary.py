@@ -105,7 +105,7 @@ def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about
         rows = [row("a", "failed", "IDEMPOTENCY_KEY_REUSED"), *(row("b", "failed", code) for code in others)]
         step = next_step(report, RUN, group_failures(report, rows), never=HOPELESS_CODES) or ""
         command, _, comment = step.partition("   # ")
-        assert command == f"{RUN} --retry-failed"
+        assert command == f"{RUN} --retry-failed --resubmit-unknown"
         assert comment == "buys again what a lost run directory bought; with a copy of it, that is free"
 
 

@@ -34,7 +34,7 @@ def reporter() -> ProgressReporter:
 async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_counts() -> None:
     bench, tell, waiting = Bench(4), reporter(), deque[tuple[PlannedJob, Job]]()
     ports: Any = SimpleNamespace(clock=bench.clock, outage=Outage())
-    reopening = Reopening(list, lambda _name: True, waiting)
+    reopening = Reopening(list, lambda _name: True, lambda _job: True, waiting)
     control = RunControl(ports, bench.stop, bench.slots, tell, reopening, options=RunOptions())
     assert (control.in_flight, control.saving) == (0, 0)
     slot = Slot()
