@@ -95,17 +95,14 @@ def merge(
     returned. ``reason`` is why they did not run, if that is known. May be called again after it was stopped, or after
     it succeeded. ``clock`` returns seconds since the epoch. ``settings`` name the directory of the budget accounts, in
     which credits of a period were set aside. A main run directory in an object store is given by its URL: the shards
-    are read from there. ``unfinished``: merge also those of them whose newest run has no end; they can't be continued
-    then.
+    are read from there. ``unfinished``: also those whose newest run has no end; they can't be continued then.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
-    ``JournalError``, ``ObjectStoreError`` and ``ReportError``. Nothing is merged then, except that a ``ReportError``
-    follows the merge.
+    ``JournalError``, ``ObjectStoreError``, and ``ReportError`` once they are merged: otherwise nothing is.
     """
     given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
-    command = _command(given, out_dir)
-    sources, stored = _sources(given, out_dir, clock())
+    command, (sources, stored) = _command(given, out_dir), _sources(given, out_dir, clock())
     with ExitStack() as stack:
         _lock(stack, sources)
         binding = _binding(sources)
@@ -126,20 +123,23 @@ def merge(
         head, page = write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
         if stored is not None and head is not None:
             stored.note_merged()
-        is_over = bool(shards) or (choice.is_empty and not is_repeated)
     return MergeResult(
         run_dir=sources.main,
         plan_digest=outstanding.plan_digest,
         merged=tuple(choice.found),
         abandoned=choice.abandoned,
         is_repeated=is_repeated,
-        exit_code=ExitCode((head.exit_code if head is not None and is_over else None) or ExitCode.OK),
+        exit_code=_exit_code(head, is_over=bool(shards) or (choice.is_empty and not is_repeated)),
         report=head,
         outputs=merged.outputs,
         absent=merged.absent,
         page=page,
         outputs_at=None if stored is None else str(stored.store.url),
     )
+
+
+def _exit_code(head: ReportHead | None, *, is_over: bool) -> ExitCode:
+    return ExitCode((head.exit_code if head is not None and is_over else None) or ExitCode.OK)
 
 
 def _command(given: Sequence[Path], out_dir: Path | None) -> str:

@@ -27,7 +27,7 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import check_sharding, is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.job import Job, Phase, was_bought_before
+from crucible_batch.domain.job import Job, Phase, may_reopen
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
@@ -192,7 +192,7 @@ class ProbeStages:
             is_left = _is_unsent(job)
             if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
                 unfinished.add(identity)
-            is_retried = self._choice.retry_failed and job.phase is Phase.FAILED and not was_bought_before(job)
+            is_retried = self._choice.retry_failed and may_reopen(job, buys_again=False)
             if is_retried and identity not in self._tried:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:

@@ -53,9 +53,8 @@ class StoredShards:
     def close(self, choice: MergeChoice, journal: Journal) -> None:
         """Close the logs of the shards that are merged or abandoned: nothing more is bought for them. May be repeated.
 
-        ``journal`` is that of the main run, which gets a note of the URL.
-
-        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and ``ObjectStoreError``.
+        ``journal`` is that of the main run, which gets a note of the URL. Blocking. Raises ``ShardTakenError`` if one
+        was continued since it was brought, and ``ObjectStoreError``.
         """
         note_url(journal, self.store)
         in_thread(self._close(choice.found, "merged"))

@@ -274,13 +274,13 @@ _CLOCK_SLACK_S = 300.0
 """A clock that was set back by more makes the age of a key unknown, and an unknown age counts as too old."""
 
 
-def was_bought_before(job: Job) -> bool:
-    """Return whether the gateway has refused the job since it was bought before, by a run directory that is lost.
+def may_reopen(job: Job, *, buys_again: bool) -> bool:
+    """Return whether another attempt at a failed job may be made.
 
-    Another attempt buys it once more.
+    ``buys_again``: also if the gateway has refused it since a run directory that is lost has bought it before.
     """
-    error = job.current.error if job.phase is Phase.FAILED and job.attempts else None
-    return error is not None and error.code == KEY_REUSED
+    error = job.current.error if job.attempts else None
+    return job.phase is Phase.FAILED and (buys_again or error is None or error.code != KEY_REUSED)
 
 
 def key_may_be_forgotten(job: Job, now: float, key_ttl_s: float) -> bool:

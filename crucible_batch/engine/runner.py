@@ -18,8 +18,8 @@ from crucible_batch.domain.job import (
     decide,
     evolve,
     key_may_be_forgotten,
+    may_reopen,
     resume_job,
-    was_bought_before,
 )
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
@@ -74,8 +74,7 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._history = history = ports.history
-        self._store = ports.store
-        self._clock = clock = ports.clock
+        self._store, self._clock = ports.store, (clock := ports.clock)
         self._options = options
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
@@ -95,6 +94,7 @@ class Runner:
             ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
         )
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
+        self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
@@ -232,18 +232,13 @@ class Runner:
 
     def _missed(self, job: Job) -> list[int]:
         """Return the indexes of a succeeded job's outputs that are no longer on disk in the size that was saved."""
-        if job.phase is not Phase.SUCCEEDED:
-            return []
-        return [index for index, saved in job.outputs.items() if not self._store.has(saved.path, saved.byte_size)]
+        outputs = job.outputs.items() if job.phase is Phase.SUCCEEDED else ()
+        return [index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)]
 
     def _is_forgotten(self, job: Job) -> bool:
         return not self._options.resubmit_unknown and key_may_be_forgotten(
             job, self._clock.now(), self._options.key_ttl_s
         )
-
-    def _may_reopen(self, job: Job) -> bool:
-        """Return whether another attempt at the job may be made. One that was bought before has to be asked for."""
-        return job.phase is Phase.FAILED and (self._options.resubmit_unknown or not was_bought_before(job))
 
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Return the next job that this run may advance; None if there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -252,6 +251,17 @@ def worst_of_each_month(state: Path) -> dict[str, Decimal]:
     return worst
 
 
+def _has_held(journal: Path) -> bool:
+    """Return whether a run has held credits for a purchase."""
+    if not journal.exists():
+        return False
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+        try:
+            return bool(connection.execute("SELECT count(*) FROM events WHERE type = 'Held'").fetchall()[0][0])
+        except sqlite3.OperationalError:  # no table yet
+            return False
+
+
 def _three_at_once(cwd: Path, *, kills: int, options: tuple[str, ...]) -> None:
     state = cwd / "gateway.sqlite3"
     with running_sandbox("--state", str(state), "--time-scale", "0.02", *options) as url:
@@ -264,11 +274,16 @@ def _three_at_once(cwd: Path, *, kills: int, options: tuple[str, ...]) -> None:
             names.append(cli.write(f"crowd{number}", jobs, budget=budget))
         for round_number in range(kills):
             processes = [cli.start("run", name, "-q", "--retry-failed") for name in names]
-            time.sleep(1.2 + 0.3 * round_number)
             victim = processes[round_number % 3]
-            os.kill(victim.pid, signal.SIGKILL)
+            journal = cwd / "outputs" / f"crowd{round_number % 3}" / "default" / ".crucible" / "journal.sqlite3"
+            while not _has_held(journal):
+                assert victim.poll() is None
+                time.sleep(0.01)
+            time.sleep(0.05 * round_number)
+            victim.kill()
             for process in processes:
                 process.communicate(timeout=600)
+            assert round_number or victim.returncode == -signal.SIGKILL
         codes = [cli("run", name, "-q", "--retry-failed", timeout_s=600).code for name in names]
         account = shown(cli, "crowd")
         assert (account["left"], account["set_aside"]) != ("40", "0")

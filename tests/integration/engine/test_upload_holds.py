@@ -95,6 +95,10 @@ async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_th
     assert again.report.credits.over_budget == 0
 
 
+async def content(_image: InputImage) -> bytes:
+    return b"abc"
+
+
 class Turnstile:
     """A gateway that refuses each intent, and a log that keeps nothing. ``held`` is what was held for each intent."""
 
@@ -135,6 +139,7 @@ class Turnstile:
             nonce=lambda: "n",
             observe=lambda *_: None,
             may_buy=lambda: self.may_buy,
+            load=content,
         )
 
     def other_upload(self, cost: str) -> None:
@@ -145,11 +150,7 @@ class Turnstile:
 
 
 @pytest.fixture
-def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InputImage:
-    async def content(_image: InputImage) -> bytes:
-        return b"abc"
-
-    monkeypatch.setattr("crucible_batch.engine.uploads.load_input", content)
+def image(tmp_path: Path) -> InputImage:
     return InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), tmp_path / "a.png")
 
 

@@ -43,9 +43,9 @@ from crucible_batch.domain.job import (
     decide,
     evolve,
     key_may_be_forgotten,
+    may_reopen,
     replay,
     resume_job,
-    was_bought_before,
 )
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.unit.domain.histories import ERROR, lives, saved
@@ -193,10 +193,10 @@ def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> Non
     assert (refused.attempt, refused.key) == (1, idempotency_key(ID, 1))
     known = Refused(at=1.0, error=ErrorInfo("IDEMPOTENCY_KEY_REUSED", "it belongs to another request"))
     assert replay(PLAIN, [HELD, known, REOPENED]).attempt == 2  # its own key can't be used any more
-    assert was_bought_before(replay(PLAIN, [HELD, known]))
-    assert not was_bought_before(replay(PLAIN, [HELD, known, REOPENED]))
-    assert not was_bought_before(replay(PLAIN, [HELD, REFUSED]))
-    assert not was_bought_before(failed)
+    bought = replay(PLAIN, [HELD, known])
+    assert not may_reopen(bought, buys_again=False)
+    assert may_reopen(bought, buys_again=True)
+    assert may_reopen(replay(PLAIN, [HELD, REFUSED]), buys_again=False)
 
 
 def test_retrying_what_failed_opens_one_more_attempt() -> None:

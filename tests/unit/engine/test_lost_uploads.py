@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +19,6 @@ from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import UPLOAD, PriceBook
 from crucible_batch.domain.upload_tries import MOST_TRIES
-from crucible_batch.engine import uploads
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
@@ -103,6 +101,7 @@ class Gateway:
             past=Asset,
             nonce=self.nonce,
             observe=lambda *_: None,
+            load=content,
         )
         await desk.look_up([IMAGE])
         for number in range(jobs):
@@ -126,13 +125,8 @@ class Gateway:
         return None
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _content():
-    async def content(_image: InputImage) -> bytes:
-        return b"abc"
-
-    with mock.patch.object(uploads, "load_input", content):
-        yield
+async def content(_image: InputImage) -> bytes:
+    return b"abc"
 
 
 def play(*plays: tuple[str, Decimal, Decimal], budget: str = "400", jobs: int = 50, ceiling: str | None = "1"):

@@ -9,7 +9,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 from crucible_batch.journal.sql import APPEND
@@ -48,6 +48,9 @@ class Process:
             raise Crashed(place)
 
 
+Statement: TypeAlias = tuple[str, Sequence[Any]]
+
+
 class VirtualWriter:
     """The journal's group commit without its thread: what gathers while a sync takes its time is durable together.
 
@@ -65,25 +68,27 @@ class VirtualWriter:
         self._process = process
         self._chance = chance
         self._watch = watch
-        self._waiting: list[tuple[str, Sequence[Any], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Statement], asyncio.Future[None]]] = []
 
-    async def write(self, sql: str, values: Sequence[Any]) -> None:
+    async def write(self, sql: str, values: Sequence[Any], *following: Statement) -> None:
         self._process.effect("append")
-        self._tell(Stage.ASKED, sql, values)
+        statements = ((sql, values), *following)
+        self._tell(Stage.ASKED, statements)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._waiting.append((sql, values, done))
+        self._waiting.append((statements, done))
         if len(self._waiting) == 1:
             loop.call_later(self._chance.choice((0.0, 0.002, 0.05)), self._sync)
         await done
         self._process.effect("appended")
-        self._tell(Stage.KNOWN, sql, values)
+        self._tell(Stage.KNOWN, statements)
 
-    def _tell(self, stage: Stage, sql: str, values: Sequence[Any]) -> None:
-        """Tell of an event. Other rows are added jobs and commands."""
-        if sql == APPEND:
-            subject, kind, body = values
-            self._watch(stage, subject, kind, json.loads(body))
+    def _tell(self, stage: Stage, statements: Sequence[Statement]) -> None:
+        """Tell of events. Other rows are added jobs and commands."""
+        for sql, values in statements:
+            if sql == APPEND:
+                subject, kind, body = values
+                self._watch(stage, subject, kind, json.loads(body))
 
     def _sync(self) -> None:
         if not self._process.is_dead:
@@ -95,11 +100,12 @@ class VirtualWriter:
         if not waiting:
             return
         self._connection.execute("BEGIN IMMEDIATE")
-        for sql, values, _ in waiting:
-            self._connection.execute(sql, values)
+        for statements, _ in waiting:
+            for statement in statements:
+                self._connection.execute(*statement)
         self._connection.execute("COMMIT")
-        for sql, values, done in waiting:
-            self._tell(Stage.DURABLE, sql, values)
+        for statements, done in waiting:
+            self._tell(Stage.DURABLE, statements)
             if not done.done():
                 done.set_result(None)
 
