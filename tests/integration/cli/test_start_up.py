@@ -92,3 +92,27 @@ def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
     assert done.returncode == 2
     assert "on Windows, install and run it in WSL" in done.stderr.splitlines()[0]
     assert "typer" not in done.stderr.splitlines()[-1].split()
+
+
+_FINALIZED = """
+import os, sys, types
+if {has_store}:
+    sys.modules["obstore"] = types.ModuleType("obstore")
+sys.argv = ["crucible-batch", "explain", "NO_SUCH_CODE"]
+class Loud:
+    def __del__(self, write=os.write):
+        write(1, b"finalized")
+sys.kept = Loud()
+from crucible_batch.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("has_store", [False, True])
+def test_with_an_object_store_the_process_exits_without_finalization(*, has_store: bool) -> None:
+    """Otherwise its threads may abort the process, after a command that has succeeded."""
+    code = _FINALIZED.format(has_store=has_store)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 2
+    assert "NO_SUCH_CODE" in ended.stderr
+    assert ("finalized" in ended.stdout) is not has_store

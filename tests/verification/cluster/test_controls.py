@@ -46,7 +46,7 @@ async def give(scene: Scene, *words: str) -> ControlAnswer:
 
 async def ctl(scene: Scene, *words: str) -> Any:
     """Give a command by the installed program, and return its data."""
-    process = scene._start(COMMAND, "ctl", *words, "--json")
+    process = scene.start(COMMAND, "ctl", *words, "--json")
     code = await process.ended()
     found = json.loads(process.out.read_text().splitlines()[-1])
     assert code == 0, found
@@ -120,7 +120,7 @@ async def test_three_workers_buy_not_one_job_from_the_answer_to_pause_until_resu
 
 
 async def ran(scene: Scene, *words: str) -> Any:
-    process = scene._start(COMMAND, *words)
+    process = scene.start(COMMAND, *words)
     assert await process.ended() == 0, process.log
     return json.loads(process.out.read_text().splitlines()[-1])["data"]
 

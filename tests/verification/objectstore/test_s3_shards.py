@@ -48,7 +48,7 @@ class StoredScene(Scene):
         return dict(json.loads(bytes(obstore.get(self.s3.backend(), "report.json").bytes())))
 
     def command(self, machine: str, *words: str) -> Process:
-        return self._start(COMMAND, *words, **self.on(machine))
+        return self.start(COMMAND, *words, **self.on(machine))
 
     def check_pictures(self, jobs: int) -> None:
         assert self.s3 is not None
