@@ -130,7 +130,7 @@ async def check(address: ClusterAddress, *rules: object) -> None:
     connection = ClusterConnection(address)
     try:
         for rule in rules:
-            await connection.rows("TRUNCATE runs, shards, workers, controls, control_takers")
+            await connection.rows("TRUNCATE runs, shards, workers CASCADE")
             await rule(ClusterDatabase(connection, lease_s=0.0))  # type: ignore[operator]
     finally:
         await connection.close()

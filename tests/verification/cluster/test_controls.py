@@ -101,7 +101,7 @@ async def test_three_workers_buy_not_one_job_from_the_answer_to_pause_until_resu
     before = await bought(scene)
     assert (answer.data["workers"], answer.data["taken"]) == (3, 3), answer.message
     assert 0 < before < JOBS
-    await coordinator.says("paused by ")
+    await coordinator.says("paused  by ")
     again = await give(scene, "pause")
     assert again.message.startswith("already paused by ")
     await collected(scene, before)
