@@ -25,10 +25,11 @@ def main() -> None:
     skip_unused_help_imports(sys.argv[1:])
     from crucible_batch.cli.app import main as parse_and_run
 
+    had_store = "obstore" in sys.modules  # if so, this is not the process of a command
     try:
         parse_and_run()
     except SystemExit as ended:
-        if "obstore" in sys.modules and isinstance(ended.code, int):
+        if "obstore" in sys.modules and not had_store and isinstance(ended.code, int):
             exit_at_once(ended.code)
         raise
 

@@ -96,14 +96,18 @@ def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
 
 _FINALIZED = """
 import os, sys, types
-if {has_store}:
-    sys.modules["obstore"] = types.ModuleType("obstore")
-sys.argv = ["crucible-batch", "explain", "NO_SUCH_CODE"]
 class Loud:
     def __del__(self, write=os.write):
         write(1, b"finalized")
 sys.kept = Loud()
-from crucible_batch.cli import main
+sys.argv = ["crucible-batch", "explain", "NO_SUCH_CODE"]
+from crucible_batch.cli import app, main
+parse_and_run = app.main
+def loading():
+    if {has_store}:
+        sys.modules["obstore"] = types.ModuleType("obstore")
+    parse_and_run()
+app.main = loading
 main()
 """
 
