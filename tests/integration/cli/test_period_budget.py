@@ -7,11 +7,12 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,6 +263,16 @@ def _has_held(journal: Path) -> bool:
             return False
 
 
+def _first_to_hold(cwd: Path, processes: Sequence[Any]) -> Any:
+    """Wait until one of the runs is about to buy: which one gets the credits of the account is chance."""
+    while True:
+        for number, process in enumerate(processes):
+            if _has_held(cwd / "outputs" / f"crowd{number}" / "default" / ".crucible" / "journal.sqlite3"):
+                return process
+        assert any(process.poll() is None for process in processes)
+        time.sleep(0.005)
+
+
 def _three_at_once(cwd: Path, *, kills: int, options: tuple[str, ...]) -> None:
     state = cwd / "gateway.sqlite3"
     with running_sandbox("--state", str(state), "--time-scale", "0.02", *options) as url:
@@ -274,12 +285,8 @@ def _three_at_once(cwd: Path, *, kills: int, options: tuple[str, ...]) -> None:
             names.append(cli.write(f"crowd{number}", jobs, budget=budget))
         for round_number in range(kills):
             processes = [cli.start("run", name, "-q", "--retry-failed") for name in names]
-            victim = processes[round_number % 3]
-            journal = cwd / "outputs" / f"crowd{round_number % 3}" / "default" / ".crucible" / "journal.sqlite3"
-            while not _has_held(journal):
-                assert victim.poll() is None
-                time.sleep(0.01)
-            time.sleep(0.05 * round_number)
+            victim = processes[round_number % 3] if round_number else _first_to_hold(cwd, processes)
+            time.sleep(0.2 * round_number)
             victim.kill()
             for process in processes:
                 process.communicate(timeout=600)
