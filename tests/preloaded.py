@@ -139,7 +139,7 @@ Process: TypeAlias = "Forked | subprocess.Popen[str]"
 
 
 def _read(stream: IO[str] | None) -> str:
-    if stream is None:
+    if stream is None or stream.closed:
         return ""
     with stream:
         return stream.read()
