@@ -59,6 +59,13 @@ class Deadline:
             raise
 
 
+def check_cancelled() -> None:
+    """Raise ``CancelledError`` if this task was cancelled, and a library on the way has dropped that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Interruptible(Protocol):
     """A run that can be stopped in good order. ``check`` may call ``interrupt``: the purchase is not sent then."""
 

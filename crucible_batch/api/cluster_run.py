@@ -19,7 +19,7 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline
+from crucible_batch.api.cancellation import Deadline, check_cancelled
 from crucible_batch.api.cluster_context import ClusterContext
 from crucible_batch.api.cluster_deadline import LATE, end_late, store_deadline
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
@@ -52,7 +52,7 @@ from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.shard_lease import LEASE_S, AllowanceAnswer, ShardState
-from crucible_batch.domain.sharding import MAX_SHARDS, SHARDS_FOLDER, OutstandingShards, PlannedShard
+from crucible_batch.domain.sharding import MAX_SHARDS, SHARDS_FOLDER, OutstandingShards
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.run_control import DEADLINE_PASSED
 from crucible_batch.errors import (
@@ -336,8 +336,7 @@ class _Coordinator:
         return result, frozenset(row.ending or "" for row in rows)
 
     async def _queue(self, plan: SavedPlan) -> None:
-        shards: tuple[PlannedShard, ...] = plan.head.shards
-        added = await self.database.add_shards(self._run, self._epoch, plan.digest, shards)
+        added = await self.database.add_shards(self._run, self._epoch, plan.digest, plan.head.shards)
         if added.answer is not AllowanceAnswer.ACCEPTED:
             raise ClusterSetupError(
                 f"the cluster's database doesn't set the allowances of plan {plan.digest[:8]} aside: {added.answer}",
@@ -355,6 +354,7 @@ class _Coordinator:
         assert self._commands is not None
         self._commands.begin_wave()
         while True:
+            check_cancelled()
             if not (await self.database.renew_run(self._run, self._epoch)).counts:
                 raise RunBusyError(
                     f"another coordinator has taken the run in {self._main}", hint="follow it there; nothing is lost"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 from decimal import Decimal
@@ -67,6 +69,32 @@ async def test_a_withdrawn_shard_is_not_awaited() -> None:
     made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     assert await made._followed(plan()) == ROWS
     assert seen == [ROWS]
+
+
+async def test_a_coordinator_stops_although_a_library_has_dropped_its_cancellation() -> None:
+    made = coordinator()
+
+    class Database:
+        async def renew_run(self, _run: str, _epoch: int) -> FencedAnswer:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return FencedAnswer.ACCEPTED
+
+        async def shards(self, _run: str) -> list[QueuedShard]:
+            return [shard(1, ShardState.RUNNING, 1, None)]
+
+        async def controls(self, _run: str) -> list[GivenControl]:
+            return []
+
+    made.database, made.pace = Database(), cluster_run.CoordinatorPace(poll_s=0.0)
+    made._whole = SimpleNamespace(advance=lambda _wave, _rows: None, knows=lambda _given: True)
+    made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
+    following = asyncio.ensure_future(made._followed(plan()))
+    await asyncio.sleep(0)
+    following.cancel()
+    async with asyncio.timeout(30):
+        with pytest.raises(asyncio.CancelledError):
+            await following
 
 
 def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
