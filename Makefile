@@ -140,7 +140,7 @@ $(STORE_STAMP): $(STAMP)
 	@touch $(STORE_STAMP)
 
 test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
-	$(BIN)/python -m pytest tests/verification/objectstore
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests/verification/objectstore
 
 # QUICK=1 leaves out the tests marked slow.
 test-cluster: $(STAMP)  ## Test clusters with PostgreSQL
