@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
@@ -194,6 +195,7 @@ def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Ope
     note.press_sequentially("zxsf: the best")  # letters that are keys elsewhere
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("job="))  # else the dialog would be open again
     expect(page.locator("#tray")).to_be_hidden()
     page.reload()
     expect(cards(page).nth(2).locator(".note-mark")).to_have_text("zxsf: the best")

@@ -193,6 +193,20 @@ def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_pag
     assert page.evaluate("document.activeElement.dataset.job") is not None
 
 
+def test_a_closed_dialog_leaves_the_address_at_once(report: Path, open_page: Open) -> None:
+    """Else a page that is loaded again in the same moment would show the dialog again."""
+    page = open_page(report).page
+    for close in ("document.querySelector('dialog .close').click()", "document.querySelector('dialog').click()"):
+        cards(page).first.click()
+        expect(page).to_have_url(re.compile("job="))
+        assert "job=" not in str(page.evaluate(f"() => {{ {close}; return location.hash }}"))
+    cards(page).first.click()
+    page.evaluate("document.querySelector('dialog').addEventListener('cancel', () => { window.left = location.hash })")
+    page.keyboard.press("Escape")
+    assert "job=" not in str(page.evaluate("window.left"))
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_an_error_shows_its_hint_and_request(report: Path, open_page: Open, shoot: Shoot) -> None:
     page = open_page(report, "#state=failed").page
     cards(page).first.click()

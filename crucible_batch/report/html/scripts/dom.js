@@ -37,13 +37,21 @@ function button(text, onclick, options = {}) {
   return el('button', { type: 'button', class: 'quiet', onclick, ...options }, text);
 }
 
-// A dialog that gives the focus back, and whose backdrop closes it.
+// A dialog that gives the focus back, and whose backdrop closes it. `onclose` runs at once and not with the event "close",
+// which comes later: a page that is loaded again in between would show the dialog again.
 function openDialog(id, label, content, onclose) {
   byId(id)?.remove();
   const dialog = el('dialog', { id, 'aria-label': label }, content);
-  dialog.append(el('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => dialog.close() }, '×'));
-  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener('close', () => { dialog.remove(); onclose?.(); });
+  const leave = () => {
+    if (!dialog.isConnected) return;
+    dialog.close();
+    dialog.remove();
+    onclose?.();
+  };
+  dialog.append(el('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: leave }, '×'));
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) leave(); });
+  dialog.addEventListener('cancel', (event) => { event.preventDefault(); leave(); });
+  dialog.addEventListener('close', leave);
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
