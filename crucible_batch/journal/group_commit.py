@@ -38,6 +38,7 @@ class GroupCommitWriter:
         self._connect = connect
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._failure: JournalError | None = None
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
@@ -45,9 +46,12 @@ class GroupCommitWriter:
         """Execute a statement and return when it is durable. Raises ``JournalError`` if it can't be written.
 
         ``following`` are statements of the same transaction. Cancelling the wait doesn't cancel the statements.
+        Raises after ``close``, too: nothing would ever answer.
         """
         if self._failure is not None:
             raise self._failure
+        if self._is_closed:
+            raise JournalError("the journal is closed: the run has ended", hint="run the same command again to resume")
         done = asyncio.get_running_loop().create_future()
         self._queue.put(_Write(sql, values, done, following))
         await done
@@ -57,7 +61,8 @@ class GroupCommitWriter:
         await self.write("SELECT 1", ())
 
     def close(self) -> None:
-        """Write the queued statements and end the thread. May be called twice."""
+        """Write the queued statements and end the thread. May be called twice, from the thread of the event loop."""
+        self._is_closed = True
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from crucible_batch.domain.control import ControlAction, ControlCommand, Control
 from crucible_batch.domain.events import Accepted, Reopened
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
-from crucible_batch.errors import ControlError, ExitCode
+from crucible_batch.errors import ControlError, ExitCode, JournalError
 from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal
 
@@ -381,13 +382,14 @@ async def test_pauses_at_random_moments_among_random_failures_buy_nothing_new(st
         )
 
         async def script(hand: Hand) -> None:
-            for _ in range(3):
-                await hand.give("pause")
-                log.is_paused = True
-                await bench.clock.sleep(chance.uniform(0, 200))
-                log.is_paused = False
-                await hand.give("resume")
-                await bench.clock.sleep(chance.uniform(0, 10))
+            with contextlib.suppress(JournalError):  # the run may end while a command is written
+                for _ in range(3):
+                    await hand.give("pause")
+                    log.is_paused = True
+                    await bench.clock.sleep(chance.uniform(0, 200))
+                    log.is_paused = False
+                    await hand.give("resume")
+                    await bench.clock.sleep(chance.uniform(0, 10))
 
         hand.after = chance.randint(1, 12)
         hand.script = script

@@ -234,6 +234,14 @@ async def test_an_error_that_is_no_database_error_hangs_nobody_either():
         writer.close()
 
 
+async def test_a_closed_journal_refuses_and_hangs_nobody(ground, held):
+    with ground.open() as journal:
+        await journal.append("subject", held(0))
+    async with asyncio.timeout(120):
+        with pytest.raises(JournalError, match="the journal is closed"):
+            await journal.append("subject", held(1))
+
+
 async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_transaction(ground, held):
     job = ground.planned("fox", 1)
     with ground.open() as journal:
