@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.plan import LearnedPrice, PlannedJob, RunTerms
 from crucible_batch.domain.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
 
 D = Decimal
@@ -50,6 +51,15 @@ def test_a_book_has_the_ceilings_of_its_runs_terms() -> None:
     terms = RunTerms("m", "m.yaml", "0", "r", D(9), D(4), 1, frozenset(), upload_ceiling=D(2))
     book = PriceBook.of(terms)
     assert (book.ceiling_of(SMALL), book.ceiling_of(UPLOAD)) == (4, 2)
+    assert list(book.learned()) == []
+
+
+def test_a_book_has_the_prices_that_its_plan_brought() -> None:
+    terms = RunTerms("m", "m.yaml", "0", "r", D(9), None, 1, frozenset())
+    book = PriceBook.of(
+        replace(terms, learned=(LearnedPrice("workflow:w", "s", D(3)), LearnedPrice("upload", "", D(1))))
+    )
+    assert (book.seen(SMALL), book.seen(LARGE), book.seen(UPLOAD)) == (3, None, 1)
 
 
 def test_a_price_is_seen_of_the_very_shape_alone() -> None:
