@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.plan import LearnedPrice, PlannedJob, RunTerms
+from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
+from crucible_batch.domain.sharding import LearnedPrice
 
 D = Decimal
 SMALL, LARGE, OTHER = Shape("workflow:w", "s"), Shape("workflow:w", "l"), Shape("workflow:v", "s")
