@@ -37,7 +37,7 @@ from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_location import run_url
+from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
@@ -144,7 +144,7 @@ class _Coordinator:
     def __post_init__(self) -> None:
         context = self.context
         self._terms, self._main = context.terms, context.main
-        self._url = run_url(context.request.out_dir, self._main)
+        self._url = run_outputs_url(context.request.out_dir, self._main)
         self._whole = WholeRun(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)

@@ -25,6 +25,7 @@ from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.plan_location import plan_outputs_url
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.price_memory import PaidPrices, remember_prices
 from crucible_batch.api.remaining import budget_for_remaining
@@ -42,10 +43,9 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
-from crucible_batch.api.run_location import run_url
+from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
-from crucible_batch.api.saved_place import outputs_url
 from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
@@ -224,7 +224,11 @@ async def _start(
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
     is_shard = request.shard is not None and request.plan is not None
-    url = outputs_url(request.plan) if request.plan is not None and is_shard else run_url(request.out_dir, directory)
+    url = (
+        plan_outputs_url(request.plan)
+        if request.plan is not None and is_shard
+        else run_outputs_url(request.out_dir, directory)
+    )
     return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels, is_shard=is_shard)
 
 
