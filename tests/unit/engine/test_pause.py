@@ -277,31 +277,31 @@ async def test_a_pause_changes_nothing_while_it_is_off() -> None:
     assert pause.turned_back() is None
 
 
-# -- a hold: a worker of a cluster that can't ask whether its run is paused --------------------------------------------
+# -- a suspension: a worker of a cluster that can't ask whether its run is paused --------------------------------------
 
 
-async def test_a_purchase_that_is_held_right_before_it_is_sent_is_not_sent_and_its_credits_are_released() -> None:
+async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> None:
     bench = Bench()
     await held(bench)
-    bench.stop.before_purchase.append(lambda: bench.pause.hold(True))
+    bench.stop.before_purchase.append(bench.pause.suspend)
     event = await bench.performer.perform(bench.job, Submit())
     assert isinstance(event, HoldReleased)
     assert "database does not answer" in event.error.message
     assert bench.gateway.submitted == []
 
 
-async def test_a_hold_and_a_pause_end_separately() -> None:
+async def test_a_suspension_and_a_pause_end_separately() -> None:
     async with desk() as at:
-        at.pause.hold(True)
+        at.pause.suspend()
         assert await at.ask("a") is None
         at.pause.begin()
-        at.pause.hold(False)
+        at.pause.suspend(False)
         await passed()
         assert not at.tasks["a"].done()
-        at.pause.hold(True)
+        at.pause.suspend()
         at.pause.end()
         await passed()
         assert not at.tasks["a"].done()
-        at.pause.hold(False)
+        at.pause.suspend(False)
         await passed()
         assert at.tasks["a"].done()
