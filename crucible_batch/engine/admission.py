@@ -114,7 +114,7 @@ class Admission:
         full disk. Nothing is held in a pause: the jobs return to the queue after it.
         """
         while isinstance(held := await self._hold_in_turn(job, shape, missing, claim), Wait):
-            await self._pause.over()
+            await self._pause.wait_until_over()
         return held
 
     async def _hold_in_turn(

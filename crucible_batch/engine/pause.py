@@ -19,10 +19,10 @@ _SUSPENDED = "the cluster's database does not answer; the job is submitted once 
 class Pause:
     """Whether the run is paused. Everything here is called from the event loop.
 
-    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``over``, without their slots, so that
-    jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is stopping does not
-    wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused *suspends* it: the
-    same as a pause, but without a command, and until the worker knows.
+    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
+    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is
+    stopping does not wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused
+    *suspends* it: the same as a pause, but without a command, and until the worker knows.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Pause:
         """Let the waiting jobs check again whether they have to wait: the run may be stopping."""
         self._changed.set()
 
-    async def over(self) -> None:
+    async def wait_until_over(self) -> None:
         """Return immediately if the run is not paused; else when it is resumed or stops, with a slot again."""
         if not self._must_wait():
             return
@@ -78,7 +78,7 @@ class Pause:
     def _must_wait(self) -> bool:
         return self.is_on and not self._stop.no_more
 
-    def turned_back(self) -> HoldReleased | None:
+    def release_if_paused(self) -> HoldReleased | None:
         """Return the event that releases the hold of a job not sent yet, if the run is paused."""
         if not self.is_on:
             return None

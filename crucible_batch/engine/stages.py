@@ -129,7 +129,7 @@ class ImagePreparer:
                 return None
 
     async def _are_ready(self) -> bool:
-        await self._context.gate.passed()
+        await self._context.gate.wait_until_open()
         await self._context.assets.look_up(self._images)
         return self._context.assets.are_there(self._images)
 

@@ -69,7 +69,7 @@ class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled 
         self.declined = declined
 
 
-class HoldOutgrown(Exception):  # noqa: N818 - as above
+class HoldTooSmall(Exception):  # noqa: N818 - as above
     """The hold is too small for the upload: the job has to ask for its credits again."""
 
 
@@ -104,7 +104,7 @@ class AssetUploader:
         self._in_vain: dict[str, list[VainUpload]] = {}
         self._refused: set[str] = set()
         """The images whose bytes the storage refused, until their assets are given back."""
-        self._turned_away: dict[str, CrucibleBatchError | HoldOutgrown] = {}
+        self._turned_away: dict[str, CrucibleBatchError | HoldTooSmall] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
 
@@ -161,7 +161,7 @@ class AssetUploader:
     async def ready(self, image: InputImage, *, payer: str) -> str:
         """Return the id of a ready asset with this image's content; upload it if needed, once for all jobs.
 
-        Raises ``AssetFailed``, ``HoldOutgrown``, ``GatewayError`` if the gateway or the connection failed, and
+        Raises ``AssetFailed``, ``HoldTooSmall``, ``GatewayError`` if the gateway or the connection failed, and
         ``ObjectStoreError`` if the store of the outputs did.
         """
         digest = image.spec.sha256
@@ -275,12 +275,12 @@ class AssetUploader:
             return NotCreated(at=self._clock.now(), error=error_info(error))
 
         def before_send() -> None:
-            if self._is_outgrown(asset):
-                raise HoldOutgrown
+            if self._is_hold_too_small(asset):
+                raise HoldTooSmall
 
         try:
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
-        except HoldOutgrown:
+        except HoldTooSmall:
             return self._held_too_little(digest)
         except GatewayError as error:
             if error.in_doubt:
@@ -297,7 +297,7 @@ class AssetUploader:
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 
-    def _is_outgrown(self, asset: Asset) -> bool:
+    def _is_hold_too_small(self, asset: Asset) -> bool:
         """Whether the upload may not be sent: nothing more may be bought, or its hold is too small now."""
         if not self._may_buy():
             return True
@@ -312,7 +312,7 @@ class AssetUploader:
         del self._contents[digest]
         # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
         self._claims.pop(digest, None)
-        self._turned_away[digest] = HoldOutgrown()
+        self._turned_away[digest] = HoldTooSmall()
         return NotCreated(
             at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
         )

@@ -165,7 +165,7 @@ async def test_who_waits_in_a_pause_has_no_slot_and_gets_one_again_in_order() ->
 
     async def paused_job(name: str) -> None:
         async with bench.slots.slot():
-            await pause.over()
+            await pause.wait_until_over()
             order.append(name)
             await settled()
             assert not bench.slots.too_many
@@ -190,7 +190,7 @@ async def test_a_cancelled_wait_leaves_the_slots_as_they_were() -> None:
 
     async def job() -> None:
         async with bench.slots.slot():
-            await pause.over()
+            await pause.wait_until_over()
 
     pause.begin()
     waiting = asyncio.create_task(job())
@@ -273,8 +273,8 @@ async def test_workers_are_added_while_anything_is_left_to_be_done_later() -> No
 
 async def test_a_pause_changes_nothing_while_it_is_off() -> None:
     pause = Pause(Shutdown(), SystemClock(), nullcontext)
-    await pause.over()
-    assert pause.turned_back() is None
+    await pause.wait_until_over()
+    assert pause.release_if_paused() is None
 
 
 # -- a suspension: a worker of a cluster that can't ask whether its run is paused --------------------------------------

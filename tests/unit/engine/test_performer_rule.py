@@ -63,7 +63,7 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import JobWorker, _Withheld
+from crucible_batch.engine.job_worker import JobWorker, _NotSent
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate
@@ -172,10 +172,10 @@ class Bench:
             records=self.records,
             stop=self.stop,
             slots=SimpleNamespace(
-                turn=self.take_turn,
+                wait_for_turn=self.take_turn,
                 accepted=_ignored,
-                left=_ignored,
-                found=_ignored,
+                left_gateway=_ignored,
+                found_at_gateway=_ignored,
                 refused=_ignored,
                 lend=_nothing,
                 too_many=False,
@@ -220,7 +220,7 @@ class Bench:
         await self.performer._before_retry(error, 0.0)
         try:
             self.performer._before_send(self.job)
-        except _Withheld:
+        except _NotSent:
             return False
         return True
 

@@ -50,15 +50,15 @@ class World:
 
 async def test_an_open_gate_costs_no_request() -> None:
     world = World()
-    await world.gate.passed()
-    assert world.gate.turned_back() is None
+    await world.gate.wait_until_open()
+    assert world.gate.release_if_closed() is None
     assert world.gateway.reads == 0
 
 
 async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> None:
     world = World()
     world.outage.unanswered(0.0)
-    waiting = [asyncio.create_task(world.gate.passed()) for _ in range(5)]
+    waiting = [asyncio.create_task(world.gate.wait_until_open()) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
@@ -70,7 +70,7 @@ async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_
 async def test_a_gate_stays_closed_where_another_outage_begins() -> None:
     world = World()
     world.outage.unanswered(0.0)
-    passing = asyncio.create_task(world.gate.passed())
+    passing = asyncio.create_task(world.gate.wait_until_open())
     await asyncio.sleep(0)
     world.outage.answered(1.0)
     world.outage.unanswered(2.0)
@@ -84,7 +84,7 @@ async def test_a_gate_stays_closed_where_another_outage_begins() -> None:
 async def test_any_answer_opens_it(status: int) -> None:
     world = World()
     world.outage.unanswered(0.0)
-    passing = asyncio.create_task(world.gate.passed())
+    passing = asyncio.create_task(world.gate.wait_until_open())
     await asyncio.sleep(0)
     world.outage.answered(1.0)
     world.gateway.error = GatewayError("x", code="X", status=status)
@@ -98,14 +98,14 @@ async def test_a_refused_key_ends_the_wait() -> None:
     world.gateway.error = KeyRefusedError("x", code="UNAUTHORIZED", status=401)
     world.gateway.answers.set()
     with pytest.raises(KeyRefusedError):
-        await world.gate.passed()
+        await world.gate.wait_until_open()
 
 
 async def test_a_run_that_stops_does_not_wait() -> None:
     world = World()
     world.outage.unanswered(0.0)
     world.stop.end_buying(ErrorInfo("X", "x"))
-    await world.gate.passed()
+    await world.gate.wait_until_open()
     assert world.gateway.reads == 0
 
 

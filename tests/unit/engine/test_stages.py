@@ -76,11 +76,11 @@ class Worker:
 
 
 def preparer(desk: Desk, worker: Worker, images: tuple[InputImage, ...] = (IMAGE,)) -> ImagePreparer:
-    async def passed() -> None:
+    async def is_open() -> None:
         """Open."""
 
     context: Any = SimpleNamespace(
-        assets=desk, gate=SimpleNamespace(passed=passed), clock=SimpleNamespace(now=lambda: 7.0)
+        assets=desk, gate=SimpleNamespace(wait_until_open=is_open), clock=SimpleNamespace(now=lambda: 7.0)
     )
     return ImagePreparer(context, images, worker)  # type: ignore[arg-type]
 
