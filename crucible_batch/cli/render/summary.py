@@ -328,7 +328,7 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     parts = [f"{format_credits(books.spent)} spent"]
     if earlier is not None and earlier.spent and not books.reused:
         now = max(books.spent - earlier.spent, ZERO)
-        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all"]
+        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all runs"]
     if books.uploads:
         less = f", less {format_credits(books.rebates)} in rebates" if books.rebates else ""
         parts[-1] += f" ({format_credits(books.jobs)} for jobs, {format_credits(books.uploads)} for uploads{less})"
