@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 SHARDS_PER_WORKER: Final = 4
 _POLL_S = 1.0
 _CLEAN_ENDINGS = frozenset({RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.BLOCKED.value})
-"""Endings after which another wave is of use. After the others, somebody has to see why first."""
+"""Endings after which another wave is started. After any other, the user has to find the cause first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Unpack
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, at_once
+from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, interruptible_immediately
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.control_desk import Commanded, ControlDesk, ControlledRun
@@ -174,7 +174,7 @@ async def run_request(
     check_request(request)
     deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
     request = quiet_shard(follow_plan(request, os.environ))
-    early = at_once if handle_signals else nullcontext
+    early = interruptible_immediately if handle_signals else nullcontext
     with early():
         manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)

@@ -77,7 +77,7 @@ class ConcurrencyLimit:
 
     @property
     def allowed(self) -> int:
-        """The number of jobs that may be active at once, at least 1."""
+        """The number of jobs that may be active at the same time, at least 1."""
         return max(1, math.floor(self.limit + 1e-9))
 
     @property
@@ -86,7 +86,7 @@ class ConcurrencyLimit:
         return self._streak >= SILENCE
 
     def set_ceiling(self, ceiling: int) -> None:
-        """Take in another ceiling. The limit is there at once, except after a fall: then it grows there by itself."""
+        """Change the ceiling. The limit rises to it immediately, except after a fall: then it grows as before."""
         self.ceiling = ceiling
         has_fallen = self._fell_from > 0
         self.limit = min(self.limit, ceiling) if has_fallen else float(ceiling)

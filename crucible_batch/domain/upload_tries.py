@@ -1,6 +1,6 @@
 """Whether an image is uploaded once more in a run, after failed uploads of it.
 
-The limit is on credits spent in vain, not on the number of lost answers:
+The limit is on credits spent without a result, not on the number of lost answers:
 
     failed upload                                        counts
     charged, and less given back                         yes

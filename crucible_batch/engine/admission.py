@@ -89,7 +89,7 @@ class Admission:
         self._shortage = shortage
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._at_work: set[str] = set()
+        self._active: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
         """Unanswered submits of an earlier run, not sent again yet: the account shows less by their cost."""
@@ -158,7 +158,7 @@ class Admission:
         self._send(job.identity, request, admit.credits, alone=admit.alone)
         # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
         self._books.ledger.hold_ahead(job.identity, held)
-        self._at_work.add(job.identity)
+        self._active.add(job.identity)
         return held
 
     async def hold_again(self, job: Job, shape: Shape) -> ErrorInfo | None:
@@ -230,13 +230,13 @@ class Admission:
 
     def take_up(self, job: Job) -> None:
         """Resume a job of an earlier run, whose hold is in the ledger already."""
-        self._at_work.add(job.identity)
+        self._active.add(job.identity)
         if job.in_doubt:
             self._in_doubt.add(job.identity)
 
     def leave(self, identity: str) -> None:
         """Stop counting a job as active in this run. May be called twice."""
-        self._at_work.discard(identity)
+        self._active.discard(identity)
         self._answered(identity)
         self._changed.set()
 
@@ -288,9 +288,9 @@ class Admission:
         if self._account is not None and not in_doubt:
             expected = sum((submit.expected for submit in self._unanswered.values()), ZERO)
             left = self._account - (self._settled() - self._account_base) - expected
-        others = set(self._unanswered) if in_doubt else self._at_work
+        others = set(self._unanswered) if in_doubt else self._active
         return AdmissionState(
-            others_at_work=bool(others - {identity}),
+            others_active=bool(others - {identity}),
             unanswered=len(self._unanswered),
             limit=1 if self._figures_differ else self._slow_start.limit,
             unread=sum((submit.unread for submit in self._unanswered.values()), ZERO),
@@ -309,7 +309,7 @@ class Admission:
             case HoldReleased() | Refused():
                 self._answered(subject)
                 # It holds nothing any more, so no job may wait for its credits.
-                self._at_work.discard(subject)
+                self._active.discard(subject)
             case Intended():
                 self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
             case Created() | NotCreated() | Lost():
@@ -325,7 +325,7 @@ class Admission:
                 # The gateway refunds a failed job, so an empty account may have credits again.
                 self._account_closed = False
                 self._account_due = True
-                self._at_work.discard(subject)
+                self._active.discard(subject)
             case _:
                 pass
         self._changed.set()

@@ -371,7 +371,7 @@ class JobWorker:
                 job_id,
                 self._planned.workflow_id,
                 price=_LESS_THAN_ANY if is_unread else job.current.credits,
-                poll_at_once=not self._accepted_now,
+                is_due_now=not self._accepted_now,
                 earlier=earlier,
             )
         except GatewayError as error:

@@ -20,7 +20,7 @@ _HINT = "to buy the missing jobs, run the same command without --recover"
 
 
 class Recovery:
-    """Lets jobs pass one at a time until the gateway is known to remember keys; all at once unless ``wanted``."""
+    """Lets jobs pass one at a time until the gateway is known to remember keys; all together unless ``wanted``."""
 
     def __init__(self, stop: Shutdown, *, wanted: bool) -> None:
         self._stop = stop

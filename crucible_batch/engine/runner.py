@@ -157,7 +157,7 @@ class Runner:
     async def run(self) -> Ending:
         """Advance every job as far as possible, and return how the run ended.
 
-        Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
+        Expected failures are in the ending and the journal. Cancelling ends it immediately, with the journal intact.
         """
         with closing(self._ports.receipts):
             return await self._run()
@@ -179,7 +179,7 @@ class Runner:
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
-                if found.has_images or self._adder.is_used:  # otherwise all jobs would be read in vain
+                if found.has_images or self._adder.is_used:  # otherwise reading all jobs would change nothing
                     await self._left.release_unsent(self._history.jobs(self._rule), "the run ended")
                 if self._staged is not None:
                     self._staged.add_rest()
@@ -343,7 +343,7 @@ class Runner:
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
-        """Record an error of a job as a reason to stop: at once if every other job would meet it."""
+        """Record an error of a job as a reason to stop: immediately if every other job would meet it."""
         try:
             yield
         except KeyRefusedError as error:
