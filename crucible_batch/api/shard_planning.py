@@ -82,7 +82,7 @@ async def plan_shards(
     await restore_receipts(store)
     journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
     note_url(journal, store)
-    await _take_up(plan, journal, gateway, settings, store)
+    await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
@@ -145,7 +145,7 @@ def _account_of(journal: Journal) -> PlanAccount:
     return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
-async def _take_up(
+async def _resume_earlier_runs(
     plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
 ) -> None:
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""

@@ -155,7 +155,7 @@ class Admission:
             alone=admit.alone,
             images=job.has_images,
         )
-        self._send(job.identity, request, admit.credits, alone=admit.alone)
+        self._note_submit(job.identity, request, admit.credits, alone=admit.alone)
         # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
         self._books.ledger.hold_ahead(job.identity, held)
         self._active.add(job.identity)
@@ -179,7 +179,7 @@ class Admission:
             match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
                 case Admit(credits=credits, alone=alone):
                     self._in_doubt.discard(identity)
-                    self._send(identity, request, max(held, credits), alone=alone)
+                    self._note_submit(identity, request, max(held, credits), alone=alone)
                     ledger.set_hold(identity, max(held, credits), alone=alone)
                     return None
                 case Wait():
@@ -192,7 +192,7 @@ class Admission:
         """Revert ``hold_again``: the repeated submit bought nothing."""
         self._books.ledger.set_hold(identity, held, alone=alone)
 
-    def _send(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
+    def _note_submit(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
         prices = self._books.ledger.prices
         expected = Need.of(request, prices).expected
         self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
@@ -215,7 +215,7 @@ class Admission:
             self._changed.set()
 
     def figures_differ(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
-        """Take in that a job's record has another price than the answer to its submit.
+        """Note that a job's record has another price than the answer to its submit.
 
         If it is higher, submits are sent one at a time from now on, each compared with its record before the next. If
         it exceeds every bound, nothing more is bought in this run.
@@ -241,7 +241,7 @@ class Admission:
         self._changed.set()
 
     def close_account(self) -> None:
-        """Take in a 402: buy nothing more until a refund."""
+        """Note a 402: buy nothing more until a refund."""
         self._account_closed = True
         self._account_due = True
         self._changed.set()

@@ -34,7 +34,7 @@ from crucible_batch.engine.poller import Interrupted
 from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.engine.slots import Slot
-from crucible_batch.engine.uploads import AssetFailed, HoldTooSmall
+from crucible_batch.engine.uploads import AssetFailed, UploadNotSent
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.outputs import ObjectStoreError
 
@@ -144,7 +144,7 @@ class JobWorker:
         except ObjectStoreError as error:
             context.stop.failed(error)
             return HoldReleased(at=context.clock.now(), error=error_info(error))
-        except HoldTooSmall:
+        except UploadNotSent:
             return self._check.stopped_or_workflow_gone() or context.gate.release_if_closed() or self._no_longer_fits()
         finally:
             context.assets.release(job.identity)

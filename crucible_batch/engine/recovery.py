@@ -37,7 +37,7 @@ class Recovery:
             yield
 
     def saw(self, submission: Submission, *, in_doubt: bool) -> None:
-        """Take in the answer to a submit: a known key opens the way, a purchase ends the run.
+        """Note the answer to a submit: a known key opens the way, a purchase ends the run.
 
         A key known after an unanswered try proves nothing: that try may have bought the job just now.
         """

@@ -27,7 +27,7 @@ from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = tuple(PICTURE_EXTENSIONS)
 _MOST_PIXELS = 80_000_000
-"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and opens from its file all the same."""
+"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and can be opened from its file anyway."""
 _MOST_PROFILE_BYTES = 4096
 _LADDER = ((640, 80), (480, 76), (400, 72), (320, 66), (240, 60), (160, 50), (96, 40), (64, 30))
 """Longest edge in pixels, and quality: the first that fits is taken. Even noise fits 64 pixels into 4 kB."""

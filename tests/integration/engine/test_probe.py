@@ -462,11 +462,11 @@ async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
 
 async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
     async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
-        brought = await bring_up(self, image, asset, payer)
+        made = await bring_up(self, image, asset, payer)
         self._assets[asset.sha256] = Asset(asset.sha256)
-        return brought
+        return made
 
-    bring_up = AssetUploader._bring_up
-    monkeypatch.setattr(AssetUploader, "_bring_up", forget)
+    bring_up = AssetUploader._make_ready
+    monkeypatch.setattr(AssetUploader, "_make_ready", forget)
     with pytest.raises(AssertionError):
         await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)

@@ -19,7 +19,7 @@ from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldTooSmall
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
 
 ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
@@ -176,7 +176,7 @@ async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missi
     desk.claim("first", [image])
     around.hold("second", "1")
     desk.release("first")
-    with pytest.raises(HoldTooSmall):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="second")
     assert around.held == []
     assert (around.ledger.hold_of("second"), around.ledger.held) == (1, 27)
@@ -190,7 +190,7 @@ async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_b
     around.hold("first", "26")
     desk.claim("first", [image])
     around.other_upload("2")
-    with pytest.raises(HoldTooSmall):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == []
 
@@ -203,7 +203,7 @@ async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_
     around.hold("first", "26")
     desk.claim("first", [image])
     around.meanwhile = lambda: meanwhile(around)
-    with pytest.raises(HoldTooSmall):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == [25]
     assert around.ledger.hold_of("first") == 26
@@ -216,6 +216,6 @@ async def test_no_image_is_uploaded_once_nothing_more_may_be_bought(image):
     around.hold("first", "26")
     desk.claim("first", [image])
     around.stop()
-    with pytest.raises(HoldTooSmall):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == []

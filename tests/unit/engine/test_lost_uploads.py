@@ -21,7 +21,7 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook
 from crucible_batch.domain.upload_tries import MOST_TRIES
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldTooSmall
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
 
 D = Decimal
@@ -116,7 +116,7 @@ class Gateway:
                 await desk.ready(IMAGE, payer=job)
             except AssetFailed as failed:
                 return failed.error.message
-            except (HoldTooSmall, GatewayError):
+            except (UploadNotSent, GatewayError):
                 continue
             finally:
                 desk.release(job)
