@@ -73,7 +73,7 @@ class Admission:
 
     def __init__(
         self,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         gateway: Gateway,
         stop: Shutdown,
         clock: Clock,
@@ -81,7 +81,7 @@ class Admission:
         pause: Pause,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
     ) -> None:
-        self._books = books
+        self._accounting = accounting
         self._gateway = gateway
         self._stop = stop
         self._clock = clock
@@ -102,7 +102,7 @@ class Admission:
         self._account_base: Credits = ZERO
         self._account_due = self._account_stale = True
         self._account_closed = False
-        books.on_entry(self._entered)
+        accounting.on_entry(self._entered)
 
     async def hold(
         self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
@@ -131,7 +131,9 @@ class Admission:
                 if self._account_due:
                     await self.read_account()
                 request = HoldRequest(shape, missing())
-                match decide_admission(request, self._books.ledger, self._books.budget, self._situation(job.identity)):
+                match decide_admission(
+                    request, self._accounting.ledger, self._accounting.budget, self._situation(job.identity)
+                ):
                     case Admit() as admit:
                         claim()
                         return self._admit(job, request, admit)
@@ -157,7 +159,7 @@ class Admission:
         )
         self._note_submit(job.identity, request, admit.credits, alone=admit.alone)
         # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
-        self._books.ledger.hold_ahead(job.identity, held)
+        self._accounting.ledger.hold_ahead(job.identity, held)
         self._active.add(job.identity)
         return held
 
@@ -167,7 +169,7 @@ class Admission:
         Never less than it held before, since the earlier try may have been charged. Returns the error if it can't be
         sent in this run. A raised hold is not journalled; ``restore_hold`` reverts it.
         """
-        ledger, identity = self._books.ledger, job.identity
+        ledger, identity = self._accounting.ledger, job.identity
         if self._unanswered.pop(identity, None) is not None:  # admitted before, but not sent since
             self._in_doubt.add(identity)
             self._changed.set()
@@ -176,7 +178,7 @@ class Admission:
             self._changed.clear()
             held = ledger.hold_of(identity)
             request = HoldRequest(shape, held=held)
-            match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
+            match decide_admission(request, ledger, self._accounting.budget, self._situation(identity, in_doubt=True)):
                 case Admit(credits=credits, alone=alone):
                     self._in_doubt.discard(identity)
                     self._note_submit(identity, request, max(held, credits), alone=alone)
@@ -190,10 +192,10 @@ class Admission:
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
         """Revert ``hold_again``: the repeated submit bought nothing."""
-        self._books.ledger.set_hold(identity, held, alone=alone)
+        self._accounting.ledger.set_hold(identity, held, alone=alone)
 
     def _note_submit(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
-        prices = self._books.ledger.prices
+        prices = self._accounting.ledger.prices
         expected = Need.of(request, prices).expected
         self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
 
@@ -223,7 +225,7 @@ class Admission:
         if recorded <= answered:
             return
         self._figures_differ = True
-        submit, prices = self._unanswered.get(identity), self._books.ledger.prices
+        submit, prices = self._unanswered.get(identity), self._accounting.ledger.prices
         seen_before = None if submit is None else submit.job_expected
         if (error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
             self._stop.end_buying(error)
@@ -268,7 +270,7 @@ class Admission:
 
     def _settled(self) -> Credits:
         """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
-        ledger = self._books.ledger
+        ledger = self._accounting.ledger
         holds = (ledger.hold_of(identity) for identity in self._in_doubt.union(self._unanswered))
         return ledger.committed - sum(holds, ZERO)
 
@@ -295,7 +297,7 @@ class Admission:
             limit=1 if self._figures_differ else self._slow_start.limit,
             unread=sum((submit.unread for submit in self._unanswered.values()), ZERO),
             is_one_alone=any(submit.alone for submit in self._unanswered.values()),
-            alone_in_doubt=bool(self._books.ledger.alone - {*self._unanswered, identity}),
+            alone_in_doubt=bool(self._accounting.ledger.alone - {*self._unanswered, identity}),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
         )
@@ -311,7 +313,7 @@ class Admission:
                 # It holds nothing any more, so no job may wait for its credits.
                 self._active.discard(subject)
             case Intended():
-                self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
+                self._upload_expected[subject] = self._accounting.ledger.prices.expected(UPLOAD)
             case Created() | NotCreated() | Lost():
                 self._uploaded(subject, event)
             case Prepared(credits=held):
@@ -354,7 +356,7 @@ class Admission:
 
     def _stop_above(self, shape: Shape, charged: Credits) -> None:
         """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
-        ceiling = self._books.ledger.prices.ceiling_of(shape)
+        ceiling = self._accounting.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:
             self._stop.end_buying(ceiling_error(shape, charged, ceiling))
 

@@ -148,11 +148,11 @@ class JobWorker:
             return self._check.stopped_or_workflow_gone() or context.gate.release_if_closed() or self._no_longer_fits()
         finally:
             context.assets.release(job.identity)
-        ledger = context.books.ledger
+        ledger = context.accounting.ledger
         bundle = ledger.hold_of(job.identity)
         alone = context.admission.is_alone(job.identity)
         need: Credits | None = bundle
-        if context.books.budget is not None:
+        if context.accounting.budget is not None:
             need = hold_for_submit(ledger.prices, self._shape, bundle, alone=alone)
         if need is None:
             return self._no_longer_fits()
@@ -175,7 +175,7 @@ class JobWorker:
     async def _submit_again(self, job: Job) -> JobEvent:
         """Submit a job that an earlier run left in doubt."""
         await self._context.gate.wait_until_open()
-        ledger, admission = self._context.books.ledger, self._context.admission
+        ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
         while (error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)) is None:
             await self._context.slots.wait_for_turn(self._slot)

@@ -17,8 +17,8 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 class LeftJobs:
     """Journals and reports the end of what can't be continued."""
 
-    def __init__(self, books: JournaledLedger, clock: Clock, tell: ProgressReporter) -> None:
-        self._books = books
+    def __init__(self, accounting: JournaledLedger, clock: Clock, tell: ProgressReporter) -> None:
+        self._accounting = accounting
         self._clock = clock
         self._tell = tell
 
@@ -56,5 +56,5 @@ class LeftJobs:
         return HoldReleased(at=self._clock.now(), error=error)
 
     async def _record(self, planned: PlannedJob, job: Job, event: JobEvent) -> None:
-        await self._books.record(job.identity, event)
+        await self._accounting.record(job.identity, event)
         self._tell.job(planned, job, event, evolve(job, event))

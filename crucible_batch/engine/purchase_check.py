@@ -46,7 +46,7 @@ class PurchaseCheck:
 
     def hold_too_small(self, job: Job) -> HoldReleased | None:
         """A price has risen since the hold was taken, so that the hold is too small now."""
-        ledger, budget = self._context.books.ledger, self._context.books.budget
+        ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         if budget is None:
             return None
         alone = self._context.admission.is_alone(job.identity)
@@ -63,6 +63,6 @@ class PurchaseCheck:
         """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it has."""
         if self.key_too_old(job) is not None or self._context.gate.is_paused:
             return False
-        ledger, budget = self._context.books.ledger, self._context.books.budget
+        ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         hold, alone = ledger.hold_of(job.identity), job.identity in ledger.alone
         return budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)

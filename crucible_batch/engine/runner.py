@@ -89,27 +89,27 @@ class Runner:
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
         self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        self.books = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
+        self.accounting = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
         self._tell = ProgressReporter(
-            ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
+            ports.observer, self.accounting, clock, lambda planned: not self._is_about(planned), terms
         )
         failed = partial(history.started_jobs, self._rule) if stages is None else tuple
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
-        self._left = LeftJobs(self.books, clock, self._tell)
+        self._left = LeftJobs(self.accounting, clock, self._tell)
         self._context = self._job_context(terms)
-        self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
+        self._staged = None if stages is None else StagedJobs(stages, self.accounting.ledger, self._context.assets)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
         pause = self.control.pause
         gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
-        admission = Admission(self.books, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
+        admission = Admission(self.accounting, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
         pause.on_change.append(admission.wake)
-        relocator = OutputRelocator(history, self.books, store, clock, self._apply)
+        relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
         records = Records()
         fetcher = Downloader(
             gateway,
@@ -127,7 +127,7 @@ class Runner:
         )
         assets = AssetUploader(
             gateway,
-            self.books,
+            self.accounting,
             clock,
             past=history.asset,
             nonce=self._ports.nonce,
@@ -137,7 +137,7 @@ class Runner:
         )
         return JobContext(
             gateway=gateway,
-            books=self.books,
+            accounting=self.accounting,
             admission=admission,
             assets=assets,
             poller=poller,
@@ -150,7 +150,7 @@ class Runner:
             gate=gate,
             gone_workflows={},
             recovery=self._recovery,
-            owners=JobIdOwners(history, self.books),
+            owners=JobIdOwners(history, self.accounting),
             is_forgotten=self._is_forgotten,
         )
 
@@ -221,7 +221,7 @@ class Runner:
     def _survey(self) -> Survey:
         """Replay the journal into the ledger, and find the jobs that earlier runs left."""
         for subject, event in self._history.events():
-            self.books.ledger.apply(subject, event)
+            self.accounting.ledger.apply(subject, event)
         found = survey(
             self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, about=self._options.only
         )
@@ -367,15 +367,15 @@ class Runner:
 
         try:
             for event in self._preliminaries(job):
-                await self.books.record(job.identity, event)
+                await self.accounting.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.books.record, advance)
+            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
             return await driver.drive(job)
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
                 # No submit was sent: its hold would only keep credits from other jobs until the run ends.
                 declined = HoldReleased(at=self._clock.now(), error=error_info(error))
-                await self.books.record(job.identity, declined)
+                await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
             raise
         finally:

@@ -69,7 +69,7 @@ class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled 
         self.declined = declined
 
 
-class UploadNotSent(Exception):  # noqa: N818 - as above
+class UploadNotSent(Exception):  # noqa: N818 - a decision, not an error
     """The hold is too small for the upload: the job has to ask for its credits again."""
 
 
@@ -79,7 +79,7 @@ class AssetUploader:
     def __init__(
         self,
         gateway: Gateway,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         clock: Clock,
         *,
         past: Callable[[str], Asset],
@@ -89,7 +89,7 @@ class AssetUploader:
         load: Callable[[InputImage], Awaitable[bytes]] = load_input,
     ) -> None:
         self._gateway = gateway
-        self._books = books
+        self._accounting = accounting
         self._clock = clock
         self._past = past
         self._nonce = nonce
@@ -131,7 +131,7 @@ class AssetUploader:
         Such a hold may be all that the budget has, and a job that asked before would be blocked for the entire run.
         Raises ``GatewayError`` if they can't be settled.
         """
-        for subject in self._books.ledger.holds():
+        for subject in self._accounting.ledger.holds():
             digest = subject.removeprefix(ASSET_PREFIX)
             if digest != subject and digest not in self._assets:
                 self._assets[digest] = await self._resume(digest, None)
@@ -188,7 +188,7 @@ class AssetUploader:
             self._assets[image.spec.sha256] = moved
             return moved
 
-        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._books.record, step)
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._accounting.record, step)
         made = await driver.drive(asset)
         if (error := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
@@ -217,7 +217,7 @@ class AssetUploader:
         while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
             settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
             event = await settle(asset)
-            await self._books.record(asset.identity, event)
+            await self._accounting.record(asset.identity, event)
             if image is not None:
                 self._observe(image, event)
             asset = evolve_asset(asset, event)
@@ -229,7 +229,7 @@ class AssetUploader:
         if snapshot is not None and snapshot.status is AssetStatus.READY:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
-        await self._books.record(asset.identity, event)
+        await self._accounting.record(asset.identity, event)
         return evolve_asset(asset, event)
 
     async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
@@ -251,7 +251,7 @@ class AssetUploader:
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         uploads = self._failed_uploads.get(digest, [])
-        if (stop := upload_stop(uploads, self._books.ledger, self._books.budget)) is not None:
+        if (stop := upload_stop(uploads, self._accounting.ledger, self._accounting.budget)) is not None:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
@@ -259,8 +259,8 @@ class AssetUploader:
 
     def _share(self, payer: str) -> Credits:
         """Return the part of the payer's hold that an upload may cost: its bound, or all of it if there is none."""
-        bundle = self._books.ledger.hold_of(payer)
-        bound = self._books.ledger.prices.bound(UPLOAD)
+        bundle = self._accounting.ledger.hold_of(payer)
+        bound = self._accounting.ledger.prices.bound(UPLOAD)
         return bundle if bound is None else min(bound, bundle)
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
@@ -301,7 +301,7 @@ class AssetUploader:
         """Whether nothing more may be bought, or the hold of the upload is too small now."""
         if not self._may_buy():
             return True
-        ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
+        ledger, budget, subject = self._accounting.ledger, self._accounting.budget, asset.identity
         if budget is None:
             return False
         return uploads_are_uncounted(ledger) or hold_is_too_small(
@@ -319,7 +319,7 @@ class AssetUploader:
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
-        charge = self._books.ledger.prices.expected(UPLOAD) or ZERO
+        charge = self._accounting.ledger.prices.expected(UPLOAD) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
             for snapshot in await self._gateway.assets():

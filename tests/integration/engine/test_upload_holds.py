@@ -74,7 +74,7 @@ async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start,
 
 
 async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(start, tally):
-    """No answer to an upload ever comes, and nothing bounds its price: the books have them at 0, so two are enough."""
+    """No answer to an upload ever comes, and nothing bounds its price: each counts 0, so two are enough."""
     faults = "asset-create.drop-after=99"
     async with start(upload_price=Decimal(25), rebate_share=Decimal(0), faults=faults) as bench:
         for number in range(5):
@@ -104,7 +104,7 @@ class Turnstile:
 
     def __init__(self, budget: str) -> None:
         self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
-        self.books = JournaledLedger(self, self.ledger, Decimal(budget))
+        self.accounting = JournaledLedger(self, self.ledger, Decimal(budget))
         self.held: list[Decimal] = []
         self.may_buy = True
         self.meanwhile: Callable[[], None] | None = None
@@ -133,7 +133,7 @@ class Turnstile:
 
         return AssetUploader(
             self,
-            self.books,
+            self.accounting,
             SystemClock(),
             past=past,
             nonce=lambda: "n",

@@ -42,11 +42,11 @@ async def test_nothing_is_held_in_a_pause_and_the_queue_goes_on_after_it() -> No
     async with desk() as at:
         at.pause.begin()
         assert await at.ask("a") is None
-        assert at.books.ledger.held == 0
+        assert at.accounting.ledger.held == 0
         at.pause.end()
         await passed()
         assert at.tasks["a"].done()
-        assert at.books.ledger.held > 0
+        assert at.accounting.ledger.held > 0
 
 
 async def test_a_job_that_waits_for_credits_is_not_given_them_in_a_pause() -> None:

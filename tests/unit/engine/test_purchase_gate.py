@@ -116,7 +116,7 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
     reads: list[bool] = []
 
     async def account() -> Account:
-        reads.append(bench.books.ledger.committed == 0)
+        reads.append(bench.accounting.ledger.committed == 0)
         bench.outage.answered(1.0)
         return Account(Decimal(9), Decimal(0), Decimal(9))
 
@@ -133,7 +133,7 @@ async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothi
     assert isinstance(event, HoldReleased)
     assert bench.gateway.submitted == []
     await bench.record(event)
-    assert bench.books.ledger.held == 0
+    assert bench.accounting.ledger.held == 0
 
 
 async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> None:
@@ -178,7 +178,7 @@ async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_g
     assert isinstance(event, SubmitUnknown)
     assert event.error.code == "KEY_MAY_BE_FORGOTTEN"
     assert bench.gateway.submitted == []
-    assert bench.books.ledger.hold_of("job") == 32
+    assert bench.accounting.ledger.hold_of("job") == 32
 
 
 async def test_a_submit_in_doubt_of_an_earlier_run_waits_for_the_gateway() -> None:
