@@ -38,7 +38,7 @@ class _MainRun:
     balance: Balance = field(default_factory=lambda: Balance(None, ZERO, ZERO))
 
 
-class CompleteRunObserver:
+class RunProgress:
     """An observer of the coordinator's own runs, which passes them on as parts of the complete run."""
 
     def __init__(self, observer: Observer, main: Path, terms: RunTerms, choice: JobFilter, clock: Clock) -> None:

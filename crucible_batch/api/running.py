@@ -28,7 +28,7 @@ from crucible_batch.api.period_note import forget_period
 from crucible_batch.api.plan_location import plan_outputs_url
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.price_memory import PaidPrices, remember_prices
-from crucible_batch.api.remaining import budget_for_remaining
+from crucible_batch.api.remaining_budget import budget_for_remaining
 from crucible_batch.api.reporting import note_report, report_stands
 from crucible_batch.api.request import (
     JobFilter,
@@ -41,7 +41,7 @@ from crucible_batch.api.request import (
     make_request,
     read_shard,
 )
-from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
+from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
@@ -163,13 +163,13 @@ async def run_request(
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
     commanded: Commanded = nullcontext,
-    stages: ChooseStages | None = None,
+    probe: ChooseProbeSteps | None = None,
     cap: SpendCap | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does; within the ``cap`` of a server, if it is one of its runs.
 
     ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
-    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``stages`` replace the request's filter.
+    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``probe`` replaces the request's filter.
     """
     check_request(request)
     deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
@@ -201,7 +201,7 @@ async def run_request(
             retries=retries,
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
-            stages=stages,
+            probe=probe,
             cap=cap,
             commanded=commanded,
         )

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.api.cluster_note import present_pause
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
-from crucible_batch.api.remaining import budget_for_remaining
+from crucible_batch.api.remaining_budget import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import journal_outputs_url, local_directory
 from crucible_batch.api.shard_note import describe_shards, noted_shards
