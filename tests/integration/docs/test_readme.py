@@ -48,7 +48,7 @@ def test_make_knows_the_commands() -> None:
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
-async def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
+async def test_the_python_example_runs_unchanged(tmp_path: Path) -> None:
     (example,) = _blocks("python")
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     async with serve(SandboxConfig(time_scale=0.1)) as gateway:

@@ -76,7 +76,7 @@ async def test_a_finished_plan_costs_nothing_and_its_own_prices_are_no_move(star
         assert (await bench.state())["ledger"] == ledger
 
 
-async def test_a_plan_that_a_budget_stopped_goes_on_by_itself_only(start):
+async def test_a_plan_that_a_budget_stopped_continues_by_itself_only(start):
     async with start() as bench:
         manifest = bench.manifest(THREE)
         plan = await save(bench, manifest, budget="4")
@@ -276,7 +276,7 @@ async def test_a_plan_without_a_budget_asks_and_yes_works(start):
         assert (await follow(bench, plan, yes=True)).exit_code == 0
 
 
-async def test_failed_jobs_go_again_only_where_the_plan_says_so(start):
+async def test_failed_jobs_go_again_only_where_the_plan_requires_it(start):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: bad, prompt: nsfw}")
         plan = await save(bench, manifest)

@@ -337,7 +337,7 @@ async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_kn
     assert max(1000 - row["balance_after"] + row["reserved_after"] for row in rows) <= budget
 
 
-async def test_an_interrupt_leaves_no_hold_and_the_same_probe_goes_on(start, tampered, watcher):
+async def test_an_interrupt_leaves_no_hold_and_the_same_probe_continues(start, tampered, watcher):
     """The second signal comes while images are being uploaded."""
     async with start(ready_after_s=1.0) as bench:
         pictures(bench, 6)
@@ -414,7 +414,7 @@ async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded
     assert at > 80
 
 
-async def test_killed_again_and_again_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
+async def test_killed_repeatedly_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
     async with start() as bench:
         manifest, out, kills = trial(bench, 0), bench.path / "out", 0
         while await killed(bench, tampered, manifest, Killer(3 * kills), out):

@@ -121,7 +121,7 @@ def test_where_later_jobs_overtake_earlier_ones_none_is_left_alone():
         assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 8 * LONGEST_S
 
 
-def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_all_the_same():
+def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_anyway():
     scheduler = scheduler_of(36000.0)
     added(scheduler, 1)
     assert len(polled(scheduler, 301.0, lambda _ticket, _now: RUNNING)) == 10

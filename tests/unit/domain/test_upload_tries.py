@@ -94,7 +94,9 @@ _AMOUNTS = st.sampled_from([ZERO, D("0.25"), D("0.5"), D(2)])
 
 
 @given(st.lists(st.tuples(_AMOUNTS, st.sampled_from([ZERO, D("0.5"), D(1)])), min_size=30, max_size=30))
-def test_what_is_spent_in_vain_is_at_most_what_two_uploads_cost(gateway: list[tuple[Credits, Credits]]) -> None:
+def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
+    gateway: list[tuple[Credits, Credits]],
+) -> None:
     """Whatever each upload costs, and whatever part of it comes back. The answers arrive."""
     ledger, uploads = books(), list[FailedUpload]()
     for charged, share in gateway:

@@ -38,7 +38,7 @@ async def ended(waiting: asyncio.Task[object]) -> None:
 # -- credits -----------------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_is_held_in_a_pause_and_the_queue_goes_on_after_it() -> None:
+async def test_nothing_is_held_in_a_pause_and_the_queue_continues_after_it() -> None:
     async with desk() as at:
         at.pause.begin()
         assert await at.ask("a") is None

@@ -380,7 +380,7 @@ async def _uploaded_for(bench: Bench, credits: str) -> None:
 
 
 @pytest.mark.parametrize(("charged", "is_enough"), [("1", True), ("17", False)])
-async def test_images_dearer_than_was_known_leave_no_job_that_is_held_below_its_bound(
+async def test_images_more_expensive_than_was_known_leave_no_job_that_is_held_below_its_bound(
     image: InputImage, charged: str, is_enough: bool
 ) -> None:
     bench = Bench(image=image)

@@ -31,7 +31,7 @@ def left(identity: str, phase: Phase) -> tuple[PlannedJob, Job]:
     return PlannedJob(0, identity, identity, "w", {}), Job(identity, has_images=True, phase=phase)
 
 
-async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_not_taken_up() -> None:
+async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_not_resumed() -> None:
     """If it is planned again in this run, when its source is saved, it must not be in the queue twice."""
     bench = Bench()
     jobs = [left("retired", Phase.PREPARING), left("planned", Phase.PREPARING), left("bought", Phase.IN_FLIGHT)]
