@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
-install-all: $(STAMP)  ## Install what all test commands need, at once
+install-all: $(STAMP)  ## Install what all test commands need
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser,schedulers,campaign,deploy,store]'
 	@touch $(BROWSER_STAMP) $(SCHEDULERS_STAMP) $(CAMPAIGN_STAMP) $(DEPLOY_STAMP) $(STORE_STAMP)
 

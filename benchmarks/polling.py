@@ -138,7 +138,7 @@ def _budget(seeds: Sequence[int]) -> Row:
         "none",
         f"{over:.2f} polls",
         over <= 0,
-        "one poll, plus those within a timer resolution of 50 ms, may be sent at once",
+        "one poll, plus those within a timer resolution of 50 ms, may be sent together",
     )
 
 

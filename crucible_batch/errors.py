@@ -124,7 +124,7 @@ class SavedPlanError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PlanChange:
     """A difference between a saved plan and the current state.
 
     ``kind`` is ``gateway``, ``term``, ``manifest``, ``file``, ``workflow``, ``price``, ``image`` or ``job``; ``name``
@@ -142,16 +142,16 @@ class Move:
 class StalePlanError(UserError):
     """A saved plan whose inputs have changed since it was made, so nothing is run.
 
-    ``moves`` are the first changes; ``omitted`` counts the rest.
+    ``changes`` are the first changes; ``omitted`` counts the rest.
     """
 
     code = "STALE_PLAN"
 
-    def __init__(self, plan: Path, moves: Sequence[Move], *, omitted: int = 0, hint: str | None = None) -> None:
+    def __init__(self, plan: Path, changes: Sequence[PlanChange], *, omitted: int = 0, hint: str | None = None) -> None:
         self.plan = plan
-        self.moves = tuple(moves)
+        self.changes = tuple(changes)
         self.omitted = omitted
-        lines = [f"{plan} is out of date", *(f"  {move}" for move in moves)]
+        lines = [f"{plan} is stale", *(f"  {change}" for change in changes)]
         if omitted:
             lines.append(f"  ... and {omitted} more")
         super().__init__("\n".join(lines), hint=hint)

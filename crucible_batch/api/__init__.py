@@ -38,7 +38,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.period_budget": ("PeriodPreview",),
         "crucible_batch.api.merging": ("MergeResult", "merge"),
         "crucible_batch.api.notifying": ("send_test",),
-        "crucible_batch.api.refusals": ("refusals_notified",),
+        "crucible_batch.api.preparation_failures": ("preparation_failures_notified",),
         "crucible_batch.api.plan_comparison": ("Comparison", "PlanGroup"),
         "crucible_batch.api.plan_rows": ("PriceLine", "UPLOADS"),
         "crucible_batch.api.plan_summary": ("PlanSummary", "StagePreview"),

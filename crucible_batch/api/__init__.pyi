@@ -44,13 +44,13 @@ from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.plan_summary import StagePreview as StagePreview
 from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.planning import plan_request as plan_request
+from crucible_batch.api.preparation_failures import preparation_failures_notified as preparation_failures_notified
 from crucible_batch.api.probing import ProbeResult as ProbeResult
 from crucible_batch.api.probing import probe as probe
 from crucible_batch.api.pruning import PrunableRun as PrunableRun
 from crucible_batch.api.pruning import Pruning as Pruning
 from crucible_batch.api.pruning import plan_pruning as plan_pruning
 from crucible_batch.api.pruning import prune_runs as prune_runs
-from crucible_batch.api.refusals import refusals_notified as refusals_notified
 from crucible_batch.api.request import JobFilter as JobFilter
 from crucible_batch.api.request import ManifestKeywords as ManifestKeywords
 from crucible_batch.api.request import RunKeywords as RunKeywords

@@ -234,8 +234,8 @@ class _Releasing:
         usage = usage_of(journal, terms, self.calendar, since, self.now)
         if self.forget_unanswered:
             periods = self.calendar.between(min(since, self.now), self.now + 60)
-            books = dated(journal, prices_of(terms), periods, self.now)
-            forgotten = {each.first: books.unanswered_in(each) for each in books.periods}
+            charges = dated(journal, prices_of(terms), periods, self.now)
+            forgotten = {each.first: charges.unanswered_in(each) for each in charges.periods}
             by_period = {first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()}
             usage = replace(usage, by_period=by_period, unanswered=ZERO)
         self.account.settle(usage, self.now)

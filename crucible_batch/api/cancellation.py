@@ -119,7 +119,7 @@ class Signals:
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def interruptible_immediately() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` in the block immediately on Ctrl-C; main thread only.
 
     For blocks with nothing to finish. asyncio's own handler would only cancel the task, which has no effect during a

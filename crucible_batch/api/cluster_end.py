@@ -13,7 +13,7 @@ from crucible_batch.api.merging import MergeResult, write_results
 from crucible_batch.api.notifying import notify_end
 from crucible_batch.api.object_runs import publish_report, store_by
 from crucible_batch.api.run_directory import open_for_repair
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.running import RunResult
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.status import collect_rows
@@ -60,7 +60,7 @@ def stopped(context: ClusterContext) -> RunResult:
             ending = conclude(counts, stops, {ExitCode.STOPPED})
             journal.end_run(number, ending, now=context.clock.now())
             head, page = write_results(journal, main, html=context.request.html)
-    url = url_of(main)
+    url = directory_outputs_url(main)
     outputs_at = None if url is None else str(url)
     return RunResult(main, head, ExitCode(ending.exit_code), None, page, outputs_at=outputs_at)
 

@@ -30,7 +30,7 @@ _OUT = (ShardState.WAITING, ShardState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class _MainRun:
     """What the main run directory has: the jobs of the run by their outcome, and its credits."""
 
     total: int = 0
@@ -38,7 +38,7 @@ class _Books:
     balance: Balance = field(default_factory=lambda: Balance(None, ZERO, ZERO))
 
 
-class WholeRun:
+class RunProgress:
     """An observer of the coordinator's own runs, which passes them on as parts of the complete run."""
 
     def __init__(self, observer: Observer, main: Path, terms: RunTerms, choice: JobFilter, clock: Clock) -> None:
@@ -47,7 +47,7 @@ class WholeRun:
         self._terms = terms
         self._choice = choice
         self._clock = clock
-        self._books = _Books()
+        self._main_run = _MainRun()
         self.has_begun = False
         self._told: ShardsAdvanced | None = None
         self._shown: int | None = None
@@ -66,10 +66,10 @@ class WholeRun:
             return
         self.has_begun = True
         self.read()
-        books, terms = self._books, self._terms
+        main_run, terms = self._main_run, self._terms
         began = self._clock.now() if at is None else at
         self._observer.notify(
-            RunBegan(began, books.total, books.counts, books.balance, terms.manifest_name, terms.run_id)
+            RunBegan(began, main_run.total, main_run.counts, main_run.balance, terms.manifest_name, terms.run_id)
         )
 
     def read(self) -> None:
@@ -83,13 +83,13 @@ class WholeRun:
         for planned, job in journal.jobs(self._terms.rule):
             if self._choice.takes(planned.name):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), stops)[0]] += 1
-        self._books = _Books(counts.total(), counts, Balance(self._terms.budget, ledger.spent, ledger.held))
+        self._main_run = _MainRun(counts.total(), counts, Balance(self._terms.budget, ledger.spent, ledger.held))
 
     def advance(self, wave: int, rows: Sequence[QueuedShard]) -> None:
         """Report the shards of a wave, if anything has changed."""
         running = [row for row in rows if row.state is ShardState.RUNNING]
         figures = [row.figures for row in rows]
-        balance = self._books.balance
+        balance = self._main_run.balance
         message = ShardsAdvanced(
             at=self._clock.now(),
             wave=wave,
@@ -98,7 +98,7 @@ class WholeRun:
             ended=sum(row.state not in _OUT for row in rows),
             workers=len({row.worker for row in running}),
             counts={
-                word: self._books.counts.get(word, 0) + sum(getattr(each, word.value) for each in figures)
+                word: self._main_run.counts.get(word, 0) + sum(getattr(each, word.value) for each in figures)
                 for word in _ENDED
             },
             balance=replace(
@@ -138,4 +138,4 @@ class WholeRun:
             ending = journal.runs()[-1].ending
             assert ending is not None
             self._read(journal, ending.all_stops)
-        self._observer.notify(RunEnded(self._clock.now(), ending, self._books.counts, self._books.balance))
+        self._observer.notify(RunEnded(self._clock.now(), ending, self._main_run.counts, self._main_run.balance))

@@ -26,7 +26,7 @@ from crucible_batch.api.cluster_end import ended, stopped, wave_ended
 from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, publish_wave
-from crucible_batch.api.cluster_progress import WholeRun
+from crucible_batch.api.cluster_progress import RunProgress
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.coordinator_commands import CoordinatorCommands, taken
@@ -37,7 +37,7 @@ from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_location import run_url
+from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import books_of, check_sharding
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 SHARDS_PER_WORKER: Final = 4
 _POLL_S = 1.0
 _CLEAN_ENDINGS = frozenset({RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.BLOCKED.value})
-"""Endings after which another wave is of use. After the others, somebody has to see why first."""
+"""Endings after which another wave is started. After any other, the user has to find the cause first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class _Coordinator:
     pace: CoordinatorPace
     _terms: RunTerms = field(init=False)
     _main: Path = field(init=False)
-    _whole: WholeRun = field(init=False)
+    _progress: RunProgress = field(init=False)
     _url: ObjectUrl | None = field(init=False)
     _run: str = ""
     _epoch: int = 0
@@ -144,8 +144,8 @@ class _Coordinator:
     def __post_init__(self) -> None:
         context = self.context
         self._terms, self._main = context.terms, context.main
-        self._url = run_url(context.request.out_dir, self._main)
-        self._whole = WholeRun(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
+        self._url = run_outputs_url(context.request.out_dir, self._main)
+        self._progress = RunProgress(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)
 
@@ -154,10 +154,10 @@ class _Coordinator:
             try:
                 result = await self._run_waves()
             except DeadlineError:
-                if not self._whole.has_begun:
+                if not self._progress.has_begun:
                     raise
                 result = await asyncio.to_thread(stopped, self.context)
-            self._whole.end()
+            self._progress.end()
             return await ended(self.context, result)
         finally:
             if self._epoch:
@@ -168,7 +168,7 @@ class _Coordinator:
             await self._open()
         outstanding = self._outstanding()
         if outstanding is not None and outstanding.missing:
-            self._whole.begin()
+            self._progress.begin()
         elif not (probed := await self._probe()).may_divide:
             return probed.run
         while True:
@@ -199,7 +199,7 @@ class _Coordinator:
             return await run_probe(
                 self.context.part(shards=shards, retries=retries),
                 admission_of(shards),
-                observer=self._whole,
+                observer=self._progress,
                 settings=self.context.settings,
                 transport=self.context.transport,
                 commanded=commanded,
@@ -210,7 +210,7 @@ class _Coordinator:
         async with taken(self._commands) as commanded:
             return await run_request(
                 self.context.part(shards=None),
-                observer=self._whole,
+                observer=self._progress,
                 settings=self.context.settings,
                 transport=self.context.transport,
                 commanded=commanded,
@@ -329,7 +329,7 @@ class _Coordinator:
         await self._open()
         await self._settle()
         await self._queue(plan)
-        await asyncio.to_thread(self._whole.read)
+        await asyncio.to_thread(self._progress.read)
         rows = await self._followed(plan)
         result = await asyncio.to_thread(self._merged, plan, rows)
         await self._settle()
@@ -361,7 +361,7 @@ class _Coordinator:
                 )
             await self._take(await self._commands.read())
             rows = await self._rows(plan)
-            self._whole.advance(self._wave, rows)
+            self._progress.advance(self._wave, rows)
             if not any(row.state in (ShardState.WAITING, ShardState.RUNNING) for row in rows):
                 return rows
             if self.context.is_late:
@@ -371,10 +371,10 @@ class _Coordinator:
     async def _take(self, given: list[GivenControl]) -> None:
         """Show commands to the run, and keep those that concern the coordinator. Workers ask for theirs themselves."""
         self._is_stopped = is_stopped(given)
-        if self._whole.knows(given):
+        if self._progress.knows(given):
             return
         takers = await self.database.takers(self._run) if given else []
-        self._whole.show(given, in_flight=sum(each.in_flight for each in takers))
+        self._progress.show(given, in_flight=sum(each.in_flight for each in takers))
         if (left_s := deadline_given(given)) is not None:
             self.context.deadline.restart(left_s)
             await store_deadline(self.database, self._run, self._epoch, self.context.deadline)

@@ -5,7 +5,7 @@
     another worker has the shard                 winds down         nothing: a report would be refused
     no renewal was accepted for a lease's time   winds down         released if nobody has claimed it, else nothing
     the worker is to stop                        winds down         released, unless the run was done by then
-    the run's deadline passes                    ends at once       reported, with its status
+    the run's deadline passes                    ends now         reported, with its status
     the deadline has passed before it            doesn't begin      reported as stopped
     the worker can't run any shard               doesn't begin      released; the worker ends with the error
     this shard can't be run                      doesn't begin      reported as refused

@@ -62,7 +62,7 @@ class CommandFeed:
                     await self._perform(self._desk, due(given, is_beginning=False))
                 self._taken = given[-1].number
             self._heard_at = sent_at
-            self._check_hold()
+            self._suspend_unless_heard()
 
     async def _answered(self) -> list[GivenControl]:
         """Return what is new. After the first time, an answer that would be too late to count is not awaited.
@@ -85,10 +85,10 @@ class CommandFeed:
             except CrucibleBatchError as error:
                 logger.info("commands can't be asked for: %s", error.message)
 
-    def _check_hold(self) -> None:
-        """Hold the run unless it may buy now."""
+    def _suspend_unless_heard(self) -> None:
+        """Suspend the run while the last answer of the database is too old for it to buy."""
         if self._desk is not None:
-            self._desk.hold(not may_buy(self._heard_at, self._monotonic()))
+            self._desk.suspend(not may_buy(self._heard_at, self._monotonic()))
 
     @asynccontextmanager
     async def on(self, desk: ControlDesk) -> AsyncIterator[None]:
@@ -98,7 +98,7 @@ class CommandFeed:
             given = [replace(each, age_s=each.age_s + now - read_at) for each, read_at in self._before]
             await self._perform(desk, due(given, is_beginning=True))
             self._desk = desk
-            desk.before_each_purchase(self._check_hold)
+            desk.before_each_purchase(self._suspend_unless_heard)
         try:
             yield
         finally:

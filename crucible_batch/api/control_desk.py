@@ -44,7 +44,7 @@ class ControlDesk:
         self._paused: PausedSince | None = None
 
     async def perform(self, command: ControlCommand, source: ControlSource) -> Answer:
-        """Perform a command, and return the answer for who gave it: a sentence and its data.
+        """Perform a command, and return the answer for its sender: a sentence and its data.
 
         Raises ``ControlError`` if it has no effect in this state of the run, and ``JournalError``.
         """
@@ -67,12 +67,12 @@ class ControlDesk:
         control = self._control
         return message, {"action": command.action.value, "in_flight": control.in_flight, "saving": control.saving}
 
-    def hold(self, is_held: bool) -> None:
-        """Keep the run from buying anything, or no longer, whatever is commanded. It is not journalled."""
-        self._control.pause.hold(is_held)
+    def suspend(self, is_suspended: bool) -> None:
+        """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not journalled."""
+        self._control.pause.suspend(is_suspended)
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
-        """Call ``check`` right before each purchase is sent: it may ``hold`` the run."""
+        """Call ``check`` right before each purchase is sent: it may ``suspend`` the run."""
         self._control.before_each_purchase(check)
 
     @property

@@ -31,7 +31,7 @@ _REQUEST_WITHIN_S = 5.0
 _LONGEST = 64 * 1024
 _LAST_ANSWERS_S = 1.0
 _MOST_OPEN = 32
-"""The connections at the same time. More are closed at once: each is an open file, and the run needs its own."""
+"""The connections at the same time. More are closed immediately: each is an open file, and the run needs its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class _Connections:
             writer.close()
 
     async def ended(self, within_s: float) -> None:
-        """Wait until the last answers are sent, and end what is left. What is accepted then is closed at once."""
+        """Wait until the last answers are sent, and end what is left. What is accepted then is closed immediately."""
         self._is_over = True
         tasks = set(self._open)
         if tasks:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from crucible_batch.api.plan_rows import journal_of
-from crucible_batch.api.run_location import run_url
+from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
     SOURCE_FAILED,
@@ -400,7 +400,7 @@ def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None = N
 def saved_outputs(manifest: Manifest, directory: Path, out_dir: Path | None) -> Iterator[SavedOutputs]:
     """Open the outputs of a run by its directory and ``--out-dir``; none are read for a manifest without stages."""
     with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
-        yield SavedOutputs(directory, journal, run_url(out_dir, directory) if manifest.has_stages else None)
+        yield SavedOutputs(directory, journal, run_outputs_url(out_dir, directory) if manifest.has_stages else None)
 
 
 def refuse_saved_stages(manifest: Manifest, save_to: Path | None) -> None:

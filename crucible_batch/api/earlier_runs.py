@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.account import is_of_key
+from crucible_batch.api.plan_location import relative_to_here
 from crucible_batch.api.run_memory import list_file, recall
-from crucible_batch.api.saved_place import relative_to_here
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from crucible_batch.api.run_location import OUTPUTS_AT, noted_url, url_of
+from crucible_batch.api.run_location import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.api.shard_note import noted_shard
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import may_hold_output
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 def note_url(journal: Journal, store: OutputStore) -> None:
     """Note in the journal where the outputs are, if that is an object store."""
-    if store.url is not None and noted_url(journal) != store.url:
+    if store.url is not None and journal_outputs_url(journal) != store.url:
         journal.note(OUTPUTS_AT, str(store.url))
 
 
@@ -92,7 +92,7 @@ def store_of(directory: Path) -> OutputStore:
 def store_by(journal: Journal, directory: Path) -> OutputStore:
     """Return the store of the outputs of an open journal. Raises as ``open_store`` does."""
     is_shard = journal.is_created() and noted_shard(journal) is not None
-    return open_store(directory, noted_url(journal), is_shard=is_shard)
+    return open_store(directory, journal_outputs_url(journal), is_shard=is_shard)
 
 
 def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]:
@@ -137,7 +137,7 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
         indent=2,
     ).encode()
     found = await objects.read(RUN_FILE)
-    if found is None and not may_be_empty and url_of(store.directory) is not None:
+    if found is None and not may_be_empty and directory_outputs_url(store.directory) is not None:
         raise RunDirectoryError(
             f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: it is another store, or its"
             " objects were deleted",

@@ -106,8 +106,8 @@ def overlapping(shares: Iterable[AccountShare], period: BudgetPeriod) -> Mapping
 def share_in(journal: Journal, budget: Credits, period: BudgetPeriod) -> Share:
     """Return the share that a run with this budget has of the present period, by its journal."""
     runs = journal.runs()
-    books = dated(journal, prices_of(runs[-1].terms if runs else None), [period], period.start)
-    return books.share_of(budget, period)
+    charges = dated(journal, prices_of(runs[-1].terms if runs else None), [period], period.start)
+    return charges.share_of(budget, period)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +207,14 @@ def prices_of(terms: RunTerms | None) -> PriceBook:
     return PriceBook() if terms is None else PriceBook.of(terms)
 
 
-def _usage(journal: Journal, terms: RunTerms | None, books: DatedLedger) -> RunUsage:
+def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> RunUsage:
     return RunUsage(
         run=noted_run(journal) or "",
         run_dir=os.path.realpath(journal.path.parent.parent),
         manifest="" if terms is None else terms.manifest_path,
         events=journal.last_number(),
-        by_period={period.first: books.used_in(period) for period in books.periods},
-        unanswered=books.unanswered,
+        by_period={period.first: charges.used_in(period) for period in charges.periods},
+        unanswered=charges.unanswered,
     )
 
 
@@ -276,15 +276,15 @@ def preview_at(
     others = [each for each in shares_now if journal is None or not is_journal_of(journal, each)]
     overlaps = overlapping(others, period)
     shares = {each.run: overlaps.get(each.allowance or "", each.share) for each in others}
-    books = dated(journal, prices_of(terms), [period], now)
-    request = books.request(period, own=own, need=None)
+    charges = dated(journal, prices_of(terms), [period], now)
+    request = charges.request(period, own=own, need=None)
     _, credits = Allowance(rules.limit, shares).granted("", request)
     used = Share(request.certain, max(ZERO, request.used - request.certain))
     return PeriodPreview(
         rules,
         period,
         Allowance(rules.limit, {**shares, "": used}),
-        books.certain + credits,
+        charges.certain + credits,
         is_limited_by_period=request.wanted is None or credits < request.wanted,
     )
 
@@ -323,14 +323,14 @@ async def set_aside(
     period = rules.calendar.at(now)
     shares = account.shares(period)
     since = min((each.since for each in shares if each.run == run and each.since is not None), default=now)
-    books = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
-    need = None if may_grow else _most_needed(journal, terms, books.ledger.prices, choice)
-    request = books.request(period, own=own, need=need)
+    charges = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
+    need = None if may_grow else _most_needed(journal, terms, charges.ledger.prices, choice)
+    request = charges.request(period, own=own, need=need)
     overlaps = overlapping((each for each in shares if each.run != run), period)
     # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
     note_allowance(journal, token := secrets.token_hex(8))
-    wanted = AllowanceRequest(token, previous, period, rules.limit, request, books.certain, now, overlaps)
-    grant = account.set_aside(_usage(journal, terms, books), wanted)
+    wanted = AllowanceRequest(token, previous, period, rules.limit, request, charges.certain, now, overlaps)
+    grant = account.set_aside(_usage(journal, terms, charges), wanted)
     note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
     return RunAllowance(
         account=account,
@@ -338,8 +338,8 @@ async def set_aside(
         period=period,
         standing=grant.standing,
         run=run,
-        budget=books.certain + grant.credits,
-        committed=books.ledger.committed,
+        budget=charges.certain + grant.credits,
+        committed=charges.ledger.committed,
         is_limited_by_period=request.wanted is None or grant.credits < request.wanted,
         since=now,
     )

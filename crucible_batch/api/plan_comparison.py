@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
@@ -112,7 +112,7 @@ def compared(
     directory: Path,
 ) -> Iterator[ComparedJob]:
     """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last plan and files."""
-    store = OutputStore(directory) if url_of(directory) is None else None
+    store = OutputStore(directory) if directory_outputs_url(directory) is None else None
 
     def earlier(planned: PlannedJob) -> EarlierPlan:
         return EarlierPlan(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))

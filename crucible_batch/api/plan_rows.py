@@ -164,7 +164,7 @@ def starts_of(tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_i
 
 def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None) -> ErrorInfo | None:
     request = HoldRequest(shape, uploads, held=ledger.held)
-    decision = decide_admission(request, ledger, budget, AdmissionState(others_at_work=False))
+    decision = decide_admission(request, ledger, budget, AdmissionState(others_active=False))
     return decision.error if isinstance(decision, Block) else None
 
 

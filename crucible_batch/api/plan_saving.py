@@ -8,7 +8,7 @@ from pathlib import Path
 from crucible_batch.api.plan_rows import journal_of, plan_rows
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.saved_plan import PlanHead, PlanOptions
 from crucible_batch.journal import Journal, PlanFile
@@ -33,7 +33,7 @@ def plan_head(
 ) -> PlanHead:
     """Return the head of a plan that is written to ``target``."""
     source, run_dir = basis.source, summary.run_dir
-    url = ObjectUrl.parse(request.out_dir or run_dir) or url_of(run_dir)
+    url = ObjectUrl.parse(request.out_dir or run_dir) or directory_outputs_url(run_dir)
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
     return PlanHead(
         schema_version=PLAN_VERSION,

@@ -104,7 +104,7 @@ class PlanSummary:
 
     @property
     def may_exceed(self) -> Credits | None:
-        """The most by which the budget may be exceeded, if no price rises by more than a factor of ``SURGE`` at once.
+        """The most by which the budget may be exceeded, if no price rises by more than ``SURGE`` times in one step.
 
         Only jobs that can still be admitted count. 0 if both ceilings are declared, if there is no budget, or if the
         budget covers all purchases at their bounds. None if a price is unknown: the first job of that shape, and only

@@ -34,7 +34,7 @@ _MAX_BYTES = 2 * 1024 * 1024
 _LONGEST_TEXT = 300
 _SALT_BYTES = 16
 _ROUNDS = 200_000
-"""As for the fingerprint in a journal (``api.account``): 50 ms for us, but for each guess of who has the file."""
+"""As for the fingerprint in a journal (``api.account``): 50 ms for us, but for each guess by a reader of the file."""
 
 
 @dataclass(frozen=True, slots=True)

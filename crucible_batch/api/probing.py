@@ -1,6 +1,6 @@
 """``plan --probe``: the purchases before a plan is divided, so that its shards know each price and upload no image.
 
-One run in the main run directory, in two stages. First one job of each shape without a price is bought, in manifest
+One run in the main run directory, in two steps. First one job of each shape without a price is bought, in manifest
 order; if the gateway refuses it or doesn't accept it, the next job of the shape takes its place. Then the missing
 images of the jobs that are going to be admitted are uploaded, each by the first job that needs it. These jobs are not
 submitted.
@@ -149,7 +149,7 @@ async def run_probe(
         settings=settings,
         transport=transport,
         commanded=commanded,
-        stages=choose,
+        probe=choose,
     )
     return ProbeResult(result, made[0].is_complete)
 
@@ -173,7 +173,7 @@ class ProbeStages:
         self._tried: set[str] = set()
         self._tries: Counter[Shape] = Counter()
         self._attempted: set[str] = set()
-        """The digests of the images that a stage was to upload."""
+        """The digests of the images that a step was to upload."""
         self._has_begun = False
         self._has_prices = False
         self.is_complete = False
@@ -254,7 +254,7 @@ class ProbeStages:
                 yield identity, missing
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
-        """Return the first job that needs each image; each job that needs one which an earlier stage didn't upload."""
+        """Return the first job that needs each image; each job that needs one which an earlier step didn't upload."""
         chosen: set[str] = set()
         covered: set[str] = set()
         for identity, missing in needed:

@@ -18,7 +18,7 @@ from pathlib import Path
 from crucible_batch.api.merged_shards import delete_merged, size_of_merged
 from crucible_batch.api.prune_mark import PRUNED
 from crucible_batch.api.run_list import RunDirectories
-from crucible_batch.api.run_location import noted_url
+from crucible_batch.api.run_location import journal_outputs_url
 from crucible_batch.api.shard_note import noted_shard, noted_shards
 from crucible_batch.api.status import changed_at_of, head_of, jobs_with_past, newest_run
 from crucible_batch.domain.output_path import is_planned_path
@@ -103,7 +103,7 @@ def _survey(run_dir: Path) -> PrunableRun:
 
 def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
     with Journal.read(run_dir) as journal:
-        if (url := noted_url(journal)) is not None:
+        if (url := journal_outputs_url(journal)) is not None:
             raise RunDirectoryError(
                 f"its outputs are at {url}, where prune deletes nothing",
                 hint="use a lifecycle rule of the object store",

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from crucible_batch.api.saved_place import check_shard_place, main_place, relative_to_here, shard_directory
+from crucible_batch.api.plan_location import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
@@ -101,7 +101,7 @@ class RunRequest:
         """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
-        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=main_place(self.plan))
+        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=main_location(self.plan))
 
 
 class ManifestKeywords(TypedDict, total=False):
@@ -288,8 +288,8 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
 
 def _directory_of(request: RunRequest, plan: SavedPlan) -> Path:
     if request.shard is None:
-        return Path(main_place(plan))
-    check_shard_place(plan, request.out_dir)
+        return Path(main_location(plan))
+    check_shard_location(plan, request.out_dir)
     return request.out_dir or shard_directory(plan, request.shard)
 
 

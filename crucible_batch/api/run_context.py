@@ -33,7 +33,7 @@ from crucible_batch.domain.progress import (
 )
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.domain.spend_cap import SpendCap
-from crucible_batch.engine import Clock, Runner, RunnerPorts, RunOptions, Stages
+from crucible_batch.engine import Clock, ProbeSteps, Runner, RunnerPorts, RunOptions
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
@@ -44,7 +44,7 @@ from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
 
-ChooseStages: TypeAlias = Callable[[Journal, RunTerms], Stages]
+ChooseProbeSteps: TypeAlias = Callable[[Journal, RunTerms], ProbeSteps]
 
 PATIENCE_S = 120.0
 """Requests of jobs in progress are retried this long if the gateway answers with errors (``gateway.retries``)."""
@@ -102,8 +102,8 @@ class RetryNotifier:
 class RunContext:
     """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
 
-    ``outage`` is waited for once the manifest has been checked (``run_start``). ``stages`` chooses the jobs by what the
-    journal has, in place of the request's filter. ``cap`` is that of the server of which it is one run, if any.
+    ``outage`` is waited for once the manifest has been checked (``run_start``). ``probe`` chooses the jobs by
+    what the journal has, in place of the request's filter. ``cap`` is that of the server, if it is one of its runs.
     ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than the
     socket, and ``log`` makes a shard's events durable in its store.
     """
@@ -120,7 +120,7 @@ class RunContext:
     retries: RetryNotifier
     deadline: Deadline
     outage: Outage
-    stages: ChooseStages | None = None
+    probe: ChooseProbeSteps | None = None
     cap: SpendCap | None = None
     derivation: RunDerivation | None = None
     commanded: Commanded = nullcontext
@@ -202,5 +202,5 @@ class RunContext:
             log=self.log,
             load_image=image_loader(self.store),
         )
-        stages = None if self.stages is None else self.stages(journal, self.terms)
-        return Runner(ports=ports, terms=self.terms, times=times, options=options, stages=stages)
+        probe = None if self.probe is None else self.probe(journal, self.terms)
+        return Runner(ports=ports, terms=self.terms, times=times, options=options, probe=probe)

@@ -31,21 +31,21 @@ def local_directory(run_dir: str | Path) -> Path:
     return directory
 
 
-def noted_url(journal: Journal) -> ObjectUrl | None:
-    """Return where the outputs of a journal's run are; None if they are in its directory."""
+def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
+    """Return the URL in an object store that a journal has noted for its outputs; None if they are in its directory."""
     text = journal.noted(OUTPUTS_AT) if journal.is_created() else None
     return None if text is None else ObjectUrl.parse(text)
 
 
-def url_of(directory: Path) -> ObjectUrl | None:
-    """Return where the outputs of a run directory are; None if they are in the directory, or it has no journal."""
+def directory_outputs_url(directory: Path) -> ObjectUrl | None:
+    """Return the URL that the journal of a run directory has noted for its outputs; None without a journal, too."""
     if not Journal.exists(directory):
         return None
     with Journal.read(directory) as journal:
-        return noted_url(journal)
+        return journal_outputs_url(journal)
 
 
-def run_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
-    """Return where the outputs of a run are, by its ``--out-dir`` and its local directory; None if they are local."""
+def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
+    """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None if they are local."""
     url = None if out_dir is None else ObjectUrl.parse(out_dir)
-    return url or url_of(directory)
+    return url or directory_outputs_url(directory)

@@ -74,7 +74,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     check_cap(context.cap, context.request, manifest, context.terms, directory)
     is_known = directory.exists()
     if is_known:
-        # Locked before planning, so that a busy directory is refused at once.
+        # Locked before planning, so that a busy directory is refused immediately.
         stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
         refuse_if_divided(directory)

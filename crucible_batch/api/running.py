@@ -15,7 +15,7 @@ from typing import Unpack
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, at_once
+from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, interruptible_immediately
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.control_desk import Commanded, ControlDesk, ControlledRun
@@ -25,9 +25,10 @@ from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.plan_location import plan_outputs_url
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.price_memory import PaidPrices, remember_prices
-from crucible_batch.api.remaining import budget_for_remaining
+from crucible_batch.api.remaining_budget import budget_for_remaining
 from crucible_batch.api.reporting import note_report, report_stands
 from crucible_batch.api.request import (
     JobFilter,
@@ -40,12 +41,11 @@ from crucible_batch.api.request import (
     make_request,
     read_shard,
 )
-from crucible_batch.api.run_context import ChooseStages, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
+from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
-from crucible_batch.api.run_location import run_url
+from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
-from crucible_batch.api.saved_place import outputs_url
 from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.api.status import (
     newest_run,
@@ -163,18 +163,18 @@ async def run_request(
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
     commanded: Commanded = nullcontext,
-    stages: ChooseStages | None = None,
+    probe: ChooseProbeSteps | None = None,
     cap: SpendCap | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does; within the ``cap`` of a server, if it is one of its runs.
 
     ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
-    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``stages`` replace the request's filter.
+    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``probe`` replaces the request's filter.
     """
     check_request(request)
     deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
     request = quiet_shard(follow_plan(request, os.environ))
-    early = at_once if handle_signals else nullcontext
+    early = interruptible_immediately if handle_signals else nullcontext
     with early():
         manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
@@ -201,7 +201,7 @@ async def run_request(
             retries=retries,
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
-            stages=stages,
+            probe=probe,
             cap=cap,
             commanded=commanded,
         )
@@ -224,7 +224,11 @@ async def _start(
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:
     max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
     is_shard = request.shard is not None and request.plan is not None
-    url = outputs_url(request.plan) if request.plan is not None and is_shard else run_url(request.out_dir, directory)
+    url = (
+        plan_outputs_url(request.plan)
+        if request.plan is not None and is_shard
+        else run_outputs_url(request.out_dir, directory)
+    )
     return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels, is_shard=is_shard)
 
 

@@ -31,7 +31,7 @@ from crucible_batch.domain.plan_staleness import (
 from crucible_batch.domain.prices import PriceBook, Quote, Shape
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.domain.saved_plan import ManifestFile, PlanTerms
-from crucible_batch.errors import ManifestError, Move, StalePlanError
+from crucible_batch.errors import ManifestError, PlanChange, StalePlanError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in
 from crucible_batch.saved_plan import SavedPlan
@@ -100,8 +100,8 @@ class PlanBasis:
         return ManifestFile(self.source.name, path, self.source.sha256, files)
 
 
-MAX_MOVES = 100
-"""The maximum number of differences listed in an error; the rest is only counted."""
+MAX_CHANGES = 100
+"""The maximum number of changes listed in an error; the rest is only counted."""
 
 
 class PlanStaleness:
@@ -122,11 +122,11 @@ class PlanStaleness:
             yield
         except ManifestError as error:
             plan = self._request.plan
-            moves = [] if plan is None else list(self._moved_basis(plan))
-            if plan is None or not moves:
+            changes = [] if plan is None else list(self._basis_changes(plan))
+            if plan is None or not changes:
                 raise
-            moves += [Move("manifest", problem.field, str(problem)) for problem in error.problems]
-            raise self._stale(plan, iter(moves), error.omitted) from error
+            changes += [PlanChange("manifest", problem.field, str(problem)) for problem in error.problems]
+            raise self._stale(plan, iter(changes), error.omitted) from error
 
     def check(self, draft: PlanFile, directory: Path) -> None:
         """Compare the basis, the files and the jobs, the latter by the directory's present journal.
@@ -138,36 +138,36 @@ class PlanStaleness:
         if plan is None:
             return
         with journal_of(directory) as journal:
-            moves = chain(
-                self._moved_basis(plan),
+            changes = chain(
+                self._basis_changes(plan),
                 diff_files(plan.head.manifest.files, self._basis.files),
-                self._moved_in_journal(plan, draft, journal),
+                self._journal_changes(plan, draft, journal),
             )
-            first = next(moves, None)
+            first = next(changes, None)
             if first is not None:
-                raise self._stale(plan, chain([first], moves))
+                raise self._stale(plan, chain([first], changes))
 
     def check_basis(self) -> None:
         """Compare the basis alone: neither the files nor the jobs. Raises ``StalePlanError`` if anything differs."""
         plan = self._request.plan
-        moves = iter(()) if plan is None else self._moved_basis(plan)
-        first = next(moves, None)
+        changes = iter(()) if plan is None else self._basis_changes(plan)
+        first = next(changes, None)
         if plan is not None and first is not None:
-            raise self._stale(plan, chain([first], moves))
+            raise self._stale(plan, chain([first], changes))
 
-    def _stale(self, plan: SavedPlan, moves: Iterator[Move], omitted: int = 0) -> StalePlanError:
-        named = list(islice(moves, MAX_MOVES))
-        omitted += sum(1 for _ in moves)
+    def _stale(self, plan: SavedPlan, changes: Iterator[PlanChange], omitted: int = 0) -> StalePlanError:
+        named = list(islice(changes, MAX_CHANGES))
+        omitted += sum(1 for _ in changes)
         return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self._request.remake}")
 
-    def _moved_basis(self, plan: SavedPlan) -> Iterator[Move]:
+    def _basis_changes(self, plan: SavedPlan) -> Iterator[PlanChange]:
         head, basis = plan.head, self._basis
         yield from diff_gateway(head.gateway, basis.gateway)
         yield from diff_manifest(head.manifest, basis.manifest_at(head.manifest.path))
         yield from diff_terms(head.terms, basis.held_to)
         yield from diff_workflows(head.workflows, basis.lists)
 
-    def _moved_in_journal(self, plan: SavedPlan, draft: PlanFile, journal: Journal | None) -> Iterator[Move]:
+    def _journal_changes(self, plan: SavedPlan, draft: PlanFile, journal: Journal | None) -> Iterator[PlanChange]:
         runs = [] if journal is None else journal.runs()
         own = own_event_numbers([RunStart(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
         prices = self._prices_of_others(journal, own)

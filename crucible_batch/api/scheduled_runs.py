@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.api.refusals import refusals_notified
+from crucible_batch.api.preparation_failures import preparation_failures_notified
 from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
 from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.errors import CrucibleBatchError, ManifestError, UserError
@@ -70,7 +70,7 @@ def prepare_run(request: RunRequest, settings: Settings | None = None) -> Prepar
     manifest = read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
-    with refusals_notified(manifest, request, settings):
+    with preparation_failures_notified(manifest, request, settings):
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
         check_run_directory(directory)

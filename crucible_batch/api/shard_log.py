@@ -6,8 +6,8 @@
 
 An entry is created only if no object has its name. So of two processes that continue from the same entry, one gets the
 next number, and the other learns that it has lost the shard. Each process begins with an entry of its own: from then on
-no other can add one. A purchase is sent when the entry with its hold is in the store, so that whoever continues the log
-knows everything that was bought, or may still be.
+no other can add one. A purchase is sent when the entry with its hold is in the store, so that the next
+process that continues the log knows everything that was bought, or may still be.
 
     what happens                                      who continues knows
     killed before the entry of a hold                 nothing of it: it was not sent
@@ -135,7 +135,7 @@ class ShardLog:
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
-        """Store all rows up to the last entry as one object, which saves whoever reads the log many requests."""
+        """Store all rows up to the last entry as one object, which saves readers of the log many requests."""
         if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
             return
         content = _ENTRY.dump_json(ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position))

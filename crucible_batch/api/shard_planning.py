@@ -14,7 +14,7 @@ from crucible_batch.api.object_runs import claim_prefix, note_url, open_store, r
 from crucible_batch.api.plan_saving import plan_head
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_directories import noted_in
@@ -75,14 +75,14 @@ async def plan_shards(
         found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
-    url = ObjectUrl.parse(plan.request.out_dir or directory) or url_of(directory)
+    url = ObjectUrl.parse(plan.request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
     await claim_prefix(store, basis.binding)
     await refuse_unknown_plans(store, noted_in(directory))
     await restore_receipts(store)
     journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
     note_url(journal, store)
-    await _take_up(plan, journal, gateway, settings, store)
+    await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
@@ -145,7 +145,7 @@ def _account_of(journal: Journal) -> PlanAccount:
     return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
-async def _take_up(
+async def _resume_earlier_runs(
     plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
 ) -> None:
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""

@@ -16,11 +16,11 @@ import httpx
 from crucible_batch.api.account import refuse_account_of_shard, refuse_other_account
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
+from crucible_batch.api.plan_location import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
-from crucible_batch.api.saved_place import main_directory, main_place, outputs_url, shard_directory
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_log import LogState
 from crucible_batch.api.shard_note import note_shard, noted_shard, noted_shards
@@ -255,8 +255,8 @@ def merge_command(request: RunRequest) -> str | None:
     plan, shard = request.plan, request.shard
     if plan is None or shard is None:
         return None
-    main, own = main_place(plan), shard_directory(plan, shard)
-    if outputs_url(plan) is not None:
+    main, own = main_location(plan), shard_directory(plan, shard)
+    if plan_outputs_url(plan) is not None:
         return shell_command("merge", main)
     if request.out_dir is None or os.path.realpath(request.out_dir) == os.path.realpath(own):
         return shell_command("merge", main)

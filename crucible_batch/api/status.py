@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.api.cluster_note import present_pause
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
-from crucible_batch.api.remaining import budget_for_remaining
+from crucible_batch.api.remaining_budget import budget_for_remaining
 from crucible_batch.api.request import check_path
-from crucible_batch.api.run_location import local_directory, noted_url
+from crucible_batch.api.run_location import journal_outputs_url, local_directory
 from crucible_batch.api.shard_note import describe_shards, noted_shards
 from crucible_batch.api.stage_note import noted_stages
 from crucible_batch.domain.control import PausedSince
@@ -214,7 +214,7 @@ def row_collector(
 def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
     """Add a row for each job of an open journal, and write missing sidecars."""
     newest = newest_run(journal)
-    sidecars = Sidecars(directory) if noted_url(journal) is None else None
+    sidecars = Sidecars(directory) if journal_outputs_url(journal) is None else None
     collect = row_collector(sidecars, newest.terms, rows)
     for planned, job in journal.jobs(newest.terms.rule):
         collect(planned, job, newest.stops)

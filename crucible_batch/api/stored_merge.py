@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
-from crucible_batch.api.run_location import url_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.shard_directories import ShardDirectory, noted_in
 from crucible_batch.api.shard_log import Closed, LogState, ShardLog
 from crucible_batch.api.shard_note import note_shard
@@ -81,7 +81,7 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
     Raises ``UserError`` if other directories are given beside it.
     """
     given = list(dict.fromkeys(run_dirs if out_dir is None else (*run_dirs, out_dir)))
-    urls = [ObjectUrl.parse(path) or url_of(path) for path in given]
+    urls = [ObjectUrl.parse(path) or directory_outputs_url(path) for path in given]
     url = next((url for url in urls if url is not None), None)
     if url is None:
         return None

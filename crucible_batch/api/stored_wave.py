@@ -17,8 +17,8 @@ from pathlib import Path
 from crucible_batch.api.cluster_places import MANIFEST_FILE, PLAN_FILE, epoch_directory
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.object_runs import in_thread, open_store
+from crucible_batch.api.plan_location import plan_outputs_url
 from crucible_batch.api.request import RunRequest, follow_plan
-from crucible_batch.api.saved_place import outputs_url
 from crucible_batch.api.state_location import shards_directory_of
 from crucible_batch.api.stored_merge import bring_shards
 from crucible_batch.api.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
@@ -59,9 +59,10 @@ def fetch_stored_wave(url: ObjectUrl, digest: str) -> SavedPlan:
         return await fetch_plan(objects, digest, folder / PLAN_FILE)
 
     plan = in_thread(fetch())
-    if outputs_url(plan) != url:
+    planned = plan_outputs_url(plan)
+    if planned != url:
         raise SavedPlanError(
-            f"{plan.path} is of a run in {outputs_url(plan) or plan.head.options.run_dir}, and was queued in {url}",
+            f"{plan.path} is of a run in {planned or plan.head.options.run_dir}, and was queued in {url}",
             hint="saved plans can't be edited; start the run again",
         )
     return plan
@@ -89,7 +90,7 @@ def merge_stored_wave(
     ``unclaimed`` are the numbers of those that no worker was to run, and ``reason`` is why they have not run, if that
     is known. Raises as ``merge`` does.
     """
-    url = outputs_url(plan)
+    url = plan_outputs_url(plan)
     assert url is not None
     bring_shards(main, url, now=SystemClock().now())
     abandoned = [shard.number for shard in plan.head.shards if not _is_begun(main, plan, shard.number)]

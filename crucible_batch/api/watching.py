@@ -72,7 +72,7 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Books:
+class _JournalCache:
     """The cached state of a journal."""
 
     run: RunRecord
@@ -94,7 +94,7 @@ class Watch:
         self.run_dir = run_dir
         self._edition = 0
         self._running = False
-        self._books: _Books | None = None
+        self._cache: _JournalCache | None = None
         self._store: OutputStore | None = None
 
     def look(self) -> Snapshot:
@@ -106,28 +106,28 @@ class Watch:
             # Only a run without an ending can be active, so the lock isn't tested for a finished one.
             self._running = runs[-1].ending is None and is_locked(self.run_dir)
             edition = 3 * len(runs) + (0 if self._running else 1 if runs[-1].ending is None else 2)
-            if self._books is None or edition != self._edition:
-                self._books, self._edition = _read(journal, runs), edition
+            if self._cache is None or edition != self._edition:
+                self._cache, self._edition = _read(journal, runs), edition
             else:
-                _read_on(journal, self._books)
+                _read_on(journal, self._cache)
             paused = present_pause(journal, is_running=self._running)
-            return self._sight(self._books, journal.controls(), paused)
+            return self._sight(self._cache, journal.controls(), paused)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
-        books = self._looked()
-        late = [(place, one) for place, one in enumerate(books.jobs) if books.jobs[one].changed_at > after]
+        cache = self._looked()
+        late = [(place, one) for place, one in enumerate(cache.jobs) if cache.jobs[one].changed_at > after]
         if not late:
             return []
         with Journal.read(self.run_dir) as journal:
-            rows = ((place, _row(journal, identity, books)) for place, identity in late)
+            rows = ((place, _row(journal, identity, cache)) for place, identity in late)
             return [(place, self._as_it_goes(row)) for place, row in rows if row is not None]
 
     def rows(self) -> Iterator[JobRow]:
         """Yield the row of every job, in manifest order."""
-        books = self._looked()
+        cache = self._looked()
         with Journal.read(self.run_dir) as journal:
-            for row in build_rows(journal.jobs(books.run.terms.rule), books.run.stops):
+            for row in build_rows(journal.jobs(cache.run.terms.rule), cache.run.stops):
                 yield self._as_it_goes(row)
 
     def curve(self) -> list[CurvePoint]:
@@ -158,37 +158,37 @@ class Watch:
         outputs = self._looked().outputs.values()
         return sorted(outputs, key=lambda output: output.saved_at, reverse=True)[:count]
 
-    def _looked(self) -> _Books:
-        if self._books is None:
+    def _looked(self) -> _JournalCache:
+        if self._cache is None:
             self.look()
-        assert self._books is not None
-        return self._books
+        assert self._cache is not None
+        return self._cache
 
-    def _sight(self, books: _Books, commands: list[ControlEntry], paused: PausedSince | None) -> Snapshot:
-        counts = Counter(known.status for known in books.jobs.values())
+    def _sight(self, cache: _JournalCache, commands: list[ControlEntry], paused: PausedSince | None) -> Snapshot:
+        counts = Counter(known.status for known in cache.jobs.values())
         if self._running:
             counts[Outcome.PENDING] += counts.pop(SENDING, 0)
         counts[Outcome.UNKNOWN] += counts.pop(SENDING, 0)
         head = sum_up(
-            terms=books.run.terms,
-            ending=books.run.ending,
-            started_at=books.began_at,
-            finished_at=books.run.finished_at,
-            ledger=books.ledger,
+            terms=cache.run.terms,
+            ending=cache.run.ending,
+            started_at=cache.began_at,
+            finished_at=cache.run.finished_at,
+            ledger=cache.ledger,
             counts=CountsRow(
-                total=len(books.jobs), reused=sum(known.reused for known in books.jobs.values()), **counts
+                total=len(cache.jobs), reused=sum(known.reused for known in cache.jobs.values()), **counts
             ),
         )
-        manifest, changed_at = manifest_of(books.run.terms), changed_at_of(books.run)
+        manifest, changed_at = manifest_of(cache.run.terms), changed_at_of(cache.run)
         status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at, paused=paused)
-        pictures = sum(known.pictures for known in books.jobs.values())
-        return Snapshot(status, self._edition, books.number, pictures, self._ended_at(books), len(commands))
+        pictures = sum(known.pictures for known in cache.jobs.values())
+        return Snapshot(status, self._edition, cache.number, pictures, self._ended_at(cache), len(commands))
 
-    def _ended_at(self, books: _Books) -> tuple[float, ...]:
+    def _ended_at(self, cache: _JournalCache) -> tuple[float, ...]:
         if not self._running:
             return ()
-        ended = [known.ended_at for known in books.jobs.values() if known.ended_at is not None]
-        return tuple(sorted(heapq.nlargest(RATE_WINDOW, (at for at in ended if at >= books.run.started_at))))
+        ended = [known.ended_at for known in cache.jobs.values() if known.ended_at is not None]
+        return tuple(sorted(heapq.nlargest(RATE_WINDOW, (at for at in ended if at >= cache.run.started_at))))
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
         """Return the row as pending, without an error, if a submit of the active run has no answer yet."""
@@ -209,43 +209,43 @@ def _status(row: JobRow) -> str:
     return SENDING if row.status == "unknown" and is_unanswered else row.status
 
 
-def _read(journal: Journal, runs: list[RunRecord]) -> _Books:
-    books = _Books(runs[-1], runs[0].started_at)
+def _read(journal: Journal, runs: list[RunRecord]) -> _JournalCache:
+    cache = _JournalCache(runs[-1], runs[0].started_at)
     for number, subject, event in journal.numbered_events():
-        books.ledger.apply(subject, event)
-        books.number = number
-    for planned, job in journal.jobs(books.run.terms.rule):
-        books.jobs[planned.identity] = _Known(0, "", reused=False)
-        row = next(build_rows([(planned, job)], books.run.stops))
-        _note(books, planned.identity, row, books.number)
-    return books
+        cache.ledger.apply(subject, event)
+        cache.number = number
+    for planned, job in journal.jobs(cache.run.terms.rule):
+        cache.jobs[planned.identity] = _Known(0, "", reused=False)
+        row = next(build_rows([(planned, job)], cache.run.stops))
+        _note(cache, planned.identity, row, cache.number)
+    return cache
 
 
-def _read_on(journal: Journal, books: _Books) -> None:
+def _read_on(journal: Journal, cache: _JournalCache) -> None:
     moved: dict[str, int] = {}
-    for number, subject, event in journal.numbered_events(after=books.number):
-        books.ledger.apply(subject, event)
-        books.number = number
-        if subject in books.jobs:
+    for number, subject, event in journal.numbered_events(after=cache.number):
+        cache.ledger.apply(subject, event)
+        cache.number = number
+        if subject in cache.jobs:
             moved[subject] = number
     for identity, number in moved.items():
-        row = _row(journal, identity, books)
+        row = _row(journal, identity, cache)
         if row is not None:
-            _note(books, identity, row, number)
+            _note(cache, identity, row, number)
 
 
-def _note(books: _Books, identity: str, row: JobRow, number: int) -> None:
-    known = books.jobs[identity]
+def _note(cache: _JournalCache, identity: str, row: JobRow, number: int) -> None:
+    known = cache.jobs[identity]
     known.changed_at, known.status = number, _status(row)
     known.reused = row.status == "succeeded" and row.attempts[-1].reused
     known.pictures = len(row.outputs)
     known.ended_at = _ended_at(row)
-    books.outputs.update({output.path: output for output in row.outputs})
-    books.pictures.update({output.sha256: output for output in row.outputs})
+    cache.outputs.update({output.path: output for output in row.outputs})
+    cache.pictures.update({output.sha256: output for output in row.outputs})
 
 
-def _row(journal: Journal, identity: str, books: _Books) -> JobRow | None:
+def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None:
     planned = journal.planned_job(identity)
     if planned is None:  # another run is replacing the plan right now; the next ``look`` has its edition
         return None
-    return next(build_rows([(planned, journal.job(planned, books.run.terms.rule))], books.run.stops))
+    return next(build_rows([(planned, journal.job(planned, cache.run.terms.rule))], cache.run.stops))

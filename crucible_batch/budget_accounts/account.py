@@ -1,6 +1,6 @@
 """The file of an account: the shares that runs have of its budget periods, in SQLite.
 
-Each account has one file, named after the account and the gateway. Several processes may use it at once: everything
+Each account has one file, named after the account and the gateway. Several processes may use it together: everything
 that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in ``domain/allowance.py``.
 """
 

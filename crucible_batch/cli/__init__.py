@@ -17,7 +17,7 @@ def main() -> None:
         sys.exit(2)
     # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.
     os.environ.pop("SSLKEYLOGFILE", None)
-    from crucible_batch.cli.startup import collect_garbage_rarely, exit_at_once, skip_unused_help_imports
+    from crucible_batch.cli.startup import collect_garbage_rarely, exit_immediately, skip_unused_help_imports
     from crucible_batch.cli.terminal import repair_streams
 
     repair_streams()
@@ -30,7 +30,7 @@ def main() -> None:
         parse_and_run()
     except SystemExit as ended:
         if "obstore" in sys.modules and not had_store and isinstance(ended.code, int):
-            exit_at_once(ended.code)
+            exit_immediately(ended.code)
         raise
 
 

@@ -161,7 +161,7 @@ def _words(figures: Figures, returned: str) -> str:
 def _reach(found: Audit) -> str:
     if found.oldest is None:
         return "the gateway shows no entries"
-    text = f"back to {_moment(found.oldest)}"
+    text = f"read back to {_moment(found.oldest)}"
     if unseen := found.count(Verdict.UNSEEN):
         text += f"; {unseen} of the run's purchases may be older and could not be checked"
     return text

@@ -60,8 +60,8 @@ def run(
     Run the same command again to resume; no job is paid for twice.
     A budget, here or in the manifest, is the consent to spend. Without one,
     you are asked; --yes skips the question.
-    A saved plan contains its options. If it is outdated, the differences are
-    shown and nothing is spent.
+    A saved plan contains its options. If its inputs have changed since it was
+    made, the changes are shown and nothing is spent.
     """
     from crucible_batch.api import read_shard
     from crucible_batch.cli.requests import plan_request, run_request

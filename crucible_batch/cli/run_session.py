@@ -33,7 +33,7 @@ from crucible_batch.api import (
     plan_request,
     run_request,
 )
-from crucible_batch.api.cancellation import at_once
+from crucible_batch.api.cancellation import interruptible_immediately
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again, with_budget, with_out_dir, with_scheduled_at, with_shard
 from crucible_batch.cli.display import Display
@@ -94,7 +94,7 @@ def show_what_a_run_would_do(
 async def _planned(
     request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool, all_rows: bool, for_run: bool
 ) -> PlanSummary:
-    with at_once():
+    with interruptible_immediately():
         return await plan_request(request, save_to, force=force, all_rows=all_rows, for_run=for_run, settings=settings)
 
 

@@ -184,9 +184,11 @@ def _jobs(status: Status) -> Text:
 
 
 def _credits(status: Status) -> Text:
-    books = status.report.credits
-    text = Text(format_credits(books.spent) + ("" if books.budget is None else f" of {format_credits(books.budget)}"))
-    return text.append(f"\n{format_credits(books.held)} held", style="quiet") if books.held else text
+    amounts = status.report.credits
+    text = Text(
+        format_credits(amounts.spent) + ("" if amounts.budget is None else f" of {format_credits(amounts.budget)}")
+    )
+    return text.append(f"\n{format_credits(amounts.held)} held", style="quiet") if amounts.held else text
 
 
 def age(seconds: float) -> str:

@@ -16,8 +16,8 @@ from crucible_batch.api import (
     ends_all,
     first_code,
     hold_results,
+    preparation_failures_notified,
     prepare_run,
-    refusals_notified,
 )
 from crucible_batch.cli.answer import CommandOutput, show_failure
 from crucible_batch.cli.command_line import again
@@ -42,7 +42,7 @@ def run_scheduled(
     while True:
         try:
             with ExitStack() as stack:
-                with refusals_notified(prepared.manifest, prepared.request, settings):
+                with preparation_failures_notified(prepared.manifest, prepared.request, settings):
                     if stack.enter_context(_held(answer, prepared, options.if_running)):
                         prepared = prepared.reread()
                 command.make(prepared, options.catch_up)
@@ -91,7 +91,7 @@ class _Runs:
         The envelope has the data of the last run, and the missed ones as ``caught_up``. The exit code is the first of
         their codes, by their documented order.
         """
-        with refusals_notified(prepared.manifest, prepared.request, self.settings):
+        with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             due = due_runs(prepared, catch_up)
         if len(due) == 1 and not self.caught_up:
             self._run(prepared, due[0])
@@ -127,7 +127,7 @@ class _Runs:
     def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
         from crucible_batch.cli.run_session import run_and_tell  # noqa: PLC0415 - not needed if the run is skipped
 
-        with refusals_notified(prepared.manifest, prepared.request, self.settings):
+        with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             request, manifest = prepared.at(due)
         # The id depends on the time, so that the same command would begin another run once its own night has passed.
         is_of_its_time = prepared.depends_on_time and not self.is_time_given

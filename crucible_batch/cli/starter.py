@@ -108,7 +108,7 @@ def _config(chosen: SandboxOptions) -> SandboxConfig:
 
 
 def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
-    """Serve until Ctrl-C. The two shell lines are flushed to stdout at once for scripts that read them."""
+    """Serve until Ctrl-C. The two shell lines are flushed to stdout immediately for scripts that read them."""
     config = _config(chosen)
 
     def ready(api_url: str, storage_url: str, key: str) -> None:

@@ -44,7 +44,7 @@ def share_one_heap() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def exit_at_once(code: int) -> None:
+def exit_immediately(code: int) -> None:
     """Exit without Python's finalization, which can abort a process whose command has succeeded, with code 134.
 
     Threads of obstore release Python objects when their requests have ended. During the finalization, Python ends a

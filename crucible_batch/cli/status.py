@@ -110,8 +110,8 @@ _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
     """Show the status of a run directory."""
     status, now = read_status(run_dir), time.time()
-    books, progress = status.report.credits, status.progress
-    balance = Balance(books.budget, books.spent, books.held)
+    amounts, progress = status.report.credits, status.progress
+    balance = Balance(amounts.budget, amounts.spent, amounts.held)
     answer.data = {**head_json(status.report, run_dir), "running": status.running}
     if status.shards is not None:
         answer.data["shards"] = _shards_json(status.shards)

@@ -34,7 +34,7 @@ _ESTIMATE_UNITS = (("s", 1, 0, 90.0), ("min", 60, 0, 90 * 60.0), ("h", 3600, 1, 
 
 
 def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
-    """Format an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~40 s (30-60)``, ``~8 min (4+)``."""
+    """Format an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~8 min (4 or more)``."""
     unit, size, digits, _ = next(each for each in _ESTIMATE_UNITS if likely_s < each[3])
 
     def figure(seconds: float) -> str:
@@ -42,7 +42,7 @@ def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
             return f"{5 * round(seconds / 5)}"
         return f"{max(seconds / size, 10.0**-digits):.{digits}f}"
 
-    bounds = f"{figure(low_s)}+" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
+    bounds = f"{figure(low_s)} or more" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
     exact = high_s is not None and figure(low_s) == figure(high_s)
     return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")
 

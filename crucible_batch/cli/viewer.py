@@ -16,7 +16,7 @@ from crucible_batch.view import find_runs, new_token, run_viewer
 def serve_view(
     answer: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool = False
 ) -> None:
-    """Serve until Ctrl-C. The address is flushed to stdout at once. ``outputs/`` need not exist yet."""
+    """Serve until Ctrl-C. The address is flushed to stdout immediately. ``outputs/`` need not exist yet."""
     if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
         raise UserError(
             f"there is no directory {directory}", hint="choose a directory that contains runs, or start a run first"

@@ -171,7 +171,7 @@ class ClusterDatabase:
         return FencedAnswer(row["answer"])
 
     async def release_shard(self, key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
-        """Return an unfinished shard to the queue at once. Its allowance stays set aside."""
+        """Return an unfinished shard to the queue immediately. Its allowance stays set aside."""
         row = await self._row("release_shard", **_key(key), epoch=epoch, **_figures(figures))
         return FencedAnswer(row["answer"])
 

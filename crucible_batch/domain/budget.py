@@ -17,7 +17,7 @@ The number of unanswered submits follows a slow start: one at first, then twice 
 since the last answer above the expected price.
 
 The account's available credits are shared with others and out of date when read, and a replay under a known key is
-free. So they limit how many jobs are submitted at once, not whether one is: if the account looks too small, one job
+free. So they limit how many jobs are submitted together, not whether one is: if the account looks too small, one job
 without uploads may still be submitted, and the gateway's 402 decides.
 
     of the budget                                 others       decision
@@ -105,7 +105,7 @@ class AdmissionState:
     refund: no job is submitted.
     """
 
-    others_at_work: bool
+    others_active: bool
     unanswered: int = 0
     limit: int = 1
     is_one_alone: bool = False
@@ -156,11 +156,11 @@ def decide_admission(
     if need.bound is not None and need.bound <= left:
         return _ask_account(request, need, Admit(need.bound), situation)
     if not need.fits(left):
-        return Wait() if situation.others_at_work else Block(_budget_exhausted(request, ledger, budget, need))
+        return Wait() if situation.others_active else Block(_budget_exhausted(request, ledger, budget, need))
     if situation.unanswered:
         return Wait()
     if situation.alone_in_doubt:
-        return Wait() if situation.others_at_work else Block(_price_in_doubt(request))
+        return Wait() if situation.others_active else Block(_price_in_doubt(request))
     return _ask_account(request, need, Admit(left, alone=True), situation)
 
 
@@ -168,7 +168,7 @@ def _ask_account(request: HoldRequest, need: Need, admit: Admit, situation: Admi
     account = situation.account_left
     if not situation.account_closed and (account is None or need.fits_account(account)):
         return admit
-    if situation.others_at_work:
+    if situation.others_active:
         return Wait()
     if situation.account_closed or request.uploads:
         return Block(_account_exhausted(account, need))

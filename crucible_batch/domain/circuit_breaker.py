@@ -1,8 +1,8 @@
 """The circuit breaker: consecutive failures that end a run early.
 
     answer                                scope           consecutive   effect
-    no answer, 5xx, after all tries       the gateway     5             stop at once, exit 5
-    no answer for as long as is allowed   the gateway     1             stop at once, exit 5 (``domain.outage``)
+    no answer, 5xx, after all tries       the gateway     5             stop immediately, exit 5
+    no answer for as long as is allowed   the gateway     1             stop immediately, exit 5 (``domain.outage``)
     a page of the edge, 430 to 499        the gateway     1             buy nothing more, exit 5
     429 after all tries                   the gateway     5             buy nothing more, exit 5
     403, 405, other 4xx below 429 (**)    every job       5 alike       buy nothing more, exit 5

@@ -77,7 +77,7 @@ class ConcurrencyLimit:
 
     @property
     def allowed(self) -> int:
-        """The number of jobs that may be active at once, at least 1."""
+        """The number of jobs that may be active at the same time, at least 1."""
         return max(1, math.floor(self.limit + 1e-9))
 
     @property
@@ -86,7 +86,7 @@ class ConcurrencyLimit:
         return self._streak >= SILENCE
 
     def set_ceiling(self, ceiling: int) -> None:
-        """Take in another ceiling. The limit is there at once, except after a fall: then it grows there by itself."""
+        """Change the ceiling. The limit rises to it immediately, except after a fall: then it grows as before."""
         self.ceiling = ceiling
         has_fallen = self._fell_from > 0
         self.limit = min(self.limit, ceiling) if has_fallen else float(ceiling)
@@ -101,11 +101,11 @@ class ConcurrencyLimit:
         return max(now, self._last_at + self._job_s / (PACE * self.limit))
 
     def submitted(self, now: float) -> None:
-        """Take in that a submit is sent."""
+        """Note that a submit is sent."""
         self._last_at = now
 
     def accepted(self) -> None:
-        """Take in that a submit was accepted."""
+        """Note that a submit was accepted."""
         self._streak = 0
         if self._starts:
             self.limit = min(self.ceiling, self.limit + 1)
@@ -113,7 +113,7 @@ class ConcurrencyLimit:
         self._answered(refused=False)
 
     def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
-        """Take in a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
+        """Note a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
         self._streak += 1
         if self.is_silent:
             self._probe_at = now + max(PROBE_S, retry_after_s)
@@ -125,14 +125,14 @@ class ConcurrencyLimit:
             self._answered(refused=True)
 
     def ended(self, job_s: float) -> None:
-        """Take in that a job has left its place, ``job_s`` after its submit."""
+        """Note that a job has left its place, ``job_s`` after its submit."""
         self._job_s = job_s if self._job_s is None else self._job_s + _WEIGHT * (job_s - self._job_s)
         # The gateway has a free place now, unless it asked for a wait.
         if not self._is_asked_to_wait:
             self._streak = min(self._streak, SILENCE - 1)
 
     def polled(self, status: JobStatus) -> None:
-        """Take in the status of a job that has not ended."""
+        """Note the status of a job that has not ended."""
         self._has_queue = self._has_queue or status is JobStatus.QUEUED
 
     def _answered(self, *, refused: bool) -> None:

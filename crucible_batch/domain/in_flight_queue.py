@@ -67,7 +67,7 @@ class InFlightQueue:
         self._distrust = 0
 
     def add(self, service: ServiceTime, now: float, until: float, *, is_earlier: bool) -> int:
-        """Add a job and return its ticket. ``is_earlier``: it is of an earlier run, and due at once."""
+        """Add a job and return its ticket. ``is_earlier``: it is of an earlier run, and due immediately."""
         ticket, self._tickets = self._tickets, self._tickets + 1
         job = self.jobs[ticket] = InFlightJob(-1 if is_earlier else ticket, service, now, until)
         job.begin(now, may_run=self._may_run(job))

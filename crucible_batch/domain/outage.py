@@ -53,13 +53,13 @@ class Outage:
         return self._began_at is not None
 
     def unanswered(self, now: float) -> None:
-        """Take in a request without an answer."""
+        """Note a request without an answer."""
         if self._began_at is None:
             self._began_at = now
             self.number += 1
 
     def answered(self, now: float) -> None:
-        """Take in an answer, of whatever kind."""
+        """Note an answer, of whatever kind."""
         if self._began_at is None:
             return
         lasted_s = self.lasted_s(now)
@@ -70,7 +70,7 @@ class Outage:
             self._tell(lasted_s, None)
 
     def waiting(self, now: float, reason: str) -> None:
-        """Take in that a request waits for the end of the outage. Reported once a minute."""
+        """Note that a request waits for the end of the outage. Reported once a minute."""
         due_at = FIRST_TOLD_S + (self._began_at or 0.0) if self._told_at is None else self._told_at + TOLD_EVERY_S
         if self._began_at is not None and now >= due_at:
             self._told_at = now

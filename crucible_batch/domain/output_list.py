@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MOST_OUTPUTS = 64
-"""The contract makes one image a job (``size.batch_size`` is 1); some workflows may add masks or previews. The limit
-ends a list that shows other numbers at each poll."""
+"""The contract makes one image for each job (``size.batch_size`` is 1); some workflows may add masks or previews. The
+limit ends a list that shows other numbers at each poll."""
 
 
 def merge_output_lists(known: Sequence[int] | None, expected: int, listed: Sequence[int]) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""The differences between a saved plan and the present state, each as a ``Move``: a plan with any is stale.
+"""The changes between a saved plan and the present state, each as a ``PlanChange``: a plan with any is stale.
 
     of the head                                different if
       the gateway, a term (budget, ...)        it has changed
@@ -7,11 +7,11 @@
       a price                                  other runs learned another price
     of the jobs, by name                       different if
       the job                                  it is new or gone
-      an image                                 its bytes have changed: one move for all its jobs
-      workflow, parameters, images, repeat     they have changed: one move each
+      an image                                 its bytes have changed: one change for all its jobs
+      workflow, parameters, images, repeat     they have changed: one change each
       its state                                another run changed it; or no run did, and the journal was replaced
 
-Changes of a job's state by the plan's own runs, and prices learned by them, don't count as differences.
+Changes of a job's state by the plan's own runs, and prices learned by them, don't count as changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import assert_never
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, Quote
 from crucible_batch.domain.saved_plan import ImageFile, ManifestFile, PlannedPrice, PlannedState, PlanRow, PlanTerms
-from crucible_batch.errors import Move
+from crucible_batch.errors import PlanChange
 
 _ENDLESS = 2**63
 
@@ -83,63 +83,64 @@ class CurrentJob:
 # --- the head ------------------------------------------------------------------------------------------------------
 
 
-def diff_gateway(saved: str, now: str) -> Iterator[Move]:
+def diff_gateway(saved: str, now: str) -> Iterator[PlanChange]:
     if saved != now:
-        yield Move("gateway", now, f"the gateway was {saved}, is now {now}")
+        yield PlanChange("gateway", now, f"the gateway was {saved}, is now {now}")
 
 
-def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[Move]:
+def diff_terms(saved: PlanTerms, now: PlanTerms) -> Iterator[PlanChange]:
     for field in fields(PlanTerms):
         before, after = getattr(saved, field.name), getattr(now, field.name)
         if before != after:
-            yield Move("term", field.name, f"{field.name} was {_value(before)}, is now {_value(after)}")
+            yield PlanChange("term", field.name, f"{field.name} was {_value(before)}, is now {_value(after)}")
 
 
-def diff_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[Move]:
+def diff_manifest(saved: ManifestFile, now: ManifestFile) -> Iterator[PlanChange]:
     if saved.sha256 != now.sha256:
-        yield Move("manifest", saved.path, f"{saved.path}: content changed")
+        yield PlanChange("manifest", saved.path, f"{saved.path}: content changed")
     if saved.name != now.name:
-        yield Move("manifest", saved.path, f"the manifest's name was {saved.name}, is now {now.name}")
+        yield PlanChange("manifest", saved.path, f"the manifest's name was {saved.name}, is now {now.name}")
 
 
-def diff_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Move]:
+def diff_files(saved: Mapping[str, str], now: Mapping[str, str]) -> Iterator[PlanChange]:
     """Compare the text files that the manifest reads."""
     for name in sorted(saved.keys() | now.keys()):
         if name not in now:
-            yield Move("file", name, f"{name} is no longer read by the manifest")
+            yield PlanChange("file", name, f"{name} is no longer read by the manifest")
         elif name not in saved:
-            yield Move("file", name, f"{name} is now read by the manifest")
+            yield PlanChange("file", name, f"{name} is now read by the manifest")
         elif saved[name] != now[name]:
-            yield Move("file", name, f"{name}: content changed")
+            yield PlanChange("file", name, f"{name}: content changed")
 
 
 def diff_workflows(
     saved: Mapping[str, tuple[str, ...] | None], now: Mapping[str, tuple[str, ...] | None]
-) -> Iterator[Move]:
+) -> Iterator[PlanChange]:
     """Compare the parameter lists that the plan was checked against."""
     for workflow_id, listed in saved.items():
         lists = now.get(workflow_id)
         if workflow_id not in now:
-            yield Move("workflow", workflow_id, f"workflow {workflow_id} is no longer available")
+            yield PlanChange("workflow", workflow_id, f"workflow {workflow_id} is no longer available")
         elif lists is None or listed is None:
             if lists != listed:
                 verb = "no longer lists" if lists is None else "now lists"
-                yield Move("workflow", workflow_id, f"workflow {workflow_id} {verb} its parameters")
+                yield PlanChange("workflow", workflow_id, f"workflow {workflow_id} {verb} its parameters")
         else:
             for name in sorted(set(listed) - set(lists)):
-                yield Move("workflow", workflow_id, f"workflow {workflow_id} no longer lists the parameter {name}")
+                message = f"workflow {workflow_id} no longer lists the parameter {name}"
+                yield PlanChange("workflow", workflow_id, message)
             for name in sorted(set(lists) - set(listed)):
-                yield Move("workflow", workflow_id, f"workflow {workflow_id} now lists the parameter {name}")
+                yield PlanChange("workflow", workflow_id, f"workflow {workflow_id} now lists the parameter {name}")
 
 
-def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[Move]:
+def diff_prices(saved: Iterable[PlannedPrice], now: Mapping[str, Quote]) -> Iterator[PlanChange]:
     """Compare the prices. ``now`` excludes those learned by the plan's own runs."""
     for price in saved:
         quote = now[price.price_class]
         if (price.certainty, price.each) != (quote.certainty, quote.credits):
             name = "an upload" if price.price_class == UPLOAD_CLASS else price.price_class.partition(":")[2]
             before, after = _price(price.certainty, price.each), _price(quote.certainty, quote.credits)
-            yield Move("price", name, f"the price of {name} was {before}, is now {after}")
+            yield PlanChange("price", name, f"the price of {name} was {before}, is now {after}")
 
 
 def _price(certainty: Certainty, each: Credits | None) -> str:
@@ -152,7 +153,7 @@ def _price(certainty: Certainty, each: Credits | None) -> str:
 # --- the jobs ------------------------------------------------------------------------------------------------------
 
 
-def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[Move]:
+def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[PlanChange]:
     """Compare the jobs by name; both sides are in manifest order.
 
     Only jobs whose position has changed are kept in memory: one of each side if there are none.
@@ -170,12 +171,12 @@ def diff_rows(saved: Iterable[PlanRow], now: Iterable[CurrentJob]) -> Iterator[M
             if name in waiting and name in early:
                 yield from _diff_job(waiting.pop(name), early.pop(name), images)
     for name in early:
-        yield Move("job", name, f"new job {name}")
+        yield PlanChange("job", name, f"new job {name}")
     for name in waiting:
-        yield Move("job", name, f"job {name} was removed")
+        yield PlanChange("job", name, f"job {name} was removed")
 
 
-def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Move]:
+def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[PlanChange]:
     if saved.identity == now.row.identity:
         yield from _diff_state(saved, now)
         return
@@ -184,15 +185,15 @@ def _diff_job(saved: PlanRow, now: CurrentJob, images: set[str]) -> Iterator[Mov
         is_explained = True
         if image not in images:
             images.add(image)
-            yield Move("image", image, f"{image}: content changed")
+            yield PlanChange("image", image, f"{image}: content changed")
     for change in _changes(saved, now.row):
         is_explained = True
-        yield Move("job", saved.name, f"{saved.name}: {change}")
+        yield PlanChange("job", saved.name, f"{saved.name}: {change}")
     if not is_explained:
-        yield Move("job", saved.name, f"{saved.name}: the request has changed")
+        yield PlanChange("job", saved.name, f"{saved.name}: the request has changed")
 
 
-def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
+def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[PlanChange]:
     if saved.state is now.row.state:
         return
     before, after = (state.value.replace("_", " ") for state in (saved.state, now.row.state))
@@ -207,7 +208,7 @@ def _diff_state(saved: PlanRow, now: CurrentJob) -> Iterator[Move]:
             message = f"job {saved.name} was {before}, is {after} in the current run directory"
         case _:
             assert_never(now.author)
-    yield Move("job", saved.name, message)
+    yield PlanChange("job", saved.name, message)
 
 
 def _changed_images(saved: Mapping[str, ImageFile], now: Mapping[str, ImageFile]) -> Iterator[str]:

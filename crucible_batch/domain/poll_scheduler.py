@@ -41,10 +41,10 @@ class PollScheduler:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, workflow_id: str, now: float, *, timeout_s: float, poll_at_once: bool = False) -> int:
-        """Add an accepted job and return its ticket. ``poll_at_once``: it is due now; nothing is learned from it."""
-        service = ServiceTime() if poll_at_once else self._times.of(workflow_id)
-        return self._queue.add(service, now, now + timeout_s, is_earlier=poll_at_once)
+    def add(self, workflow_id: str, now: float, *, timeout_s: float, is_due_now: bool = False) -> int:
+        """Add an accepted job and return its ticket. ``is_due_now``: it is due now; nothing is learned from it."""
+        service = ServiceTime() if is_due_now else self._times.of(workflow_id)
+        return self._queue.add(service, now, now + timeout_s, is_earlier=is_due_now)
 
     def take(self, now: float) -> int | None:
         """Return the ticket of a job to poll now, for ``record`` or ``remove``; None if none is due or allowed."""

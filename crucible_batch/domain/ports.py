@@ -34,7 +34,7 @@ class Gateway(Protocol):
     On failure every method raises ``GatewayError``, or ``KeyRefusedError`` for 401, and nothing else. The error's
     ``in_doubt`` is true whenever the request may have taken effect: any transport error after the first byte could have
     been sent, any 5xx, any unreadable answer. Once a try of a call was in doubt, only a success ends the doubt: a later
-    402 or 404 of the same call is still in doubt. Cancellation propagates at once. Methods may be called concurrently.
+    402 or 404 of the same call is still in doubt. Cancellation is not delayed. Methods may be called concurrently.
     """
 
     async def submit(

@@ -225,6 +225,6 @@ Message: TypeAlias = (
 
 
 class Observer(Protocol):
-    """The receiver of messages, called from the event loop: it must return at once and must not raise."""
+    """The receiver of messages, called from the event loop: it must return immediately and must not raise."""
 
     def notify(self, message: Message) -> None: ...

@@ -16,7 +16,7 @@ worker that wakes up later has an older epoch, so that its report has no effect.
 
     (1) the lease was not renewed for ``lease_s``; the same claim sent again is answered as before, without a new epoch
     (2) only with the newest epoch: the answer to the first try was lost; nothing changes
-    (3) only with the newest epoch, stale or not: nobody else has claimed the shard since
+    (3) only with the newest epoch, stale or not: no other worker has claimed the shard since
 
 A shard that was claimed once may have bought something, so that it is never withdrawn: it has to end.
 

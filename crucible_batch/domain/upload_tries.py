@@ -1,6 +1,6 @@
 """Whether an image is uploaded once more in a run, after failed uploads of it.
 
-The limit is on credits spent in vain, not on the number of lost answers:
+The limit is on credits spent without a result, not on the number of lost answers:
 
     failed upload                                        counts
     charged, and less given back                         yes
@@ -37,19 +37,19 @@ MOST_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class VainUpload:
+class FailedUpload:
     """A failed upload. ``charged`` is None if its answer was lost, ``rebate`` 0 if none is known.
 
-    ``turned_down``: the storage refused the bytes, or the gateway took them and never showed the asset as ready.
+    ``was_refused``: the storage refused the bytes, or the gateway took them and never showed the asset as ready.
     """
 
     charged: Credits | None
     rebate: Credits = ZERO
-    turned_down: bool = False
+    was_refused: bool = False
 
     def counts(self, price: Credits | None) -> bool:
         """Whether it counts by the table above. ``price`` is that of an upload, as far as it is known."""
-        if self.turned_down:
+        if self.was_refused:
             return True
         charged = price if self.charged is None else self.charged
         if charged is None:
@@ -66,7 +66,7 @@ class UploadStop(enum.StrEnum):
     BUDGET_HELD = "budget_held"
 
 
-def upload_stop(uploads: Sequence[VainUpload], ledger: Ledger, budget: Credits | None) -> UploadStop | None:
+def upload_stop(uploads: Sequence[FailedUpload], ledger: Ledger, budget: Credits | None) -> UploadStop | None:
     """Return why an image is not uploaded again, None if it is."""
     price = _known_price(ledger.prices)
     if sum(upload.counts(price) for upload in uploads) >= MOST_IN_VAIN:
@@ -85,7 +85,7 @@ def _known_price(prices: PriceBook) -> Credits | None:
     return prices.expected(UPLOAD) or None
 
 
-def not_ready(filename: str, uploads: Sequence[VainUpload], stop: UploadStop) -> ErrorInfo:
+def not_ready(filename: str, uploads: Sequence[FailedUpload], stop: UploadStop) -> ErrorInfo:
     """Return the error of an image that is not uploaded again: what was charged and refunded, and what to do."""
     lost = sum(upload.charged is None for upload in uploads)
     known = sum((upload.charged for upload in uploads if upload.charged is not None), ZERO)

@@ -2,11 +2,21 @@
 
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.clock import Clock, SystemClock
+from crucible_batch.engine.probe_steps import ProbeSteps
 from crucible_batch.engine.restore import restore
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner import Runner
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.slots import Slots
-from crucible_batch.engine.stages import Stages
 
-__all__ = ["Clock", "RunControl", "RunOptions", "Runner", "RunnerPorts", "Slots", "Stages", "SystemClock", "restore"]
+__all__ = [
+    "Clock",
+    "ProbeSteps",
+    "RunControl",
+    "RunOptions",
+    "Runner",
+    "RunnerPorts",
+    "Slots",
+    "SystemClock",
+    "restore",
+]

@@ -73,7 +73,7 @@ class Admission:
 
     def __init__(
         self,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         gateway: Gateway,
         stop: Shutdown,
         clock: Clock,
@@ -81,7 +81,7 @@ class Admission:
         pause: Pause,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
     ) -> None:
-        self._books = books
+        self._accounting = accounting
         self._gateway = gateway
         self._stop = stop
         self._clock = clock
@@ -89,7 +89,7 @@ class Admission:
         self._shortage = shortage
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._at_work: set[str] = set()
+        self._active: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
         """Unanswered submits of an earlier run, not sent again yet: the account shows less by their cost."""
@@ -102,7 +102,7 @@ class Admission:
         self._account_base: Credits = ZERO
         self._account_due = self._account_stale = True
         self._account_closed = False
-        books.on_entry(self._entered)
+        accounting.on_entry(self._entered)
 
     async def hold(
         self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
@@ -114,7 +114,7 @@ class Admission:
         full disk. Nothing is held in a pause: the jobs return to the queue after it.
         """
         while isinstance(held := await self._hold_in_turn(job, shape, missing, claim), Wait):
-            await self._pause.over()
+            await self._pause.wait_until_over()
         return held
 
     async def _hold_in_turn(
@@ -131,7 +131,9 @@ class Admission:
                 if self._account_due:
                     await self.read_account()
                 request = HoldRequest(shape, missing())
-                match decide_admission(request, self._books.ledger, self._books.budget, self._situation(job.identity)):
+                match decide_admission(
+                    request, self._accounting.ledger, self._accounting.budget, self._situation(job.identity)
+                ):
                     case Admit() as admit:
                         claim()
                         return self._admit(job, request, admit)
@@ -155,10 +157,10 @@ class Admission:
             alone=admit.alone,
             images=job.has_images,
         )
-        self._send(job.identity, request, admit.credits, alone=admit.alone)
+        self._note_submit(job.identity, request, admit.credits, alone=admit.alone)
         # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
-        self._books.ledger.hold_ahead(job.identity, held)
-        self._at_work.add(job.identity)
+        self._accounting.ledger.hold_ahead(job.identity, held)
+        self._active.add(job.identity)
         return held
 
     async def hold_again(self, job: Job, shape: Shape) -> ErrorInfo | None:
@@ -167,7 +169,7 @@ class Admission:
         Never less than it held before, since the earlier try may have been charged. Returns the error if it can't be
         sent in this run. A raised hold is not journalled; ``restore_hold`` reverts it.
         """
-        ledger, identity = self._books.ledger, job.identity
+        ledger, identity = self._accounting.ledger, job.identity
         if self._unanswered.pop(identity, None) is not None:  # admitted before, but not sent since
             self._in_doubt.add(identity)
             self._changed.set()
@@ -176,10 +178,10 @@ class Admission:
             self._changed.clear()
             held = ledger.hold_of(identity)
             request = HoldRequest(shape, held=held)
-            match decide_admission(request, ledger, self._books.budget, self._situation(identity, in_doubt=True)):
+            match decide_admission(request, ledger, self._accounting.budget, self._situation(identity, in_doubt=True)):
                 case Admit(credits=credits, alone=alone):
                     self._in_doubt.discard(identity)
-                    self._send(identity, request, max(held, credits), alone=alone)
+                    self._note_submit(identity, request, max(held, credits), alone=alone)
                     ledger.set_hold(identity, max(held, credits), alone=alone)
                     return None
                 case Wait():
@@ -190,10 +192,10 @@ class Admission:
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
         """Revert ``hold_again``: the repeated submit bought nothing."""
-        self._books.ledger.set_hold(identity, held, alone=alone)
+        self._accounting.ledger.set_hold(identity, held, alone=alone)
 
-    def _send(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
-        prices = self._books.ledger.prices
+    def _note_submit(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
+        prices = self._accounting.ledger.prices
         expected = Need.of(request, prices).expected
         self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
 
@@ -215,7 +217,7 @@ class Admission:
             self._changed.set()
 
     def figures_differ(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
-        """Take in that a job's record has another price than the answer to its submit.
+        """Note that a job's record has another price than the answer to its submit.
 
         If it is higher, submits are sent one at a time from now on, each compared with its record before the next. If
         it exceeds every bound, nothing more is bought in this run.
@@ -223,25 +225,25 @@ class Admission:
         if recorded <= answered:
             return
         self._figures_differ = True
-        submit, prices = self._unanswered.get(identity), self._books.ledger.prices
+        submit, prices = self._unanswered.get(identity), self._accounting.ledger.prices
         seen_before = None if submit is None else submit.job_expected
         if (error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
             self._stop.end_buying(error)
 
     def take_up(self, job: Job) -> None:
         """Resume a job of an earlier run, whose hold is in the ledger already."""
-        self._at_work.add(job.identity)
+        self._active.add(job.identity)
         if job.in_doubt:
             self._in_doubt.add(job.identity)
 
     def leave(self, identity: str) -> None:
         """Stop counting a job as active in this run. May be called twice."""
-        self._at_work.discard(identity)
+        self._active.discard(identity)
         self._answered(identity)
         self._changed.set()
 
     def close_account(self) -> None:
-        """Take in a 402: buy nothing more until a refund."""
+        """Note a 402: buy nothing more until a refund."""
         self._account_closed = True
         self._account_due = True
         self._changed.set()
@@ -268,7 +270,7 @@ class Admission:
 
     def _settled(self) -> Credits:
         """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
-        ledger = self._books.ledger
+        ledger = self._accounting.ledger
         holds = (ledger.hold_of(identity) for identity in self._in_doubt.union(self._unanswered))
         return ledger.committed - sum(holds, ZERO)
 
@@ -288,14 +290,14 @@ class Admission:
         if self._account is not None and not in_doubt:
             expected = sum((submit.expected for submit in self._unanswered.values()), ZERO)
             left = self._account - (self._settled() - self._account_base) - expected
-        others = set(self._unanswered) if in_doubt else self._at_work
+        others = set(self._unanswered) if in_doubt else self._active
         return AdmissionState(
-            others_at_work=bool(others - {identity}),
+            others_active=bool(others - {identity}),
             unanswered=len(self._unanswered),
             limit=1 if self._figures_differ else self._slow_start.limit,
             unread=sum((submit.unread for submit in self._unanswered.values()), ZERO),
             is_one_alone=any(submit.alone for submit in self._unanswered.values()),
-            alone_in_doubt=bool(self._books.ledger.alone - {*self._unanswered, identity}),
+            alone_in_doubt=bool(self._accounting.ledger.alone - {*self._unanswered, identity}),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
         )
@@ -309,9 +311,9 @@ class Admission:
             case HoldReleased() | Refused():
                 self._answered(subject)
                 # It holds nothing any more, so no job may wait for its credits.
-                self._at_work.discard(subject)
+                self._active.discard(subject)
             case Intended():
-                self._upload_expected[subject] = self._books.ledger.prices.expected(UPLOAD)
+                self._upload_expected[subject] = self._accounting.ledger.prices.expected(UPLOAD)
             case Created() | NotCreated() | Lost():
                 self._uploaded(subject, event)
             case Prepared(credits=held):
@@ -325,7 +327,7 @@ class Admission:
                 # The gateway refunds a failed job, so an empty account may have credits again.
                 self._account_closed = False
                 self._account_due = True
-                self._at_work.discard(subject)
+                self._active.discard(subject)
             case _:
                 pass
         self._changed.set()
@@ -354,7 +356,7 @@ class Admission:
 
     def _stop_above(self, shape: Shape, charged: Credits) -> None:
         """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
-        ceiling = self._books.ledger.prices.ceiling_of(shape)
+        ceiling = self._accounting.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:
             self._stop.end_buying(ceiling_error(shape, charged, ceiling))
 

@@ -29,7 +29,7 @@ OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
 _TRIES_OF_DEFINITE = 2
-"""Tries of an output refused for its content or address: one more link, at once, since waiting changes nothing."""
+"""Tries of an output refused for its content or address: one more link, immediately, since waiting changes nothing."""
 _BASE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _LINK_STATUSES = {400, 403, 404, 410}

@@ -76,10 +76,10 @@ class History(Protocol):
 class JobIdOwners:
     """Which of our jobs each gateway job belongs to. Only acceptances that are not durable yet are kept in memory."""
 
-    def __init__(self, history: History, books: JournaledLedger) -> None:
+    def __init__(self, history: History, accounting: JournaledLedger) -> None:
         self._history = history
         self._fresh: dict[str, str] = {}
-        books.on_entry(self._entered)
+        accounting.on_entry(self._entered)
 
     def claim(self, job: Job, job_id: str) -> bool:
         """Record a gateway job for the newest attempt; return False if it belongs to another attempt or job."""

@@ -31,7 +31,7 @@ class JobContext:
     """
 
     gateway: Gateway
-    books: JournaledLedger
+    accounting: JournaledLedger
     admission: Admission
     assets: AssetUploader
     poller: Poller

@@ -1,4 +1,4 @@
-"""Reads a succeeded job's list of outputs again: the contract does not promise that it is complete at once."""
+"""Reads a succeeded job's list of outputs again: the contract does not promise that it is complete at the job's end."""
 
 from __future__ import annotations
 

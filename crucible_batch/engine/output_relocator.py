@@ -50,13 +50,13 @@ class OutputRelocator:
     def __init__(
         self,
         past: History,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         store: OutputStore,
         clock: Clock,
         told: Callable[[PlannedJob, Job, Relocated], object],
     ) -> None:
         self._past = past
-        self._books = books
+        self._accounting = accounting
         self._store = store
         self._sidecars = store.sidecars()
         self._clock = clock
@@ -86,7 +86,7 @@ class OutputRelocator:
         for owner in owners:
             if owner.saved.path == path:
                 event = Relocated(at=self._clock.now(), index=owner.saved.index, path=aside)
-                await self._books.record(owner.planned.identity, event)
+                await self._accounting.record(owner.planned.identity, event)
                 self._told(owner.planned, owner.job, event)
         await asyncio.to_thread(self._sidecars.move, path, aside)
         await self._store.give_up(path, aside, sha256)

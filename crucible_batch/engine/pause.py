@@ -13,22 +13,22 @@ from crucible_batch.engine.shutdown import Shutdown
 
 PAUSED = "PAUSED"
 _COMMANDED = "the run is paused; the job is submitted once it is resumed"
-_UNHEARD = "the cluster's database does not answer; the job is submitted once it does"
+_SUSPENDED = "the cluster's database does not answer; the job is submitted once it does"
 
 
 class Pause:
     """Whether the run is paused. Everything here is called from the event loop.
 
-    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``over``, without their slots, so that
-    jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is stopping does not
-    wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused is held, which is a
-    pause that ends by itself.
+    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
+    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is
+    stopping does not wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused
+    *suspends* it: the same as a pause, but without a command, and until the worker knows.
     """
 
     def __init__(
         self, stop: Shutdown, clock: Clock, give_back: Callable[[], AbstractAsyncContextManager[None]]
     ) -> None:
-        self.is_held = False
+        self.is_suspended = False
         self.on_change: list[Callable[[], None]] = []
         self._stop = stop
         self._clock = clock
@@ -39,48 +39,48 @@ class Pause:
     @property
     def is_on(self) -> bool:
         """Whether nothing may be bought now."""
-        return self._is_commanded or self.is_held
+        return self._is_commanded or self.is_suspended
 
     def begin(self) -> None:
         """Pause. Nothing is bought once this returns, except by submits and uploads that were sent before."""
         self._is_commanded = True
-        self._tell()
+        self._notify()
 
     def end(self) -> None:
         """Resume."""
         self._is_commanded = False
-        self._tell()
+        self._notify()
 
-    def hold(self, is_held: bool) -> None:
-        """Keep the run from buying, whether it is paused or not, or no longer. It isn't a command, and isn't shown."""
-        if is_held != self.is_held:
-            self.is_held = is_held
-            self._tell()
+    def suspend(self, is_suspended: bool = True) -> None:
+        """Begin or end a suspension, which is independent of a pause and is neither journalled nor shown."""
+        if is_suspended != self.is_suspended:
+            self.is_suspended = is_suspended
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for callback in self.on_change:
             callback()
         self.wake()
 
     def wake(self) -> None:
-        """Let those that wait check their condition again: the run is about to stop."""
+        """Let the waiting jobs check again whether they have to wait: the run may be stopping."""
         self._changed.set()
 
-    async def over(self) -> None:
-        """Return at once if the run is not paused; else when it is resumed or stops, with a slot again."""
-        if not self._is_kept():
+    async def wait_until_over(self) -> None:
+        """Return immediately if the run is not paused; else when it is resumed or stops, with a slot again."""
+        if not self._must_wait():
             return
         async with self._give_back():
-            while self._is_kept():
+            while self._must_wait():
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _is_kept(self) -> bool:
+    def _must_wait(self) -> bool:
         return self.is_on and not self._stop.no_more
 
-    def turned_back(self) -> HoldReleased | None:
+    def release_if_paused(self) -> HoldReleased | None:
         """Return the event that releases the hold of a job not sent yet, if the run is paused."""
         if not self.is_on:
             return None
-        error = ErrorInfo(PAUSED, _COMMANDED if self._is_commanded else _UNHEARD)
+        error = ErrorInfo(PAUSED, _COMMANDED if self._is_commanded else _SUSPENDED)
         return HoldReleased(at=self._clock.now(), error=error)

@@ -51,23 +51,23 @@ class Poller:
         self._sleepers: asyncio.TaskGroup | None = None
 
     async def until_ended(
-        self, job_id: str, workflow_id: str, *, price: Credits, poll_at_once: bool, earlier: Interrupted | None = None
+        self, job_id: str, workflow_id: str, *, price: Credits, is_due_now: bool, earlier: Interrupted | None = None
     ) -> JobSnapshot | Interrupted | None:
         """Return the job once it has succeeded or failed; None after the job timeout.
 
         ``Interrupted`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to continue.
-        ``poll_at_once``: poll at once, for a job accepted some time ago; its duration is not learned from then.
+        ``is_due_now``: poll immediately, for a job accepted some time ago; its duration is not learned from then.
         An outage of the gateway does not count towards the timeout.
         Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
         """
         scheduler = self._scheduler
         began, running_at = (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
 
-        def add(*, poll_at_once: bool) -> int:
+        def add(*, is_due_now: bool) -> int:
             left_s = max(0.0, began + self._job_timeout_s - self._served_s())
-            return scheduler.add(workflow_id, self._clock.monotonic(), timeout_s=left_s, poll_at_once=poll_at_once)
+            return scheduler.add(workflow_id, self._clock.monotonic(), timeout_s=left_s, is_due_now=is_due_now)
 
-        ticket, outage_s = add(poll_at_once=poll_at_once or earlier is not None), self._outage_s()
+        ticket, outage_s = add(is_due_now=is_due_now or earlier is not None), self._outage_s()
         try:
             while True:
                 await self._turn(ticket)
@@ -84,7 +84,7 @@ class Poller:
                     return None
                 if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage
                     scheduler.remove(ticket)
-                    ticket, outage_s = add(poll_at_once=True), self._outage_s()
+                    ticket, outage_s = add(is_due_now=True), self._outage_s()
                 self._on_poll(snapshot.status)
         finally:
             scheduler.remove(ticket)

@@ -33,13 +33,13 @@ class ProgressReporter:
     def __init__(
         self,
         observer: Observer,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         clock: Clock,
         is_beside: Callable[[PlannedJob], bool],
         terms: RunTerms,
     ) -> None:
         self._observer = observer
-        self._books = books
+        self._accounting = accounting
         self._clock = clock
         self._is_beside = is_beside
         self._terms = terms
@@ -56,7 +56,7 @@ class ProgressReporter:
     def began(self, counts: Counter[Outcome]) -> None:
         terms, now = self._terms, self._clock.now()
         self._observer.notify(
-            RunBegan(now, counts.total(), dict(counts), self._books.balance, terms.manifest_name, terms.run_id)
+            RunBegan(now, counts.total(), dict(counts), self._accounting.balance, terms.manifest_name, terms.run_id)
         )
 
     def taken_up(self, planned: PlannedJob, job: Job) -> None:
@@ -68,7 +68,7 @@ class ProgressReporter:
 
     def job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
         self._note(after.identity, after.phase)
-        balance, beside = self._books.balance, self._is_beside(planned)
+        balance, beside = self._accounting.balance, self._is_beside(planned)
         self._observer.notify(
             JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, balance, beside)
         )
@@ -79,7 +79,7 @@ class ProgressReporter:
     def asset(self, image: InputImage, event: AssetEvent) -> None:
         spec = image.spec
         self._observer.notify(
-            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self._books.balance)
+            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self._accounting.balance)
         )
 
     def added(self, source: PlannedJob, planned: Sequence[PlannedJob]) -> None:
@@ -91,4 +91,4 @@ class ProgressReporter:
         self._observer.notify(Stopping(self._clock.now(), error.code, error.message, grace_s))
 
     def ended(self, ending: Ending, counts: Counter[Outcome]) -> None:
-        self._observer.notify(RunEnded(self._clock.now(), ending, counts, self._books.balance))
+        self._observer.notify(RunEnded(self._clock.now(), ending, counts, self._accounting.balance))

@@ -14,51 +14,55 @@ from crucible_batch.engine.job_context import JobContext
 
 
 class PurchaseCheck:
-    """The reasons for not buying one job, each as the event or the error that follows from it. None: there is none."""
+    """The reasons for not buying one job.
 
-    def __init__(self, world: JobContext, planned: PlannedJob, shape: Shape) -> None:
-        self._world = world
+    Each method returns the event or the error that records its reason; None if the reason does not apply.
+    """
+
+    def __init__(self, context: JobContext, planned: PlannedJob, shape: Shape) -> None:
+        self._context = context
         self._planned = planned
         self._shape = shape
 
-    def kept_back(self) -> HoldReleased | Refused | None:
-        """The run is stopping, or the workflow is gone."""
-        return self._stopped() or self.gone()
+    def stopped_or_workflow_gone(self) -> HoldReleased | Refused | None:
+        """The run is stopping, or the gateway has no such workflow."""
+        return self._stopped() or self.workflow_gone()
 
-    def gone(self) -> Refused | None:
+    def workflow_gone(self) -> Refused | None:
         """The gateway has no such workflow."""
-        error = self._world.gone_workflows.get(self._planned.workflow_id)
-        return None if error is None else Refused(at=self._world.clock.now(), error=error)
+        error = self._context.gone_workflows.get(self._planned.workflow_id)
+        return None if error is None else Refused(at=self._context.clock.now(), error=error)
 
-    def withdrawn(self, job: Job) -> HoldReleased | Refused | None:
-        """A submit that was not sent yet is not sent now. The job then asks for its credits again, or stays."""
-        return self._stopped() or self.outgrown(job) or self._world.gate.turned_back() or self.gone()
+    def reason_not_to_submit(self, job: Job) -> HoldReleased | Refused | None:
+        """The first try of a submit is not sent now: any of the reasons below, or the gate is closed."""
+        gate = self._context.gate
+        return self._stopped() or self.hold_too_small(job) or gate.release_if_closed() or self.workflow_gone()
 
     def _stopped(self) -> HoldReleased | None:
-        world = self._world
-        if world.stop.may_buy_now():
+        context = self._context
+        if context.stop.may_buy_now():
             return None
-        return HoldReleased(at=world.clock.now(), error=world.stop.stops[EVERYTHING])
+        return HoldReleased(at=context.clock.now(), error=context.stop.stops[EVERYTHING])
 
-    def outgrown(self, job: Job) -> HoldReleased | None:
-        """A price has risen since the hold was taken, and it is too small now."""
-        ledger, budget = self._world.books.ledger, self._world.books.budget
+    def hold_too_small(self, job: Job) -> HoldReleased | None:
+        """A price has risen since the hold was taken, so that the hold is too small now."""
+        ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         if budget is None:
             return None
-        alone = self._world.admission.is_alone(job.identity)
+        alone = self._context.admission.is_alone(job.identity)
         if not hold_is_too_small(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
             return None
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
-        return HoldReleased(at=self._world.clock.now(), error=error)
+        return HoldReleased(at=self._context.clock.now(), error=error)
 
-    def too_late(self, job: Job) -> ErrorInfo | None:
+    def key_too_old(self, job: Job) -> ErrorInfo | None:
         """The gateway may have forgotten the key of a submit in doubt, so sending it may be another purchase."""
-        return key_too_old_error(job) if self._world.is_forgotten(job) else None
+        return key_too_old_error(job) if self._context.is_forgotten(job) else None
 
     def may_resend(self, job: Job) -> bool:
         """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it has."""
-        if self.too_late(job) is not None or self._world.gate.is_paused:
+        if self.key_too_old(job) is not None or self._context.gate.is_paused:
             return False
-        ledger, budget = self._world.books.ledger, self._world.books.budget
+        ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         hold, alone = ledger.hold_of(job.identity), job.identity in ledger.alone
         return budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)

@@ -17,10 +17,10 @@ from crucible_batch.errors import GatewayError, KeyRefusedError
 class PurchaseGate:
     """A gate that is closed while the run is paused, and while the gateway does not answer.
 
-    A job passes it before its credits are held. One that reaches its submit while the gate is closed releases its hold
-    and returns to the gate, so nothing is held for what was not sent. Requests for what was bought before, and the
-    repetition of a submit in doubt, which may be among it, do not pass the gate; but a submit that an earlier run left
-    in doubt passes it before it is sent again.
+    A job waits at it before its credits are held. If the gate is closed when the submit is about to be sent, the job
+    releases its hold and waits again, so no credits are held for a submit that is not sent. Requests about jobs that
+    are bought do not wait at the gate, and neither does the repetition of a submit in doubt, since the first try may
+    have bought the job. A submit that an earlier run left in doubt waits at it before it is sent again.
     """
 
     def __init__(self, gateway: Gateway, outage: Outage, pause: Pause, stop: Shutdown, clock: Clock) -> None:
@@ -41,17 +41,17 @@ class PurchaseGate:
         """Whether the run is paused."""
         return self._pause.is_on
 
-    async def passed(self) -> None:
+    async def wait_until_open(self) -> None:
         """Wait until the run is not paused and the gateway answers a request that buys nothing, or the run stops.
 
         Raises ``KeyRefusedError`` if that is its answer, and ``GatewayError`` if there is none in the time allowed.
         """
-        await self._pause.over()
+        await self._pause.wait_until_over()
         while self._is_outage():
             async with self._asking:
                 if self._is_outage():
                     await self._ask()
-            await self._pause.over()
+            await self._pause.wait_until_over()
 
     def _is_outage(self) -> bool:
         return self._outage.is_on and not self._stop.no_more
@@ -65,9 +65,9 @@ class PurchaseGate:
             if self._outage.is_on:
                 raise
 
-    def turned_back(self) -> HoldReleased | None:
+    def release_if_closed(self) -> HoldReleased | None:
         """Return the event that releases the hold of a job not sent yet, if the gate is closed."""
         if not self._outage.is_on:
-            return self._pause.turned_back()
+            return self._pause.release_if_paused()
         error = ErrorInfo("NO_ANSWER", "the gateway does not answer; the job is submitted once it does")
         return HoldReleased(at=self._clock.now(), error=error)

@@ -20,7 +20,7 @@ _HINT = "to buy the missing jobs, run the same command without --recover"
 
 
 class Recovery:
-    """Lets jobs pass one at a time until the gateway is known to remember keys; all at once unless ``wanted``."""
+    """Lets jobs pass one at a time until the gateway is known to remember keys; all together unless ``wanted``."""
 
     def __init__(self, stop: Shutdown, *, wanted: bool) -> None:
         self._stop = stop
@@ -37,7 +37,7 @@ class Recovery:
             yield
 
     def saw(self, submission: Submission, *, in_doubt: bool) -> None:
-        """Take in the answer to a submit: a known key opens the way, a purchase ends the run.
+        """Note the answer to a submit: a known key opens the way, a purchase ends the run.
 
         A key known after an unanswered try proves nothing: that try may have bought the job just now.
         """

@@ -36,12 +36,12 @@ class Reopening:
         return identity in self._chosen
 
     def queued(self, job: Job) -> None:
-        """Take in that the queue gives out a job."""
+        """Note that the queue gives out a job."""
         if job.phase is Phase.FAILED:
             self._taken.add(job.identity)
 
     def begun(self, identity: str) -> None:
-        """Take in that a job was reopened, by its journal."""
+        """Note that a job was reopened, by its journal."""
         self._taken.discard(identity)
 
     def waiting_in(self, *phases: Phase) -> int:

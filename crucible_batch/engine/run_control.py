@@ -157,7 +157,7 @@ class RunControl:
         return bool(self._stop.reasons & {ExitCode.SIGINT, ExitCode.SIGTERM})
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
-        """Call ``check`` right before each purchase is sent: it may stop the run, or hold its purchases."""
+        """Call ``check`` right before each purchase is sent: it may stop or suspend the run."""
         self._stop.before_purchase.append(check)
 
     @property

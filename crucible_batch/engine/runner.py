@@ -39,9 +39,9 @@ from crucible_batch.engine.job_records import Records
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
-from crucible_batch.engine.left_jobs import LeftJobs
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
+from crucible_batch.engine.probe_steps import ImagePreparer, ProbedJobs, ProbeSteps, ready_jobs
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
@@ -50,7 +50,7 @@ from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
-from crucible_batch.engine.stages import ImagePreparer, StagedJobs, Stages, ready_jobs
+from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 
@@ -70,7 +70,7 @@ class Runner:
         terms: RunTerms,
         times: ServiceTimes,
         options: RunOptions,
-        stages: Stages | None = None,
+        probe: ProbeSteps | None = None,
     ) -> None:
         self._ports = ports
         self._history = history = ports.history
@@ -89,27 +89,27 @@ class Runner:
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
         self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        self.books = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
+        self.accounting = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
         self._tell = ProgressReporter(
-            ports.observer, self.books, clock, lambda planned: not self._is_about(planned), terms
+            ports.observer, self.accounting, clock, lambda planned: not self._is_about(planned), terms
         )
-        failed = partial(history.started_jobs, self._rule) if stages is None else tuple
+        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
-        self._left = LeftJobs(self.books, clock, self._tell)
-        self._context = self._job_context(terms)
-        self._staged = None if stages is None else StagedJobs(stages, self.books.ledger, self._context.assets)
+        self._unfinished = UnfinishedJobs(self.accounting, clock, self._tell)
+        context = self._context = self._job_context(terms)
+        self._probed = None if probe is None else ProbedJobs(probe, context.accounting.ledger, context.assets)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
         pause = self.control.pause
         gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
-        admission = Admission(self.books, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
+        admission = Admission(self.accounting, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
         self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
         pause.on_change.append(admission.wake)
-        relocator = OutputRelocator(history, self.books, store, clock, self._apply)
+        relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
         records = Records()
         fetcher = Downloader(
             gateway,
@@ -127,7 +127,7 @@ class Runner:
         )
         assets = AssetUploader(
             gateway,
-            self.books,
+            self.accounting,
             clock,
             past=history.asset,
             nonce=self._ports.nonce,
@@ -137,7 +137,7 @@ class Runner:
         )
         return JobContext(
             gateway=gateway,
-            books=self.books,
+            accounting=self.accounting,
             admission=admission,
             assets=assets,
             poller=poller,
@@ -150,27 +150,27 @@ class Runner:
             gate=gate,
             gone_workflows={},
             recovery=self._recovery,
-            owners=JobIdOwners(history, self.books),
+            owners=JobIdOwners(history, self.accounting),
             is_forgotten=self._is_forgotten,
         )
 
     async def run(self) -> Ending:
         """Advance every job as far as possible, and return how the run ended.
 
-        Expected failures are in the ending and the journal. Cancelling ends it at once, with the journal intact.
+        Expected failures are in the ending and the journal. Cancelling ends it immediately, with the journal intact.
         """
         with closing(self._ports.receipts):
             return await self._run()
 
     async def _run(self) -> Ending:
         found = self._survey()
-        self._tell.began(found.counts if self._staged is None else Counter({Outcome.PENDING: self._staged.begin()}))
-        if self._staged is not None or not found.is_finished:
+        self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
+        if self._probed is not None or not found.is_finished:
             with self._noting_failures():
-                await self._left.set_aside(found.forgotten)
-                # A run in stages buys no job that was not submitted, and no run one that is retired.
-                left = await self._left.submitted(
-                    found.in_flight, lambda identity: self._staged is None and identity not in self._retired
+                await self._unfinished.record_forgotten(found.forgotten)
+                # A probe buys no job that was not submitted, and no run one that is retired.
+                left = await self._unfinished.skip_unsent(
+                    found.in_flight, lambda identity: self._probed is None and identity not in self._retired
                 )
                 for identity in {job.identity for _, job in found.in_flight} - {job.identity for _, job in left}:
                     self._context.admission.leave(identity)
@@ -179,10 +179,10 @@ class Runner:
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
-                if found.has_images or self._adder.is_used:  # otherwise all jobs would be read in vain
-                    await self._left.release_unsent(self._history.jobs(self._rule), "the run ended")
-                if self._staged is not None:
-                    self._staged.add_rest()
+                if found.has_images or self._adder.is_used:  # otherwise reading all jobs would change nothing
+                    await self._unfinished.release_unsent(self._history.jobs(self._rule), "the run ended")
+                if self._probed is not None:
+                    self._probed.add_rest()
         self._adder.arrange()
         self.stop.explain()
         counts = self._count()
@@ -202,7 +202,7 @@ class Runner:
         """Whether this run includes the job: it decides the run's outcome."""
         if self._is_retired(planned.identity):
             return False
-        return self._options.only(planned.name) if self._staged is None else self._staged.buys(planned.identity)
+        return self._options.only(planned.name) if self._probed is None else self._probed.buys(planned.identity)
 
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
@@ -211,7 +211,7 @@ class Runner:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
-            if self._is_about(planned) or (self._staged is not None and self._staged.is_unprepared(planned)):
+            if self._is_about(planned) or (self._probed is not None and self._probed.is_unprepared(planned)):
                 self._adder.blocked += job.phase is Phase.BLOCKED
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
@@ -221,7 +221,7 @@ class Runner:
     def _survey(self) -> Survey:
         """Replay the journal into the ledger, and find the jobs that earlier runs left."""
         for subject, event in self._history.events():
-            self.books.ledger.apply(subject, event)
+            self.accounting.ledger.apply(subject, event)
         found = survey(
             self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, about=self._options.only
         )
@@ -265,7 +265,7 @@ class Runner:
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
             elif (
-                self._staged is None
+                self._probed is None
                 and self._options.only(planned.name)
                 and (job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job)))
             ):
@@ -288,7 +288,7 @@ class Runner:
         with closing(self._queue(taken)) as queue:
             await self._work_off(queue)
         with self._noting_failures():
-            while self._staged is not None and not self.stop.no_more and (chosen := await self._staged.next()):
+            while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
                 with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
                     await self._work_off(queue)
 
@@ -343,7 +343,7 @@ class Runner:
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
-        """Record an error of a job as a reason to stop: at once if every other job would meet it."""
+        """Record an error of a job as a reason to stop: immediately if every other job would meet it."""
         try:
             yield
         except KeyRefusedError as error:
@@ -356,7 +356,7 @@ class Runner:
     async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
         worker = JobWorker(self._context, planned, slot, may_buy=not self._is_retired(job.identity))
         perform = worker.perform
-        if self._staged is not None and self._staged.only_prepares(job.identity):
+        if self._probed is not None and self._probed.only_prepares(job.identity):
             perform = ImagePreparer(self._context, planned.images.values(), worker).perform
         latest = job
 
@@ -367,15 +367,15 @@ class Runner:
 
         try:
             for event in self._preliminaries(job):
-                await self.books.record(job.identity, event)
+                await self.accounting.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.books.record, advance)
+            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
             return await driver.drive(job)
         except GatewayError as error:
             if latest.phase is Phase.PREPARING:
                 # No submit was sent: its hold would only keep credits from other jobs until the run ends.
                 declined = HoldReleased(at=self._clock.now(), error=error_info(error))
-                await self.books.record(job.identity, declined)
+                await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
             raise
         finally:
@@ -399,7 +399,7 @@ class Runner:
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         if job.phase is Phase.PREPARING:
             # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
-            yield self._left.unsent("an earlier run ended")
+            yield self._unfinished.unsent("an earlier run ended")
         for index in self._missed(job):
             yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:

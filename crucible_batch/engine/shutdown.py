@@ -1,6 +1,6 @@
 """Why a run stops before its work is done, and how fast.
 
-Two levels: *no more* (nothing new is bought; jobs in flight are awaited) and *leave* (at once; the journal has the jobs
+Two levels: *no more* (nothing new is bought; jobs in flight are awaited) and *leave* (end now; the journal has the jobs
 in flight, and the same command resumes).
 """
 
@@ -107,7 +107,7 @@ class Shutdown:
         self.end_buying(error)
 
     def leave(self, reason: ExitCode, error: ErrorInfo) -> None:
-        """End at once."""
+        """End immediately."""
         self.wind_down(reason, error)
         self.leaving.set()
 

@@ -19,7 +19,7 @@ from crucible_batch.domain.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import Shutdown
 
-_TOLD_BELOW = 0.75
+_REPORTED_BELOW = 0.75
 """A lower limit is reported once it has fallen by a quarter: at a full gateway it always moves a little."""
 
 
@@ -40,7 +40,7 @@ class Slots:
         self._stop = stop
         self._clock = clock
         self._observer = observer
-        self._told = limit.allowed
+        self._reported = limit.allowed
         self._in_use = 0
         self._at_gateway: set[Slot] = set()
         """The slots of jobs that the gateway has, or may have: from their submit to their end."""
@@ -70,7 +70,7 @@ class Slots:
             self._close(slot)
             self._return()
 
-    async def turn(self, slot: Slot) -> None:
+    async def wait_for_turn(self, slot: Slot) -> None:
         """Wait until the job's submit may be sent: within the limit, and spaced from others. Call right before it.
 
         A run that is stopping does not wait.
@@ -84,25 +84,25 @@ class Slots:
             self.limit.submitted(slot.submitted_at)
 
     def accepted(self, slot: Slot) -> None:
-        """Take in that the gateway accepted the submit."""
+        """Note that the gateway accepted the submit."""
         self._unanswered.discard(slot)
         slot.is_accepted = True
         self.limit.accepted()
-        if self.limit.allowed >= min(2 * self._told, self.limit.ceiling) and self.limit.allowed > self._told:
-            self._tell(None)
+        if self.limit.allowed >= min(2 * self._reported, self.limit.ceiling) and self.limit.allowed > self._reported:
+            self._report(None)
         self.wake()
 
     def refused(self, slot: Slot, asked_s: float | None, reason: str) -> None:
-        """Take in a 429 or 503 to the submit; ``asked_s`` is its ``Retry-After`` in seconds."""
-        self.left(slot)
+        """Note a 429 or 503 to the submit; ``asked_s`` is its ``Retry-After`` in seconds."""
+        self.left_gateway(slot)
         in_flight = len(self._at_gateway) - len(self._unanswered)
         self.limit.refused(self._clock.monotonic(), asked_s or 0.0, in_flight)
-        if self.limit.allowed <= _TOLD_BELOW * self._told:
-            self._tell(reason)
+        if self.limit.allowed <= _REPORTED_BELOW * self._reported:
+            self._report(reason)
         self.wake()
 
-    def left(self, slot: Slot) -> None:
-        """Take in that the slot's job is no longer at the gateway: it was not sent, was refused, or has ended."""
+    def left_gateway(self, slot: Slot) -> None:
+        """Note that the slot's job is no longer at the gateway: it was not sent, was refused, or has ended."""
         self._unanswered.discard(slot)
         self._at_gateway.discard(slot)
         self._changed.set()
@@ -126,14 +126,14 @@ class Slots:
             self._in_use += 1  # the caller returns it
             raise
 
-    def found(self, slot: Slot) -> None:
-        """Take in that the slot's job is at the gateway, also if it was submitted in an earlier run."""
+    def found_at_gateway(self, slot: Slot) -> None:
+        """Note that the slot's job is at the gateway, also if it was submitted in an earlier run."""
         self._at_gateway.add(slot)
 
     def set_ceiling(self, ceiling: int) -> None:
         """Change the most jobs that may be active. Those above it keep their slots."""
         self.limit.set_ceiling(ceiling)
-        self._told = self.limit.allowed
+        self._reported = self.limit.allowed
         self.wake()
 
     def wake(self) -> None:
@@ -184,8 +184,8 @@ class Slots:
     def _close(self, slot: Slot) -> None:
         if slot.is_accepted and slot.submitted_at is not None:
             self.limit.ended(self._clock.monotonic() - slot.submitted_at)
-        self.left(slot)
+        self.left_gateway(slot)
 
-    def _tell(self, reason: str | None) -> None:
-        self._told = self.limit.allowed
-        self._observer.notify(Throttled(self._clock.now(), self._told, self.limit.ceiling, reason))
+    def _report(self, reason: str | None) -> None:
+        self._reported = self.limit.allowed
+        self._observer.notify(Throttled(self._clock.now(), self._reported, self.limit.ceiling, reason))

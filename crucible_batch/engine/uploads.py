@@ -42,7 +42,7 @@ from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, Erro
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD
-from crucible_batch.domain.upload_tries import ASSET_NOT_READY, VainUpload, not_ready, upload_stop
+from crucible_batch.domain.upload_tries import ASSET_NOT_READY, FailedUpload, not_ready, upload_stop
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
@@ -69,7 +69,7 @@ class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled 
         self.declined = declined
 
 
-class HoldOutgrown(Exception):  # noqa: N818 - as above
+class UploadNotSent(Exception):  # noqa: N818 - a decision, not an error
     """The hold is too small for the upload: the job has to ask for its credits again."""
 
 
@@ -79,7 +79,7 @@ class AssetUploader:
     def __init__(
         self,
         gateway: Gateway,
-        books: JournaledLedger,
+        accounting: JournaledLedger,
         clock: Clock,
         *,
         past: Callable[[str], Asset],
@@ -89,7 +89,7 @@ class AssetUploader:
         load: Callable[[InputImage], Awaitable[bytes]] = load_input,
     ) -> None:
         self._gateway = gateway
-        self._books = books
+        self._accounting = accounting
         self._clock = clock
         self._past = past
         self._nonce = nonce
@@ -101,10 +101,10 @@ class AssetUploader:
         self._claims: dict[str, str] = {}
         self._intents: dict[str, UploadIntent] = {}
         self._contents: dict[str, bytes] = {}
-        self._in_vain: dict[str, list[VainUpload]] = {}
+        self._failed_uploads: dict[str, list[FailedUpload]] = {}
         self._refused: set[str] = set()
         """The images whose bytes the storage refused, until their assets are given back."""
-        self._turned_away: dict[str, CrucibleBatchError | HoldOutgrown] = {}
+        self._other_errors: dict[str, CrucibleBatchError | UploadNotSent] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
 
@@ -123,7 +123,7 @@ class AssetUploader:
             async with self._locks.setdefault(digest, asyncio.Lock()):
                 # Checked again inside the lock: another job may have advanced the asset meanwhile.
                 if digest not in self._assets:
-                    self._assets[digest] = await self._take_up(digest, image)
+                    self._assets[digest] = await self._resume(digest, image)
 
     async def settle(self) -> None:
         """Settle the uploads that an earlier run left with an open hold, before any job asks for credits.
@@ -131,10 +131,10 @@ class AssetUploader:
         Such a hold may be all that the budget has, and a job that asked before would be blocked for the entire run.
         Raises ``GatewayError`` if they can't be settled.
         """
-        for subject in self._books.ledger.holds():
+        for subject in self._accounting.ledger.holds():
             digest = subject.removeprefix(ASSET_PREFIX)
             if digest != subject and digest not in self._assets:
-                self._assets[digest] = await self._take_up(digest, None)
+                self._assets[digest] = await self._resume(digest, None)
 
     async def read_list(self) -> None:
         """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
@@ -161,14 +161,14 @@ class AssetUploader:
     async def ready(self, image: InputImage, *, payer: str) -> str:
         """Return the id of a ready asset with this image's content; upload it if needed, once for all jobs.
 
-        Raises ``AssetFailed``, ``HoldOutgrown``, ``GatewayError`` if the gateway or the connection failed, and
+        Raises ``AssetFailed``, ``UploadNotSent``, ``GatewayError`` if the gateway or the connection failed, and
         ``ObjectStoreError`` if the store of the outputs did.
         """
         digest = image.spec.sha256
         async with self._locks.setdefault(digest, asyncio.Lock()):
             asset = self._assets[digest]
             if asset.phase is not AssetPhase.READY and asset.phase is not AssetPhase.FAILED:
-                asset = await self._bring_up(image, asset, payer)
+                asset = await self._make_ready(image, asset, payer)
         if asset.phase is AssetPhase.READY and asset.asset_id is not None:
             return asset.asset_id
         error = asset.error or ErrorInfo(ASSET_NOT_READY, f"{image.path.name} can't be uploaded")
@@ -176,39 +176,39 @@ class AssetUploader:
 
     # -- the life of one asset --------------------------------------------------------------------------------------
 
-    async def _bring_up(self, image: InputImage, asset: Asset, payer: str) -> Asset:
+    async def _make_ready(self, image: InputImage, asset: Asset, payer: str) -> Asset:
         async def perform(asset: Asset, command: AssetCommand) -> AssetEvent:
             return await self._perform(image, payer, asset, command)
 
         def step(asset: Asset, event: AssetEvent) -> Asset:
             self._observe(image, event)
             if isinstance(event, Lost | Deleted):
-                self._note_in_vain(asset, event)
+                self._note_failed_upload(asset, event)
             moved = evolve_asset(asset, event)
             self._assets[image.spec.sha256] = moved
             return moved
 
-        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._books.record, step)
-        brought = await driver.drive(asset)
-        if (turned_away := self._turned_away.pop(image.spec.sha256, None)) is not None:
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._accounting.record, step)
+        made = await driver.drive(asset)
+        if (error := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
-            raise turned_away
-        if brought.phase is AssetPhase.FAILED and brought.error and brought.error.code == INSUFFICIENT_CREDITS:
+            raise error
+        if made.phase is AssetPhase.FAILED and made.error and made.error.code == INSUFFICIENT_CREDITS:
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
-        return brought
+        return made
 
-    def _note_in_vain(self, asset: Asset, event: Lost | Deleted) -> None:
+    def _note_failed_upload(self, asset: Asset, event: Lost | Deleted) -> None:
         """Note a failed upload. Its charge is known only if it was answered."""
         digest = asset.sha256
-        upload = VainUpload(None)
+        upload = FailedUpload(None)
         if isinstance(event, Deleted):
-            turned_down = digest in self._refused or asset.phase is AssetPhase.UPLOADED
-            upload = VainUpload(None if asset.assumed else asset.charged, event.rebate, turned_down)
+            was_refused = digest in self._refused or asset.phase is AssetPhase.UPLOADED
+            upload = FailedUpload(None if asset.assumed else asset.charged, event.rebate, was_refused)
         self._refused.discard(digest)
-        self._in_vain.setdefault(digest, []).append(upload)
+        self._failed_uploads.setdefault(digest, []).append(upload)
 
-    async def _take_up(self, digest: str, image: InputImage | None) -> Asset:
+    async def _resume(self, digest: str, image: InputImage | None) -> Asset:
         """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
         asset = resume_asset(self._past(digest))
         listed = await self._list()
@@ -217,7 +217,7 @@ class AssetUploader:
         while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
             settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
             event = await settle(asset)
-            await self._books.record(asset.identity, event)
+            await self._accounting.record(asset.identity, event)
             if image is not None:
                 self._observe(image, event)
             asset = evolve_asset(asset, event)
@@ -229,7 +229,7 @@ class AssetUploader:
         if snapshot is not None and snapshot.status is AssetStatus.READY:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
-        await self._books.record(asset.identity, event)
+        await self._accounting.record(asset.identity, event)
         return evolve_asset(asset, event)
 
     async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
@@ -250,8 +250,8 @@ class AssetUploader:
         found = (await self._list()).get(digest)
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
-        uploads = self._in_vain.get(digest, [])
-        if (stop := upload_stop(uploads, self._books.ledger, self._books.budget)) is not None:
+        uploads = self._failed_uploads.get(digest, [])
+        if (stop := upload_stop(uploads, self._accounting.ledger, self._accounting.budget)) is not None:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
@@ -259,8 +259,8 @@ class AssetUploader:
 
     def _share(self, payer: str) -> Credits:
         """Return the part of the payer's hold that an upload may cost: its bound, or all of it if there is none."""
-        bundle = self._books.ledger.hold_of(payer)
-        bound = self._books.ledger.prices.bound(UPLOAD)
+        bundle = self._accounting.ledger.hold_of(payer)
+        bound = self._accounting.ledger.prices.bound(UPLOAD)
         return bundle if bound is None else min(bound, bundle)
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
@@ -271,17 +271,17 @@ class AssetUploader:
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
         except ObjectStoreError as error:
-            self._turned_away[digest] = error
+            self._other_errors[digest] = error
             return NotCreated(at=self._clock.now(), error=error_info(error))
 
         def before_send() -> None:
-            if self._is_outgrown(asset):
-                raise HoldOutgrown
+            if self._must_not_send(asset):
+                raise UploadNotSent
 
         try:
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
-        except HoldOutgrown:
-            return self._held_too_little(digest)
+        except UploadNotSent:
+            return self._not_sent(digest)
         except GatewayError as error:
             if error.in_doubt:
                 # Noted first: if the search fails too, the image is not bought again before it has been found.
@@ -292,34 +292,34 @@ class AssetUploader:
                 return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
             if isinstance(error, KeyRefusedError) or not error.is_refusal:
                 # Refused, but not because of the image: the credits are released, and it may be tried again.
-                self._turned_away[digest] = error
+                self._other_errors[digest] = error
             return NotCreated(at=self._clock.now(), error=error_info(error))
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
 
-    def _is_outgrown(self, asset: Asset) -> bool:
-        """Whether the upload may not be sent: nothing more may be bought, or its hold is too small now."""
+    def _must_not_send(self, asset: Asset) -> bool:
+        """Whether nothing more may be bought, or the hold of the upload is too small now."""
         if not self._may_buy():
             return True
-        ledger, budget, subject = self._books.ledger, self._books.budget, asset.identity
+        ledger, budget, subject = self._accounting.ledger, self._accounting.budget, asset.identity
         if budget is None:
             return False
         return uploads_are_uncounted(ledger) or hold_is_too_small(
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 
-    def _held_too_little(self, digest: str) -> NotCreated:
+    def _not_sent(self, digest: str) -> NotCreated:
         del self._contents[digest]
         # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
         self._claims.pop(digest, None)
-        self._turned_away[digest] = HoldOutgrown()
+        self._other_errors[digest] = UploadNotSent()
         return NotCreated(
             at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
         )
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
-        charge = self._books.ledger.prices.expected(UPLOAD) or ZERO
+        charge = self._accounting.ledger.prices.expected(UPLOAD) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
             for snapshot in await self._gateway.assets():

@@ -213,7 +213,7 @@ async def open_gateway(
     """Open a gateway with its clients, and close them at the end of the block.
 
     ``transport`` is used for storage too, unless ``storage_transport`` is given. ``storage_hosts`` are hosts that
-    storage links may lead to although their addresses aren't public. ``outage`` takes in whether the API answers.
+    storage links may lead to although their addresses aren't public. ``outage`` notes whether the API answers.
     """
     retrier = as_retrier(retry, on_retry, outage)
     key = key if isinstance(key, ApiKey) else ApiKey(key)

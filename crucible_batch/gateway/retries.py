@@ -116,7 +116,7 @@ class RetryPolicy:
     The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter, so that clients that
     failed at the same time don't retry at the same time). If the response has ``Retry-After``, the wait is that value,
     at most ``retry_after_cap_s``, plus up to ``base_s``, and never shorter than the wait without the header:
-    ``Retry-After: 0`` must not use up all attempts at once. No wait is started that would end more than ``total_s``
+    ``Retry-After: 0`` must not use up all attempts in a row. No wait is started that would end more than ``total_s``
     after the start of the first attempt.
 
     The requests of jobs in progress, ``IN_PROGRESS``, are retried for ``patience_s`` at least, whatever their number.

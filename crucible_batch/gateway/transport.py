@@ -119,7 +119,7 @@ class Reply(Protocol):
 
 
 class Channel(Protocol):
-    """The interface that sends requests, any number at once.
+    """The interface that sends requests, any number at the same time.
 
     A channel follows no redirects, keeps no cookies, decodes no bodies and takes no settings from the environment. It
     sends each POST only once; if that fails, the caller must find out whether it took effect.

@@ -94,7 +94,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     The directory itself is locked, so that deleting or replacing a file in it can't admit a second run. A file in it is
     locked too, for file systems that can't lock directories (NFS) and for older releases, which lock only the file.
 
-    Raises ``RunBusyError`` at once if another run holds the directory, with the holder if known. Raises
+    Raises ``RunBusyError`` immediately if another run holds the directory, with the holder if known. Raises
     ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
     another user must not redirect our writes), or if its file system has no locks.
     """

@@ -31,8 +31,8 @@ UNSTARTED = """
     FROM plan WHERE NOT EXISTS (SELECT 1 FROM events WHERE subject = plan.identity)
 """
 PAGE = 64
-"""The number of jobs read at once. A run reads its queue until it ends, and an open read prevents checkpoints of the
-write-ahead log: after a million jobs the log would be as large as the journal, with its index in memory."""
+"""The number of jobs read by one query. A run reads its queue until it ends, and an open read prevents checkpoints of
+the write-ahead log: after a million jobs the log would be as large as the journal, with its index in memory."""
 
 # Created by the first command: older releases ignore a table that they don't know.
 CREATE_CONTROLS = """CREATE TABLE IF NOT EXISTS controls (

@@ -208,8 +208,8 @@ class JobEntry(_Model):
     )
     foreach: OptionalText = Field(
         None,
-        description="A .csv, .tsv or .jsonl file, a .txt file with one prompt a line (`row.line`), or a glob of files:"
-        " one job a row, as `row` in templates.",
+        description="A .csv, .tsv or .jsonl file, a .txt file with one prompt per line (`row.line`), or a glob of"
+        " files: one job per row, as `row` in templates.",
         examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
     source: OptionalText = Field(

@@ -120,7 +120,7 @@ def _bad_line(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Delimited:
-    """A form of table with one record a line. ``others`` are characters that separate the columns of similar forms."""
+    """A form of table with one record per line. ``others`` separate the columns of similar forms."""
 
     name: str
     delimiter: str

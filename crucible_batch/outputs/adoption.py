@@ -16,11 +16,11 @@ from typing import Final
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs.errors import ResultsError
-from crucible_batch.outputs.exclusive_rename import NOT_TO_BE_HAD
+from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.publish import link_into_place
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output, write_all
 
-_CAN_NOT_LINK: Final = NOT_TO_BE_HAD | {errno.EXDEV}
+_CAN_NOT_LINK: Final = NOT_SUPPORTED | {errno.EXDEV}
 _BLOCK: Final = 1 << 20
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-NOT_TO_BE_HAD: Final = {
+NOT_SUPPORTED: Final = {
     errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
 }  # fmt: skip
 """Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
@@ -58,7 +58,7 @@ def _is_had(means: Callable[[int, str, str], None], folder: int, name: str, othe
     try:
         means(folder, name, other)
     except OSError as error:
-        if error.errno not in NOT_TO_BE_HAD:
+        if error.errno not in NOT_SUPPORTED:
             raise
         return False
     return True

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs.errors import MOVE_IT, OutputError
-from crucible_batch.outputs.exclusive_rename import NOT_TO_BE_HAD
+from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
 
@@ -83,7 +83,7 @@ def _double(folder: Folder, first: str, second: str, digest: str) -> None:
     try:
         folder.link(first, second)
     except OSError as error:
-        if error.errno not in NOT_TO_BE_HAD:
+        if error.errno not in NOT_SUPPORTED:
             raise
         if folder.stat(second) is not None and folder.digest(second) == digest:
             return

@@ -50,7 +50,7 @@ class SandboxConfig:
     recent_entries: int = 50
     runners: int = 4
     time_scale: float = 1.0
-    """Multiplies the service times; 0 finishes every job at once."""
+    """Multiplies the service times; 0 finishes every job immediately."""
     ready_after_s: float = 0.2
     """From the upload to `ready`."""
     upload_ttl_s: float = 900.0

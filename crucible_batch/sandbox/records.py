@@ -117,7 +117,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class OutputShape:
-    """What an output will be, known when the job is accepted; its pixels are drawn when somebody asks for them."""
+    """What an output will be, known when the job is accepted; its pixels are drawn when it is first requested."""
 
     mime_type: str
     width: int

@@ -61,7 +61,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that starts and stops at once, and leaves the signals to its host."""
+    """A server that starts and stops immediately, and leaves the signals to its host."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Signed, expiring storage URLs: whoever holds one may perform one operation on one object for a limited time."""
+"""Signed, expiring storage URLs: the holder of one may perform one operation on one object for a limited time."""
 
 import hashlib
 import hmac

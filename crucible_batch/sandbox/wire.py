@@ -1,4 +1,4 @@
-"""The bodies of the contract, one model a schema and under the same names. The OpenAPI description is made of these."""
+"""The bodies of the contract, one model for each schema, under the same name. The OpenAPI description uses them."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,7 +1,7 @@
 """The metrics of a cluster: gauges of its queue and its workers, in a file for the textfile collector.
 
 The label `database` is the address without secrets. Runs, shards and workers are not labels, since each value of a
-label is a time series for ever.
+label is a permanent time series.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The viewer's ASGI application: its routes, read-only but for commands to runs, and the middleware before them."""
+"""The viewer's ASGI application: its routes, read-only except for commands to runs, and the middleware before them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands to runs from their pages, for who has the token of this session.
+"""Commands to runs from their pages, for users who have the token of this session.
 
 A page of another origin can't set the header with the token without a preflight request, which is refused; it doesn't
 know the token either, nor does another user of this machine. The origin is compared with the host as well, and the host

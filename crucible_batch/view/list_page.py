@@ -72,12 +72,12 @@ def _line(entry: RunEntry, root: Path) -> _Line:
 
 def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
     read = [entry.snapshot for entry in entries if entry.snapshot is not None]
-    books = [snapshot.status.report.credits for snapshot in read]
+    amounts = [snapshot.status.report.credits for snapshot in read]
     return ListTotals(
         runs=count,
         running=sum(snapshot.status.running for snapshot in read),
         pictures=sum(snapshot.pictures for snapshot in read),
-        spent=sum((each.spent for each in books), start=Decimal(0)),
-        held=sum((each.held for each in books), start=Decimal(0)),
+        spent=sum((each.spent for each in amounts), start=Decimal(0)),
+        held=sum((each.held for each in amounts), start=Decimal(0)),
         unlisted=count - len(entries),
     )

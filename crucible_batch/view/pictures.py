@@ -36,7 +36,7 @@ async def picture(run: ShownRun, path: str) -> Response:
 
 
 class ThumbnailServer:
-    """Makes thumbnails on request, a few at once, since reading the runs uses the same threads."""
+    """Makes thumbnails on request, a few at the same time, since reading the runs uses the same threads."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(_AT_ONCE)

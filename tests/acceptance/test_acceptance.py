@@ -74,7 +74,7 @@ async def test_the_python_api_does_the_same(gateway: OtherGateway, folder: Path)
 
 
 @pytest.mark.parametrize(("budget", "ceiling"), [("0.55", None), ("14.59", "2.5")])
-def test_a_budget_too_small_stops_the_run_and_a_larger_one_goes_on(
+def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     gateway: OtherGateway, folder: Path, budget: str, ceiling: str | None
 ) -> None:
     if ceiling is not None:
@@ -101,7 +101,7 @@ def test_a_budget_too_small_stops_the_run_and_a_larger_one_goes_on(
     assert gateway.spent() == COST
 
 
-def test_an_account_too_small_stops_the_run_and_a_top_up_goes_on(gateway: OtherGateway, folder: Path) -> None:
+def test_an_account_too_small_stops_the_run_and_a_top_up_continues(gateway: OtherGateway, folder: Path) -> None:
     gateway.balance = Decimal("3.1")
     command(gateway, folder, *RUN, expect=4)
     report = report_of(folder)

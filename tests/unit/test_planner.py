@@ -295,7 +295,7 @@ def test_new_bytes_under_the_same_name_are_a_new_job(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("change", [{"run_id": "nightly"}, {"name": "other"}])
-def test_another_run_id_or_manifest_name_buys_anew(desk: Desk, change: dict[str, str]) -> None:
+def test_another_run_id_or_manifest_name_buys_again(desk: Desk, change: dict[str, str]) -> None:
     assert not identities(desk.jobs(BASE)) & identities(desk.jobs(BASE, **change))
 
 

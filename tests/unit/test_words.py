@@ -32,6 +32,9 @@ BANNED = (
     (r"what (?:has |had )?moved", "what changed"),
     (r"anew", "again; new"),
     (r"without a word", "silently, without a message"),
+    (r"at once", "immediately; at the same time"),
+    (r"somebody|whoever", "a user, a process, the holder: name who"),
+    (r"(?:for|to) who(?! \w+ed\b)", "for the user who"),
     (r"unasked", "without asking; without being submitted"),
     (r"(?<!there )(?:is|are|was|were) no(?! (?:longer|more|less|later|other|way|one)\b)", "is not a; has no"),
     (r"(?<!there )(?:is|are|was|were) (?-i:none)", "is not; there is none"),
@@ -152,6 +155,7 @@ def test_a_text_has_no_banned_words(source: str) -> None:
         "The books can be held\nagainst the ledger.", "The run goes on.", "--help says it", "make the plan anew",
         "This is no image.", "It names none.", "This name is none.", "it lets go of the lock", "what moved since",
         "The whole run.", "two things", "Its jobs fail unasked.", "It is looked at later.",
+        "It ends at once.", "Somebody reads it.", "an address for who has the token",
     ],
 )  # fmt: skip
 def test_a_banned_word_is_found(text: str) -> None:

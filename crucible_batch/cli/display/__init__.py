@@ -11,7 +11,7 @@ from crucible_batch.api import Message
 class Display:
     """A context manager that shows a run's progress; this one shows nothing.
 
-    ``notify`` returns at once and never raises. Between ``pause`` and ``resume`` a question can be shown.
+    ``notify`` returns immediately and never raises. Between ``pause`` and ``resume`` a question can be shown.
     """
 
     def __enter__(self) -> Self:

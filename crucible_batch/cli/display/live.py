@@ -61,7 +61,7 @@ from crucible_batch.cli.display.progress_text import (
 
 FRAMES_PER_S = 5
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
-"""Synchronised output: a terminal that supports it shows the text between them at once; others ignore them."""
+"""Synchronised output: a terminal that supports it shows the text between them in one update; others ignore them."""
 
 
 def does_reflow(environ: Mapping[str, str]) -> bool:

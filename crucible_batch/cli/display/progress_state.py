@@ -374,7 +374,7 @@ class ProgressState:
 
 
 def jobs_at_once(limit: int) -> str:
-    """Return in words how many jobs may be active at once."""
+    """Return in words how many jobs may be active at the same time."""
     return "1 job at a time" if limit == 1 else f"{limit} jobs at a time"
 
 
@@ -400,7 +400,7 @@ def stopping_words(tally: ProgressState, now: float) -> str:
     """Return what a stopping run still waits for, and what another Ctrl-C does."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
     awaited = f"waiting up to {rest_s:.0f} s for {count} job{'s' if count != 1 else ''} in flight"
-    return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits at once; nothing is lost"
+    return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"
 
 
 def _notable(message: JobAdvanced) -> NotableEvent | None:

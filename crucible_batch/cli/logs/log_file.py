@@ -1,4 +1,4 @@
-"""A log file: created for its owner only, appended to, and rotated by size, also by several processes at once."""
+"""A log file: created for its owner only, appended to, and rotated by size, also by several processes."""
 
 from __future__ import annotations
 

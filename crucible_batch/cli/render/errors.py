@@ -189,7 +189,7 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
         show_problems(console, error)
         return
     if isinstance(error, StalePlanError):
-        _show_moves(console, error)
+        _show_changes(console, error)
         return
     where = f" [HTTP {error.status}]" if isinstance(error, GatewayError) and error.status else ""
     tell(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
@@ -206,19 +206,19 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
 def problems_of(error: CrucibleBatchError) -> Json | None:
     """Return a manifest's problems, or the changes since a plan was saved, as JSON; None for any other error."""
     if isinstance(error, StalePlanError):
-        moves: list[Json] = [{"kind": it.kind, "name": it.name, "message": it.message} for it in error.moves]
-        return {"moved": moves, "omitted": error.omitted}
+        changes: list[Json] = [{"kind": it.kind, "name": it.name, "message": it.message} for it in error.changes]
+        return {"moved": changes, "omitted": error.omitted}
     if not isinstance(error, ManifestError):
         return None
     return {"problems": [problem_json(problem) for problem in error.problems], "omitted": error.omitted}
 
 
-def _show_moves(console: Console, error: StalePlanError) -> None:
+def _show_changes(console: Console, error: StalePlanError) -> None:
     plan = clean(str(error.plan), 4000)
-    tell(console, ("error ", "bad"), f"{plan} is outdated. Changed since it was made:")
-    for move in error.moves:
-        say(console, "  ", clean(move.message))
-    count = len(error.moves) + error.omitted
+    tell(console, ("error ", "bad"), f"{plan} is stale. Changed since it was made:")
+    for change in error.changes:
+        say(console, "  ", clean(change.message))
+    count = len(error.changes) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
     tell(console, (f"{count} change{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
     if error.hint:

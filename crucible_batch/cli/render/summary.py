@@ -324,28 +324,28 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
 
 def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     """Return what was spent, on what, and what is held."""
-    books = head.credits
-    parts = [f"{format_credits(books.spent)} spent"]
-    if earlier is not None and earlier.spent and not books.reused:
-        now = max(books.spent - earlier.spent, ZERO)
-        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(books.spent)} by all"]
-    if books.uploads:
-        less = f", less {format_credits(books.rebates)} in rebates" if books.rebates else ""
-        parts[-1] += f" ({format_credits(books.jobs)} for jobs, {format_credits(books.uploads)} for uploads{less})"
-    if books.reused:
-        parts.append(f"{format_credits(books.reused)} of it reused, not bought")
-    if books.refunded:
-        parts.append(f"{format_credits(books.refunded)} refunded")
-    if books.held:
-        parts.append(f"{format_credits(books.held)} held")
-    parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
+    amounts = head.credits
+    parts = [f"{format_credits(amounts.spent)} spent"]
+    if earlier is not None and earlier.spent and not amounts.reused:
+        now = max(amounts.spent - earlier.spent, ZERO)
+        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(amounts.spent)} by all runs"]
+    if amounts.uploads:
+        less = f", less {format_credits(amounts.rebates)} in rebates" if amounts.rebates else ""
+        parts[-1] += f" ({format_credits(amounts.jobs)} for jobs, {format_credits(amounts.uploads)} for uploads{less})"
+    if amounts.reused:
+        parts.append(f"{format_credits(amounts.reused)} of it reused, not bought")
+    if amounts.refunded:
+        parts.append(f"{format_credits(amounts.refunded)} refunded")
+    if amounts.held:
+        parts.append(f"{format_credits(amounts.held)} held")
+    parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
     if head.period is not None:
         parts.append(_period_words(head.period))
-    if books.over_budget:
-        parts.append(f"{format_credits(books.over_budget)} OVER BUDGET")
-    if count := books.price_differs_jobs:
+    if amounts.over_budget:
+        parts.append(f"{format_credits(amounts.over_budget)} OVER BUDGET")
+    if count := amounts.price_differs_jobs:
         jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
-        parts.append(f"price of {jobs} by {format_credits(books.price_differs)} IN THE GATEWAY'S RECORD")
+        parts.append(f"price of {jobs} by {format_credits(amounts.price_differs)} IN THE GATEWAY'S RECORD")
     return " · ".join(parts)
 
 

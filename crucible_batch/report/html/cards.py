@@ -117,7 +117,7 @@ def _lines(row: JobRow, manifest: ManifestRow) -> Iterator[str]:
 
 
 def _scalar(value: object) -> str:
-    """Write a value: JSON is YAML too, but for what is unprintable. A plain word needs no quotes."""
+    """Write a value: JSON is YAML too, except for unprintable characters. A plain word needs no quotes."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", value) and value.lower() not in _WORDS:
         return value
     return _UNPRINTABLE.sub(lambda found: _escaped(found[0]), json.dumps(value, ensure_ascii=False))

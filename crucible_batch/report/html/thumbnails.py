@@ -27,7 +27,7 @@ from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = tuple(PICTURE_EXTENSIONS)
 _MOST_PIXELS = 80_000_000
-"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and opens from its file all the same."""
+"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and can be opened from its file anyway."""
 _MOST_PROFILE_BYTES = 4096
 _LADDER = ((640, 80), (480, 76), (400, 72), (320, 66), (240, 60), (160, 50), (96, 40), (64, 30))
 """Longest edge in pixels, and quality: the first that fits is taken. Even noise fits 64 pixels into 4 kB."""
@@ -159,7 +159,7 @@ class Thumbnails(Pictures):
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
-        # A run directory may be somebody else's: a path or a link that leads out of it shows nothing.
+        # A run directory may belong to another user: a path or a link that leads out of it shows nothing.
         if not may_hold_output(Path(path).as_posix()):
             return lambda: None
         if self._opened is None and not _is_within(self._directory, Path(path)):
@@ -224,7 +224,7 @@ def _write(path: Path, content: bytes) -> bool:
     """Write a file atomically. If that fails, only this picture is missing in the page."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.parent.is_symlink():  # it would be written wherever whoever made the link wants it
+        if path.parent.is_symlink():  # the thumbnail would be written to the target of the link
             return False
         with replacing(path, synced=False) as file:
             file.write(content)

@@ -26,7 +26,7 @@ _MOST_CHARACTERS = 998
 def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
     """Return one file with a line for each schedule. With a user, it has the format of ``/etc/cron.d``.
 
-    Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system, but for
+    Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system, except for
     cronie, which reads ``CRON_TZ``.
     """
     lines = [MARK, "# cron mails what a command prints: with --quiet, one line if something is wrong."]

@@ -151,6 +151,6 @@ def ended(progress: ManifestState, exit_code: int, now: datetime) -> ManifestSta
 
 
 def restarted(progress: ManifestState, now: datetime) -> ManifestState:
-    """Return the progress after a restart of the scheduler: what it had started or queued is resumed at once."""
+    """Return the progress after a restart of the scheduler: what it had started or queued is resumed immediately."""
     unfinished = progress.running or progress.waiting or progress.retry
     return ManifestState(progress.handled, retry=unfinished, retry_at=None if unfinished is None else now)

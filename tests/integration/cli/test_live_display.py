@@ -59,7 +59,7 @@ def test_without_a_budget_a_terminal_is_asked_and_no_is_the_default(cli: Cli, ty
     assert (cli.cwd / "outputs").exists() is (code == 0)
 
 
-def test_ctrl_c_leaves_the_cursor_and_the_way_to_go_on(slow_cli: Cli) -> None:
+def test_ctrl_c_leaves_the_cursor_and_the_way_to_continue(slow_cli: Cli) -> None:
     slow_cli.write("stopped")
     with closing(Screen(slow_cli, ["run", "stopped.yaml"], 100)) as screen:
         screen.read_until("in flight")
@@ -115,7 +115,7 @@ def test_the_echo_of_ctrl_c_and_typed_letters_double_no_line_of_the_panel(slow_c
     assert "nothing is lost" in screen.text
 
 
-def test_a_panel_follows_the_terminals_width_while_the_run_goes_on(slow_cli: Cli) -> None:
+def test_a_panel_follows_the_terminals_width_while_the_run_continues(slow_cli: Cli) -> None:
     slow_cli.write("resized")
     with closing(Screen(slow_cli, ["run", "resized.yaml"], 100)) as screen:
         screen.read_until("in flight")

@@ -169,7 +169,7 @@ def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_res
     assert "next" not in cli("status", "outputs/some/default").out
 
 
-def test_status_shows_how_far_a_run_is_that_is_going_on_and_what_goes_on_with_it_afterwards(slow_cli: Cli) -> None:
+def test_status_shows_how_far_a_run_is_that_is_in_progress_and_what_continues_with_it_afterwards(slow_cli: Cli) -> None:
     slow_cli.write("going", "- {name: fox, prompt: a fox, repeat: 5}")
     run_dir = "outputs/going/default"
     run = slow_cli.start("run", "going.yaml", "-c", "2", "--display", "none")
@@ -198,7 +198,7 @@ def test_status_shows_how_far_a_run_is_that_is_going_on_and_what_goes_on_with_it
 
 
 @pytest.mark.parametrize("place", [(), ("--out-dir", "here"), ("--run-id", "again")], ids=str)
-def test_status_names_the_command_that_goes_on(cli: Cli, place: tuple[str, ...]) -> None:
+def test_status_names_the_command_that_continues(cli: Cli, place: tuple[str, ...]) -> None:
     name = f"on{len(place)}{place[-1] if place else ''}"
     cli.write(name, "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
     assert cli("run", f"{name}.yaml", "-q", *place).code == 1

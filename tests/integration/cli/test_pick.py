@@ -56,7 +56,7 @@ def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) ->
     assert "nothing to run" in settled.out
 
 
-def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_goes_on(cli: Cli) -> None:
+def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_continues(cli: Cli) -> None:
     name = write(cli, "wrong")
     (cli.cwd / "picks-wrong.txt").write_text("draft-2/4\ndraft-1\n")
     done = cli("run", name)
@@ -171,7 +171,7 @@ def test_picks_outside_of_the_folder_of_the_manifest_are_not_written(cli: Cli) -
     assert not (cli.cwd.parent / "picks.txt").exists()
 
 
-def test_a_run_without_picks_says_so(cli: Cli) -> None:
+def test_a_run_without_picks_reports_it(cli: Cli) -> None:
     cli("run", cli.write("plain"), "-q")
     done = cli("pick", "outputs/plain/default", "fox")
     assert (done.code, "has no entry with `pick`" in done.err) == (2, True)

@@ -209,7 +209,7 @@ def test_a_plan_says_up_to_which_prices_the_budget_holds(cli: Cli) -> None:
     assert "may be exceeded by up to 30" in cli("plan", "roomy.yaml", "--budget", "33").out
 
 
-def test_a_plan_of_which_nothing_can_be_bought_says_so_and_not_what_it_might_exceed(cli: Cli) -> None:
+def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_exceed(cli: Cli) -> None:
     cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}")
     assert cli("run", "narrowed.yaml", "-q", "--budget", "4").code == 0
     cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: elk, prompt: an elk}")

@@ -98,7 +98,7 @@ def test_a_budget_that_is_too_small_ends_the_probe_with_the_command_that_is_enou
     assert shards_of(cli)
 
 
-def test_the_deadline_of_the_manifest_ends_a_probe_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_the_deadline_of_the_manifest_ends_a_probe_and_the_same_command_continues(tmp_path: Path) -> None:
     with running_sandbox("--time-scale", "60", "--runners", "1") as url:
         slow = Cli(tmp_path, url)
         write(slow, "late", head="deadline: 4s\n")

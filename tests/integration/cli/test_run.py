@@ -163,7 +163,7 @@ def test_no_key_and_a_wrong_key_are_exit_3(cli: Cli) -> None:
     assert "moltazine_wrong" not in wrong.err
 
 
-def test_the_end_of_the_budget_is_exit_4_and_a_higher_one_goes_on(cli: Cli) -> None:
+def test_the_end_of_the_budget_is_exit_4_and_a_higher_one_continues(cli: Cli) -> None:
     cli.write("poor", SIX)
     done = cli("run", "poor.yaml", "--budget", "4")
     assert done.code == 4
@@ -279,7 +279,7 @@ def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report)
 
 
 @pytest.mark.parametrize("kilobytes", quick_every(2, [30, 60, 120]))
-def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_goes_on(
+def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_continues(
     cli: Cli, report_of: Report, kilobytes: int
 ) -> None:
     """The kernel's own limit on a file's size: it meets the journal's log first, or an output."""

@@ -127,7 +127,7 @@ def test_a_plan_and_its_manifest_run_from_another_directory(cli: Cli) -> None:
     assert not (cli.cwd / "outputs").exists()
 
 
-def test_after_kill_9_in_the_middle_the_same_command_goes_on(tmp_path: Path, report_of: Report) -> None:
+def test_after_kill_9_in_the_middle_the_same_command_continues(tmp_path: Path, report_of: Report) -> None:
     with running_sandbox("--time-scale", "0.05", "--runners", "1") as url:
         cli = Cli(tmp_path, url)
         cli.write("killed", SIX)

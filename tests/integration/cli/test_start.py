@@ -14,7 +14,7 @@ from .conftest import COMMAND, Cli, clean_environment
 from .screen import Screen
 
 
-def test_the_starter_folder_runs_as_it_stands(cli: Cli) -> None:
+def test_the_starter_folder_runs_unchanged(cli: Cli) -> None:
     done = cli("init", "my batch")
     assert done.code == 0
     assert "cd 'my batch' && crucible-batch plan manifest.yaml" in done.out

@@ -95,7 +95,7 @@ def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[
 
 @pytest.mark.parametrize("json_too", quick_every(2, [[], ["--json"]]), ids=["", "--json"])
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_run_goes_on_to_its_end_and_loses_nothing(place: Any, situation: str, json_too: list[str]) -> None:
+def test_a_run_continues_to_its_end_and_loses_nothing(place: Any, situation: str, json_too: list[str]) -> None:
     name = f"{situation.replace(' ', '-')}{len(json_too)}"
     code, said = SITUATIONS[situation]([COMMAND, "run", "streams.yaml", "--run-id", name, *json_too], place)
     assert code == 0, said

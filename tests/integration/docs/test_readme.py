@@ -48,7 +48,19 @@ def test_make_knows_the_commands() -> None:
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
-async def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
+def test_the_pages_for_developers_and_the_makefile_name_the_same_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", makefile, flags=re.MULTILINE))
+    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in ("tests/README.md", "CONTRIBUTING.md")}
+    command = re.compile(r"(?:`|^|, )make ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
+    named = {page: set(command.findall(text)) for page, text in pages.items()}
+    assert all(named.values())
+    assert set.union(*named.values()) <= targets
+    about_tests = {"test", "proofs", "soak", "crash", "mutants", "verify", "campaign", "coverage", "lowest"}
+    assert about_tests | {target for target in targets if target.startswith("test-")} <= named["tests/README.md"]
+
+
+async def test_the_python_example_runs_unchanged(tmp_path: Path) -> None:
     (example,) = _blocks("python")
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     async with serve(SandboxConfig(time_scale=0.1)) as gateway:

@@ -33,7 +33,7 @@ def test_a_page_that_says_otherwise_is_wrong(shown: str) -> None:
     assert _against(shown) is not None
 
 
-def test_lines_are_left_out_only_where_the_page_says_so() -> None:
+def test_lines_are_left_out_only_where_the_page_requires_it() -> None:
     assert _against(SAID.splitlines()[0] + "\n...") is None
     assert _against("...\n" + SAID.splitlines()[0].replace("fox", "hare")) is not None
 

@@ -49,7 +49,9 @@ async def test_one_credit_too_little_blocks_the_last_job_and_nothing_else(start,
     assert result.report.credits.spent == 8
 
 
-async def test_a_run_that_ends_for_its_way_to_the_gateway_says_so_beside_the_class_that_it_cannot_pay(start, tampered):
+async def test_a_run_that_ends_for_its_way_to_the_gateway_reports_it_beside_the_class_that_it_cannot_pay(
+    start, tampered
+):
     async def tamper(request: httpx.Request, send):
         if request.method == "GET" and "/jobs/" in request.url.path:
             raise httpx.ReadError("lost")
@@ -162,7 +164,7 @@ async def test_a_price_that_an_earlier_run_paid_is_found_out_again(start, tally)
     assert tally(result) == {"succeeded": 6, "blocked": 24}
 
 
-async def test_an_account_that_runs_dry_blocks_the_rest_and_says_so(start, tally):
+async def test_an_account_that_runs_dry_blocks_the_rest_and_reports_it(start, tally):
     async with start(credits=5) as bench:
         result = await bench.run(bench.manifest(jobs(6), budget=100))
         await bench.agree(result)

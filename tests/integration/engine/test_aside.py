@@ -291,7 +291,7 @@ CHILD = """
         ("give_up", "after", True, 1),
     ],
 )
-async def test_killed_between_any_two_steps_the_same_command_goes_on(start, python, name, when, journalled, names):
+async def test_killed_between_any_two_steps_the_same_command_continues(start, python, name, when, journalled, names):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
         old = read(bench)

@@ -63,7 +63,7 @@ async def test_an_image_in_the_gateways_list_is_not_uploaded_again_by_another_ru
     assert len(state["assets"]) == 1
 
 
-async def test_an_asset_that_somebody_deleted_since_is_uploaded_again(start):
+async def test_an_asset_that_a_user_deleted_since_is_uploaded_again(start):
     async with start(rebate_share=Decimal(0)) as bench:
         bench.picture("a.png")
         await bench.run(bench.manifest(edits(1), budget="7"))
@@ -215,7 +215,7 @@ async def test_an_upload_that_the_account_can_not_pay_blocks_its_jobs_and_fails_
     assert again.exit_code == 0
 
 
-async def test_uploads_dearer_than_the_budget_leaves_are_not_followed_by_jobs_that_do_not_fit(start, tally):
+async def test_uploads_more_expensive_than_the_budget_leaves_are_not_followed_by_jobs_that_do_not_fit(start, tally):
     async with start(upload_price=Decimal(3)) as bench:
         bench.picture("a.png")
         result = await bench.run(bench.manifest(edits(1), budget="5"))

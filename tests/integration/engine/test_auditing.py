@@ -148,7 +148,7 @@ async def test_an_uploads_charge_that_differs_is_found(start: Any) -> None:
     assert difference.books.charged == Decimal("0.75")
 
 
-async def test_a_run_that_is_going_on_can_be_audited_at_any_moment(start: Any, watcher: Any) -> None:
+async def test_a_run_that_is_in_progress_can_be_audited_at_any_moment(start: Any, watcher: Any) -> None:
     """Each message of the run is a moment: what is in flight is said to move, and nothing differs."""
     told: asyncio.Queue[object] = asyncio.Queue()
     async with start(faults="fail:0.3", recent_entries=1000, runners=2) as bench:

@@ -70,7 +70,7 @@ async def test_side_by_side_no_more_are_refused_than_were_on_their_way(start, ta
     assert 5 <= tally(result)["failed"] <= 8
 
 
-async def test_what_is_in_flight_is_collected_all_the_same(start, tampered, tally):
+async def test_what_is_in_flight_is_collected_anyway(start, tampered, tally):
     submits = itertools.count(1)
 
     async def tamper(request: httpx.Request, send):

@@ -198,7 +198,7 @@ async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_i
 
 @pytest.mark.parametrize("budget", ["19", "22, max_credits_per_job: 8"], ids=["no ceiling", "a ceiling"])
 @pytest.mark.parametrize("another", ["workflow: zimage-sketch", "workflow: zimage-base"], ids=["workflow", "shape"])
-async def test_a_price_of_another_workflow_or_shape_says_nothing_of_jobs_that_the_gateway_does_not_know(
+async def test_a_price_of_another_workflow_or_shape_shows_nothing_about_jobs_that_the_gateway_does_not_know(
     start, another, budget
 ):
     """Five jobs took 17 or 18, four of them 4 each; receipts say of those that they cost nothing."""

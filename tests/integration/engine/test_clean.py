@@ -151,7 +151,7 @@ async def test_a_dry_run_needs_no_key_and_changes_nothing(start):
         assert len(await ready_assets(bench)) == 1
 
 
-async def test_an_answer_that_is_lost_counts_its_rebate_at_most_once_and_the_same_call_goes_on(start, tampered):
+async def test_an_answer_that_is_lost_counts_its_rebate_at_most_once_and_the_same_call_continues(start, tampered):
     async with start() as bench:
         await bench.run(
             bench.manifest(f"{edit('a', bench.picture('1.png'))}\n{edit('b', bench.picture('2.png', 'red'))}")
@@ -200,7 +200,7 @@ async def test_a_held_directory_is_left_alone(start):
 ON_SUCCESS = "assets: {cleanup: on_success}\n"
 
 
-async def test_a_run_that_succeeded_gives_its_uploads_back_where_the_manifest_says_so(start):
+async def test_a_run_that_succeeded_gives_its_uploads_back_where_the_manifest_requires_it(start):
     async with start() as bench:
         jobs = f"{edit('a', bench.picture('1.png'))}\n{edit('b', bench.picture('2.png', 'red'))}"
         result = await bench.run(bench.manifest(jobs, head=ON_SUCCESS))

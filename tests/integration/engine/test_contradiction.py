@@ -28,7 +28,7 @@ def contradict(bench, name: str, story: list[tuple[str, str]] = IN_DOUBT) -> Non
         connection.executemany(insert, [(identity, *row) for row in story])
 
 
-async def test_the_run_goes_on_with_the_others_and_neither_frees_nor_buys(start, caplog) -> None:
+async def test_the_run_continues_with_the_others_and_neither_frees_nor_buys(start, caplog) -> None:
     async with start() as bench:
         manifest = bench.manifest(THREE, budget=20)
         await bench.run(manifest, only=["b"])
@@ -61,7 +61,7 @@ async def test_what_it_holds_counts_against_the_budget(start) -> None:
     assert {row.name: row.status for row in result.jobs()} == {"a": "unknown", "b": "succeeded", "c": "blocked"}
 
 
-async def test_every_command_that_reads_goes_on_with_the_rest(start) -> None:
+async def test_every_command_that_reads_continues_with_the_rest(start) -> None:
     async with start() as bench:
         manifest, out = bench.manifest(THREE, budget=20), bench.path / "out"
         await bench.run(manifest)

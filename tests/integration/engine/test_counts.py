@@ -140,7 +140,7 @@ async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(
     assert more["hops"] == JOBS
 
 
-async def test_landing_an_output_opens_writes_and_names_each_thing_once(of_run: Any) -> None:
+async def test_landing_an_output_opens_writes_and_names_each_item_once(of_run: Any) -> None:
     """Each such call hands the interpreter's lock over. Opened are the run's folder, the output's
     before and after it is made, the output and its sidecar; what is opened is closed, which isn't counted here."""
     _, more = of_run

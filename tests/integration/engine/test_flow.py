@@ -247,7 +247,7 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
     assert again.report.credits.spent == 24
 
 
-async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_for_ever(start, tampered, tally):
+async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_forever(start, tampered, tally):
     """Every first attempt fails, so that each job asks for its credits twice, and there are credits for two at once."""
     asked = itertools.count()
     refused: Counter[str] = Counter()
@@ -302,7 +302,7 @@ async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(star
     assert tally(result) == {"succeeded": 9}
 
 
-async def test_a_gateway_that_says_429_for_ever_ends_the_run_with_5_and_fails_no_job(start, tampered, tally):
+async def test_a_gateway_that_says_429_forever_ends_the_run_with_5_and_fails_no_job(start, tampered, tally):
     submits = itertools.count()
 
     async def tamper(request: httpx.Request, send):

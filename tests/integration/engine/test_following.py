@@ -1,4 +1,4 @@
-"""A saved plan is run as it is or not at all: each kind of move is named, and the judge saw nothing bought."""
+"""A saved plan is run as it is or not at all: each kind of change is named, and the judge saw nothing bought."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def refused(bench: Any, plan: Path, **options: Any) -> list[str]:
     assert after["ledger"] == before["ledger"]
     assert caught.value.exit_code == 2
     assert f"-o {plan}" in caught.value.hint
-    return [str(move) for move in caught.value.moves]
+    return [str(change) for change in caught.value.changes]
 
 
 async def test_a_plan_needs_nothing_said_again_and_is_in_the_journal_by_its_digest(start):
@@ -76,7 +76,7 @@ async def test_a_finished_plan_costs_nothing_and_its_own_prices_are_no_move(star
         assert (await bench.state())["ledger"] == ledger
 
 
-async def test_a_plan_that_a_budget_stopped_goes_on_by_itself_only(start):
+async def test_a_plan_that_a_budget_stopped_continues_by_itself_only(start):
     async with start() as bench:
         manifest = bench.manifest(THREE)
         plan = await save(bench, manifest, budget="4")
@@ -123,7 +123,7 @@ async def test_a_price_that_is_first_seen_in_the_run_is_the_budgets_matter(start
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "moves"),
+    ("before", "after", "changes"),
     [
         ("prompt: two}", "prompt: dos}", ["m.yaml: content changed", "b: prompt changed"]),
         ("size.width: 64", "size.width: 65", None),
@@ -135,7 +135,7 @@ async def test_a_price_that_is_first_seen_in_the_run_is_the_budgets_matter(start
         ("workflow: zimage-base\n", "workflow: qwen-edit\n", None),
     ],
 )
-async def test_a_manifest_that_changed_is_named_with_the_jobs_that_did(start, before, after, moves):
+async def test_a_manifest_that_changed_is_named_with_the_jobs_that_did(start, before, after, changes):
     async with start() as bench:
         manifest = bench.manifest(THREE)
         plan = await save(bench, manifest)
@@ -143,11 +143,11 @@ async def test_a_manifest_that_changed_is_named_with_the_jobs_that_did(start, be
         assert before in text
         manifest.write_text(text.replace(before, after))
         found = await refused(bench, plan)
-        if moves is None:
+        if changes is None:
             assert found[0] == "m.yaml: content changed"
             assert len(found) > 3
         else:
-            assert found == moves
+            assert found == changes
 
 
 async def test_an_image_swapped_between_plan_and_run_is_named_once(start):
@@ -194,8 +194,8 @@ def _without(parameter: str):
 async def test_a_parameter_that_is_no_longer_listed_is_named_whether_or_not_a_job_has_it(start, tampered):
     async with start() as bench:
         plan = await save(bench, bench.manifest(THREE))
-        moves = await refused(bench, plan, transport=tampered(_without("sampler.cfg")))
-        assert moves == ["workflow zimage-base no longer lists the parameter sampler.cfg"]
+        changes = await refused(bench, plan, transport=tampered(_without("sampler.cfg")))
+        assert changes == ["workflow zimage-base no longer lists the parameter sampler.cfg"]
         first, *problems = await refused(bench, plan, transport=tampered(_without("size.width")))
         assert first == "workflow zimage-base no longer lists the parameter size.width"
         assert problems
@@ -205,8 +205,8 @@ async def test_a_parameter_that_is_no_longer_listed_is_named_whether_or_not_a_jo
 async def test_another_gateway_is_a_move(start):
     async with start() as bench, start() as elsewhere:
         plan = await save(bench, bench.manifest(THREE))
-        (move,) = await refused(elsewhere, plan)
-        assert move == f"the gateway was {bench.running.api_url}, is now {elsewhere.running.api_url}"
+        (change,) = await refused(elsewhere, plan)
+        assert change == f"the gateway was {bench.running.api_url}, is now {elsewhere.running.api_url}"
 
 
 async def test_a_run_directory_that_was_lost_is_a_move_only_for_what_the_plan_knew_done(start):
@@ -276,7 +276,7 @@ async def test_a_plan_without_a_budget_asks_and_yes_works(start):
         assert (await follow(bench, plan, yes=True)).exit_code == 0
 
 
-async def test_failed_jobs_go_again_only_where_the_plan_says_so(start):
+async def test_failed_jobs_go_again_only_where_the_plan_requires_it(start):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: bad, prompt: nsfw}")
         plan = await save(bench, manifest)

@@ -261,7 +261,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         await goes_on(bench, manifest)
 
 
-async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_goes_on_later(start, monkeypatch):
+async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_later(start, monkeypatch):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
         out = bench.path / "out"

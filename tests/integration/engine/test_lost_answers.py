@@ -60,7 +60,7 @@ async def test_two_that_were_not_given_back_in_full_are_enough(start, tally, sha
     )
 
 
-async def test_an_image_whose_answers_never_come_is_not_uploaded_for_ever(start, tally):
+async def test_an_image_whose_answers_never_come_is_not_uploaded_forever(start, tally):
     async with start(faults="asset-create.drop-after=99") as bench:
         bench.picture("a.png")
         result = await bench.run(bench.manifest(EDITS, budget=None, head=CEILINGS.format(400)))
@@ -88,7 +88,7 @@ async def test_they_hold_no_more_than_half_of_the_budget_and_the_other_jobs_are_
     assert again.exit_code == 0
 
 
-async def test_where_nothing_names_a_price_the_jobs_are_blocked_and_go_on_once_a_ceiling_is_declared(start, tally):
+async def test_where_nothing_names_a_price_the_jobs_are_blocked_and_continue_once_a_ceiling_is_declared(start, tally):
     """The budget allows two uploads that nobody can count. The third waits for a ceiling: no job fails for good."""
     async with start(faults="asset-create.drop-after=3") as bench:
         bench.picture("a.png")
@@ -101,7 +101,7 @@ async def test_where_nothing_names_a_price_the_jobs_are_blocked_and_go_on_once_a
     assert (again.exit_code, tally(again)) == (0, {"succeeded": 2})
 
 
-async def test_a_free_gateway_whose_storage_is_cut_off_is_not_asked_for_ever(start, tampered):
+async def test_a_free_gateway_whose_storage_is_cut_off_is_not_asked_forever(start, tampered):
     """An upload costs nothing and its bytes never arrive: each job takes it up again."""
 
     async def cut(request: httpx.Request, send):

@@ -26,7 +26,7 @@ async def test_a_failed_job_is_tried_again_under_the_next_key_and_refunded(start
     assert (result.report.credits.spent, result.report.credits.refunded, row.credits) == (2, 4, 2)
 
 
-async def test_attempts_end_and_the_same_command_does_not_begin_them_anew(start, tally):
+async def test_attempts_end_and_the_same_command_does_not_begin_them_again(start, tally):
     async with start(faults="generate.fail=99") as bench:
         manifest = bench.manifest("{name: a, prompt: one}", budget=4)
         first = await bench.run(manifest)
@@ -158,7 +158,7 @@ async def test_a_refused_key_ends_the_run_with_3_and_spends_nothing(start):
 
 
 @pytest.mark.parametrize("path", ["/generate", "/credits", "/jobs/", "/assets"])
-async def test_a_key_that_is_refused_in_the_middle_ends_the_run_with_3_and_a_new_one_goes_on(
+async def test_a_key_that_is_refused_in_the_middle_ends_the_run_with_3_and_a_new_one_continues(
     start, tampered, path, tally
 ):
     asked = 0

@@ -116,7 +116,7 @@ async def test_an_image_that_is_uploaded_while_a_price_rises_is_not_followed_by_
     assert result.report.credits.over_budget == 0
 
 
-async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_anew_right_before_its_submit(start, tampered, watcher):
+async def test_a_hold_that_a_risen_price_has_outgrown_is_taken_again_right_before_its_submit(start, tampered, watcher):
     """The second is refused once and lends its slot to the third, which waits for its turn; the second costs 50."""
     async with start(prices={"qwen-edit": Decimal(2)}) as bench:
         submits, puts, prepared = itertools.count(1), itertools.count(1), itertools.count(1)
@@ -185,7 +185,7 @@ async def test_an_account_too_small_for_submits_in_doubt_does_not_keep_back_what
     assert {row.error.code for row in result.jobs() if row.error} == {"INSUFFICIENT_CREDITS"}
 
 
-async def test_what_was_submitted_in_an_earlier_run_says_nothing_of_todays_price(start, watcher, tampered):
+async def test_what_was_submitted_in_an_earlier_run_shows_nothing_about_todays_price(start, watcher, tampered):
     """A submit in doubt that turns out to have been bought at 2 must not let thirty others out at 9."""
     async with start() as bench:
         manifest = bench.manifest("\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30)), budget=40)
@@ -239,7 +239,7 @@ async def test_a_submit_in_doubt_that_is_refused_now_holds_no_more_than_it_did_a
     assert (result.report.credits.spent, result.report.credits.held) == (20, 32)
 
 
-async def test_what_another_run_directory_bought_says_nothing_of_todays_price_either(start):
+async def test_what_another_run_directory_bought_shows_nothing_about_todays_price_either(start):
     async with start() as bench:
         work = "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30))
         await bench.run(bench.manifest(work, budget=2))
@@ -326,7 +326,7 @@ async def test_prices_by_parameters_are_held_by_shape(start, tally):
     assert (result.exit_code, result.report.credits.spent, result.report.credits.over_budget) == (4, 50, 0)
 
 
-async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_says_so(start, tampered):
+async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_reports_it(start, tampered):
     """Its submit is not sent again, so neither the same command nor --resubmit-unknown alone ends the hold."""
 
     async def lost(request: httpx.Request, send):

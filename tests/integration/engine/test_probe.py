@@ -22,7 +22,7 @@ from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.engine.stages import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
@@ -337,7 +337,7 @@ async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_kn
     assert max(1000 - row["balance_after"] + row["reserved_after"] for row in rows) <= budget
 
 
-async def test_an_interrupt_leaves_no_hold_and_the_same_probe_goes_on(start, tampered, watcher):
+async def test_an_interrupt_leaves_no_hold_and_the_same_probe_continues(start, tampered, watcher):
     """The second signal comes while images are being uploaded."""
     async with start(ready_after_s=1.0) as bench:
         pictures(bench, 6)
@@ -414,7 +414,7 @@ async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded
     assert at > 80
 
 
-async def test_killed_again_and_again_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
+async def test_killed_repeatedly_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
     async with start() as bench:
         manifest, out, kills = trial(bench, 0), bench.path / "out", 0
         while await killed(bench, tampered, manifest, Killer(3 * kills), out):
@@ -462,11 +462,11 @@ async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
 
 async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
     async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
-        brought = await bring_up(self, image, asset, payer)
+        made = await bring_up(self, image, asset, payer)
         self._assets[asset.sha256] = Asset(asset.sha256)
-        return brought
+        return made
 
-    bring_up = AssetUploader._bring_up
-    monkeypatch.setattr(AssetUploader, "_bring_up", forget)
+    bring_up = AssetUploader._make_ready
+    monkeypatch.setattr(AssetUploader, "_make_ready", forget)
     with pytest.raises(AssertionError):
         await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)

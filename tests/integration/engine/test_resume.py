@@ -179,7 +179,7 @@ async def stop_after(bench, watcher, manifest, event: type, count: int = 1, **op
 
 
 @pytest.mark.parametrize("event", [events.Held, events.Intended, events.Uploaded])
-async def test_one_worker_is_enough_to_go_on_where_many_were_stopped(start, watcher, tally, event):
+async def test_one_worker_is_enough_to_continue_where_many_were_stopped(start, watcher, tally, event):
     """The jobs in flight hold what the others wait for; a worker that waits in front of them would wait for ever."""
     async with start() as bench:
         for colour in ("red", "green", "blue"):

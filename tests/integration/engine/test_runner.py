@@ -34,7 +34,7 @@ def runners(monkeypatch):
     return made
 
 
-async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_run_goes_on(
+async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_run_continues(
     start, watcher, runners, tally
 ):
     accepted = itertools.count(1)
@@ -109,7 +109,7 @@ async def test_a_second_signal_leaves_at_once_and_what_is_in_flight_stays_held(
     assert len(state["jobs"]) == 12
 
 
-async def test_the_grace_time_ends_what_would_go_on_for_ever(start, watcher, runners, monkeypatch):
+async def test_the_grace_time_ends_what_would_never_end(start, watcher, runners, monkeypatch):
     def press(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Accepted):
             object.__setattr__(runners[-1]._options, "grace_s", 0.02)
@@ -183,7 +183,7 @@ async def test_a_deadline_ends_the_run_with_5_in_the_middle_of_its_queue(start, 
     assert again.exit_code == 0
 
 
-async def test_a_gateway_that_fails_again_and_again_ends_the_run_and_the_queue_is_not_run_through(start, tampered):
+async def test_a_gateway_that_fails_repeatedly_ends_the_run_and_the_queue_is_not_run_through(start, tampered):
     submits = itertools.count()
 
     async def tamper(request: httpx.Request, send):

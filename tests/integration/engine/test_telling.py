@@ -31,7 +31,7 @@ async def test_a_run_for_some_jobs_counts_those_alone(start, watcher):
     assert not any(message.beside for message in of(JobAdvanced, seen))
 
 
-async def test_what_an_earlier_run_left_in_flight_is_told_when_it_is_taken_up(start, watcher, monkeypatch):
+async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed(start, watcher, monkeypatch):
     made = []
     original = runner_module.Runner.__init__
 

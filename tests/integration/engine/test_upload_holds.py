@@ -19,7 +19,7 @@ from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
 
 ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
@@ -74,7 +74,7 @@ async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start,
 
 
 async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(start, tally):
-    """No answer to an upload ever comes, and nothing bounds its price: the books have them at 0, so two are enough."""
+    """No answer to an upload ever comes, and nothing bounds its price: each counts 0, so two are enough."""
     faults = "asset-create.drop-after=99"
     async with start(upload_price=Decimal(25), rebate_share=Decimal(0), faults=faults) as bench:
         for number in range(5):
@@ -104,7 +104,7 @@ class Turnstile:
 
     def __init__(self, budget: str) -> None:
         self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
-        self.books = JournaledLedger(self, self.ledger, Decimal(budget))
+        self.accounting = JournaledLedger(self, self.ledger, Decimal(budget))
         self.held: list[Decimal] = []
         self.may_buy = True
         self.meanwhile: Callable[[], None] | None = None
@@ -133,7 +133,7 @@ class Turnstile:
 
         return AssetUploader(
             self,
-            self.books,
+            self.accounting,
             SystemClock(),
             past=past,
             nonce=lambda: "n",
@@ -176,7 +176,7 @@ async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missi
     desk.claim("first", [image])
     around.hold("second", "1")
     desk.release("first")
-    with pytest.raises(HoldOutgrown):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="second")
     assert around.held == []
     assert (around.ledger.hold_of("second"), around.ledger.held) == (1, 27)
@@ -190,7 +190,7 @@ async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_b
     around.hold("first", "26")
     desk.claim("first", [image])
     around.other_upload("2")
-    with pytest.raises(HoldOutgrown):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == []
 
@@ -203,7 +203,7 @@ async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_
     around.hold("first", "26")
     desk.claim("first", [image])
     around.meanwhile = lambda: meanwhile(around)
-    with pytest.raises(HoldOutgrown):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == [25]
     assert around.ledger.hold_of("first") == 26
@@ -216,6 +216,6 @@ async def test_no_image_is_uploaded_once_nothing_more_may_be_bought(image):
     around.hold("first", "26")
     desk.claim("first", [image])
     around.stop()
-    with pytest.raises(HoldOutgrown):
+    with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
     assert around.held == []

@@ -89,7 +89,7 @@ def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_re
         assert viewer.get(f"/charts/{key}").text.count('class="bar') == 13
 
 
-def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command_goes_on(cli: Cli) -> None:
+def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command_continues(cli: Cli) -> None:
     (cli.cwd / "outputs").mkdir()
     with viewing(cli) as viewer:
         manifest = cli.write("fallen", MANY)

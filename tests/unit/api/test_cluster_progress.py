@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.cluster_progress import WholeRun
+from crucible_batch.api.cluster_progress import RunProgress
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.cluster_control import GivenControl, deadline_given
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
@@ -35,13 +35,13 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-def whole(seen: Seen, tmp_path: Path) -> WholeRun:
+def whole(seen: Seen, tmp_path: Path) -> RunProgress:
     terms: Any = SimpleNamespace()
     clock: Any = SimpleNamespace(now=lambda: 100.0)
-    return WholeRun(seen, tmp_path, terms, JobFilter(), clock)
+    return RunProgress(seen, tmp_path, terms, JobFilter(), clock)
 
 
-def test_each_command_is_shown_once_with_the_time_at_which_it_was_given(whole: WholeRun, seen: Seen) -> None:
+def test_each_command_is_shown_once_with_the_time_at_which_it_was_given(whole: RunProgress, seen: Seen) -> None:
     whole.show([], in_flight=0)
     commands = [given(1, ControlAction.PAUSE), given(2, ControlAction.CONCURRENCY, 3)]
     assert not whole.knows(commands)
@@ -55,7 +55,7 @@ def test_each_command_is_shown_once_with_the_time_at_which_it_was_given(whole: W
     assert [each.action for each in seen.messages if isinstance(each, Controlled)] == ["pause", "concurrency", "resume"]
 
 
-def test_of_commands_before_the_coordinator_only_the_present_pause_is_shown(whole: WholeRun, seen: Seen) -> None:
+def test_of_commands_before_the_coordinator_only_the_present_pause_is_shown(whole: RunProgress, seen: Seen) -> None:
     whole.show([given(1, ControlAction.STOP), given(2, ControlAction.PAUSE)], in_flight=0)
     assert [each.action for each in seen.messages if isinstance(each, Controlled)] == ["pause"]
 

@@ -203,7 +203,7 @@ async def test_a_worker_that_was_frozen_stops_its_run_even_if_nobody_has_its_sha
     assert ground.database.calls == ["release"]
 
 
-async def test_a_worker_that_finds_at_its_release_that_another_has_the_shard_says_so(
+async def test_a_worker_that_finds_at_its_release_that_another_has_the_shard_reports_it(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     ground = await play(Database([None], released=FencedAnswer.SUPERSEDED), step_s=60.0)

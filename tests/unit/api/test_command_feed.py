@@ -28,7 +28,7 @@ class Desk:
 
     performed: list[ControlCommand] = field(default_factory=list)
     refuses: Exception | None = None
-    is_held: bool = False
+    is_suspended: bool = False
     in_flight: int = 7
     check: Callable[[], None] = lambda: None
 
@@ -38,8 +38,8 @@ class Desk:
             raise self.refuses
         self.performed.append(command)
 
-    def hold(self, is_held: bool) -> None:
-        self.is_held = is_held
+    def suspend(self, is_suspended: bool) -> None:
+        self.is_suspended = is_suspended
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
         self.check = check
@@ -123,23 +123,23 @@ async def test_a_deadline_counts_from_when_it_was_given() -> None:
     assert [command.value for command in ground.desk.performed] == [25.0, 0.0]
 
 
-async def test_a_run_is_held_when_its_questions_are_not_answered_and_goes_on_when_they_are() -> None:
+async def test_a_run_is_suspended_when_its_questions_are_not_answered_and_continues_when_they_are() -> None:
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):
         ground.now += HEARD_S - 0.01
         ground.desk.check()
-        assert not ground.desk.is_held
+        assert not ground.desk.is_suspended
         ground.now += 0.01
         ground.desk.check()  # right before a purchase
-        assert ground.desk.is_held
+        assert ground.desk.is_suspended
         ground.is_away = True
         with pytest.raises(ClusterUnreachableError):
             await ground.feed.ask()
-        assert ground.desk.is_held
+        assert ground.desk.is_suspended
         ground.is_away = False
         await ground.feed.ask()
-        assert not ground.desk.is_held
+        assert not ground.desk.is_suspended
 
 
 async def test_an_answer_that_arrives_late_does_not_count_from_its_arrival() -> None:
@@ -148,9 +148,9 @@ async def test_an_answer_that_arrives_late_does_not_count_from_its_arrival() -> 
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):
         ground.desk.check()
-        assert ground.desk.is_held
+        assert ground.desk.is_suspended
         await ground.feed.ask()
-        assert ground.desk.is_held
+        assert ground.desk.is_suspended
 
 
 async def test_an_answer_that_would_be_too_late_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ async def test_an_answer_that_would_be_too_late_is_not_awaited(monkeypatch: pyte
         await ground.feed.ask()
 
 
-async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_held() -> None:
+async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_suspended() -> None:
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):
@@ -180,7 +180,7 @@ async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_ru
         assert {taken for taken, _ in ground.taken} == {0}
         ground.now += HEARD_S
         ground.desk.check()
-        assert ground.desk.is_held
+        assert ground.desk.is_suspended
 
 
 async def test_a_command_that_a_run_refuses_is_acknowledged() -> None:

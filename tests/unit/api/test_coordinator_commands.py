@@ -124,7 +124,7 @@ async def test_what_the_coordinator_runs_itself_begins_with_the_pause(main: Path
     async def perform(command: ControlCommand, _source: ControlSource) -> None:
         performed.append(command.action.value)
 
-    desk: Any = SimpleNamespace(perform=perform, before_each_purchase=lambda _check: None, hold=lambda _held: None)
+    desk: Any = SimpleNamespace(perform=perform, before_each_purchase=lambda _check: None, suspend=lambda _on: None)
     async with taken(CoordinatorCommands(database, main, "run", 3)) as commanded, commanded(desk):
         assert performed == ["pause"]
         assert database.taken == [(ShardKey("run", "", 0), 3, 0), (ShardKey("run", "", 0), 3, 1)]

@@ -34,7 +34,7 @@ def lost(tmp_path: Path) -> ShardGround:
     return ground
 
 
-def test_a_run_is_refused_and_told_how_to_go_on(lost: ShardGround) -> None:
+def test_a_run_is_refused_and_told_how_to_continue(lost: ShardGround) -> None:
     with pytest.raises(ShardsUnknownError) as caught:
         refuse_if_divided(lost.main)
     assert caught.value.exit_code is ExitCode.USER_ERROR

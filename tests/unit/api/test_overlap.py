@@ -100,7 +100,7 @@ def test_the_lock_is_held_for_the_block_and_released_after_a_refusal(tmp_path: P
     assert not is_locked(folder)
 
 
-def test_a_run_waits_until_the_other_ends_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_until_the_other_ends_and_reports_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, told, looks = tmp_path / "outputs/n", list[str](), list[float]()
     with _other("asked", folder, folder / "2026-11-25") as process:
 

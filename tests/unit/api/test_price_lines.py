@@ -156,7 +156,7 @@ def test_a_job_that_must_upload_its_images_needs_credits_for_them_too() -> None:
     assert starts_of(both, books(seen="2"), D(2), no_image_is_there=True).shapes == set(both.to_buy)
 
 
-def test_a_dearer_shape_that_does_not_fit_is_told_from_one_that_does() -> None:
+def test_a_more_expensive_shape_that_does_not_fit_is_told_from_one_that_does() -> None:
     ledger = books(seen="2")
     ledger.prices.learn(shape_of(job(2, 1024)), D(8))
     tally = tallied([job(2, 1024), job(1)])

@@ -89,7 +89,7 @@ async def test_what_one_process_added_is_read_by_the_next(objects: ObjectPort) -
     assert (state.position, state.writer, state.last, numbers(state)) == (2, first.writer, 4, [1, 2, 4])
 
 
-async def test_of_two_processes_at_one_entry_one_goes_on(objects: ObjectPort) -> None:
+async def test_of_two_processes_at_one_entry_one_continues(objects: ObjectPort) -> None:
     first, second = log_on(objects), log_on(objects)
     await first.read()
     await first.append(rows(1))
@@ -112,7 +112,7 @@ async def test_a_closed_log_takes_nothing_more(objects: ObjectPort) -> None:
     assert (state.closed, state.writer, state.position, numbers(state)) == ("merged", first.writer, 2, [1])
 
 
-async def test_a_merge_of_a_log_that_goes_on_does_not_close_it(objects: ObjectPort) -> None:
+async def test_a_merge_of_a_log_that_continues_does_not_close_it(objects: ObjectPort) -> None:
     first, merge = log_on(objects), log_on(objects)
     await first.append(rows(1))
     await merge.read()

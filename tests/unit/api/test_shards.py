@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.api.plan_location import shard_directory
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan
-from crucible_batch.api.saved_place import shard_directory
 from crucible_batch.api.shard_note import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.api.shard_run import ShardRows, _begin, shard_terms
 from crucible_batch.api.sharded_plan import division_number, jobs_to_divide, left_of, refuse_if_divided, set_aside

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crucible_batch.api.cancellation import Signals, at_once
+from crucible_batch.api.cancellation import Signals, interruptible_immediately
 from crucible_batch.errors import ExitCode
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_is_at_once_where_it_is_asked_for_and_as_before_behind_it():
     async def working() -> list[str]:
         before, done = signal.getsignal(signal.SIGINT), []
         try:
-            with at_once():
+            with interruptible_immediately():
                 signal.raise_signal(signal.SIGINT)
                 done.append("went on")
         except KeyboardInterrupt:
@@ -97,7 +97,7 @@ def test_ctrl_c_is_at_once_where_it_is_asked_for_and_as_before_behind_it():
 def test_ctrl_c_that_is_ignored_stays_so_at_once_too():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with at_once():
+        with interruptible_immediately():
             signal.raise_signal(signal.SIGINT)
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:

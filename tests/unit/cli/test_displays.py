@@ -248,13 +248,13 @@ def test_the_live_panel_shows_a_limit_that_fell_until_it_is_back() -> None:
     display = LiveDisplay(console, "x.yaml", clock=lambda: 0.0)
     display.notify(began(9))
     display.notify(Throttled(0.0, 8, 24, None))
-    assert "at once" not in shown(display, console, stream)
+    assert "slower" not in shown(display, console, stream)
     display.notify(Throttled(0.0, 1, 24, "RATE_LIMITED"))
     assert "slower   at most 1 job at a time  RATE_LIMITED" in shown(display, console, stream)
     display.notify(Throttled(0.0, 2, 24, None))
     assert "slower   at most 2 jobs at a time  RATE_LIMITED" in shown(display, console, stream)
     display.notify(Throttled(0.0, 24, 24, None))
-    assert "at once" not in shown(display, console, stream)
+    assert "slower" not in shown(display, console, stream)
 
 
 def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> None:
@@ -385,15 +385,14 @@ def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: floa
 def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> None:
     lines = plain([(0.0, began(9)), (0.1, accepted("a")), (0.2, Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))])
     assert lines[-1] == (
-        "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; Ctrl-C again exits at once;"
-        " nothing is lost"
+        "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; Ctrl-C again exits now; nothing is lost"
     )
     clock = [0.0]
     display = busy(clock)
     display.notify(Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))
     clock[0] += 12
     text = "\n".join(drawn(display, 100))
-    assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits at once · nothing is lost" in text
+    assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost" in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when
 
 

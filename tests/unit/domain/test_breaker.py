@@ -49,7 +49,7 @@ def test_a_row_is_full_with_so_many_of_a_kind_and_stays_so() -> None:
     assert [row.count_reaches_limit((403, "A")) for _ in range(4)] == [False, False, True, True]
 
 
-def test_another_kind_or_a_success_begins_the_row_anew() -> None:
+def test_another_kind_or_a_success_begins_the_row_again() -> None:
     row = ConsecutiveCounter(2)
     assert not row.count_reaches_limit("a")
     assert not row.count_reaches_limit("b")

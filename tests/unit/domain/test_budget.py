@@ -55,16 +55,16 @@ def ledger(
     return books
 
 
-IDLE = AdmissionState(others_at_work=False)
-BUSY = AdmissionState(others_at_work=True)
-OTHERS = AdmissionState(others_at_work=True, unanswered=1, limit=8)
-ONE_ALONE = AdmissionState(others_at_work=True, unanswered=1, limit=8, is_one_alone=True)
-DOUBT = AdmissionState(others_at_work=False, alone_in_doubt=True)
-BUSY_DOUBT = AdmissionState(others_at_work=True, alone_in_doubt=True)
+IDLE = AdmissionState(others_active=False)
+BUSY = AdmissionState(others_active=True)
+OTHERS = AdmissionState(others_active=True, unanswered=1, limit=8)
+ONE_ALONE = AdmissionState(others_active=True, unanswered=1, limit=8, is_one_alone=True)
+DOUBT = AdmissionState(others_active=False, alone_in_doubt=True)
+BUSY_DOUBT = AdmissionState(others_active=True, alone_in_doubt=True)
 
 
 def account(left: str, *, busy: bool = False, closed: bool = False) -> AdmissionState:
-    return AdmissionState(others_at_work=busy, account_left=D(left), account_closed=closed)
+    return AdmissionState(others_active=busy, account_left=D(left), account_closed=closed)
 
 
 def verdict(decision: Decision) -> str:

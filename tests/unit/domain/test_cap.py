@@ -70,7 +70,7 @@ class Market:
     def ask(self, shape: Shape) -> bool:
         """Ask for one job, and send it if it is admitted. False where it is blocked."""
         situation = AdmissionState(
-            others_at_work=bool(self.on_the_wire or self.running),
+            others_active=bool(self.on_the_wire or self.running),
             unanswered=len(self.on_the_wire),
             limit=self.slow_start.limit,
             is_one_alone=any(not sent.is_bounded for sent in self.on_the_wire),

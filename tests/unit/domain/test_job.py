@@ -241,7 +241,7 @@ def test_what_moved_is_the_same_output_in_another_place() -> None:
     assert job.outputs == {0: saved(0), 1: replace(saved(1), path="a/1.0.png")}
 
 
-def test_what_was_missed_before_it_could_move_is_fetched_all_the_same() -> None:
+def test_what_was_missed_before_it_could_move_is_fetched_anyway() -> None:
     job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED, MOVED])
     assert (job.phase, job.outputs) == (Phase.FETCHING, {0: saved(0)})
 

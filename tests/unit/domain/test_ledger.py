@@ -352,7 +352,7 @@ def test_the_record_of_a_job_that_was_found_again_is_a_price_and_no_surprise() -
     assert (found.prices.expected(W), found.surprises) == (7, ())
 
 
-def test_a_job_that_nobody_knew_and_that_came_back_dearer_is_spent_at_its_records_price() -> None:
+def test_a_job_that_nobody_knew_and_that_came_back_more_expensive_is_spent_at_its_records_price() -> None:
     story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED), ("job", repriced("7"))]
     assert figures(books(*story)) == ("7", "0")
     assert figures(books(*story, ("job", SUCCEEDED))) == ("7", "0")
@@ -416,7 +416,7 @@ def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> 
     assert (again.jobs, again.refunded) == (2, 1)
 
 
-def test_jobs_that_go_on_without_their_images_and_images_found_again_are_counted() -> None:
+def test_jobs_that_continue_without_their_images_and_images_found_again_are_counted() -> None:
     with_image = Prepared(at=0.0, credits=Decimal(2), assets={"x": "asset-1"})
     without = Prepared(at=0.0, credits=Decimal(2), assets={})
     ledger = books(*((job, held("2")) for job in "abc"), ("a", with_image), ("b", without), ("c", without))

@@ -121,7 +121,7 @@ def test_where_later_jobs_overtake_earlier_ones_none_is_left_alone():
         assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 8 * LONGEST_S
 
 
-def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_all_the_same():
+def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_anyway():
     scheduler = scheduler_of(36000.0)
     added(scheduler, 1)
     assert len(polled(scheduler, 301.0, lambda _ticket, _now: RUNNING)) == 10
@@ -138,7 +138,7 @@ def test_of_several_due_jobs_the_one_longest_known_to_be_alive_is_polled_first()
 def test_a_job_of_an_earlier_run_is_polled_at_once_and_teaches_nothing():
     times = ServiceTimes()
     scheduler = PollScheduler(times)
-    (ticket,) = added(scheduler, 1, 5.0, poll_at_once=True)
+    (ticket,) = added(scheduler, 1, 5.0, is_due_now=True)
     assert scheduler.next_at(5.0) <= 5.0
     assert scheduler.take(5.0) == ticket
     scheduler.record(ticket, SUCCEEDED, 5.2)
@@ -172,7 +172,7 @@ def test_a_job_that_hangs_for_hours_is_not_polled_like_the_quick_ones():
 def test_a_poll_out_of_turn_counts_in_the_rate_that_was_given() -> None:
     scheduler = PollScheduler(ServiceTimes(), 2.0)
     assert [scheduler.reserve(10.0), scheduler.reserve(10.0), scheduler.reserve(10.0)] == [10.0, 10.5, 11.0]
-    scheduler.add("w", 10.0, timeout_s=60.0, poll_at_once=True)
+    scheduler.add("w", 10.0, timeout_s=60.0, is_due_now=True)
     assert scheduler.take(11.0) is None
     assert scheduler.take(11.5) is not None
     assert PollScheduler(ServiceTimes()).reserve(10.0) == 10.0

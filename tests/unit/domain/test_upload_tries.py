@@ -12,13 +12,13 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Held, Intended, Lost
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD, PriceBook
-from crucible_batch.domain.upload_tries import MOST_TRIES, UploadStop, VainUpload, not_ready, upload_stop
+from crucible_batch.domain.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
 
 D = Decimal
-PAID_BACK = VainUpload(D("0.5"), D("0.5"))
-LOST_PAID_BACK = VainUpload(None, D("0.5"))
-KEPT = VainUpload(D("0.5"), ZERO)
-NEVER_FOUND = VainUpload(None)
+PAID_BACK = FailedUpload(D("0.5"), D("0.5"))
+LOST_PAID_BACK = FailedUpload(None, D("0.5"))
+KEPT = FailedUpload(D("0.5"), ZERO)
+NEVER_FOUND = FailedUpload(None)
 
 
 def books(seen: str | None = None, *, ceiling: str | None = None) -> Ledger:
@@ -35,32 +35,32 @@ def books(seen: str | None = None, *, ceiling: str | None = None) -> Ledger:
         (PAID_BACK, None, False),
         (PAID_BACK, "0.7", False),  # its own charge is known
         (KEPT, "0.5", True),
-        (VainUpload(D("0.5"), D("0.4")), "0.5", True),
-        (VainUpload(ZERO), "0.5", False),
+        (FailedUpload(D("0.5"), D("0.4")), "0.5", True),
+        (FailedUpload(ZERO), "0.5", False),
         (LOST_PAID_BACK, "0.5", False),
         (LOST_PAID_BACK, None, False),
         (LOST_PAID_BACK, "0.7", True),
         (NEVER_FOUND, "0.5", True),
         (NEVER_FOUND, None, True),
         (NEVER_FOUND, "0", False),
-        (VainUpload(D("0.5"), D("0.5"), turned_down=True), "0.5", True),
-        (VainUpload(ZERO, turned_down=True), "0.5", True),
+        (FailedUpload(D("0.5"), D("0.5"), was_refused=True), "0.5", True),
+        (FailedUpload(ZERO, was_refused=True), "0.5", True),
     ],
 )
-def test_an_upload_counts_unless_all_of_it_came_back(upload: VainUpload, price: str | None, counts: bool) -> None:
+def test_an_upload_counts_unless_all_of_it_came_back(upload: FailedUpload, price: str | None, counts: bool) -> None:
     assert upload.counts(None if price is None else D(price)) is counts
 
 
-@pytest.mark.parametrize("upload", [KEPT, NEVER_FOUND, VainUpload(D("0.5"), D("0.5"), turned_down=True)])
-def test_two_that_count_are_enough_whatever_was_given_back_beside_them(upload: VainUpload) -> None:
+@pytest.mark.parametrize("upload", [KEPT, NEVER_FOUND, FailedUpload(D("0.5"), D("0.5"), was_refused=True)])
+def test_two_that_count_are_enough_whatever_was_given_back_beside_them(upload: FailedUpload) -> None:
     ledger = books("0.5")
     assert upload_stop([upload], ledger, None) is None
     assert upload_stop([upload, *[LOST_PAID_BACK] * 5], ledger, None) is None
     assert upload_stop([LOST_PAID_BACK, upload, PAID_BACK, upload], ledger, None) is UploadStop.IN_VAIN
 
 
-@pytest.mark.parametrize("upload", [PAID_BACK, LOST_PAID_BACK, VainUpload(ZERO)])
-def test_what_cost_nothing_ends_after_twenty(upload: VainUpload) -> None:
+@pytest.mark.parametrize("upload", [PAID_BACK, LOST_PAID_BACK, FailedUpload(ZERO)])
+def test_what_cost_nothing_ends_after_twenty(upload: FailedUpload) -> None:
     assert upload_stop([upload] * (MOST_TRIES - 1), books("0.5"), None) is None
     assert upload_stop([upload] * MOST_TRIES, books("0.5"), None) is UploadStop.TOO_OFTEN
 
@@ -94,13 +94,15 @@ _AMOUNTS = st.sampled_from([ZERO, D("0.25"), D("0.5"), D(2)])
 
 
 @given(st.lists(st.tuples(_AMOUNTS, st.sampled_from([ZERO, D("0.5"), D(1)])), min_size=30, max_size=30))
-def test_what_is_spent_in_vain_is_at_most_what_two_uploads_cost(gateway: list[tuple[Credits, Credits]]) -> None:
+def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
+    gateway: list[tuple[Credits, Credits]],
+) -> None:
     """Whatever each upload costs, and whatever part of it comes back. The answers arrive."""
-    ledger, uploads = books(), list[VainUpload]()
+    ledger, uploads = books(), list[FailedUpload]()
     for charged, share in gateway:
         if upload_stop(uploads, ledger, None) is not None:
             break
-        uploads.append(VainUpload(charged, charged * share))
+        uploads.append(FailedUpload(charged, charged * share))
         ledger.apply("asset:x", Created(at=0.0, asset_id="a", credits=charged))
     in_vain = [upload.charged - upload.rebate for upload in uploads if upload.charged is not None]
     assert sum(in_vain) <= 2 * max(charged for charged, _ in gateway)
@@ -138,7 +140,7 @@ def test_what_is_spent_in_vain_is_at_most_what_two_uploads_cost(gateway: list[tu
     ],
 )
 def test_the_error_says_what_was_charged_what_came_back_and_what_to_do(
-    uploads: list[VainUpload], stop: UploadStop, figures: str, hint: str
+    uploads: list[FailedUpload], stop: UploadStop, figures: str, hint: str
 ) -> None:
     error = not_ready("a.png", uploads, stop)
     assert error.code == "ASSET_NOT_READY"

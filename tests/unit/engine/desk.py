@@ -1,4 +1,4 @@
-"""An admission by itself, without a gateway: its books and its stop are the product's."""
+"""An admission by itself, without a gateway: its accounting and its stop are the product's."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Gateway:
 
 @dataclass
 class Desk:
-    """An admission with its books. ``tasks`` are the holds that were asked for, by job."""
+    """An admission with its accounting. ``tasks`` are the holds that were asked for, by job."""
 
     gateway: Gateway
-    books: JournaledLedger
+    accounting: JournaledLedger
     stop: Shutdown
     admission: Admission
     pause: Pause
@@ -70,7 +70,7 @@ class Desk:
         async def hold() -> Held | None:
             held = await self.admission.hold(Job(identity), shape, missing=lambda: images, claim=lambda: None)
             if held is not None:
-                await self.books.record(identity, held)
+                await self.accounting.record(identity, held)
             return held
 
         self.tasks[identity] = asyncio.create_task(hold())
@@ -87,7 +87,7 @@ class Desk:
 
     async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
         """The submit is answered, and the job's record read where that is asked for."""
-        await self.books.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
+        await self.accounting.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
         if self.admission.is_to_be_compared(identity):
             if recorded is not None:
                 self.admission.figures_differ(identity, W, D(credits), D(recorded))
@@ -99,7 +99,7 @@ class Desk:
         name = f"first of {shape.name}"
         assert await self.ask(name, shape) is not None
         await self.answer(name, price)
-        await self.books.record(name, Succeeded(at=2.0, outputs=1))
+        await self.accounting.record(name, Succeeded(at=2.0, outputs=1))
         self.admission.leave(name)
 
 
@@ -114,12 +114,12 @@ async def desk(
     budget: str | None = "1000", *, account: str = "10000", prices: PriceBook | None = None
 ) -> AsyncIterator[Desk]:
     gateway, stop = Gateway(account), Shutdown()
-    books = JournaledLedger(gateway, Ledger(prices), None if budget is None else D(budget))
+    accounting = JournaledLedger(gateway, Ledger(prices), None if budget is None else D(budget))
     pause = Pause(stop, SystemClock(), nullcontext)
-    admission = Admission(books, gateway, stop, Clock(), pause=pause)  # type: ignore[arg-type] # all that it asks is the account
+    admission = Admission(accounting, gateway, stop, Clock(), pause=pause)  # type: ignore[arg-type] # all that it asks is the account
     stop.on_change += [admission.wake, pause.wake]
     pause.on_change.append(admission.wake)
-    made = Desk(gateway, books, stop, admission, pause)
+    made = Desk(gateway, accounting, stop, admission, pause)
     try:
         yield made
     finally:
@@ -131,7 +131,7 @@ def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) ->
     """A submit of an earlier run that was never answered."""
     job = Job(identity)
     held = Held(at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone)
-    desk.books.ledger.apply(identity, held)
+    desk.accounting.ledger.apply(identity, held)
     taken = resume_job(replay(job, [held]))
     desk.admission.take_up(taken)
     return taken

@@ -48,8 +48,8 @@ async def test_an_answer_above_the_declared_ceiling_ends_all_buying(charged: str
 @pytest.mark.parametrize(("charged", "ends"), [("4", False), ("5", True)])
 async def test_an_upload_above_the_declared_ceiling_ends_all_buying(charged: str, ends: bool) -> None:
     async with desk(prices=PriceBook(None, D(4))) as at:
-        await at.books.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
-        await at.books.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(charged)))
+        await at.accounting.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
+        await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(charged)))
         assert at.stop.no_more is ends
 
 
@@ -65,8 +65,8 @@ async def test_an_upload_above_the_declared_ceiling_ends_all_buying(charged: str
 async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> None:
     """Neither where the intent is an earlier run's."""
     async with desk(prices=PriceBook(None, D(4))) as at:
-        at.books.ledger.apply(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
-        await at.books.record(IMAGE, event)
+        at.accounting.ledger.apply(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
+        await at.accounting.record(IMAGE, event)
         assert not at.stop.no_more
 
 
@@ -80,7 +80,7 @@ async def test_only_a_purchase_of_this_run_above_the_ceiling_ends_the_buying(
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
         event = Accepted(at=1.0, job_id="a", credits=D(9), reused=reused, earlier=earlier)
-        await at.books.record("a", event)
+        await at.accounting.record("a", event)
         assert at.stop.no_more is ends
 
 
@@ -95,7 +95,7 @@ async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:
 
 async def test_a_disk_without_room_ends_the_buying() -> None:
     async with desk() as at:
-        full = Admission(at.books, at.gateway, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)  # type: ignore[arg-type]
+        full = Admission(at.accounting, at.gateway, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)  # type: ignore[arg-type]
         assert await full.hold(Job("a"), W, missing=lambda: 0, claim=lambda: None) is None
         assert (at.stop.reasons, list(at.stop.stops.values())) == ({ExitCode.STOPPED}, [ERROR])
 
@@ -113,7 +113,7 @@ async def test_no_further_job_of_a_blocked_workflow_is_asked_for_nor_waits() -> 
 
 async def test_what_was_spent_while_the_account_was_read_is_gone_from_it() -> None:
     async with desk(account="15", prices=PriceBook(D(6))) as at:
-        at.gateway.while_read = lambda: setattr(at.books.ledger, "jobs", D(5))
+        at.gateway.while_read = lambda: setattr(at.accounting.ledger, "jobs", D(5))
         assert await at.ask("a") is not None
         await at.answer("a", "6")
         at.gateway.while_read = lambda: None
@@ -145,11 +145,11 @@ async def test_a_submit_in_doubt_takes_from_the_account_what_it_is_expected_to_c
     async with desk(account=account) as at:
         at.admission._slow_start = SlowStart(5)
         job = in_doubt(at, "old", "500")
-        at.books.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(W, D(2))
         await at.admission.read_account()
         assert await again(at, job) is None
         assert (await at.ask("a") is None) is waits
-        await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False, earlier=True))
+        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False, earlier=True))
         assert at.waits("a") is waits
 
 
@@ -180,9 +180,9 @@ async def test_an_account_that_may_be_off_is_read_again_before_a_job_is_blocked_
 ) -> None:
     async with desk(account="3", prices=PriceBook(D(4), D(1))) as at:
         for subject, event in before:
-            at.books.ledger.apply(subject, event)
+            at.accounting.ledger.apply(subject, event)
         await at.admission.read_account()
-        await at.books.record(*told)
+        await at.accounting.record(*told)
         at.gateway.available = D(100)
         assert await at.ask("a", images=1) is not None
         assert at.gateway.reads == 2
@@ -191,7 +191,7 @@ async def test_an_account_that_may_be_off_is_read_again_before_a_job_is_blocked_
 async def test_a_submit_that_ended_makes_the_figure_of_the_account_old() -> None:
     async with desk(account="3", prices=PriceBook(D(4), D(1))) as at:
         assert await at.ask("a") is not None
-        await at.books.record("a", HoldReleased(at=1.0, error=ERROR))
+        await at.accounting.record("a", HoldReleased(at=1.0, error=ERROR))
         at.gateway.available = D(100)
         assert await at.ask("b", images=1) is not None
 
@@ -240,7 +240,7 @@ async def test_after_a_402_nobody_is_sent_until_a_refund() -> None:
         assert await at.ask("b") is None
         assert (at.waits("b"), at.gateway.reads) == (True, 2)
         at.gateway.available = D(4)
-        await at.books.record("a", Failed(at=2.0, error=ERROR))
+        await at.accounting.record("a", Failed(at=2.0, error=ERROR))
         assert await at.got("b") is not None
         assert at.gateway.reads == 3
 

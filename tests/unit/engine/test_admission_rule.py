@@ -67,7 +67,7 @@ async def test_no_other_is_sent_beside_one_alone_even_where_there_is_room_for_it
         await at.know(W, "2")
         alone = await at.ask("unknown", V)
         assert alone is not None
-        at.books.ledger.set_hold("unknown", D(1), alone=True)
+        at.accounting.ledger.set_hold("unknown", D(1), alone=True)
         assert await at.ask("b") is None
         await at.answer("unknown", "3")
         assert await at.got("b") is not None
@@ -110,8 +110,8 @@ async def test_an_upload_above_what_was_expected_is_a_surprise_too() -> None:
         await at.know(W, "2")
         await at.know(W, "2")
         for price in ("1", "5"):
-            await at.books.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody"))
-            await at.books.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(price)))
+            await at.accounting.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody"))
+            await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(price)))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
 
@@ -120,7 +120,7 @@ async def test_a_first_record_above_what_was_expected_is_a_surprise_too() -> Non
     async with desk() as at:
         await at.know(V, "2")
         await at.know(V, "2")
-        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        at.accounting.ledger.prices.learn(W, D(2))  # by an earlier run
         await at.ask("a")
         await at.answer("a", "3")
         assert await at.ask("b", V) is not None
@@ -130,20 +130,20 @@ async def test_a_first_record_above_what_was_expected_is_a_surprise_too() -> Non
 async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_sent() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("a")
         assert await at.ask("b") is None
         at.admission.compared("a", D(2))
         assert await at.got("b") is not None
-        await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
         assert not at.admission.is_to_be_compared("b")
 
 
 async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> None:
     async with desk() as at:
-        at.books.ledger.prices.learn(W, D(2))  # by an earlier run
+        at.accounting.ledger.prices.learn(W, D(2))  # by an earlier run
         assert await at.ask("a") is not None
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert await at.ask("b") is None
         at.admission.compared("a", D(2))
         assert await at.got("b") is not None
@@ -152,11 +152,11 @@ async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_
 async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert await at.ask("b") is None
         at.admission.leave("a")  # it is over
         assert await at.got("b") is not None
-        await at.books.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("b")
 
 
@@ -168,7 +168,7 @@ async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_
             await at.know(W, "1")
         for name in "abc":
             assert await at.ask(name, large) is not None
-            await at.books.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
+            await at.accounting.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
             assert at.admission.is_to_be_compared(name)
         assert await at.ask("d", large) is None
         at.admission.compared("a", D(1))
@@ -178,7 +178,7 @@ async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_
 async def test_a_job_that_the_gateway_calls_known_is_compared_like_any_other() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
         assert at.admission.is_to_be_compared("a")
         assert await at.ask("b") is None
 
@@ -190,10 +190,10 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
         at.admission.figures_differ("first of w", W, D(2), D(3))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert at.admission.is_to_be_compared("a")
         assert await at.got("b") is None
-        await at.books.record("a", Repriced(at=2.0, credits=D(3)))
+        await at.accounting.record("a", Repriced(at=2.0, credits=D(3)))
         assert await at.got("b") is not None
         assert not at.stop.no_more
 
@@ -208,7 +208,7 @@ async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recor
         assert held is not None
         assert held.credits == 32
         at.admission.figures_differ("first of w", large, D(2), D(3))  # so each is compared from now on
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
         at.admission.figures_differ("a", small, D("0.1"), D(recorded))
         assert at.stop.no_more is ends
 
@@ -228,29 +228,29 @@ async def test_a_record_no_higher_than_its_answer_changes_nothing(recorded: str)
 async def test_a_submit_in_doubt_is_sent_again_on_what_it_may_cost_now() -> None:
     async with desk() as at:
         job = in_doubt(at, "old", "32")
-        at.books.ledger.prices.learn(W, D(50))
+        at.accounting.ledger.prices.learn(W, D(50))
         assert await again(at, job) is None
-        assert at.books.ledger.hold_of("old") == 800
+        assert at.accounting.ledger.hold_of("old") == 800
         at.admission.restore_hold("old", D(32), alone=False)
-        assert at.books.ledger.hold_of("old") == 32
+        assert at.accounting.ledger.hold_of("old") == 32
 
 
 async def test_what_a_submit_in_doubt_holds_is_its_own_to_be_sent_again_on() -> None:
     async with desk("40") as at:
         job = in_doubt(at, "old", "32")
-        at.books.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(W, D(2))
         assert await again(at, job) is None
-        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (32, False)
+        assert (at.accounting.ledger.hold_of("old"), at.admission.is_alone("old")) == (32, False)
 
 
 async def test_a_submit_in_doubt_that_nothing_bounds_is_sent_again_alone() -> None:
     async with desk("40") as at:
         job = in_doubt(at, "old", "9", alone=True)
         assert await again(at, job) is None
-        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (40, True)
-        assert at.books.ledger.alone == {"old"}
+        assert (at.accounting.ledger.hold_of("old"), at.admission.is_alone("old")) == (40, True)
+        assert at.accounting.ledger.alone == {"old"}
         at.admission.restore_hold("old", D(9), alone=True)
-        assert (at.books.ledger.hold_of("old"), at.books.ledger.alone) == (9, {"old"})
+        assert (at.accounting.ledger.hold_of("old"), at.accounting.ledger.alone) == (9, {"old"})
 
 
 async def test_a_submit_in_doubt_is_not_sent_again_in_a_run_that_is_to_stop() -> None:
@@ -263,19 +263,19 @@ async def test_a_submit_in_doubt_is_not_sent_again_in_a_run_that_is_to_stop() ->
 async def test_a_submit_in_doubt_never_holds_less_than_its_first_try_may_have_cost() -> None:
     async with desk() as at:
         job = in_doubt(at, "old", "500", alone=True)
-        at.books.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(W, D(2))
         assert await again(at, job) is None
-        assert (at.books.ledger.hold_of("old"), at.admission.is_alone("old")) == (500, False)
+        assert (at.accounting.ledger.hold_of("old"), at.admission.is_alone("old")) == (500, False)
 
 
 async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
     async with desk("40") as at:
         job = in_doubt(at, "old", "32")
         at.admission.take_up(Job("in flight"))  # which gives nothing back that could be waited for
-        at.books.ledger.prices.learn(W, D(50))
+        at.accounting.ledger.prices.learn(W, D(50))
         error = await again(at, job)
         assert error is not None
-        assert (error.code, at.books.ledger.hold_of("old")) == ("BUDGET_EXHAUSTED", 32)
+        assert (error.code, at.accounting.ledger.hold_of("old")) == ("BUDGET_EXHAUSTED", 32)
 
 
 async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> None:
@@ -287,7 +287,7 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         waiting = asyncio.ensure_future(at.admission.hold_again(third, W))
         await passed()
         assert not waiting.done()
-        await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
         assert await asyncio.wait_for(waiting, 60) is None
 
 
@@ -298,7 +298,7 @@ async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_ke
         assert await at.ask("a") is None
         assert at.waits("a")
         assert await again(at, doubted) is None
-        await at.books.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
         at.admission.compared("old", D(2))
         assert (await at.got("a")) is not None
 
@@ -307,7 +307,7 @@ async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> 
     """A price rose while it waited for its turn. Until it is admitted again, nobody waits for its answer."""
     async with desk() as at:
         first, second = in_doubt(at, "old", "32"), in_doubt(at, "older", "32")
-        at.books.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(W, D(2))
         assert await again(at, first) is None
         waiting = asyncio.ensure_future(at.admission.hold_again(second, W))
         await passed()
@@ -322,8 +322,8 @@ async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> 
 async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> None:
     """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for others."""
     async with desk(account="10") as at:
-        at.books.ledger.prices.learn(W, D(2))
-        at.books.ledger.prices.learn(V, D(9))
+        at.accounting.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(V, D(9))
         job = in_doubt(at, "old", "32")
         await at.admission.read_account()
         assert await again(at, job) is None
@@ -335,7 +335,7 @@ async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_
 async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
     async with desk(account="0") as at:
         job = in_doubt(at, "old", "32")
-        at.books.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(W, D(2))
         at.admission.close_account()
         assert await again(at, job) is None
 
@@ -356,9 +356,9 @@ async def test_one_that_holds_nothing_any_more_is_not_waited_for(ended: tuple[Ev
     async with desk("8", prices=PriceBook(D(5))) as at:
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
-        at.books.ledger.jobs += D(4)  # so that the next doesn't fit either
+        at.accounting.ledger.jobs += D(4)  # so that the next doesn't fit either
         for event in ended:
-            await at.books.record("a", event)
+            await at.accounting.record("a", event)
         await passed()
         assert at.tasks["b"].done()
         assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
@@ -370,7 +370,7 @@ async def test_a_job_in_flight_that_may_fail_is_waited_for() -> None:
         await at.answer("a", "5")
         assert await at.ask("b") is None
         assert at.waits("b")
-        await at.books.record("a", Failed(at=2.0, error=ERROR))
+        await at.accounting.record("a", Failed(at=2.0, error=ERROR))
         assert await at.got("b") is not None
 
 
@@ -379,7 +379,7 @@ async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> 
     async with desk(prices=PriceBook(D(4))) as at:
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
-        await at.books.record("a", event)
+        await at.accounting.record("a", event)
         assert await at.got("b") is not None
 
 
@@ -391,9 +391,9 @@ async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> 
 async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
     async with desk() as at:
         assert await at.ask("a") is not None
-        await at.books.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert await at.ask("b") is None
-        await at.books.record("a", event)
+        await at.accounting.record("a", event)
         assert await at.got("b") is not None
 
 

@@ -71,7 +71,7 @@ async def test_a_job_that_the_journal_could_not_take_is_not_queued() -> None:
     assert not bench.waiting
 
 
-async def test_a_job_that_was_begun_before_its_source_was_lost_goes_on() -> None:
+async def test_a_job_that_was_begun_before_its_source_was_lost_continues() -> None:
     bench = Bench(known=("one",))
     await bench.add()
     assert [(job.identity, job.attempt) for _, job in bench.waiting] == [("one", 2), ("two", 1)]

@@ -21,7 +21,7 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook
 from crucible_batch.domain.upload_tries import MOST_TRIES
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.uploads import AssetFailed, AssetUploader, HoldOutgrown
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
 
 D = Decimal
@@ -42,7 +42,7 @@ class Gateway:
     def __init__(self, plays: Sequence[tuple[str, Decimal, Decimal]], budget: str, *, ceiling: str | None) -> None:
         self.plays = plays
         self.ledger = Ledger(PriceBook(ceiling=D(3), upload_ceiling=None if ceiling is None else D(ceiling)))
-        self.books = JournaledLedger(self, self.ledger, D(budget))
+        self.accounting = JournaledLedger(self, self.ledger, D(budget))
         self.assets_by_nonce: dict[str, tuple[str, Decimal, Decimal]] = {}
         self.deleted: set[str] = set()
         self.taken = D(0)
@@ -96,7 +96,7 @@ class Gateway:
         """Let each job bring its image up, with what the budget leaves; return why the image failed, if it did."""
         desk = AssetUploader(
             self,  # type: ignore[arg-type]
-            self.books,
+            self.accounting,
             Clock(),
             past=Asset,
             nonce=self.nonce,
@@ -106,7 +106,7 @@ class Gateway:
         await desk.look_up([IMAGE])
         for number in range(jobs):
             bound = self.ledger.prices.bound(UPLOAD)
-            left = self.books.budget - self.ledger.committed
+            left = self.accounting.budget - self.ledger.committed
             alone = bound is None or bound + 3 > left
             held = left if alone else bound + 3
             event = Held(at=0.0, attempt=1, key="k", credits=held, price_class="workflow:w", images=True, alone=alone)
@@ -116,7 +116,7 @@ class Gateway:
                 await desk.ready(IMAGE, payer=job)
             except AssetFailed as failed:
                 return failed.error.message
-            except (HoldOutgrown, GatewayError):
+            except (UploadNotSent, GatewayError):
                 continue
             finally:
                 desk.release(job)

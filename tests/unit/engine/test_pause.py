@@ -38,15 +38,15 @@ async def ended(waiting: asyncio.Task[object]) -> None:
 # -- credits -----------------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_is_held_in_a_pause_and_the_queue_goes_on_after_it() -> None:
+async def test_nothing_is_held_in_a_pause_and_the_queue_continues_after_it() -> None:
     async with desk() as at:
         at.pause.begin()
         assert await at.ask("a") is None
-        assert at.books.ledger.held == 0
+        assert at.accounting.ledger.held == 0
         at.pause.end()
         await passed()
         assert at.tasks["a"].done()
-        assert at.books.ledger.held > 0
+        assert at.accounting.ledger.held > 0
 
 
 async def test_a_job_that_waits_for_credits_is_not_given_them_in_a_pause() -> None:
@@ -165,7 +165,7 @@ async def test_who_waits_in_a_pause_has_no_slot_and_gets_one_again_in_order() ->
 
     async def paused_job(name: str) -> None:
         async with bench.slots.slot():
-            await pause.over()
+            await pause.wait_until_over()
             order.append(name)
             await settled()
             assert not bench.slots.too_many
@@ -190,7 +190,7 @@ async def test_a_cancelled_wait_leaves_the_slots_as_they_were() -> None:
 
     async def job() -> None:
         async with bench.slots.slot():
-            await pause.over()
+            await pause.wait_until_over()
 
     pause.begin()
     waiting = asyncio.create_task(job())
@@ -273,35 +273,35 @@ async def test_workers_are_added_while_anything_is_left_to_be_done_later() -> No
 
 async def test_a_pause_changes_nothing_while_it_is_off() -> None:
     pause = Pause(Shutdown(), SystemClock(), nullcontext)
-    await pause.over()
-    assert pause.turned_back() is None
+    await pause.wait_until_over()
+    assert pause.release_if_paused() is None
 
 
-# -- a hold: a worker of a cluster that can't ask whether its run is paused --------------------------------------------
+# -- a suspension: a worker of a cluster that can't ask whether its run is paused --------------------------------------
 
 
-async def test_a_purchase_that_is_held_right_before_it_is_sent_is_not_sent_and_its_credits_are_released() -> None:
+async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> None:
     bench = Bench()
     await held(bench)
-    bench.stop.before_purchase.append(lambda: bench.pause.hold(True))
+    bench.stop.before_purchase.append(bench.pause.suspend)
     event = await bench.performer.perform(bench.job, Submit())
     assert isinstance(event, HoldReleased)
     assert "database does not answer" in event.error.message
     assert bench.gateway.submitted == []
 
 
-async def test_a_hold_and_a_pause_end_separately() -> None:
+async def test_a_suspension_and_a_pause_end_separately() -> None:
     async with desk() as at:
-        at.pause.hold(True)
+        at.pause.suspend()
         assert await at.ask("a") is None
         at.pause.begin()
-        at.pause.hold(False)
+        at.pause.suspend(False)
         await passed()
         assert not at.tasks["a"].done()
-        at.pause.hold(True)
+        at.pause.suspend()
         at.pause.end()
         await passed()
         assert not at.tasks["a"].done()
-        at.pause.hold(False)
+        at.pause.suspend(False)
         await passed()
         assert at.tasks["a"].done()

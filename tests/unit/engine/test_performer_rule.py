@@ -63,7 +63,7 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records
-from crucible_batch.engine.job_worker import JobWorker, _Withheld
+from crucible_batch.engine.job_worker import JobWorker, _NotSent
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate
@@ -134,14 +134,14 @@ def _ignored(*_args: object) -> None:
 
 
 class Bench:
-    """A performer of one job in a world of its own: books, admission and stop are the product's."""
+    """A performer of one job in a world of its own: accounting, admission and stop are the product's."""
 
     def __init__(self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None) -> None:
         self.gateway, self.stop = Gateway(), Shutdown()
-        self.books = JournaledLedger(self.gateway, Ledger(prices), D(budget))
+        self.accounting = JournaledLedger(self.gateway, Ledger(prices), D(budget))
         clock = Clock()
         self.pause = Pause(self.stop, clock, nullcontext)
-        self.admission = Admission(self.books, self.gateway, self.stop, clock, pause=self.pause)  # type: ignore[arg-type]
+        self.admission = Admission(self.accounting, self.gateway, self.stop, clock, pause=self.pause)  # type: ignore[arg-type]
         self.pause.on_change.append(self.admission.wake)
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)
@@ -161,7 +161,7 @@ class Bench:
 
         world = SimpleNamespace(
             gateway=self.gateway,
-            books=self.books,
+            accounting=self.accounting,
             admission=self.admission,
             assets=SimpleNamespace(
                 ready=ready, release=_ignored, look_up=_nothing, missing=lambda *_asked: 0, claim=_ignored
@@ -172,10 +172,10 @@ class Bench:
             records=self.records,
             stop=self.stop,
             slots=SimpleNamespace(
-                turn=self.take_turn,
+                wait_for_turn=self.take_turn,
                 accepted=_ignored,
-                left=_ignored,
-                found=_ignored,
+                left_gateway=_ignored,
+                found_at_gateway=_ignored,
                 refused=_ignored,
                 lend=_nothing,
                 too_many=False,
@@ -205,7 +205,7 @@ class Bench:
         return saved(0)
 
     async def record(self, event: Event) -> None:
-        await self.books.record("job", event)
+        await self.accounting.record("job", event)
         self.job = evolve(self.job, event)  # type: ignore[arg-type]
 
     async def hold(self, images: int = 0) -> Held:
@@ -220,7 +220,7 @@ class Bench:
         await self.performer._before_retry(error, 0.0)
         try:
             self.performer._before_send(self.job)
-        except _Withheld:
+        except _NotSent:
             return False
         return True
 
@@ -234,9 +234,9 @@ class Bench:
 @pytest.mark.parametrize(("seen", "is_sent"), [("2", True), ("3", False)])
 async def test_a_hold_that_a_price_has_outgrown_is_not_sent(seen: str, is_sent: bool) -> None:
     bench = Bench()
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
     await bench.hold()
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(seen))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(seen))
     event = await bench.do(Submit())
     assert isinstance(event, Accepted if is_sent else HoldReleased)
     assert bool(bench.gateway.submitted) is is_sent
@@ -244,9 +244,9 @@ async def test_a_hold_that_a_price_has_outgrown_is_not_sent(seen: str, is_sent: 
 
 async def test_nothing_is_sent_once_figures_above_their_holds_have_used_the_budget_up() -> None:
     bench = Bench("40")
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
     await bench.hold()
-    bench.books.ledger.jobs += D(9)
+    bench.accounting.ledger.jobs += D(9)
     assert isinstance(await bench.do(Submit()), HoldReleased)
     assert not bench.gateway.submitted
 
@@ -265,7 +265,7 @@ async def test_a_submit_is_kept_back_if_the_check_right_before_it_stops_the_run(
     holds: list[Decimal] = []
 
     def check() -> None:
-        holds.append(bench.books.ledger.hold_of("job"))
+        holds.append(bench.accounting.ledger.hold_of("job"))
         bench.stop.end_buying(ERROR)
 
     bench.stop.before_purchase.append(check)
@@ -279,7 +279,7 @@ async def test_a_submit_is_kept_back_if_the_check_right_before_it_stops_the_run(
 
 def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
     held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w", alone=alone)
-    bench.books.ledger.apply("job", held)
+    bench.accounting.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.take_up(bench.job)
 
@@ -287,10 +287,10 @@ def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
 async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -> None:
     bench = Bench("100")
     leave_in_doubt(bench, "32")
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(200))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(200))
     event = await bench.do(Submit())
     assert isinstance(event, SubmitUnknown)
-    assert (bench.gateway.submitted, bench.books.ledger.hold_of("job")) == ([], 32)
+    assert (bench.gateway.submitted, bench.accounting.ledger.hold_of("job")) == ([], 32)
 
 
 @pytest.mark.parametrize(("answer", "held"), [(NO_ANSWER, 800), (GatewayError("no", code="NO", status=402), 32)])
@@ -299,10 +299,10 @@ async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_boug
 ) -> None:
     bench = Bench()
     leave_in_doubt(bench, "32")
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(50))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(50))
     bench.gateway.answer = answer
     assert isinstance(await bench.do(Submit()), SubmitUnknown)
-    assert bench.books.ledger.hold_of("job") == held
+    assert bench.accounting.ledger.hold_of("job") == held
 
 
 @pytest.mark.parametrize(("budget", "is_sent"), [("1000", True), ("40", False)])
@@ -311,27 +311,27 @@ async def test_a_price_that_rises_while_a_submit_in_doubt_waits_for_its_turn_is_
 ) -> None:
     bench, turns = Bench(budget), 0
     leave_in_doubt(bench, "32")
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
     bench.gateway.answer = NO_ANSWER
 
     async def turn(_slot: object) -> None:
         nonlocal turns
         turns += 1
-        bench.books.ledger.prices.learn(shape_of(bench.planned), D(50))
+        bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(50))
 
     bench.turn = turn
     async with asyncio.timeout(60):  # it must not wait for its own answer
         assert isinstance(await bench.do(Submit()), SubmitUnknown)
     assert bool(bench.gateway.submitted) is is_sent
-    assert (turns, bench.books.ledger.hold_of("job")) == ((2, 800) if is_sent else (1, 32))
+    assert (turns, bench.accounting.ledger.hold_of("job")) == ((2, 800) if is_sent else (1, 32))
 
 
 async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the_rest_of_the_budget() -> None:
     """Its hold is larger than what it may cost now, so it fits; asking for the hold again would change nothing."""
     bench = Bench("40")
     leave_in_doubt(bench, "32")
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(1))
-    bench.books.ledger.set_hold("another", D(16), alone=False)
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(1))
+    bench.accounting.ledger.set_hold("another", D(16), alone=False)
     async with asyncio.timeout(60):
         await bench.do(Submit())
     assert bench.gateway.submitted
@@ -341,10 +341,10 @@ async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_noth
     """No other may go alone beside it: the first try may have been charged any price."""
     bench = Bench()
     leave_in_doubt(bench, "32", alone=True)
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(1))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(1))
     bench.gateway.answer = GatewayError("no", code="NO", status=402)
     assert isinstance(await bench.do(Submit()), SubmitUnknown)
-    assert set(bench.books.ledger.alone) == {"job"}
+    assert set(bench.accounting.ledger.alone) == {"job"}
 
 
 @pytest.mark.parametrize("after_doubt", [False, True])
@@ -375,17 +375,17 @@ def image(tmp_path: Path) -> InputImage:
 
 async def _uploaded_for(bench: Bench, credits: str) -> None:
     intended = Intended(at=1.0, nonce="n", credits=D(16), payer="job")
-    await bench.books.record(IMAGE, intended)
-    await bench.books.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(credits)))
+    await bench.accounting.record(IMAGE, intended)
+    await bench.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(credits)))
 
 
 @pytest.mark.parametrize(("charged", "is_enough"), [("1", True), ("17", False)])
-async def test_images_dearer_than_was_known_leave_no_job_that_is_held_below_its_bound(
+async def test_images_more_expensive_than_was_known_leave_no_job_that_is_held_below_its_bound(
     image: InputImage, charged: str, is_enough: bool
 ) -> None:
     bench = Bench(image=image)
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
-    bench.books.ledger.prices.learn(UPLOAD, D(1))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.accounting.ledger.prices.learn(UPLOAD, D(1))
     held = await bench.hold(images=1)
     assert held.credits == 16 * 3
     bench.uploading = lambda: _uploaded_for(bench, charged)
@@ -397,8 +397,8 @@ async def test_one_that_is_alone_keeps_what_its_images_leave_as_long_as_the_expe
     image: InputImage,
 ) -> None:
     bench = Bench("30", image=image)
-    bench.books.ledger.prices.learn(shape_of(bench.planned), D(2))
-    bench.books.ledger.prices.learn(UPLOAD, D(1))
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+    bench.accounting.ledger.prices.learn(UPLOAD, D(1))
     held = await bench.hold(images=1)
     assert (held.credits, held.alone) == (30, True)
     bench.uploading = lambda: _uploaded_for(bench, "17")
@@ -426,7 +426,10 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
     assert bench.admission.is_to_be_compared("job")  # until it is entered the next submit waits
     await bench.record(event)
     assert not bench.admission.is_to_be_compared("job")
-    assert (bench.books.ledger.hold_of("job"), bench.books.ledger.prices.expected(shape_of(bench.planned))) == (5, 5)
+    assert (
+        bench.accounting.ledger.hold_of("job"),
+        bench.accounting.ledger.prices.expected(shape_of(bench.planned)),
+    ) == (5, 5)
     assert bench.job.current.credits == 5
 
 
@@ -455,7 +458,11 @@ async def test_a_record_that_rises_after_the_end_is_taken_into_the_books(command
     shape = shape_of(bench.planned)
     assert first == Repriced(at=first.at, credits=D(5), settled=Settled(D(2), shape.price_class, shape.digest))
     await bench.record(first)
-    assert (bench.books.ledger.spent, bench.books.ledger.prices.expected(shape), bench.job.current.credits) == (5, 5, 5)
+    assert (
+        bench.accounting.ledger.spent,
+        bench.accounting.ledger.prices.expected(shape),
+        bench.job.current.credits,
+    ) == (5, 5, 5)
     assert isinstance(await bench.do(command), Listed | Saved)
     assert isinstance(await bench.do(command), Listed | Saved)
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(6))
@@ -593,12 +600,12 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
 ) -> None:
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
-    books = JournaledLedger(storage, Ledger(), D(100))
+    accounting = JournaledLedger(storage, Ledger(), D(100))
     held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
-    books.ledger.apply("job", held)
+    accounting.ledger.apply("job", held)
     desk = AssetUploader(
         storage,  # type: ignore[arg-type]
-        books,
+        accounting,
         SystemClock(),
         past=Asset,
         nonce=lambda: "n",
@@ -633,10 +640,10 @@ async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
     image: InputImage, status: AssetStatus, kind: type[Event]
 ) -> None:
     storage = Forgetful(status)
-    books = JournaledLedger(storage, Ledger(), D(100))
+    accounting = JournaledLedger(storage, Ledger(), D(100))
     uploader = AssetUploader(
         storage,  # type: ignore[arg-type]
-        books,
+        accounting,
         Clock(),
         past=Asset,
         nonce=lambda: "n",

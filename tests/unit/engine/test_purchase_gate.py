@@ -50,15 +50,15 @@ class World:
 
 async def test_an_open_gate_costs_no_request() -> None:
     world = World()
-    await world.gate.passed()
-    assert world.gate.turned_back() is None
+    await world.gate.wait_until_open()
+    assert world.gate.release_if_closed() is None
     assert world.gateway.reads == 0
 
 
 async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> None:
     world = World()
     world.outage.unanswered(0.0)
-    waiting = [asyncio.create_task(world.gate.passed()) for _ in range(5)]
+    waiting = [asyncio.create_task(world.gate.wait_until_open()) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
@@ -70,7 +70,7 @@ async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_
 async def test_a_gate_stays_closed_where_another_outage_begins() -> None:
     world = World()
     world.outage.unanswered(0.0)
-    passing = asyncio.create_task(world.gate.passed())
+    passing = asyncio.create_task(world.gate.wait_until_open())
     await asyncio.sleep(0)
     world.outage.answered(1.0)
     world.outage.unanswered(2.0)
@@ -84,7 +84,7 @@ async def test_a_gate_stays_closed_where_another_outage_begins() -> None:
 async def test_any_answer_opens_it(status: int) -> None:
     world = World()
     world.outage.unanswered(0.0)
-    passing = asyncio.create_task(world.gate.passed())
+    passing = asyncio.create_task(world.gate.wait_until_open())
     await asyncio.sleep(0)
     world.outage.answered(1.0)
     world.gateway.error = GatewayError("x", code="X", status=status)
@@ -98,14 +98,14 @@ async def test_a_refused_key_ends_the_wait() -> None:
     world.gateway.error = KeyRefusedError("x", code="UNAUTHORIZED", status=401)
     world.gateway.answers.set()
     with pytest.raises(KeyRefusedError):
-        await world.gate.passed()
+        await world.gate.wait_until_open()
 
 
 async def test_a_run_that_stops_does_not_wait() -> None:
     world = World()
     world.outage.unanswered(0.0)
     world.stop.end_buying(ErrorInfo("X", "x"))
-    await world.gate.passed()
+    await world.gate.wait_until_open()
     assert world.gateway.reads == 0
 
 
@@ -116,7 +116,7 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
     reads: list[bool] = []
 
     async def account() -> Account:
-        reads.append(bench.books.ledger.committed == 0)
+        reads.append(bench.accounting.ledger.committed == 0)
         bench.outage.answered(1.0)
         return Account(Decimal(9), Decimal(0), Decimal(9))
 
@@ -133,7 +133,7 @@ async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothi
     assert isinstance(event, HoldReleased)
     assert bench.gateway.submitted == []
     await bench.record(event)
-    assert bench.books.ledger.held == 0
+    assert bench.accounting.ledger.held == 0
 
 
 async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> None:
@@ -178,7 +178,7 @@ async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_g
     assert isinstance(event, SubmitUnknown)
     assert event.error.code == "KEY_MAY_BE_FORGOTTEN"
     assert bench.gateway.submitted == []
-    assert bench.books.ledger.hold_of("job") == 32
+    assert bench.accounting.ledger.hold_of("job") == 32
 
 
 async def test_a_submit_in_doubt_of_an_earlier_run_waits_for_the_gateway() -> None:

@@ -26,9 +26,9 @@ SAVED = Saved(at=2.0, index=0, path="fox/0.png", sha256="", byte_size=1, mime_ty
 
 
 def reporter() -> ProgressReporter:
-    books: Any = SimpleNamespace(balance=None)
+    accounting: Any = SimpleNamespace(balance=None)
     observer: Any = SimpleNamespace(notify=lambda _message: None)
-    return ProgressReporter(observer, books, Bench(1).clock, lambda _planned: False, None)  # type: ignore[arg-type]
+    return ProgressReporter(observer, accounting, Bench(1).clock, lambda _planned: False, None)  # type: ignore[arg-type]
 
 
 async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_counts() -> None:
@@ -38,9 +38,9 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     control = RunControl(ports, bench.stop, bench.slots, tell, reopening, options=RunOptions())
     assert (control.in_flight, control.saving) == (0, 0)
     slot = Slot()
-    await bench.slots.turn(slot)
+    await bench.slots.wait_for_turn(slot)
     assert (control.in_flight, control.saving) == (1, 0)
-    bench.slots.left(slot)
+    bench.slots.left_gateway(slot)
     tell.job(PLANNED, Job("fox"), SUCCEEDED, Job("fox", phase=Phase.FETCHING))
     assert (control.in_flight, control.saving) == (0, 1)
     tell.job(PLANNED, Job("fox"), SAVED, Job("fox", phase=Phase.SUCCEEDED))

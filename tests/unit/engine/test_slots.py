@@ -79,7 +79,7 @@ class Bench:
         return task
 
     def turn(self, slot: Slot) -> asyncio.Task[None]:
-        task = asyncio.create_task(self.slots.turn(slot))
+        task = asyncio.create_task(self.slots.wait_for_turn(slot))
         self.tasks.append(task)
         return task
 
@@ -155,13 +155,13 @@ async def test_a_cancelled_wait_gives_the_slot_back_as_well(made):
 async def test_no_more_jobs_are_at_the_gateway_than_allowed(made):
     """More may be active: one that lent its slot, and came back."""
     bench, first, second, third = made(2), Slot(), Slot(), Slot()
-    await bench.slots.turn(first)
+    await bench.slots.wait_for_turn(first)
     bench.slots.accepted(first)
-    bench.slots.found(second)  # from an earlier run
+    bench.slots.found_at_gateway(second)  # from an earlier run
     waiting = bench.turn(third)
     await settled()
     assert not waiting.done()
-    bench.slots.left(second)
+    bench.slots.left_gateway(second)
     await settled()
     assert waiting.done()
 
@@ -169,7 +169,7 @@ async def test_no_more_jobs_are_at_the_gateway_than_allowed(made):
 async def test_a_full_gateway_that_refuses_everything_is_asked_once_at_a_time(made):
     bench, slots = made(64), [Slot() for _ in range(SILENCE + 2)]
     for slot in slots[:SILENCE]:
-        await bench.slots.turn(slot)
+        await bench.slots.wait_for_turn(slot)
     for slot in slots[:SILENCE]:
         bench.slots.refused(slot, 30.0, "RATE_LIMITED")
     turns = [bench.turn(slot) for slot in slots[SILENCE:]]
@@ -178,7 +178,7 @@ async def test_a_full_gateway_that_refuses_everything_is_asked_once_at_a_time(ma
     await bench.clock.move(1.0)
     assert [turn.done() for turn in turns] == [True, False]
     bench.slots.accepted(slots[SILENCE])
-    bench.slots.left(slots[SILENCE])
+    bench.slots.left_gateway(slots[SILENCE])
     await settled()
     assert turns[1].done()
 
@@ -188,11 +188,11 @@ async def test_a_submit_that_was_not_sent_counts_as_answered(made):
     for slot in slots[:SILENCE]:
         bench.slots.refused(slot, None, "RATE_LIMITED")
     await bench.clock.move(2.0)
-    await bench.slots.turn(slots[-1])
+    await bench.slots.wait_for_turn(slots[-1])
     waiting = bench.turn(slots[-2])
     await settled()
     assert not waiting.done()
-    bench.slots.left(slots[-1])
+    bench.slots.left_gateway(slots[-1])
     await settled()
     assert waiting.done()
 
@@ -225,10 +225,10 @@ async def test_the_time_of_a_job_is_from_its_submit_to_its_slot(made):
     bench = made(1)
     async with bench.slots.slot() as slot:
         await bench.clock.move(3.0)
-        await bench.slots.turn(slot)
+        await bench.slots.wait_for_turn(slot)
         bench.slots.accepted(slot)
         await bench.clock.move(7.0)
-        bench.slots.left(slot)
+        bench.slots.left_gateway(slot)
         await bench.clock.move(1.0)
     bench.slots.refused(slot, None, "X")
     bench.slots.refused(slot, None, "X")
@@ -240,9 +240,9 @@ async def test_a_second_attempt_that_is_refused_is_not_taken_for_the_end_of_a_jo
     bench, ended = made(64), []
     bench.limit.ended = ended.append
     async with bench.slots.slot() as slot:
-        await bench.slots.turn(slot)
+        await bench.slots.wait_for_turn(slot)
         bench.slots.accepted(slot)
-        bench.slots.left(slot)  # it has failed
-        await bench.slots.turn(slot)
+        bench.slots.left_gateway(slot)  # it has failed
+        await bench.slots.wait_for_turn(slot)
         bench.slots.refused(slot, None, "X")
     assert ended == []

@@ -64,7 +64,7 @@ PASTS: list[tuple[list[JobEvent], bool, Phase | None, Phase | None]] = [
 
 
 @pytest.mark.parametrize(("events", "has_images", "wanted", "dropped"), PASTS)
-def test_a_submit_in_doubt_is_taken_up_only_where_the_plan_still_asks_for_its_job(
+def test_a_submit_in_doubt_is_resumed_only_where_the_plan_still_asks_for_its_job(
     events: list[JobEvent], has_images: bool, wanted: Phase | None, dropped: Phase | None
 ) -> None:
     """To send the key of a dropped job again might buy what nobody wants."""

@@ -100,7 +100,7 @@ async def test_an_asset_whose_deletion_was_lost_counts_as_deleted(world, failed,
     assert (await call(here.client, "delete_asset")).deleted
 
 
-async def test_an_html_404_says_nothing_of_the_asset(world, reply, call):
+async def test_an_html_404_shows_nothing_about_the_asset(world, reply, call):
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(404, raw=b"<html>")).client, "delete_asset")
     assert caught.value.code == "HTTP_404"

@@ -150,7 +150,7 @@ async def test_a_download_tells_its_length_and_yields_its_bytes(world, reply):
         assert b"".join([chunk async for chunk in chunks]) == body
 
 
-async def test_a_download_without_a_length_says_so(world):
+async def test_a_download_without_a_length_reports_it(world):
     async def body():
         yield b"abc"
 

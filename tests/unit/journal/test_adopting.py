@@ -75,7 +75,7 @@ CHANGES: dict[str, Callable[[list[PlannedJob]], list[PlannedJob]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_plan_that_differs_in_one_thing_is_adopted(ground: Any, change: Callable[..., list[PlannedJob]]) -> None:
+def test_a_plan_that_differs_in_one_item_is_adopted(ground: Any, change: Callable[..., list[PlannedJob]]) -> None:
     first = [ground.planned(name, position) for position, name in enumerate(NAMES)]
     with ground.open() as journal:
         adopt(journal, first)

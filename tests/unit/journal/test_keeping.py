@@ -238,7 +238,7 @@ def test_of_many_unreadable_jobs_the_first_are_named(tmp_path, binding, planned,
     assert "may be more" in caplog.records[-1].getMessage()
 
 
-async def test_reading_goes_on_while_a_run_is_writing(tmp_path, binding, planned, fill, held):
+async def test_reading_continues_while_a_run_is_writing(tmp_path, binding, planned, fill, held):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, *(planned(number) for number in range(20)))
         with Journal.read(tmp_path) as reader:

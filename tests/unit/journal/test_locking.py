@@ -190,7 +190,7 @@ def test_what_stands_where_the_text_goes_keeps_nobody_from_running(tmp_path, pla
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_whoever_only_looks_for_a_moment_keeps_no_run_out(tmp_path, monkeypatch):
+def test_a_reader_for_a_moment_keeps_no_run_out(tmp_path, monkeypatch):
     with lock_run_directory(tmp_path):
         pass
     looking = FileLock(tmp_path / ".crucible" / "lock")
@@ -267,7 +267,7 @@ def test_a_file_system_without_locks_is_refused_and_nothing_runs_unlocked(tmp_pa
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_that_lets_go_of_locks_and_gives_none_is_refused(tmp_path, monkeypatch, number):
+def test_a_file_system_that_releases_locks_and_gives_none_is_refused(tmp_path, monkeypatch, number):
     original = fcntl.flock
 
     def refuse(descriptor, operation):

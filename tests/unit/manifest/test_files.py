@@ -45,7 +45,7 @@ def test_a_table_of_files_outside_is_four_problems_and_hides_no_other(folder: An
     assert {problem.hint for problem in found[:4]} == {"--allow-outside permits it"}
 
 
-def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
+def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:
     """``m-secrets`` begins as ``m`` does, and is no part of it."""
     manifest, secrets = tmp_path / "m", tmp_path / "m-secrets"
     for folder in (manifest, secrets):

@@ -414,7 +414,7 @@ def test_warnings_are_bounded(folder: Any) -> None:
     assert len(folder.load(JOBS + "vars: {a: [" + "no," * 5000 + "]}").warnings) == 100
 
 
-def test_a_manifest_can_be_expanded_again_and_again(folder: Any) -> None:
+def test_a_manifest_can_be_expanded_repeatedly(folder: Any) -> None:
     manifest = folder.load("jobs: [{name: a, repeat: 2}, {name: b}]")
     first, second = list(expand(manifest)), list(expand(manifest))
     assert first == second

@@ -72,7 +72,7 @@ def test_a_csv_file_that_is_wrong_names_its_line(folder: Any, content: bytes, li
     assert wrong[0].field == "jobs[0].foreach"
 
 
-def test_all_bad_rows_are_named_and_good_ones_go_on(folder: Any) -> None:
+def test_all_bad_rows_are_named_and_good_ones_continue(folder: Any) -> None:
     folder.write("t.csv", "n,t\n1\n2,x\n3,y,z\n")
     items = folder.items(JOB % "t.csv")
     assert [getattr(item, "name", None) or item.place.line for item in items] == [2, "2", 4]

@@ -146,7 +146,7 @@ def test_all_problems_of_form_come_at_once() -> None:
     assert [problem.place.line for problem in found] == [1, 2, 3, 4, 5]
 
 
-def test_of_two_equal_keys_the_first_counts_and_reading_goes_on() -> None:
+def test_of_two_equal_keys_the_first_counts_and_reading_continues() -> None:
     document = yaml_reader.parse("a: 1\na: {b: [2, 3]}\nc: [4, {d: 5}]\nc: 6\n", FILE)
     assert document.root.value == {"a": 1, "c": [4, {"d": 5}]}
     assert [problem.place.line for problem in document.problems.error().problems] == [2, 4]

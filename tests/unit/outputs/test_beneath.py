@@ -112,7 +112,7 @@ def test_a_pipe_is_not_waited_for(run_dir: Path) -> None:
         folder.read("pipe")
 
 
-def test_a_directory_whose_name_goes_on_is_another(tmp_path: Path) -> None:
+def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:
     for folder in ("m", "m-secrets"):
         (tmp_path / folder / "a").mkdir(parents=True)
         (tmp_path / folder / "a/x.png").write_bytes(b"x")

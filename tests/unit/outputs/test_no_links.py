@@ -125,7 +125,7 @@ async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name
 
 
 @pytest.mark.parametrize("lacking", ["no exclusive renames"], indirect=True)
-async def test_a_place_that_somebody_has_filled_meanwhile_is_theirs(
+async def test_a_place_that_a_user_has_filled_meanwhile_is_theirs(
     tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
 ) -> None:
     assert lacking is RenameMethod.PLACEHOLDER

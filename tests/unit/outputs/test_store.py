@@ -315,7 +315,7 @@ async def test_a_cancel_at_any_moment_leaves_nothing_or_the_whole_file(tmp_path:
     assert all((tmp_path / name).read_bytes() == content for name in files(tmp_path))
 
 
-async def test_an_error_of_the_body_goes_on_up_and_leaves_nothing(tmp_path: Path, store: OutputStore) -> None:
+async def test_an_error_of_the_body_is_raised_and_leaves_nothing(tmp_path: Path, store: OutputStore) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield PNG[:50]
         raise LookupError("the connection broke")

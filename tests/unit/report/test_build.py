@@ -314,7 +314,7 @@ def test_a_job_without_attempts_shows_the_key_that_it_will_have(history: Any) ->
     assert (row.job_id, row.attempts, row.outputs) == (None, [], [])
 
 
-def test_a_run_that_goes_on_has_no_end(history: Any) -> None:
+def test_a_run_that_continues_has_no_end(history: Any) -> None:
     report = head(history)
     assert (report.status, report.exit_code, report.finished_at) == ("running", None, None)
     assert report.started_at == "2023-11-14T22:13:20.125Z"

@@ -159,7 +159,7 @@ def test_a_report_spans_all_runs_and_tells_the_newest_ones_end(run_dir: Path, to
     assert [row.error and row.error.code for row in report_rows(run_dir)] == [None, "NO_ANSWER", "NO_ANSWER"]
 
 
-def test_status_tells_whether_a_run_is_going_on(run_dir: Path) -> None:
+def test_status_tells_whether_a_run_is_in_progress(run_dir: Path) -> None:
     assert not read_status(run_dir).running
     with lock_run_directory(run_dir):
         assert read_status(run_dir).running

@@ -251,7 +251,7 @@ def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
     assert DEFAULT_MAX_MANIFEST_BYTES == MAX_BYTES
 
 
-def test_the_command_that_makes_it_anew_says_all_options() -> None:
+def test_the_command_that_makes_it_again_says_all_options() -> None:
     options = replace(HEAD.options, run_id="night", retry_failed=True, allow_outside=True)
     line = plan_command(
         replace(HEAD, options=options), Path("p.json"), manifest=Path("my spring.yaml"), run_dir=Path("here")

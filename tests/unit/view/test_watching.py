@@ -144,7 +144,7 @@ def _needs_no_image(run_dir: Path, event: tuple[object, ...]) -> bool:
         return connection.execute(query, (event[1],)).fetchone()[0] == "{}"
 
 
-def test_a_directory_in_which_nothing_has_begun_says_so(run_dir: Path) -> None:
+def test_a_directory_in_which_nothing_has_begun_reports_it(run_dir: Path) -> None:
     with writing(run_dir) as connection:
         connection.execute("DELETE FROM runs")
     with pytest.raises(RunDirectoryError, match="no run has begun"):

@@ -43,7 +43,7 @@ def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: 
     shoot(page, "gallery")
 
 
-def test_a_run_whose_budget_was_too_small_says_so_in_whole_sentences(tmp_path: Path, open_page: Open) -> None:
+def test_a_run_whose_budget_was_too_small_reports_it_in_whole_sentences(tmp_path: Path, open_page: Open) -> None:
     books = {name: Decimal(0) for name in ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")}
     stop = ErrorRow(code="BUDGET_EXHAUSTED", message="the next job may cost up to 50", hint="raise the budget")
     head = ReportHead(
@@ -306,7 +306,7 @@ def test_time_and_credits_are_drawn_and_lead_to_the_job(report: Path, open_page:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_system_until_somebody_chooses(
+def test_colours_follow_the_system_until_a_user_chooses(
     report: Path, open_page: Open, shoot: Shoot, scheme: str
 ) -> None:
     page = open_page(report, color_scheme=scheme).page

@@ -170,7 +170,7 @@ def test_the_grid_fills_up_where_it_stands(
     shoot(page, "view-grid")
 
 
-def test_a_killed_run_says_so_and_is_followed_again_when_it_goes_on(
+def test_a_killed_run_reports_it_and_is_followed_again_when_it_continues(
     visit: Callable[..., Page], runs: Callable[[str], Any], shoot: Shoot
 ) -> None:
     page = visit()
@@ -191,7 +191,7 @@ def test_a_killed_run_says_so_and_is_followed_again_when_it_goes_on(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_while_a_run_goes_on(
+def test_axe_finds_nothing_while_a_run_continues(
     visit: Callable[..., Page], runs: Callable[[str], Any], scheme: str
 ) -> None:
     page = visit(color_scheme=scheme)

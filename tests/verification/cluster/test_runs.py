@@ -273,7 +273,7 @@ async def test_the_coordinator_sets_credits_of_a_period_aside_and_the_merge_sett
     assert not list(elsewhere.rglob("*.budget.sqlite3"))
 
 
-async def test_a_run_goes_on_with_the_budget_of_the_next_period(tmp_path: Path, address: ClusterAddress) -> None:
+async def test_a_run_continues_with_the_budget_of_the_next_period(tmp_path: Path, address: ClusterAddress) -> None:
     """The waves of all periods together spend more than the limit of one."""
     accounts = tmp_path / "accounts"
     with playing(tmp_path, address.dsn, 8) as scene:

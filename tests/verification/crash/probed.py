@@ -20,7 +20,7 @@ from typing import Any
 from crucible_batch.domain.events import Event, Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.engine.stages import ImagePreparer
+from crucible_batch.engine.probe_steps import ImagePreparer
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.verification.crash.children import Ended, get_ready, start_command

@@ -151,7 +151,7 @@ def test_bundles_of_an_upload_and_a_job(opened: Open) -> None:
     kept(bench, bench.run("100"), 4)
 
 
-def test_lost_uploads_while_they_get_dearer(opened: Open) -> None:
+def test_lost_uploads_while_they_get_more_expensive(opened: Open) -> None:
     def price(ask: Ask) -> Quote:
         return same(1 if not ask.upload else 0.5 if ask.accepted < 3 else 6)
 

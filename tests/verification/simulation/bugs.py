@@ -166,7 +166,7 @@ def holds_left_out_of_the_budget(stack: ExitStack) -> None:
 def a_hold_that_others_see_late(stack: ExitStack) -> None:
     """Between the decision and the durable fact others decide as if nothing were held."""
     _set(stack, Ledger, "hold_ahead", lambda self, subject, held: None)
-    _set(stack, PurchaseCheck, "outgrown", lambda self, subject: None)  # else the job would ask again for ever
+    _set(stack, PurchaseCheck, "hold_too_small", lambda self, subject: None)  # else the job would ask again for ever
 
 
 def _decided(

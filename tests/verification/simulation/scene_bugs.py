@@ -38,7 +38,7 @@ def a_pause_that_is_answered_and_ignored(stack: ExitStack) -> None:
 @_bug
 def a_hold_that_is_sent_in_a_pause(stack: ExitStack) -> None:
     """A job that had its credits before the pause is submitted all the same."""
-    _set(stack, pause.Pause, "turned_back", lambda self: None)
+    _set(stack, pause.Pause, "release_if_paused", lambda self: None)
 
 
 @_bug
@@ -49,7 +49,7 @@ def an_earlier_submit_in_doubt_sent_in_a_pause(stack: ExitStack) -> None:
         if not subject.in_doubt:
             return await submit(self, subject)
         with ExitStack() as own:
-            own.enter_context(patch.object(self._world.gate._pause, "_is_commanded", False))
+            own.enter_context(patch.object(self._context.gate._pause, "_is_commanded", False))
             return await submit(self, subject)
 
     _set(stack, JobWorker, "_submit", at_once)

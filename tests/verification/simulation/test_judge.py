@@ -41,7 +41,7 @@ def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
 ) -> None:
     """By the rule itself: since runs wait for the end of an outage, no seed is known that ends like this."""
     doubt = SimpleNamespace(status="unknown", idempotency_key="key", workflow_id="other")
-    blocked = SimpleNamespace(status="blocked", name="job-2", workflow_id="w", images={})
+    blocked = SimpleNamespace(status="blocked", name="job-2", workflow_id="w", images={}, error=None)
     purse = SimpleNamespace(
         stakes=SimpleNamespace(went_alone={"key"}.__contains__ if went_alone else set().__contains__),
         bound_of=lambda _name, images: None if bound is None else Decimal(bound),

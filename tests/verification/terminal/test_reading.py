@@ -60,7 +60,7 @@ def test_help_shows_examples_and_exit_codes(tmp_path: Path, start: Start) -> Non
     assert max(len(line) for line in lines) <= 80
 
 
-def test_a_new_folder_runs_as_it_stands(tmp_path: Path, start: Start) -> None:
+def test_a_new_folder_runs_unchanged(tmp_path: Path, start: Start) -> None:
     with running_sandbox("--time-scale", "0") as url:
         steps = f"{COMMAND} init new && cd new && {COMMAND} run manifest.yaml; exec sleep 600"
         lines = start(["sh", "-c", steps], Cli(tmp_path, url).environment).wait_for("jobs succeeded", "report.html")

@@ -4,7 +4,7 @@ function showDetail(job) {
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   const dialog = openDialog('detail', job.name, body, () => {
     if (page.state.job === job.index) go({ job: null });
-    // The browser reports a closed dialog a moment later: by then somebody may be typing already.
+    // The browser reports a closed dialog a moment later: by then the user may be typing already.
     if (!document.activeElement?.matches('input, select, textarea')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
   });
   body.append(stageOf(job, order), aboutOf(job));
@@ -29,7 +29,7 @@ function renewDetail(dialog, job) {
   const [stage, about] = dialog.querySelector('.detail').children;
   const fresh = aboutOf(job);
   const scrolled = about.scrollTop;
-  const note = about.querySelector('.note'); // somebody may be writing it
+  const note = about.querySelector('.note'); // the user may be writing it
   settleAlike(about, [...fresh.children].map((child) => (child.classList.contains('note') ? note : child)));
   about.scrollTop = scrolled;
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;

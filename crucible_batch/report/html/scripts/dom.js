@@ -37,7 +37,7 @@ function button(text, onclick, options = {}) {
   return el('button', { type: 'button', class: 'quiet', onclick, ...options }, text);
 }
 
-// A dialog that gives the focus back, and whose backdrop closes it. `onclose` runs at once and not with the event "close",
+// A dialog that gives the focus back, and whose backdrop closes it. `onclose` runs immediately and not with the event "close",
 // which comes later: a page that is loaded again in between would show the dialog again.
 function openDialog(id, label, content, onclose) {
   byId(id)?.remove();

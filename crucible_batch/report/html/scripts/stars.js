@@ -1,4 +1,4 @@
-// Pictures that somebody chose: a star each, kept by the browser for this page. A star is what a picks file has for it:
+// Pictures that the user chose: a star each, kept by the browser for this page. A star is what a picks file has for it:
 // the job's name, or NAME/INDEX for one output of several.
 function setUpStars() {
   try {

@@ -317,7 +317,7 @@ def test_jobs_beyond_three_hundred_share_lanes_in_the_timeline(tmp_path: Path) -
     text = page(tmp_path, *(row(number) for number in range(400)))
     drawn = text.partition('id="timeline"')[2]
     assert drawn.count("<path") < 30
-    assert "up to 5 at once" in drawn
+    assert "up to 5 at the same time" in drawn
     assert "<a href" in page(tmp_path, row())
 
 

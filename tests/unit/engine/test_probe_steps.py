@@ -31,7 +31,7 @@ from crucible_batch.domain.job import (
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.stages import NOT_SUBMITTED, ImagePreparer, StagedJobs
+from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer, ProbedJobs
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
@@ -76,11 +76,11 @@ class Worker:
 
 
 def preparer(desk: Desk, worker: Worker, images: tuple[InputImage, ...] = (IMAGE,)) -> ImagePreparer:
-    async def passed() -> None:
+    async def is_open() -> None:
         """Open."""
 
     context: Any = SimpleNamespace(
-        assets=desk, gate=SimpleNamespace(passed=passed), clock=SimpleNamespace(now=lambda: 7.0)
+        assets=desk, gate=SimpleNamespace(wait_until_open=is_open), clock=SimpleNamespace(now=lambda: 7.0)
     )
     return ImagePreparer(context, images, worker)  # type: ignore[arg-type]
 
@@ -178,8 +178,8 @@ class List:
         return self.is_read
 
 
-def staged(choice: Choice, assets: List) -> StagedJobs:
-    return StagedJobs(choice, Ledger(), assets)  # type: ignore[arg-type]
+def staged(choice: Choice, assets: List) -> ProbedJobs:
+    return ProbedJobs(choice, Ledger(), assets)  # type: ignore[arg-type]
 
 
 async def test_jobs_are_bought_first_then_prepared_and_the_list_is_read_in_between() -> None:

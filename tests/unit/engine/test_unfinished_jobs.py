@@ -7,7 +7,7 @@ from typing import Any
 from crucible_batch.domain.events import HoldReleased
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.engine.left_jobs import LeftJobs
+from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 
 
 class Bench:
@@ -31,11 +31,11 @@ def left(identity: str, phase: Phase) -> tuple[PlannedJob, Job]:
     return PlannedJob(0, identity, identity, "w", {}), Job(identity, has_images=True, phase=phase)
 
 
-async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_not_taken_up() -> None:
+async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_not_resumed() -> None:
     """If it is planned again in this run, when its source is saved, it must not be in the queue twice."""
     bench = Bench()
     jobs = [left("retired", Phase.PREPARING), left("planned", Phase.PREPARING), left("bought", Phase.IN_FLIGHT)]
-    found = await LeftJobs(bench, bench, bench).submitted(jobs, lambda identity: identity != "retired")  # type: ignore[arg-type]
+    found = await UnfinishedJobs(bench, bench, bench).skip_unsent(jobs, lambda identity: identity != "retired")  # type: ignore[arg-type]
     assert [job.identity for _, job in found] == ["planned", "bought"]
     assert bench.released == ["retired"]
 
@@ -43,5 +43,5 @@ async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_no
 async def test_a_run_that_buys_nothing_releases_all_that_was_not_submitted() -> None:
     bench = Bench()
     jobs = [left("planned", Phase.PREPARING), left("bought", Phase.SUBMITTING)]
-    found = await LeftJobs(bench, bench, bench).submitted(jobs)  # type: ignore[arg-type]
+    found = await UnfinishedJobs(bench, bench, bench).skip_unsent(jobs)  # type: ignore[arg-type]
     assert ([job.identity for _, job in found], bench.released) == (["bought"], ["planned"])

@@ -1,4 +1,4 @@
-"""The notification of a command that ends before its run has begun."""
+"""The notification of an error while a run is prepared, before it has begun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crucible_batch.settings import Settings
 
 
 @contextmanager
-def refusals_notified(manifest: Manifest, request: RunRequest, settings: Settings | None) -> Iterator[None]:
+def preparation_failures_notified(manifest: Manifest, request: RunRequest, settings: Settings | None) -> Iterator[None]:
     """Notify a failure of the block, which prepares a run outside of an event loop, and raise its error again.
 
     Without settings, nothing is notified.

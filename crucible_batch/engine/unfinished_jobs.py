@@ -1,4 +1,4 @@
-"""What is journalled about jobs that a run left behind: not submitted, or submitted under a key that is too old now."""
+"""Jobs that an ended run left unfinished: not submitted, or submitted under a key that is too old to be sent again."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.progress_reporter import ProgressReporter
 
 
-class LeftJobs:
-    """Journals and reports the end of what can't be continued."""
+class UnfinishedJobs:
+    """Journals and reports why such jobs are not continued."""
 
-    def __init__(self, books: JournaledLedger, clock: Clock, tell: ProgressReporter) -> None:
-        self._books = books
+    def __init__(self, accounting: JournaledLedger, clock: Clock, tell: ProgressReporter) -> None:
+        self._accounting = accounting
         self._clock = clock
         self._tell = tell
 
-    async def set_aside(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
+    async def record_forgotten(self, forgotten: Iterable[tuple[PlannedJob, Job]]) -> None:
         """Record, once each, why submits in doubt with an old key are not sent again."""
         for planned, job in forgotten:
             if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
@@ -37,15 +37,15 @@ class LeftJobs:
             if job.phase is Phase.PREPARING:
                 await self._record(planned, job, self.unsent(ended))
 
-    async def submitted(
-        self, in_flight: Iterable[tuple[PlannedJob, Job]], goes_on: Callable[[str], bool] = lambda _identity: False
+    async def skip_unsent(
+        self, in_flight: Iterable[tuple[PlannedJob, Job]], continues: Callable[[str], bool] = lambda _identity: False
     ) -> list[tuple[PlannedJob, Job]]:
-        """Return the jobs that an earlier run has submitted, or may have; release the holds of the others.
+        """Return the jobs in flight without those of which no submit was sent, whose holds are released.
 
-        Jobs whose identity ``goes_on`` accepts are returned in any case.
+        Jobs whose identity ``continues`` accepts are returned in any case.
         """
         left = list(in_flight)
-        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not goes_on(found[1].identity)]
+        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not continues(found[1].identity)]
         await self.release_unsent(unsent, "an earlier run ended")
         released = {job.identity for _, job in unsent}
         return [found for found in left if found[1].identity not in released]
@@ -56,5 +56,5 @@ class LeftJobs:
         return HoldReleased(at=self._clock.now(), error=error)
 
     async def _record(self, planned: PlannedJob, job: Job, event: JobEvent) -> None:
-        await self._books.record(job.identity, event)
+        await self._accounting.record(job.identity, event)
         self._tell.job(planned, job, event, evolve(job, event))

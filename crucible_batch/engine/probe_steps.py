@@ -1,4 +1,4 @@
-"""A run in stages: chosen jobs are bought, then the images of others are made ready without a submit.
+"""A probe: a run that buys chosen jobs, then makes the images of others ready without a submit, step by step.
 
 A job whose images are made ready takes the same path as any other, up to its submit: its credits are held, the missing
 images are uploaded out of the hold, and the hold is released (``HoldReleased``). It is then as it was before, and its
@@ -26,11 +26,11 @@ NOT_SUBMITTED = "NOT_SUBMITTED"
 _STARTED_FROM = {Phase.READY, Phase.FAILED}
 
 
-class Stages(Protocol):
-    """The choice of the jobs, by identity. Each method is called again after its stage, until it returns none.
+class ProbeSteps(Protocol):
+    """The choice of the jobs, by identity. Each method is called again after its step, until it returns none.
 
-    All events of the stages before are in the journal and in ``ledger`` then. Chosen jobs that are neither ready to be
-    started nor failed are left out of the stage; a failed one is tried again.
+    All events of the steps before are in the journal and in ``ledger`` then. Chosen jobs that are neither ready to be
+    started nor failed are left out of the step; a failed one is tried again.
     """
 
     def to_buy(self, ledger: Ledger) -> frozenset[str]:
@@ -45,11 +45,11 @@ class Stages(Protocol):
         ...
 
 
-class StagedJobs:
-    """The jobs that a run in stages has included so far."""
+class ProbedJobs:
+    """The jobs that a probe has included so far."""
 
-    def __init__(self, stages: Stages, ledger: Ledger, assets: AssetUploader) -> None:
-        self._stages = stages
+    def __init__(self, steps: ProbeSteps, ledger: Ledger, assets: AssetUploader) -> None:
+        self._steps = steps
         self._ledger = ledger
         self._assets = assets
         self._first: frozenset[str] = frozenset()
@@ -57,12 +57,12 @@ class StagedJobs:
         self._prepared: set[str] = set()
 
     def begin(self) -> int:
-        """Choose the jobs of the first stage, and return their number."""
+        """Choose the jobs of the first step, and return their number."""
         self._first = self._buy()
         return len(self._first)
 
     async def next(self) -> frozenset[str]:
-        """Return the jobs of the next stage; none if there is no further stage. Raises ``GatewayError``."""
+        """Return the jobs of the next step; none if there is no further step. Raises ``GatewayError``."""
         chosen, self._first = self._first or self._buy(), frozenset()
         if chosen:
             return chosen
@@ -70,7 +70,7 @@ class StagedJobs:
         return self._prepare()
 
     def add_rest(self) -> None:
-        """Include the jobs of the next stage if the run has ended before it: they count as not done."""
+        """Include the jobs of the next step if the run has ended before it: they count as not done."""
         if not self._buy():
             self._prepare()
 
@@ -87,12 +87,12 @@ class StagedJobs:
         return self.only_prepares(planned.identity) and not self._assets.are_there(planned.images.values())
 
     def _buy(self) -> frozenset[str]:
-        chosen = self._stages.to_buy(self._ledger)
+        chosen = self._steps.to_buy(self._ledger)
         self._bought |= chosen
         return chosen
 
     def _prepare(self) -> frozenset[str]:
-        chosen = self._stages.to_prepare(self._ledger, lambda image: self._assets.are_there([image]))
+        chosen = self._steps.to_prepare(self._ledger, lambda image: self._assets.are_there([image]))
         self._prepared |= chosen
         return chosen
 
@@ -129,7 +129,7 @@ class ImagePreparer:
                 return None
 
     async def _are_ready(self) -> bool:
-        await self._context.gate.passed()
+        await self._context.gate.wait_until_open()
         await self._context.assets.look_up(self._images)
         return self._context.assets.are_there(self._images)
 

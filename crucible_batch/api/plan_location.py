@@ -12,14 +12,14 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan
 
 
-def outputs_url(plan: SavedPlan) -> ObjectUrl | None:
-    """Return where the outputs of a plan's run are; None if that is a directory."""
+def plan_outputs_url(plan: SavedPlan) -> ObjectUrl | None:
+    """Return the URL of the outputs of a plan's run; None if they are in a directory."""
     return ObjectUrl.parse(plan.head.options.run_dir)
 
 
-def main_place(plan: SavedPlan) -> str | Path:
+def main_location(plan: SavedPlan) -> str | Path:
     """Return the run directory of a plan, or its URL, as a command takes it."""
-    url = outputs_url(plan)
+    url = plan_outputs_url(plan)
     return main_directory(plan) if url is None else str(url)
 
 
@@ -28,7 +28,7 @@ def main_directory(plan: SavedPlan) -> Path:
 
     If the outputs are in an object store, it is the local directory of the run's journal.
     """
-    url = outputs_url(plan)
+    url = plan_outputs_url(plan)
     if url is not None:
         return state_directory_of(url)
     return relative_to_here(Path(os.path.realpath(plan.path)).parent / plan.head.options.run_dir)
@@ -39,11 +39,11 @@ def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
     return main_directory(plan) / SHARDS_FOLDER / plan.digest[:8] / shard.folder
 
 
-def check_shard_place(plan: SavedPlan, out_dir: Path | None) -> None:
+def check_shard_location(plan: SavedPlan, out_dir: Path | None) -> None:
     """Raise ``UserError`` if the outputs of a shard would be elsewhere than those of its run."""
     if out_dir is not None and (url := ObjectUrl.parse(out_dir)) is not None:
         raise UserError(
-            f"{plan.path} is of a run in {main_place(plan)}, and a shard can't be run in {url}",
+            f"{plan.path} is of a run in {main_location(plan)}, and a shard can't be run in {url}",
             hint="omit --out-dir, or make the plan with it: crucible-batch plan MANIFEST --shards N --out-dir URL",
         )
 
