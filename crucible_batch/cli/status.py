@@ -202,7 +202,14 @@ def run_again(status: Status) -> str:
     budget = head.credits.budget if is_needed else None
     options = () if budget is None else ("--budget", format_credits(budget))
     out_dir = None if is_default else status.run_dir
-    return run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)
+    return run_command(
+        manifest,
+        *options,
+        run_id=head.run_id,
+        scheduled_at=head.scheduled_at,
+        out_dir=out_dir,
+        notify_option=head.notify_option,
+    )
 
 
 def _shards_json(shards: OutstandingShards) -> Json:
