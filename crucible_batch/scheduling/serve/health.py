@@ -1,9 +1,9 @@
 """The endpoints of a scheduler: its status as JSON, for probes and people.
 
-    path       answers 503 if                           for
-    /health    it is stuck or stopping                  probes that restart it
-    /ready     so does /health, or any manifest         monitoring: a restart corrects no manifest, and would stop the
-               is invalid                               runs of the valid ones
+path       answers 503 if                           for
+/health    it is stuck or stopping                  probes that restart it
+/ready     so does /health, or any manifest         monitoring: a restart corrects no manifest, and would stop the
+           is invalid                               runs of the valid ones
 """
 
 from __future__ import annotations
