@@ -285,7 +285,7 @@ async def test_an_invalid_manifest_makes_it_not_ready_but_no_reason_to_restart_i
     world.at("26 04:00", scheduler.stop)
     seen: list[dict[str, Any]] = []
     world.at("26 03:10", lambda: seen.append(scheduler.status()))
-    world.at("26 03:20", lambda: broken.unlink())
+    world.at("26 03:20", broken.unlink)
     world.at("26 03:30", lambda: seen.append(scheduler.status()))
     await scheduler.run()
     first, then = seen
