@@ -38,7 +38,10 @@ def health_app(status: Callable[[], Mapping[str, Any]]) -> Starlette:
 
 @asynccontextmanager
 async def serving_health(address: tuple[str, int], status: Callable[[], Mapping[str, Any]]) -> AsyncIterator[str]:
-    """Serve the endpoints during the block, and give the URL of ``/health``. Raises ``UserError`` if the address is not available."""
+    """Serve the endpoints during the block, and give the URL of ``/health``.
+
+    Raises ``UserError`` if the address is not available.
+    """
     with contextlib.closing(bind(*address, "--health")) as listening:
         server = LocalServer(health_app(status))
         async with asyncio.TaskGroup() as group:
