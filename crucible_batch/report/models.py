@@ -160,6 +160,9 @@ class PeriodRow(_Model):
         description="Credits that runs have set aside and not spent, and those held for unanswered requests."
     )
     until: str = Field(description="End of the period, as local time with the name of the time zone.")
+    ends_at: str | None = Field(
+        default=None, description="End of the period, RFC 3339 in UTC; null for runs of older releases."
+    )
     exhausted: bool = Field(
         default=False, description="True if the period had too few credits left for the next job of the run."
     )

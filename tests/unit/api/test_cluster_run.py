@@ -127,7 +127,7 @@ def request_of(tmp_path: Path) -> RunRequest:
 def result(code: int, succeeded: int, failed: int) -> Any:
     counts = SimpleNamespace(succeeded=succeeded, failed=failed, blocked=0, pending=0, unknown=0)
     credits = SimpleNamespace(budget=Decimal(20), spent=Decimal(9), held=Decimal(0))
-    return SimpleNamespace(exit_code=code, report=SimpleNamespace(counts=counts, credits=credits))
+    return SimpleNamespace(exit_code=code, report=SimpleNamespace(counts=counts, credits=credits, period=None))
 
 
 def test_the_metrics_are_those_of_the_complete_run(request_of: RunRequest, tmp_path: Path) -> None:
