@@ -41,7 +41,9 @@ def shown(cli: Cli, account: str) -> dict[str, str]:
 
 def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     first, second = write(cli, "period-a", "shared"), write(cli, "period-b", "shared")
-    assert cli("run", first, "-q").code == 0
+    assert cli("run", first, "-q", "--metrics-textfile", ".").code == 0
+    metrics = (cli.cwd / "crucible-batch-period-a.prom").read_text()
+    assert 'crucible_batch_period_spent_credits{account="shared",manifest="period-a"} 8.0' in metrics
     planned = cli("plan", second, "--json").envelope["data"]
     assert planned["credits"]["budget"] == "2"
     assert (planned["period"]["spent"], planned["period"]["left"]) == ("8", "2")
