@@ -338,7 +338,10 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         parts.append(f"{format_credits(books.refunded)} refunded")
     if books.held:
         parts.append(f"{format_credits(books.held)} held")
-    parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
+    if head.period is None or books.budget is None:
+        parts.append("no budget" if books.budget is None else f"budget {format_credits(books.budget)}")
+    else:
+        parts.append(f"allowance {format_credits(books.budget)} within the budget of the {head.period.per}")
     if head.period is not None:
         parts.append(_period_words(head.period))
     if books.over_budget:

@@ -47,7 +47,9 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     planned = cli("plan", second, "--json").envelope["data"]
     assert planned["credits"]["budget"] == "2"
     assert (planned["period"]["spent"], planned["period"]["left"]) == ("8", "2")
-    assert "shared: 8 of 10 spent this month, 2 left until " in cli("plan", second).out
+    plan = cli("plan", second).out
+    assert "shared: 8 of 10 spent this month, 2 left until " in plan
+    assert "budget    2 credits, the allowance of this run" in plan
     done = cli("run", second, "--json")
     data = done.envelope["data"]
     assert (done.code, data["credits"]["spent"], data["counts"]["blocked"]) == (4, "2", 3)
