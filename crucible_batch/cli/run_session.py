@@ -125,7 +125,7 @@ def run_and_tell(
         command = with_scheduled_at(command, time)
     if request.shard is not None:
         command = with_shard(command, str(request.shard))
-    tell_ending(answer, ran, request.job_filter, command=command, log=log)
+    tell_ending(answer, ran, request.choice, command=command, log=log)
     return ran.result.run_dir
 
 
