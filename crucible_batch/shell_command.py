@@ -26,12 +26,15 @@ def run_command(
     run_id: str = DEFAULT_RUN_ID,
     scheduled_at: str | None = None,
     out_dir: Path | None = None,
+    notify_option: str | None = None,
 ) -> str:
     """Return the command that runs a manifest in a run directory. ``out_dir=None`` means the default directory.
 
     ``scheduled_at`` is needed if templates of the jobs use it: at another time, the command would buy other jobs.
+    ``notify_option`` is the option for notifications that the earlier run had (``RunTerms``).
     """
     options = [] if run_id == DEFAULT_RUN_ID else ["--run-id", run_id]
     options += [] if scheduled_at is None else ["--scheduled-at", scheduled_at]
     options += [] if out_dir is None else ["--out-dir", str(out_dir)]
+    options += [] if notify_option is None else [notify_option]
     return shell_command("run", manifest, *options, *more)

@@ -22,6 +22,7 @@ __all__, __getattr__, __dir__ = lazily(
             "release_budget",
         ),
         "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
+        "crucible_batch.budget_accounts": ("account_files", "try_accounts"),
         "crucible_batch.cluster.address": ("DSN_VARIABLE", "ClusterAddress"),
         "crucible_batch.api.cluster": ("ClusterView", "DrainedRun", "cluster_status", "drain_run", "drain_workers"),
         "crucible_batch.cluster.records": ("ClusterStatus", "PausedRun", "RunRow", "QueuedShard", "WorkerRow"),

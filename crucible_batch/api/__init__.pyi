@@ -88,6 +88,8 @@ from crucible_batch.api.verifying import verify as verify
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live
+from crucible_batch.budget_accounts import account_files as account_files
+from crucible_batch.budget_accounts import try_accounts as try_accounts
 from crucible_batch.cluster.address import DSN_VARIABLE as DSN_VARIABLE
 from crucible_batch.cluster.address import ClusterAddress as ClusterAddress
 from crucible_batch.cluster.records import ClusterStatus as ClusterStatus

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 from crucible_batch.api.draft import read_source
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_telemetry import NOT_A_RUN, exit_code_of, longest_interval_s
+from crucible_batch.api.run_telemetry import NOT_A_RUN, balance_of, exit_code_of, longest_interval_s, period_of
 from crucible_batch.api.running import RunResult
 from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import Balance
 from crucible_batch.engine import SystemClock
 from crucible_batch.telemetry.figures import RunFigures
 
@@ -48,6 +47,5 @@ def cluster_run_metrics(request: RunRequest) -> Iterator[Callable[[RunResult], N
     for result in results:
         head = result.report
         figures.jobs = {outcome: getattr(head.counts, outcome.value) for outcome in Outcome}
-        balance = Balance(head.credits.budget, head.credits.spent, head.credits.held)
-        figures.finish(clock.now(), int(result.exit_code), balance)
+        figures.finish(clock.now(), int(result.exit_code), balance_of(head), period_of(head))
         write_textfile(path, manifest.name, figures)

@@ -17,7 +17,7 @@ from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, 
 from crucible_batch.api.scheduling import at_scheduled_time
 from crucible_batch.api.state_location import state_directory_of
 from crucible_batch.domain.gateway_types import Workflow
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
@@ -121,7 +121,14 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
         plan_digest=request.plan_digest,
         sidecars=manifest.provenance.sidecar and request.sidecars,
         embed=manifest.provenance.embed,
+        notify_option=_notify_option(manifest, request),
     )
+
+
+def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | None:
+    if not request.notify and manifest.notify:
+        return "--no-notify"
+    return "--allow-command" if request.allow_command and any(each.command for each in manifest.notify) else None
 
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:

@@ -15,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 from crucible_batch.api.draft import read_source
+from crucible_batch.api.notification_note import note_notifications
 from crucible_batch.api.reporting import note_report
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
-from crucible_batch.api.status import advice_of, note_notifications
+from crucible_batch.api.status import advice_of
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Message, Observer, RunBegan

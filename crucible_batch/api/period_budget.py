@@ -222,7 +222,7 @@ def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: J
     """Return the most that the remaining jobs may cost; None if one has no bound."""
     if prices.ceiling is None and not prices.highest:
         return None
-    counts = PlanCounts(retry_failed=choice.retry_failed)
+    counts = PlanCounts(choice)
     for row in journal.jobs(terms.rule):
         if choice.takes(row[0].name):
             counts.add(*row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
@@ -63,6 +64,7 @@ def note_period(
         "spent": format_credits(shares.spent),
         "set_aside": format_credits(shares.set_aside),
         "until": calendar.clock_text(period.end),
+        "ends_at": datetime.fromtimestamp(period.end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "exhausted": exhausted,
     }
     journal.note(_PERIOD, json.dumps(figures))

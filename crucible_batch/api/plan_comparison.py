@@ -127,4 +127,4 @@ def compared(
     # A blocked job is in the plan for the report only: the next run decides about it again.
     before = (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
     dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
-    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retry_failed=choice.retry_failed)
+    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=choice.retries)

@@ -70,7 +70,7 @@ def plan_rows(
 def plan_row(planned: PlannedJob, job: Job, choice: JobFilter, *, base: str, prices: PriceBook) -> PlanRow:
     """Return the row of one job. ``base`` is the real path of the manifest's directory."""
     state = state_of(job)
-    buys = state is PlannedState.NEW or (state is PlannedState.FAILED and choice.retry_failed)
+    buys = state is PlannedState.NEW or choice.retries(job)
     return PlanRow(
         name=planned.name,
         identity=planned.identity,
@@ -224,8 +224,8 @@ def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
 class PlanCounts:
     """The number of jobs in each state, the purchases to be made, and the images that they need."""
 
-    def __init__(self, *, retry_failed: bool) -> None:
-        self._retry_failed = retry_failed
+    def __init__(self, choice: JobFilter) -> None:
+        self._choice = choice
         self.states: Counter[str] = Counter()
         self.to_buy: Counter[Shape] = Counter()
         self.params: dict[Shape, Mapping[str, object]] = {}
@@ -260,7 +260,7 @@ class PlanCounts:
     def add(self, planned: PlannedJob, job: Job) -> None:
         """Count one job."""
         state = state_of(job)
-        if state is PlannedState.FAILED and self._retry_failed:
+        if self._choice.retries(job):
             state = PlannedState.NEW
         self.states[state] += 1
         if state is PlannedState.NEW:

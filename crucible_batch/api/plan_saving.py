@@ -24,7 +24,7 @@ def save_plan(
         # Read before the jobs: events that a run adds meanwhile may already be in the states, but none is missed.
         head = plan_head(target, request, basis, summary, journal)
         base = basis.source.directory
-        rows = plan_rows(draft, journal, basis.terms, request.job_filter, base=base, prices=summary.book)
+        rows = plan_rows(draft, journal, basis.terms, request.choice, base=base, prices=summary.book)
         return write_saved_plan(target, head, rows, force=force)
 
 

@@ -214,7 +214,7 @@ async def summarise(
         ledger = Ledger(prices)
         for subject, event in journal.events() if journal is not None else ():
             ledger.apply(subject, event)
-        tally = PlanCounts(retry_failed=choice.retry_failed)
+        tally = PlanCounts(choice)
         comparer = Comparer(all_rows=all_rows)
         chosen = (found for found in job_states(draft, journal, terms.rule) if choice.takes(found[0].name))
         for row in compared(

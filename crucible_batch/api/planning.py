@@ -142,7 +142,7 @@ async def plan_request(
             notes.append(str(known))
         period = preview(manifest, settings, directory, terms, request.budget)
         terms = terms if period is None else replace(terms, budget=period.budget)
-        choice, told = request.job_filter, tuple(notes)
+        choice, told = request.choice, tuple(notes)
         summary = await summarise(
             draft, terms, directory, gateway, choice=choice, notes=told, all_rows=all_rows, derived=derived
         )

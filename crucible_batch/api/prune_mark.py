@@ -16,8 +16,13 @@ def refuse_if_pruned(directory: Path) -> None:
     if not Journal.exists(directory):
         return
     with Journal.read(directory) as journal:
-        if journal.is_begun() and (day := journal.noted(PRUNED)):
+        if journal.is_begun() and (day := pruned_on(journal)):
             raise RunPrunedError(directory, day)
+
+
+def pruned_on(journal: Journal) -> str | None:
+    """Return the day of the pruning, such as "2026-11-29"; None if the outputs were not deleted."""
+    return journal.noted(PRUNED) or None
 
 
 def unmark(journal: Journal) -> None:

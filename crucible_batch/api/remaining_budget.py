@@ -21,7 +21,7 @@ def budget_for_remaining(journal: Journal, job_filter: JobFilter = JobFilter()) 
     ledger = Ledger(PriceBook.of(terms))
     for subject, event in journal.events():
         ledger.apply(subject, event)
-    counts = PlanCounts(retry_failed=job_filter.retry_failed)
+    counts = PlanCounts(job_filter)
     for row in journal.jobs(terms.rule):
         if job_filter.takes(row[0].name):
             counts.add(*row)

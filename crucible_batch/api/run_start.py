@@ -143,7 +143,7 @@ async def _set_aside(context: RunContext, rules: PeriodRules, journal: Journal, 
         context.settings,
         context.clock,
         own=context.request.budget,
-        choice=context.request.job_filter,
+        choice=context.request.choice,
         after=after,
         may_grow=context.manifest.has_stages,
     )
@@ -221,7 +221,7 @@ def _no_consent() -> ConsentError:
 async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway, derived: DerivedJobs | None) -> None:
     if not context.needs_consent or context.confirm is None:
         return
-    choice = context.request.job_filter
+    choice = context.request.choice
     summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, derived=derived)
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")

@@ -22,7 +22,7 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
 from crucible_batch.scheduled_time import read_timezone, times_after
-from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.trace_choice import traces_wanted
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,27 @@ class RunTelemetry:
     observer: Observer
     exit_code: int | None = field(default=None, init=False)
     balance: Balance | None = field(default=None, init=False)
+    period: PeriodFigures | None = field(default=None, init=False)
 
     def ended(self, head: ReportHead, exit_code: ExitCode) -> None:
         """Record the end of a run that has a report. Any other end is an exception."""
         self.exit_code = int(exit_code)
-        # What a period had left is not a budget that a run should stay below.
-        budget = head.credits.budget if head.period is None else None
-        self.balance = Balance(budget, head.credits.spent, head.credits.held)
+        self.balance, self.period = balance_of(head), period_of(head)
+
+
+def balance_of(head: ReportHead) -> Balance:
+    """Return the credits of a run directory. What a period had left is not a budget that a run should stay below."""
+    budget = head.credits.budget if head.period is None else None
+    return Balance(budget, head.credits.spent, head.credits.held)
+
+
+def period_of(head: ReportHead) -> PeriodFigures | None:
+    """Return the figures of the period's budget; None without one."""
+    period = head.period
+    if period is None:
+        return None
+    ends_at = None if period.ends_at is None else datetime.fromisoformat(period.ends_at).timestamp()
+    return PeriodFigures(period.account, period.limit, period.spent, period.set_aside, ends_at)
 
 
 class _Spans(Observer, Protocol):
@@ -97,10 +111,10 @@ async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
         try:
             yield telemetry
         except BaseException as error:
-            await recording.finish(exit_code_of(error), telemetry.balance, is_run=exit_code_of(error) not in NOT_A_RUN)
+            await recording.finish(exit_code_of(error), telemetry, is_run=exit_code_of(error) not in NOT_A_RUN)
             raise
         else:
-            await recording.finish(telemetry.exit_code or 0, telemetry.balance)
+            await recording.finish(telemetry.exit_code or 0, telemetry)
 
 
 class _Recording:
@@ -127,10 +141,10 @@ class _Recording:
     def observers(self) -> list[Observer]:
         return [self._figures] if self._trace is None else [self._figures, self._trace.spans]
 
-    async def finish(self, exit_code: int, balance: Balance | None, *, is_run: bool = True) -> None:
+    async def finish(self, exit_code: int, telemetry: RunTelemetry, *, is_run: bool = True) -> None:
         """Write the metrics and send the rest of the spans. Without ``is_run`` the metrics of earlier runs are kept."""
         ended_at = self._clock.now()
-        self._figures.finish(ended_at, exit_code, balance)
+        self._figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
         if self._path is not None and is_run:
             from crucible_batch.telemetry.textfile import write_textfile
 

@@ -70,7 +70,7 @@ async def division_limit(
     if outstanding is not None and outstanding.missing:
         yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
         return
-    choice = request.job_filter
+    choice = request.choice
     allowance = await set_aside(rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice)
     try:
         terms = replace(basis.terms, budget=allowance.budget)

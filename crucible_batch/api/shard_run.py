@@ -304,7 +304,7 @@ async def plan_shard(
     draft = stack.enter_context(PlanFile.temporary())
     draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
     of_shard = shard_terms(terms, request)
-    summary = await summarise(draft, of_shard, directory, gateway, choice=request.job_filter, all_rows=all_rows)
+    summary = await summarise(draft, of_shard, directory, gateway, choice=request.choice, all_rows=all_rows)
     blocked = None if summary.blocked is None else explain_shard(request)(summary.blocked)
     # No other budget is possible, so none is proposed.
     return replace(summary, digest=plan.digest, enough=None, blocked=blocked)

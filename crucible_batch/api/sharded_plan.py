@@ -101,7 +101,7 @@ def jobs_to_divide(
         if not is_new and job.phase not in _LEFT_ALONE:
             raise UserError(
                 f"job {planned.name!r} is not finished: an earlier run left it {_left_as(job)}",
-                hint=f"let a run finish it first: {_run_first(terms)}",
+                hint=f"let a run finish it first: {_run_first(terms, journal)}",
             )
         yield planned, job, is_new
 
@@ -116,9 +116,11 @@ def _left_as(job: Job) -> str:
     return "with another attempt to make" if job.phase is Phase.READY else "in flight"
 
 
-def _run_first(terms: RunTerms) -> str:
+def _run_first(terms: RunTerms, journal: Journal | None) -> str:
     budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
-    return run_command(terms.manifest_path, *budget, run_id=terms.run_id)
+    runs = [] if journal is None else journal.runs()
+    notify_option = runs[-1].terms.notify_option if runs else None
+    return run_command(terms.manifest_path, *budget, run_id=terms.run_id, notify_option=notify_option)
 
 
 async def ready_images(
@@ -144,7 +146,7 @@ async def ready_images(
         if known.phase in _IN_DOUBT:
             raise UserError(
                 f"the upload of {image.path.name} is in doubt since an earlier run",
-                hint=f"let a run finish it first: {_run_first(terms)}",
+                hint=f"let a run finish it first: {_run_first(terms, journal)}",
             )
         if known.phase is not AssetPhase.READY or known.asset_id is None:
             continue

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from crucible_batch.api.cluster_note import present_pause
+from crucible_batch.api.notification_note import notifications_of
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
+from crucible_batch.api.prune_mark import pruned_on
 from crucible_batch.api.remaining_budget import budget_for_remaining
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_location import journal_outputs_url, local_directory
@@ -33,7 +33,6 @@ from crucible_batch.outputs import Sidecars
 from crucible_batch.report import (
     CountsRow,
     JobRow,
-    NotificationRow,
     PicksRow,
     ReportHead,
     RowFile,
@@ -143,7 +142,7 @@ class Status:
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
     not all of them are merged. ``paused`` is the pause of a run that is active,
-    or is run by the workers of a cluster.
+    or is run by the workers of a cluster. ``pruned`` is the day on which outputs were deleted, such as "2026-11-29".
     """
 
     run_dir: Path
@@ -154,6 +153,7 @@ class Status:
     changed_at: float = 0.0
     shards: OutstandingShards | None = None
     paused: PausedSince | None = None
+    pruned: str | None = None
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -171,7 +171,8 @@ def read_status(run_dir: str | Path) -> Status:
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
         paused = present_pause(journal, is_running=progress is not None)
-        return Status(directory, running, head, progress, manifest, changed_at, shards, paused)
+        pruned = pruned_on(journal)
+        return Status(directory, running, head, progress, manifest, changed_at, shards, paused, pruned)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
@@ -374,33 +375,6 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
             ],
         }
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Notified:
-    """The notifications of the run that began at ``started_at``."""
-
-    started_at: float
-    rows: list[NotificationRow]
-
-
-_NOTIFIED: TypeAdapter[_Notified] = TypeAdapter(_Notified)
-_NOTIFICATIONS = "notifications"
-
-
-def note_notifications(journal: Journal, rows: list[NotificationRow]) -> None:
-    """Store the results of the newest run's notifications in the journal, replacing those stored before."""
-    kept = _Notified(newest_run(journal).started_at, rows)
-    journal.note(_NOTIFICATIONS, _NOTIFIED.dump_json(kept).decode())
-
-
-def notifications_of(journal: Journal, run: RunRecord) -> list[NotificationRow]:
-    """Return the stored results of the notifications of a run; empty if the newest stored ones are of another run."""
-    try:
-        kept = _NOTIFIED.validate_json(journal.noted(_NOTIFICATIONS) or "")
-    except ValidationError:
-        return []
-    return kept.rows if kept.started_at == run.started_at else []
 
 
 def _waiting_rows(journal: Journal) -> list[WaitingRow]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from crucible_batch.api.cluster_note import present_pause
 from crucible_batch.api.object_runs import store_of
+from crucible_batch.api.prune_mark import pruned_on
 from crucible_batch.api.status import Status, changed_at_of, manifest_of
 from crucible_batch.domain.control import ControlEntry, PausedSince
 from crucible_batch.domain.ledger import Ledger
@@ -111,7 +112,8 @@ class Watch:
             else:
                 _read_on(journal, self._cache)
             paused = present_pause(journal, is_running=self._running)
-            return self._sight(self._cache, journal.controls(), paused)
+            found = self._sight(self._cache, journal.controls(), paused)
+            return replace(found, status=replace(found.status, pruned=pruned_on(journal)))
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""

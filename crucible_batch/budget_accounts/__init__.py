@@ -8,6 +8,7 @@ from crucible_batch.budget_accounts.records import (
     Grant,
     RunUsage,
 )
+from crucible_batch.budget_accounts.trial import try_accounts
 
 __all__ = [
     "AccountShare",
@@ -18,4 +19,5 @@ __all__ = [
     "RunUsage",
     "account_file",
     "account_files",
+    "try_accounts",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import typer
 from rich.text import Text
@@ -65,6 +66,13 @@ class CommandOutput:
         self.is_told = False
         self.log: CommandLog | None = None
         self.log_is_on_stderr = False
+
+    @property
+    def log_is_on_stdout(self) -> bool:
+        """Whether text for people on stdout would be among the lines of ``log``. A terminal shows both."""
+        return self.log_is_on_stderr and (
+            self.out is self.err or (not self.stdout_is_screen and _is_same_file(sys.stdout, sys.stderr))
+        )
 
     def event(self, kind: str, at: str | None = None, **fields: Json) -> None:
         """Write one line of JSON; do nothing without ``json``."""
@@ -187,6 +195,13 @@ def _say_bug(answer: CommandOutput, error: Exception, what: str) -> None:
     else:
         say(answer.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
     say(answer.err, "        everything in the journal is safe; run the same command again to resume")
+
+
+def _is_same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):  # a stream that is closed, or has no file
+        return False
 
 
 def _write_line(line: Mapping[str, Json]) -> None:

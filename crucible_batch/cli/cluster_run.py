@@ -9,6 +9,7 @@ import signal
 import time
 
 from crucible_batch.api import ClusterAddress, Observer, RunRequest, RunResult
+from crucible_batch.api.cancellation import cancel_for
 from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.cluster_options import FROM_ENVIRONMENT, given_address
@@ -62,7 +63,7 @@ async def _followed(
 
     def cancel(number: int) -> None:
         stopped.append(number)
-        task.cancel(_EXIT_CODES[number])
+        cancel_for(task, _EXIT_CODES[number])
 
     for number in _EXIT_CODES:
         asyncio.get_running_loop().add_signal_handler(number, cancel, number)

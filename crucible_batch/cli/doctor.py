@@ -21,18 +21,20 @@ from crucible_batch import __version__
 from crucible_batch.api import (
     HINT_NOT_A_GATEWAY,
     RenameMethod,
+    account_files,
     clean,
     connect,
     format_credits,
     new_channel,
     parse_api_base,
     shown,
+    try_accounts,
     try_directory,
 )
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say, working
-from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
-from crucible_batch.settings import KEY_VARIABLE, Settings
+from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
+from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]
 
@@ -63,7 +65,7 @@ def examine(answer: CommandOutput, settings: Settings) -> None:
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = _about_gateway(settings) if usable else _about_key_alone(settings)
-        findings = [*ours, *asyncio.run(theirs), *_about_machine()]
+        findings = [*ours, *asyncio.run(theirs), *_about_machine(), _about_accounts(settings)]
     answer.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(answer, finding)
@@ -185,6 +187,25 @@ def _about_machine() -> Iterator[DoctorCheck]:
     yield DoctorCheck(
         "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"
     )
+
+
+def _about_accounts(settings: Settings) -> DoctorCheck:
+    """Check what manifests with ``budget.per`` need: a problem is bad if there are accounts, or their place is set."""
+    directory = settings.accounts_directory
+    if directory is None:
+        hint = f"manifests with budget.per need it: set {ACCOUNTS_VARIABLE}"
+        return DoctorCheck("accounts", "warn", "no directory for budgets of periods: HOME is not set", hint)
+    shown_path = clean(str(directory), 200)
+    try:
+        names = try_accounts(directory)
+    except BudgetAccountError as error:
+        text = clean(error.message, 400)
+        if os.environ.get(ACCOUNTS_VARIABLE) or account_files(directory):
+            return DoctorCheck("accounts", "bad", text, error.hint, ExitCode.STOPPED)
+        return DoctorCheck("accounts", "warn", f"{text}; only manifests with budget.per need it", error.hint)
+    found = f"{len(names)} account{'s' if len(names) != 1 else ''}"
+    exists = f"is writable, {found}" if directory.is_dir() else "will be created by the first run with budget.per"
+    return DoctorCheck("accounts", "good", f"{shown_path} {exists}")
 
 
 def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:

@@ -125,7 +125,7 @@ def run_and_tell(
         command = with_scheduled_at(command, time)
     if request.shard is not None:
         command = with_shard(command, str(request.shard))
-    tell_ending(answer, ran, request.job_filter, command=command, log=log)
+    tell_ending(answer, ran, request.choice, command=command, log=log)
     return ran.result.run_dir
 
 
@@ -274,13 +274,14 @@ def tell_ending(
             answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=result.exit_code)
     line = ending_line(head, result.run_dir, failures, result.exit_code)
     if log is not None:
-        log.result(line, result.exit_code, None if answer.error is None else str(answer.error["code"]), _ending(ran))
+        code = None if answer.error is None else str(answer.error["code"])
+        shown = f"{line}; next: {what_next}" if what_next and answer.log_is_on_stdout else line
+        log.result(shown, result.exit_code, code, _ending(ran))
     answer.is_told = True
     if answer.quiet and result.exit_code is not ExitCode.OK and not answer.log_is_on_stderr:
         with at_level(answer.err, logging.ERROR):
             say(answer.err, redacted(line))
-    is_log_in_the_way = answer.log_is_on_stderr and answer.out is answer.err
-    if not answer.quiet and not is_log_in_the_way:
+    if not answer.quiet and not answer.log_is_on_stdout:
         show_summary(
             answer.out,
             head,

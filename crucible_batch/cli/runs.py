@@ -100,6 +100,7 @@ def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
         "started_at": None if head is None else head.started_at,
         "finished_at": None if head is None else head.finished_at,
         "changed_at": None if status is None else rfc3339(status.changed_at),
+        "pruned": None if status is None else status.pruned,
         "next": command,
         "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
     }
@@ -156,6 +157,8 @@ def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:
         return [Text(clean(str(run.run_dir), 300)), state, Text(), Text(), Text()]
     for code in list(dict.fromkeys(stop.code for stop in run.status.report.stops.values()))[:1]:
         state.append(f"\n{clean(code, 60)}", style="quiet")
+    if run.status.pruned is not None:
+        state.append(f"\npruned {clean(run.status.pruned, 20)}", style="quiet")
     return [
         _name(run.status, directory),
         state,

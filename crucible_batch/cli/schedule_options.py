@@ -66,7 +66,7 @@ class ServeChoices:
             "--health",
             metavar="[HOST:]PORT",
             parser=option_parser(parse_address),
-            help="Answer GET /health here with the state as JSON.",
+            help="Answer GET /health and /ready here with the state as JSON.",
         ),
     ] = None
     most_running: Annotated[

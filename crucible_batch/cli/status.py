@@ -60,7 +60,7 @@ from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 from crucible_batch.target_files import check_target
 
 WIDEST = 100
@@ -112,7 +112,7 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
     balance = Balance(amounts.budget, amounts.spent, amounts.held)
-    answer.data = {**head_json(status.report, run_dir), "running": status.running}
+    answer.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
         answer.data["shards"] = _shards_json(status.shards)
     if progress is not None:
@@ -130,6 +130,10 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     )
     if status.shards is not None:
         fact(answer.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
+    if status.pruned is not None:
+        again = shell_command("verify", status.run_dir, "--fix")
+        fact(answer.out, "pruned", f"outputs were deleted on {status.pruned}; to download them again:")
+        fact(answer.out, "", (again, "command"))
     if status.paused is not None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
         fact(answer.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
@@ -169,7 +173,7 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     head, manifest = status.report, status.manifest
     if status.shards is not None and not status.running:
         return merge_command(status.run_dir)
-    if status.running:
+    if status.running or status.pruned is not None:  # a run in a pruned directory is refused
         return None
     if head.exit_code == ExitCode.OK and not _chose_some(status):
         return next_pick(status.run_dir) if head.waiting else None
@@ -202,7 +206,14 @@ def run_again(status: Status) -> str:
     budget = head.credits.budget if is_needed else None
     options = () if budget is None else ("--budget", format_credits(budget))
     out_dir = None if is_default else status.run_dir
-    return run_command(manifest, *options, run_id=head.run_id, scheduled_at=head.scheduled_at, out_dir=out_dir)
+    return run_command(
+        manifest,
+        *options,
+        run_id=head.run_id,
+        scheduled_at=head.scheduled_at,
+        out_dir=out_dir,
+        notify_option=head.notify_option,
+    )
 
 
 def _shards_json(shards: OutstandingShards) -> Json:

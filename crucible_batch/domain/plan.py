@@ -26,6 +26,8 @@ DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 
 BudgetSource: TypeAlias = Literal["command", "manifest"]
 """Where the budget of a run was set."""
+NotifyOption: TypeAlias = Literal["--allow-command", "--no-notify"]
+"""The option of a run for the notifications of its manifest, without which they may prevent the next run."""
 
 
 def placeholder_identity(*parts: str) -> str:
@@ -125,7 +127,8 @@ class RunTerms:
     outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it. ``shard`` is the
     part of the saved plan that the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are
     the prices that were known when the plan was divided into shards. ``budget_source`` is where the budget was set,
-    None without a budget and for runs of older releases.
+    None without a budget and for runs of older releases. ``notify_option`` is the option that the next run has
+    to repeat, None if the run did not have one.
     """
 
     manifest_name: str
@@ -144,6 +147,7 @@ class RunTerms:
     shard: ShardId | None = None
     learned: tuple[LearnedPrice, ...] = ()
     budget_source: BudgetSource | None = None
+    notify_option: NotifyOption | None = None
 
     @property
     def rule(self) -> RetryRule:

@@ -150,17 +150,18 @@ def diff_jobs(
     *,
     earlier: Callable[[T], EarlierPlan],
     to_fetch: Callable[[Job], OutputPaths],
-    retry_failed: bool,
+    retries: Callable[[Job], bool],
 ) -> Iterator[ComparedJob]:
     """Yield the rows of the plan's jobs in manifest order, then those of the jobs that are gone.
 
     ``dropped`` has the earlier plan's jobs that are not in this plan unchanged, by name: keys for ``earlier``. It is
-    modified. ``to_fetch`` returns the outputs of a succeeded job that are to be fetched again.
+    modified. ``to_fetch`` returns the outputs of a succeeded job that are to be fetched again, and ``retries``
+    whether a run makes another attempt at a failed job.
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
         before = earlier(key) if key is not None and _is_untouched(job) else None
-        found = change_reason(planned, job, before, to_fetch=to_fetch(job), retry_failed=retry_failed)
+        found = change_reason(planned, job, before, to_fetch=to_fetch(job), retry_failed=retries(job))
         yield ComparedJob(planned.name, planned.workflow_id, found)
     for name, key in dropped.items():
         gone = earlier(key)

@@ -130,6 +130,7 @@ def sum_up(
         finished_at=None if finished_at is None else _timestamp(finished_at),
         credits=_credits(ledger, terms.budget),
         budget_source=terms.budget_source,
+        notify_option=terms.notify_option,
         period=period,
         counts=counts,
         stops={scope: _error(stop) for scope, stop in stops.items()},

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan import BudgetSource
+from crucible_batch.domain.plan import BudgetSource, NotifyOption
 
 Amount = Annotated[
     Decimal,
@@ -160,6 +160,9 @@ class PeriodRow(_Model):
         description="Credits that runs have set aside and not spent, and those held for unanswered requests."
     )
     until: str = Field(description="End of the period, as local time with the name of the time zone.")
+    ends_at: str | None = Field(
+        default=None, description="End of the period, RFC 3339 in UTC; null for runs of older releases."
+    )
     exhausted: bool = Field(
         default=False, description="True if the period had too few credits left for the next job of the run."
     )
@@ -230,6 +233,11 @@ class ReportHead(_Model):
         default=None,
         description="Where the budget of the newest run was set: with the `command` (`--budget`) or in the `manifest`."
         " Null without a budget, and for runs of older releases.",
+    )
+    notify_option: NotifyOption | None = Field(
+        default=None,
+        description="Option of the newest run for the notifications of its manifest, which the next run has"
+        " to repeat. Null if the run did not have one, and for runs of older releases.",
     )
     period: PeriodRow | None = Field(
         default=None, description="Budget of the period; null if the manifest has no `budget.per`."

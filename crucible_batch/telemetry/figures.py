@@ -47,6 +47,17 @@ class StageFigures:
         return StageFigures(self.count + 1, self.sum_s + seconds, max(self.max_s, seconds))
 
 
+@dataclass(frozen=True, slots=True)
+class PeriodFigures:
+    """The budget of a period, over all runs of its account. ``ends_at`` is in seconds since the epoch, if known."""
+
+    account: str
+    limit: Credits
+    spent: Credits
+    set_aside: Credits
+    ends_at: float | None
+
+
 class RunFigures:
     """The figures of a run of a manifest. ``began_at`` is the start of the command, in seconds since the epoch.
 
@@ -60,6 +71,7 @@ class RunFigures:
         self.exit_code: int | None = None
         self.succeeded_at: float | None = None
         self.balance: Balance | None = None
+        self.period: PeriodFigures | None = None
         self.jobs: Mapping[Outcome, int] | None = None
         self.stages = {stage: StageFigures() for stage in JobStage}
         self.retries: Mapping[str, int] = {}
@@ -109,10 +121,13 @@ class RunFigures:
             case _:
                 pass
 
-    def finish(self, at: float, exit_code: int, balance: Balance | None = None) -> None:
-        """Record the end of the command. ``balance`` is that of the report; None if there is none."""
+    def finish(
+        self, at: float, exit_code: int, balance: Balance | None = None, period: PeriodFigures | None = None
+    ) -> None:
+        """Record the end of the command. ``balance`` and ``period`` are those of the report; None if there is none."""
         self.ended_at, self.exit_code = at, exit_code
         self.balance = balance or self.balance
+        self.period = period
         if exit_code == 0:
             self.succeeded_at = at
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from crucible_batch import __version__
 from crucible_batch.domain.progress import Balance
-from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 
 OPERATIONS: Final = (
     "assets", "asset", "create_asset", "credits", "delete_asset", "download", "generate", "health", "job", "upload",
@@ -50,6 +50,15 @@ def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Iterab
         return None if amount is None else float(str(amount))
 
     return _one(value)
+
+
+def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], Iterable[_Sample]]:
+    def values(figures: RunFigures) -> Iterable[_Sample]:
+        period = figures.period
+        value = None if period is None else read(period)
+        return [] if period is None or value is None else [((period.account,), float(str(value)))]
+
+    return values
 
 
 def _jobs(figures: RunFigures) -> Iterable[_Sample]:
@@ -115,6 +124,25 @@ METRICS: Final = (
         "crucible_batch_run_spent_credits",
         "Credits spent by the newest run alone; negative if it received more refunds than it spent.",
         _one(lambda run: None if run.spent is None else float(run.spent)),
+    ),
+    Metric(
+        "crucible_batch_period_limit_credits",
+        "Limit of the period's budget, at the end of the newest run. Missing without `budget.per`.",
+        _period(lambda period: period.limit), ("account",),
+    ),
+    Metric(
+        "crucible_batch_period_spent_credits", "Credits that runs of the account spent in the period, at that time.",
+        _period(lambda period: period.spent), ("account",),
+    ),
+    Metric(
+        "crucible_batch_period_set_aside_credits",
+        "Credits that runs of the account have set aside in the period and not spent, at that time.",
+        _period(lambda period: period.set_aside), ("account",),
+    ),
+    Metric(
+        "crucible_batch_period_end_timestamp_seconds",
+        "End of that period, in seconds since the epoch. After it, the other three are those of a period that is over.",
+        _period(lambda period: period.ends_at), ("account",),
     ),
     Metric(
         "crucible_batch_stage_seconds", "Time that the jobs of the newest run spent in a stage, added up.",

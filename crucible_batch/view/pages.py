@@ -41,7 +41,8 @@ def standing(snapshot: Snapshot) -> str:
         return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
         return "running now"
-    return KILLED if snapshot.killed else ending(snapshot.status.report)
+    words = KILLED if snapshot.killed else ending(snapshot.status.report)
+    return words if snapshot.status.pruned is None else f"{words}; outputs pruned on {snapshot.status.pruned}"
 
 
 def next_step(snapshot: Snapshot) -> Advice:
@@ -58,6 +59,10 @@ def next_step(snapshot: Snapshot) -> Advice:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
         )
+    if snapshot.status.pruned is not None:
+        deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
+        again = "To download them again, at no cost while the gateway has them:"
+        return Advice(f"{deleted} {again}", f"crucible-batch verify {shlex.quote(str(run_dir))} --fix")
     if snapshot.killed:
         return Advice(
             "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",

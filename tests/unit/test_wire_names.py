@@ -92,7 +92,9 @@ JSON_LINES: Mapping[str, str] = {
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
 
-LISTED_RUN = "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at next error"
+LISTED_RUN = (
+    "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at pruned next error"
+)
 """A run of ``runs --json``, in ``data.runs``."""
 RUN_STATES = "running paused done failed_jobs stopped killed waiting unreadable"
 

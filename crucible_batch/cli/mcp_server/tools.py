@@ -137,8 +137,13 @@ class ToolBox:
                 cap=self.cap,
             )
             budget = () if given.budget is None else ("--budget", given.budget)
-            run_id = result.report.run_id
-            command = run_command(request.manifest, *budget, run_id=run_id, out_dir=request.out_dir)
+            command = run_command(
+                request.manifest,
+                *budget,
+                run_id=result.report.run_id,
+                out_dir=request.out_dir,
+                notify_option=result.report.notify_option,
+            )
             ended = FinishedRun(result, 0.0, None)
             await asyncio.to_thread(tell_ending, answer, ended, request.job_filter, command=command)
 

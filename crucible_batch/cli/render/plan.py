@@ -360,7 +360,8 @@ def _budget(plan: PlanSummary) -> Text:
         return Text(f"no job can start: {clean(plan.blocked.message)}", style="yellow")
     used = plan.spent + plan.held
     before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
-    text = Text(f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits'}{before}")
+    allowance = "" if plan.period is None else ", the allowance of this run"  # the next fact has the period's budget
+    text = Text(f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits{allowance}'}{before}")
     if plan.budget is None or not (plan.lines or plan.later_lines):  # without lines there is nothing to buy
         return text
     short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")

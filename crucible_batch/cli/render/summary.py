@@ -338,7 +338,10 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:
         parts.append(f"{format_credits(amounts.held)} held")
-    parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
+    if head.period is None or amounts.budget is None:
+        parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
+    else:
+        parts.append(f"allowance {format_credits(amounts.budget)} within the budget of the {head.period.per}")
     if head.period is not None:
         parts.append(_period_words(head.period))
     if amounts.over_budget:

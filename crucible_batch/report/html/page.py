@@ -49,6 +49,7 @@ def same_command(head: ReportHead, directory: Path, budget: Credits | None = Non
         run_id=head.run_id,
         scheduled_at=head.scheduled_at,
         out_dir=None if is_default else directory,
+        notify_option=head.notify_option,
     )
 
 

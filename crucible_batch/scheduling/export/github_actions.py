@@ -113,10 +113,20 @@ def _steps(name: str, schedule: ScheduledManifest, path: str, arguments: Sequenc
         "uses": "actions/cache/save@v4",
         "with": {"path": saved, "key": key},
     }
+    # An artifact refuses paths with characters that run ids and names of jobs may have, such as a colon.
+    pack = {
+        "name": "Pack the outputs",
+        "if": "always()",
+        "run": f'if [ -d {outputs} ]; then tar -cf "$RUNNER_TEMP/{name}.tar" {outputs}; fi',
+    }
     artifact = {
         "if": "always()",
         "uses": "actions/upload-artifact@v4",
-        "with": {"name": f"{name}-${{{{ github.run_attempt }}}}", "path": outputs, "retention-days": _ARTIFACT_DAYS},
+        "with": {
+            "name": f"{name}-${{{{ github.run_attempt }}}}",
+            "path": f"${{{{ runner.temp }}}}/{name}.tar",
+            "retention-days": _ARTIFACT_DAYS,
+        },
     }
     install = {"run": f"pip install crucible-batch=={__version__}"}
-    return [{"uses": "actions/checkout@v4"}, python, install, restore, command, save, artifact]
+    return [{"uses": "actions/checkout@v4"}, python, install, restore, command, save, pack, artifact]

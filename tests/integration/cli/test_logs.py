@@ -41,6 +41,20 @@ def _loggers_as_they_were():
     root.handlers, ours.level = before
 
 
+def test_the_ending_is_in_a_log_once_if_stdout_and_stderr_are_one_file(cli: Cli) -> None:
+    two = "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}"
+    manifest = cli.write("merged", two, budget="{credits: 2}")
+    words = ("run", manifest, "--log-format", "text")
+    with (cli.cwd / "log").open("w") as log:
+        process = cli.start_installed(*words, stdout=log, stderr=log)
+        assert process.wait(120) == 4
+    lines = (cli.cwd / "log").read_text().splitlines()
+    assert [line for line in lines if re.match(r"\S+Z (INFO|ERROR)", line)] == lines
+    assert "; next: crucible-batch run merged.yaml --log-format text --budget 4" in lines[-1]
+    apart = cli.start_installed(*words)
+    assert "next" in apart.communicate(timeout=120)[0]
+
+
 def test_quiet_prints_one_line_if_jobs_fail_and_nothing_if_they_do_not(cli: Cli) -> None:
     cli.write("nightly", SOME_FAIL)
     done = cli("run", "nightly.yaml", "-q")

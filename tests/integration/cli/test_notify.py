@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import shlex
 import signal
 import threading
 import time
@@ -147,6 +149,25 @@ def test_a_command_runs_with_consent_and_without_the_key(cli: Cli) -> None:
     assert done.code == 0, done.err
     assert json.loads((cli.cwd / "told.json").read_text())["type"] == "run.succeeded"
     assert KEY not in (cli.cwd / "environment").read_text()
+
+
+@pytest.mark.parametrize("option", ["--allow-command", "--no-notify"])
+def test_the_next_command_has_the_option_for_notifications_and_works_as_it_is(cli: Cli, option: str) -> None:
+    name = f"resumed{option}"
+    two = "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}"
+    manifest = cli.write(name, two, budget="{credits: 2}", head="notify: [{on: [success], command: [touch, ran]}]\n")
+    assert cli("run", manifest).code == 2
+    assert cli("run", manifest, option).code == 4
+    run_dir = cli.cwd / "outputs" / name / "default"
+    (listed,) = cli("runs", "--json").envelope["data"]["runs"]
+    status = cli("status", str(run_dir.relative_to(cli.cwd))).out.splitlines()[-1].partition("next")[2].strip()
+    page = re.findall(r"crucible-batch run [^<]*", (run_dir / "report.html").read_text())[0]
+    assert option in listed["next"]
+    assert option in status
+    assert option in page
+    done = cli(*shlex.split(listed["next"])[1:])
+    assert done.code == 0, done.err
+    assert (cli.cwd / "ran").exists() == (option == "--allow-command")
 
 
 def test_the_consent_is_not_read_from_dotenv(cli: Cli) -> None:

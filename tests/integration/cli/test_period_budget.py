@@ -41,11 +41,15 @@ def shown(cli: Cli, account: str) -> dict[str, str]:
 
 def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     first, second = write(cli, "period-a", "shared"), write(cli, "period-b", "shared")
-    assert cli("run", first, "-q").code == 0
+    assert cli("run", first, "-q", "--metrics-textfile", ".").code == 0
+    metrics = (cli.cwd / "crucible-batch-period-a.prom").read_text()
+    assert 'crucible_batch_period_spent_credits{account="shared",manifest="period-a"} 8.0' in metrics
     planned = cli("plan", second, "--json").envelope["data"]
     assert planned["credits"]["budget"] == "2"
     assert (planned["period"]["spent"], planned["period"]["left"]) == ("8", "2")
-    assert "shared: 8 of 10 spent this month, 2 left until " in cli("plan", second).out
+    plan = cli("plan", second).out
+    assert "shared: 8 of 10 spent this month, 2 left until " in plan
+    assert "budget    2 credits, the allowance of this run" in plan
     done = cli("run", second, "--json")
     data = done.envelope["data"]
     assert (done.code, data["credits"]["spent"], data["counts"]["blocked"]) == (4, "2", 3)

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import PruneCause, Pruning, RetentionRules, plan_pruning, prune_runs, pruning
+from crucible_batch.api import PruneCause, Pruning, RetentionRules, Watch, plan_pruning, prune_runs, pruning
 from crucible_batch.domain.retention import KeepCause
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import lock_run_directory
+from crucible_batch.view.pages import next_step, standing
 
 from .conftest import Cli
 
@@ -107,6 +108,31 @@ def test_a_pruned_run_is_refused_and_buys_nothing(nightly: Cli) -> None:
     assert nightly("verify", "outputs/nightly/a").code == 2
     assert nightly("credits", "--json").envelope["data"]["available"] == before
     assert nightly("audit", "outputs/nightly/a").code == 0
+
+
+def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli) -> None:
+    edit(nightly, "a", """UPDATE runs SET ending = json_set(ending, '$.status', 'partial', '$.exit_code', 1)""")
+    assert "next" in nightly("status", "outputs/nightly/a").out
+    assert nightly("prune", "--older-than", "1s", "--yes", "-q").code == 0
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    listed = {Path(run["run_dir"]).name: run for run in nightly("runs", "--json").envelope["data"]["runs"]}
+    assert {run_id: (run["pruned"], run["next"]) for run_id, run in listed.items()} == {
+        "a": (day, None),
+        "b": (day, None),
+        "c": (None, None),
+    }
+    assert nightly("runs").out.count(f"pruned {day}") == 2
+    status = nightly("status", "outputs/nightly/a").out
+    assert f"  pruned   outputs were deleted on {day}" in status
+    assert "next" not in status
+    assert nightly("status", "outputs/nightly/a", "--json").envelope["data"]["pruned"] == day
+    command = status.splitlines()[-1].split()
+    snapshot = Watch(nightly.cwd / "outputs/nightly/a").look()
+    assert standing(snapshot).endswith(f"; outputs pruned on {day}")
+    assert (next_step(snapshot).command or "").split()[:2] == command[:2]
+    assert nightly(*command[1:]).code == 0
+    assert "pruned" not in nightly("status", "outputs/nightly/a").out
+    assert Watch(nightly.cwd / "outputs/nightly/a").look().status.pruned is None
 
 
 def test_verify_fix_downloads_the_outputs_again_at_no_cost(nightly: Cli) -> None:

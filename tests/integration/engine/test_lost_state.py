@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from crucible_batch import api, clean_assets
+from crucible_batch.api.planning import plan_request
 from crucible_batch.domain import events
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
@@ -90,6 +92,11 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
             assert (await bench.run(manifest, **options)).exit_code == 1
             assert len((await bench.state())["jobs"]) == 1
+        request = api.RunRequest(manifest, out_dir=bench.path / "out", job_filter=api.JobFilter(retry_failed=True))
+        for resubmits, state in ((False, "failed"), (True, "new")):
+            planned = await plan_request(replace(request, resubmit_unknown=resubmits), settings=bench.settings)
+            assert (dict(planned.states), planned.is_settled) == ({state: 1}, not resubmits)
+            assert [line.what for line in planned.lines] == (["qwen-edit"] if resubmits else [])
         again = await bench.run(manifest, retry_failed=True, resubmit_unknown=True)
         state = await bench.state()
         (row,) = again.jobs()

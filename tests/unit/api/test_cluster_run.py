@@ -15,13 +15,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.api import cluster_merge, cluster_run, stored_wave
+from crucible_batch.api.cancellation import cancel_for
 from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.coordinator_commands import CoordinatorCommands
+from crucible_batch.api.notifying import _failure
 from crucible_batch.api.request import RunRequest
 from crucible_batch.cluster import QueuedShard, ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
-from crucible_batch.errors import ClusterUnreachableError, RunBusyError
+from crucible_batch.errors import ClusterUnreachableError, ExitCode, RunBusyError
 from crucible_batch.object_url import ObjectUrl
 
 DIGEST = "ab" * 32
@@ -91,10 +93,11 @@ async def test_a_coordinator_stops_although_a_library_has_dropped_its_cancellati
     made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     following = asyncio.ensure_future(made._followed(plan()))
     await asyncio.sleep(0)
-    following.cancel()
+    cancel_for(following, ExitCode.SIGINT)
     async with asyncio.timeout(30):
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError) as caught:
             await following
+    assert _failure(caught.value)["exit_code"] == ExitCode.SIGINT
 
 
 def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
@@ -127,7 +130,7 @@ def request_of(tmp_path: Path) -> RunRequest:
 def result(code: int, succeeded: int, failed: int) -> Any:
     counts = SimpleNamespace(succeeded=succeeded, failed=failed, blocked=0, pending=0, unknown=0)
     credits = SimpleNamespace(budget=Decimal(20), spent=Decimal(9), held=Decimal(0))
-    return SimpleNamespace(exit_code=code, report=SimpleNamespace(counts=counts, credits=credits))
+    return SimpleNamespace(exit_code=code, report=SimpleNamespace(counts=counts, credits=credits, period=None))
 
 
 def test_the_metrics_are_those_of_the_complete_run(request_of: RunRequest, tmp_path: Path) -> None:

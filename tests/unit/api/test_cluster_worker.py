@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ class Ground:
     answer: ClaimedShard | Exception = CLAIMED
     error: Exception | None = None
     is_draining: bool = False
+    is_forgotten: bool = False
     states: list[ShardState] = field(default_factory=list)
     now: float = 100.0
     worked: list[tuple[ClaimedShard, float]] = field(default_factory=list)
@@ -44,6 +46,9 @@ class Ground:
 
     async def see_worker(self, *_: object) -> bool:
         return self.is_draining
+
+    async def forget_worker(self, _worker: str) -> None:
+        self.is_forgotten = True
 
     async def shards(self) -> list[Any]:
         return [SimpleNamespace(state=state) for state in self.states]
@@ -104,6 +109,43 @@ async def test_an_error_of_this_worker_ends_it(ground: Ground, error: Exception)
     await worker._handle(KEY)
     assert ground.stop.is_set()
     assert worker._error is error
+
+
+@pytest.mark.parametrize("error", [None, ClusterSetupError("another gateway"), OSError("no space")])
+async def test_the_error_that_ended_a_worker_is_raised_once_it_has_left(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Otherwise the command of a worker that can't run shards would end with 0."""
+
+    class Queue:
+        def __init__(self, _address: object, **_options: object) -> None:
+            """There is no database."""
+
+        async def __aenter__(self) -> Queue:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            """There is no connection."""
+
+        async def serve(self, handle: Callable[[ShardKey], Awaitable[None]], stop: asyncio.Event, *, name: str) -> None:
+            await handle(KEY)
+            assert (stop.is_set(), ground.is_forgotten) == (error is not None, False), name
+
+        async def waiting(self) -> int:
+            return 1
+
+    async def rescue(*_: object, **_options: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(cluster_worker, "ShardQueue", Queue)
+    monkeypatch.setattr(cluster_worker, "keep_rescuing", rescue)
+    ground.error = error
+    caught: BaseException | None = None
+    try:
+        await ground.worker().serve(None, lambda _name: None)
+    except (ClusterSetupError, OSError) as raised:
+        caught = raised
+    assert (caught, ground.is_forgotten, len(ground.worked)) == (error, True, 1)
 
 
 @pytest.mark.parametrize("where", ["answer", "error"])

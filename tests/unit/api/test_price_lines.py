@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
 from crucible_batch.api.plan_rows import PlanCounts, price_lines, starts_of
+from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.events import Held
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job
@@ -27,7 +28,7 @@ def job(number: int, width: int = 512, **params: object) -> PlannedJob:
 
 
 def tallied(jobs: Iterable[PlannedJob]) -> PlanCounts:
-    tally = PlanCounts(retry_failed=False)
+    tally = PlanCounts(JobFilter())
     list(tally.counting((planned, Job(planned.identity)) for planned in jobs))
     return tally
 

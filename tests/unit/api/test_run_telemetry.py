@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_telemetry import RunTelemetry, exit_code_of, longest_interval_s
+from crucible_batch.api.run_telemetry import RunTelemetry, exit_code_of, longest_interval_s, period_of
 from crucible_batch.errors import (
     ConsentError,
     DeadlineError,
@@ -23,6 +23,7 @@ from crucible_batch.errors import (
 )
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
+from crucible_batch.telemetry.figures import PeriodFigures
 
 HOUR = 3600.0
 NOW = 1_795_000_000.0  # in November 2026
@@ -100,3 +101,15 @@ def test_what_a_period_had_left_is_not_the_budget_of_a_run() -> None:
         telemetry.ended(_head(given), ExitCode.OK)
         assert telemetry.balance is not None
         assert telemetry.balance.budget == budget
+
+
+def test_the_figures_of_a_period_are_recorded_also_if_its_end_is_not_known() -> None:
+    period = PeriodRow(
+        account="studio", per="month", limit=Decimal(30), spent=Decimal(6), set_aside=Decimal(2), until="2026-12-01",
+        ends_at="2026-12-01T00:00:00Z",
+    )  # fmt: skip
+    for given, ends_at in ((period, 1796083200.0), (period.model_copy(update={"ends_at": None}), None)):
+        telemetry = RunTelemetry(NullObserver())
+        telemetry.ended(_head(given), ExitCode.OK)
+        assert telemetry.period == PeriodFigures("studio", Decimal(30), Decimal(6), Decimal(2), ends_at)
+    assert period_of(_head(None)) is None

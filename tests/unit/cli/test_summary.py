@@ -272,6 +272,11 @@ def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:
     assert next_step(report, RUN, [], enough=Decimal(90)) == f"{RUN}   # from 2026-12-01 00:00 Europe/Berlin"
     assert not is_short_of_budget(report)
     assert credits_words(report).endswith(" · studio: 46 of 50 spent this month, 4 set aside")
+    books = report.credits.model_copy(update={"budget": Decimal(6)})
+    allowed = credits_words(report.model_copy(update={"credits": books}))
+    assert " · allowance 6 within the budget of the month · studio: 46 of 50" in allowed
+    assert " budget 6" not in allowed
+    assert " · budget 6" in credits_words(report.model_copy(update={"credits": books, "period": None}))
     own = report.model_copy(update={"period": period.model_copy(update={"exhausted": False})})
     assert next_step(own, RUN, [], enough=Decimal(90)) == f"{RUN} --budget 90"
     assert is_short_of_budget(own)

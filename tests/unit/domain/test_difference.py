@@ -164,7 +164,7 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
             dict(dropped),
             earlier=lambda content: EarlierPlan(planned(content=content), job_of(content)),
             to_fetch=lambda _job: OutputPaths(),
-            retry_failed=False,
+            retries=lambda _job: False,
         )
     )
     assert [row.name for row in rows[: len(now)]] == [name for name, _ in now]

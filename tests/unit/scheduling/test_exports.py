@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -165,6 +168,23 @@ def test_github_ends_a_job_after_six_hours_so_a_run_stops_before(repository: Pat
     assert workflow["on"] == {"schedule": [{"cron": "15 3 * * *"}], "workflow_dispatch": {}}
     assert workflow["concurrency"] == {"group": "crucible-batch-nightly", "cancel-in-progress": False}
     assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_artifact_of_github_has_outputs_of_any_name(repository: Path, tmp_path: Path) -> None:
+    """Artifacts refuse paths with a colon, which ``scheduled_at`` puts into run ids."""
+    (text,) = _texts("github-actions", _in(repository, "15 3 * * *"))
+    *_, pack, upload = yaml.safe_load(text)["jobs"]["run"]["steps"]
+    packed = Path(upload["with"]["path"].replace("${{ runner.temp }}", str(tmp_path)))
+    command = ["bash", "-e", "-c", pack["run"]]
+    environment = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path)}
+    subprocess.run(command, cwd=repository, env=environment, check=True)
+    assert not packed.exists()
+    output = repository / "outputs" / "nightly" / "2026-11-29T03:15:00+00:00" / 'a "fox"?' / "0.png"
+    output.parent.mkdir(parents=True)
+    output.write_bytes(b"fox")
+    subprocess.run(command, cwd=repository, env=environment, check=True)
+    with tarfile.open(packed) as archive:
+        assert str(output.relative_to(repository)) in archive.getnames()
 
 
 def test_github_starts_nothing_more_often_than_every_five_minutes(repository: Path) -> None:

@@ -277,10 +277,29 @@ async def test_the_health_endpoint_shows_the_state_and_notices_a_stuck_loop(worl
     assert (stuck.status_code, stuck.json()["status"]) == (503, "stuck")
 
 
-async def _health(status: Callable[[], dict[str, Any]]) -> httpx.Response:
+async def test_an_invalid_manifest_makes_it_not_ready_but_no_reason_to_restart_it(world: World) -> None:
+    world.write("foxes", "15 3 * * *")
+    broken = world.folder / "broken.yaml"
+    broken.write_text("version: 1\nschedule: [\n")
+    scheduler = world.scheduler()
+    world.at("26 04:00", scheduler.stop)
+    seen: list[dict[str, Any]] = []
+    world.at("26 03:10", lambda: seen.append(scheduler.status()))
+    world.at("26 03:20", broken.unlink)
+    world.at("26 03:30", lambda: seen.append(scheduler.status()))
+    await scheduler.run()
+    first, then = seen
+    assert [each["manifest"] for each in first["problems"]] == [str(broken)]
+    codes = [(await _health(lambda: first, path)).status_code for path in ("/health", "/ready")]
+    assert codes == [200, 503]
+    assert (await _health(lambda: then, "/ready")).status_code == 200
+    assert (await _health(scheduler.status, "/ready")).status_code == 503  # stopping
+
+
+async def _health(status: Callable[[], dict[str, Any]], path: str = "/health") -> httpx.Response:
     transport = httpx.ASGITransport(app=health_app(status))
     async with httpx.AsyncClient(transport=transport, base_url="http://scheduler") as client:
-        return await client.get("/health")
+        return await client.get(path)
 
 
 def test_a_run_gets_its_time_and_never_waits_for_another(world: World) -> None:

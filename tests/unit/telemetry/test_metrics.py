@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.gateway.retries import Operation
 from crucible_batch.telemetry.cluster_metrics import CLUSTER_METRICS
-from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.metrics import METRICS, OPERATIONS, registry_of
 
 from .messages import balance, began, ended, held, whole_job
@@ -75,9 +76,26 @@ def test_what_is_not_known_is_missing_and_not_0() -> None:
     assert not [name for name in found if name.startswith("jobs")]
 
 
+def test_the_budget_of_a_period_is_that_of_its_account() -> None:
+    figures = RunFigures(100.0)
+    period = PeriodFigures("studio", Decimal(30), Decimal("6.5"), Decimal(2), 2000.0)
+    figures.finish(101, 0, balance(9, 2), period)
+    found = values(figures)
+    assert {name.removesuffix("{account=studio}"): each for name, each in found.items() if "account" in name} == {
+        "period_limit_credits": 30,
+        "period_spent_credits": 6.5,
+        "period_set_aside_credits": 2,
+        "period_end_timestamp_seconds": 2000,
+    }
+    figures.finish(102, 0, balance(9, 2))
+    assert not [name for name in values(figures) if name.startswith("period")]
+
+
 def test_no_metric_has_the_run_id_or_the_name_of_a_job_as_a_label() -> None:
     """Each value of a label is a time series for ever."""
-    assert {label for metric in METRICS for label in metric.labels} == {"version", "outcome", "stage", "operation"}
+    assert {label for metric in METRICS for label in metric.labels} == {
+        "version", "outcome", "stage", "operation", "account",
+    }  # fmt: skip
 
 
 def test_names_follow_the_conventions_of_prometheus() -> None:

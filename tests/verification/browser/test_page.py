@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from crucible_batch.report import ReportHead
 from crucible_batch.report.html import write_page
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, ManifestRow
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, ManifestRow, PeriodRow
 
 from .conftest import HOSTILE, Open
 
@@ -59,6 +59,13 @@ def test_a_run_whose_budget_was_too_small_reports_it_in_whole_sentences(tmp_path
     summary = open_page(write_page(tmp_path, head, iter(()), [])).page
     expect(summary.locator("#when")).to_contain_text("budget too small for the next job")
     expect(summary.locator(".notes")).to_have_text("BUDGET_EXHAUSTED the next job may cost up to 50. Raise the budget.")
+    expect(summary.locator(".facts")).to_contain_text("0 of 20 credits")
+    expect(summary.locator(".facts")).not_to_contain_text("allowed")
+    period = PeriodRow(
+        account="studio", per="week", limit=Decimal(50), spent=Decimal(30), set_aside=Decimal(0), until="2026-12-01"
+    )
+    page = open_page(write_page(tmp_path, head.model_copy(update={"period": period}), iter(()), [])).page
+    expect(page.locator(".facts")).to_contain_text("0 of 20 credits allowed within the budget of the week")
 
 
 def test_only_a_failure_that_another_attempt_may_change_has_the_command(tmp_path: Path, open_page: Open) -> None:

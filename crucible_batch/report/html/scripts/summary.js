@@ -3,7 +3,7 @@ function renderSummary({ data }) {
   byId('when').textContent = [
     data.run_id === 'default' ? null : data.run_id, moment(data.finished_at ?? data.started_at), data.live?.standing ?? data.ending,
   ].filter(Boolean).join(' · ');
-  const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data), creditsFact(data.credits));
+  const facts = el('div', { class: 'facts' }, countFact(data.counts), ...troubleFacts(data), creditsFact(data.credits, data.period));
   if (data.finished_at) facts.append(fact(lasting((new Date(data.finished_at) - new Date(data.started_at)) / 1000), 'from first start to last end', 'lasting'));
   settleAlike(byId('summary'), [facts, outcomeOf(data)]);
 }
@@ -33,14 +33,14 @@ function troubleFacts({ counts, live }) {
     .map((state) => fact(counts[state].toLocaleString('en'), STATES[state], toneOf(state)));
 }
 
-function creditsFact(books) {
+function creditsFact(books, period) {
   const budget = books.budget === undefined || books.budget === null ? null : books.budget;
   const over = Number(books.over_budget) > 0;
   const parts = [
     Number(books.held) ? `${books.held} held` : null, Number(books.refunded) ? `${books.refunded} refunded` : null,
     Number(books.uploads) ? `${books.uploads} for uploads` : null, over ? `${books.over_budget} over budget` : null,
   ].filter(Boolean);
-  const shown = fact([grouped(books.spent), el('small', {}, budget === null ? ' credits, no budget' : ` of ${grouped(budget)} credits`)], parts.join(' · ') || 'spent', over ? 'bad' : '');
+  const shown = fact([grouped(books.spent), el('small', {}, budget === null ? ' credits, no budget' : ` of ${grouped(budget)} credits${period ? ` allowed within the budget of the ${period.per}` : ''}`)], parts.join(' · ') || 'spent', over ? 'bad' : '');
   if (budget !== null) shown.insertBefore(meter(books, Number(budget)), shown.lastChild);
   return shown;
 }
