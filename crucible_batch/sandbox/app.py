@@ -1,7 +1,7 @@
 """The API origin: the contract's ten operations, the OpenAPI description, and the judge's window."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -79,15 +79,17 @@ def _state(gateway: Gateway) -> dict[str, object]:
     audit = world.audit(now)
     return {
         "now": now,
-        "audit": asdict(audit),
-        "ledger": [asdict(entry) for entry in world.entries],
-        "jobs": [{**asdict(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs],
-        "assets": [{**asdict(asset), "status": asset.status(now)} for asset in world.assets],
+        "audit": audit,
+        "ledger": world.entries,
+        "jobs": [
+            {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs
+        ],
+        "assets": [{**exact_json.members(asset), "status": asset.status(now)} for asset in world.assets],
         "requests": dict(seen.requests),
         "answers": [{"operation": op, "status": status, "count": n} for (op, status), n in seen.answers.items()],
         "keyless_posts": seen.keyless_posts,
         "uploads": dict(seen.uploads),
-        "violations": [asdict(violation) for violation in seen.violations],
+        "violations": seen.violations,
         "faults_fired": [{"operation": op, "kind": kind, "count": n} for (op, kind), n in gateway.faults.fired.items()],
     }
 
