@@ -1,5 +1,6 @@
 """The API origin: the contract's ten operations, the OpenAPI description, and the judge's window."""
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -102,14 +103,19 @@ _BodyT = TypeVar("_BodyT", bound=wire.Body)
 Answer = tuple[int, wire.Body]
 
 
+@functools.cache
+def _description() -> str:
+    # Written when it is first asked for: most sandboxes never are.
+    return exact_json.dumps(describe())
+
+
 def create_api(gateway: Gateway) -> Starlette:
-    description = exact_json.dumps(describe())
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = _endpoint(gateway, operation)
     # One route a path, for a 405 to name all the methods of it in Allow.
     routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
-    routes.append(Route("/openapi.json", lambda _: _json_response(200, description)))
+    routes.append(Route("/openapi.json", lambda _: _json_response(200, _description())))
     routes += judge_routes(gateway)
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route(gateway)})
     # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.
