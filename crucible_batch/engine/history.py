@@ -108,6 +108,7 @@ class Survey:
     Jobs with only outputs missing are in neither list: there may be very many, nothing is held for them, and they are
     handled with the rest of the plan. ``retired``: identities of jobs in flight that are no longer in the plan.
     ``counts``: the plan's jobs by outcome at the start of this run. ``has_images``: whether any planned job has one.
+    ``planned``: the number of jobs in the plan.
     """
 
     in_flight: list[tuple[PlannedJob, Job]]
@@ -115,6 +116,15 @@ class Survey:
     retired: frozenset[str]
     counts: Counter[Outcome]
     has_images: bool
+    planned: int
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers can have something to do, without those for jobs that are added to the run.
+
+        One more than there are jobs: it reads the queue to its end, which closes its read of the journal at once.
+        """
+        return self.planned + len(self.retired) + 1
 
     @property
     def taken(self) -> frozenset[str]:
@@ -144,10 +154,13 @@ def survey(
     forgotten: list[tuple[PlannedJob, Job]] = []
     counts: Counter[Outcome] = Counter()
     has_images = False
+    number = 0
     for name, needs_images in history.unstarted_jobs():
+        number += 1
         has_images = has_images or needs_images
         counts[Outcome.PENDING] += about(name)
     for planned, job in history.started_jobs(rule):
+        number += 1
         # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
@@ -164,7 +177,7 @@ def survey(
     # Accepted jobs first: until it is resumed, a job at the gateway does not count towards the limit, and a submit in
     # doubt that is sent again may be one more.
     in_flight = sorted(in_flight + retired, key=lambda found: found[1].in_doubt)
-    return Survey(in_flight, forgotten, identities, counts, has_images)
+    return Survey(in_flight, forgotten, identities, counts, has_images, number)
 
 
 def key_too_old_error(job: Job) -> ErrorInfo:

@@ -175,7 +175,7 @@ class Runner:
                 for identity in {job.identity for _, job in found.in_flight} - {job.identity for _, job in left}:
                     self._context.admission.leave(identity)
                 self._waiting.extend(left)
-            await self._work(found.taken)
+            await self._work(found)
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
@@ -274,26 +274,26 @@ class Runner:
 
     # -- doing it ---------------------------------------------------------------------------------------------------
 
-    async def _work(self, taken: frozenset[str]) -> None:
+    async def _work(self, found: Survey) -> None:
         async with asyncio.TaskGroup() as group:
-            work = group.create_task(self._work_all(taken))
+            work = group.create_task(self._work_all(found))
             kept = (self._watch(work), self._context.poller.keep_time(), self.control.deadline.keep())
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
             for watcher in watchers:
                 watcher.cancel()
 
-    async def _work_all(self, taken: frozenset[str]) -> None:
+    async def _work_all(self, found: Survey) -> None:
         # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
-        with closing(self._queue(taken)) as queue:
-            await self._work_off(queue)
+        with closing(self._queue(found.taken)) as queue:
+            await self._work_off(queue, found)
         with self._noting_failures():
             while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
                 with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
-                    await self._work_off(queue)
+                    await self._work_off(queue, found)
 
-    async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
-        await self.control.workers.run(partial(self._worker, queue), 2 * self._limit.ceiling)
+    async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]], found: Survey) -> None:
+        await self.control.workers.run(partial(self._worker, queue), min(2 * self._limit.ceiling, found.most_workers))
 
     async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()

@@ -1,7 +1,8 @@
 """The API origin: the contract's ten operations, the OpenAPI description, and the judge's window."""
 
+import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -79,15 +80,17 @@ def _state(gateway: Gateway) -> dict[str, object]:
     audit = world.audit(now)
     return {
         "now": now,
-        "audit": asdict(audit),
-        "ledger": [asdict(entry) for entry in world.entries],
-        "jobs": [{**asdict(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs],
-        "assets": [{**asdict(asset), "status": asset.status(now)} for asset in world.assets],
+        "audit": audit,
+        "ledger": world.entries,
+        "jobs": [
+            {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs
+        ],
+        "assets": [{**exact_json.members(asset), "status": asset.status(now)} for asset in world.assets],
         "requests": dict(seen.requests),
         "answers": [{"operation": op, "status": status, "count": n} for (op, status), n in seen.answers.items()],
         "keyless_posts": seen.keyless_posts,
         "uploads": dict(seen.uploads),
-        "violations": [asdict(violation) for violation in seen.violations],
+        "violations": seen.violations,
         "faults_fired": [{"operation": op, "kind": kind, "count": n} for (op, kind), n in gateway.faults.fired.items()],
     }
 
@@ -100,14 +103,19 @@ _BodyT = TypeVar("_BodyT", bound=wire.Body)
 Answer = tuple[int, wire.Body]
 
 
+@functools.cache
+def _description() -> str:
+    # Written when it is first asked for: most sandboxes never are.
+    return exact_json.dumps(describe())
+
+
 def create_api(gateway: Gateway) -> Starlette:
-    description = exact_json.dumps(describe())
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = _endpoint(gateway, operation)
     # One route a path, for a 405 to name all the methods of it in Allow.
     routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
-    routes.append(Route("/openapi.json", lambda _: _json_response(200, description)))
+    routes.append(Route("/openapi.json", lambda _: _json_response(200, _description())))
     routes += judge_routes(gateway)
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route(gateway)})
     # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.

@@ -1,9 +1,12 @@
 """JSON in which a number with a fraction is a Decimal, read and written with all its digits."""
 
+import dataclasses
+import functools
 import json
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # Deeper than any honest body; far from Python's recursion limit, which `dumps` would meet first.
 _MAX_DEPTH = 32
@@ -20,22 +23,60 @@ def loads(raw: bytes) -> object:
 
 
 def dumps(value: object, *, sort_keys: bool = False) -> str:
-    """Write `value` as compact ASCII JSON; a Decimal keeps its digits, a datetime (in UTC) ends in Z."""
-    match value:
-        case Decimal():
-            if not value.is_finite():
-                raise ValueError("JSON has no NaN and no infinity")
-            return str(value)
-        case datetime():
-            return json.dumps(value.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
-        case dict():
-            items = sorted(value.items()) if sort_keys else value.items()
-            inner = ",".join(f"{json.dumps(str(key))}:{dumps(item, sort_keys=sort_keys)}" for key, item in items)
-            return "{" + inner + "}"
-        case list() | tuple():
-            return "[" + ",".join(dumps(item, sort_keys=sort_keys) for item in value) + "]"
-        case _:
-            return json.dumps(value, allow_nan=False)
+    """Write `value` as compact ASCII JSON; a Decimal keeps its digits, a datetime (in UTC) ends in Z.
+
+    A dataclass is written as an object of its fields.
+    """
+    parts: list[str] = []
+    _write(value, parts.append, sort_keys=sort_keys)
+    return "".join(parts)
+
+
+_scalar = json.JSONEncoder(allow_nan=False).encode
+_name = functools.lru_cache(1024)(_scalar)
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
+def members(record: Any) -> dict[str, object]:
+    """Return the fields of a dataclass by name, as `dumps` writes them. Their values are not copied."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _write(value: object, put: Callable[[str], None], *, sort_keys: bool) -> None:
+    if value is None or isinstance(value, bool):
+        put(_WORDS[value])
+    elif isinstance(value, str | float):
+        put(_scalar(value))
+    elif isinstance(value, int):
+        put(int.__repr__(value))
+    elif isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError("JSON has no NaN and no infinity")
+        put(str(value))
+    elif isinstance(value, dict):
+        _write_object(sorted(value.items()) if sort_keys else value.items(), put, sort_keys=sort_keys)
+    elif isinstance(value, list | tuple):
+        before = "["
+        for item in value:
+            put(before)
+            _write(item, put, sort_keys=sort_keys)
+            before = ","
+        put("]" if value else "[]")
+    elif isinstance(value, datetime):
+        put(_scalar(value.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
+    elif dataclasses.is_dataclass(value):
+        _write_object(members(value).items(), put, sort_keys=sort_keys)
+    else:
+        raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+def _write_object(items: Iterable[tuple[object, object]], put: Callable[[str], None], *, sort_keys: bool) -> None:
+    before = "{"
+    for key, item in items:
+        put(f"{before}{_name(str(key))}:")
+        _write(item, put, sort_keys=sort_keys)
+        before = ","
+    put("{}" if before == "{" else "}")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -31,6 +31,9 @@ ON CONFLICT (job_id) DO UPDATE SET record = excluded.record
 """
 
 _RecordT = TypeVar("_RecordT", Account, Entry, Asset, Job)
+
+
+_LISTS: dict[type, TypeAdapter[Any]] = {}
 
 
 class Store:
@@ -103,22 +106,27 @@ class Store:
                     (record.account_id, record.key_sha256),
                 )
             case Entry():
-                values = asdict(record)
-                for name in ("amount", "balance_after", "reserved_after"):
-                    values[name] = str(values[name])
-                self._db.execute(_INSERT_ENTRY, tuple(values.values()))
+                values = exact_json.members(record).values()
+                self._db.execute(_INSERT_ENTRY, [str(each) if isinstance(each, Decimal) else each for each in values])
             case Asset():
-                self._db.execute(_UPSERT_ASSET, (record.asset_id, exact_json.dumps(asdict(record))))
+                self._db.execute(_UPSERT_ASSET, (record.asset_id, exact_json.dumps(record)))
             case Job():
                 self._db.execute(
                     _UPSERT_JOB,
-                    (record.job_id, record.account_id, record.idempotency_key, exact_json.dumps(asdict(record))),
+                    (record.job_id, record.account_id, record.idempotency_key, exact_json.dumps(record)),
                 )
 
     def _read(self, kind: type[_RecordT], query: str) -> list[_RecordT]:
         rows = [dict(row) for row in self._db.execute(query)]
-        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+        return _validated(kind, rows)
 
     def _read_json(self, kind: type[_RecordT], query: str) -> list[_RecordT]:
         rows = [exact_json.loads(row["record"].encode()) for row in self._db.execute(query)]
-        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+        return _validated(kind, rows)
+
+
+def _validated(kind: type[_RecordT], rows: list[Any]) -> list[_RecordT]:
+    if kind not in _LISTS:  # made once: it takes longer than reading a small state
+        _LISTS[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
+    found: list[_RecordT] = _LISTS[kind].validate_python(rows)
+    return found

@@ -72,3 +72,18 @@ def test_a_submit_in_doubt_is_resumed_only_where_the_plan_still_asks_for_its_job
         found = surveyed(*events, is_wanted=is_wanted, has_images=has_images)
         assert [job.phase for _, job in found.in_flight] == ([] if phase is None else [phase])
         assert found.retired == (frozenset() if is_wanted or phase is None else {"a"})
+
+
+@pytest.mark.parametrize(
+    ("events", "is_wanted", "count"),
+    [
+        ([], True, 2),
+        ([HELD, ACCEPTED], True, 2),
+        ([HELD, ACCEPTED], False, 2),
+        ([HELD], False, 1),
+    ],
+)
+def test_there_is_a_worker_for_each_job_that_the_run_can_work_on_and_one_more(
+    events: list[JobEvent], is_wanted: bool, count: int
+) -> None:
+    assert surveyed(*events, is_wanted=is_wanted).most_workers == count

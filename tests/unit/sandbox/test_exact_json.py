@@ -1,5 +1,7 @@
 """JSON that keeps the digits of numbers."""
 
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.sandbox.exact_json import dumps, loads
+from crucible_batch.sandbox.exact_json import dumps, loads, members
 
 numbers = st.decimals(allow_nan=False, allow_infinity=False) | st.integers()
 values = st.recursive(
@@ -24,6 +26,42 @@ def test_what_is_written_reads_back_with_all_its_digits(value: object) -> None:
 
 def test_a_tenth_is_written_as_a_tenth() -> None:
     assert dumps([Decimal("0.1") * 3, Decimal("1000"), Decimal("2.50")]) == "[0.3,1000,2.50]"
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain, st.booleans())
+def test_what_json_can_write_is_written_as_json_writes_it(value: object, sort_keys: bool) -> None:
+    assert dumps(value, sort_keys=sort_keys) == json.dumps(value, sort_keys=sort_keys, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    name: str
+    inner: Inner | None
+    many: tuple[Inner, ...] = ()
+
+
+def test_a_dataclass_is_an_object_of_its_fields() -> None:
+    outer = Outer("a", Inner(Decimal("1.10")), (Inner(Decimal(2)),))
+    assert dumps(outer) == '{"name":"a","inner":{"price":1.10},"many":[{"price":2}]}'
+    assert members(outer) == {"name": "a", "inner": outer.inner, "many": outer.many}
+
+
+def test_what_has_no_json_is_a_type_error() -> None:
+    for value in ({1, 2}, object(), Outer, b"ab"):
+        with pytest.raises(TypeError):
+            dumps(value)
 
 
 def test_moments_end_in_z() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from crucible_batch.api import running
 from crucible_batch.cli import main
 from crucible_batch.gateway import aiohttp_transport
-from crucible_batch.sandbox import Running, SandboxConfig, app, pictures, serve
+from crucible_batch.sandbox import Running, SandboxConfig, pictures, serve
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job
 from tests.verification.crash.failpoints import Failpoints, Strike
@@ -44,13 +44,11 @@ def draw(job: Job, index: int, source: bytes | None) -> bytes:
 
 
 def get_ready() -> None:
-    """Do once what every child would do: import what is imported late, read the certificates, describe the sandbox."""
+    """Do once what every child would do: import what is imported late, read the certificates."""
     for late in ("crucible_batch.cli.run_session", "crucible_batch.sandbox.server", "anyio._backends._asyncio"):
         importlib.import_module(late)
     ssl.create_default_context = functools.cache(ssl.create_default_context)
     aiohttp_transport.certificates()
-    app.describe = functools.cache(app.describe)
-    app.describe()
     pictures.render = draw
     gc.collect()
     gc.freeze()
