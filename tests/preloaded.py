@@ -1,7 +1,7 @@
 """The command as a child process that needs no half second to load: forked from a server that has loaded the program.
 
 What is forked is a process like any other, with its own arguments, environment, directory, streams and exit code; only
-the imports are done. Tests of the start itself, of signals and of terminals start the installed command.
+the imports are done (``fork_server.py``). Tests of the start itself and of signals start the installed command.
 """
 
 from __future__ import annotations
@@ -10,53 +10,27 @@ import array
 import atexit
 import contextlib
 import functools
-import gc
-import hashlib
-import importlib
 import json
 import os
-import pkgutil
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from types import SimpleNamespace
 from typing import IO, Any, TypeAlias
-
-import typer.main
-from PIL import Image
-from pydantic import BaseModel
-
-from crucible_batch.api import account, price_memory
-from crucible_batch.cli import app
-from crucible_batch.domain.control import ControlEntry
-from crucible_batch.domain.events import EVENT_NAMES
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.engine import job_worker, late_outputs, runner
-from crucible_batch.journal import codec
-from crucible_batch.report.html import page
-from crucible_batch.sandbox import SandboxConfig, pictures
-from tests.cheap import plain_picture
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 _ROOT = Path(__file__).parents[1]
-_FREE = frozenset({"MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "COLUMNS", "PYTEST_CURRENT_TEST", "XDG_STATE_HOME"})
-_OURS = "CRUCIBLE_BATCH_"
-"""Variables that are read when a command runs. Any other may be read when a module is loaded."""
-_SERVE = "import sys; from tests.preloaded import serve; serve(int(sys.argv[1]))"
-_REQUEST_BYTES = 1 << 17
-_LOOK_AGAIN_AFTER_S = 0.1
+_SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
+_NAMES_BYTES = 1 << 16
 _NUMBER_BYTES = 32
 
 Stream: TypeAlias = "int | IO[str]"
-"""``PIPE``, ``DEVNULL``, or a file."""
+"""``PIPE``, ``DEVNULL``, a descriptor, or a file."""
 
 
 def run_command(
@@ -74,30 +48,57 @@ def run_command(
 
 
 def start_command(
-    args: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: Stream = PIPE, stderr: Stream = PIPE
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: Stream = DEVNULL,
+    stdout: Stream = PIPE,
+    stderr: Stream = PIPE,
+    closed: str = "",
+    start_new_session: bool = False,
 ) -> Process:
-    """Start ``crucible-batch`` with ``args`` and leave it running.
+    """Start ``crucible-batch`` with ``args`` and leave it running. ``closed``: the numbers of streams to close first.
 
-    The installed command is started where another variable differs than those that may differ from test to test.
+    The installed command is started where a variable differs that was read when the modules were loaded.
     """
     words = [COMMAND, *args]
-    fixed = {name: value for name, value in env.items() if name not in _FREE and not name.startswith(_OURS)}
     server = _server(os.getpid())
-    if server.env is None:
-        server.start(fixed)
-    if server.env == fixed:
-        return server.start_command(words, cwd, env, stdout, stderr)
-    return subprocess.Popen(words, cwd=cwd, env=env, stdin=DEVNULL, stdout=stdout, stderr=stderr, text=True)
+    server.start(env)
+    if server.would_load_the_same(env):
+        return server.start_command(words, cwd, env, (stdin, stdout, stderr), closed, start_new_session)
+    return start_installed(
+        args,
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        closed=closed,
+        start_new_session=start_new_session,
+    )
+
+
+def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **options: Any) -> subprocess.Popen[str]:
+    """Start the installed command with the options of ``subprocess.Popen``, by default as ``start_command`` does."""
+    words = [COMMAND, *args]
+    if closed:
+        words = ["sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}', "sh", *words]
+    return subprocess.Popen(words, cwd=cwd, text=True, **{"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options})
 
 
 class Forked:
     """A command that was forked, with that part of ``subprocess.Popen`` which the tests use."""
 
-    def __init__(self, words: Sequence[str], reply: socket.socket, out: int | None, err: int | None) -> None:
-        self.stdout, self.stderr = (None if one is None else os.fdopen(one, encoding="utf-8") for one in (out, err))
+    def __init__(self, words: Sequence[str], reply: socket.socket, ours: Sequence[int | None]) -> None:
+        self.stdin, self.stdout, self.stderr = (
+            None if one is None else os.fdopen(one, mode, encoding="utf-8")
+            for one, mode in zip(ours, "wrr", strict=True)
+        )
         self.returncode: int | None = None
         self._words = words
         self._reply = reply
+        self._waiting = threading.Lock()  # two threads may wait
         self.pid = int(reply.recv(_NUMBER_BYTES))
 
     def poll(self) -> int | None:
@@ -106,13 +107,17 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        if self.returncode is None:
-            self._reply.settimeout(timeout)
-            try:
+        if not self._waiting.acquire(timeout=-1 if timeout is None else timeout):
+            raise subprocess.TimeoutExpired(self._words, timeout or 0)
+        try:
+            if self.returncode is None:
+                self._reply.settimeout(timeout)
                 self.returncode = int(self._reply.recv(_NUMBER_BYTES))
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
-            self._reply.close()
+                self._reply.close()
+        except (TimeoutError, BlockingIOError):
+            raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
+        finally:
+            self._waiting.release()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -123,7 +128,10 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Return what was not read yet. It ends the command if the time is over."""
+        """Close stdin, and return what was not read yet. It ends the command if the time is over."""
+        if self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.close()
         with ThreadPoolExecutor(2) as threads:
             texts = [threads.submit(_read, stream) for stream in (self.stdout, self.stderr)]
             try:
@@ -146,12 +154,15 @@ def _read(stream: IO[str] | None) -> str:
 
 
 class _Server:
-    """A child that forks commands, seen from the tests. ``env`` is the environment that it was started in."""
+    """A child that forks commands, seen from the tests."""
 
-    env: Mapping[str, str] | None = None
+    _env: Mapping[str, str] | None = None
 
     def start(self, env: Mapping[str, str]) -> None:
-        self.env = env
+        """Start the server in this environment, and wait until it has loaded the program; once only."""
+        if self._env is not None:
+            return
+        self._env = env
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
@@ -163,164 +174,67 @@ class _Server:
                 pass_fds=[number],
             )
         atexit.register(self.close)
+        self._names_read = frozenset(json.loads(self._control.recv(_NAMES_BYTES)))
+
+    def would_load_the_same(self, env: Mapping[str, str]) -> bool:
+        """Return whether all variables are as they were here that were read when the program was loaded."""
+        assert self._env is not None
+        return self._read_at_load(env) == self._read_at_load(self._env)
+
+    def _read_at_load(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in env.items() if name in self._names_read or _is_read_below(name)}
 
     def close(self) -> None:
         self._control.close()
         self._process.wait(timeout=120)
 
     def start_command(
-        self, words: list[str], cwd: Path, env: Mapping[str, str], stdout: Stream, stderr: Stream
+        self,
+        words: list[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        streams: tuple[Stream, Stream, Stream],
+        closed: str,
+        is_leader: bool,
     ) -> Forked:
-        request = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
+        request = json.dumps(
+            {"words": words, "cwd": str(cwd), "env": dict(env), "closed": closed, "is_leader": is_leader}
+        ).encode()
         reply, their_reply = socket.socketpair()
         with contextlib.ExitStack() as theirs:
             theirs.enter_context(their_reply)
-            (out, their_out), (err, their_err) = (_stream(stream, theirs) for stream in (stdout, stderr))
-            sent = array.array("i", [their_out, their_err, their_reply.fileno()])
+            ours, its = zip(
+                *(_stream(stream, number == 0, theirs) for number, stream in enumerate(streams)), strict=True
+            )
+            sent = array.array("i", [*its, their_reply.fileno()])
             self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
-        return Forked(words, reply, out, err)
+        return Forked(words, reply, ours)
 
 
-def _stream(stream: Stream, theirs: contextlib.ExitStack) -> tuple[int | None, int]:
-    """Return our end of a command's stream, if we have one, and its own, which is closed with ``theirs``."""
+def _is_read_below(name: str) -> bool:
+    """Return whether the interpreter or a C library may read a variable at the start, which the server can't notice."""
+    if name in {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}:  # the first is seen to, nothing is loaded later
+        return False
+    return name.startswith(("PYTHON", "LC_", "LD_", "LANG", "MALLOC_", "GLIBC_", "OPENSSL_", "TZ"))
+
+
+def _stream(stream: Stream, is_input: bool, theirs: contextlib.ExitStack) -> tuple[int | None, int]:
+    """Return our end of a command's stream, if we have one, and its own, which ``theirs`` closes if we opened it."""
     if not isinstance(stream, int):
         return None, stream.fileno()
-    ours, its = os.pipe() if stream == PIPE else (None, os.open(os.devnull, os.O_WRONLY))
+    if stream not in {PIPE, DEVNULL}:
+        return None, stream
+    ours, its = (None, os.open(os.devnull, os.O_RDWR)) if stream == DEVNULL else _pipe(is_input)
     theirs.callback(os.close, its)
     return ours, its
+
+
+def _pipe(is_input: bool) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    return (writing, reading) if is_input else (reading, writing)
 
 
 @functools.cache
 def _server(_pid: int) -> _Server:
     """Return the server of this process: one that was forked has none yet."""
     return _Server()
-
-
-def serve(number: int) -> None:
-    """Load the program, and run it in a fork for each request on the socket ``number``, until that is closed."""
-    _load()
-    woken, waker = socket.socketpair()
-    waker.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    signal.set_wakeup_fd(waker.fileno())
-    replies: dict[int, socket.socket] = {}
-    with socket.socket(fileno=number) as control, woken, waker:
-        while True:
-            ready, _, _ = select.select([control, woken], [], [])
-            if woken in ready:
-                woken.recv(_NUMBER_BYTES)
-                _tell_ends(replies)
-                continue
-            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 3)
-            if not request:
-                return
-            if (pid := os.fork()) == 0:
-                break
-            out, err, reply = descriptors
-            os.close(out)
-            os.close(err)
-            replies[pid] = socket.socket(fileno=reply)
-            replies[pid].send(f"{pid:{_NUMBER_BYTES}}".encode())
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for other in replies.values():
-        other.close()
-    out, err, reply = descriptors
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    _become(json.loads(request))
-
-
-def _load() -> None:
-    """Load all that commands load, and prepare what each of them would prepare again."""
-    package = importlib.import_module("crucible_batch")
-    for module in pkgutil.walk_packages(package.__path__, "crucible_batch."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    for module in (late_outputs, runner, job_worker):
-        module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
-    pictures.render = plain_picture
-    _derive_once()
-    _prepare_command_line()
-    for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
-        codec._adapter(kind)
-    for template in ("page.html.j2", "charts.html.j2"):
-        page._environment().get_template(template)
-    for model in _models_below(BaseModel):
-        model.model_rebuild()
-    Image.init()
-    gc.collect()
-    gc.freeze()
-
-
-def _derive_once() -> None:
-    """Have the fingerprint of the sandbox's key ready, which takes 50 ms. The installed command knows it as well."""
-    hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
-    account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
-    account._fingerprint(next(iter(SandboxConfig().accounts)))
-    price_memory._ROUNDS = 1
-
-
-def _prepare_command_line() -> None:
-    """Build the tree of commands, and let each prepare its parameters, which it does when it parses arguments."""
-    tree = typer.main.get_command(app.app)
-    typer.main.get_command = lambda _app: tree
-    _prepare("crucible-batch", tree, None)
-
-
-def _prepare(name: str, command: Any, parent: Any) -> None:
-    """Parse no arguments, within the context of the group, whose settings the command keeps as well."""
-    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
-    for its_name, its_command in getattr(command, "commands", {}).items():
-        _prepare(its_name, its_command, context)
-
-
-def _models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    for one in model.__subclasses__():
-        if one.__module__.startswith("crucible_batch."):
-            yield one
-        yield from _models_below(one)
-
-
-def _tell_ends(replies: dict[int, socket.socket]) -> None:
-    """Collect the commands that have ended, and send each its exit code."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            with replies.pop(pid) as reply, contextlib.suppress(BrokenPipeError):
-                reply.send(f"{os.waitstatus_to_exitcode(status):{_NUMBER_BYTES}}".encode())
-
-
-def _become(request: dict[str, Any]) -> None:
-    """Run the command as its own script does. What it raises ends the process as any other."""
-    os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["env"])
-    sys.argv = request["words"]
-    sys.path.remove("")  # of `python -c`: the directory that the command runs in
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    from crucible_batch.cli import main
-
-    code = 0
-    try:
-        main()
-    except SystemExit as ended:
-        if not isinstance(ended.code, int):
-            raise
-        code = ended.code
-    _exit(code)
-
-
-def _exit(code: int) -> None:
-    """Exit as the interpreter does, but don't destroy its objects: in a fork, that takes longer than the command."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code & 0xFF)
-    sys.exit(code)

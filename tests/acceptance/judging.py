@@ -6,19 +6,19 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 from other_gateway import OtherGateway
 from other_world import REBATE, UPLOAD_PRICE, WORKFLOWS, render
 
-COMMAND = [str(Path(sys.executable).with_name("crucible-batch"))]
+from tests.preloaded import Process, start_command, start_installed
+
 RUN = ["run", "manifest.yaml"]
 WRITING = ("POST", "PUT", "DELETE", "PATCH")
 EXTENSIONS = {"PNG": ("png", "image/png"), "JPEG": ("jpg", "image/jpeg"), "WEBP": ("webp", "image/webp")}
@@ -105,35 +105,23 @@ def environment(gateway: OtherGateway, folder: Path) -> dict[str, str]:
     return {**kept, "HOME": str(folder), "MOLTAZINE_API_KEY": gateway.api_key, "CRUCIBLE_API_BASE": gateway.api_url}
 
 
-def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int) -> str:
-    """Run the product's command and return its standard output. It must end with ``expect`` and never name the key."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment(gateway, folder),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert gateway.api_key not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
+def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int, is_installed: bool = False) -> str:
+    """Run the product's command and return its standard output. It must end with ``expect`` and never name the key.
+
+    ``is_installed``: as its own script, and not in a fork.
+    """
+    run = start_installed if is_installed else start_command
+    process = run(arguments, cwd=folder, env=environment(gateway, folder))
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == expect, f"exit {process.returncode}\n{out[-3000:]}\n{err[-3000:]}"
+    assert gateway.api_key not in out + err
+    assert "Traceback" not in err
+    return out
 
 
-def start(gateway: OtherGateway, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(gateway: OtherGateway, folder: Path, *arguments: str) -> Process:
     """Start the product's command and leave it running; nobody reads what it prints."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment(gateway, folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    return start_command(arguments, cwd=folder, env=environment(gateway, folder), stdout=DEVNULL, stderr=DEVNULL)
 
 
 def run_killed_at(gateway: OtherGateway, folder: Path, what: str, number: int, *arguments: str) -> None:

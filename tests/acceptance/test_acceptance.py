@@ -39,7 +39,9 @@ from crucible_batch.settings import Settings
 def test_a_manifest_of_every_kind_of_job_runs_true_and_its_second_run_is_free(
     gateway: OtherGateway, folder: Path
 ) -> None:
-    lines = [json.loads(line) for line in command(gateway, folder, *RUN, "--json", expect=0).splitlines()]
+    lines = [
+        json.loads(line) for line in command(gateway, folder, *RUN, "--json", expect=0, is_installed=True).splitlines()
+    ]
     assert all("type" in line and "at" in line for line in lines[:-1])
     assert (lines[-1]["type"], lines[-1]["ok"], lines[-1]["exit_code"]) == ("result", True, 0)
     report = assert_all_is_well(gateway, folder)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from judging import (
-    COMMAND,
     RUN,
     amounts,
     assert_contract_kept,
@@ -29,6 +28,8 @@ from judging import (
 from mcp import Client, StdioServerParameters, stdio_client
 from other_gateway import OtherGateway
 from other_world import UPLOAD_PRICE, WORKFLOWS, render
+
+from tests.preloaded import COMMAND
 
 DRAFT, FINAL = WORKFLOWS["Paint.Text"].price, WORKFLOWS["Enlarge.x2"].price
 STAGES = """\
@@ -137,7 +138,7 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
     both_stages, paused = threading.Event(), threading.Event()
 
     def note(what: str, count: int) -> None:
-        if any(job.workflow == "Enlarge.x2" for job in gateway.jobs.values()):
+        if (what, count) == ("job", 25):
             both_stages.set()
         if (what, count) == ("job", 30):  # a machine on which `ctl` takes long must not finish the run before it
             paused.wait(120)
@@ -151,6 +152,7 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
     process = start(gateway, tmp_path, *RUN, "-c", "8")
     try:
         assert both_stages.wait(120)
+        assert {job.workflow for job in list(gateway.jobs.values())} == {"Paint.Text", "Enlarge.x2"}
         assert control("pause")["message"].startswith("paused; ")
         mark = len(gateway.requests)
         paused.set()
@@ -165,7 +167,7 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
         process.kill()
         process.wait()
     assert posted == []
-    assert 20 < len(collected) < 40
+    assert 25 <= len(collected) < 40
     assert set(collected) == {"succeeded"}
     drafts = tuple(range(1, 21))
     assert_stages_bought_once(gateway, range(1, 21), drafts)
@@ -178,7 +180,7 @@ async def test_an_mcp_client_plans_and_is_refused_a_run_beyond_its_allowance(
 ) -> None:
     small_manifest(tmp_path, "3, max_credits_per_job: 0.75", "{name: jar, prompt: a jar, repeat: 4}")
     options = ["mcp", "--allow-spend", "2.3"]
-    server = StdioServerParameters(command=COMMAND[0], args=options, env=environment(gateway, tmp_path), cwd=tmp_path)
+    server = StdioServerParameters(command=COMMAND, args=options, env=environment(gateway, tmp_path), cwd=tmp_path)
 
     async def call(client: Client, tool: str, **arguments: object) -> dict[str, Any]:
         (content,) = (await client.call_tool(tool, {"manifest": "manifest.yaml", **arguments})).content

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
 
-from tests.preloaded import COMMAND, Process, run_command, start_command
+from tests.preloaded import Process, run_command, start_command, start_installed
 
 KEY = "moltazine_sandbox"
 
@@ -67,8 +67,7 @@ class Cli:
 
     def start_installed(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start the installed command, where a test is about how it starts or about signals."""
-        streams = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "env": self.environment, **options}
-        return subprocess.Popen([COMMAND, *args], cwd=self.cwd, text=True, **streams)
+        return start_installed(args, cwd=self.cwd, **{"env": self.environment, **options})
 
     def write(self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = "") -> str:
         """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give each test its own."""

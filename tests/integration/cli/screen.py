@@ -6,23 +6,29 @@ import os
 import pty
 import select
 import struct
-import subprocess
 import termios
 import time
 from collections.abc import Sequence
 
-from .conftest import COMMAND, Cli
+from .conftest import Cli
 
 
 class Screen:
     """A terminal with a command on it."""
 
-    def __init__(self, cli: Cli, args: Sequence[str], width: int, **environment: str) -> None:
+    def __init__(
+        self, cli: Cli, args: Sequence[str], width: int, *, is_installed: bool = False, **environment: str
+    ) -> None:
         self._ours, theirs = pty.openpty()
         self.resize(width)
-        env = {**cli.environment, **environment}
-        self.process = subprocess.Popen(
-            [COMMAND, *args], cwd=cli.cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        start = cli.start_installed if is_installed else cli.start
+        self.process = start(
+            *args,
+            env={**cli.environment, **environment},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
         )
         os.close(theirs)
         self.text = ""

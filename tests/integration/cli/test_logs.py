@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import re
-import subprocess
 from decimal import Decimal
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 import typer
@@ -24,7 +24,6 @@ from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
 from tests.disguises import DISGUISES, shows
-from tests.preloaded import COMMAND
 
 from .conftest import Cli
 
@@ -151,12 +150,10 @@ def _in_journal(cli: Cli, *args: str, matches: bool = True, **environment: str) 
     status = os.fstat(writing)
     journal = f"{status.st_dev}:{status.st_ino + (not matches)}"
     with os.fdopen(reading) as stderr:
-        done = subprocess.run(
-            [COMMAND, *args], cwd=cli.cwd, env={**cli.environment, "JOURNAL_STREAM": journal, **environment},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writing, timeout=60, check=False,
-        )  # fmt: skip
+        variables = {**cli.environment, "JOURNAL_STREAM": journal, **environment}
+        process = cli.start(*args, env=variables, stdout=DEVNULL, stderr=writing)
         os.close(writing)
-        return done.returncode, stderr.read()
+        return process.wait(timeout=60), stderr.read()
 
 
 def test_lines_in_the_journal_have_priorities_and_no_colours(cli: Cli) -> None:

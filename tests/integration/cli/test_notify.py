@@ -221,10 +221,18 @@ def test_a_run_id_that_is_refused_is_notified(cli: Cli) -> None:
 def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
     slow_cli.write("ended", head=f"notify: [{HEART}]\n")
     with receiving() as receiver:
-        process = slow_cli.start_installed("run", "ended.yaml", env={**slow_cli.environment, **receiver.environment})
+        process = slow_cli.start("run", "ended.yaml", env={**slow_cli.environment, **receiver.environment})
+        assert process.stderr is not None
         _until(lambda: bool(receiver.requests))
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=_PATIENCE_S)
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "stopping" in line:  # it waits for a job, if it has bought it by now
+                break
+        process.send_signal(signal.SIGTERM)
+        out, rest = process.communicate(timeout=_PATIENCE_S)
+    err = "".join(said) + rest
     assert process.returncode == 143, err
     paths = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
     assert paths == ["/start", "/143"]
@@ -236,7 +244,7 @@ def test_sigterm_during_the_planning_is_notified_too(cli: Cli) -> None:
     cli.write("early", head=f"notify: [{HEART}]\n")
     with receiving() as receiver:
         environment = {**cli.environment, **receiver.environment, "CRUCIBLE_API_BASE": "http://127.0.0.1:9"}
-        process = cli.start_installed("run", "early.yaml", "--display", "plain", env=environment)
+        process = cli.start("run", "early.yaml", "--display", "plain", env=environment)
         assert process.stderr is not None
         first = process.stderr.readline()  # it waits
         process.send_signal(signal.SIGTERM)

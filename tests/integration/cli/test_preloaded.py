@@ -1,11 +1,14 @@
 """The forks in which the other tests run commands: each ends as the installed command does."""
 
 import signal
-import subprocess
+from contextlib import closing
 
 import pytest
 
-from .conftest import COMMAND, Cli
+from tests.preloaded import Forked
+
+from .conftest import Cli
+from .screen import Screen
 
 COMMANDS = {
     "--version": 0,
@@ -23,12 +26,39 @@ def test_a_fork_writes_and_ends_as_the_installed_command(lonely_cli: Cli, line: 
     lonely_cli.write("whole")
     lonely_cli.write("broken", "- {name: fox, promt: a fox}")
     words = line.split()
-    forked = lonely_cli(*words)
-    installed = subprocess.run(
-        [COMMAND, *words], cwd=lonely_cli.cwd, env=lonely_cli.environment, capture_output=True, text=True, check=False
-    )
-    assert (forked.code, forked.out, forked.err) == (installed.returncode, installed.stdout, installed.stderr)
-    assert forked.code == COMMANDS[line]
+    ends = []
+    for start in (lonely_cli.start, lonely_cli.start_installed):
+        process = start(*words)
+        ends.append((*process.communicate(timeout=120), process.returncode))
+    assert ends[0] == ends[1]
+    assert ends[0][2] == COMMANDS[line]
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "PYTHONUNBUFFERED": ""}])
+def test_a_fork_shows_on_a_terminal_what_the_installed_command_shows(
+    lonely_cli: Cli, variables: dict[str, str]
+) -> None:
+    lonely_cli.write("whole")
+    shown = []
+    for is_installed in (False, True):
+        with closing(
+            Screen(lonely_cli, ["validate", "whole.yaml"], 80, is_installed=is_installed, **variables)
+        ) as screen:
+            assert isinstance(screen.process, Forked) is not is_installed
+            assert screen.finish() == 0
+        shown.append(screen.text)
+    assert shown[0] == shown[1]
+    assert ("\x1b[32m" in shown[0]) is not bool(variables)
+
+
+def test_the_installed_command_is_started_where_other_modules_would_be_loaded(lonely_cli: Cli) -> None:
+    for name, is_forked in (
+        ("HOME", True), ("TERM", True), ("FORCE_COLOR", True), ("JOURNAL_STREAM", True), ("CRUCIBLE_BATCH_SHARD", True),
+        ("SSLKEYLOGFILE", False), ("TYPER_USE_RICH", False), ("LC_ALL", False), ("PYTHONPATH", False),
+    ):  # fmt: skip
+        process = lonely_cli.start("--version", env={**lonely_cli.environment, name: "0"})
+        assert isinstance(process, Forked) is is_forked, name
+        process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

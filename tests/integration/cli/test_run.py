@@ -265,7 +265,7 @@ def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
 
 def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report) -> None:
     cli.write("piped", SIX)
-    run = cli.start_installed("run", "piped.yaml", "--json")
+    run = cli.start("run", "piped.yaml", "--json")
     assert run.stdout is not None
     assert run.stderr is not None
     run.stdout.readline()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from tests.slow_cases import quick_every, quick_where
 
-from .conftest import COMMAND, Cli
+from .conftest import Cli
 
 RUN_DIR = "outputs/streams/default"
 COMMANDS = [
@@ -35,30 +33,25 @@ COMMANDS = [
 ]
 
 
-def closed(descriptors: str) -> Callable[[list[str], Any], tuple[int, str]]:
+def closed(descriptors: str) -> Callable[..., tuple[int, str]]:
     """How to start a command with these descriptors closed; returns its exit code and what it says on stderr."""
 
-    def start(command: list[str], where: Any) -> tuple[int, str]:
-        script = f'exec "$@" {" ".join(f"{descriptor}>&-" for descriptor in descriptors)}'
-        done = subprocess.run(
-            ["sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, capture_output=True, check=False, **where
-        )
-        return done.returncode, done.stderr
+    def start_so(start: Any, command: Sequence[str]) -> tuple[int, str]:
+        process = start(*command, closed=descriptors)
+        _, err = process.communicate(timeout=120)
+        return process.returncode, err
 
-    return start
+    return start_so
 
 
-def left(command: list[str], where: Any) -> tuple[int, str]:
+def left(start: Any, command: Sequence[str]) -> tuple[int, str]:
     """Start a command with a stdout that nobody reads any more."""
     ours, theirs = os.pipe()
     os.close(ours)
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, check=False, **where
-        )
-    finally:
-        os.close(theirs)
-    return done.returncode, done.stderr
+    process = start(*command, stdout=theirs)
+    os.close(theirs)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
 
 
 ENDS = [(command, situation) for command in COMMANDS for situation in ("stdout closed", "all closed", "left")]
@@ -77,17 +70,17 @@ SITUATIONS = {"stdin closed": closed("0"), "stdout closed": closed("1"), "all cl
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Any:
-    """A folder with a finished run, and how commands are started there."""
+def place(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
+    """A folder with a finished run."""
     cli = Cli(tmp_path_factory.mktemp("streams"), gateway)
     cli.write("streams")
     assert cli("run", "streams.yaml").code == 0
-    return {"cwd": cli.cwd, "env": cli.environment, "text": True, "timeout": 40}
+    return cli
 
 
 @pytest.mark.parametrize(("command", "situation"), quick_where(ENDS, _is_quick), ids=_name)
-def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[str, ...], situation: str) -> None:
-    code, said = SITUATIONS[situation]([COMMAND, *command], place)
+def test_a_command_ends_quietly_and_as_it_would_have(place: Cli, command: tuple[str, ...], situation: str) -> None:
+    code, said = SITUATIONS[situation](place.start, command)
     assert code == 0, said
     for word in ("Traceback", "Exception", "Error", "bug"):
         assert word not in said
@@ -95,18 +88,20 @@ def test_a_command_ends_quietly_and_as_it_would_have(place: Any, command: tuple[
 
 @pytest.mark.parametrize("json_too", quick_every(2, [[], ["--json"]]), ids=["", "--json"])
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_run_continues_to_its_end_and_loses_nothing(place: Any, situation: str, json_too: list[str]) -> None:
+def test_a_run_continues_to_its_end_and_loses_nothing(place: Cli, situation: str, json_too: list[str]) -> None:
     name = f"{situation.replace(' ', '-')}{len(json_too)}"
-    code, said = SITUATIONS[situation]([COMMAND, "run", "streams.yaml", "--run-id", name, *json_too], place)
+    code, said = SITUATIONS[situation](place.start, ["run", "streams.yaml", "--run-id", name, *json_too])
     assert code == 0, said
-    run_dir = Path(place["cwd"], "outputs/streams", name)
+    run_dir = place.cwd / "outputs/streams" / name
     report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
     assert (report["counts"]["succeeded"], report["counts"]["total"]) == (1, 1)
     assert (run_dir / "fox/0.png").is_file()
     assert (run_dir / ".crucible/journal.sqlite3").read_bytes().startswith(b"SQLite format 3\0")
 
 
-def test_what_is_wrong_is_the_exit_code_without_streams_too(place: Any) -> None:
-    Path(place["cwd"], "broken.yaml").write_text("version: 1\n")
-    for start in SITUATIONS.values():
-        assert start([COMMAND, "validate", "broken.yaml"], place)[0] == 2
+def test_what_is_wrong_is_the_exit_code_without_streams_too(place: Cli) -> None:
+    (place.cwd / "broken.yaml").write_text("version: 1\n")
+    for situation in SITUATIONS.values():
+        code, said = situation(place.start_installed, ["validate", "broken.yaml"])
+        assert code == 2
+        assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""The real command, killed with its first submit in doubt, and started again with the key of another account."""
+"""The command, killed with its first submit in doubt, and started again with the key of another account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
-from tests.verification.crash.conftest import COMMAND
+from tests.preloaded import Process, start_command
 
 MANIFEST = """\
 version: 1
@@ -24,22 +24,26 @@ jobs: [{name: a, prompt: one}]
 """
 
 
-async def start(folder: Path, url: str, key: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        COMMAND, "run", "m.yaml", "--out-dir", "out", "--json",
-        cwd=folder,
-        env={**os.environ, "MOLTAZINE_API_KEY": key, "CRUCIBLE_API_BASE": url},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+def start(folder: Path, url: str, key: str) -> Process:
+    environment = {**os.environ, "MOLTAZINE_API_KEY": key, "CRUCIBLE_API_BASE": url}
+    return start_command(["run", "m.yaml", "--out-dir", "out", "--json"], cwd=folder, env=environment)
 
 
-async def kill_once_held(process: asyncio.subprocess.Process) -> None:
+def run(folder: Path, url: str, key: str) -> tuple[int | None, str, str]:
+    process = start(folder, url, key)
+    out, err = process.communicate(timeout=180)
+    return process.returncode, out, err
+
+
+def run_killed_once_held(folder: Path, url: str, key: str) -> None:
     """Send SIGKILL when the job's credits are held: its submit is under way, and no answer has come."""
+    process = start(folder, url, key)
     assert process.stdout is not None
-    async for line in process.stdout:
+    for line in process.stdout:
         if json.loads(line).get("event") == "held":
             process.kill()
-    assert await process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
 async def test_a_submit_in_doubt_is_not_bought_again_on_another_account(tmp_path: Path) -> None:
@@ -51,15 +55,13 @@ async def test_a_submit_in_doubt_is_not_bought_again_on_another_account(tmp_path
         async def bought() -> int:
             return len((await http.get(f"{found.api_url}/_sandbox/state")).json()["jobs"])
 
-        await kill_once_held(await start(tmp_path, found.api_url, "moltazine_ours"))
-        other = await start(tmp_path, found.api_url, "moltazine_other")
-        out, err = await other.communicate()
-        assert other.returncode == 2, err
+        await asyncio.to_thread(run_killed_once_held, tmp_path, found.api_url, "moltazine_ours")
+        code, out, err = await asyncio.to_thread(run, tmp_path, found.api_url, "moltazine_other")
+        assert code == 2, err
         error = json.loads(out.splitlines()[-1])["error"]
         assert error["code"] == "RUN_DIRECTORY"
         assert "--same-account" in error["hint"]
         assert await bought() <= 1
-        again = await start(tmp_path, found.api_url, "moltazine_ours")
-        _, err = await again.communicate()
-        assert again.returncode == 0, err
+        code, _, err = await asyncio.to_thread(run, tmp_path, found.api_url, "moltazine_ours")
+        assert code == 0, err
         assert await bought() == 1

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.preloaded import start_command
 from tests.slow_cases import quick_where
 from tests.verification.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"
-COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 ENTRY = {"id": PAINT, "job_id": PAINT, "entry_type": PAINT, "status": PAINT, "amount": 1, "description": PAINT,
          "created_at": PAINT, "more": PAINT}  # fmt: skip
 SAID: dict[str, Any] = {
@@ -69,13 +68,13 @@ class Painting(HostileGateway):
 async def shown(directory: Path, gateway: HostileGateway, *args: str) -> str:
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     environment |= {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": gateway.url, "NO_COLOR": "1", "TERM": "dumb"}
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, *args, cwd=directory, env=environment, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(240):
-        out, _ = await process.communicate()
-    return out.decode()
+    ours, theirs = os.pipe()
+    process = await asyncio.to_thread(start_command, args, cwd=directory, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    with os.fdopen(ours, encoding="utf-8") as shown:
+        out = await asyncio.to_thread(shown.read)
+    await asyncio.to_thread(process.wait, 240)
+    return out
 
 
 @pytest.mark.parametrize(("args", "refuses"), quick_where(CASES, _is_quick), ids=_name)

@@ -1,9 +1,8 @@
-"""Runs the installed command against a gateway of ours, as a user does, and has the gateway's book judged."""
+"""Runs the command against a gateway of ours, as a user does, and has the gateway's book judged."""
 
 import json
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterable
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import yaml
 
+from tests.preloaded import Process, start_command
 from tests.verification.pricing.book import DYING, Ended, Started, now, plain
 from tests.verification.pricing.gateway import KEY, Gateway, png
 from tests.verification.pricing.judge import Verdict, judge, story
 from tests.verification.pricing.world import World
 
-COMMAND = Path(sys.executable).with_name("crucible-batch")
 PATIENCE = 120  # seconds; a run that takes longer hangs
 
 
@@ -109,28 +108,26 @@ class Bench:
         return outcome
 
     def command(self, *arguments: str, kill_after: int | None = None) -> Outcome:
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "NO_COLOR": "1", "MOLTAZINE_API_KEY": KEY}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        ours = {
+            "HOME": str(self.folder),
+            "NO_COLOR": "1",
+            "MOLTAZINE_API_KEY": KEY,
+            "CRUCIBLE_API_BASE": self.gateway.url,
+        }
         began, accepted = time.monotonic(), self.gateway.book.accepted()
-        with subprocess.Popen(
-            [str(COMMAND), *arguments],
-            cwd=self.folder,
-            env={**env, "CRUCIBLE_API_BASE": self.gateway.url},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            killed = kill_after is not None and self._kill(process, accepted + kill_after)
-            try:
-                stdout, stderr = process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                stdout, stderr = process.communicate()
-                stderr += f"\nkilled after {PATIENCE} s"
+        process = start_command(arguments, cwd=self.folder, env=kept | ours)
+        killed = kill_after is not None and self._kill(process, accepted + kill_after)
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            stdout, stderr = process.communicate()
+            stderr += f"\nkilled after {PATIENCE} s"
         code = None if killed else process.returncode
         return Outcome(code, time.monotonic() - began, stdout, stderr)
 
-    def _kill(self, process: subprocess.Popen[str], accepted: int) -> bool:
+    def _kill(self, process: Process, accepted: int) -> bool:
         while process.poll() is None:
             if self.gateway.book.accepted() >= accepted:
                 process.kill()

@@ -1,0 +1,152 @@
+"""The other side of ``preloaded.py``: a process that has loaded the program, and forks a command for each request."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_REQUEST_BYTES = 1 << 17
+_NUMBER_BYTES = 32
+
+
+def serve(number: int) -> None:
+    """Load the program, and run it in a fork for each request on the socket ``number``, until that is closed.
+
+    Before the first request it sends the names of the variables that were read meanwhile.
+    """
+    sysconfig.get_config_vars()  # reads HOME, for what no command uses
+    for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
+        importlib.import_module(copying)
+    with _names_read() as names:
+        program = importlib.import_module("tests.loaded_program")
+        program.load()
+    program.prepare()
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(waker.fileno())
+    replies: dict[int, socket.socket] = {}
+    with socket.socket(fileno=number) as control, woken, waker:
+        control.send(json.dumps(sorted(names)).encode())
+        while True:
+            ready, _, _ = select.select([control, woken], [], [])
+            if woken in ready:
+                woken.recv(_NUMBER_BYTES)
+                _tell_ends(replies)
+                continue
+            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 4)
+            if not request:
+                return
+            *streams, reply = descriptors
+            if (pid := os.fork()) == 0:
+                break
+            for stream in streams:
+                os.close(stream)
+            replies[pid] = socket.socket(fileno=reply)
+            replies[pid].send(f"{pid:{_NUMBER_BYTES}}".encode())
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for other in replies.values():
+        other.close()
+    for its_number, stream in enumerate(streams):
+        os.dup2(stream, its_number)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    _become(json.loads(request))
+
+
+@contextlib.contextmanager
+def _names_read() -> Iterator[set[str]]:
+    """Note the names of the environment variables that are read within the block."""
+    names: set[str] = set()
+    kind = type(os.environ)
+    read = kind.__getitem__
+
+    def noting(self: Any, name: str) -> str:
+        names.add(name)
+        return read(self, name)
+
+    kind.__getitem__ = noting  # type: ignore[method-assign]
+    try:
+        yield names
+    finally:
+        kind.__getitem__ = read  # type: ignore[method-assign]
+
+
+def _tell_ends(replies: dict[int, socket.socket]) -> None:
+    """Collect the commands that have ended, and send each its exit code."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with replies.pop(pid) as reply, contextlib.suppress(BrokenPipeError):
+                reply.send(f"{os.waitstatus_to_exitcode(status):{_NUMBER_BYTES}}".encode())
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Run the command as its own script does. What it raises ends the process as any other."""
+    if request["is_leader"]:
+        os.setsid()
+    for number in request["closed"]:
+        os.close(int(number))
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    _open_streams()
+    sys.argv = request["words"]
+    sys.path.remove("")  # of `python -c`: the directory that the command runs in
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from crucible_batch.cli import main
+
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        code = ended.code
+    _exit(code)
+
+
+def _open_streams() -> None:
+    """Open the standard streams as the interpreter does at its start: None if closed, line by line on a terminal."""
+    is_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before, stream = getattr(sys, name), None
+        with contextlib.suppress(OSError):
+            raw = io.FileIO(number, "w" if number else "r", closefd=False)
+            is_raw = is_unbuffered and number > 0
+            stream = io.TextIOWrapper(
+                raw if is_raw else io.BufferedWriter(raw) if number else io.BufferedReader(raw),  # type: ignore[type-var]
+                before.encoding,
+                before.errors,
+                newline="\n",
+                line_buffering=not is_unbuffered and (number == 2 or raw.isatty()),
+                write_through=is_unbuffered,
+            )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _exit(code: int) -> None:
+    """Exit as the interpreter does, but don't destroy its objects: in a fork, that takes longer than the command."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
+    sys.exit(code)

@@ -1,0 +1,85 @@
+"""The program as the server of ``preloaded.py`` has it in memory: loaded, and prepared as far as commands are alike."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import typer.main
+from PIL import Image
+from pydantic import BaseModel
+
+from crucible_batch.api import account, price_memory
+from crucible_batch.cli import app
+from crucible_batch.domain.control import ControlEntry
+from crucible_batch.domain.events import EVENT_NAMES
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.engine import job_worker, late_outputs, runner
+from crucible_batch.journal import codec
+from crucible_batch.report.html import page
+from crucible_batch.sandbox import SandboxConfig, pictures
+from tests.cheap import plain_picture
+
+_LOOK_AGAIN_AFTER_S = 0.1
+
+
+def load() -> None:
+    """Load all that commands load."""
+    package = importlib.import_module("crucible_batch")
+    for module in pkgutil.walk_packages(package.__path__, "crucible_batch."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    Image.init()
+
+
+def prepare() -> None:
+    """Prepare what each command would prepare again."""
+    for module in (late_outputs, runner, job_worker):
+        module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
+    pictures.render = plain_picture
+    _derive_once()
+    _prepare_command_line()
+    for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
+        codec._adapter(kind)
+    for template in ("page.html.j2", "charts.html.j2"):
+        page._environment().get_template(template)
+    for model in _models_below(BaseModel):
+        model.model_rebuild()
+    gc.collect()
+    gc.freeze()
+
+
+def _derive_once() -> None:
+    """Have the fingerprint of the sandbox's key ready, which takes 50 ms. The installed command knows it as well."""
+    hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
+    account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
+    account._fingerprint(next(iter(SandboxConfig().accounts)))
+    price_memory._ROUNDS = 1
+
+
+def _prepare_command_line() -> None:
+    """Build the tree of commands, and let each prepare its parameters, which it does when it parses arguments."""
+    tree = typer.main.get_command(app.app)
+    typer.main.get_command = lambda _app: tree
+    _prepare("crucible-batch", tree, None)
+
+
+def _prepare(name: str, command: Any, parent: Any) -> None:
+    """Parse no arguments, within the context of the group, whose settings the command keeps as well."""
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    for its_name, its_command in getattr(command, "commands", {}).items():
+        _prepare(its_name, its_command, context)
+
+
+def _models_below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for one in model.__subclasses__():
+        if one.__module__.startswith("crucible_batch."):
+            yield one
+        yield from _models_below(one)
