@@ -196,7 +196,7 @@ class RunContext:
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
             outage=self.outage,
-            on_counted=row_collector(self.store.sidecars(), self.terms, rows),
+            on_counted=row_collector(self.store.sidecars(), self.terms, rows, since=self.clock.now()),
             explained=explained,
             derivation=self.derivation,
             log=self.log,

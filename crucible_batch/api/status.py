@@ -200,13 +200,16 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
 
 
 def row_collector(
-    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile, *, since: float | None = None
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None."""
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None.
+
+    ``since`` is when the run began that has saved outputs with ``sidecars``, for ``Sidecars.complete``.
+    """
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
-            sidecars.complete(planned, job, terms)
+            sidecars.complete(planned, job, terms, since=since)
         rows.add(build_row(planned, job, stops))
 
     return collect

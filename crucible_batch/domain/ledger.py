@@ -138,18 +138,20 @@ class Ledger:
     @property
     def uploads(self) -> Credits:
         """The charges for uploads. One that was made at an unknown price counts at the highest price seen."""
-        return self._uploads + self.assumed_uploads * self._upload_price
+        return self._uploads + self.assumed_uploads * self._upload_price if self._unpriced else self._uploads
 
     @property
     def rebates(self) -> Credits:
         """The rebates for images, each capped at the amount in ``uploads``, whatever the gateway's figure is."""
+        if not self._unpriced:
+            return self._rebates
         price = self._upload_price
         return self._rebates + sum((min(each.rebate, price) for each in self._unpriced), ZERO)
 
     @property
     def held(self) -> Credits:
         """The credits that may still be spent, ``held_for_uploads`` included."""
-        return self._held + self.held_for_uploads
+        return self._held + self.held_for_uploads if self._unpriced else self._held
 
     @property
     def held_for_uploads(self) -> Credits:

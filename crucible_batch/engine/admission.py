@@ -8,7 +8,7 @@ small for all jobs is spent on the first ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.budget import (
@@ -271,8 +271,7 @@ class Admission:
     def _settled(self) -> Credits:
         """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
         ledger = self._accounting.ledger
-        holds = (ledger.hold_of(identity) for identity in self._in_doubt.union(self._unanswered))
-        return ledger.committed - sum(holds, ZERO)
+        return ledger.committed - sum(map(ledger.hold_of, self._in_doubt.union(self._unanswered)), ZERO)
 
     async def _account_was_stale(self) -> bool:
         """Read the account again if the figure may be outdated; return whether to decide again."""
@@ -286,18 +285,25 @@ class Admission:
 
         A submit in doubt waits for unanswered submits only, since their answers do not depend on credits.
         """
+        # One loop over the submits instead of a sum for each figure: it runs for each job, over all those in flight.
+        expected = unread = ZERO
+        is_one_alone = False
+        for submit in self._unanswered.values():
+            expected += submit.expected
+            is_one_alone = is_one_alone or submit.alone
+            if submit.unread:
+                unread += submit.unread
         left = None
         if self._account is not None and not in_doubt:
-            expected = sum((submit.expected for submit in self._unanswered.values()), ZERO)
             left = self._account - (self._settled() - self._account_base) - expected
-        others = set(self._unanswered) if in_doubt else self._active
+        others: Collection[str] = self._unanswered if in_doubt else self._active
         return AdmissionState(
-            others_active=bool(others - {identity}),
+            others_active=len(others) > (identity in others),
             unanswered=len(self._unanswered),
             limit=1 if self._figures_differ else self._slow_start.limit,
-            unread=sum((submit.unread for submit in self._unanswered.values()), ZERO),
-            is_one_alone=any(submit.alone for submit in self._unanswered.values()),
-            alone_in_doubt=bool(self._accounting.ledger.alone - {*self._unanswered, identity}),
+            unread=unread,
+            is_one_alone=is_one_alone,
+            alone_in_doubt=any(each != identity and each not in self._unanswered for each in self._accounting.ledger.alone),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -152,6 +153,9 @@ class Downloader:
             return restored
         if restored.kept is not None:
             logger.warning("%s was changed after it was saved; the changed file is now %s", missed.path, restored.kept)
+        if self._terms.sidecars:
+            about = sidecar(self._terms, planned, attempt, restored.saved)
+            await asyncio.to_thread(self._sidecars.write, restored.saved.path, about)
         return restored.saved
 
     async def restore(

@@ -256,6 +256,8 @@ def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
     computed from the output's id: a position would change with the list. An output without an id gets the next free
     number, so that no file replaces another.
     """
+    if len(outputs) == 1:
+        return (OutputLink(index=outputs[0].output_index, url=outputs[0].url),)
     shared = Counter(output.output_index for output in outputs)
     links: dict[int, OutputLink] = {}
     for output in sorted(outputs, key=lambda output: (output.output_index, output.id)):

@@ -61,6 +61,15 @@ class AiohttpReply(Reply):
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    async def read(self, limit: int) -> bytes | None:
+        body, size = list[bytes](), 0
+        while block := await self._block():
+            body.append(block)
+            size += len(block)
+            if size > limit:
+                return None
+        return b"".join(body)
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         blocks, size = list[bytes](), 0
         while block := await self._block():

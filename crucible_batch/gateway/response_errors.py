@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 from typing import Final
 
 import httpx
@@ -88,18 +88,28 @@ class HttpAnswer:
     drop: Callable[[], Awaitable[None]] = field(repr=False)
 
 
-@contextmanager
-def transport_seam(operation: Operation, hide: Callable[[str], str]) -> Iterator[None]:
-    """Convert errors of the transport, including timeouts, to ``GatewayError``. Cancellation is not converted.
+class TransportSeam:
+    """A block in which errors of the transport, including timeouts, become ``GatewayError``. Cancellation does not.
 
     ``hide`` masks the key in the transport's messages.
     """
-    try:
-        yield
-    except _FOREIGN as error:
-        # A protocol error quotes received bytes, which may hold a signed URL, so it isn't kept as the cause.
-        cause = None if isinstance(error, httpx.ProtocolError) else error
-        raise no_answer(operation, _describe(error, hide)) from cause
+
+    __slots__ = ("_hide", "_operation")
+
+    def __init__(self, operation: Operation, hide: Callable[[str], str]) -> None:
+        self._operation = operation
+        self._hide = hide
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, _FOREIGN):
+            # A protocol error quotes received bytes, which may hold a signed URL, so it isn't kept as the cause.
+            cause = None if isinstance(error, httpx.ProtocolError) else error
+            raise no_answer(self._operation, _describe(error, self._hide)) from cause
 
 
 def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:

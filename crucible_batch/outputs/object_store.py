@@ -242,7 +242,7 @@ class ObjectSidecars(Sidecars):
         except ObjectStoreError as error:
             self._warn(key, error.message)
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
         """Do nothing: a request for each output would make the end of each run as long as the run itself."""
 
     async def write_missing(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:

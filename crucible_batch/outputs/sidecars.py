@@ -36,6 +36,8 @@ class Sidecars:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._has_failed = False
+        """Whether a sidecar could not be written or moved. ``_tell`` has then logged the first one not written."""
         self._is_told = False
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
@@ -57,18 +59,28 @@ class Sidecars:
     def move(self, output: str, to: str) -> None:
         """Move an output's sidecar along with the output. Raises nothing; a file that isn't a sidecar is left alone."""
         source = _beside(output)
-        with contextlib.suppress(OSError), folder_of_output(self._directory, output) as folder:
-            content = _ours(folder, source.name)
-            if content is None:
-                return
-            about = content.get("output")
-            name = PurePosixPath(to).name
-            self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
-            folder.unlink(source.name)  # it would describe a picture that is no longer there
+        try:
+            with folder_of_output(self._directory, output) as folder:
+                content = _ours(folder, source.name)
+                if content is None:
+                    self._has_failed = True
+                    return
+                about = content.get("output")
+                name = PurePosixPath(to).name
+                self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
+                folder.unlink(source.name)  # it would describe a picture that is no longer there
+        except OSError:
+            self._has_failed = True
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
-        """Write the sidecars that are missing beside a job's outputs."""
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
+        """Write the sidecars that are missing beside a job's outputs.
+
+        Those of outputs saved at ``since`` or later are not looked for, unless this object has failed to write or move
+        one: it has written them.
+        """
         for saved in job.outputs.values() if terms.sidecars else ():
+            if since is not None and saved.at >= since and not self._has_failed:
+                continue
             # A journal may have been edited: a path that differs from the plan may be another program's file.
             is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
@@ -83,6 +95,7 @@ class Sidecars:
 
     def _tell(self, target: Path, reason: str) -> None:
         """Log the first failure only, since on a full disk every output has one."""
+        self._has_failed = True
         if not self._is_told:
             self._is_told = True
             logger.warning("can't write the sidecar of %s: %s (the output itself is saved)", target, reason)

@@ -93,11 +93,12 @@ class OutputStore:
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._room = DiskSpace(directory)
+        self._sidecars = Sidecars(directory)
         self._left_as_they_came: set[str] = set()
 
     def sidecars(self) -> Sidecars:
-        """Return a writer of sidecars, which reports the first one that it can't write."""
-        return Sidecars(self.directory)
+        """Return the writer of sidecars, which reports the first one that it can't write."""
+        return self._sidecars
 
     def shortage(self) -> ErrorInfo | None:
         """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""

@@ -62,6 +62,7 @@ async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(st
         out = bench.path / "out"
         before = pictures(out)
         (out / "a/0.png").write_bytes(b"retouched")
+        (out / "a/0.png.json").unlink()
         cut = before["b/0.png"][:40]
         (out / "b/0.png").write_bytes(cut)
         with caplog.at_level(logging.WARNING):
@@ -70,6 +71,7 @@ async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(st
     kept = aside("a/0.png", b"retouched")
     assert pictures(out) == before
     assert (out / kept).read_bytes() == b"retouched"
+    assert (out / "a/0.png.json").exists()
     assert (out / aside("b/0.png", cut)).read_bytes() == cut
     assert f"a/0.png was changed after it was saved; the changed file is now {kept}" in caplog.messages
     assert (again.ok, again.report.credits) == (True, first.report.credits)

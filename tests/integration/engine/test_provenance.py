@@ -178,7 +178,23 @@ async def test_a_disk_that_takes_no_sidecar_fails_no_job_and_the_report_makes_up
         write_report_again(bench.path / "out")
         assert len(contents(bench.path / "out")) == 6
     said = [record for record in caplog.records if "write the sidecar of" in record.getMessage()]
-    assert len(said) == 2  # while it ran, and when it ended: not once an output
+    assert len(said) == 1  # not once an output, and not again when the run ended
+
+
+async def test_a_sidecar_that_could_not_be_written_is_written_when_the_run_ends(start, monkeypatch):
+    write, failures = sidecars._write, iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+
+    def full_once(*args):
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        write(*args)
+
+    monkeypatch.setattr(sidecars, "_write", full_once)
+    async with start() as bench:
+        result = await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}"))
+        assert result.exit_code == 0
+        assert next(failures, None) is None
+        assert sorted(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json", "b/0.png", "b/0.png.json"]
 
 
 async def test_what_verify_fetches_again_has_its_sidecar_again(start):
