@@ -303,7 +303,9 @@ class Admission:
             limit=1 if self._figures_differ else self._slow_start.limit,
             unread=unread,
             is_one_alone=is_one_alone,
-            alone_in_doubt=any(each != identity and each not in self._unanswered for each in self._accounting.ledger.alone),
+            alone_in_doubt=any(
+                each != identity and each not in self._unanswered for each in self._accounting.ledger.alone
+            ),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
         )
