@@ -17,8 +17,8 @@ from crucible_batch.domain.concurrency_limit import MOST_BY_ITSELF, initial_limi
 from crucible_batch.domain.gateway_types import JobStatus
 
 _WHY_UNUSED = (
-    "a limiter without bursts refuses submits that are closer together than its interval, however few; after a"
-    " cap decreases, the pace includes the rounds until the limit has followed"
+    "after a cap decreases, the pace includes the rounds until the limit has followed; a limiter of few submits a"
+    " second answers so few that its interval is learned late"
 )
 _WHY_REFUSED = (
     "a limiter of all requests also counts polls, which this rule does not space; at five requests a second, a"
@@ -44,13 +44,13 @@ class Fixed:
     def submitted(self, now: float) -> None:
         """It does not pace."""
 
-    def accepted(self) -> None:
+    def accepted(self, sent_at: float) -> None:
         """It does not change."""
 
-    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
+    def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
         """It does not change."""
 
-    def ended(self, job_s: float) -> None:
+    def ended(self, sent_at: float, job_s: float) -> None:
         """It does not pace."""
 
     def polled(self, status: JobStatus) -> None:
@@ -66,11 +66,11 @@ class Halving(Fixed):
         self._starts = True
         self._since_fall = 1000.0
 
-    def accepted(self) -> None:
+    def accepted(self, sent_at: float) -> None:
         self._since_fall += 1
         self.limit = min(self._ceiling, self.limit + (1.0 if self._starts else 1 / self.limit))
 
-    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
+    def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
         if self._since_fall >= self.limit:
             self.limit, self._starts, self._since_fall = max(1.0, self.limit / 2), False, 0.0
 
@@ -85,12 +85,12 @@ class Dctcp(Fixed):
         self._share = 0.0
         self._count = self._refusals = 0
 
-    def accepted(self) -> None:
+    def accepted(self, sent_at: float) -> None:
         if self._starts:
             self.limit = min(self._ceiling, self.limit + 1)
         self._answered()
 
-    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
+    def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
         self._refusals += 1
         self._answered()
 

@@ -62,11 +62,11 @@ class Rule(Protocol):
 
     def submitted(self, now: float) -> None: ...
 
-    def accepted(self) -> None: ...
+    def accepted(self, sent_at: float) -> None: ...
 
-    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None: ...
+    def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None: ...
 
-    def ended(self, job_s: float) -> None: ...
+    def ended(self, sent_at: float, job_s: float) -> None: ...
 
     def polled(self, status: JobStatus) -> None: ...
 
@@ -217,7 +217,7 @@ class Client:
     def _submit(self, job: Job) -> None:
         world = self._world
         job.tries += 1
-        job.submitted_at = world.now
+        job.submitted_at = sent_at = world.now
         self._unanswered += 1
         self._rule.submitted(world.now)
 
@@ -233,7 +233,7 @@ class Client:
             self._unanswered -= 1
             self._in_flight += 1
             self.record.accepted.append(world.now)
-            self._rule.accepted()
+            self._rule.accepted(sent_at)
             self._poll(job, 0.7 * world.scene.service_s)
             self.pump()
 
@@ -241,7 +241,7 @@ class Client:
             self._unanswered -= 1
             self._active -= 1
             self.record.refused += 1
-            self._rule.refused(world.now, world.scene.retry_after_s or 0.0, self._in_flight)
+            self._rule.refused(world.now, sent_at, world.scene.retry_after_s or 0.0, self._in_flight)
             world.after(self._wait_s(job.tries), again)
             self.pump()
 
@@ -265,7 +265,7 @@ class Client:
         def made() -> None:
             self.record.made.append(world.now)
             self._active -= 1
-            self._rule.ended(world.now - job.submitted_at)
+            self._rule.ended(job.submitted_at, world.now - job.submitted_at)
             self.pump()
 
         world = self._world

@@ -148,13 +148,15 @@ class Client:
             self._submit(job)
 
     def _submit(self, job: int) -> None:
+        sent_at = self._now
+
         def arrive() -> None:
             self._gateway.submit(job, self._now)
             self._after(self._story.round_trip_s / 2, accept)
 
         def accept() -> None:
             self._open += 1
-            self._limit.accepted()
+            self._limit.accepted(sent_at)
             if self._watcher is None:
                 self._foresee(job)
             else:

@@ -6,17 +6,28 @@ counted in rounds of as many submits as the limit allows, at least ``ROUND``:
     answers to submits                       limit
     all accepted, from the start             + 1 each: it doubles in a round trip (slow start)
     a round within the tolerated share       half the way back to where it fell, then + 1, + 2, + 4, ...
-    more than that refused                   ``FALL`` of it; the next round is a test of the cause
+    more than that refused                   ``FALL`` of it, but no less than the jobs that the gateway held whenever
+                                             it refused; the next round is a test of the cause
     ``SILENCE`` refused one after another    the jobs that the gateway holds; then one submit at a time
 
-The test after a fall distinguishes load from chance. Refusals because of load become fewer with fewer jobs, those by
-chance do not: if at the lower limit still more than half of the earlier share is refused, the share is learned as
-chance, is tolerated from then on, and the limit is restored. Growth by half the way is that of BIC TCP; a share that
-depends on the limit is the signal of DCTCP (RFC 8257). ``python -m benchmarks pushback`` tests the rule against
-gateways of many kinds.
+A gateway with room for so many jobs holds at least that many when it refuses one more, so a fall below that number
+would leave room unused. TCP Westwood falls to what the network has delivered for the same reason. Submits that were
+sent before a fall don't depend on the lower limit, and are not counted (one reduction for each round trip).
+
+The test after a fall distinguishes load from chance and from submits that are too close. Refusals because of load
+become fewer with fewer jobs, those by chance do not: if at the lower limit still more than half of the earlier share is
+refused, the share is learned as chance, is tolerated from then on, and the limit is restored. It is also restored if
+only submits were refused that came too soon after others: then these are spaced (``domain.submit_interval``).
+
+Growth by half the way is that of BIC TCP; a share that depends on the limit is the signal of DCTCP (RFC 8257). The
+limit at which slow start fell was passed in a moment, so the way back does not lead there. Limits below ``1 / STEP``
+grow by ``STEP`` of themselves instead of by 1.
+
+``python -m benchmarks pushback`` tests the rule against gateways of many kinds.
 
 From the first fall on, submits are also spaced evenly over the time that jobs hold their places, as TCP's pacing does
-with packets: a limit of requests per second is not met in bursts, and may be less than one job at a time.
+with packets: a limit of requests per second is not met in bursts, and may be less than one job at a time. Jobs that
+were submitted before a silence include its time, and are not measured.
 
 Slow start ends at ``FIRST_MOST``. From there on the limit grows only in rounds in which no polled job is queued at the
 gateway: more would only wait there.
@@ -28,6 +39,7 @@ import math
 from collections import deque
 
 from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.submit_interval import SubmitInterval
 
 FIRST_LIMIT = 4
 MOST_BY_ITSELF = 256
@@ -42,6 +54,8 @@ TOLERATED = 0.04
 MOST_CHANCE = 0.1
 """The largest share that is taken for chance. A gateway that refuses more is busy."""
 FALL = 0.8
+STEP = 1 / 3
+"""The share of itself by which a small limit grows at first: one more would be twice as many at a limit of 1."""
 SILENCE = 8
 """So many refusals in a row aren't chance: at a share of 10 %, one in a hundred million."""
 PROBE_S = 1.0
@@ -74,6 +88,10 @@ class ConcurrencyLimit:
         self._last_at = -math.inf
         self._job_s: float | None = None
         self._has_queue = False
+        self._interval = SubmitInterval()
+        self._fell_at = self._silent_at = -math.inf
+        self._held = math.inf
+        """The fewest jobs that the gateway had when it refused a submit of this round."""
 
     @property
     def allowed(self) -> int:
@@ -96,37 +114,41 @@ class ConcurrencyLimit:
         """Return when the next submit may be sent; infinity: not before an ``unanswered`` one is answered."""
         if self.is_silent:
             return math.inf if unanswered else max(now, self._probe_at)
-        if self._starts or self._job_s is None:
-            return now
-        return max(now, self._last_at + self._job_s / (PACE * self.limit))
+        spread_s = 0.0 if self._starts or self._job_s is None else self._job_s / (PACE * self.limit)
+        return max(now, self._last_at + max(spread_s, self._interval.interval_s))
 
     def submitted(self, now: float) -> None:
         """Note that a submit is sent."""
         self._last_at = now
 
-    def accepted(self) -> None:
-        """Note that a submit was accepted."""
+    def accepted(self, sent_at: float) -> None:
+        """Note that the submit that was sent then was accepted."""
         self._streak = 0
         if self._starts:
             self.limit = min(self.ceiling, self.limit + 1)
             self._starts = self.limit < FIRST_MOST
-        self._answered(refused=False)
+        self._answered(sent_at, refused=False)
 
-    def refused(self, now: float, retry_after_s: float, in_flight: int) -> None:
+    def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
         """Note a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
         self._streak += 1
+        self._held = min(self._held, in_flight)
         if self.is_silent:
+            self._silent_at = now
             self._probe_at = now + max(PROBE_S, retry_after_s)
             self._is_asked_to_wait = retry_after_s > PROBE_S
         if self._streak == SILENCE:
             self.limit = self._test[0] if self._test is not None else self.limit
             self._fall_to(max(1.0, in_flight), share=1.0)
         elif self._streak < SILENCE:
-            self._answered(refused=True)
+            self._answered(sent_at, refused=True)
 
-    def ended(self, job_s: float) -> None:
-        """Note that a job has left its place, ``job_s`` after its submit."""
-        self._job_s = job_s if self._job_s is None else self._job_s + _WEIGHT * (job_s - self._job_s)
+    def ended(self, sent_at: float, job_s: float) -> None:
+        """Note that a job has left its place, ``job_s`` after its submit was sent."""
+        if self._job_s is None:
+            self._job_s = job_s
+        elif sent_at > self._silent_at:
+            self._job_s += _WEIGHT * (job_s - self._job_s)
         # The gateway has a free place now, unless it asked for a wait.
         if not self._is_asked_to_wait:
             self._streak = min(self._streak, SILENCE - 1)
@@ -135,20 +157,26 @@ class ConcurrencyLimit:
         """Note the status of a job that has not ended."""
         self._has_queue = self._has_queue or status is JobStatus.QUEUED
 
-    def _answered(self, *, refused: bool) -> None:
+    def _answered(self, sent_at: float, *, refused: bool) -> None:
+        if sent_at <= self._fell_at:
+            return
         size = max(ROUND, self.allowed)
         if size != self._recent.maxlen:
             self._recent = deque(self._recent, maxlen=size)
         self._recent.append(refused)
+        self._interval.answered(sent_at, is_refused=refused)
         self._count += 1
         self._refusals += refused
         # Chance itself varies by about the square root of what it is expected to refuse.
         expected = self.chance * size
         if refused and self._refusals > expected + 0.5 * math.sqrt(expected) + TOLERATED * size:
             if self._is_chance():
-                self._learn()
+                self._learn_chance()
+            elif self._interval.learn():
+                self._restore()
             else:
-                self._fall_to(FALL * self.limit, share=sum(self._recent) / len(self._recent))
+                share = sum(self._recent) / len(self._recent)
+                self._fall_to(max(FALL * self.limit, self._held), share=share)
         elif self._count >= size:
             self._passed()
 
@@ -158,25 +186,37 @@ class ConcurrencyLimit:
             return False
         return self._test[1] / 2 < self._refusals / self._count <= 2 * MOST_CHANCE
 
-    def _learn(self) -> None:
-        assert self._test is not None
-        before, _, self._starts = self._test
+    def _learn_chance(self) -> None:
         self.chance = min(self._refusals / self._count, MOST_CHANCE)
-        self.limit = max(self.limit, before)
+        self._restore()
+
+    def _restore(self) -> None:
+        """Take back the latest falls: the limit was not what submits were refused for."""
+        if self._test is not None:
+            before, _, self._starts = self._test
+            self.limit = max(self.limit, before)
+        self._fell_at = self._last_at
         self._next_round(None)
 
     def _fall_to(self, limit: float, *, share: float) -> None:
         before, _, started = self._test or (self.limit, 0.0, self._starts)
-        self._fell_from = self.limit
+        fell_from = self.limit
         self.limit = max(LEAST, min(self.limit, limit))
-        self._starts, self._step = False, 1.0
+        self._fell_from = self.limit if started else fell_from
+        self._fell_at = self._last_at
+        self._interval.failed()
+        self._starts, self._step = False, min(1.0, STEP * self.limit)
         self._next_round((before, share, started))
 
     def _passed(self) -> None:
         """End a round in which no more than the tolerated share was refused."""
         if self._is_chance():
-            self._learn()
+            self._learn_chance()
             return
+        if self._test is not None and self._interval.learn():
+            self._restore()
+            return
+        self._interval.passed()
         share = min(self._refusals / self._count, MOST_CHANCE)
         self.chance += (share - self.chance) / (2 if self._test is not None else 8)
         if not self._starts and not (self._has_queue and self.limit >= FIRST_MOST):
@@ -191,6 +231,7 @@ class ConcurrencyLimit:
     def _next_round(self, test: tuple[float, float, bool] | None) -> None:
         self._test = test
         self._count = self._refusals = 0
+        self._held = math.inf
         self._has_queue = False
 
 

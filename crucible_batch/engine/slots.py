@@ -87,7 +87,7 @@ class Slots:
         """Note that the gateway accepted the submit."""
         self._unanswered.discard(slot)
         slot.is_accepted = True
-        self.limit.accepted()
+        self.limit.accepted(self._sent_at(slot))
         if self.limit.allowed >= min(2 * self._reported, self.limit.ceiling) and self.limit.allowed > self._reported:
             self._report(None)
         self.wake()
@@ -96,7 +96,7 @@ class Slots:
         """Note a 429 or 503 to the submit; ``asked_s`` is its ``Retry-After`` in seconds."""
         self.left_gateway(slot)
         in_flight = len(self._at_gateway) - len(self._unanswered)
-        self.limit.refused(self._clock.monotonic(), asked_s or 0.0, in_flight)
+        self.limit.refused(self._clock.monotonic(), self._sent_at(slot), asked_s or 0.0, in_flight)
         if self.limit.allowed <= _REPORTED_BELOW * self._reported:
             self._report(reason)
         self.wake()
@@ -181,9 +181,12 @@ class Slots:
         await self._clock.sleep(at - self._clock.monotonic())
         self._changed.set()
 
+    def _sent_at(self, slot: Slot) -> float:
+        return self._clock.monotonic() if slot.submitted_at is None else slot.submitted_at
+
     def _close(self, slot: Slot) -> None:
         if slot.is_accepted and slot.submitted_at is not None:
-            self.limit.ended(self._clock.monotonic() - slot.submitted_at)
+            self.limit.ended(slot.submitted_at, self._clock.monotonic() - slot.submitted_at)
         self.left_gateway(slot)
 
     def _report(self, reason: str | None) -> None:

@@ -230,7 +230,7 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
         # Once: a second Ctrl-C would leave at once.
         if isinstance(getattr(message, "event", None), events.Succeeded) and next(successes) == 0:
             for _ in range(SILENCE):
-                runners[-1].slots.limit.refused(bench.clock.monotonic(), 100_000.0, 0)
+                runners[-1].slots.limit.refused(bench.clock.monotonic(), bench.clock.monotonic(), 100_000.0, 0)
             asyncio.get_running_loop().call_later(0.1, runners[-1].interrupt, ExitCode.SIGINT)
 
     async with start() as bench:

@@ -238,7 +238,7 @@ async def test_the_time_of_a_job_is_from_its_submit_to_its_slot(made):
 
 async def test_a_second_attempt_that_is_refused_is_not_taken_for_the_end_of_a_job(made):
     bench, ended = made(64), []
-    bench.limit.ended = ended.append
+    bench.limit.ended = lambda sent_at, job_s: ended.append(job_s)
     async with bench.slots.slot() as slot:
         await bench.slots.wait_for_turn(slot)
         bench.slots.accepted(slot)
@@ -246,3 +246,19 @@ async def test_a_second_attempt_that_is_refused_is_not_taken_for_the_end_of_a_jo
         await bench.slots.wait_for_turn(slot)
         bench.slots.refused(slot, None, "X")
     assert ended == []
+
+
+async def test_the_limit_learns_when_each_answered_submit_was_sent(made):
+    bench, sent = made(64), []
+    bench.limit.accepted = sent.append
+    bench.limit.refused = lambda now, sent_at, retry_after_s, in_flight: sent.append((now, sent_at))
+    bench.limit.ended = lambda sent_at, job_s: sent.append((sent_at, job_s))
+    async with bench.slots.slot() as slot:
+        await bench.clock.move(3.0)
+        await bench.slots.turn(slot)
+        await bench.clock.move(2.0)
+        bench.slots.refused(slot, None, "X")
+        await bench.slots.turn(slot)
+        await bench.clock.move(4.0)
+        bench.slots.accepted(slot)
+    assert sent == [(105.0, 103.0), 105.0, (105.0, 4.0)]
