@@ -118,7 +118,7 @@ class Runner:
             jitter=self._ports.jitter,
             terms=terms,
             progress=self._tell.receiving,
-            way=relocator.way,
+            find_path=relocator.find_path,
             on_record=records.note,
         )
         timeout_s = self._options.job_timeout_s

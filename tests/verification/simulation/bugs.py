@@ -380,5 +380,5 @@ def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
 
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
-    _set(stack, store, "_publish", lambda temporary, directory, path, digest, or_else: digest)
+    _set(stack, store, "_publish", lambda temporary, directory, path, digest, accepted_digest: digest)
     _set(stack, store, "link_into_place", lambda folder, temporary, path, digest: digest)
