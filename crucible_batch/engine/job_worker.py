@@ -320,7 +320,7 @@ class JobWorker:
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
         """Wait until the job has ended, or its record names a higher price than is known."""
         self._context.slots.found_at_gateway(self._slot)
-        if self._context.admission.is_to_be_compared(job.identity):
+        if self._context.admission.needs_comparison(job.identity):
             recorded = await self._recorded_price(job_id)
             if recorded is not None and (differs := self._compared(job, recorded)) is not None:
                 return differs
@@ -341,11 +341,11 @@ class JobWorker:
         self._context.stop.read()
         if recorded > job.current.credits:
             return self._repriced(job, recorded)
-        self._context.admission.compared(job.identity, job.current.credits)
+        self._context.admission.mark_compared(job.identity, job.current.credits)
         return None
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
-        self._context.admission.figures_differ(job.identity, self._shape, job.current.credits, recorded)
+        self._context.admission.note_price_difference(job.identity, self._shape, job.current.credits, recorded)
         settled = settled_as(job.current, self._shape)
         return Repriced(at=self._context.clock.now(), credits=recorded, settled=settled)
 
@@ -365,7 +365,7 @@ class JobWorker:
     async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | JobLost | None:
         context, earlier = self._context, self._interrupted
         self._interrupted = None
-        is_unread = context.admission.is_to_be_compared(job.identity)
+        is_unread = context.admission.needs_comparison(job.identity)
         try:
             found = await context.poller.until_ended(
                 job_id,

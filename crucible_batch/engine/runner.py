@@ -227,7 +227,7 @@ class Runner:
         )
         self._retired = found.retired
         for _, job in found.in_flight:
-            self._context.admission.take_up(job)
+            self._context.admission.add_resumed(job)
         return found
 
     def _missed(self, job: Job) -> list[int]:
