@@ -135,10 +135,10 @@ async def run_probe(
     The request needs a budget. Nothing is notified: the run that the plan is for comes later. ``commanded`` is that of
     ``run_request``. Raises as ``run`` does.
     """
-    made: list[ProbeStages] = []
+    made: list[ProbeChoice] = []
 
-    def choose(journal: Journal, terms: RunTerms) -> ProbeStages:
-        made.append(ProbeStages(lambda: journal.jobs(terms.rule), journal, terms.budget, request.job_filter, admit))
+    def choose(journal: Journal, terms: RunTerms) -> ProbeChoice:
+        made.append(ProbeChoice(lambda: journal.jobs(terms.rule), journal, terms.budget, request.job_filter, admit))
         return made[0]
 
     result = await run_request(
@@ -154,8 +154,8 @@ async def run_probe(
     return ProbeResult(result, made[0].is_complete)
 
 
-class ProbeStages:
-    """The choice of the jobs. ``is_complete`` is true once nothing was left to choose, and nothing is missing."""
+class ProbeChoice:
+    """The choice of a probe's jobs. ``is_complete``: there is nothing left to choose, and nothing is missing."""
 
     def __init__(
         self,
@@ -183,13 +183,13 @@ class ProbeStages:
 
         With ``retry_failed``, also each failed job, once.
         """
-        first: dict[Shape, str] = {}
-        unfinished: set[str] = set()
-        waiting: set[Shape] = set()
-        unpriced: set[Shape] = set()
+        first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
+        unfinished: set[str] = set()  # jobs between two attempts, and failed ones that are retried
+        waiting: set[Shape] = set()  # shapes of which a job was bought, or may have been, without a price so far
+        unpriced: set[Shape] = set()  # shapes of jobs that are to be divided, without a price
         for planned, job in self._chosen():
             shape, identity = shape_of(planned), job.identity
-            is_left = _is_unsent(job)
+            is_unsent = _is_unsent(job)
             if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
                 unfinished.add(identity)
             is_retried = self._choice.retry_failed and may_reopen(job, buys_again=False)
@@ -197,11 +197,11 @@ class ProbeStages:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:
                 continue
-            if is_left and identity not in self._tried:
+            if is_unsent and identity not in self._tried:
                 first.setdefault(shape, identity)
-            elif is_left or (job.phase in _UNANSWERED and (identity in self._tried or not self._has_begun)):
+            elif is_unsent or (job.phase in _UNANSWERED and (identity in self._tried or not self._has_begun)):
                 waiting.add(shape)
-            if is_left:
+            if is_unsent:
                 unpriced.add(shape)
         self._has_begun = True
         ended = {shape for shape in first if shape in waiting or self._tries[shape] >= _MOST_TRIES}

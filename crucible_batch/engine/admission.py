@@ -97,12 +97,12 @@ class Admission:
         self._upload_expected: dict[str, Credits | None] = {}
         self._compared: set[Shape] = set()
         """The shapes for which a job's record has been compared with the answer to its submit."""
-        self._figures_differ = False
+        self._price_differs = False
         self._account: Credits | None = None
         self._account_base: Credits = ZERO
         self._account_due = self._account_stale = True
         self._account_closed = False
-        accounting.on_entry(self._entered)
+        accounting.on_entry(self._on_event)
 
     async def hold(
         self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
@@ -204,11 +204,11 @@ class Admission:
         submit = self._unanswered.get(identity)
         return submit is not None and submit.alone
 
-    def is_to_be_compared(self, identity: str) -> bool:
+    def needs_comparison(self, identity: str) -> bool:
         """Whether an accepted job's record has to be read before its submit counts as answered."""
         return identity in self._unanswered
 
-    def compared(self, identity: str, charged: Credits) -> None:
+    def mark_compared(self, identity: str, charged: Credits) -> None:
         """Count the submit of an accepted job as answered at ``charged``: its record has been read."""
         if (submit := self._unanswered.get(identity)) is not None:
             self._compared.add(submit.shape)
@@ -216,7 +216,7 @@ class Admission:
             self._answered(identity)
             self._changed.set()
 
-    def figures_differ(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
+    def note_price_difference(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
         """Note that a job's record has another price than the answer to its submit.
 
         If it is higher, submits are sent one at a time from now on, each compared with its record before the next. If
@@ -224,13 +224,13 @@ class Admission:
         """
         if recorded <= answered:
             return
-        self._figures_differ = True
+        self._price_differs = True
         submit, prices = self._unanswered.get(identity), self._accounting.ledger.prices
         seen_before = None if submit is None else submit.job_expected
         if (error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
             self._stop.end_buying(error)
 
-    def take_up(self, job: Job) -> None:
+    def add_resumed(self, job: Job) -> None:
         """Resume a job of an earlier run, whose hold is in the ledger already."""
         self._active.add(job.identity)
         if job.in_doubt:
@@ -300,7 +300,7 @@ class Admission:
         return AdmissionState(
             others_active=len(others) > (identity in others),
             unanswered=len(self._unanswered),
-            limit=1 if self._figures_differ else self._slow_start.limit,
+            limit=1 if self._price_differs else self._slow_start.limit,
             unread=unread,
             is_one_alone=is_one_alone,
             alone_in_doubt=any(
@@ -310,7 +310,7 @@ class Admission:
             account_closed=self._account_closed and not in_doubt,
         )
 
-    def _entered(self, subject: str, event: Event) -> None:
+    def _on_event(self, subject: str, event: Event) -> None:
         match event:
             case Accepted():
                 self._accepted(subject, event)
@@ -348,7 +348,7 @@ class Admission:
         if not (event.reused or event.earlier):
             self._stop_above(submit.shape, event.credits)
         # ``reused`` doesn't matter here: after a lost journal the price is as unknown as for a new job.
-        if self._figures_differ or submit.shape not in self._compared:
+        if self._price_differs or submit.shape not in self._compared:
             unread = max(ZERO, submit.held - event.credits)
             self._unanswered[identity] = replace(submit, unread=unread)
             return

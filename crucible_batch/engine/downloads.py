@@ -63,15 +63,15 @@ def _unread(_record: JobSnapshot) -> None:
     """The default: records are ignored."""
 
 
-async def _nowhere(_planned: PlannedJob, _path: str, _sha256: str) -> None:
+async def _no_other_path(_planned: PlannedJob, _path: str, _sha256: str) -> None:
     return None
 
 
 class Downloader:
     """Saves outputs to disk, with sidecars if ``terms`` ask for them. ``jitter`` returns random numbers in [0, 1).
 
-    ``way``: where to save an output whose path is taken, as ``OutputRelocator.way``; ``on_record`` receives each record
-    that is read.
+    ``find_path`` returns where to save an output whose path is taken, as ``OutputRelocator.find_path`` does;
+    ``on_record`` receives each record that is read.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Downloader:
         jitter: Callable[[], float],
         terms: RunTerms,
         progress: Progress = _untold,
-        way: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _nowhere,
+        find_path: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _no_other_path,
         on_record: Callable[[JobSnapshot], None] = _unread,
     ) -> None:
         self._gateway = gateway
@@ -91,7 +91,7 @@ class Downloader:
         self._clock = clock
         self._jitter = jitter
         self._terms = terms
-        self._way = way
+        self._find_path = find_path
         self._on_record = on_record
         self._sidecars = store.sidecars()
         self._progress = progress
@@ -132,10 +132,12 @@ class Downloader:
                 if self._terms.sidecars:
                     self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]), folder)
 
-            way = partial(self._way, planned)
+            find_path = partial(self._find_path, planned)
             token = planned.identity[:16]
             async with aclosing(self._counted(body, planned, index, length)) as counted:
-                await self._store.save(planned.output, index, token, counted, length, embed=embed, way=way, note=note)
+                await self._store.save(
+                    planned.output, index, token, counted, length, embed=embed, find_path=find_path, note=note
+                )
             return saved[0]
 
         return await self._bring(attempt.job_id or "", index, number, save)

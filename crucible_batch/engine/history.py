@@ -79,7 +79,7 @@ class JobIdOwners:
     def __init__(self, history: History, accounting: JournaledLedger) -> None:
         self._history = history
         self._fresh: dict[str, str] = {}
-        accounting.on_entry(self._entered)
+        accounting.on_entry(self._on_event)
 
     def claim(self, job: Job, job_id: str) -> bool:
         """Record a gateway job for the newest attempt; return False if it belongs to another attempt or job."""
@@ -91,7 +91,7 @@ class JobIdOwners:
         self._fresh[known] = job.identity
         return True
 
-    def _entered(self, _subject: str, event: Event) -> None:
+    def _on_event(self, _subject: str, event: Event) -> None:
         if isinstance(event, Accepted):
             self._fresh.pop(event.job_id.lower(), None)
 

@@ -70,8 +70,8 @@ class JobWorker:
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
         self._interrupted: Interrupted | None = None
-        self._kept: JobEvent | GatewayError | None = None
-        """The result of a command, kept while a price read on the way is entered in the ledger first."""
+        self._result: JobEvent | GatewayError | None = None
+        """The result of a command that is returned later: a price that was read meanwhile is journalled first."""
         self._tried: GatewayError | None = None
         """The error of the latest try of a submit."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
@@ -82,14 +82,14 @@ class JobWorker:
 
         Raises ``GatewayError`` if the gateway or the connection failed and nothing new is known of the job.
         """
-        result, self._kept = self._kept, None
+        result, self._result = self._result, None
         if result is None:
             try:
                 result = await self._carry_out(job, command)
             except GatewayError as error:
                 result = error
             if job.attempts and (recorded := self._context.records.differing(job.current)) is not None:
-                self._kept = result
+                self._result = result
                 return self._repriced(job, recorded)
         if isinstance(result, GatewayError):
             raise result
@@ -320,32 +320,32 @@ class JobWorker:
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
         """Wait until the job has ended, or its record names a higher price than is known."""
         self._context.slots.found_at_gateway(self._slot)
-        if self._context.admission.is_to_be_compared(job.identity):
+        if self._context.admission.needs_comparison(job.identity):
             recorded = await self._recorded_price(job_id)
-            if recorded is not None and (differs := self._compared(job, recorded)) is not None:
-                return differs
-        while isinstance(found := await self._look(job, job_id), Interrupted):
+            if recorded is not None and (repriced := self._compare_price(job, recorded)) is not None:
+                return repriced
+        while isinstance(found := await self._wait_for_end(job, job_id), Interrupted):
             self._interrupted = found
-            if (differs := self._compared(job, found.credits)) is not None:
-                return differs
+            if (repriced := self._compare_price(job, found.credits)) is not None:
+                return repriced
         if not isinstance(found, JobSnapshot):
             return found
         if found.credits <= job.current.credits:
-            self._compared(job, found.credits)
+            self._compare_price(job, found.credits)
         self._context.records.note(found)
         self._context.slots.left_gateway(self._slot)
-        return self._ended(job, found)
+        return self._end_event(job, found)
 
-    def _compared(self, job: Job, recorded: Credits) -> Repriced | None:
+    def _compare_price(self, job: Job, recorded: Credits) -> Repriced | None:
         """Compare a record's price with the known one. A higher one is entered before the submit counts as answered."""
         self._context.stop.read()
         if recorded > job.current.credits:
             return self._repriced(job, recorded)
-        self._context.admission.compared(job.identity, job.current.credits)
+        self._context.admission.mark_compared(job.identity, job.current.credits)
         return None
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
-        self._context.admission.figures_differ(job.identity, self._shape, job.current.credits, recorded)
+        self._context.admission.note_price_difference(job.identity, self._shape, job.current.credits, recorded)
         settled = settled_as(job.current, self._shape)
         return Repriced(at=self._context.clock.now(), credits=recorded, settled=settled)
 
@@ -362,10 +362,11 @@ class JobWorker:
                     break
         return None
 
-    async def _look(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | JobLost | None:
+    async def _wait_for_end(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | JobLost | None:
+        """Poll until the job has ended; ``Interrupted`` if a record shows a price that has to be compared first."""
         context, earlier = self._context, self._interrupted
         self._interrupted = None
-        is_unread = context.admission.is_to_be_compared(job.identity)
+        is_unread = context.admission.needs_comparison(job.identity)
         try:
             found = await context.poller.until_ended(
                 job_id,
@@ -386,7 +387,8 @@ class JobWorker:
             context.stop.wind_down(ExitCode.STOPPED, timed_out(job_id))
         return found
 
-    def _ended(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
+    def _end_event(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:
+        """Return the event of a job that has ended, and count it for the circuit breaker."""
         if snapshot.status is JobStatus.FAILED:
             error = snapshot.error or ErrorInfo(
                 "JOB_FAILED", "the gateway reports the job as failed, without a message"

@@ -63,7 +63,7 @@ class OutputRelocator:
         self._told = told
         self._turn = asyncio.Lock()
 
-    async def way(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
+    async def find_path(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
         """Return where to save an output whose path is taken: the same path, freed now, or one aside; None if neither.
 
         ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't be moved,
@@ -82,14 +82,14 @@ class OutputRelocator:
     async def _move(self, path: str, owners: Sequence[Owner]) -> None:
         sha256 = owners[0].saved.sha256  # one file, so the same for all
         aside = relocated_path(path, sha256)
-        await self._store.keep_as(path, aside, sha256)
+        await self._store.add_name(path, aside, sha256)
         for owner in owners:
             if owner.saved.path == path:
                 event = Relocated(at=self._clock.now(), index=owner.saved.index, path=aside)
                 await self._accounting.record(owner.planned.identity, event)
                 self._told(owner.planned, owner.job, event)
         await asyncio.to_thread(self._sidecars.move, path, aside)
-        await self._store.give_up(path, aside, sha256)
+        await self._store.remove_name(path, aside, sha256)
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
         """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside was interrupted."""

@@ -118,7 +118,7 @@ class Runner:
             jitter=self._ports.jitter,
             terms=terms,
             progress=self._tell.receiving,
-            way=relocator.way,
+            find_path=relocator.find_path,
             on_record=records.note,
         )
         timeout_s = self._options.job_timeout_s
@@ -227,7 +227,7 @@ class Runner:
         )
         self._retired = found.retired
         for _, job in found.in_flight:
-            self._context.admission.take_up(job)
+            self._context.admission.add_resumed(job)
         return found
 
     def _missed(self, job: Job) -> list[int]:

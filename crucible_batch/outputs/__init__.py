@@ -10,7 +10,7 @@ from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_ground
-from crucible_batch.outputs.publish import give_up, keep_as
+from crucible_batch.outputs.publish import add_name, remove_name
 from crucible_batch.outputs.receipts import RECEIPTS_FILE, Receipts, ReceiptsByJob
 from crucible_batch.outputs.safe_fs import Folder, open_output
 from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars
@@ -38,16 +38,16 @@ __all__ = [
     "SavedFile",
     "ShardOutputStore",
     "Sidecars",
+    "add_name",
     "adopt_output",
     "check_ground",
     "check_output",
     "delete_output",
     "delete_page",
-    "give_up",
-    "keep_as",
     "open_output",
     "output_path",
     "relocated_path",
+    "remove_name",
     "size_of_output",
     "size_of_page",
 ]

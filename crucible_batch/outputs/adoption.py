@@ -64,14 +64,16 @@ def _bring(source: Folder, name: str, directory: Path, target: PurePosixPath, sh
             with folder_of_output(directory, target, make=True) as folder:
                 try:
                     folder.unlink(temporary)  # left by a killed merge; it may be a link to another file
-                    way = Adoption.LINKED if is_own and _linked(source, name, folder, temporary) else Adoption.COPIED
-                    if way is Adoption.COPIED:
+                    adoption = (
+                        Adoption.LINKED if is_own and _linked(source, name, folder, temporary) else Adoption.COPIED
+                    )
+                    if adoption is Adoption.COPIED:
                         _copy(file, folder, temporary)
                     if folder.digest(temporary) != sha256:
                         return Adoption.ABSENT
                     _sync(folder, temporary)
                     link_into_place(folder, temporary, target, sha256)
-                    return way
+                    return adoption
                 finally:
                     folder.unlink(temporary)
         except OSError as error:

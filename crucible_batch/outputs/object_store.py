@@ -29,7 +29,7 @@ from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, sidecar_content
-from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore, Way
+from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, FindPath, OutputStore
 from crucible_batch.outputs.temp_file import TempFile
 
 NOT_STORED: Final = "OUTPUT_NOT_STORED"
@@ -47,7 +47,7 @@ class ObjectOutputStore(OutputStore):
     until the store accepts one again. ``has`` trusts the journal.
     """
 
-    _names_when_landed: ClassVar[bool] = False
+    _names_when_complete: ClassVar[bool] = False
 
     def __init__(
         self, directory: Path, objects: ObjectPort, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
@@ -108,7 +108,7 @@ class ObjectOutputStore(OutputStore):
             raise FileNotFoundError(self.objects.address(path))
         return io.BytesIO(content)
 
-    async def keep_as(self, path: str, other: str, digest: str) -> None:
+    async def add_name(self, path: str, other: str, digest: str) -> None:
         """Copy an output to a second name. May be called twice.
 
         Raises ``OutputError`` if it has other bytes, another object has that name, or the store fails.
@@ -118,7 +118,7 @@ class ObjectOutputStore(OutputStore):
             raise OutputError("OUTPUT_EXISTS", f"{path} was changed while it was moved; {MOVE_IT}", final=True)
         await self._create_copy(other, content, digest)
 
-    async def give_up(self, path: str, other: str, digest: str) -> None:
+    async def remove_name(self, path: str, other: str, digest: str) -> None:
         """Delete an output that ``other`` has a copy of.
 
         Raises ``OutputError`` if either has other bytes, or the store fails.
@@ -130,17 +130,17 @@ class ObjectOutputStore(OutputStore):
                 )
         await self._asked(self.objects.delete(path))
 
-    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
         key = path.as_posix()
         async with self._turns:
             content = await asyncio.to_thread(_content, part)
             if await self._created(key, content):
                 return digest
             # Also after a put request whose answer was lost: then these are the same bytes.
-            stands = await self._asked(self.objects.digest(key)) or ""
-        if stands not in {digest, or_else} - {""}:
+            present = await self._asked(self.objects.digest(key)) or ""
+        if present not in {digest, accepted_digest} - {""}:
             raise _taken(key)
-        return stands
+        return present
 
     async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
         async with self._turns:
@@ -195,15 +195,15 @@ class ShardOutputStore(ObjectOutputStore):
         return False
 
     async def _name(
-        self, part: TempFile, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, part: TempFile, path: PurePosixPath, digest: str, find_path: FindPath, accepted_digest: str = ""
     ) -> tuple[PurePosixPath, str]:
         async def aside(taken: str, sha256: str) -> str | None:
-            if (found := await way(taken, sha256)) is not None:
+            if (found := await find_path(taken, sha256)) is not None:
                 return found
             info = await self._asked(self.objects.info(taken))
             return relocated_path(taken, sha256) if info is not None and info.is_ours else None
 
-        return await super()._name(part, path, digest, aside, or_else)
+        return await super()._name(part, path, digest, aside, accepted_digest)
 
 
 class ObjectSidecars(Sidecars):

@@ -15,28 +15,28 @@ from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
 
-def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, or_else: str) -> str:
+def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, accepted_digest: str) -> str:
     """Sync the temporary file, give it the name ``path`` unless a file has it, and sync the name.
 
-    Returns the digest of the file at ``path``: ``digest``, or ``or_else`` if a file with that digest was there before.
+    Returns the digest of the file at ``path``: ``digest``, or ``accepted_digest`` if a file with that one was there.
     Raises ``OutputError`` if a file with another digest has the name.
     """
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
-        return link_into_place(folder, temporary.name, path, digest, or_else)
+        return link_into_place(folder, temporary.name, path, digest, accepted_digest)
 
 
-def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest: str, or_else: str = "") -> str:
+def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
     """Do the same as ``publish`` in an open folder, with a file that is already synced."""
-    stands = digest
+    present = digest
     try:
         folder.claim(temporary, path.name)
     except FileExistsError:
-        stands = folder.digest(path.name) or ""
-        if stands not in {digest, or_else} - {""}:
+        present = folder.digest(path.name) or ""
+        if present not in {digest, accepted_digest} - {""}:
             raise OutputError("OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True) from None
     _sync(folder)
-    return stands
+    return present
 
 
 def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str) -> str | None:
@@ -56,13 +56,13 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
             if other == digest:
                 return None
             aside = f"{path}.damaged-{other[:8]}"
-            keep_as(directory, path.as_posix(), aside, other)
+            add_name(directory, path.as_posix(), aside, other)
         folder.replace(temporary.name, path.name)
         _sync(folder)
     return aside
 
 
-def keep_as(directory: Path, path: str, other: str, digest: str) -> None:
+def add_name(directory: Path, path: str, other: str, digest: str) -> None:
     """Give the file ``path``, which has the digest, a second name in its folder, so that it survives losing the first.
 
     The name is synced. May be called twice. If the file system has no hard links, a copy gets the second name.
@@ -108,7 +108,7 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
         folder.unlink(temporary)
 
 
-def give_up(directory: Path, path: str, other: str, digest: str) -> None:
+def remove_name(directory: Path, path: str, other: str, digest: str) -> None:
     """Remove the name ``path`` from a file with the digest, which is kept as ``other`` in the same folder.
 
     Raises ``OutputError`` if ``path`` has been replaced by another file.

@@ -28,7 +28,7 @@ from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding,
 from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError, misplaced, too_large
 from crucible_batch.outputs.image_check import NoPictureError, Picture, examine
 from crucible_batch.outputs.output_check import FileState, check_output
-from crucible_batch.outputs.publish import give_up, keep_as, link_into_place, put_back
+from crucible_batch.outputs.publish import add_name, link_into_place, put_back, remove_name
 from crucible_batch.outputs.publish import publish as _publish
 from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output, open_output
 from crucible_batch.outputs.sidecars import Sidecars
@@ -40,7 +40,7 @@ _HOP_BYTES = 256 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 
-Way: TypeAlias = Callable[[str, str], Awaitable[str | None]]
+FindPath: TypeAlias = Callable[[str, str], Awaitable[str | None]]
 """Called with an output's path and digest if the path is taken.
 
 Returns the same path once it is free, another path, or None if there is none.
@@ -66,7 +66,7 @@ class SavedFile:
 Note: TypeAlias = Callable[[SavedFile, Folder | None], None]
 
 
-async def _nowhere(_path: str, _sha256: str) -> None:
+async def _no_other_path(_path: str, _sha256: str) -> None:
     return None
 
 
@@ -82,7 +82,7 @@ class OutputStore:
     ``ObjectOutputStore`` keeps the same promises, and the same tests check both.
     """
 
-    _names_when_landed: ClassVar[bool] = True
+    _names_when_complete: ClassVar[bool] = True
     """Whether a file that needs no embedding gets its name in the thread that checks it."""
 
     url: ObjectUrl | None = None
@@ -94,7 +94,7 @@ class OutputStore:
         self._max_pixels = max_pixels
         self._room = DiskSpace(directory)
         self._sidecars = Sidecars(directory)
-        self._left_as_they_came: set[str] = set()
+        self._reasons_not_embedded: set[str] = set()
 
     def sidecars(self) -> Sidecars:
         """Return the writer of sidecars, which reports the first one that it can't write."""
@@ -113,7 +113,7 @@ class OutputStore:
         length: int | None,
         *,
         embed: str | None = None,
-        way: Way = _nowhere,
+        find_path: FindPath = _no_other_path,
         note: Note = _unnoted,
     ) -> SavedFile:
         """Save one output under the name given by ``pattern``, ``index`` and its true type.
@@ -121,9 +121,11 @@ class OutputStore:
         ``token`` names the temporary file and is the same on every attempt. ``length`` is the declared length in bytes;
         without it all of the picture is decoded, since a cut can't be detected by counting. ``embed`` is a text for the
         picture's metadata; a picture that can't take it is saved unchanged, and one that is already there unchanged
-        stays so. ``way`` is called once, if the name is taken. ``note`` is called in a thread once the file has its
-        name, with its folder if that is open. Raises ``OutputError`` if the bytes are not as declared or the name stays
-        taken, ``ResultsError`` if the disk fails. In both cases no file is left.
+        stays so. ``find_path`` is called once, if the name is taken. ``note`` is called in a thread once the file has
+        its name, with its folder if that is open.
+
+        Raises ``OutputError`` if the bytes are not as declared or the name stays taken, and ``ResultsError`` if the
+        disk fails. In both cases no file is left.
         """
         if length is not None and length > self._max_bytes:
             raise too_large(self._max_bytes)
@@ -132,63 +134,65 @@ class OutputStore:
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
         with self._part(output_path(pattern, index, "").parent / name) as part:
             rest = await self._stream(part, body, self._max_bytes)
-            land = partial(_land, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
+            complete = partial(_complete, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
             # Together with the last bytes in one call to a thread, which is the only call for most pictures.
-            landed = await asyncio.to_thread(land, note=note if embed is None and self._names_when_landed else None)
+            done = await asyncio.to_thread(complete, note=note if embed is None and self._names_when_complete else None)
             if embed is not None:
-                file = await self._save_with(embed, landed, part, way)
-            elif not self._names_when_landed:
-                path, _ = await self._name(part, landed.path, landed.sent.sha256, way)
-                file = landed.as_file(path)
-            elif landed.taken is not None:
-                file = landed.as_file(await self._elsewhere(landed.taken, landed, part, way))
+                file = await self._save_with(embed, done, part, find_path)
+            elif not self._names_when_complete:
+                path, _ = await self._name(part, done.path, done.sent.sha256, find_path)
+                file = done.as_file(path)
+            elif done.taken is not None:
+                file = done.as_file(await self._save_elsewhere(done.taken, done, part, find_path))
             else:
-                return landed.as_file(landed.path)
+                return done.as_file(done.path)
             await asyncio.to_thread(note, file, None)
             return file
 
-    async def _save_with(self, text: str, landed: _Landed, part: TempFile, way: Way) -> SavedFile:
+    async def _save_with(self, text: str, done: _Complete, part: TempFile, find_path: FindPath) -> SavedFile:
         """Save the picture with ``text`` embedded, or unchanged if it can't take it or is already there unchanged."""
-        sent, picture = landed.sent, landed.picture
+        sent, picture = done.sent, done.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
-            made = await self._embed(part, embedded, landed.path, picture, text)
+            made = await self._embed(part, embedded, done.path, picture, text)
             if made is None:
-                path, _ = await self._name(part, landed.path, sent.sha256, way)
+                path, _ = await self._name(part, done.path, sent.sha256, find_path)
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
-            path, stands = await self._name(embedded, landed.path, made.sha256, way, sent.sha256)
-            if stands == sent.sha256:
+            path, present = await self._name(embedded, done.path, made.sha256, find_path, sent.sha256)
+            if present == sent.sha256:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
 
-    async def _elsewhere(self, taken: OutputError, landed: _Landed, part: TempFile, way: Way) -> PurePosixPath:
-        """Save the file under the path that ``way`` returns, since its own is taken.
+    async def _save_elsewhere(
+        self, taken: OutputError, done: _Complete, part: TempFile, find_path: FindPath
+    ) -> PurePosixPath:
+        """Save the file under the path that ``find_path`` returns, since its own is taken.
 
         Raises ``taken`` if there is no other path.
         """
-        elsewhere = await way(landed.path.as_posix(), landed.sent.sha256)
+        elsewhere = await find_path(done.path.as_posix(), done.sent.sha256)
         if elsewhere is None:
             raise taken
         path = PurePosixPath(elsewhere)
-        await self._publish(part, path, landed.sent.sha256)
+        await self._publish(part, path, done.sent.sha256)
         return path
 
     async def _name(
-        self, part: TempFile, path: PurePosixPath, digest: str, way: Way, or_else: str = ""
+        self, part: TempFile, path: PurePosixPath, digest: str, find_path: FindPath, accepted_digest: str = ""
     ) -> tuple[PurePosixPath, str]:
         """Name the file. Returns the path that it got and the digest of the file there now."""
         try:
-            return path, await self._publish(part, path, digest, or_else)
+            return path, await self._publish(part, path, digest, accepted_digest)
         except OutputError as error:
             if error.code != "OUTPUT_EXISTS":
                 raise
-            elsewhere = await way(path.as_posix(), digest)
+            elsewhere = await find_path(path.as_posix(), digest)
             if elsewhere is None:
                 raise
         path = PurePosixPath(elsewhere)
-        return path, await self._publish(part, path, digest, or_else)
+        return path, await self._publish(part, path, digest, accepted_digest)
 
-    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, or_else: str = "") -> str:
-        return await asyncio.to_thread(_publish, part.path, self.directory, path, digest, or_else)
+    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
+        return await asyncio.to_thread(_publish, part.path, self.directory, path, digest, accepted_digest)
 
     async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
         return await asyncio.to_thread(put_back, part.path, self.directory, path, digest)
@@ -204,8 +208,8 @@ class OutputStore:
             await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
         except NotEmbeddableError as error:
             reason = str(error)
-            if reason not in self._left_as_they_came:  # log each reason once, since it may apply to every output
-                self._left_as_they_came.add(reason)
+            if reason not in self._reasons_not_embedded:  # log each reason once, since it may apply to every output
+                self._reasons_not_embedded.add(reason)
                 logger.warning("no metadata was embedded in %s: %s", path, reason)
             return None
         return embedded.written
@@ -283,13 +287,13 @@ class OutputStore:
         """Read the output at a path and compare it with the saved size and digest."""
         return await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
 
-    async def keep_as(self, path: str, other: str, digest: str) -> None:
-        """Give an output a second name, as ``publish.keep_as`` does."""
-        await asyncio.to_thread(keep_as, self.directory, path, other, digest)
+    async def add_name(self, path: str, other: str, digest: str) -> None:
+        """Give an output a second name, as ``publish.add_name`` does."""
+        await asyncio.to_thread(add_name, self.directory, path, other, digest)
 
-    async def give_up(self, path: str, other: str, digest: str) -> None:
-        """Remove the first of an output's two names, as ``publish.give_up`` does."""
-        await asyncio.to_thread(give_up, self.directory, path, other, digest)
+    async def remove_name(self, path: str, other: str, digest: str) -> None:
+        """Remove the first of an output's two names, as ``publish.remove_name`` does."""
+        await asyncio.to_thread(remove_name, self.directory, path, other, digest)
 
     def open(self, path: str) -> BinaryIO:
         """Open an output for reading. Blocking. Raises ``OSError`` if there is none."""
@@ -334,7 +338,7 @@ class OutputStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _Landed:
+class _Complete:
     """A complete received file. ``taken`` is the error if it was to be named ``path`` but that name is taken."""
 
     sent: Sent
@@ -347,7 +351,7 @@ class _Landed:
         return SavedFile(path, self.sent.sha256, self.sent.byte_size, self.picture)
 
 
-def _land(
+def _complete(
     part: TempFile,
     rest: bytes,
     length: int | None,
@@ -356,7 +360,7 @@ def _land(
     index: int,
     max_pixels: int,
     note: Note | None,
-) -> _Landed:
+) -> _Complete:
     """Write the last bytes and check the file. With ``note``, also name the file and call ``note``.
 
     Each system call releases the interpreter's lock and waits for it again, so calls are kept to a minimum.
@@ -368,18 +372,18 @@ def _land(
             raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes were received")
         held = rest if len(rest) == sent.byte_size else None
         picture = _examined(part, folder, held, whole=length is None, max_pixels=max_pixels)
-        landed = _Landed(sent, picture, output_path(pattern, index, picture.ext))
+        done = _Complete(sent, picture, output_path(pattern, index, picture.ext))
         if note is None:
-            return landed
+            return done
         part.sync()
         part.close()
         try:
-            link_into_place(folder, part.path.name, landed.path, sent.sha256)
+            link_into_place(folder, part.path.name, done.path, sent.sha256)
         except OutputError as error:
-            return replace(landed, taken=error)
+            return replace(done, taken=error)
         part.remove(folder)
-        note(landed.as_file(landed.path), folder)
-    return landed
+        note(done.as_file(done.path), folder)
+    return done
 
 
 def _copy_with(text: str, source: TempFile, mime_type: str, part: TempFile) -> None:

@@ -284,11 +284,11 @@ CHILD = """
 @pytest.mark.parametrize(
     ("name", "when", "journalled", "names"),
     [
-        ("keep_as", "before", False, 1),
-        ("keep_as", "after", False, 2),
+        ("add_name", "before", False, 1),
+        ("add_name", "after", False, 2),
         ("Relocated", "told", True, 2),
-        ("give_up", "before", True, 2),
-        ("give_up", "after", True, 1),
+        ("remove_name", "before", True, 2),
+        ("remove_name", "after", True, 1),
     ],
 )
 async def test_killed_between_any_two_steps_the_same_command_continues(start, python, name, when, journalled, names):

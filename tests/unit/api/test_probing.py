@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.probing import ProbeStages, admission_of
+from crucible_batch.api.probing import ProbeChoice, admission_of
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.asset import Asset, AssetPhase
 from crucible_batch.domain.credits import Credits
@@ -46,7 +46,7 @@ class Scene:
         self.in_doubt: set[str] = set()
         self.ledger = Ledger(PriceBook())
         journal: Any = SimpleNamespace(assets=self._assets)
-        self.stages = ProbeStages(self._found, journal, D(budget), JobFilter(only, retry_failed), admission_of(2))
+        self.stages = ProbeChoice(self._found, journal, D(budget), JobFilter(only, retry_failed), admission_of(2))
 
     def _found(self) -> Iterator[tuple[PlannedJob, Job]]:
         return ((each, self.states[name]) for name, each in self.jobs.items())

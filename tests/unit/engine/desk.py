@@ -88,10 +88,10 @@ class Desk:
     async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
         """The submit is answered, and the job's record read where that is asked for."""
         await self.accounting.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
-        if self.admission.is_to_be_compared(identity):
+        if self.admission.needs_comparison(identity):
             if recorded is not None:
-                self.admission.figures_differ(identity, W, D(credits), D(recorded))
-            self.admission.compared(identity, D(credits))
+                self.admission.note_price_difference(identity, W, D(credits), D(recorded))
+            self.admission.mark_compared(identity, D(credits))
         await passed()
 
     async def know(self, shape: Shape, price: str) -> None:
@@ -133,7 +133,7 @@ def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) ->
     held = Held(at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone)
     desk.accounting.ledger.apply(identity, held)
     taken = resume_job(replay(job, [held]))
-    desk.admission.take_up(taken)
+    desk.admission.add_resumed(taken)
     return taken
 
 

@@ -131,12 +131,12 @@ async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_se
     async with desk() as at:
         await at.ask("a")
         await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
-        assert at.admission.is_to_be_compared("a")
+        assert at.admission.needs_comparison("a")
         assert await at.ask("b") is None
-        at.admission.compared("a", D(2))
+        at.admission.mark_compared("a", D(2))
         assert await at.got("b") is not None
         await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
-        assert not at.admission.is_to_be_compared("b")
+        assert not at.admission.needs_comparison("b")
 
 
 async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> None:
@@ -145,7 +145,7 @@ async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_
         assert await at.ask("a") is not None
         await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
         assert await at.ask("b") is None
-        at.admission.compared("a", D(2))
+        at.admission.mark_compared("a", D(2))
         assert await at.got("b") is not None
 
 
@@ -157,7 +157,7 @@ async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> N
         at.admission.leave("a")  # it is over
         assert await at.got("b") is not None
         await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
-        assert at.admission.is_to_be_compared("b")
+        assert at.admission.needs_comparison("b")
 
 
 async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_was_read() -> None:
@@ -169,9 +169,9 @@ async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_
         for name in "abc":
             assert await at.ask(name, large) is not None
             await at.accounting.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
-            assert at.admission.is_to_be_compared(name)
+            assert at.admission.needs_comparison(name)
         assert await at.ask("d", large) is None
-        at.admission.compared("a", D(1))
+        at.admission.mark_compared("a", D(1))
         assert await at.got("d") is not None
 
 
@@ -179,7 +179,7 @@ async def test_a_job_that_the_gateway_calls_known_is_compared_like_any_other() -
     async with desk() as at:
         await at.ask("a")
         await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
-        assert at.admission.is_to_be_compared("a")
+        assert at.admission.needs_comparison("a")
         assert await at.ask("b") is None
 
 
@@ -187,11 +187,11 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
     async with desk() as at:
         await at.know(W, "2")
         await at.know(W, "2")
-        at.admission.figures_differ("first of w", W, D(2), D(3))
+        at.admission.note_price_difference("first of w", W, D(2), D(3))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
         await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
-        assert at.admission.is_to_be_compared("a")
+        assert at.admission.needs_comparison("a")
         assert await at.got("b") is None
         await at.accounting.record("a", Repriced(at=2.0, credits=D(3)))
         assert await at.got("b") is not None
@@ -207,9 +207,9 @@ async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recor
         held = await at.ask("a", small)
         assert held is not None
         assert held.credits == 32
-        at.admission.figures_differ("first of w", large, D(2), D(3))  # so each is compared from now on
+        at.admission.note_price_difference("first of w", large, D(2), D(3))  # so each is compared from now on
         await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
-        at.admission.figures_differ("a", small, D("0.1"), D(recorded))
+        at.admission.note_price_difference("a", small, D("0.1"), D(recorded))
         assert at.stop.no_more is ends
 
 
@@ -217,7 +217,7 @@ async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recor
 async def test_a_record_no_higher_than_its_answer_changes_nothing(recorded: str) -> None:
     async with desk() as at:
         await at.know(W, "2")
-        at.admission.figures_differ("first of w", W, D(2), D(recorded))
+        at.admission.note_price_difference("first of w", W, D(2), D(recorded))
         assert await at.ask("a") is not None
         assert await at.ask("b") is not None
 
@@ -271,7 +271,7 @@ async def test_a_submit_in_doubt_never_holds_less_than_its_first_try_may_have_co
 async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
     async with desk("40") as at:
         job = in_doubt(at, "old", "32")
-        at.admission.take_up(Job("in flight"))  # which gives nothing back that could be waited for
+        at.admission.add_resumed(Job("in flight"))  # which gives nothing back that could be waited for
         at.accounting.ledger.prices.learn(W, D(50))
         error = await again(at, job)
         assert error is not None
@@ -299,7 +299,7 @@ async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_ke
         assert at.waits("a")
         assert await again(at, doubted) is None
         await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
-        at.admission.compared("old", D(2))
+        at.admission.mark_compared("old", D(2))
         assert (await at.got("a")) is not None
 
 
@@ -399,7 +399,7 @@ async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
 
 async def test_a_job_does_not_wait_for_itself() -> None:
     async with desk("4", prices=PriceBook(D(5))) as at:
-        at.admission.take_up(Job("a"))
+        at.admission.add_resumed(Job("a"))
         assert await at.ask("a") is None
         assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
 

@@ -281,7 +281,7 @@ def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
     held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w", alone=alone)
     bench.accounting.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
-    bench.admission.take_up(bench.job)
+    bench.admission.add_resumed(bench.job)
 
 
 async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -> None:
@@ -423,9 +423,9 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
     bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
     event = await bench.do(Poll("j"))
     assert event == Repriced(at=event.at, credits=D(5))
-    assert bench.admission.is_to_be_compared("job")  # until it is entered the next submit waits
+    assert bench.admission.needs_comparison("job")  # until it is entered the next submit waits
     await bench.record(event)
-    assert not bench.admission.is_to_be_compared("job")
+    assert not bench.admission.needs_comparison("job")
     assert (
         bench.accounting.ledger.hold_of("job"),
         bench.accounting.ledger.prices.expected(shape_of(bench.planned)),
@@ -436,7 +436,7 @@ async def test_a_record_above_the_answer_is_taken_into_the_books_before_anything
 async def test_a_record_that_only_the_end_shows_is_taken_into_the_books_before_the_end() -> None:
     bench = Bench()
     await _accepted(bench)
-    bench.admission.compared("job", D(2))
+    bench.admission.mark_compared("job", D(2))
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
     first = await bench.do(Poll("j"))
     assert isinstance(first, Repriced)
@@ -509,13 +509,13 @@ def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(status: JobStatu
 async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_the_job_is_over() -> None:
     bench = Bench()
     await _accepted(bench)
-    assert bench.admission.is_to_be_compared("job")
+    assert bench.admission.needs_comparison("job")
     bench.gateway.record = GatewayError("gone", code="HTTP_502", status=502)
     with pytest.raises(GatewayError):
         await bench.do(Poll("j"))
-    assert bench.admission.is_to_be_compared("job")
+    assert bench.admission.needs_comparison("job")
     bench.admission.leave("job")
-    assert not bench.admission.is_to_be_compared("job")
+    assert not bench.admission.needs_comparison("job")
 
 
 async def test_a_job_that_was_just_accepted_may_be_unknown_for_some_seconds() -> None:

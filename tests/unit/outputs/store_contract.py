@@ -111,12 +111,12 @@ class OutputStoreContract:
     async def test_a_taken_path_is_asked_about_once_and_another_is_used(self, place: Place) -> None:
         asked = list[tuple[str, str]]()
 
-        async def way(path: str, sha256: str) -> str:
+        async def find_path(path: str, sha256: str) -> str:
             asked.append((path, sha256))
             return "job/aside.png"
 
         await place.write(PATH, OTHERS[0])
-        file = await save(place.store(), PNG, way=way)
+        file = await save(place.store(), PNG, find_path=find_path)
         assert asked == [(PATH, sha(PNG))]
         assert file.path.as_posix() == "job/aside.png"
         assert await place.read(PATH) == OTHERS[0]
@@ -279,10 +279,10 @@ class OutputStoreContract:
     async def test_an_output_is_moved_by_a_second_name_before_it_loses_the_first(self, place: Place) -> None:
         store = place.store()
         await save(store, PNG)
-        await store.keep_as(PATH, "job/aside.png", sha(PNG))
-        await store.keep_as(PATH, "job/aside.png", sha(PNG))
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
         assert await place.names() == [PATH, "job/aside.png"]
-        await store.give_up(PATH, "job/aside.png", sha(PNG))
+        await store.remove_name(PATH, "job/aside.png", sha(PNG))
         assert await place.names() == ["job/aside.png"]
         assert await place.read("job/aside.png") == PNG
 
@@ -291,10 +291,10 @@ class OutputStoreContract:
         await save(store, PNG)
         await place.write("job/aside.png", OTHERS[0])
         with pytest.raises(OutputError):
-            await store.keep_as(PATH, "job/aside.png", sha(PNG))
+            await store.add_name(PATH, "job/aside.png", sha(PNG))
         await place.write(PATH, OTHERS[1])
         with pytest.raises(OutputError):
-            await store.give_up(PATH, "job/aside.png", sha(PNG))
+            await store.remove_name(PATH, "job/aside.png", sha(PNG))
         assert (await place.read(PATH), await place.read("job/aside.png")) == (OTHERS[1], OTHERS[0])
 
     async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(self, place: Place) -> None:

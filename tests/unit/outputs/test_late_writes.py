@@ -61,7 +61,7 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
 ) -> None:
     """Cancelled between its last byte and its sync: the file is closed, and its name isn't taken away yet."""
     looking, go_on, over = threading.Event(), threading.Event(), threading.Event()
-    examined, land, remove = store_module._examined, store_module._land, part_module.TempFile.remove
+    examined, land, remove = store_module._examined, store_module._complete, part_module.TempFile.remove
 
     def late(*arguments: Any, **options: Any) -> Any:
         looking.set()
@@ -80,7 +80,7 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
         remove(part, *arguments)
 
     monkeypatch.setattr(store_module, "_examined", late)
-    monkeypatch.setattr(store_module, "_land", landing)
+    monkeypatch.setattr(store_module, "_complete", landing)
     monkeypatch.setattr(part_module.TempFile, "remove", removing)
 
     async def body() -> AsyncIterator[bytes]:

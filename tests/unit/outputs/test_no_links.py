@@ -18,10 +18,10 @@ from crucible_batch.outputs import (
     OutputStore,
     RenameMethod,
     Sidecars,
+    add_name,
     check_ground,
     exclusive_rename,
-    give_up,
-    keep_as,
+    remove_name,
 )
 from tests.unit.outputs.making import PNG, body, drawn, files
 
@@ -169,9 +169,9 @@ def test_a_picture_moves_aside(tmp_path: Path) -> None:
     digest = hashlib.sha256(PNG).hexdigest()
     (tmp_path / "a.png").write_bytes(PNG)
     for _ in range(2):
-        keep_as(tmp_path, "a.png", "a.x.png", digest)
+        add_name(tmp_path, "a.png", "a.x.png", digest)
         assert files(tmp_path) == ["a.png", "a.x.png"]
-    give_up(tmp_path, "a.png", "a.x.png", digest)
+    remove_name(tmp_path, "a.png", "a.x.png", digest)
     assert (tmp_path / "a.x.png").read_bytes() == PNG
     assert files(tmp_path) == ["a.x.png"]
 
@@ -179,7 +179,7 @@ def test_a_picture_moves_aside(tmp_path: Path) -> None:
 def test_a_picture_that_changes_while_it_moves_aside_stays(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(OTHER)
     with pytest.raises(OutputError, match=r"a\.png was changed while it was moved"):
-        keep_as(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
+        add_name(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
     assert files(tmp_path) == ["a.png"]
 
 
@@ -187,7 +187,7 @@ def test_another_file_at_the_place_aside_stays(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.x.png").write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"another file exists at a\.x\.png"):
-        keep_as(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
+        add_name(tmp_path, "a.png", "a.x.png", hashlib.sha256(PNG).hexdigest())
     assert ((tmp_path / "a.png").read_bytes(), (tmp_path / "a.x.png").read_bytes()) == (PNG, b"mine")
     assert files(tmp_path) == ["a.png", "a.x.png"]
 

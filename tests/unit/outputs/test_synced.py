@@ -13,7 +13,7 @@ import pytest
 
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal
-from crucible_batch.outputs import keep_as
+from crucible_batch.outputs import add_name
 from crucible_batch.outputs.publish import link_into_place, publish, put_back
 from crucible_batch.outputs.safe_fs import folder_of
 
@@ -49,7 +49,7 @@ def _put_back(run: Path) -> None:
 
 
 def _kept(run: Path) -> None:
-    keep_as(run, "a/part", "a/0.png", GOOD)
+    add_name(run, "a/part", "a/0.png", GOOD)
 
 
 @pytest.mark.parametrize("name", [_published, _given, _put_back, _kept])

@@ -34,7 +34,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, not three",
     },
     "engine/admission.py": {
-        "self._figures_differ = None": _FALSE,
+        "self._price_differs = None": _FALSE,
         "self._account_closed = None": _FALSE,
         "self._account_due = self._account_stale = None": _FALSE,
         "self._account_base: Credits = None": "it is read where the account's figure is, and set together with it",

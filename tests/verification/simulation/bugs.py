@@ -367,7 +367,7 @@ def a_body_of_the_wrong_length_accepted(stack: ExitStack) -> None:
 
 @_bug
 def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
-    ended = JobWorker._ended
+    ended = JobWorker._end_event
 
     def hasty(self: JobWorker, subject: job.Job, snapshot: Any) -> Any:
         event = ended(self, subject, snapshot)
@@ -375,10 +375,10 @@ def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
             return dataclasses.replace(event, outputs=max(1, event.outputs), numbers=None)
         return event
 
-    _set(stack, JobWorker, "_ended", hasty)
+    _set(stack, JobWorker, "_end_event", hasty)
 
 
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
-    _set(stack, store, "_publish", lambda temporary, directory, path, digest, or_else: digest)
+    _set(stack, store, "_publish", lambda temporary, directory, path, digest, accepted_digest: digest)
     _set(stack, store, "link_into_place", lambda folder, temporary, path, digest: digest)
