@@ -151,7 +151,7 @@ class _Given:
                 hint="jobs of other shards are tried again after the run: run --retry-failed",
             )
         jobs = "the job is" if len(found) == 1 else f"{len(found)} jobs are"
-        return replace(self._command, names=tuple(found)), f"{jobs} tried again if failed"
+        return replace(self._command, names=tuple(found)), f"{jobs} tried again if failed, which only the workers know"
 
 
 def _has(taker: ControlTaker, number: int) -> bool:

@@ -27,11 +27,13 @@ def is_run_of_cluster(directory: Path) -> bool:
 
 def present_pause(journal: Journal, *, is_running: bool) -> PausedSince | None:
     """Return the pause of a run that is active, or of one in a cluster as its coordinator has recorded it last."""
-    if not is_running:
-        shards = None if journal.noted(_RUN) is None else noted_shards(journal)
-        if shards is None or not shards.missing:
-            return None
-    return pause_of(journal.controls())
+    return pause_of(journal.controls()) if is_running or is_with_workers(journal) else None
+
+
+def is_with_workers(journal: Journal) -> bool:
+    """Return whether a run directory is that of a run whose shards are with the workers of a cluster."""
+    shards = None if journal.noted(_RUN) is None else noted_shards(journal)
+    return shards is not None and bool(shards.missing)
 
 
 def note_run(main: Path, *, now: float) -> str:

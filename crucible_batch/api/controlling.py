@@ -15,12 +15,14 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from crucible_batch.api.cluster_note import is_with_workers
 from crucible_batch.api.control_command import read_command
 from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.api.control_socket import connected, listening, user_name, user_of
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.journal import Journal, is_locked, read_holder
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +143,12 @@ def control(run_dir: str | Path, words: Sequence[str], *, via: str = TERMINAL) -
     """
     read_command(words)
     directory = Path(run_dir)
-    with Journal.read(directory):
-        pass
+    with Journal.read(directory) as journal:
+        if is_with_workers(journal):
+            raise ControlError(
+                f"the run in {directory} is run by the workers of a cluster",
+                hint=f"give the command through its database: {shell_command('ctl', directory, *words)} --cluster env",
+            )
     try:
         answer = _exchanged(directory, json.dumps({"words": list(words), "via": via}).encode() + b"\n")
     except PermissionError:

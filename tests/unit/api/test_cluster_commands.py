@@ -144,7 +144,9 @@ async def test_retry_gives_identities_and_no_names_to_the_database(
         await cluster.give("retry", "hero-*")
     (tmp_path / "plan.json").touch()
     answer = await cluster.give("retry", "hero-*")
-    assert answer.message.startswith("2 jobs are tried again if failed; taken by 1 of 1 worker")
+    assert answer.message.startswith(
+        "2 jobs are tried again if failed, which only the workers know; taken by 1 of 1 worker"
+    )
     assert cluster.given[0].command.names == ("aa", "bb")
     for words, shards in ((("nobody",), [taker(1)]), (("hero-3",), [taker(1)]), (("hero-1",), [])):
         with pytest.raises(ControlError, match="no shard that is running has a job of this name"):

@@ -12,12 +12,13 @@ import pytest
 
 from crucible_batch.api import RunState, Watch, list_runs, read_status
 from crucible_batch.api.cluster_note import is_run_of_cluster, note_run
+from crucible_batch.api.controlling import control
 from crucible_batch.api.coordinator_commands import CoordinatorCommands, record, taken
 from crucible_batch.cluster import ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.engine import SystemClock
-from crucible_batch.errors import RunBusyError
+from crucible_batch.errors import ControlError, RunBusyError
 from crucible_batch.journal import Journal, lock_run_directory
 from tests.unit.api.shard_ground import BINDING, OK, ShardGround, done
 
@@ -54,6 +55,13 @@ async def test_each_command_is_recorded_once_with_its_time_and_who_gave_it(main:
         entries = journal.controls()
     assert {entry.source for entry in entries} == {ANNA}
     assert [round(entry.at - before) for entry in entries] == [-59, -58, -57]
+
+
+@pytest.mark.parametrize("via", ["terminal", "page"])
+def test_a_command_to_the_directory_names_the_one_that_reaches_the_workers(main: Path, via: str) -> None:
+    with pytest.raises(ControlError, match="is run by the workers of a cluster") as refused:
+        control(main, ["concurrency", "3"], via=via)
+    assert str(refused.value.hint).endswith(f": crucible-batch ctl {main} concurrency 3 --cluster env")
 
 
 async def test_a_run_in_a_cluster_is_shown_as_paused(main: Path) -> None:

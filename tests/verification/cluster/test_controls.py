@@ -249,7 +249,9 @@ async def test_a_failed_job_of_a_running_shard_is_tried_again_and_its_name_stays
     await scene.until_shards(lambda rows: any(row.figures.failed for row in rows))
     before = await tries(scene)
     answer = await give(scene, "retry", "bad*")
-    assert answer.message.startswith("the job is tried again if failed; taken by 1 of 1 worker")
+    assert answer.message.startswith(
+        "the job is tried again if failed, which only the workers know; taken by 1 of 1 worker"
+    )
     while await tries(scene) == before:
         await asyncio.sleep(0.05)
     with psycopg.connect(scene.dsn) as connection:
