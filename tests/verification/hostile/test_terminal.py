@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.cli.conftest import clean_environment
+from tests.preloaded import run_command
 from tests.slow_cases import quick_where
 from tests.verification.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"
-COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 ENTRY = {"id": PAINT, "job_id": PAINT, "entry_type": PAINT, "status": PAINT, "amount": 1, "description": PAINT,
          "created_at": PAINT, "more": PAINT}  # fmt: skip
 SAID: dict[str, Any] = {
@@ -67,15 +66,10 @@ class Painting(HostileGateway):
 
 
 async def shown(directory: Path, gateway: HostileGateway, *args: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    environment |= {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": gateway.url, "NO_COLOR": "1", "TERM": "dumb"}
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, *args, cwd=directory, env=environment, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(240):
-        out, _ = await process.communicate()
-    return out.decode()
+    """Run a command to its end; return all that it wrote."""
+    environment = clean_environment(MOLTAZINE_API_KEY=KEY, CRUCIBLE_API_BASE=gateway.url)
+    done = await asyncio.to_thread(run_command, args, cwd=directory, env=environment, timeout_s=240)
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("args", "refuses"), quick_where(CASES, _is_quick), ids=_name)
