@@ -24,7 +24,7 @@ _NUMBER_BYTES = 32
 def serve(number: int) -> None:
     """Load the program, and run it in a fork for each request on the socket ``number``, until that is closed.
 
-    Before the first request it sends the names of the variables that were read meanwhile.
+    Before the first request it sends the names of the environment variables that were read meanwhile.
     """
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
     for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
@@ -32,7 +32,8 @@ def serve(number: int) -> None:
     with _names_read() as names:
         program = importlib.import_module("tests.loaded_program")
         program.load()
-    program.prepare()
+        program.prepare()
+    names = {name for name in names if not name.startswith("CRUCIBLE_BATCH_")}  # options, which commands read again
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)

@@ -64,7 +64,7 @@ def start_command(
     """
     words = [COMMAND, *args]
     server = _server(os.getpid())
-    server.start(env)
+    server.start()
     if server.would_load_the_same(env):
         return server.start_command(words, cwd, env, (stdin, stdout, stderr), closed, start_new_session)
     return start_installed(
@@ -158,18 +158,17 @@ class _Server:
 
     _env: Mapping[str, str] | None = None
 
-    def start(self, env: Mapping[str, str]) -> None:
-        """Start the server in this environment, and wait until it has loaded the program; once only."""
+    def start(self) -> None:
+        """Start the server in the environment of the tests, and wait until it has loaded the program; once only."""
         if self._env is not None:
             return
-        self._env = env
+        self._env = dict(os.environ)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, str(number)],
                 cwd=_ROOT,
-                env=env,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[number],
             )
@@ -177,7 +176,7 @@ class _Server:
         self._names_read = frozenset(json.loads(self._control.recv(_NAMES_BYTES)))
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
-        """Return whether all variables are as they were here that were read when the program was loaded."""
+        """Return whether all variables are as in the tests' environment that were read when the program was loaded."""
         assert self._env is not None
         return self._read_at_load(env) == self._read_at_load(self._env)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import COMMAND, Cli
+from tests.preloaded import COMMAND
+
+from .conftest import Cli
 
 BASH = shutil.which("bash") or "bash"
 # Sets what bash sets when Tab is pressed behind the words, calls what it would call, and prints what it would offer.

@@ -1,14 +1,14 @@
-"""The installed server, with a real MCP client over stdin and stdout; the judge is the gateway's ledger."""
+"""The server, with a real MCP client over stdin and stdout; the judge is the gateway's ledger."""
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import urllib.request
 from decimal import Decimal
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from crucible_batch.cli.agents import serve_agents
 from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import Cli
-from tests.preloaded import COMMAND
+from tests.preloaded import COMMAND, Process
 
 FOX = "version: 1\nname: mcp-fox\nworkflow: zimage-base\nbudget: {max_credits_per_job: 2}\njobs:\n"
 FOX += "  - {name: fox, prompt: A fox, repeat: 3}\n"
@@ -88,17 +88,9 @@ INITIALIZE = {
 }
 
 
-def start(cli: Cli) -> subprocess.Popen[str]:
+def start(cli: Cli) -> Process:
     """Start a server, and wait until it answers."""
-    process = subprocess.Popen(
-        [COMMAND, "mcp"],
-        cwd=cli.cwd,
-        env=cli.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = cli.start("mcp", stdin=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("this is not JSON\n" + json.dumps(INITIALIZE) + "\n")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.preloaded import COMMAND
 from tests.slow_cases import quick_every
 
-from .conftest import COMMAND, Cli, Done
+from .conftest import Cli, Done
 
 Report = Callable[[Path], dict[str, Any]]
 SIX = "- {name: fox, prompt: a fox, repeat: 6}"

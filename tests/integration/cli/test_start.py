@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.cli.demo import has_screen
+from tests.preloaded import COMMAND
 from tests.slow_cases import quick_every
 
-from .conftest import COMMAND, Cli, clean_environment
+from .conftest import Cli, clean_environment
 from .screen import Screen
 
 

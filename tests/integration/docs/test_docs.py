@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -18,11 +17,18 @@ from benchmarks import table
 from crucible_batch.api import Message
 from crucible_batch.cli.display.json_lines import LINES
 from crucible_batch.errors import ExitCode
+from tests.preloaded import run_command
 
 from .page import PAGES, blocks, title
 from .transcript import steps
 
 DOCS = Path(__file__).parents[3] / "docs"
+
+
+def _printed(*words: str) -> str:
+    done = run_command(words, cwd=DOCS, env=os.environ, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -38,9 +44,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""
-    command = [sys.executable, "-m", "crucible_batch", "schema", *options]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert json.loads((DOCS / file).read_text(encoding="utf-8")) == json.loads(printed)
+    assert json.loads((DOCS / file).read_text(encoding="utf-8")) == json.loads(_printed("schema", *options))
 
 
 def test_a_reference_page_is_todays() -> None:
@@ -104,9 +108,7 @@ def test_a_site_that_loads_anything_from_another_host_is_seen(
 
 def test_the_page_of_error_codes_is_todays() -> None:
     """Made by ``make schema``, too."""
-    command = [sys.executable, "-m", "crucible_batch", "explain", "--markdown"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert (DOCS / "errors.md").read_text(encoding="utf-8") == printed
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == _printed("explain", "--markdown")
 
 
 def test_every_line_of_json_is_in_the_docs() -> None:

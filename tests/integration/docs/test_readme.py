@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from PIL import Image
 from crucible_batch import validate
 from crucible_batch.errors import ExitCode
 from crucible_batch.sandbox import SandboxConfig, serve
+from tests.preloaded import run_command
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,11 +34,10 @@ def _commands() -> list[str]:
 @pytest.mark.parametrize("line", _commands())
 def test_a_command_and_its_options_exist(line: str) -> None:
     words = shlex.split(line, comments=True)
-    shown = subprocess.run(
-        [sys.executable, "-m", "crucible_batch", words[1], "--help"], check=True, capture_output=True, text=True
-    ).stdout
+    done = run_command([words[1], "--help"], cwd=ROOT, env=os.environ, timeout_s=120)
+    assert done.returncode == 0, done.stderr
     for option in (word for word in words[2:] if word.startswith("-")):
-        assert option in shown
+        assert option in done.stdout
 
 
 def test_make_knows_the_commands() -> None:

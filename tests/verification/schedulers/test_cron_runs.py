@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import COMMAND, KEY, running_sandbox
+from tests.integration.cli.conftest import KEY, running_sandbox
+from tests.preloaded import COMMAND
 
 from .conftest import needed
 

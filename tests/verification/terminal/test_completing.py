@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import COMMAND, clean_environment
+from tests.integration.cli.conftest import clean_environment
+from tests.preloaded import COMMAND
 
 from .conftest import Start, Terminal, needed
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import COMMAND, Cli, running_sandbox
+from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.preloaded import COMMAND
 
 from .conftest import Start
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.cli.conftest import COMMAND, KEY, Cli, running_sandbox
+from tests.integration.cli.conftest import KEY, Cli, running_sandbox
+from tests.preloaded import COMMAND
 
 from .conftest import Start
 
