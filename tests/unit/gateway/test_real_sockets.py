@@ -18,7 +18,7 @@ import pytest
 
 from crucible_batch.domain.gateway_types import AssetSpec, UploadIntent
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway import HttpGateway, RetryPolicy, open_gateway
+from crucible_batch.gateway import HttpGateway, RetryPolicy, exchange, open_gateway
 from tests.unit.gateway.real_server import http, serving
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
@@ -108,6 +108,20 @@ async def test_a_reset_after_the_head_is_in_doubt(connect, waiting):
         with pytest.raises(GatewayError) as caught:
             await gateway.submit("w", {}, key="k-1")
     assert (caught.value.code, caught.value.in_doubt) == ("NO_ANSWER", True)
+
+
+async def test_an_answer_beyond_the_limit_is_not_read_to_its_end(connect, waiting, monkeypatch):
+    monkeypatch.setattr(exchange, "ANSWER_LIMIT", 1000)
+    body = generated("j-1").partition(b"\r\n\r\n")[2]
+
+    async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(body + b" " * (1000 - len(body) + (b"long" in request)), status=b"202 Accepted"))
+
+    async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
+        assert (await gateway.submit("w", {}, key="k-1")).job_id == "j-1"
+        with pytest.raises(GatewayError, match="too large") as caught:
+            await gateway.submit("w", {"a": "long"}, key="k-2")
+    assert caught.value.in_doubt
 
 
 async def drip(writer: asyncio.StreamWriter, start: bytes) -> None:
