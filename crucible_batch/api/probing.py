@@ -27,11 +27,12 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import check_sharding, is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.job import Job, Phase, may_reopen
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import Observer
+from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.shard_division import Divider
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.journal import Journal

@@ -10,10 +10,11 @@ from typing import Protocol
 from crucible_batch.domain.asset import Asset
 from crucible_batch.domain.events import Accepted, Event
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, resume_job
+from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.resuming import resume_job
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 

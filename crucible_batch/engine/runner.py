@@ -10,23 +10,14 @@ from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
-from crucible_batch.domain.job import (
-    Command,
-    Job,
-    Phase,
-    RecheckOutputs,
-    decide,
-    evolve,
-    key_may_be_forgotten,
-    may_reopen,
-    resume_job,
-)
+from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.receipts import receipt_for
+from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission

@@ -7,9 +7,11 @@ An object is complete before its name exists, in all three stores: that is how a
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -46,6 +48,18 @@ _TYPES: Final = {
     ".jsonl": "application/jsonl",
     ".html": "text/html; charset=utf-8",
 }
+
+_SETTLE_S: Final = 0.1
+
+
+@atexit.register
+def settle() -> None:
+    """Let the threads of obstore release what their last requests hold, before Python's finalization begins.
+
+    A thread that waits for Python's lock during the finalization is ended there, and Rust then aborts the process,
+    with code 134. There is no sign that the threads have done it; it takes them less than a millisecond.
+    """
+    time.sleep(_SETTLE_S)
 
 
 class Objects:

@@ -243,6 +243,15 @@ def _collect_between_tests() -> Iterator[None]:
 
 
 @pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The object store of all runs, whose journals are below ``state``."""
+    from tests.integration.engine.stored import use_store
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return use_store(monkeypatch)
+
+
+@pytest.fixture
 def watcher() -> type[Watcher]:
     return Watcher
 

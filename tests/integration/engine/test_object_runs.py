@@ -13,24 +13,12 @@ import pytest
 from crucible_batch import api
 from crucible_batch.api.run_location import local_directory
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
-from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import FileState, ObjectStoreError
-from crucible_batch.outputs.objects import Objects
+from tests.integration.engine.stored import URL
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
-URL = "s3://bucket/runs/trial"
 ONE = "{name: a, prompt: a}"
 TWO = "{name: a, prompt: a}\n{name: b, prompt: b}"
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DictObjects:
-    found = ObjectUrl.parse(URL)
-    assert found is not None
-    fake = DictObjects(found)
-    monkeypatch.setattr(Objects, "at", lambda _url: fake)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return fake
 
 
 def pictures(store: DictObjects) -> list[str]:

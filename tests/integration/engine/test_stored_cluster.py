@@ -15,24 +15,11 @@ from crucible_batch import api
 from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.errors import ShardsUnknownError
-from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.outputs.objects import Objects
 from tests.integration.engine.cluster_ground import ClusterGround
+from tests.integration.engine.stored import URL
 from tests.integration.engine.test_cluster_runs import check, never
 from tests.unit.outputs.object_fakes import DictObjects, unusable
-
-URL = "s3://bucket/runs/trial"
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DictObjects:
-    url = ObjectUrl.parse(URL)
-    assert url is not None
-    fake = DictObjects(url)
-    monkeypatch.setattr(Objects, "at", lambda _url: fake)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return fake
 
 
 def workers_state(bench: Any) -> Path:

@@ -21,13 +21,11 @@ from crucible_batch.api.shard_log import ShardTakenError
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal
-from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.outputs.objects import Objects
 from tests.integration.engine.conftest import Tampered
+from tests.integration.engine.stored import URL, use_store
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
-URL = "s3://bucket/runs/trial"
 JOBS = 12
 PRICE = 2
 
@@ -89,10 +87,7 @@ class Ground:
 
 @pytest.fixture
 def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
-    url = ObjectUrl.parse(URL)
-    assert url is not None
-    store = DictObjects(url)
-    monkeypatch.setattr(Objects, "at", lambda _url: store)
+    store = use_store(monkeypatch)
 
     def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
         manifest = bench.manifest(f"{{name: t, prompt: text, repeat: {jobs}}}", budget=budget, head=head)

@@ -26,19 +26,8 @@ from crucible_batch.domain.events import (
     Unavailable,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import (
-    Fetch,
-    Hold,
-    Job,
-    Phase,
-    Poll,
-    Prepare,
-    RecheckOutputs,
-    Submit,
-    decide,
-    evolve,
-    resume_job,
-)
+from crucible_batch.domain.job import Fetch, Hold, Job, Phase, Poll, Prepare, RecheckOutputs, Submit, decide, evolve
+from crucible_batch.domain.resuming import resume_job
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
 PRICES = st.decimals(min_value=0, max_value=20, places=2)

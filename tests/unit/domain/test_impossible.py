@@ -40,12 +40,13 @@ from crucible_batch.domain.events import (
     Unavailable,
     Uploaded,
 )
-from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, evolve, replay, resume_job
+from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, evolve, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.plan_diff import ChangeKind, change_reason
 from crucible_batch.domain.prices import Shape
+from crucible_batch.domain.resuming import resume_job
 from tests.unit.domain.histories import ERROR, PRICES, lives, saved
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64

@@ -42,11 +42,9 @@ from crucible_batch.domain.job import (
     Submit,
     decide,
     evolve,
-    key_may_be_forgotten,
-    may_reopen,
     replay,
-    resume_job,
 )
+from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.domain.retry_rule import RetryRule
 from tests.unit.domain.histories import ERROR, lives, saved
 

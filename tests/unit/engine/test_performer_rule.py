@@ -43,23 +43,13 @@ from crucible_batch.domain.gateway_types import (
     Submission,
     UploadIntent,
 )
-from crucible_batch.domain.job import (
-    Command,
-    Fetch,
-    Job,
-    Poll,
-    Prepare,
-    RecheckOutputs,
-    Submit,
-    evolve,
-    replay,
-    resume_job,
-)
+from crucible_batch.domain.job import Command, Fetch, Job, Poll, Prepare, RecheckOutputs, Submit, evolve, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
+from crucible_batch.domain.resuming import resume_job
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import Records

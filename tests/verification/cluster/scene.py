@@ -153,6 +153,13 @@ class Scene:
         finally:
             await database.close()
 
+    def end_processes(self) -> None:
+        """Kill what is still there, also what is frozen."""
+        for each in self.processes:
+            if each.process.poll() is None:
+                each.send(signal.SIGCONT)
+                each.kill()
+
     def check_ledger(self) -> None:
         """No row of the gateway's ledger is above the budget, and the report has the ledger's figures."""
         state, level = self.state(), Decimal(0)
@@ -199,7 +206,4 @@ def playing(folder: Path, dsn: str, budget: int, *options: str) -> Iterator[Scen
         try:
             yield scene
         finally:
-            for each in scene.processes:
-                if each.process.poll() is None:
-                    each.send(signal.SIGCONT)
-                    each.kill()
+            scene.end_processes()

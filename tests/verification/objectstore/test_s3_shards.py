@@ -70,10 +70,7 @@ def playing(folder: Path, dsn: str, budget: int, s3: S3Server, *options: str) ->
         try:
             yield scene
         finally:
-            for each in scene.processes:
-                if each.process.poll() is None:
-                    each.send(signal.SIGCONT)
-                    each.kill()
+            scene.end_processes()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.domain import budget, events, identity, job, prices
+from crucible_batch.domain import budget, events, identity, job, prices, resuming
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.engine import admission, history, job_records, poller, uploads
@@ -95,7 +95,7 @@ def a_key_that_is_random(stack: ExitStack) -> None:
 
 @_bug
 def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
-    resumed = job.resume_job
+    resumed = resuming.resume_job
 
     def eager(subject: job.Job) -> job.Job:
         if subject.phase is job.Phase.IN_FLIGHT:
