@@ -15,16 +15,14 @@ from benchmarks.pushback_world import Record, Rule, Scene, World
 from benchmarks.row import Row
 from crucible_batch.domain.concurrency_limit import MOST_BY_ITSELF, initial_limit
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_slowdown import PollSlowdown
 
 _WHY_UNUSED = (
     "after a cap decreases, the pace includes the rounds until the limit has followed; a limiter of few submits a"
     " second answers so few that its interval is learned late"
 )
 _WHY_REFUSED = (
-    "a job needs four to six requests here: at five a second, the polls and the download of a single job"
-    " already use up the limit, so its next submit meets an empty bucket; spacing all requests by one pace was tried in"
-    " this simulation: 8 % were refused, but refusals by chance slowed a run to a tenth"
+    "a limiter of all requests also counts polls, which this rule does not space; at five requests a second, a"
+    " single job in flight already exceeds it"
 )
 
 MakeRule = Callable[[int | None], Rule]
@@ -35,7 +33,6 @@ class Fixed:
 
     def __init__(self, limit: int) -> None:
         self.limit = float(limit)
-        self.polls = PollSlowdown()
 
     @property
     def allowed(self) -> int:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_slowdown import PollSlowdown
 
 RTT_S = 0.02
 """The round trip of a request, in seconds."""
@@ -55,8 +54,6 @@ class Scene:
 
 class Rule(Protocol):
     """What decides how many jobs are active, and when the next submit is sent."""
-
-    polls: PollSlowdown
 
     @property
     def allowed(self) -> int: ...
@@ -259,8 +256,7 @@ class Client:
             if not job.has_ended:
                 self._rule.polled(JobStatus.RUNNING if job.has_begun else JobStatus.QUEUED)
                 age_s = world.now - job.submitted_at
-                pause_s = max(0.2 * world.scene.service_s, 0.1 * age_s) * world.rng.uniform(0.8, 1.2)
-                self._poll(job, pause_s * self._rule.polls.factor)
+                self._poll(job, max(0.2 * world.scene.service_s, 0.1 * age_s) * world.rng.uniform(0.8, 1.2))
                 return
             self._in_flight -= 1
             self.pump()
@@ -279,17 +275,11 @@ class Client:
         world = self._world
 
         def arrive() -> None:
-            is_refused = world.gateway.refuses(is_submit=False)
-            if not is_refused:
-                self.record.answered.append(world.now)
-            world.after(RTT_S / 2, lambda: answered(is_refused=is_refused))
-
-        def answered(*, is_refused: bool) -> None:
-            self._rule.polls.answered(is_refused=is_refused)
-            if is_refused:
-                world.after(self._wait_s(tries), lambda: self._request(then, tries + 1))
+            if world.gateway.refuses(is_submit=False):
+                world.after(RTT_S / 2 + self._wait_s(tries), lambda: self._request(then, tries + 1))
             else:
-                then()
+                self.record.answered.append(world.now)
+                world.after(RTT_S / 2, then)
 
         world.after(RTT_S / 2, arrive)
 

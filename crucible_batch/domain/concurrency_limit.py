@@ -27,8 +27,7 @@ grow by ``STEP`` of themselves instead of by 1.
 
 From the first fall on, submits are also spaced evenly over the time that jobs hold their places, as TCP's pacing does
 with packets: a limit of requests per second is not met in bursts, and may be less than one job at a time. Jobs that
-were submitted before a silence include its time, and are not measured. If polls are refused as well, they are spaced
-too (``domain.poll_slowdown``).
+were submitted before a silence include its time, and are not measured.
 
 Slow start ends at ``FIRST_MOST``. From there on the limit grows only in rounds in which no polled job is queued at the
 gateway: more would only wait there.
@@ -40,7 +39,6 @@ import math
 from collections import deque
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_slowdown import PollSlowdown
 from crucible_batch.domain.submit_interval import SubmitInterval
 
 FIRST_LIMIT = 4
@@ -90,7 +88,6 @@ class ConcurrencyLimit:
         self._last_at = -math.inf
         self._job_s: float | None = None
         self._has_queue = False
-        self.polls = PollSlowdown()
         self._interval = SubmitInterval()
         self._fell_at = self._silent_at = -math.inf
         self._held = math.inf
@@ -198,7 +195,6 @@ class ConcurrencyLimit:
         if self._test is not None:
             before, _, self._starts = self._test
             self.limit = max(self.limit, before)
-            self.polls.restored()
         self._fell_at = self._last_at
         self._next_round(None)
 
@@ -209,7 +205,6 @@ class ConcurrencyLimit:
         self._fell_from = self.limit if started else fell_from
         self._fell_at = self._last_at
         self._interval.failed()
-        self.polls.fell(self.chance + TOLERATED, is_first=self._test is None)
         self._starts, self._step = False, min(1.0, STEP * self.limit)
         self._next_round((before, share, started))
 
@@ -222,7 +217,6 @@ class ConcurrencyLimit:
             self._restore()
             return
         self._interval.passed()
-        self.polls.passed()
         share = min(self._refusals / self._count, MOST_CHANCE)
         self.chance += (share - self.chance) / (2 if self._test is not None else 8)
         if not self._starts and not (self._has_queue and self.limit >= FIRST_MOST):

@@ -14,7 +14,6 @@ that is shorter (the interval of the public guides).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.in_flight_queue import LONGEST_S, SHORTEST_S, InFlightQueue
@@ -28,18 +27,12 @@ _SAVED = 2.0
 
 
 class PollScheduler:
-    """The schedule of polls for all awaited jobs. ``polls_per_s`` caps the rate; None: it depends on the jobs only.
+    """The schedule of polls for all awaited jobs. ``polls_per_s`` caps the rate; None: it depends on the jobs only."""
 
-    ``slowdown`` returns how many times as far apart polls are as the jobs would need them.
-    """
-
-    def __init__(
-        self, times: ServiceTimes, polls_per_s: float | None = None, slowdown: Callable[[], float] = lambda: 1.0
-    ) -> None:
+    def __init__(self, times: ServiceTimes, polls_per_s: float | None = None) -> None:
         self._times = times
         self._turnaround = ServiceTime()  # from acceptance to end, of all workflows together
         self._cap = math.inf if polls_per_s is None else polls_per_s
-        self._slowdown = slowdown
         self._queue = InFlightQueue()
         self._jobs = self._queue.jobs
         self._next_at = self._sample_at = -math.inf
@@ -105,8 +98,7 @@ class PollScheduler:
         time_s = self._turnaround.typical_s
         if time_s is None:
             time_s = max((now - job.accepted_at for job in self._jobs.values()), default=0.0)
-        round_s = min(max(_ROUND * time_s, SHORTEST_S), LONGEST_S) * self._slowdown()
-        return min(max(len(self), 1) / round_s, self._cap)
+        return min(max(len(self), 1) / min(max(_ROUND * time_s, SHORTEST_S), LONGEST_S), self._cap)
 
     @property
     def _has_samples(self) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
-from crucible_batch.errors import GatewayError
 
 _NOTABLE_S = 1.0
 """A shorter outage is not worth a new place in the schedule."""
@@ -29,7 +28,7 @@ class Interrupted:
 
 
 class Poller:
-    """Polls jobs until they end. ``limit`` learns what the answers are."""
+    """Polls jobs until they end. ``on_poll`` is called with the status of a job that has not ended."""
 
     def __init__(
         self,
@@ -38,14 +37,14 @@ class Poller:
         scheduler: PollScheduler,
         *,
         job_timeout_s: float,
-        limit: ConcurrencyLimit,
+        on_poll: Callable[[JobStatus], None],
         outage: Outage | None = None,
     ) -> None:
         self._gateway = gateway
         self._clock = clock
         self._scheduler = scheduler
         self._job_timeout_s = job_timeout_s
-        self._limit = limit
+        self._on_poll = on_poll
         self._outage = outage or Outage()
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._alarms: list[float] = []
@@ -72,8 +71,7 @@ class Poller:
         try:
             while True:
                 await self._turn(ticket)
-                snapshot = await self._gateway.job(job_id, before_retry=self._before_retry)
-                self._limit.polls.answered(is_refused=False)
+                snapshot = await self._gateway.job(job_id)
                 now = self._clock.monotonic()
                 scheduler.record(ticket, snapshot.status, now)
                 if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
@@ -87,16 +85,10 @@ class Poller:
                 if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage
                     scheduler.remove(ticket)
                     ticket, outage_s = add(poll_at_once=True), self._outage_s()
-                self._limit.polled(snapshot.status)
+                self._on_poll(snapshot.status)
         finally:
             scheduler.remove(ticket)
             self._give_turns()
-
-    async def _before_retry(self, error: GatewayError, wait_s: float) -> None:
-        """Wait for the next try of a poll."""
-        if error.is_pushback:
-            self._limit.polls.answered(is_refused=True)
-        await self._clock.sleep(wait_s)
 
     def _served_s(self) -> float:
         """Return the seconds of a clock that stands still during outages."""

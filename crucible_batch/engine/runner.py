@@ -87,7 +87,7 @@ class Runner:
         self.stop = Shutdown(self._outage, ports.explained)
         self._limit = initial_limit(options.concurrency)
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
-        self._polls = PollScheduler(times, options.polls_per_s, lambda: self._limit.polls.factor)
+        self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         self.books = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
         self._tell = ProgressReporter(
@@ -122,7 +122,9 @@ class Runner:
             on_record=records.note,
         )
         timeout_s = self._options.job_timeout_s
-        poller = Poller(gateway, clock, self._polls, job_timeout_s=timeout_s, limit=self._limit, outage=self._outage)
+        poller = Poller(
+            gateway, clock, self._polls, job_timeout_s=timeout_s, on_poll=self._limit.polled, outage=self._outage
+        )
         assets = AssetUploader(
             gateway,
             self.books,

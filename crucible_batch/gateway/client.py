@@ -210,11 +210,10 @@ class CrucibleClient:
             before_retry=before_retry,
         )
 
-    async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> wire.JobData:
-        """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist. ``before_retry`` does the waiting."""
+    async def job(self, job_id: str) -> wire.JobData:
+        """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist."""
         path = f"/api/v1/jobs/{check_id(job_id, what='job id')}"
-        asked = ("job_id", job_id)
-        return await self._read(Operation.JOB, path, wire.JobSuccessResponse, asked=asked, before_retry=before_retry)
+        return await self._read(Operation.JOB, path, wire.JobSuccessResponse, asked=("job_id", job_id))
 
     async def _read(
         self,
@@ -226,7 +225,6 @@ class CrucibleClient:
         *,
         asked: tuple[str, str] | None = None,
         before_send: BeforeSend | None = None,
-        before_retry: BeforeRetry | None = None,
     ) -> D:
         """Make a call and return its data. ``asked`` is the field and the id that the data must be about."""
 
@@ -234,7 +232,7 @@ class CrucibleClient:
             data = read_answer(answer.body, envelope).data
             return _same(data, *asked) if asked else data
 
-        return await self._call(operation, method, path, read, body, before_send=before_send, before_retry=before_retry)
+        return await self._call(operation, method, path, read, body, before_send=before_send)
 
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
         """Raise an error for the job of another idempotency key: the response to ``generate`` doesn't hold its key."""

@@ -21,7 +21,7 @@ class Gateway:
     def __init__(self, lists: list[tuple[int, ...] | None]) -> None:
         self.lists = lists
 
-    async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
+    async def job(self, job_id: str) -> JobSnapshot:
         numbers = self.lists.pop(0)
         if numbers is None:
             raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)

@@ -105,7 +105,7 @@ class Gateway:
         self.submitted.append(key)
         return _given(self.answer)
 
-    async def job(self, _job_id: str, **_before_retry: object) -> JobSnapshot:
+    async def job(self, _job_id: str) -> JobSnapshot:
         if self.unknown:
             self.unknown -= 1
             raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)
