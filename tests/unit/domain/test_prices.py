@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
+from crucible_batch.domain.sharding import LearnedPrice
 
 D = Decimal
 SMALL, LARGE, OTHER = Shape("workflow:w", "s"), Shape("workflow:w", "l"), Shape("workflow:v", "s")
@@ -50,6 +52,46 @@ def test_a_book_has_the_ceilings_of_its_runs_terms() -> None:
     terms = RunTerms("m", "m.yaml", "0", "r", D(9), D(4), 1, frozenset(), upload_ceiling=D(2))
     book = PriceBook.of(terms)
     assert (book.ceiling_of(SMALL), book.ceiling_of(UPLOAD)) == (4, 2)
+    assert list(book.learned()) == []
+
+
+def test_a_book_has_the_prices_that_its_plan_brought() -> None:
+    terms = RunTerms("m", "m.yaml", "0", "r", D(9), None, 1, frozenset())
+    book = PriceBook.of(
+        replace(terms, learned=(LearnedPrice("workflow:w", "s", D(3)), LearnedPrice("upload", "", D(1))))
+    )
+    assert (book.seen(SMALL), book.seen(LARGE), book.seen(UPLOAD)) == (3, None, 1)
+
+
+def test_a_price_is_seen_of_the_very_shape_alone() -> None:
+    book = PriceBook(ceiling=D(20))
+    book.learn(SMALL, D(2))
+    assert book.seen(SMALL) == 2
+    assert (book.seen(LARGE), book.seen(OTHER)) == (None, None)
+    assert book.expected(LARGE) == 2  # of its price class
+
+
+def test_learned_prices_come_with_their_shapes_by_class_and_digest() -> None:
+    book = PriceBook()
+    for shape, credits in ((SMALL, 3), (UPLOAD, 1), (LARGE, 9), (OTHER, 2)):
+        book.learn(shape, D(credits))
+    assert list(book.learned()) == [
+        (UPLOAD, 1),
+        (Shape("workflow:v"), 2),
+        (OTHER, 2),
+        (Shape("workflow:w"), 9),
+        (LARGE, 9),
+        (SMALL, 3),
+    ]
+
+
+def test_a_book_without_ceilings_has_the_same_prices_and_learns_for_itself() -> None:
+    book = PriceBook(D(20), D(4))
+    book.learn(SMALL, D(3))
+    other = book.without_ceilings()
+    assert (other.ceiling, other.upload_ceiling, other.seen(SMALL)) == (None, None, 3)
+    other.learn(SMALL, D(7))
+    assert (book.seen(SMALL), book.ceiling) == (3, 20)
 
 
 def test_the_highest_price_is_kept_whatever_came_last() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
+from crucible_batch.api.control_socket import SOCKET
 from tests.verification.crash.canary import leaks
 from tests.verification.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
 from tests.verification.crash.failpoints import Strike
@@ -141,7 +142,8 @@ def state_lost(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
     elif what == "directory":
         shutil.rmtree(trial.run_dir, ignore_errors=True)
     elif trial.run_dir.exists():
-        shutil.copytree(trial.run_dir, trial.folder / "copy")
+        # A killed run leaves the socket of its commands behind, which shutil can't copy.
+        shutil.copytree(trial.run_dir, trial.folder / "copy", ignore=shutil.ignore_patterns(SOCKET.name))
         trial.run(Strike(signal.SIGKILL, chance.randint(1, len(first.trace))))
         shutil.rmtree(trial.run_dir)
         (trial.folder / "copy").rename(trial.run_dir)

@@ -49,7 +49,7 @@ def an_earlier_submit_in_doubt_sent_in_a_pause(stack: ExitStack) -> None:
         if not subject.in_doubt:
             return await submit(self, subject)
         with ExitStack() as own:
-            own.enter_context(patch.object(self._world.gate._pause, "is_on", False))
+            own.enter_context(patch.object(self._world.gate._pause, "_is_commanded", False))
             return await submit(self, subject)
 
     _set(stack, JobWorker, "_submit", at_once)
