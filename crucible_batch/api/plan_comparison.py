@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from crucible_batch.api.plan_rows import retries
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.domain.credits import ZERO, Credits
@@ -127,4 +129,4 @@ def compared(
     # A blocked job is in the plan for the report only: the next run decides about it again.
     before = (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
     dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
-    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=choice.retries)
+    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice))

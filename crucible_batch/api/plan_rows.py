@@ -18,6 +18,7 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
+from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.journal import Journal, PlanFile
@@ -70,7 +71,7 @@ def plan_rows(
 def plan_row(planned: PlannedJob, job: Job, choice: JobFilter, *, base: str, prices: PriceBook) -> PlanRow:
     """Return the row of one job. ``base`` is the real path of the manifest's directory."""
     state = state_of(job)
-    buys = state is PlannedState.NEW or choice.retries(job)
+    buys = state is PlannedState.NEW or retries(choice, job)
     return PlanRow(
         name=planned.name,
         identity=planned.identity,
@@ -260,8 +261,13 @@ class PlanCounts:
     def add(self, planned: PlannedJob, job: Job) -> None:
         """Count one job."""
         state = state_of(job)
-        if self._choice.retries(job):
+        if retries(self._choice, job):
             state = PlannedState.NEW
         self.states[state] += 1
         if state is PlannedState.NEW:
             self._count(planned)
+
+
+def retries(choice: JobFilter, job: Job) -> bool:
+    """Whether a run of this choice makes another attempt at a failed job."""
+    return choice.retry_failed and may_reopen(job, buys_again=choice.buys_again)

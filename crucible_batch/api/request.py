@@ -13,8 +13,6 @@ from typing import Literal, TypedDict, Unpack
 
 from crucible_batch.api.plan_location import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
@@ -40,7 +38,7 @@ MAX_RUN_DIRECTORY_BYTES = 470
 class JobFilter:
     """The jobs of a plan to run: patterns of names (empty: all jobs), and whether failed jobs are retried.
 
-    ``buys_again``: also those that a run directory bought which is lost (``may_reopen``).
+    ``buys_again``: also those that a run directory bought which is lost (see ``may_reopen``).
     """
 
     only: tuple[str, ...] = ()
@@ -49,10 +47,6 @@ class JobFilter:
 
     def takes(self, name: str) -> bool:
         return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
-
-    def retries(self, job: Job) -> bool:
-        """Whether a run makes another attempt at a failed job."""
-        return self.retry_failed and may_reopen(job, buys_again=self.buys_again)
 
 
 @dataclass(frozen=True, slots=True)

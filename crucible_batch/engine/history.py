@@ -123,7 +123,7 @@ class Survey:
     def most_workers(self) -> int:
         """How many workers can have something to do, without those for jobs that are added to the run.
 
-        One more than there are jobs: it reads the queue to its end, which closes its read of the journal at once.
+        One more than there are jobs: it reads the queue to its end, which closes its read of the journal immediately.
         """
         return self.planned + len(self.retired) + 1
 

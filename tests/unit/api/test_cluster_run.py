@@ -67,7 +67,7 @@ async def test_a_withdrawn_shard_is_not_awaited() -> None:
             return []
 
     made.database = Database()
-    made._whole = SimpleNamespace(advance=lambda _wave, rows: seen.append(rows), knows=lambda _given: True)
+    made._progress = SimpleNamespace(advance=lambda _wave, rows: seen.append(rows), knows=lambda _given: True)
     made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     assert await made._followed(plan()) == ROWS
     assert seen == [ROWS]
@@ -89,7 +89,7 @@ async def test_a_coordinator_stops_although_a_library_has_dropped_its_cancellati
             return []
 
     made.database, made.pace = Database(), cluster_run.CoordinatorPace(poll_s=0.0)
-    made._whole = SimpleNamespace(advance=lambda _wave, _rows: None, knows=lambda _given: True)
+    made._progress = SimpleNamespace(advance=lambda _wave, _rows: None, knows=lambda _given: True)
     made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     following = asyncio.ensure_future(made._followed(plan()))
     await asyncio.sleep(0)

@@ -80,7 +80,7 @@ class Coordinator(cluster_run._Coordinator):
             is_late=False,
         )
         self._url, self._is_stopped, self._has_probed, self._commands = None, False, False, None
-        self._whole: Any = SimpleNamespace(begin=lambda: None, end=lambda: None)
+        self._progress: Any = SimpleNamespace(begin=lambda: None, end=lambda: None)
         self.pace = CoordinatorPace(poll_s=0.0, lease_s=-1.0)
         self._main, self._run, self._epoch, self._claim, self._wave, self._budget = (
             Path("/main"),

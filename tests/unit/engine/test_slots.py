@@ -255,10 +255,10 @@ async def test_the_limit_learns_when_each_answered_submit_was_sent(made):
     bench.limit.ended = lambda sent_at, job_s: sent.append((sent_at, job_s))
     async with bench.slots.slot() as slot:
         await bench.clock.move(3.0)
-        await bench.slots.turn(slot)
+        await bench.slots.wait_for_turn(slot)
         await bench.clock.move(2.0)
         bench.slots.refused(slot, None, "X")
-        await bench.slots.turn(slot)
+        await bench.slots.wait_for_turn(slot)
         await bench.clock.move(4.0)
         bench.slots.accepted(slot)
     assert sent == [(105.0, 103.0), 105.0, (105.0, 4.0)]

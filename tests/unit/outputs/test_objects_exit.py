@@ -25,9 +25,9 @@ asyncio.run(main())
 """
 _COMMAND = """
 import crucible_batch.outputs.objects as objects
-from crucible_batch.cli.startup import exit_at_once
+from crucible_batch.cli.startup import exit_immediately
 objects._SETTLE_S = 3600
-exit_at_once(3)
+exit_immediately(3)
 """
 
 
