@@ -126,7 +126,7 @@ $(BROWSER_STAMP): $(STAMP)
 	@touch $(BROWSER_STAMP)
 
 test-browser: $(BROWSER_STAMP)  ## Test the pages in Chromium
-	$(BIN)/python -m pytest tests/verification/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/verification/browser
 
 $(SCHEDULERS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,schedulers]'
