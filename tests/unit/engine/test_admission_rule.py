@@ -49,6 +49,14 @@ async def test_a_hold_names_all_that_a_later_run_has_to_know_of_it() -> None:
         )
 
 
+async def test_a_hold_counts_for_other_decisions_before_it_is_journalled() -> None:
+    async with desk("5", prices=PriceBook(D(4))) as at:
+        job = Job("a", has_images=False)
+        assert await at.admission.hold(job, W, missing=lambda: 0, claim=lambda: None) is not None
+        assert (at.accounting.ledger.hold_of("a"), at.accounting.ledger.committed) == (4, 4)
+        assert await at.ask("b") is None  # 5 credits are no room for two
+
+
 async def test_one_that_nothing_bounds_waits_for_the_answers_of_all_others() -> None:
     async with desk() as at:
         await at.know(W, "2")
