@@ -26,6 +26,7 @@ from crucible_batch.api.shard_directories import (
     ShardDirectory,
     find_sources,
     is_lost,
+    lock_abandoned,
     read_shard,
     shard_errors,
     unknown_shards,
@@ -92,10 +93,9 @@ def merge(
     ``run_dirs`` are the directories in which the shards were run; a main run directory stands for those below it.
     ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
-    returned. ``reason`` is why they did not run, if that is known. May be called again after it was stopped, or after
-    it succeeded. ``clock`` returns seconds since the epoch. ``settings`` name the directory of the budget accounts, in
-    which credits of a period were set aside. A main run directory in an object store is given by its URL: the shards
-    are read from there. ``unfinished``: also those whose newest run has no end; they can't be continued then.
+    returned. ``reason`` is why they did not run, if known. May be repeated. ``clock`` returns seconds since the epoch.
+    ``settings`` name the directory of the accounts in which credits of a period were set aside. A main run directory in
+    an object store is given by its URL. ``unfinished``: also shards whose newest run has no end: these then end.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
@@ -112,6 +112,7 @@ def merge(
         if stored is not None and not unfinished:
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
+        lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         if stored is not None:
             stored.close(choice, journal)

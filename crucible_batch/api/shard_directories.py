@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,9 +17,9 @@ from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.sharding import SHARDS_FOLDER, OutstandingShards
+from crucible_batch.domain.sharding import SHARDS_FOLDER, OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, UserError
-from crucible_batch.journal import Binding, Journal
+from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.shell_command import quoted, shell_command
 
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
@@ -202,6 +203,31 @@ def _newest_owners(folder: Path) -> Iterator[Path]:
     for found_owners in owners.values():
         newest = (path for _, path in sorted(found_owners, reverse=True) if _is_begun(path))
         yield from islice(newest, 1)
+
+
+def lock_abandoned(
+    stack: ExitStack, sources: MergeSources, outstanding: OutstandingShards, numbers: Sequence[int]
+) -> None:
+    """Lock the directories of shards that are abandoned, so that none begins while its allowance is returned.
+
+    A shard locks its directory, and then looks whether it was abandoned. One that doesn't exist is there for as long as
+    ``stack``. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is about to begin,
+    ``RunDirectoryError`` if one has begun since the directories were read.
+    """
+    folder = sources.main / SHARDS_FOLDER / outstanding.plan_digest[:8]
+    known = {os.path.realpath(path) for path in sources.shards}
+    for number in numbers:
+        path = folder / ShardId(number, len(outstanding.allowances)).folder
+        if os.path.realpath(path) in known:
+            continue
+        is_new = not path.exists()
+        stack.enter_context(lock_run_directory(path))
+        if is_new:
+            stack.callback(shutil.rmtree, path)
+        if Journal.exists(path) and _is_begun(path):
+            raise RunDirectoryError(
+                f"shard {number} has begun in {path} during this merge", hint="give the same command again"
+            )
 
 
 def shard_folders(folder: Path) -> Iterator[Path]:

@@ -80,7 +80,8 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     plan, shard = _of_a_shard(context)
     refuse_shard(context.cap)
     directory = context.directory
-    if directory.exists():
+    is_locked = directory.exists()
+    if is_locked:
         stack.enter_context(lock_run_directory(directory))
     _refuse_if_merged(plan, shard)
     basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
@@ -93,7 +94,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     draft = stack.enter_context(PlanFile.temporary())
     rows = ShardRows(plan, shard, context.manifest.directory)
     draft.fill(rows.jobs())
-    if not directory.exists():
+    if not is_locked:  # not created before, so that a refused plan leaves nothing behind
         stack.enter_context(lock_run_directory(directory))
         _refuse_if_merged(plan, shard)  # while the gateway was awaited, a merge may have abandoned the shard
     check_ground(directory, (planned.output for planned in draft.jobs()))

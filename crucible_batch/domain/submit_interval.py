@@ -37,7 +37,7 @@ class SubmitInterval:
         self._is_dropped = False
 
     def answered(self, sent_at: float, *, is_refused: bool) -> None:
-        """Take in the answer to the submit that was sent then."""
+        """Note the answer to the submit that was sent then."""
         if self._accepted_at > -math.inf:
             self._gaps.append((is_refused, abs(sent_at - self._accepted_at)))
         if not is_refused:
@@ -57,13 +57,13 @@ class SubmitInterval:
         return True
 
     def passed(self) -> None:
-        """Take in a round of submits of which few enough were refused."""
+        """Note a round of submits of which few enough were refused."""
         self._is_new = False
         between_s = math.sqrt(self.interval_s * max(self._too_short_s, _SHORTEST_S))
         self.interval_s = min((1 - _LESS) * self.interval_s, between_s)
         self._too_short_s = min(self._too_short_s, self.interval_s)
 
     def failed(self) -> None:
-        """Take in that too many submits were refused for another reason than their closeness."""
+        """Note that too many submits were refused for another reason than their closeness."""
         if self._is_new:
             self.interval_s, self._is_new, self._is_dropped = 0.0, False, True

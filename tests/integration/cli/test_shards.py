@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from crucible_batch.api.shard_note import note_shards, noted_shard, noted_shards
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
-from crucible_batch.journal import Journal
+from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
 from tests.preloaded import COMMAND
 
@@ -383,9 +384,8 @@ def test_a_plan_after_all_shards_were_abandoned_is_another_one_and_can_be_run(cl
     assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
 
 
-def test_a_shard_that_was_abandoned_while_it_waited_for_the_gateway_buys_nothing(own_cli: Cli) -> None:
-    cli = own_cli
-    divided(cli, "waiting", shards=2)
+def ended_after_a_wait(cli: Cli, *options: str, meanwhile: Callable[[], object]) -> tuple[int | None, str]:
+    """Run a shard that has to wait for its gateway, and do something meanwhile; return its exit code and messages."""
 
     def faults(text: str) -> None:
         urllib.request.urlopen(f"{cli.url}/_sandbox/config", json.dumps({"faults": text}).encode()).close()
@@ -395,21 +395,42 @@ def test_a_shard_that_was_abandoned_while_it_waited_for_the_gateway_buys_nothing
             return sum(fired["count"] for fired in json.load(answer)["faults_fired"])
 
     faults("metadata.503-before:1")
-    process = cli.start("run", "plan.json", "--shard", "2/2", "--wait-for-gateway", "5m")
+    process = cli.start("run", "plan.json", *options, "--wait-for-gateway", "5m")
     try:
         give_up = time.monotonic() + 240
         while not refusals():
             assert process.poll() is None
             assert time.monotonic() < give_up
             time.sleep(0.05)
-        assert cli("merge", "outputs/waiting/default", "--abandon", "all", "-q").code == 0
+        meanwhile()
         faults("")
         _, err = process.communicate(timeout=240)
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, "shard 2/2 was merged into" in err) == (2, True)
-    assert used_at(cli.url)[-1] == 0
+    return process.returncode, err
+
+
+def test_a_shard_that_was_abandoned_while_it_waited_for_the_gateway_buys_nothing(own_cli: Cli) -> None:
+    divided(own_cli, "waiting", shards=2)
+
+    def abandon() -> None:
+        assert own_cli("merge", "outputs/waiting/default", "--abandon", "all", "-q").code == 0
+
+    code, err = ended_after_a_wait(own_cli, "--shard", "2/2", meanwhile=abandon)
+    assert (code, "shard 2/2 was merged into" in err) == (2, True)
+    assert used_at(own_cli.url)[-1] == 0
+
+
+def test_a_shard_whose_directory_was_taken_while_it_waited_for_the_gateway_buys_nothing(own_cli: Cli) -> None:
+    divided(own_cli, "taken", shards=2)
+    directory = own_cli.cwd / "outputs/taken/default/shards" / plan_of(own_cli)["digest"][:8] / "2-of-2"
+    with ExitStack() as held:
+        code, err = ended_after_a_wait(
+            own_cli, "--shard", "2/2", meanwhile=lambda: held.enter_context(lock_run_directory(directory))
+        )
+    assert (code, "another run holds" in err) == (6, True)
+    assert used_at(own_cli.url)[-1] == 0
 
 
 def test_a_shard_runs_where_only_the_plan_and_the_manifest_are(cli: Cli, report_of: Report, tmp_path: Path) -> None:

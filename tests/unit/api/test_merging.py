@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.api import merging
 from crucible_batch.api.merging import merge
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.sharded_plan import refuse_if_divided
@@ -18,6 +19,7 @@ from crucible_batch.domain.events import BecameReady, Created, Event, Found, Int
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
 from crucible_batch.errors import (
     ExitCode,
     JournalError,
@@ -209,6 +211,37 @@ def test_the_allowance_of_an_abandoned_shard_is_returned(ground: ShardGround) ->
     ground.shard(3)
     with pytest.raises(UserError, match="shard 3/4 was abandoned"):
         merge([ground.main], html=False)
+
+
+def shard_path(ground: ShardGround, number: int) -> Path:
+    with Journal.read(ground.main) as journal:
+        noted = noted_shards(journal)
+    assert noted is not None
+    return ground.main / SHARDS_FOLDER / noted.plan_digest[:8] / ShardId(number, 4).folder
+
+
+def test_a_shard_that_is_about_to_begin_is_not_abandoned(ground: ShardGround) -> None:
+    """It holds its directory, and has no journal yet: its allowance would be spent twice."""
+    ground.shard(1)
+    with lock_run_directory(shard_path(ground, 3)), pytest.raises(RunBusyError, match="3-of-4"):
+        merge([ground.main], abandon="all", html=False)
+    assert merge([ground.main], abandon="all", html=False).abandoned == (2, 3, 4)
+
+
+def test_while_shards_are_abandoned_none_can_begin(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged, tried = merging._merge, []
+
+    def begin(*args: object, **options: object) -> object:
+        for number in (1, 2, 3, 4):
+            with pytest.raises(RunBusyError), lock_run_directory(shard_path(ground, number)):
+                pass
+            tried.append(number)
+        return merged(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(merging, "_merge", begin)
+    merge([ground.main], abandon="all", html=False)
+    assert tried == [1, 2, 3, 4]
+    assert not any(shard_path(ground, number).exists() for number in tried)
 
 
 def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:
