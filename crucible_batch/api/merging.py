@@ -95,7 +95,7 @@ def merge(
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
     returned. ``reason`` is why they did not run, if known. May be repeated. ``clock`` returns seconds since the epoch.
     ``settings`` name the directory of the accounts in which credits of a period were set aside. A main run directory in
-    an object store is given by its URL. ``unfinished``: also shards whose newest run has no end: these then end.
+    an object store is given by its URL. ``unfinished``: also shards whose newest run has no end; it can't be resumed.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,

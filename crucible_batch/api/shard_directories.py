@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.request import check_path
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.merging import FoundShard
@@ -210,24 +211,26 @@ def lock_abandoned(
 ) -> None:
     """Lock the directories of shards that are abandoned, so that none begins while its allowance is returned.
 
-    A shard locks its directory, and then looks whether it was abandoned. One that doesn't exist is there for as long as
-    ``stack``. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is about to begin,
-    ``RunDirectoryError`` if one has begun since the directories were read.
+    A shard locks its directory, and then checks whether it was abandoned. One that doesn't exist is created, and
+    deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is
+    about to begin, ``RunDirectoryError`` if one has begun since the directories were read.
     """
     folder = sources.main / SHARDS_FOLDER / outstanding.plan_digest[:8]
     known = {os.path.realpath(path) for path in sources.shards}
+    allow_open_files(2 * (len(known) + len(numbers)))
     for number in numbers:
         path = folder / ShardId(number, len(outstanding.allowances)).folder
         if os.path.realpath(path) in known:
             continue
         is_new = not path.exists()
         stack.enter_context(lock_run_directory(path))
-        if is_new:
-            stack.callback(shutil.rmtree, path)
-        if Journal.exists(path) and _is_begun(path):
-            raise RunDirectoryError(
-                f"shard {number} has begun in {path} during this merge", hint="give the same command again"
-            )
+        if Journal.exists(path):
+            if _is_begun(path):
+                raise RunDirectoryError(
+                    f"shard {number} has begun in {path} during this merge", hint="give the same command again"
+                )
+        elif is_new:
+            stack.callback(shutil.rmtree, path, ignore_errors=True)  # one that stays is empty, and does no harm
 
 
 def shard_folders(folder: Path) -> Iterator[Path]:

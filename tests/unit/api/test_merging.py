@@ -19,7 +19,6 @@ from crucible_batch.domain.events import BecameReady, Created, Event, Found, Int
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
 from crucible_batch.errors import (
     ExitCode,
     JournalError,
@@ -213,19 +212,29 @@ def test_the_allowance_of_an_abandoned_shard_is_returned(ground: ShardGround) ->
         merge([ground.main], html=False)
 
 
-def shard_path(ground: ShardGround, number: int) -> Path:
-    with Journal.read(ground.main) as journal:
-        noted = noted_shards(journal)
-    assert noted is not None
-    return ground.main / SHARDS_FOLDER / noted.plan_digest[:8] / ShardId(number, 4).folder
-
-
 def test_a_shard_that_is_about_to_begin_is_not_abandoned(ground: ShardGround) -> None:
     """It holds its directory, and has no journal yet: its allowance would be spent twice."""
     ground.shard(1)
-    with lock_run_directory(shard_path(ground, 3)), pytest.raises(RunBusyError, match="3-of-4"):
+    with lock_run_directory(ground.folder(3)), pytest.raises(RunBusyError, match="3-of-4"):
         merge([ground.main], abandon="all", html=False)
     assert merge([ground.main], abandon="all", html=False).abandoned == (2, 3, 4)
+
+
+def test_a_shard_that_has_run_since_the_directories_were_read_keeps_its_files(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose = merging.choose_shards
+
+    def chosen(*args: object, **options: object) -> object:
+        choice = choose(*args, **options)  # type: ignore[arg-type]
+        ground.shard(3)
+        return choice
+
+    monkeypatch.setattr(merging, "choose_shards", chosen)
+    with pytest.raises(RunDirectoryError, match="shard 3 has begun in"):
+        merge([ground.main], abandon="all", html=False)
+    assert Journal.exists(ground.folder(3))
+    assert not ground.folder(2).exists()
 
 
 def test_while_shards_are_abandoned_none_can_begin(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +242,7 @@ def test_while_shards_are_abandoned_none_can_begin(ground: ShardGround, monkeypa
 
     def begin(*args: object, **options: object) -> object:
         for number in (1, 2, 3, 4):
-            with pytest.raises(RunBusyError), lock_run_directory(shard_path(ground, number)):
+            with pytest.raises(RunBusyError), lock_run_directory(ground.folder(number)):
                 pass
             tried.append(number)
         return merged(*args, **options)  # type: ignore[arg-type]
@@ -241,7 +250,7 @@ def test_while_shards_are_abandoned_none_can_begin(ground: ShardGround, monkeypa
     monkeypatch.setattr(merging, "_merge", begin)
     merge([ground.main], abandon="all", html=False)
     assert tried == [1, 2, 3, 4]
-    assert not any(shard_path(ground, number).exists() for number in tried)
+    assert not any(ground.folder(number).exists() for number in tried)
 
 
 def test_all_shards_can_be_abandoned(ground: ShardGround) -> None:
@@ -615,17 +624,20 @@ def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(grou
         refuse_if_divided(directory)
 
 
-def test_many_directories_are_locked_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("are_abandoned", [False, True])
+def test_many_directories_are_locked_at_once(tmp_path: Path, *, are_abandoned: bool) -> None:
 
     ground = ShardGround(tmp_path, jobs=60, count=60)
     ground.divide()
-    ground.all_shards()
+    if not are_abandoned:
+        ground.all_shards()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 100, limits[1]))
     try:
-        assert merge([ground.main], html=False).outputs == 60
+        result = merge([ground.main], abandon="all" if are_abandoned else (), html=False)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (result.outputs, len(result.abandoned)) == ((0, 60) if are_abandoned else (60, 0))
 
 
 def test_without_a_noted_budget_it_is_what_was_committed_and_set_aside(tmp_path: Path) -> None:
