@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import resource
 import shutil
@@ -10,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 FLOORS = Path(__file__).parent / "floors"
 OURS = Path(__file__).parent / "ours"
+_LAUNCHER = Path(__file__).parent / "launcher.py"
 
 K = TypeVar("K")
 
@@ -34,22 +35,23 @@ class Cost:
 def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> Cost:
     """Run a command to its end and return its cost. Raises ``RuntimeError``, with what it said, where it fails."""
     log = folder / "said.log"
-    with log.open("wb") as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command],
+    reading, writing = os.pipe()
+    with log.open("wb") as said, os.fdopen(reading, "rb") as result:
+        launched = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(writing), *(str(part) for part in command)],
             cwd=folder,
             stdout=said,
             stderr=said,
             env={**_usual_environment(), **(environment or {})},
+            pass_fds=[writing],
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')[-4000:]}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak)
+        os.close(writing)
+        text = result.read()
+        launched.wait()
+    measured = json.loads(text) if text else {"exit_code": "no result"}
+    if exit_code := measured.pop("exit_code"):
+        raise RuntimeError(f"{command[0]} ended with {exit_code}:\n{log.read_text(errors='replace')[-4000:]}")
+    return Cost(**measured)
 
 
 def _usual_environment() -> dict[str, str]:
