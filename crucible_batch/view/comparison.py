@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice, takewhile
 from pathlib import PurePath
@@ -12,8 +12,7 @@ from pathlib import PurePath
 from crucible_batch.api import Snapshot, Watch, format_credits
 from crucible_batch.report import JobRow
 from crucible_batch.report.html.cards import shown
-from crucible_batch.view.list_page import name_of
-from crucible_batch.view.pages import standing, thumbnail_address, tone_of
+from crucible_batch.view.pages import name_of, standing, thumbnail_address, tone_of
 from crucible_batch.view.runs import ShownRun
 from crucible_batch.view.templating import Page, parts_of, template
 
@@ -63,12 +62,11 @@ class PairedJob:
     @classmethod
     def of(cls, place: int, row: JobRow) -> PairedJob:
         """Take from a row of the report what a comparison shows."""
-        error = None if row.error is None else row.error.code
-        job = cls(place, row.status, row.credits, error, dict(_fields(row)))
+        job = cls(place, row.status, row.credits, None if row.error is None else row.error.code, dict(_fields(row)))
         if not row.outputs:
             return job
         picture = row.outputs[0]
-        return cls(place, row.status, row.credits, error, job.fields, picture.sha256, picture.width, picture.height)
+        return replace(job, sha256=picture.sha256, width=picture.width, height=picture.height)
 
 
 def _fields(row: JobRow) -> Iterator[tuple[str, str]]:
