@@ -38,7 +38,7 @@ class Observations:
 
 
 class Gateway:
-    """What the API, the storage and the judge share. All of it is used from one thread, that of the event loop."""
+    """What the API and the storage share. All of it is used from one thread, that of the event loop."""
 
     def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
         self.config = config

@@ -188,7 +188,7 @@ def _asset_problems(posted: Posted, assets: Iterable[Asset]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class WorldContext:
     """Shared by the parts of one world; `changes` grows by each record that is made or replaced."""
 
     config: SandboxConfig

@@ -8,9 +8,8 @@ from random import Random
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from crucible_batch.sandbox import exact_json
-from crucible_batch.sandbox.drawing import Style, caption, style_of
+from crucible_batch.sandbox.drawing import Style, caption, paint, style_of
 from crucible_batch.sandbox.records import Job, OutputShape, digest
-from crucible_batch.sandbox.scenes import paint
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.workflows import WORKFLOWS, Look, prompt
 

@@ -153,7 +153,7 @@ def check(workflow: Workflow, params: Params) -> None:
         if field is None:
             known = ", ".join(f.name for f in workflow.fields)
             raise invalid_params(f"{workflow.workflow_id} has no field {name[:80]!r}.", f"Its fields are: {known}.")
-        fits, wanted = _judge(field, value)
+        fits, wanted = _fit(field, value)
         if not fits:
             raise invalid_params(f"{name} has a value that it can't take.", f"It takes {wanted}.")
 
@@ -178,7 +178,7 @@ def steps(workflow: Workflow, params: Params) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _judge(field: Field, value: object) -> tuple[bool, str]:
+def _fit(field: Field, value: object) -> tuple[bool, str]:
     """Return whether a field takes a value, and in words what it takes."""
     match field.kind:
         case "text":
