@@ -14,6 +14,7 @@ from typing import TypeAlias, assert_never
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
+from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
 from crucible_batch.domain.plan import (
     DERIVED_JOB_INVALID,
     InputImage,
@@ -24,9 +25,6 @@ from crucible_batch.domain.plan import (
 )
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source, TableRow
-
-PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
-IMAGE_FIELDS = ("image.image", "image.value", "image")
 
 ReadImage = Callable[[Path], InputImage | str]
 """Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
@@ -261,12 +259,17 @@ class Planner:
         """Return the job's identity; None if it is a duplicate or the identity can't be computed."""
         digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
         identity_of = partial(
-            _identity_of, wanted, manifest=self._manifest_name, run_id=self._run_id, params=params, images=digests
+            job_identity,
+            manifest=self._manifest_name,
+            run_id=self._run_id,
+            workflow_id=wanted.workflow_id,
+            params=params,
+            images=digests,
         )
         try:
             repeat = self._kept_repeat(wanted, identity_of)
             while True:
-                identity = identity_of(repeat)
+                identity = identity_of(repeat=repeat)
                 claimed = wanted.claim(self._identities, identity)
                 if claimed is None:
                     return identity
@@ -280,13 +283,13 @@ class Planner:
             problems.append(wanted.problem("params", str(error)))
             return None
 
-    def _kept_repeat(self, wanted: JobSpec, identity_of: Callable[[int], str]) -> int:
+    def _kept_repeat(self, wanted: JobSpec, identity_of: Callable[..., str]) -> int:
         """Return the repeat index that the job had in the former plan, its own if it wasn't there."""
         if wanted.source is None or self._duplicates != "each" or not self._owners:
             return wanted.repeat
         own = (wanted.source.job.name, wanted.source.output.index)
         for repeat in itertools.count(wanted.repeat):
-            identity = identity_of(repeat)
+            identity = identity_of(repeat=repeat)
             owner = self._owners.get(identity)
             if owner is None:
                 break
@@ -333,25 +336,6 @@ class Planner:
             hint="add {index} to output.path",
             of_row=True,
         )
-
-
-def _identity_of(
-    wanted: JobSpec,
-    repeat: int,
-    *,
-    manifest: str,
-    run_id: str,
-    params: Mapping[str, Json],
-    images: Mapping[str, str],
-) -> str:
-    return job_identity(
-        manifest=manifest,
-        run_id=run_id,
-        workflow_id=wanted.workflow_id,
-        params=params,
-        images=images,
-        repeat=repeat,
-    )
 
 
 def source_output(source: Source) -> SourceOutput:
