@@ -122,18 +122,28 @@ _ENDINGS = {
     "interrupted": "interrupted",
 }
 _BLOCKED = {
-    BUDGET_EXHAUSTED: "budget too small for the next job",
-    PRICE_ABOVE_CEILING: "price above the declared ceiling",
-    PRICE_ROSE: "price above every bound",
-    INSUFFICIENT_CREDITS: "account out of credits",
+    BUDGET_EXHAUSTED: (
+        "budget too small for the next job",
+        "The budget is too small for the next job. Resume with:",
+    ),
+    PRICE_ABOVE_CEILING: (
+        "price above the declared ceiling",
+        "A price is above the declared ceiling. Raise the ceiling in the manifest, then resume with:",
+    ),
+    PRICE_ROSE: ("price above every bound", "A price is above every bound. Check the price, then resume with:"),
+    INSUFFICIENT_CREDITS: (
+        "account out of credits",
+        "The account is out of credits. Add credits, then resume with:",
+    ),
 }
-"""What blocked the jobs, the first that applies."""
+"""What blocked the jobs, the first that applies: how the run ended, and what to do next."""
+_OTHERWISE_BLOCKED = ("not enough credits", "There were not enough credits. Add credits, then resume with:")
 
 
 def ending(head: ReportHead) -> str:
     """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
-        return _BLOCKED.get(_blocking_code(head), "not enough credits")
+        return _BLOCKED.get(_blocking_code(head), _OTHERWISE_BLOCKED)[0]
     if head.status == RunStatus.SUCCEEDED and head.waiting:
         return "waits for picks"
     return _ENDINGS.get(head.status, head.status)
@@ -148,23 +158,14 @@ def _once_blocked(head: ReportHead, directory: Path, again: str, enough: Credits
     if head.period is not None and head.period.exhausted:
         until = head.period.until
         return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
-    match _blocking_code(head):
-        case "BUDGET_EXHAUSTED":
-            if enough is None:
-                declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
-                return Advice(f"The budget is too small for the next job. {declare}", again)
-            raised = same_command(head, directory, max(enough, head.credits.budget or enough))
-            return Advice("The budget is too small for the next job. Resume with:", raised)
-        case "PRICE_ABOVE_CEILING":
-            return Advice(
-                "A price is above the declared ceiling. Raise the ceiling in the manifest, then resume with:", again
-            )
-        case "PRICE_ROSE":
-            return Advice("A price is above every bound. Check the price, then resume with:", again)
-        case "INSUFFICIENT_CREDITS":
-            return Advice("The account is out of credits. Add credits, then resume with:", again)
-        case _:
-            return Advice("There were not enough credits. Add credits, then resume with:", again)
+    code = _blocking_code(head)
+    text = _BLOCKED.get(code, _OTHERWISE_BLOCKED)[1]
+    if code != BUDGET_EXHAUSTED:
+        return Advice(text, again)
+    if enough is None:
+        declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
+        return Advice(f"The budget is too small for the next job. {declare}", again)
+    return Advice(text, same_command(head, directory, max(enough, head.credits.budget or enough)))
 
 
 PAGE_FILE = "report.html"
@@ -215,10 +216,9 @@ def page_pieces(
     curve: Sequence[CurvePoint],
     thumbnails: Pictures,
     *,
-    frame: Frame | None = None,
+    frame: Frame,
 ) -> Iterator[str]:
     """Yield the page's text. Names and times of a bounded number of jobs are kept for the timeline."""
-    frame = frame or Frame(advice(head, directory), page_parts())
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
