@@ -92,7 +92,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             while not self._is_stopping:
                 for start in self._due():
-                    group.create_task(self._attend(self._manifests.schedules[start.manifest], start))
+                    group.create_task(self._perform(self._manifests.schedules[start.manifest], start))
                 await self._pause(POLL_S)
         self._save()
 
@@ -108,7 +108,7 @@ class Scheduler:
         self._progress = dict(decision.progress)
         self._next.clear()
         for skip in decision.skips:
-            self._tell_skip(skip)
+            self._report_skip(skip)
         self._save()
         return decision.starts
 
@@ -127,7 +127,7 @@ class Scheduler:
                 return True
         return False
 
-    async def _attend(self, schedule: ScheduledManifest, start: Start) -> None:
+    async def _perform(self, schedule: ScheduledManifest, start: Start) -> None:
         self._report(
             ServeMessage("scheduled_start", f"{schedule.name}: started for {_local(schedule, start)}", _fields(start))
         )
@@ -168,7 +168,7 @@ class Scheduler:
             self._note(f"{self._state} can't be written: {error.strerror}; a restart may not know what was started")
         self._saved = dict(self._progress)
 
-    def _tell_skip(self, skip: Skip) -> None:
+    def _report_skip(self, skip: Skip) -> None:
         schedule = self._manifests.schedules[skip.manifest]
         times = f"{skip.count} times" if skip.count > 1 else "one time"
         latest = f"{skip.latest.astimezone(schedule.zone):%Y-%m-%d %H:%M}"
