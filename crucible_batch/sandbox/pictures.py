@@ -11,7 +11,7 @@ from crucible_batch.sandbox import exact_json
 from crucible_batch.sandbox.drawing import Style, caption, paint, style_of
 from crucible_batch.sandbox.records import Job, OutputShape, digest
 from crucible_batch.sandbox.store import Store
-from crucible_batch.sandbox.workflows import WORKFLOWS, Look, prompt
+from crucible_batch.sandbox.workflows import BY_ID, prompt
 
 
 def render(job: Job, index: int, source: bytes | None) -> bytes:
@@ -20,7 +20,7 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
     size, style = (shape.width, shape.height), style_of(text)
     scene = paint(size, style, _dice(job, index))
     original = _open(source) if source else scene
-    look = _look(job)
+    look = BY_ID[job.workflow_id].look
     if look == "upscale":  # without a label, which would hide what an enlargement is for
         return _encode(_enlarge(original, size), shape)
     picture = scene
@@ -44,10 +44,6 @@ def _seed(job: Job) -> object:
     It follows from the idempotency key, not from chance: the same run makes the same pictures again.
     """
     return job.params.get("sampler.seed", int.from_bytes(digest(job.idempotency_key or job.job_id)[:4]))
-
-
-def _look(job: Job) -> Look:
-    return next(workflow.look for workflow in WORKFLOWS if workflow.workflow_id == job.workflow_id)
 
 
 def _note(job: Job, index: int) -> str:

@@ -139,6 +139,8 @@ WORKFLOWS: tuple[Workflow, ...] = (
 )
 
 
+BY_ID = {workflow.workflow_id: workflow for workflow in WORKFLOWS}
+
 _DEFAULT_SIDE = 512
 _MAX_SIDE = 2048
 _MAX_PROMPT_CHARS = 32 * 1024

@@ -16,7 +16,7 @@ from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Jobs, Order, ResolvedOrder
 from crucible_batch.sandbox.ledger import Audit, Ledger, Totals, WorldContext, audit
 from crucible_batch.sandbox.records import Account, Asset, Entry, Ids, Job, Record, RefusedError, not_found
-from crucible_batch.sandbox.workflows import WORKFLOWS, Workflow
+from crucible_batch.sandbox.workflows import BY_ID, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,9 @@ class World:
         return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
 
     def workflow(self, workflow_id: str) -> Workflow:
-        for workflow in WORKFLOWS:
-            if workflow.workflow_id == workflow_id:
-                return workflow
-        raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
+        if workflow_id not in BY_ID:
+            raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
+        return BY_ID[workflow_id]
 
     def create_asset(self, account_id: str, intent: Intent, now: float) -> Asset:
         self.jobs.settle(now)
