@@ -12,9 +12,9 @@ from pathlib import PurePath
 from crucible_batch.api import Snapshot, Watch, format_credits
 from crucible_batch.report import JobRow
 from crucible_batch.report.html.cards import shown
-from crucible_batch.view.pages import name_of, standing, thumbnail_address, tone_of
+from crucible_batch.view.pages import name_of, state_text, thumbnail_address, tone_of
 from crucible_batch.view.runs import ShownRun
-from crucible_batch.view.templating import Page, parts_of, template
+from crucible_batch.view.templating import Page, assets_of, template
 
 _MOST_JOBS = 20_000
 """The number of jobs of each run that are compared, the first ones."""
@@ -93,8 +93,8 @@ class Side:
         return name_of(self.snapshot.status.report)
 
     @property
-    def standing(self) -> str:
-        return standing(self.snapshot)
+    def state(self) -> str:
+        return state_text(self.snapshot)
 
     @property
     def tone(self) -> str:
@@ -206,9 +206,9 @@ def comparison_page(first: Side, second: Side, chosen: str, page: int) -> Page:
     pairs = pairs_of(first.jobs, second.jobs)
     found = [pair for pair in pairs if chosen in {"", pair.kind}]
     page = min(page, max(0, (len(found) - 1) // _PAGE))
-    parts = parts_of("comparison")
+    assets = assets_of("comparison")
     html = template("comparison.html.j2").render(
-        parts=parts,
+        assets=assets,
         sides={"A": first, "B": second},
         pairs=found[page * _PAGE : (page + 1) * _PAGE],
         filters=list(_filters(pairs, chosen)),
@@ -218,7 +218,7 @@ def comparison_page(first: Side, second: Side, chosen: str, page: int) -> Page:
         pages=_pages(len(found), page, chosen),
         of=f"{page * _PAGE + 1:,}–{min(len(found), (page + 1) * _PAGE):,} of {len(found):,}",
     )
-    return Page(html, parts.policy)
+    return Page(html, assets.policy)
 
 
 def _filters(pairs: Sequence[JobPair], chosen: str) -> Iterable[_Filter]:

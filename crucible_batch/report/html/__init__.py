@@ -15,7 +15,7 @@ from crucible_batch.report.html.page import (
     page_pieces,
     write_page,
 )
-from crucible_batch.report.html.page_assets import PageAssets, put_together, report_scripts, report_styles
+from crucible_batch.report.html.page_assets import PageAssets, make_assets, report_scripts, report_styles
 from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
 
 __all__ = [
@@ -38,9 +38,9 @@ __all__ = [
     "ending",
     "head_json",
     "is_short_of_budget",
+    "make_assets",
     "miniature_of",
     "page_pieces",
-    "put_together",
     "report_scripts",
     "report_styles",
     "write_page",

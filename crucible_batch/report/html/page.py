@@ -18,7 +18,7 @@ from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
 from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, axis_of, credits_chart, timeline
-from crucible_batch.report.html.page_assets import PageAssets, page_parts
+from crucible_batch.report.html.page_assets import PageAssets, report_assets
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
@@ -191,7 +191,7 @@ def write_page(
     """
     target = directory / PAGE_FILE
     with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
-        frame = Frame(advice(head, directory, enough, remedy), page_parts(), never=never)
+        frame = Frame(advice(head, directory, enough, remedy), report_assets(), never=never)
         for piece in page_pieces(directory, head, rows, curve, pictures, frame=frame):
             file.write(piece.encode())
     return target
@@ -203,7 +203,7 @@ class Frame:
     and the address of the list of runs. ``never`` are the error codes, in upper case, that are never retried."""
 
     next_step: Advice
-    parts: PageAssets
+    assets: PageAssets
     live: Mapping[str, object] | None = None
     home: str | None = None
     never: Set[str] = frozenset()
@@ -227,7 +227,7 @@ def page_pieces(
         cards=jobs.cards(rows),
         inputs=jobs.inputs,
         charts=lambda: _charts(jobs.timed, curve, head),
-        parts=frame.parts,
+        assets=frame.assets,
         home=frame.home,
     )
     stream.enable_buffering(16)

@@ -29,10 +29,10 @@ class PageAssets:
 
 
 @cache
-def page_parts() -> PageAssets:
+def report_assets() -> PageAssets:
     """Read the files of the package; once in a process."""
     # Pictures may come from beside the page, which is file: on a disk.
-    return put_together(report_scripts(), report_styles(), "img-src 'self' data: file:")
+    return make_assets(report_scripts(), report_styles(), "img-src 'self' data: file:")
 
 
 def report_scripts(*names: str) -> str:
@@ -45,8 +45,8 @@ def report_styles(*names: str) -> str:
     return _joined("styles", names or _STYLES, ".css")
 
 
-def put_together(scripts: str, style: str, *sources: str) -> PageAssets:
-    """Make scripts and styles parts of a page. ``sources`` are the directives of the policy for other resources."""
+def make_assets(scripts: str, style: str, *sources: str) -> PageAssets:
+    """Return the assets of a page. ``sources`` are the directives of its policy for other resources."""
     script = "'use strict';\n(() => {\n" + scripts + "})();\n"
     return PageAssets(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
 
