@@ -48,7 +48,6 @@ def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def plan_schema() -> dict[str, Any]:
-    """Return the JSON Schema of ``plan.json``."""
     schema = adapter_of(SavedPlanFile).json_schema(mode="serialization")
     schema["properties"]["schema_version"] = {"const": PLAN_VERSION}
     return {

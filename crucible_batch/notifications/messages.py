@@ -173,7 +173,6 @@ def _spent(spent: MessageCredits) -> str:
 
 
 def message_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a message."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **RunMessage.model_json_schema(mode="serialization"),
