@@ -2,20 +2,20 @@
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
 from crucible_batch.report.html.charts import CurvePoint, credit_curve
+from crucible_batch.report.html.endings import Advice, advice, ending, is_short_of_budget
 from crucible_batch.report.html.page import (
     PAGE_FILE,
-    Advice,
     Cards,
     Frame,
-    advice,
+    PageAssets,
     charts,
-    ending,
     head_json,
-    is_short_of_budget,
+    make_assets,
     page_pieces,
+    report_scripts,
+    report_styles,
     write_page,
 )
-from crucible_batch.report.html.page_assets import PageAssets, make_assets, report_scripts, report_styles
 from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
 
 __all__ = [

@@ -20,7 +20,7 @@ from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, CurvePoint, Frame, Thumbnails, advice, page_pieces, write_page
-from crucible_batch.report.html.page_assets import report_assets
+from crucible_batch.report.html.page import report_assets
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
