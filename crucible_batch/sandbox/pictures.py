@@ -18,8 +18,8 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
     """Draw output `index` of a job; `source` are the bytes of its input image, if it has one."""
     shape, text = job.outputs[index], prompt(job.params)
     size, style = (shape.width, shape.height), style_of(text)
-    scene = paint(size, style, _dice(job, index))
-    original = _open(source) if source else scene
+    scene = paint(size, style, _random_of(job, index))
+    original = _decoded(source) if source else scene
     look = BY_ID[job.workflow_id].look
     if look == "upscale":  # without a label, which would hide what an enlargement is for
         return _encode(_enlarge(original, size), shape)
@@ -30,8 +30,8 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
     return _encode(caption(picture, text or "(no prompt)", _note(job, index)), shape)
 
 
-def _dice(job: Job, index: int) -> Random:
-    """Seed the chance by everything that was asked for, except asset ids: they differ from run to run."""
+def _random_of(job: Job, index: int) -> Random:
+    """Return a generator seeded by all that was asked for, except asset ids: they differ from run to run."""
     asked = {name: value for name, value in job.params.items() if name != "image.image"}
     asked["sampler.seed"] = _seed(job)
     seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
@@ -51,7 +51,7 @@ def _note(job: Job, index: int) -> str:
     return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
 
 
-def _open(content: bytes) -> Image.Image:
+def _decoded(content: bytes) -> Image.Image:
     with Image.open(io.BytesIO(content)) as image:
         return image.convert("RGB")
 

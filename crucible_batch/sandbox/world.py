@@ -55,7 +55,7 @@ class World:
         return self._ledger.entries
 
     def take_changes(self) -> list[Record]:
-        """Hand over the records made or replaced since the last call, in order; writing them down is the caller's."""
+        """Return the records that were made or replaced since the last call, in order. The caller has to store them."""
         changes = self._changes.copy()
         self._changes.clear()
         return changes

@@ -1,4 +1,4 @@
-"""The page for those who never see a terminal: one file with everything in it."""
+"""``report.html``: the jobs and pictures of a run as one page."""
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
 from crucible_batch.report.html.charts import CurvePoint, credit_curve
