@@ -1,13 +1,16 @@
-"""Files that are written completely or not at all, through a temporary file beside them."""
+"""Files that are written completely or not at all, and the check before one that the user named is overwritten."""
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from crucible_batch.errors import UserError
 
 TEMPORARY_PREFIX: Final = ".crucible-part-"
 """With this begin the names of all temporary files in a run directory. The next run removes those of killed runs."""
@@ -36,3 +39,25 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool = False) -> None:
+    """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is true.
+
+    ``force`` allows any regular file. ``what`` names the kind of file in messages.
+    """
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{target} can't be written: {error.strerror}", hint="give another file with -o") from error
+    if stat.S_ISLNK(mode):
+        raise UserError(f"{target} is a symbolic link, which is not followed", hint="give the file itself with -o")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{target} is not a regular file", hint=f"give a file for {what} with -o")
+    if not force and not is_ours(target):
+        raise UserError(
+            f"{target} exists and is not {what}; it was not overwritten",
+            hint="give another file with -o, or overwrite it with --force",
+        )

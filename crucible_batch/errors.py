@@ -6,9 +6,13 @@
     │   ├── SavedPlanError     a file that is not a saved plan, or was edited
     │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
-    │   │   └── RunPrunedError the run's outputs were deleted by prune
+    │   │   ├── OtherAccountError       the API key is that of another account
+    │   │   ├── RunPrunedError          the run's outputs were deleted by prune
+    │   │   ├── ShardsOutstandingError  shards of a divided plan are not merged yet
+    │   │   └── ShardsUnknownError      shards that the directory's journal doesn't know
     │   ├── NothingToDivideError  no job of a plan can be divided into shards
     │   ├── ConsentError       no budget, and no terminal to ask for consent
+    │   ├── BudgetAccountError  the file of a budget account can't be used
     │   ├── EarlierRunError    the manifest was run before, in another directory
     │   ├── ControlError       a command to a run that is not active, or can't do it now
     │   ├── NotificationError  a channel of `notify` can't be used
@@ -283,7 +287,6 @@ class ClusterUnreachableError(CrucibleBatchError):
     """The database of a cluster can't be reached."""
 
     code = "CLUSTER_UNREACHABLE"
-    exit_code = ExitCode.STOPPED
 
 
 class ControlError(UserError):
@@ -303,14 +306,12 @@ class JournalError(CrucibleBatchError):
     """The journal can't be read or written, because of the disk or a damaged file."""
 
     code = "JOURNAL"
-    exit_code = ExitCode.STOPPED
 
 
 class DeadlineError(CrucibleBatchError):
     """The deadline has passed before the run could begin."""
 
     code = "DEADLINE"
-    exit_code = ExitCode.STOPPED
 
     def __init__(self) -> None:
         super().__init__(
@@ -323,7 +324,6 @@ class ReportError(CrucibleBatchError):
     """The report can't be written. The journal holds all of its data."""
 
     code = "REPORT"
-    exit_code = ExitCode.STOPPED
 
 
 class GatewayError(CrucibleBatchError):
@@ -335,8 +335,6 @@ class GatewayError(CrucibleBatchError):
     true if the request may have taken effect although there is no definite response; only this field matters for
     spending. ``retry_after_s`` is the wait in seconds that the response asked for, parsed and limited.
     """
-
-    exit_code = ExitCode.STOPPED
 
     def __init__(
         self,

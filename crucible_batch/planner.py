@@ -14,6 +14,7 @@ from typing import TypeAlias, assert_never
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
+from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
 from crucible_batch.domain.plan import (
     DERIVED_JOB_INVALID,
     InputImage,
@@ -24,9 +25,6 @@ from crucible_batch.domain.plan import (
 )
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source, TableRow
-
-PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
-IMAGE_FIELDS = ("image.image", "image.value", "image")
 
 ReadImage = Callable[[Path], InputImage | str]
 """Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
@@ -68,13 +66,13 @@ class Planner:
         self._outputs = NameClaims()
         self._leading = NameClaims()
 
-    def plan(self, wanted: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
-        """Yield a planned job, or its problems, for each job; problems in ``wanted`` are passed through.
+    def plan(self, specs: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
+        """Yield a planned job, or its problems, for each job; problems in ``specs`` are passed through.
 
         With ``duplicates: once``, a duplicate yields nothing. A job that can't be made because of its source's output,
         or because another job is equal to it, is yielded with its ``obstacle``.
         """
-        for item in wanted:
+        for item in specs:
             match item:
                 case Problem():
                     yield item
@@ -88,58 +86,58 @@ class Planner:
                 case _:
                     assert_never(item)
 
-    def _plan_one(self, wanted: JobSpec, problems: list[Problem]) -> PlannedJob | None:
+    def _plan_one(self, spec: JobSpec, problems: list[Problem]) -> PlannedJob | None:
         """Return the planned job; None if problems were added or it is a duplicate to be dropped."""
         of_data: list[Problem] = []
         """Those that depend on the bytes of a source, or on which of several sources was finished first."""
-        is_derived = wanted.source is not None and not wanted.source.is_expected
+        is_derived = spec.source is not None and not spec.source.is_expected
         own = of_data if is_derived else problems
-        params, images = self._parameters(wanted, problems, own)
-        identity = self._identity(wanted, params, images, own) if images is not None else None
+        params, images = self._parameters(spec, problems, own)
+        identity = self._identity(spec, params, images, own) if images is not None else None
         if identity is None and self._duplicates == "once" and not own:
             return None  # a dropped job writes no output
-        own.extend(each for each in (wanted.collision, self._claim_output(wanted)) if each is not None)
+        own.extend(each for each in (spec.collision, self._claim_output(spec)) if each is not None)
         if problems:
             return None
         if of_data:
-            return self._blocked(wanted, params, of_data[0])
+            return self._blocked(spec, params, of_data[0])
         if identity is None or images is None:
             return None
-        planned = self._made(wanted, identity, params, images)
+        planned = self._made(spec, identity, params, images)
         self._position += not planned.is_expected
         return planned
 
     def _made(
-        self, wanted: JobSpec, identity: str, params: Mapping[str, Json], images: Mapping[str, InputImage]
+        self, spec: JobSpec, identity: str, params: Mapping[str, Json], images: Mapping[str, InputImage]
     ) -> PlannedJob:
-        source = wanted.source
+        source = spec.source
         return PlannedJob(
             position=self._position,
             identity=identity,
-            name=wanted.name,
-            workflow_id=wanted.workflow_id,
+            name=spec.name,
+            workflow_id=spec.workflow_id,
             params=params,
             images=images,
-            prompt=wanted.prompt,
-            axes=wanted.axes,
-            repeat=wanted.repeat,
-            output=wanted.output_pattern,
-            row=self._row(wanted.made_for),
+            prompt=spec.prompt,
+            axes=spec.axes,
+            repeat=spec.repeat,
+            output=spec.output_pattern,
+            row=self._row(spec.made_for),
             source=None if source is None else source_output(source),
         )
 
-    def _blocked(self, wanted: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
+    def _blocked(self, spec: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
         """Return a job that can't be started. Its identity is not that of any request."""
         parts = (
             self._manifest_name,
             self._run_id,
-            str(wanted.entry),
-            wanted.name,
-            str(wanted.source),
-            str(wanted.copy),
+            str(spec.entry),
+            spec.name,
+            str(spec.source),
+            str(spec.copy),
         )
         error = ErrorInfo(DERIVED_JOB_INVALID, problem.message, problem.hint)
-        return replace(self._made(wanted, placeholder_identity(*parts), params, {}), obstacle=error)
+        return replace(self._made(spec, placeholder_identity(*parts), params, {}), obstacle=error)
 
     def _row(self, row: TableRow | None) -> Mapping[str, str]:
         """Return the texts of a row; all of its jobs share them."""
@@ -150,71 +148,69 @@ class Planner:
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _parameters(
-        self, wanted: JobSpec, problems: list[Problem], of_source: list[Problem]
+        self, spec: JobSpec, problems: list[Problem], of_source: list[Problem]
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
         """Return parameters and images, even if problems were added; images are None if any can't be read.
 
         That a source's output can't be an input image is added to ``of_source``.
         """
-        known = self._known_fields(wanted.workflow_id)
-        params: dict[str, Json] = dict(wanted.params)
+        known = self._known_fields(spec.workflow_id)
+        params: dict[str, Json] = dict(spec.params)
         if known is not None:
             unlisted = (name for name in params if name not in known)
-            problems.extend(_unknown_parameter(wanted, name, f"params.{name}", known) for name in unlisted)
-            problems.extend(self._value_problems(wanted))
-        if wanted.prompt is not None:
-            name = self._field_for(wanted, "prompt", PROMPT_FIELDS, problems)
+            problems.extend(_unknown_parameter(spec, name, f"params.{name}", known) for name in unlisted)
+            problems.extend(self._value_problems(spec))
+        if spec.prompt is not None:
+            name = self._field_for(spec, "prompt", PROMPT_FIELDS, problems)
             if name in params:
-                problems.append(_given_twice(wanted, "prompt", name))
+                problems.append(_given_twice(spec, "prompt", name))
             else:
-                params[name] = wanted.prompt
-        if wanted.image is None and not wanted.images:
+                params[name] = spec.prompt
+        if spec.image is None and not spec.images:
             return params, {}
-        sources = self._image_sources(wanted, known, problems)
-        problems.extend(_given_twice(wanted, source, name) for name, (source, _) in sources.items() if name in params)
+        sources = self._image_sources(spec, known, problems)
+        problems.extend(_given_twice(spec, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
-            is_output = wanted.source is not None and path == wanted.source.output.file
-            image = _expected_image(wanted) if is_output and wanted.is_expected else self._read_image(path)
+            is_output = spec.source is not None and path == spec.source.output.file
+            image = _expected_image(spec) if is_output and spec.is_expected else self._read_image(path)
             if isinstance(image, str):
-                (of_source if is_output else problems).append(
-                    wanted.problem(source, f"{path.name} {image}", of_row=True)
-                )
+                (of_source if is_output else problems).append(spec.problem(source, f"{path.name} {image}", of_row=True))
             else:
                 images[name] = image
         return params, images if len(images) == len(sources) else None
 
-    def _value_problems(self, wanted: JobSpec) -> Iterator[Problem]:
+    def _value_problems(self, spec: JobSpec) -> Iterator[Problem]:
         """Yield a problem for each value that the workflow's metadata does not allow."""
-        facts = self._workflows[wanted.workflow_id].parameters
-        for name, value in wanted.params.items() if facts else ():
+        facts = self._workflows[spec.workflow_id].parameters
+        for name, value in spec.params.items() if facts else ():
             fault = facts[name].fault(value) if name in facts else None
             if fault is not None:
-                hint = f"crucible-batch workflows {wanted.workflow_id} lists what it takes"
-                yield wanted.problem(f"params.{name}", f"{name} {fault}", hint=hint)
+                hint = f"crucible-batch workflows {spec.workflow_id} lists what it takes"
+                yield spec.problem(f"params.{name}", f"{name} {fault}", hint=hint)
 
     def _image_sources(
-        self, wanted: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
+        self, spec: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
     ) -> dict[str, tuple[str, Path]]:
         """Return, by parameter, the field of the job that names the image, and the image's path."""
-        sources = {name: (f"images.{name}", path) for name, path in wanted.images.items()}
+        sources = {name: (f"images.{name}", path) for name, path in spec.images.items()}
         if known is not None:
             problems.extend(
-                _unknown_parameter(wanted, name, source, known)
+                _unknown_parameter(spec, name, source, known)
                 for name, (source, _) in sources.items()
                 if name not in known
             )
-        if wanted.image is not None:
-            name = self._field_for(wanted, "image", IMAGE_FIELDS, problems)
+        if spec.image is not None:
+            name = self._field_for(spec, "image", IMAGE_FIELDS, problems)
             if name in sources:
-                problems.append(_given_twice(wanted, "image", name))
+                problems.append(_given_twice(spec, "image", name))
             else:
-                sources[name] = ("image", wanted.image)
+                sources[name] = ("image", spec.image)
         return sources
 
     def _field_for(
         self,
-        wanted: JobSpec,
+        spec: JobSpec,
         source: str,
         candidates: Sequence[str],
         problems: list[Problem],
@@ -223,22 +219,22 @@ class Planner:
 
         If there is none, a problem is added and a placeholder that isn't a parameter's name is returned.
         """
-        known = self._known_fields(wanted.workflow_id)
-        chosen = wanted.fields.get(source)
+        known = self._known_fields(spec.workflow_id)
+        chosen = spec.fields.get(source)
         if chosen is not None:
             if known is None or chosen in known:
                 return chosen
-            problems.append(_unknown_parameter(wanted, chosen, f"fields.{source}", known))
+            problems.append(_unknown_parameter(spec, chosen, f"fields.{source}", known))
             return f"fields.{source}"
         if known is None:
             return candidates[0]
         found = next((name for name in candidates if name in known), None)
         if found is None:
             problems.append(
-                wanted.problem(
+                spec.problem(
                     source,
-                    f"workflow {wanted.workflow_id!r} does not list a parameter {' or '.join(candidates)}",
-                    hint=f"name the parameter: workflows: {{{wanted.workflow_id}: {{fields: {{{source}: ...}}}}}};"
+                    f"workflow {spec.workflow_id!r} does not list a parameter {' or '.join(candidates)}",
+                    hint=f"name the parameter: workflows: {{{spec.workflow_id}: {{fields: {{{source}: ...}}}}}};"
                     f" the workflow lists {', '.join(known)}",
                 )
             )
@@ -253,7 +249,7 @@ class Planner:
 
     def _identity(
         self,
-        wanted: JobSpec,
+        spec: JobSpec,
         params: Mapping[str, Json],
         images: Mapping[str, InputImage],
         problems: list[Problem],
@@ -261,97 +257,83 @@ class Planner:
         """Return the job's identity; None if it is a duplicate or the identity can't be computed."""
         digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
         identity_of = partial(
-            _identity_of, wanted, manifest=self._manifest_name, run_id=self._run_id, params=params, images=digests
+            job_identity,
+            manifest=self._manifest_name,
+            run_id=self._run_id,
+            workflow_id=spec.workflow_id,
+            params=params,
+            images=digests,
         )
         try:
-            repeat = self._kept_repeat(wanted, identity_of)
+            repeat = self._kept_repeat(spec, identity_of)
             while True:
-                identity = identity_of(repeat)
-                claimed = wanted.claim(self._identities, identity)
+                identity = identity_of(repeat=repeat)
+                claimed = spec.claim(self._identities, identity)
                 if claimed is None:
                     return identity
                 if self._duplicates == "once":
                     return None
                 if self._duplicates == "error":
-                    problems.append(_duplicate(wanted, claimed))
+                    problems.append(_duplicate(spec, claimed))
                     return None
                 repeat += 1
         except (ValueError, TypeError) as error:
-            problems.append(wanted.problem("params", str(error)))
+            problems.append(spec.problem("params", str(error)))
             return None
 
-    def _kept_repeat(self, wanted: JobSpec, identity_of: Callable[[int], str]) -> int:
+    def _kept_repeat(self, spec: JobSpec, identity_of: Callable[..., str]) -> int:
         """Return the repeat index that the job had in the former plan, its own if it wasn't there."""
-        if wanted.source is None or self._duplicates != "each" or not self._owners:
-            return wanted.repeat
-        own = (wanted.source.job.name, wanted.source.output.index)
-        for repeat in itertools.count(wanted.repeat):
-            identity = identity_of(repeat)
+        if spec.source is None or self._duplicates != "each" or not self._owners:
+            return spec.repeat
+        own = (spec.source.job.name, spec.source.output.index)
+        for repeat in itertools.count(spec.repeat):
+            identity = identity_of(repeat=repeat)
             owner = self._owners.get(identity)
             if owner is None:
                 break
-            if owner == own and wanted.claim(self._identities, identity) is None:
+            if owner == own and spec.claim(self._identities, identity) is None:
                 return repeat
-        return wanted.repeat
+        return spec.repeat
 
-    def _claim_output(self, wanted: JobSpec) -> Problem | None:
-        pattern = wanted.output_pattern
+    def _claim_output(self, spec: JobSpec) -> Problem | None:
+        pattern = spec.output_pattern
         folded = fold_path(pattern)
         if folded.partition("/")[0] in RESERVED_NAMES:
-            return wanted.problem("name", f"{pattern!r} is reserved for the run's own files")
+            return spec.problem("name", f"{pattern!r} is reserved for the run's own files")
         if (beside := _sidecar_fault(folded)) is not None:
-            return wanted.problem("name", f"{pattern!r} {beside}", hint="end output.path with {ext}")
-        if wanted.is_apart:
+            return spec.problem("name", f"{pattern!r} {beside}", hint="end output.path with {ext}")
+        if spec.is_apart:
             return None
-        claimed = wanted.claim(self._outputs, folded)
+        claimed = spec.claim(self._outputs, folded)
         if claimed is None:
-            return self._claim_leading(wanted, folded)
-        place = wanted.place_of_claim(claimed, "name")
-        return wanted.problem(
+            return self._claim_leading(spec, folded)
+        place = spec.place_of_claim(claimed, "name")
+        return spec.problem(
             "name",
-            f"{wanted.name!r}{wanted.own_row} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
+            f"{spec.name!r}{spec.own_row} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
             hint="names that differ only in case collide on some file systems",
             of_row=True,
         )
 
-    def _claim_leading(self, wanted: JobSpec, folded: str) -> Problem | None:
+    def _claim_leading(self, spec: JobSpec, folded: str) -> Problem | None:
         """Return a problem for names such as ``a`` and ``a-1``; without ``{index}``, ``a``'s second output is ``a-1``.
 
         This is checked when planning, since the number of outputs is known only after they are paid for.
         """
         taken = self._leading.get(folded)
         if (leading := first_output_pattern(folded)) is not None:
-            wanted.claim(self._leading, leading)
+            spec.claim(self._leading, leading)
             taken = taken or self._outputs.get(leading)
         if taken is None:
             return None
-        return wanted.problem(
+        return spec.problem(
             "name",
-            f"{wanted.name!r}{wanted.own_row} and {taken.name!r}"
-            f" ({wanted.place_of_claim(taken, 'name')}) may write the same file:"
+            f"{spec.name!r}{spec.own_row} and {taken.name!r}"
+            f" ({spec.place_of_claim(taken, 'name')}) may write the same file:"
             " a second output gets the suffix -1, a third -2",
             hint="add {index} to output.path",
             of_row=True,
         )
-
-
-def _identity_of(
-    wanted: JobSpec,
-    repeat: int,
-    *,
-    manifest: str,
-    run_id: str,
-    params: Mapping[str, Json],
-    images: Mapping[str, str],
-) -> str:
-    return job_identity(
-        manifest=manifest,
-        run_id=run_id,
-        workflow_id=wanted.workflow_id,
-        params=params,
-        images=images,
-        repeat=repeat,
-    )
 
 
 def source_output(source: Source) -> SourceOutput:
@@ -360,10 +342,10 @@ def source_output(source: Source) -> SourceOutput:
     return SourceOutput(source.job.name, output.index, None if source.is_expected else output.path, output.sha256)
 
 
-def _expected_image(wanted: JobSpec) -> InputImage:
+def _expected_image(spec: JobSpec) -> InputImage:
     """Return the image of an expected output, with a text in place of its digest that no other output has."""
-    assert wanted.source is not None
-    source, output = wanted.source.job, wanted.source.output
+    assert spec.source is not None
+    source, output = spec.source.job, spec.source.output
     digest = f"expected:{source.name}/{output.index}"
     return InputImage(AssetSpec(sha256=digest, byte_size=0, mime_type="image/png", filename=""), output.file)
 
@@ -383,25 +365,25 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
-def _unknown_parameter(wanted: JobSpec, name: str, source: str, known: tuple[str, ...]) -> Problem:
-    return wanted.problem(
+def _unknown_parameter(spec: JobSpec, name: str, source: str, known: tuple[str, ...]) -> Problem:
+    return spec.problem(
         source,
-        f"workflow {wanted.workflow_id!r} has no parameter {name!r}",
+        f"workflow {spec.workflow_id!r} has no parameter {name!r}",
         nearest=_nearest(name, known),
         hint=f"its parameters are {', '.join(known)}",
     )
 
 
-def _given_twice(wanted: JobSpec, source: str, name: str) -> Problem:
-    return wanted.problem(source, f"sets {name!r}, which is also set as a parameter")
+def _given_twice(spec: JobSpec, source: str, name: str) -> Problem:
+    return spec.problem(source, f"sets {name!r}, which is also set as a parameter")
 
 
-def _duplicate(wanted: JobSpec, claimed: NameClaim) -> Problem:
-    return wanted.problem(
+def _duplicate(spec: JobSpec, claimed: NameClaim) -> Problem:
+    return spec.problem(
         "name",
-        f"{wanted.name!r}{wanted.own_row} is the same request as {claimed.name!r} ({wanted.place_of_claim(claimed)})",
+        f"{spec.name!r}{spec.own_row} is the same request as {claimed.name!r} ({spec.place_of_claim(claimed)})",
         hint="for several images of one prompt, set repeat: N; otherwise set duplicates: once or each"
-        if wanted.source is None
+        if spec.source is None
         else "their sources have the same bytes; set duplicates: once or each",
         of_row=True,
     )

@@ -12,12 +12,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.atomic_files import replacing
+from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
-from crucible_batch.target_files import check_target
 
 PLAN_VERSION = 1
 
@@ -49,7 +48,6 @@ def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def plan_schema() -> dict[str, Any]:
-    """Return the JSON Schema of ``plan.json``."""
     schema = adapter_of(SavedPlanFile).json_schema(mode="serialization")
     schema["properties"]["schema_version"] = {"const": PLAN_VERSION}
     return {

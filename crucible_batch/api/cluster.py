@@ -34,7 +34,7 @@ async def cluster_status(dsn: str | None = None, *, metrics_textfile: Path | Non
     if metrics_textfile is None:
         return ClusterView(address.shown, await _status(address))
     from crucible_batch.telemetry.cluster_metrics import write_cluster_textfile  # noqa: PLC0415 - loads Prometheus
-    from crucible_batch.telemetry.textfile import check_directory  # noqa: PLC0415 - likewise
+    from crucible_batch.telemetry.metrics import check_directory  # noqa: PLC0415 - likewise
 
     check_directory(metrics_textfile)
     try:

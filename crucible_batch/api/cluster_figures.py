@@ -8,7 +8,7 @@ from typing import Final
 from crucible_batch.cluster import ClusterStatus, QueuedShard, WorkerRow
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.shard_lease import ShardState, is_stale
-from crucible_batch.telemetry.cluster_figures import ClusterFigures
+from crucible_batch.telemetry.figures import ClusterFigures
 
 STALLED: Final = "stalled"
 """A running shard whose worker is silent, so that another worker may take it."""

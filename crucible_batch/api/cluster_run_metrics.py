@@ -24,7 +24,7 @@ def cluster_run_metrics(request: RunRequest) -> Iterator[Callable[[RunResult], N
     if request.metrics_textfile is None:
         yield lambda _result: None
         return
-    from crucible_batch.telemetry.textfile import (  # noqa: PLC0415 - loads Prometheus
+    from crucible_batch.telemetry.metrics import (  # noqa: PLC0415 - loads Prometheus
         check_directory,
         read_last_success,
         textfile_path,

@@ -238,7 +238,7 @@ class DerivedJobs:
             self._waiting_names.add(planned.name)
 
     def _entry_of(self, name: str) -> int:
-        job = self.expansion.names.named(name)
+        job = self.expansion.jobs_so_far.named(name)
         return self._entries.get(name, -1) if job is None else job.entry
 
     def expected_names(self) -> Iterator[str]:
@@ -351,7 +351,7 @@ class DerivedJobs:
         for stage in self.expansion.stages:
             if stage.is_waiting:
                 continue
-            for source in self.expansion.names.matching(stage.pattern, stage.entry.index):
+            for source in self.expansion.jobs_so_far.matching(stage.pattern, stage.entry.index):
                 expected = stage.expected(source)
                 planned = self._planned.get(source.name)
                 if source.name in gone:

@@ -34,14 +34,15 @@ from crucible_batch.errors import (
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.notifications.delivery import DeliveryResult, deliver
-from crucible_batch.notifications.events import MESSAGE_TYPES, event_of
 from crucible_batch.notifications.messages import (
     MAX_ERROR_CODES,
+    MESSAGE_TYPES,
     MessageCounts,
     MessageCredits,
     MessageData,
     RunMessage,
     attempt_id,
+    event_of,
     timestamp_of,
 )
 from crucible_batch.notifications.sources import SourceReader

@@ -21,7 +21,7 @@ from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
-from crucible_batch.scheduled_time import read_timezone, times_after
+from crucible_batch.scheduled_time import times_after
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.trace_choice import traces_wanted
 
@@ -126,13 +126,13 @@ class _Recording:
         self._figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
         self._path: Path | None = None
         if request.metrics_textfile is not None:
-            from crucible_batch.telemetry.textfile import check_directory, read_last_success, textfile_path
+            from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path
 
             check_directory(request.metrics_textfile)
             self._path = textfile_path(request.metrics_textfile, self._manifest)
             self._figures.succeeded_at = read_last_success(self._path, self._manifest)
         if request.metrics_listen is not None:
-            from crucible_batch.telemetry.listener import serving
+            from crucible_batch.telemetry.metrics import serving
 
             stack.enter_context(serving(request.metrics_listen, self._manifest, self._figures))
         self._trace = _open_trace(context, began_at) if is_traced else None
@@ -146,7 +146,7 @@ class _Recording:
         ended_at = self._clock.now()
         self._figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
         if self._path is not None and is_run:
-            from crucible_batch.telemetry.textfile import write_textfile
+            from crucible_batch.telemetry.metrics import write_textfile
 
             write_textfile(self._path, self._manifest, self._figures)
         if self._trace is not None:
@@ -187,7 +187,6 @@ def longest_interval_s(manifest: Manifest, now: float) -> float | None:
     schedule = manifest.schedule
     if schedule is None:
         return None
-    zone = manifest.zone if schedule.timezone is None else read_timezone(schedule.timezone)
-    times = times_after(schedule.cron, zone, datetime.fromtimestamp(now, UTC))
+    times = times_after(schedule.cron, manifest.schedule_zone, datetime.fromtimestamp(now, UTC))
     gaps = [(after - before).total_seconds() for before, after in pairwise(islice(times, _MOST_TIMES))]
     return max(gaps, default=None)

@@ -20,7 +20,7 @@ from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
-from crucible_batch.report import CountsRow, JobRow, OutputRow, build_rows, sum_up
+from crucible_batch.report import CountsRow, JobRow, OutputRow, build_row, build_rows, sum_up
 from crucible_batch.report.html import CurvePoint, credit_curve
 
 SENDING = "sending"
@@ -218,7 +218,7 @@ def _read(journal: Journal, runs: list[RunRecord]) -> _JournalCache:
         cache.number = number
     for planned, job in journal.jobs(cache.run.terms.rule):
         cache.jobs[planned.identity] = _Known(0, "", reused=False)
-        row = next(build_rows([(planned, job)], cache.run.stops))
+        row = build_row(planned, job, cache.run.stops)
         _note(cache, planned.identity, row, cache.number)
     return cache
 
@@ -250,4 +250,4 @@ def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None
     planned = journal.planned_job(identity)
     if planned is None:  # another run is replacing the plan right now; the next ``look`` has its edition
         return None
-    return next(build_rows([(planned, journal.job(planned, cache.run.terms.rule))], cache.run.stops))
+    return build_row(planned, journal.job(planned, cache.run.terms.rule), cache.run.stops)

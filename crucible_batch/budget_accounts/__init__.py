@@ -1,6 +1,6 @@
 """Accounts: the budgets of periods that several runs share, one SQLite file for each."""
 
-from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files
+from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files, try_accounts
 from crucible_batch.budget_accounts.records import (
     AccountShare,
     AccountTerms,
@@ -8,7 +8,6 @@ from crucible_batch.budget_accounts.records import (
     Grant,
     RunUsage,
 )
-from crucible_batch.budget_accounts.trial import try_accounts
 
 __all__ = [
     "AccountShare",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -281,3 +282,32 @@ def _credits(value: object) -> Credits:
     if amount is None or not amount.is_finite() or amount < 0:
         raise ValueError("an amount of credits is not readable")
     return amount
+
+
+def try_accounts(directory: Path) -> list[str]:
+    """Create an account beside those in a directory, remove it again, and read the others; return their names.
+
+    A directory that does not exist is not created: then its nearest parent has to be writable. Raises
+    ``BudgetAccountError`` if an account can't be created, or if one of them can't be read.
+    """
+    if not directory.is_dir():
+        _check_parent(directory)
+        return []
+    with reported(directory), tempfile.TemporaryDirectory(prefix=".trial-", dir=directory) as place:
+        terms = AccountTerms("trial", "http://localhost", "day", "UTC")
+        try:
+            BudgetAccount.create(Path(place), terms)
+        except BudgetAccountError as error:
+            raise BudgetAccountError(error.message.replace(place, str(directory)), hint=error.hint) from None
+    return sorted({BudgetAccount(file).terms().account for file in account_files(directory)})
+
+
+def _check_parent(directory: Path) -> None:
+    try:
+        parent = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
+        tempfile.TemporaryDirectory(prefix=".trial-", dir=parent).cleanup()
+    except OSError as error:
+        raise BudgetAccountError(
+            f"the directory of budget accounts {directory} can't be created: {error.strerror}",
+            hint="set CRUCIBLE_BATCH_ACCOUNTS to a directory that all runs of the account can write",
+        ) from None

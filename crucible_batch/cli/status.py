@@ -32,7 +32,7 @@ from crucible_batch.api import (
     read_status,
     write_report_again,
 )
-from crucible_batch.atomic_files import replacing
+from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
@@ -61,7 +61,6 @@ from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
 from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
-from crucible_batch.target_files import check_target
 
 WIDEST = 100
 _INDENT = 2

@@ -245,8 +245,7 @@ class ClusterDatabase:
 
     async def drain_run(self, run: str) -> DrainResult:
         """End a run early: withdraw its shards that wait, or end those that had an owner. Others are finished."""
-        row = await self._row("drain_run", run=run)
-        return DrainResult(row["withdrawn"], row["ended"], row["running"])
+        return DrainResult(**await self._row("drain_run", run=run))
 
     async def shards(self, run: str | None = None) -> tuple[QueuedShard, ...]:
         """Return the shards of a run, or of all that are active or have shards that may be run."""
@@ -258,7 +257,7 @@ class ClusterDatabase:
 
     async def workers(self) -> tuple[WorkerRow, ...]:
         """Return all workers that were seen within a day and did not end."""
-        return tuple(map(_worker_row, await self._rows("workers")))
+        return tuple(WorkerRow(**row) for row in await self._rows("workers"))
 
     async def status(self) -> ClusterStatus:
         """Return all of the cluster. Each of its lists is from one moment."""
@@ -331,16 +330,4 @@ def _run_row(row: DictRow) -> RunRow:
         age_s=row["age_s"],
         renewed_age_s=row["renewed_age_s"],
         ended_age_s=row["ended_age_s"],
-    )
-
-
-def _worker_row(row: DictRow) -> WorkerRow:
-    return WorkerRow(
-        worker=row["worker"],
-        name=row["name"],
-        release=row["release"],
-        age_s=row["age_s"],
-        seen_age_s=row["seen_age_s"],
-        draining_age_s=row["draining_age_s"],
-        shards=row["shards"],
     )

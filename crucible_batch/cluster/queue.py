@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import procrastinate
@@ -75,24 +76,28 @@ class ShardQueue:
         return app
 
     async def __aenter__(self) -> ShardQueue:
-        try:
+        with self._reached():
             await self._app.open_async()
-        except _DATABASE_ERRORS as error:
-            raise unreachable(self._address, error) from None
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._app.close_async()
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Report an error of the database in the block as ``ClusterUnreachableError``."""
+        try:
+            yield
+        except _DATABASE_ERRORS as error:
+            raise unreachable(self._address, error) from None
+
     async def defer(self, keys: Iterable[ShardKey]) -> int:
         """Queue the shards that have no waiting task; return how many those were. May be repeated."""
         wanted = {_lock(key): key for key in keys}
-        try:
+        with self._reached():
             waiting = {job.queueing_lock for job in await self._jobs("todo")} if len(wanted) > 1 else set()
             missing = [key for lock, key in wanted.items() if lock not in waiting]
             return sum([await self._defer(key) for key in missing])
-        except _DATABASE_ERRORS as error:
-            raise unreachable(self._address, error) from None
 
     async def _defer(self, key: ShardKey) -> bool:
         deferrer = self._app.configure_task(TASK, queue=QUEUE, queueing_lock=_lock(key))
@@ -104,10 +109,8 @@ class ShardQueue:
 
     async def waiting(self) -> int:
         """Return the number of tasks that no worker has fetched."""
-        try:
+        with self._reached():
             return len(await self._jobs("todo"))
-        except _DATABASE_ERRORS as error:
-            raise unreachable(self._address, error) from None
 
     async def _jobs(self, status: str) -> list[Job]:
         return list(await self._app.job_manager.list_jobs_async(queue=QUEUE, status=status))
@@ -117,13 +120,11 @@ class ShardQueue:
 
         Their shards are queued again by ``rescue``, when their leases are stale.
         """
-        try:
+        with self._reached():
             stalled = await self._app.job_manager.get_stalled_jobs(
                 queue=QUEUE, seconds_since_heartbeat=2 * self._lease_s
             )
             return sum([await self._drop(job) for job in stalled])
-        except _DATABASE_ERRORS as error:
-            raise unreachable(self._address, error) from None
 
     async def _drop(self, job: Job) -> bool:
         assert job.id is not None
@@ -135,16 +136,8 @@ class ShardQueue:
             raise
         return True
 
-    async def serve(
-        self,
-        handler: ShardHandler,
-        stop: asyncio.Event,
-        *,
-        name: str,
-        concurrency: int = 1,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        """Call the handler for each task until ``stop`` is set; tasks that have begun are awaited.
+    async def serve(self, handler: ShardHandler, stop: asyncio.Event, *, name: str) -> None:
+        """Call the handler for each task until ``stop`` is set, one at a time; a task that has begun is awaited.
 
         If the database goes away, Procrastinate's worker ends after its tasks; another one is started when the database
         is back. What the handler raises is logged, and its shard remains in the queue by its lease.
@@ -152,18 +145,18 @@ class ShardQueue:
         self._handler = handler
         wait = _FIRST_WAIT_S
         while not stop.is_set():
-            failure = await self._work_until(stop, name, concurrency)
+            failure = await self._work_until(stop, name)
             if stop.is_set():
                 break
             if failure is not None:
                 logger.warning("the queue in %s is not available; trying again", self._address.shown)
                 logger.debug("the queue's worker ended", exc_info=failure)
-            await sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - not a secret
             wait = min(2 * wait, _LONGEST_WAIT_S) if failure is not None else _FIRST_WAIT_S
 
-    async def _work_until(self, stop: asyncio.Event, name: str, concurrency: int) -> BaseException | None:
+    async def _work_until(self, stop: asyncio.Event, name: str) -> BaseException | None:
         """Run one of Procrastinate's workers until it ends or ``stop`` is set; return why it failed, if it did."""
-        worker = asyncio.ensure_future(self._work(name, concurrency))
+        worker = asyncio.ensure_future(self._work(name))
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({worker, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -173,11 +166,11 @@ class ShardQueue:
             await asyncio.wait({worker, stopping})
         return None if worker.cancelled() else worker.exception()
 
-    async def _work(self, name: str, concurrency: int) -> None:
+    async def _work(self, name: str) -> None:
         await self._app.run_worker_async(
             queues=[QUEUE],
             name=name,
-            concurrency=concurrency,
+            concurrency=1,
             install_signal_handlers=False,
             delete_jobs=DeleteJobCondition.ALWAYS,
             update_heartbeat_interval=self._lease_s / 4,
@@ -206,13 +199,7 @@ async def rescue(database: ClusterDatabase, queue: ShardQueue, interval_s: float
     return await queue.defer(found)
 
 
-async def keep_rescuing(
-    database: ClusterDatabase,
-    queue: ShardQueue,
-    *,
-    interval_s: float = RESCUE_S,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
+async def keep_rescuing(database: ClusterDatabase, queue: ShardQueue, *, interval_s: float = RESCUE_S) -> None:
     """Call ``rescue`` until cancelled. A database that is away is waited for."""
     while True:
         try:
@@ -221,4 +208,4 @@ async def keep_rescuing(
                 logger.info("queued %d shards without an owner", rescued)
         except ClusterUnreachableError as error:
             logger.warning("%s", error.message)
-        await sleep(interval_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret
+        await asyncio.sleep(interval_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret

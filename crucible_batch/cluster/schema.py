@@ -108,11 +108,7 @@ async def migrate(
     for left in reversed(range(_TRIES)):
         try:
             return await _migrate(address, migrations)
-        except (
-            psycopg.errors.LockNotAvailable,
-            psycopg.errors.QueryCanceled,
-            psycopg.errors.DeadlockDetected,
-        ) as error:
+        except _BUSY as error:
             if not left:
                 raise unreachable(address, error) from None
             await sleep(0.5)

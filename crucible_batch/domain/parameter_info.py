@@ -23,6 +23,10 @@ from crucible_batch.domain.redaction import clean_message
 
 Scalar: TypeAlias = str | int | float | bool | Decimal
 
+PROMPT_FIELDS: Final = ("prompt.text", "prompt.value", "prompt")
+IMAGE_FIELDS: Final = ("image.image", "image.value", "image")
+"""The parameters that ``prompt`` and ``image`` of a manifest fill: the first of them that the workflow lists."""
+
 _KINDS: Final = {
     "int": "integer",
     "integer": "integer",

@@ -79,8 +79,8 @@ class Expansion:
         self._count = 0
 
     @property
-    def names(self) -> SourceJobs:
-        """The jobs so far, those that are only expected included."""
+    def jobs_so_far(self) -> SourceJobs:
+        """The jobs that were made, those that are only expected included."""
         return self._sources
 
     @property
@@ -89,9 +89,10 @@ class Expansion:
         return self._stages
 
     def jobs(self, note_names: Callable[[Set[str]], None] = lambda _names: None) -> Iterator[JobSpec | Problem]:
-        """Yield the jobs as ``expand`` does. Each job of an entry must have been handled before the next entry begins:
+        """Yield the jobs as ``expand`` does.
 
-        ``outputs_of`` is called with the names of those before.
+        Each job of an entry must have been handled before the next entry begins, since ``outputs_of`` is called with
+        the names of those before.
         """
         for entry in self._manifest.jobs:
             seen: set[tuple[Place, str, str]] = set()

@@ -23,6 +23,7 @@ MAX_PROMPT_FILE_BYTES = 32 * 1024
 # Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count towards the limit,
 # but a file larger than this is always rejected.
 _MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
+_PROMPT_LIMIT = f"{MAX_PROMPT_FILE_BYTES // 1024} KiB, the limit for a prompt file"
 # Jobs of a matrix share images; the bound limits memory if a million jobs have one each.
 _CACHE_SIZE = 10_000
 _MAX_SHOWN = 300
@@ -69,12 +70,7 @@ class Files:
 
     def target(self, text: str) -> Path:
         """Return the path of a file that may be missing, with its folder's links resolved. Raises ``FileFault``."""
-        if (fault := text_fault(text)) is not None:
-            raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
-        joined = os.path.join(self.directory, text)  # noqa: PTH118 - as in ``_find``
-        if not self.is_inside(joined):
-            message = f"{quoted(text)} is outside the manifest's directory"
-            raise FileFault(message, hint="--allow-outside permits it", is_outside=True)
+        joined = self._joined(text)
         return Path(os.path.realpath(os.path.dirname(joined)), os.path.basename(joined))  # noqa: PTH119, PTH120
 
     def prompt(self, text: str) -> str:
@@ -88,13 +84,17 @@ class Files:
         real = os.path.realpath(path)
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
 
-    def _find(self, text: str) -> Path:
+    def _joined(self, text: str) -> str:
         if (fault := text_fault(text)) is not None:
             raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
         joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib takes twice the time, for every job
         if not self.is_inside(joined):
             message = f"{quoted(text)} is outside the manifest's directory"
             raise FileFault(message, hint="--allow-outside permits it", is_outside=True)
+        return joined
+
+    def _find(self, text: str) -> Path:
+        joined = self._joined(text)
         try:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
@@ -114,22 +114,29 @@ class Files:
     def _read_prompt(self, text: str) -> str:
         path = self.find(text)
         self.note(text, path)
-        try:
-            with path.open("rb") as file:
-                content = file.read(_MAX_READ + 1)
-        except OSError as error:
-            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
-        if len(content) > _MAX_READ:
-            raise _too_large(text)
-        try:
-            decoded = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise FileFault(f"{quoted(text)} is not UTF-8 (line {line})") from None
-        prompt = decoded.replace("\r\n", "\n").rstrip("\n")
+        prompt = read_text(path, text, _MAX_READ, _PROMPT_LIMIT).replace("\r\n", "\n").rstrip("\n")
         if len(prompt.encode()) > MAX_PROMPT_FILE_BYTES:
-            raise _too_large(text)
+            raise _too_large(text, _PROMPT_LIMIT)
         return prompt
+
+
+def read_text(path: Path, text: str, most: int, limit: str) -> str:
+    """Return the text of a file of at most ``most`` bytes. Raises ``FileFault``.
+
+    For messages, ``text`` is the path in the manifest, and ``limit`` the limit in words.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
+    if len(content) > most:
+        raise _too_large(text, limit)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FileFault(f"{quoted(text)} is not UTF-8 (line {line})") from None
 
 
 def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[[str], Answer]) -> Answer:
@@ -152,8 +159,8 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
 
 
-def _too_large(text: str) -> FileFault:
-    return FileFault(f"{quoted(text)} is larger than {MAX_PROMPT_FILE_BYTES // 1024} KiB, the limit for a prompt file")
+def _too_large(text: str, limit: str) -> FileFault:
+    return FileFault(f"{quoted(text)} is larger than {limit}")
 
 
 def _reason(error: OSError) -> str:

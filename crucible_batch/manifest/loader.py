@@ -44,7 +44,7 @@ def load_manifest(
         message = f"a manifest must be a mapping with keys such as `name` and `jobs`, got {kind(root.value)}"
         document.problems.add(root.problem((), message))
         raise document.problems.error()
-    check = FormCheck(document, root, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
+    check = FormCheck(document, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
     return check.manifest(hashlib.sha256(content).hexdigest())
 
 

@@ -64,7 +64,6 @@ class NameClaims:
         return self.get(text)
 
     def get(self, text: str) -> NameClaim | None:
-        """Return the claim of ``text``, or None."""
         query = "SELECT name, entry, row, line FROM claims WHERE key = ? AND rest = ?"
         found = self._cursor.execute(query, _key(text)).fetchone()
         return None if found is None else NameClaim(*found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.manifest.files import FileFault, Files, quoted
+from crucible_batch.manifest.files import Files, read_text
 from crucible_batch.manifest.source_map import nearest, shown
 
 MAX_PICKS_BYTES = 16 * 1024 * 1024
@@ -155,21 +155,11 @@ def read_picks(text: str, files: Files) -> Picks | None:
 
     Raises ``FileFault`` if it is outside the manifest's directory, not a readable file, too large, or not UTF-8.
     """
-    try:
-        path = files.find_optional(text)
-        if path is None:
-            return None
-        with path.open("rb") as file:
-            content = file.read(MAX_PICKS_BYTES + 1)
-    except OSError as error:
-        raise FileFault(f"{quoted(text)} can't be read: {(error.strerror or str(error)).lower()}") from None
-    if len(content) > MAX_PICKS_BYTES:
-        raise FileFault(f"{quoted(text)} is larger than {MAX_PICKS_BYTES // 1024**2} MiB, the limit for a picks file")
-    try:
-        return parse_picks(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise FileFault(f"{quoted(text)} is not UTF-8 (line {line})") from None
+    path = files.find_optional(text)
+    if path is None:
+        return None
+    limit = f"{MAX_PICKS_BYTES // 1024**2} MiB, the limit for a picks file"
+    return parse_picks(read_text(path, text, MAX_PICKS_BYTES, limit))
 
 
 def unknown_pick(text: str, line: int, names: Sequence[str]) -> tuple[str, str | None]:

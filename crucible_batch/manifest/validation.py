@@ -14,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
-from crucible_batch.manifest.models import Header, JobEntry
-from crucible_batch.manifest.operations import operation_problems
+from crucible_batch.manifest.models import Budget, Header, JobEntry, Notification
 from crucible_batch.manifest.problems import MAX_SHOWN
 from crucible_batch.manifest.shape_problems import shape_problems
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest
@@ -27,6 +26,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
 SOURCE = "source"
+_CHANNELS = ("heartbeat", "webhook", "command", "apprise")
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
@@ -51,9 +51,30 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
             hint="set `workflow: ...`, or move them to `workflows.<id>.params`",
         )
     yield from _batch_size(header.params, site, ("params",))
-    yield from operation_problems(header, site)
+    yield from _period_problems(header.budget, site)
+    yield from _notification_problems(header.notify, site)
     for workflow_id, workflow in header.workflows.items():
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
+
+
+def _period_problems(budget: Budget, site: SourceNode) -> Iterator[Problem]:
+    if budget.per is not None and budget.credits is None:
+        yield site.problem(("budget", "per"), "`per` needs `credits`, the limit for one period")
+    if (budget.per is None) != (budget.account is None):
+        given, missing = ("per", "account") if budget.account is None else ("account", "per")
+        yield site.problem(("budget", given), f"`{given}` needs `{missing}`", key=True)
+
+
+def _notification_problems(notifications: Sequence[Notification], site: SourceNode) -> Iterator[Problem]:
+    for index, notification in enumerate(notifications):
+        channels = [name for name in _CHANNELS if getattr(notification, name) is not None]
+        if len(channels) != 1:
+            message = f"must have one of {', '.join(_CHANNELS)}, got {' and '.join(channels) or 'none of them'}"
+            yield site.problem(("notify", index), message)
+        if notification.secret is not None and notification.webhook is None:
+            yield site.problem(("notify", index, "secret"), "`secret` belongs to `webhook`", key=True)
+        if notification.webhook is not None and notification.secret is None:
+            yield site.problem(("notify", index, "webhook"), "`webhook` needs `secret`", key=True)
 
 
 def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
@@ -194,10 +215,8 @@ class FormCheck:
     For a line with a YAML problem, other problems are not reported, since most would be consequences of that one.
     """
 
-    def __init__(
-        self, document: Document, site: SourceNode, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int
-    ) -> None:
-        self._site = site
+    def __init__(self, document: Document, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int) -> None:
+        self._site = document.root
         self._overrides = overrides
         self._allow_outside = allow_outside
         self._max_jobs = max_jobs

@@ -57,10 +57,8 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a delivery is tried. ``sleep``, ``clock`` (monotonic) and ``jitter`` are parameters for tests."""
+    """The waits between tries. ``sleep``, ``clock`` (monotonic) and ``jitter`` are parameters for tests."""
 
-    attempts: int = ATTEMPTS
-    base_s: float = _BASE_S
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
@@ -70,7 +68,7 @@ class Patience:
 
         It is never shorter than the wait that the receiver asked for.
         """
-        own_s = self.base_s * 2.0 ** (attempt - 1) * (1 + self.jitter() / 2)
+        own_s = _BASE_S * 2.0 ** (attempt - 1) * (1 + self.jitter() / 2)
         return max(own_s, asked_s or 0.0)
 
 
@@ -106,8 +104,7 @@ async def _deliver_to(channel: NotificationChannel, message: RunMessage, patienc
         retry=retry_if_exception(lambda error: isinstance(error, SendError) and not error.is_final),
         wait=lambda state: patience.wait_s(state.attempt_number, _asked_s(state)),
         stop=lambda state: (
-            state.attempt_number >= patience.attempts
-            or patience.clock() - began + state.upcoming_sleep >= channel.limit_s
+            state.attempt_number >= ATTEMPTS or patience.clock() - began + state.upcoming_sleep >= channel.limit_s
         ),
         sleep=patience.sleep,
         reraise=True,

@@ -1,19 +1,53 @@
-"""The content of a message, version 1: JSON for programs, and the same as text for people. Pure.
+"""The event that a run's end is, and the content of its message, version 1: JSON for programs, and as text.
 
-It contains no prompts, parameters, links or texts of errors, which may quote them.
+    exit code      event
+    0              success
+    1              partial; failure if no job has succeeded
+    4              blocked
+    any other      failure: 2, 3, 5, 6, 70, 130, 143
+
+A run that ends before its first job has an exit code as well (2, 3, 5 or 6), and so its end is a failure too.
+Messages contain no prompts, parameters, links or texts of errors, which may quote them.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crucible_batch.errors import ExitCode
 from crucible_batch.option_values import RunEvent
 
 MAX_ERROR_CODES: Final = 10
+MESSAGE_TYPES: Final[Mapping[RunEvent, str]] = {
+    RunEvent.START: "run.started",
+    RunEvent.SUCCESS: "run.succeeded",
+    RunEvent.PARTIAL: "run.partial",
+    RunEvent.BLOCKED: "run.blocked",
+    RunEvent.FAILURE: "run.failed",
+}
+"""The ``type`` of a message, by its event."""
+_EVENTS: Final = {name: event for event, name in MESSAGE_TYPES.items()}
+
+
+def event_of(exit_code: int, succeeded: int) -> RunEvent:
+    """Return the event of a run's end. ``succeeded`` is the number of jobs that have succeeded, in this run or before.
+
+    The result is never ``START``.
+    """
+    match exit_code:
+        case ExitCode.OK:
+            return RunEvent.SUCCESS
+        case ExitCode.SOME_FAILED if succeeded > 0:
+            return RunEvent.PARTIAL
+        case ExitCode.OUT_OF_CREDITS:
+            return RunEvent.BLOCKED
+        case _:
+            return RunEvent.FAILURE
 
 
 class _Model(BaseModel):
@@ -81,15 +115,6 @@ class RunMessage(_Model):
         return self.model_dump_json().encode()
 
 
-_EVENTS: Final = {
-    "run.started": RunEvent.START,
-    "run.succeeded": RunEvent.SUCCESS,
-    "run.partial": RunEvent.PARTIAL,
-    "run.blocked": RunEvent.BLOCKED,
-    "run.failed": RunEvent.FAILURE,
-}
-
-
 def attempt_id(directory: str, began_at: float) -> str:
     """Return the UUID (version 5) of the run that began in a directory at this time, in seconds since the epoch."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"crucible-batch:{directory}:{began_at!r}"))
@@ -148,7 +173,6 @@ def _spent(spent: MessageCredits) -> str:
 
 
 def message_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a message."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **RunMessage.model_json_schema(mode="serialization"),

@@ -1,4 +1,4 @@
-"""Reports: what a run directory came to, for people and for programs."""
+"""Reports of run directories: ``report.json`` for programs, ``report.html`` for people."""
 
 from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs, sum_up
 from crucible_batch.report.html import PAGE_FILE

@@ -1,4 +1,4 @@
-"""A local Crucible gateway over real HTTP: try the product without an account, and judge it without trusting it.
+"""A local Crucible gateway over real HTTP, to try the product without an account and to test it independently.
 
     async with serve(SandboxConfig()) as running:
         ...  # running.api_url, running.storage_url, running.api_key

@@ -1,4 +1,4 @@
-"""The API origin: the contract's ten operations, the OpenAPI description, and the judge's window."""
+"""The API origin: the contract's ten operations, the OpenAPI description, and the sandbox's own state and settings."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.workflows import WORKFLOWS, prompt
 
 
-class Levers(BaseModel):
+class ConfigChange(BaseModel):
     """What can be changed while the sandbox runs. What is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid")
@@ -38,7 +38,7 @@ class Levers(BaseModel):
     advance_s: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
-def judge_routes(gateway: Gateway) -> list[Route]:
+def state_routes(gateway: Gateway) -> list[Route]:
     async def state(_request: Request) -> Response:
         body = exact_json.dumps(_state(gateway))
         gateway.commit()
@@ -46,7 +46,7 @@ def judge_routes(gateway: Gateway) -> list[Route]:
 
     async def configure(request: Request) -> Response:
         try:
-            _apply(gateway, Levers.model_validate(exact_json.loads(await request.body())))
+            _apply(gateway, ConfigChange.model_validate(exact_json.loads(await request.body())))
         except ValueError as error:
             reason = str(error.errors(include_input=False)) if isinstance(error, ValidationError) else str(error)
             return Response(exact_json.dumps({"error": reason}), 400, media_type="application/json")
@@ -58,20 +58,20 @@ def judge_routes(gateway: Gateway) -> list[Route]:
     ]
 
 
-def _apply(gateway: Gateway, levers: Levers) -> None:
+def _apply(gateway: Gateway, change: ConfigChange) -> None:
     """Check everything, then change everything."""
-    rules = parse_faults(levers.faults) if levers.faults is not None else None
-    check_prices(levers.prices or {}, levers.price_rises or [])
-    pricing = parse_pricing(levers.pricing or "")
+    rules = parse_faults(change.faults) if change.faults is not None else None
+    check_prices(change.prices or {}, change.price_rises or [])
+    pricing = parse_pricing(change.pricing or "")
     check_pricing(pricing)
-    gateway.advance(levers.advance_s)
+    gateway.advance(change.advance_s)
     if rules is not None:
         gateway.faults.replace(rules)
-    if levers.prices is not None:
-        gateway.world.jobs.prices |= levers.prices
-    if levers.price_rises is not None:
-        gateway.world.jobs.price_rises = tuple(levers.price_rises)
-    if levers.pricing is not None:
+    if change.prices is not None:
+        gateway.world.jobs.prices |= change.prices
+    if change.price_rises is not None:
+        gateway.world.jobs.price_rises = tuple(change.price_rises)
+    if change.pricing is not None:
         gateway.world.jobs.pricing = gateway.world.assets.pricing = pricing
 
 
@@ -116,7 +116,7 @@ def create_api(gateway: Gateway) -> Starlette:
     # One route a path, for a 405 to name all the methods of it in Allow.
     routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
     routes.append(Route("/openapi.json", lambda _: _json_response(200, _description())))
-    routes += judge_routes(gateway)
+    routes += state_routes(gateway)
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route(gateway)})
     # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.
     app.router.redirect_slashes = False

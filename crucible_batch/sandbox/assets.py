@@ -8,7 +8,7 @@ from decimal import Decimal
 from PIL import Image
 
 from crucible_batch.sandbox.faults import Stage
-from crucible_batch.sandbox.ledger import Ground
+from crucible_batch.sandbox.ledger import WorldContext
 from crucible_batch.sandbox.pricing import FIXED, UPLOAD, Pricing, Purchase
 from crucible_batch.sandbox.records import Asset, Params, RefusedError, Upload, chance, invalid_params, not_found
 
@@ -68,10 +68,10 @@ class Arrival:
 class Assets:
     """All assets of all accounts, deleted ones included: their bytes stay, since a job may still need them."""
 
-    def __init__(self, ground: Ground, past: Iterable[Asset] = ()) -> None:
-        self._ground = ground
-        self._assets = {asset.asset_id: asset for asset in past}
-        self.pricing: Mapping[str, Pricing] = ground.config.pricing
+    def __init__(self, context: WorldContext, saved: Iterable[Asset] = ()) -> None:
+        self._context = context
+        self._assets = {asset.asset_id: asset for asset in saved}
+        self.pricing: Mapping[str, Pricing] = context.config.pricing
 
     def __iter__(self) -> Iterator[Asset]:
         return iter(self._assets.values())
@@ -93,28 +93,28 @@ class Assets:
                 f"At most {MAX_UPLOAD_BYTES} are taken.",
             )
         price = self.price(now)
-        self._ground.ledger.require(account_id, price)
+        self._context.ledger.require(account_id, price)
         asset = Asset(
-            asset_id=self._ground.ids.next(),
+            asset_id=self._context.ids.next(),
             account_id=account_id,
             mime_type=intent.mime_type,
             byte_size=intent.byte_size,
             filename=intent.filename,
             metadata=intent.metadata,
             created_at=now,
-            upload_expires_at=now + self._ground.config.upload_ttl_s,
+            upload_expires_at=now + self._context.config.upload_ttl_s,
             charged=price,
         )
         self._put(asset)
-        self._ground.ledger.post(account_id, "upload", price, now, description="Asset upload", asset_id=asset.asset_id)
+        self._context.ledger.post(account_id, "upload", price, now, description="Asset upload", asset_id=asset.asset_id)
         return asset
 
     def price(self, now: float) -> Decimal:
         """Return what the next upload costs."""
-        ground, earlier = self._ground, len(self._assets)
-        luck = chance(ground.config.seed, "price", UPLOAD, earlier)
+        context, earlier = self._context, len(self._assets)
+        luck = chance(context.config.seed, "price", UPLOAD, earlier)
         pricing = self.pricing.get(UPLOAD, FIXED)
-        return pricing.price(ground.config.upload_price, Purchase(earlier, now - ground.began, luck))
+        return pricing.price(context.config.upload_price, Purchase(earlier, now - context.began, luck))
 
     def listed(self, account_id: str) -> list[Asset]:
         """List an account's assets, oldest first, without the deleted ones."""
@@ -137,9 +137,9 @@ class Assets:
     def delete(self, account_id: str, asset_id: str, now: float) -> Decimal:
         """Delete an asset; return the credits refunded."""
         asset = self.get(account_id, asset_id)
-        rebate = asset.charged * self._ground.config.rebate_share
+        rebate = asset.charged * self._context.config.rebate_share
         self._put(replace(asset, deleted_at=now))
-        self._ground.ledger.post(account_id, "rebate", rebate, now, description="Asset deleted", asset_id=asset_id)
+        self._context.ledger.post(account_id, "rebate", rebate, now, description="Asset deleted", asset_id=asset_id)
         return rebate
 
     def receive(self, asset_id: str, arrival: Arrival, now: float) -> Asset:
@@ -154,8 +154,8 @@ class Assets:
             if asset.upload.sha256 != arrival.sha256:
                 raise RefusedError(409, "UPLOAD_CONFLICT", "Other bytes have been uploaded for this asset.")
             return asset
-        lost = self._ground.faults.draw("upload", Stage.UPLOAD) == "never-ready"
-        ready_at = None if lost else now + self._ground.config.ready_after_s
+        lost = self._context.faults.draw("upload", Stage.UPLOAD) == "never-ready"
+        ready_at = None if lost else now + self._context.config.ready_after_s
         asset = replace(asset, upload=Upload(arrival.sha256, arrival.width, arrival.height, now, ready_at))
         self._put(asset)
         return asset
@@ -171,4 +171,4 @@ class Assets:
 
     def _put(self, asset: Asset) -> None:
         self._assets[asset.asset_id] = asset
-        self._ground.changes.append(asset)
+        self._context.changes.append(asset)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.sandbox.faults import FaultRule
 from crucible_batch.sandbox.pricing import Pricing, check_scopes
-from crucible_batch.sandbox.workflows import WORKFLOWS
+from crucible_batch.sandbox.workflows import BY_ID
 
 DEFAULT_KEY = "moltazine_sandbox"
 
@@ -94,11 +94,10 @@ def check_credits(amount: Decimal) -> None:
 
 def check_prices(prices: Mapping[str, Decimal], rises: Sequence[PriceRise]) -> None:
     """Raise ValueError for a price that can't be asked, or one of a workflow that there isn't."""
-    known = {workflow.workflow_id for workflow in WORKFLOWS}
     for workflow_id, price in [*prices.items(), *((rise.workflow_id, rise.price) for rise in rises)]:
         check_credits(price)
-        if workflow_id not in known:
-            raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(known))}")
+        if workflow_id not in BY_ID:
+            raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(BY_ID))}")
 
 
 def check_pricing(pricing: Mapping[str, Pricing]) -> None:

@@ -3,7 +3,7 @@
 A fault strikes at one of five stages of an exchange, and a stage draws at most one:
 
     exchange   any request: before its effect (nothing happened) or after it (it happened, the answer is lost)
-    fate       a job that is being accepted
+    job        a job that is being accepted
     upload     bytes that have arrived for an asset
     signing    download URLs that are handed out
     body       the bytes of a download
@@ -41,7 +41,7 @@ class Stage(Enum):
     """The moment at which a fault strikes."""
 
     EXCHANGE = "exchange"
-    FATE = "fate"
+    JOB = "job"
     UPLOAD = "upload"
     SIGNING = "signing"
     BODY = "body"
@@ -67,9 +67,9 @@ KINDS: dict[str, FaultKind] = {
     "html": FaultKind(Stage.EXCHANGE, _API, "200 with a page of HTML in place of the JSON, after the effect"),
     "empty": FaultKind(Stage.EXCHANGE, _EXCHANGES, "200 with an empty body, after the effect"),
     "slow": FaultKind(Stage.EXCHANGE, _EXCHANGES, "the right answer, late, after the effect"),
-    "fail": FaultKind(Stage.FATE, frozenset({"generate"}), "the job fails with GENERATION_FAILED and is refunded"),
-    "moderate": FaultKind(Stage.FATE, frozenset({"generate"}), "the job fails with MODERATION_REFUSED"),
-    "slow-queue": FaultKind(Stage.FATE, frozenset({"generate"}), "the job runs much longer than it should"),
+    "fail": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with GENERATION_FAILED and is refunded"),
+    "moderate": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with MODERATION_REFUSED"),
+    "slow-queue": FaultKind(Stage.JOB, frozenset({"generate"}), "the job runs much longer than it should"),
     "never-ready": FaultKind(Stage.UPLOAD, frozenset({"upload"}), "the upload is taken, the asset stays pending"),
     "expired-url": FaultKind(Stage.SIGNING, frozenset({"job", "asset-get"}), "download URLs that have expired already"),
     "short-body": FaultKind(Stage.BODY, frozenset({"download"}), "half the bytes under the Content-Length of all"),

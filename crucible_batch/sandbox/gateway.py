@@ -1,4 +1,4 @@
-"""One sandbox put together: its world, its memory, its faults, and what it noticed about its clients."""
+"""One sandbox put together: its world, its state file, its faults, and what it observed of its clients."""
 
 import asyncio
 from collections import Counter
@@ -38,7 +38,7 @@ class Observations:
 
 
 class Gateway:
-    """What the API, the storage and the judge share. All of it is used from one thread, that of the event loop."""
+    """What the API and the storage share. All of it is used from one thread, that of the event loop."""
 
     def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
         self.config = config
@@ -51,7 +51,7 @@ class Gateway:
         self.request_ids = Ids(f"request-{config.seed}")
         self.seen = Observations()
         self.stopping = asyncio.Event()
-        """Set when the sandbox is about to stop: nobody should be kept waiting any longer."""
+        """Set when the sandbox is about to stop: slow answers are sent immediately."""
         self.storage_url = ""
         """The origin of the storage, known once its port is."""
         self.commit()
@@ -65,7 +65,7 @@ class Gateway:
         self._ahead_s += seconds
 
     def commit(self) -> None:
-        """Write down what the world has changed. To be called before any answer that depends on it."""
+        """Store what the world has changed. To be called before any answer that depends on it."""
         changes = self.world.take_changes()
         if changes:
             self.store.save(changes)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from crucible_batch.sandbox import exact_json
 from crucible_batch.sandbox.config import PriceRise
 from crucible_batch.sandbox.faults import Stage
-from crucible_batch.sandbox.ledger import Ground
+from crucible_batch.sandbox.ledger import WorldContext
 from crucible_batch.sandbox.pricing import FIXED, Pricing, Purchase
 from crucible_batch.sandbox.records import Job, OutputShape, Params, RefusedError, chance, not_found
 from crucible_batch.sandbox.workflows import Workflow, prompt, steps
@@ -26,14 +26,14 @@ class Order:
     idempotency_key: str | None
 
     def fingerprint(self) -> str:
-        """Return whether two orders under one key are the same one."""
+        """Return a digest by which two orders under one key are compared."""
         text = exact_json.dumps([self.workflow_id, self.params], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
-    """How an order will be carried out."""
+class ResolvedOrder:
+    """An order that was checked: its workflow, the shapes of its outputs, and its input image."""
 
     workflow: Workflow
     outputs: tuple[OutputShape, ...]
@@ -41,8 +41,8 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """How a job will go."""
+class JobEnd:
+    """When and how a job will end."""
 
     service_s: float
     error_code: str | None = None
@@ -52,34 +52,34 @@ class Fate:
 class Jobs:
     """All jobs of all accounts, and the prices of new ones."""
 
-    def __init__(self, ground: Ground, past: Iterable[Job] = ()) -> None:
-        self._ground = ground
-        self._jobs = {job.job_id: job for job in past}
+    def __init__(self, context: WorldContext, saved: Iterable[Job] = ()) -> None:
+        self._context = context
+        self._jobs = {job.job_id: job for job in saved}
         self._by_key = {(j.account_id, j.idempotency_key): j.job_id for j in self if j.idempotency_key is not None}
         self._accepted = Counter(job.workflow_id for job in self)
-        self._free_at = [0.0] * ground.config.runners
+        self._free_at = [0.0] * context.config.runners
         """The moment when each runner falls free."""
         for job in self:
             # A state file may come from a sandbox with more runners: their work is shared out among these.
-            runner = job.runner % ground.config.runners
+            runner = job.runner % context.config.runners
             self._free_at[runner] = max(self._free_at[runner], job.finished_at)
         self._due = [(job.finished_at, job.job_id) for job in self if not job.settled]
         heapq.heapify(self._due)
-        self.prices: dict[str, Decimal] = dict(ground.config.prices)
-        self.price_rises: tuple[PriceRise, ...] = ground.config.price_rises
-        self.pricing: Mapping[str, Pricing] = ground.config.pricing
+        self.prices: dict[str, Decimal] = dict(context.config.prices)
+        self.price_rises: tuple[PriceRise, ...] = context.config.price_rises
+        self.pricing: Mapping[str, Pricing] = context.config.pricing
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
 
-    def price(self, making: Making, params: Params, now: float) -> Decimal:
+    def price(self, resolved: ResolvedOrder, params: Params, now: float) -> Decimal:
         """Return what the next job costs: its base price, and what its workflow's pricing makes of that."""
-        workflow, earlier = making.workflow, self._accepted[making.workflow.workflow_id]
+        workflow, earlier = resolved.workflow, self._accepted[resolved.workflow.workflow_id]
         purchase = Purchase(
             earlier=earlier,
-            elapsed_s=now - self._ground.began,
-            luck=chance(self._ground.config.seed, "price", workflow.workflow_id, earlier),
-            pixels=making.outputs[0].width * making.outputs[0].height,
+            elapsed_s=now - self._context.began,
+            luck=chance(self._context.config.seed, "price", workflow.workflow_id, earlier),
+            pixels=resolved.outputs[0].width * resolved.outputs[0].height,
             steps=steps(workflow, params),
         )
         return self.pricing.get(workflow.workflow_id, FIXED).price(self.base_price(workflow), purchase)
@@ -121,18 +121,18 @@ class Jobs:
             raise not_found("Job", "JOB_NOT_FOUND")
         return job
 
-    def accept(self, account_id: str, order: Order, making: Making, now: float) -> Job:
+    def accept(self, account_id: str, order: Order, resolved: ResolvedOrder, now: float) -> Job:
         """Reserve the price and put the job into the queue. Raises RefusedError (402)."""
-        price, stated = self.price(making, order.params, now), self.pricing.get(order.workflow_id, FIXED)
-        self._ground.ledger.require(account_id, price)
-        fate = self._fate(making.workflow, order.params)
+        price, stated = self.price(resolved, order.params, now), self.pricing.get(order.workflow_id, FIXED)
+        self._context.ledger.require(account_id, price)
+        end = self._end_of(resolved.workflow, order.params)
         # A first-come queue with known service times needs no simulation: a job's start and end follow from who falls
         # free first.
         runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
         started_at = max(now, self._free_at[runner])
-        self._free_at[runner] = started_at + fate.service_s
+        self._free_at[runner] = started_at + end.service_s
         job = Job(
-            job_id=self._ground.ids.next(),
+            job_id=self._context.ids.next(),
             account_id=account_id,
             workflow_id=order.workflow_id,
             params=order.params,
@@ -143,10 +143,10 @@ class Jobs:
             started_at=started_at,
             finished_at=self._free_at[runner],
             runner=runner,
-            error_code=fate.error_code,
-            error_message=fate.error_message,
-            outputs=making.outputs,
-            source_sha256=making.source_sha256,
+            error_code=end.error_code,
+            error_message=end.error_message,
+            outputs=resolved.outputs,
+            source_sha256=resolved.source_sha256,
             answer_price=stated.answer,
             record_price=stated.record,
         )
@@ -155,7 +155,7 @@ class Jobs:
         if job.idempotency_key is not None:
             self._by_key[account_id, job.idempotency_key] = job.job_id
         heapq.heappush(self._due, (job.finished_at, job.job_id))
-        self._ground.ledger.post(account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id)
+        self._context.ledger.post(account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id)
         return job
 
     def settle(self, now: float) -> None:
@@ -164,7 +164,7 @@ class Jobs:
             finished_at, job_id = heapq.heappop(self._due)
             job = replace(self._jobs[job_id], settled=True)
             self._put(job)
-            self._ground.ledger.post(
+            self._context.ledger.post(
                 job.account_id,
                 "refund" if job.error_code else "consume",
                 job.price,
@@ -175,16 +175,16 @@ class Jobs:
 
     def _put(self, job: Job) -> None:
         self._jobs[job.job_id] = job
-        self._ground.changes.append(job)
+        self._context.changes.append(job)
 
-    def _fate(self, workflow: Workflow, params: Params) -> Fate:
+    def _end_of(self, workflow: Workflow, params: Params) -> JobEnd:
         shortest, longest = workflow.service_s
-        luck = chance(self._ground.config.seed, "service", len(self._jobs))
-        service_s = (shortest + (longest - shortest) * luck) * self._ground.config.time_scale
-        fault = self._ground.faults.draw("generate", Stage.FATE)
+        luck = chance(self._context.config.seed, "service", len(self._jobs))
+        service_s = (shortest + (longest - shortest) * luck) * self._context.config.time_scale
+        fault = self._context.faults.draw("generate", Stage.JOB)
         words = re.findall(r"\w+", prompt(params).casefold())
-        if fault == "moderate" or any(word.casefold() in words for word in self._ground.config.refused_words):
-            return Fate(service_s, "MODERATION_REFUSED", "The prompt was refused by moderation.")
+        if fault == "moderate" or any(word.casefold() in words for word in self._context.config.refused_words):
+            return JobEnd(service_s, "MODERATION_REFUSED", "The prompt was refused by moderation.")
         if fault == "fail":
-            return Fate(service_s, "GENERATION_FAILED", "The generation failed.")
-        return Fate(service_s + (self._ground.config.slow_queue_s if fault == "slow-queue" else 0))
+            return JobEnd(service_s, "GENERATION_FAILED", "The generation failed.")
+        return JobEnd(service_s + (self._context.config.slow_queue_s if fault == "slow-queue" else 0))

@@ -87,7 +87,7 @@ class Ledger:
         job_id: str | None = None,
         asset_id: str | None = None,
     ) -> Entry:
-        """Append one row. Whether the account can pay is the caller's question: the ledger records."""
+        """Append one row. Whether the account can pay is not checked here, but by ``require``."""
         totals = self.totals(account_id).after(entry_type, amount)
         entry = Entry(
             self._ids.next(),
@@ -122,7 +122,7 @@ class Audit:
 
 
 def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]) -> Audit:
-    """Sum the ledger up again from nothing and compare it with the jobs and assets."""
+    """Add up all rows of the ledger, and compare the result with the totals in them, the jobs and the assets."""
     totals: dict[str, Totals] = defaultdict(Totals)
     sums: dict[str, Decimal] = defaultdict(Decimal)
     lowest: Decimal | None = None
@@ -188,7 +188,7 @@ def _asset_problems(posted: Posted, assets: Iterable[Asset]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class WorldContext:
     """Shared by the parts of one world; `changes` grows by each record that is made or replaced."""
 
     config: SandboxConfig

@@ -8,20 +8,19 @@ from random import Random
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from crucible_batch.sandbox import exact_json
-from crucible_batch.sandbox.drawing import Style, caption, style_of
+from crucible_batch.sandbox.drawing import Style, caption, paint, style_of
 from crucible_batch.sandbox.records import Job, OutputShape, digest
-from crucible_batch.sandbox.scenes import paint
 from crucible_batch.sandbox.store import Store
-from crucible_batch.sandbox.workflows import WORKFLOWS, Look, prompt
+from crucible_batch.sandbox.workflows import BY_ID, prompt
 
 
 def render(job: Job, index: int, source: bytes | None) -> bytes:
     """Draw output `index` of a job; `source` are the bytes of its input image, if it has one."""
     shape, text = job.outputs[index], prompt(job.params)
     size, style = (shape.width, shape.height), style_of(text)
-    scene = paint(size, style, _dice(job, index))
-    original = _open(source) if source else scene
-    look = _look(job)
+    scene = paint(size, style, _random_of(job, index))
+    original = _decoded(source) if source else scene
+    look = BY_ID[job.workflow_id].look
     if look == "upscale":  # without a label, which would hide what an enlargement is for
         return _encode(_enlarge(original, size), shape)
     picture = scene
@@ -31,8 +30,8 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
     return _encode(caption(picture, text or "(no prompt)", _note(job, index)), shape)
 
 
-def _dice(job: Job, index: int) -> Random:
-    """Seed the chance by everything that was asked for, except asset ids: they differ from run to run."""
+def _random_of(job: Job, index: int) -> Random:
+    """Return a generator seeded by all that was asked for, except asset ids: they differ from run to run."""
     asked = {name: value for name, value in job.params.items() if name != "image.image"}
     asked["sampler.seed"] = _seed(job)
     seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
@@ -47,16 +46,12 @@ def _seed(job: Job) -> object:
     return job.params.get("sampler.seed", int.from_bytes(digest(job.idempotency_key or job.job_id)[:4]))
 
 
-def _look(job: Job) -> Look:
-    return next(workflow.look for workflow in WORKFLOWS if workflow.workflow_id == job.workflow_id)
-
-
 def _note(job: Job, index: int) -> str:
     note = f"{job.workflow_id}   seed {_seed(job)}"
     return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
 
 
-def _open(content: bytes) -> Image.Image:
+def _decoded(content: bytes) -> Image.Image:
     with Image.open(io.BytesIO(content)) as image:
         return image.convert("RGB")
 

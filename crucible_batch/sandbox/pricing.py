@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from crucible_batch.sandbox.workflows import WORKFLOWS
+from crucible_batch.sandbox.workflows import BY_ID
 
 UPLOAD = "upload"
 """The scope of a rule about uploads; all other scopes are workflow ids."""
@@ -101,11 +101,10 @@ def check_scopes(pricing: Mapping[str, Pricing]) -> None:
 
 
 def _scopes(scope: str | None) -> tuple[str, ...]:
-    workflows = tuple(workflow.workflow_id for workflow in WORKFLOWS)
     if scope is None:
-        return workflows
-    if scope not in (UPLOAD, *workflows):
-        raise ValueError(f"prices of {scope!r} can't be set; known are {', '.join(workflows)} and {UPLOAD}")
+        return tuple(BY_ID)
+    if scope not in (UPLOAD, *BY_ID):
+        raise ValueError(f"prices of {scope!r} can't be set; known are {', '.join(BY_ID)} and {UPLOAD}")
     return (scope,)
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from crucible_batch.sandbox import exact_json
 from crucible_batch.sandbox.records import Account, Asset, Entry, Job, Record
-from crucible_batch.sandbox.world import Past
+from crucible_batch.sandbox.world import SavedRecords
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -56,9 +56,9 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def load(self) -> Past:
+    def load(self) -> SavedRecords:
         """Read back everything that was saved, in the order in which it was made."""
-        return Past(
+        return SavedRecords(
             accounts=self._read(Account, "SELECT account_id, key_sha256 FROM account ORDER BY seq"),
             entries=self._read(
                 Entry,

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
+from crucible_batch.sandbox.records import AssetStatus, JobStatus
+
 Credits = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 # A field that is left out when it is empty, unlike one that is sent as null.
 Omittable = Annotated[str | None, WithJsonSchema({"type": "string"})]
 FreeForm = dict[str, Any]
-JobStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
 class Body(BaseModel):
@@ -86,7 +87,7 @@ class AssetCreateRequest(Body):
 
 class AssetDescriptor(Body):
     asset_id: Uuid
-    status: Literal["pending_upload", "ready", "deleted"]
+    status: AssetStatus
     mime_type: str
     byte_size: int
     bucket: str

@@ -139,6 +139,8 @@ WORKFLOWS: tuple[Workflow, ...] = (
 )
 
 
+BY_ID = {workflow.workflow_id: workflow for workflow in WORKFLOWS}
+
 _DEFAULT_SIDE = 512
 _MAX_SIDE = 2048
 _MAX_PROMPT_CHARS = 32 * 1024
@@ -153,7 +155,7 @@ def check(workflow: Workflow, params: Params) -> None:
         if field is None:
             known = ", ".join(f.name for f in workflow.fields)
             raise invalid_params(f"{workflow.workflow_id} has no field {name[:80]!r}.", f"Its fields are: {known}.")
-        fits, wanted = _judge(field, value)
+        fits, wanted = _fit(field, value)
         if not fits:
             raise invalid_params(f"{name} has a value that it can't take.", f"It takes {wanted}.")
 
@@ -178,7 +180,7 @@ def steps(workflow: Workflow, params: Params) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _judge(field: Field, value: object) -> tuple[bool, str]:
+def _fit(field: Field, value: object) -> tuple[bool, str]:
     """Return whether a field takes a value, and in words what it takes."""
     match field.kind:
         case "text":

@@ -13,15 +13,15 @@ from crucible_batch.sandbox import workflows as params_rules
 from crucible_batch.sandbox.assets import Arrival, Assets, Intent
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.jobs import Jobs, Making, Order
-from crucible_batch.sandbox.ledger import Audit, Ground, Ledger, Totals, audit
+from crucible_batch.sandbox.jobs import Jobs, Order, ResolvedOrder
+from crucible_batch.sandbox.ledger import Audit, Ledger, Totals, WorldContext, audit
 from crucible_batch.sandbox.records import Account, Asset, Entry, Ids, Job, Record, RefusedError, not_found
-from crucible_batch.sandbox.workflows import WORKFLOWS, Workflow
+from crucible_batch.sandbox.workflows import BY_ID, Workflow
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """The records of an earlier life, in the order in which they were made."""
+class SavedRecords:
+    """The records of a state file, in the order in which they were made."""
 
     accounts: Sequence[Account] = ()
     entries: Sequence[Entry] = ()
@@ -35,17 +35,17 @@ class World:
     `now` is in seconds since the epoch and never goes back from one call to the next.
     """
 
-    def __init__(self, config: SandboxConfig, faults: Faults, now: float, past: Past | None = None) -> None:
-        past = past or Past()
-        issued = len(past.accounts) + len(past.entries) + len(past.assets) + len(past.jobs)
+    def __init__(self, config: SandboxConfig, faults: Faults, now: float, saved: SavedRecords | None = None) -> None:
+        saved = saved or SavedRecords()
+        issued = len(saved.accounts) + len(saved.entries) + len(saved.assets) + len(saved.jobs)
         ids = Ids(f"world-{config.seed}", issued)
         self._config = config
         self._changes: list[Record] = []
-        self._ledger = Ledger(ids, self._changes, past.entries)
-        ground = Ground(config, faults, ids, self._ledger, self._changes, now)
-        self.jobs = Jobs(ground, past.jobs)
-        self.assets = Assets(ground, past.assets)
-        self._accounts = {account.key_sha256: account for account in past.accounts}
+        self._ledger = Ledger(ids, self._changes, saved.entries)
+        context = WorldContext(config, faults, ids, self._ledger, self._changes, now)
+        self.jobs = Jobs(context, saved.jobs)
+        self.assets = Assets(context, saved.assets)
+        self._accounts = {account.key_sha256: account for account in saved.accounts}
         for key, credits in config.accounts.items():
             self._open_account(ids, key, credits, now)
 
@@ -55,7 +55,7 @@ class World:
         return self._ledger.entries
 
     def take_changes(self) -> list[Record]:
-        """Hand over the records made or replaced since the last call, in order; writing them down is the caller's."""
+        """Return the records that were made or replaced since the last call, in order. The caller has to store them."""
         changes = self._changes.copy()
         self._changes.clear()
         return changes
@@ -78,10 +78,9 @@ class World:
         return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
 
     def workflow(self, workflow_id: str) -> Workflow:
-        for workflow in WORKFLOWS:
-            if workflow.workflow_id == workflow_id:
-                return workflow
-        raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
+        if workflow_id not in BY_ID:
+            raise not_found("Workflow", "WORKFLOW_NOT_FOUND")
+        return BY_ID[workflow_id]
 
     def create_asset(self, account_id: str, intent: Intent, now: float) -> Asset:
         self.jobs.settle(now)
@@ -104,18 +103,18 @@ class World:
         earlier = self.jobs.earlier(account_id, order)
         if earlier is not None:
             return earlier, False
-        return self.jobs.accept(account_id, order, self._making(account_id, order, now), now), True
+        return self.jobs.accept(account_id, order, self._resolved(account_id, order, now), now), True
 
     def price(self, account_id: str, order: Order, now: float) -> Decimal:
         """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
-        return self.jobs.price(self._making(account_id, order, now), order.params, now)
+        return self.jobs.price(self._resolved(account_id, order, now), order.params, now)
 
-    def _making(self, account_id: str, order: Order, now: float) -> Making:
+    def _resolved(self, account_id: str, order: Order, now: float) -> ResolvedOrder:
         workflow = self.workflow(order.workflow_id)
         params_rules.check(workflow, order.params)
         asset_id = order.params.get("image.image")
         source = self.assets.source(account_id, str(asset_id), now) if asset_id is not None else None
-        return Making(
+        return ResolvedOrder(
             workflow=workflow,
             outputs=params_rules.output_shapes(workflow, order.params, source),
             source_sha256=source.sha256 if source else None,

@@ -1,10 +1,11 @@
-"""Manifests with a schedule, found by name or in a folder."""
+"""Manifests with a schedule, found by name or in a folder, and read again when they change."""
 
 from __future__ import annotations
 
 import heapq
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from itertools import islice
@@ -12,12 +13,13 @@ from pathlib import Path
 
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.manifest import Manifest, load_manifest
-from crucible_batch.scheduled_time import read_timezone, times_after, times_until
+from crucible_batch.scheduled_time import times_after, times_until
 
 _SUFFIXES = (".yaml", ".yml")
 _KEY = re.compile(rb"^[\"']?(version|jobs|schedule)[\"']?[ \t]*:", re.MULTILINE)
 _READ_BYTES = 1024 * 1024
 _MOST_ENTRIES = 10_000
+_Signature = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
     paths: dict[Path, bool] = {}
     for place in places:
         if place.is_dir():
-            for path in manifests_in(place):
+            for path in _manifests_in(place):
                 paths.setdefault(path, False)
         elif place.exists():
             paths[place] = True
@@ -101,12 +103,12 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
     return FoundSchedules(tuple(schedules), tuple(unscheduled), invalid, named)
 
 
-def manifests_in(folder: Path) -> list[Path]:
+def _manifests_in(folder: Path) -> list[Path]:
     """Return the manifests in a folder and directly below it, by path; other YAML files are left out."""
-    return [path for path in yaml_files(folder) if may_be_a_manifest(path)]
+    return [path for path in _yaml_files(folder) if _may_be_a_manifest(path)]
 
 
-def yaml_files(folder: Path) -> list[Path]:
+def _yaml_files(folder: Path) -> list[Path]:
     """Return the YAML files in a folder and directly below it, by path. Hidden ones are left out."""
     entries = [*islice(_entries(folder), _MOST_ENTRIES)]
     below = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
@@ -121,7 +123,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         return
 
 
-def may_be_a_manifest(path: Path) -> bool:
+def _may_be_a_manifest(path: Path) -> bool:
     """Return whether a file has lines that begin with the keys ``version`` and ``jobs``, or with ``schedule``."""
     try:
         if not path.is_file():
@@ -139,7 +141,7 @@ def read_schedule(path: Path) -> ScheduledManifest | None:
     schedule = manifest.schedule
     if schedule is None:
         return None
-    zone = manifest.zone if schedule.timezone is None else read_timezone(schedule.timezone)
+    zone = manifest.schedule_zone
     return ScheduledManifest(
         path=path,
         name=manifest.name,
@@ -181,6 +183,65 @@ def _needs_files(manifest: Manifest) -> bool:
         or (job.prompt is not None and job.prompt.startswith("@") and not job.prompt.startswith("@@"))
         for job in jobs
     )
+
+
+class ManifestFolder:
+    """The schedules of folders and manifests, by absolute path. A manifest that became invalid keeps its last one.
+
+    ``problems`` are those of the manifests that are invalid now.
+    """
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self._places = tuple(places)
+        self._seen: dict[str, _Signature] = {}
+        self.schedules: dict[str, ScheduledManifest] = {}
+        self.problems: dict[str, str] = {}
+
+    def refresh(self, report: Callable[[str], None]) -> bool:
+        """Read new and changed files, and forget missing ones. Return whether anything changed.
+
+        ``report`` is called with each change and each problem, once.
+        """
+        present = dict(self._signatures())
+        changed = [path for path, signature in present.items() if self._seen.get(path) != signature]
+        gone = self._seen.keys() - present.keys()
+        self._seen = present
+        for path in sorted(gone):
+            self.problems.pop(path, None)
+            if self.schedules.pop(path, None) is not None:
+                report(f"{path} was removed, and its schedule ends")
+        for path in changed:
+            self._read(path, report)
+        return bool(changed or gone)
+
+    def _read(self, path: str, report: Callable[[str], None]) -> None:
+        known = self.schedules.get(path)
+        if known is None and path not in self.problems and not _may_be_a_manifest(Path(path)):
+            return
+        try:
+            schedule = read_schedule(Path(path))
+        except ManifestError as error:
+            self.problems[path] = str(error)
+            kept = "; its last valid schedule is kept" if known is not None else ""
+            report(f"{path} is invalid{kept}: {error}")
+            return
+        self.problems.pop(path, None)
+        if schedule is None:
+            if self.schedules.pop(path, None) is not None:
+                report(f"{path} has no schedule any more")
+            return
+        self.schedules[path] = schedule
+        if known is None or (known.cron, known.zone_name) != (schedule.cron, schedule.zone_name):
+            report(f"{path}: {schedule.cron} {schedule.zone_name}")
+
+    def _signatures(self) -> Iterator[tuple[str, _Signature]]:
+        for place in self._places:
+            for path in _yaml_files(place) if place.is_dir() else [place]:
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue
+                yield os.path.abspath(path), (status.st_mtime_ns, status.st_size, status.st_ino)  # noqa: PTH100
 
 
 def next_times(

@@ -1,18 +1,30 @@
-"""The table of metrics, and their collection for `prometheus_client`. All are gauges of a manifest's newest run."""
+"""The metrics of a manifest's newest run, all of them gauges: their table, and where they are exposed.
+
+That is an HTTP endpoint during the run, and a file for the textfile collector of Prometheus' node exporter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from crucible_batch import __version__
 from crucible_batch.domain.progress import Balance
+from crucible_batch.errors import UserError
+from crucible_batch.option_values import ADDRESS_FORMS, ListenAddress, parse_address
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
+
+logger = logging.getLogger(__name__)
 
 OPERATIONS: Final = (
     "assets", "asset", "create_asset", "credits", "delete_asset", "download", "generate", "health", "job", "upload",
@@ -24,36 +36,36 @@ LAST_SUCCESS: Final = "crucible_batch_last_success_timestamp_seconds"
 MANIFEST: Final = "manifest"
 """The label that all metrics have: the name of the manifest."""
 
-_Sample: TypeAlias = tuple[tuple[str, ...], float | None]
+Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
+"""A value for each combination of the values of a metric's own labels. A value of None is not reported."""
+F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A gauge. ``labels`` are those beside ``manifest``; ``read`` yields a value for each combination of their values.
-
-    A value of None is not reported.
-    """
+class Metric(Generic[F]):
+    """A gauge, read from figures. ``labels`` are its own, beside the label that all metrics of a table have."""
 
     name: str
     meaning: str
-    read: Callable[[RunFigures], Iterable[_Sample]]
+    read: Callable[[F], Samples]
     labels: tuple[str, ...] = ()
 
 
-def _one(read: Callable[[RunFigures], float | None]) -> Callable[[RunFigures], Iterable[_Sample]]:
+def one(read: Callable[[F], float | None]) -> Callable[[F], Samples]:
+    """Read a metric without labels of its own."""
     return lambda figures: [((), read(figures))]
 
 
-def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Iterable[_Sample]]:
+def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Samples]:
     def value(figures: RunFigures) -> float | None:
         amount = None if figures.balance is None else read(figures.balance)
         return None if amount is None else float(str(amount))
 
-    return _one(value)
+    return one(value)
 
 
-def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], Iterable[_Sample]]:
-    def values(figures: RunFigures) -> Iterable[_Sample]:
+def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], Samples]:
+    def values(figures: RunFigures) -> Samples:
         period = figures.period
         value = None if period is None else read(period)
         return [] if period is None or value is None else [((period.account,), float(str(value)))]
@@ -61,52 +73,52 @@ def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], I
     return values
 
 
-def _jobs(figures: RunFigures) -> Iterable[_Sample]:
+def _jobs(figures: RunFigures) -> Samples:
     return [((outcome.value,), count) for outcome, count in (figures.jobs or {}).items()]
 
 
-def _retries(figures: RunFigures) -> Iterable[_Sample]:
+def _retries(figures: RunFigures) -> Samples:
     retries = figures.retries
     return [((operation,), retries.get(operation, 0)) for operation in OPERATIONS]
 
 
-METRICS: Final = (
+METRICS: Final[Sequence[Metric[RunFigures]]] = (
     Metric(
         "crucible_batch_build_info", "Version of crucible-batch, as a label. Always 1.",
         lambda _: [((__version__,), 1)], ("version",),
     ),
     Metric(
         "crucible_batch_running", "1 while the run is active, 0 after its end.",
-        _one(lambda run: int(run.ended_at is None)),
+        one(lambda run: int(run.ended_at is None)),
     ),
     Metric(
         "crucible_batch_last_start_timestamp_seconds", "Start of the newest run, in seconds since the epoch.",
-        _one(lambda run: run.began_at),
+        one(lambda run: run.began_at),
     ),
     Metric(
         "crucible_batch_last_end_timestamp_seconds", "End of the newest run, in seconds since the epoch.",
-        _one(lambda run: run.ended_at),
+        one(lambda run: run.ended_at),
     ),
     Metric(
         LAST_SUCCESS, "End of the newest run with exit code 0, in seconds since the epoch. 0 if there was none.",
-        _one(lambda run: run.succeeded_at or 0),
+        one(lambda run: run.succeeded_at or 0),
     ),
     Metric(
         "crucible_batch_schedule_interval_seconds",
         "Longest time between two runs by the schedule of the manifest. Missing without a schedule.",
-        _one(lambda run: run.schedule_interval_s),
+        one(lambda run: run.schedule_interval_s),
     ),
     Metric(
         "crucible_batch_duration_seconds", "Duration of the newest run.",
-        _one(lambda run: None if run.ended_at is None else max(0.0, run.ended_at - run.began_at)),
+        one(lambda run: None if run.ended_at is None else max(0.0, run.ended_at - run.began_at)),
     ),
-    Metric("crucible_batch_exit_code", "Exit code of the newest run.", _one(lambda run: run.exit_code)),
+    Metric("crucible_batch_exit_code", "Exit code of the newest run.", one(lambda run: run.exit_code)),
     Metric("crucible_batch_jobs", "Jobs of the newest run by outcome.", _jobs, ("outcome",)),
     Metric(
-        "crucible_batch_outputs", "Output files saved by the newest run.", _one(lambda run: run.outputs),
+        "crucible_batch_outputs", "Output files saved by the newest run.", one(lambda run: run.outputs),
     ),
     Metric(
-        "crucible_batch_output_bytes", "Size of these files.", _one(lambda run: run.output_bytes),
+        "crucible_batch_output_bytes", "Size of these files.", one(lambda run: run.output_bytes),
     ),
     Metric(
         "crucible_batch_budget_credits", "Budget of the run directory. Missing without one, or with that of a period.",
@@ -123,7 +135,7 @@ METRICS: Final = (
     Metric(
         "crucible_batch_run_spent_credits",
         "Credits spent by the newest run alone; negative if it received more refunds than it spent.",
-        _one(lambda run: None if run.spent is None else float(run.spent)),
+        one(lambda run: None if run.spent is None else float(run.spent)),
     ),
     Metric(
         "crucible_batch_period_limit_credits",
@@ -162,33 +174,35 @@ METRICS: Final = (
     Metric(
         "crucible_batch_concurrency_limit",
         "Jobs that the gateway accepts at the same time, by the newest measurement. Missing without one.",
-        _one(lambda run: run.limit),
+        one(lambda run: run.limit),
     ),
     Metric(
         "crucible_batch_concurrency_reductions", "Times that this limit was reduced after a 429 or 503.",
-        _one(lambda run: run.reductions),
+        one(lambda run: run.reductions),
     ),
     Metric(
         "crucible_batch_outage_seconds",
         "Time that the newest run waited for an unreachable gateway. Outages below a minute do not count.",
-        _one(lambda run: run.outage_s),
+        one(lambda run: run.outage_s),
     ),
 )  # fmt: skip
 
 
-class RunCollector(Collector):
-    """Reads the figures of a run whenever they are collected, in any thread."""
+class FiguresCollector(Collector, Generic[F]):
+    """Reads figures whenever they are collected, in any thread. ``label`` and its ``value`` are on all metrics."""
 
-    def __init__(self, manifest: str, figures: RunFigures) -> None:
-        self._manifest = manifest
+    def __init__(self, metrics: Sequence[Metric[F]], figures: F, *, label: str, value: str) -> None:
+        self._metrics = metrics
         self._figures = figures
+        self._label = label
+        self._value = value
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        for metric in METRICS:
-            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(MANIFEST, *metric.labels))
+        for metric in self._metrics:
+            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(self._label, *metric.labels))
             for labels, value in metric.read(self._figures):
                 if value is not None:
-                    family.add_metric((self._manifest, *labels), value)
+                    family.add_metric((self._value, *labels), value)
             if family.samples:
                 yield family
 
@@ -196,5 +210,79 @@ class RunCollector(Collector):
 def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
     """Return a registry with the metrics of one run and no others."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(RunCollector(manifest, figures))
+    registry.register(FiguresCollector(METRICS, figures, label=MANIFEST, value=manifest))
     return registry
+
+
+def read_address(text: str) -> ListenAddress:
+    """Return the host and port of an address. Raises ``UserError`` if it is not valid, or has no port of its own."""
+    try:
+        address = parse_address(text)
+    except ValueError:
+        address = None
+    if address is None or not address.port:
+        raise UserError(
+            f"the address for metrics, {text[:200]!r}, is not valid",
+            hint=f"write a port, or an address and a port: {ADDRESS_FORMS}",
+        )
+    return address
+
+
+@contextlib.contextmanager
+def serving(address: str, manifest: str, figures: RunFigures) -> Iterator[None]:
+    """Serve the metrics of a run during the block. Raises ``UserError`` if the address is invalid or in use."""
+    host, port = read_address(address)
+    try:
+        server, thread = start_http_server(port, host, registry_of(manifest, figures))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"metrics can't be served at {address}: {getattr(error, 'strerror', None) or error}",
+            hint="choose another address: --metrics-listen ADDRESS; nothing was spent",
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def textfile_path(directory: Path, manifest: str) -> Path:
+    """Return the file of a manifest. The prefix prevents that it replaces a file of another program."""
+    return directory / f"crucible-batch-{manifest}.prom"
+
+
+def check_directory(directory: Path) -> None:
+    """Raise ``UserError`` unless files can be written in the directory."""
+    hint = "name the directory that the node exporter reads: --metrics-textfile DIR; nothing was spent"
+    if not directory.is_dir():
+        raise UserError(f"the directory for metrics, {directory}, does not exist or is not a directory", hint=hint)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UserError(f"the directory for metrics, {directory}, is not writable", hint=hint)
+
+
+def write_textfile(path: Path, manifest: str, figures: RunFigures) -> None:
+    """Replace the file with the metrics of a finished run; an earlier file's last success is kept if it failed.
+
+    The run is over, so an error is only logged.
+    """
+    if figures.exit_code != 0:  # read again: another run of the manifest may have succeeded since the start
+        figures.succeeded_at = read_last_success(path, manifest)
+    try:
+        write_to_textfile(str(path), registry_of(manifest, figures))
+    except OSError as error:
+        logger.warning("the metrics were not written: %s: %s", path, error.strerror or error)
+
+
+def read_last_success(path: Path, manifest: str) -> float | None:
+    """Return the time of the last success in a file; None if it has no such time or can't be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("the last success is not known: %s can't be read: %s", path, error)
+        return None
+    found = [each.value for each in samples if each.name == LAST_SUCCESS and each.labels.get(MANIFEST) == manifest]
+    return found[0] if found and found[0] > 0 else None

@@ -1,8 +1,15 @@
-"""The viewer's ASGI application: its routes, read-only except for commands to runs, and the middleware before them."""
+"""The viewer over HTTP, on one port of the loopback interface: its server, its routes, and the middleware before them.
+
+All is read-only except for commands to runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -16,16 +23,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.local_server import LocalServer, bind
+from crucible_batch.option_values import LOOPBACK
 from crucible_batch.view.comparison import comparison_page, side_of
 from crucible_batch.view.control import PATH, ControlRequests
 from crucible_batch.view.feed import list_feed, run_feed
-from crucible_batch.view.list_page import list_page
-from crucible_batch.view.pages import run_charts, run_data, run_page
+from crucible_batch.view.pages import list_page, run_charts, run_data, run_page
 from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
 from crucible_batch.view.templating import Page
 
-HOSTS = ("127.0.0.1", "localhost")
+HOSTS = (LOOPBACK, "localhost")
 """Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH
 tunnel changes it."""
 _METHODS = {"GET", "HEAD"}
@@ -39,6 +47,30 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+
+def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None = None) -> None:
+    """Serve the runs at and below ``root`` until SIGINT or SIGTERM; ``port`` 0 chooses a free one.
+
+    With ``token``, runs take commands from their pages. ``on_ready`` is called with the address once it can be opened.
+    Raises ``UserError`` if the port is in use.
+    """
+    with contextlib.closing(bind(LOOPBACK, port, "--port")) as listening:
+        asyncio.run(_serve(root, listening, on_ready, token))
+
+
+async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str], None], token: str | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    server = LocalServer(create_app(Runs(root), stopping, token))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listening]))
+        await server.listening.wait()
+        on_ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/")
+        await stopping.wait()
+        server.should_exit = True
 
 
 class _Headers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice, takewhile
 from pathlib import PurePath
@@ -12,10 +12,9 @@ from pathlib import PurePath
 from crucible_batch.api import Snapshot, Watch, format_credits
 from crucible_batch.report import JobRow
 from crucible_batch.report.html.cards import shown
-from crucible_batch.view.list_page import name_of
-from crucible_batch.view.pages import standing, thumbnail_address, tone_of
+from crucible_batch.view.pages import name_of, state_text, thumbnail_address, tone_of
 from crucible_batch.view.runs import ShownRun
-from crucible_batch.view.templating import Page, parts_of, template
+from crucible_batch.view.templating import Page, assets_of, template
 
 _MOST_JOBS = 20_000
 """The number of jobs of each run that are compared, the first ones."""
@@ -63,12 +62,11 @@ class PairedJob:
     @classmethod
     def of(cls, place: int, row: JobRow) -> PairedJob:
         """Take from a row of the report what a comparison shows."""
-        error = None if row.error is None else row.error.code
-        job = cls(place, row.status, row.credits, error, dict(_fields(row)))
+        job = cls(place, row.status, row.credits, None if row.error is None else row.error.code, dict(_fields(row)))
         if not row.outputs:
             return job
         picture = row.outputs[0]
-        return cls(place, row.status, row.credits, error, job.fields, picture.sha256, picture.width, picture.height)
+        return replace(job, sha256=picture.sha256, width=picture.width, height=picture.height)
 
 
 def _fields(row: JobRow) -> Iterator[tuple[str, str]]:
@@ -95,8 +93,8 @@ class Side:
         return name_of(self.snapshot.status.report)
 
     @property
-    def standing(self) -> str:
-        return standing(self.snapshot)
+    def state(self) -> str:
+        return state_text(self.snapshot)
 
     @property
     def tone(self) -> str:
@@ -208,9 +206,9 @@ def comparison_page(first: Side, second: Side, chosen: str, page: int) -> Page:
     pairs = pairs_of(first.jobs, second.jobs)
     found = [pair for pair in pairs if chosen in {"", pair.kind}]
     page = min(page, max(0, (len(found) - 1) // _PAGE))
-    parts = parts_of("comparison")
+    assets = assets_of("comparison")
     html = template("comparison.html.j2").render(
-        parts=parts,
+        assets=assets,
         sides={"A": first, "B": second},
         pairs=found[page * _PAGE : (page + 1) * _PAGE],
         filters=list(_filters(pairs, chosen)),
@@ -220,7 +218,7 @@ def comparison_page(first: Side, second: Side, chosen: str, page: int) -> Page:
         pages=_pages(len(found), page, chosen),
         of=f"{page * _PAGE + 1:,}–{min(len(found), (page + 1) * _PAGE):,} of {len(found):,}",
     )
-    return Page(html, parts.policy)
+    return Page(html, assets.policy)
 
 
 def _filters(pairs: Sequence[JobPair], chosen: str) -> Iterable[_Filter]:

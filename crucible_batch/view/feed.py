@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 from crucible_batch.errors import CrucibleBatchError
@@ -76,16 +76,15 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
 class _KeepAlive:
     """The time since the last message, for keep-alives."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._sent_at = clock()
+    def __init__(self) -> None:
+        self._sent_at = time.monotonic()
 
     def sent(self, text: str) -> str:
-        self._sent_at = self._clock()
+        self._sent_at = time.monotonic()
         return text
 
     def is_due(self) -> bool:
-        return self._clock() - self._sent_at >= KEEP_ALIVE_S
+        return time.monotonic() - self._sent_at >= KEEP_ALIVE_S
 
 
 async def _pause(seconds: float, stopping: asyncio.Event) -> None:

@@ -1,16 +1,18 @@
-"""The page of a run, as in ``report.html``, and what a page needs to follow its run."""
+"""The list of the runs with their totals, and the page of a run: ``report.html``, which follows the run here."""
 
 from __future__ import annotations
 
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
 from crucible_batch.api import Snapshot, Watch, budget_for_rest, codes_never_retried, remedy_for_failed
-from crucible_batch.report import JobRow
+from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import (
     Advice,
     Cards,
@@ -24,18 +26,20 @@ from crucible_batch.report.html import (
     ending,
     head_json,
     is_short_of_budget,
+    make_assets,
     page_pieces,
-    put_together,
     report_scripts,
     report_styles,
 )
-from crucible_batch.view.templating import SOURCES, Page, read_file
+from crucible_batch.view.runs import RunEntry
+from crucible_batch.view.templating import SOURCES, Page, assets_of, read_file, template
 
 KILLED = "process exited unexpectedly (killed?)"
+_LONGEST_NAME = 200
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
 
 
-def standing(snapshot: Snapshot) -> str:
+def state_text(snapshot: Snapshot) -> str:
     """Return the run's state in words."""
     if (paused := snapshot.status.paused) is not None:
         return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
@@ -87,10 +91,10 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
     snapshot = watch.look()
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
-    parts = run_parts(is_controlled)
-    frame = Frame(next_step(snapshot), parts, live=_live(snapshot, key), home="/", never=never)
+    assets = run_assets(is_controlled)
+    frame = Frame(next_step(snapshot), assets, live=_live(snapshot, key), home="/", never=never)
     pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
-    return Page("".join(pieces), frame.parts.policy)
+    return Page("".join(pieces), frame.assets.policy)
 
 
 def run_data(watch: Watch, key: str) -> str:
@@ -114,12 +118,12 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 
 
 @cache
-def run_parts(is_controlled: bool = False) -> PageAssets:
+def run_assets(is_controlled: bool = False) -> PageAssets:
     """Join the report's scripts and styles with those that follow a run, and those that give it commands."""
     scripts = report_scripts() + read_file("scripts/live.js")
     if is_controlled:
         scripts = read_file("scripts/token.js") + scripts + read_file("scripts/control.js")
-    return put_together(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
+    return make_assets(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
@@ -130,7 +134,7 @@ def thumbnail_address(key: str, sha256: str) -> str:
 def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
-    frame = Frame(next_step(snapshot), run_parts(), live=_live(snapshot, key), never=never)
+    frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
     cards = Cards(head, _Served(key))
     jobs = ",".join(cards.cards(rows))
     return f'{head_json(head, snapshot.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
@@ -142,7 +146,7 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
         "edition": snapshot.edition,
         "number": snapshot.number,
         "running": snapshot.status.running,
-        "standing": standing(snapshot),
+        "standing": state_text(snapshot),
         "paused": snapshot.status.paused is not None,
         "commands": snapshot.commands,
         "pace": pace(snapshot, time.time()),
@@ -177,3 +181,68 @@ class _Served:
     def of_input(self, _file: str, _sha256: str) -> Thumbnail:
         """Return none: only files of the run directory are served, and input images are outside it."""
         return Thumbnail(None, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ListTotals:
+    """The sums over the listed runs. ``unlisted`` is the number of older runs that are not listed."""
+
+    runs: int
+    running: int
+    pictures: int
+    spent: Decimal
+    held: Decimal
+    unlisted: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A run in the template. ``report`` is None if it can't be read; then ``words`` has the reason."""
+
+    key: str
+    name: str
+    place: str
+    words: str
+    tone: str = "warn"
+    report: ReportHead | None = None
+    pictures: Sequence[str] = ()
+    picture_count: int = 0
+
+
+def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_controlled: bool) -> Page:
+    """Return the page that lists the runs; ``count`` is the number of runs including those that are not listed."""
+    assets = assets_of("list", is_controlled=is_controlled)
+    shown = [_line(entry, root) for entry in entries]
+    html = template("list.html.j2").render(assets=assets, runs=shown, totals=_totals(entries, count), root=str(root))
+    return Page(html, assets.policy)
+
+
+def name_of(report: ReportHead) -> str:
+    """Return a run's name in the list: that of its manifest, and its run id unless that is ``default``."""
+    name = report.manifest.name + ("" if report.run_id == "default" else f" · {report.run_id}")
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+
+
+def _line(entry: RunEntry, root: Path) -> _Line:
+    directory, key, snapshot = entry.run.directory, entry.run.key, entry.snapshot
+    place = directory.relative_to(root).as_posix() if directory != root else directory.name
+    if snapshot is None:
+        return _Line(key, place, "", entry.error or "")
+    report = snapshot.status.report
+    pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
+    return _Line(
+        key, name_of(report), place, state_text(snapshot), tone_of(snapshot), report, pictures, snapshot.pictures
+    )
+
+
+def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
+    read = [entry.snapshot for entry in entries if entry.snapshot is not None]
+    amounts = [snapshot.status.report.credits for snapshot in read]
+    return ListTotals(
+        runs=count,
+        running=sum(snapshot.status.running for snapshot in read),
+        pictures=sum(snapshot.pictures for snapshot in read),
+        spent=sum((each.spent for each in amounts), start=Decimal(0)),
+        held=sum((each.held for each in amounts), start=Decimal(0)),
+        unlisted=count - len(entries),
+    )

@@ -49,26 +49,25 @@ class _CachedSnapshot:
 class ShownRun:
     """A run directory, read for any number of pages."""
 
-    def __init__(self, key: str, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, key: str, directory: Path) -> None:
         self.key = key
         self.directory = directory
         self._watch = Watch(directory)
         self._lock = asyncio.Lock()
-        self._clock = clock
         self._cached: _CachedSnapshot | None = None
 
     async def look(self) -> Snapshot:
         """Return a snapshot, at most ``_FRESH_S`` old while the run changes. Raises as ``Watch`` does."""
         async with self._lock:
             cached, mark = self._cached, _mark(self.directory)
-            is_fresh = cached is not None and self._clock() - cached.at < _FRESH_S
+            is_fresh = cached is not None and time.monotonic() - cached.at < _FRESH_S
             # A finished run with unchanged files is not read again.
             is_still = (
                 cached is not None and cached.mark == mark and cached.snapshot.status.report.exit_code is not None
             )
             if cached is None or not (is_fresh or is_still):
                 snapshot = await asyncio.to_thread(self._watch.look)
-                cached = self._cached = _CachedSnapshot(self._clock(), mark, snapshot)
+                cached = self._cached = _CachedSnapshot(time.monotonic(), mark, snapshot)
             return cached.snapshot
 
     async def read(self, reading: Callable[[Watch], _Result]) -> _Result:

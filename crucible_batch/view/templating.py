@@ -9,7 +9,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from crucible_batch.api import format_credits
-from crucible_batch.report.html import PageAssets, put_together, report_scripts, report_styles
+from crucible_batch.report.html import PageAssets, make_assets, report_scripts, report_styles
 
 SOURCES = ("img-src 'self'", "connect-src 'self'")
 """What a page may load besides its own scripts and styles, as directives of its content security policy."""
@@ -29,7 +29,7 @@ def read_file(name: str) -> str:
 
 
 @cache
-def parts_of(name: str, *, is_controlled: bool = False) -> PageAssets:
+def assets_of(name: str, *, is_controlled: bool = False) -> PageAssets:
     """Join the scripts and styles of a page that is not a run's: those shared with the report, and its own.
 
     ``is_controlled``: the page takes the token of the session from its address.
@@ -37,7 +37,7 @@ def parts_of(name: str, *, is_controlled: bool = False) -> PageAssets:
     scripts = report_scripts("dom", "theme") + read_file(f"scripts/{name}.js")
     if is_controlled:
         scripts = read_file("scripts/token.js") + scripts
-    return put_together(scripts, report_styles("tokens", "page") + read_file(f"styles/{name}.css"), *SOURCES)
+    return make_assets(scripts, report_styles("tokens", "page") + read_file(f"styles/{name}.css"), *SOURCES)
 
 
 @cache

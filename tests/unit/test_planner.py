@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.domain.gateway_types import AssetSpec, Workflow
-from crucible_batch.domain.parameter_info import ParameterInfo
+from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS, ParameterInfo
 from crucible_batch.domain.plan import PlannedJob, row_texts
 from crucible_batch.errors import Problem
-from crucible_batch.planner import IMAGE_FIELDS, PROMPT_FIELDS
 from tests.planning import Desk
 
 

@@ -1,21 +1,21 @@
-"""The page for those who never see a terminal: one file with everything in it."""
+"""``report.html``: the jobs and pictures of a run as one page."""
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
 from crucible_batch.report.html.charts import CurvePoint, credit_curve
+from crucible_batch.report.html.endings import Advice, advice, ending, is_short_of_budget
 from crucible_batch.report.html.page import (
     PAGE_FILE,
-    Advice,
     Cards,
     Frame,
-    advice,
+    PageAssets,
     charts,
-    ending,
     head_json,
-    is_short_of_budget,
+    make_assets,
     page_pieces,
+    report_scripts,
+    report_styles,
     write_page,
 )
-from crucible_batch.report.html.page_assets import PageAssets, put_together, report_scripts, report_styles
 from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
 
 __all__ = [
@@ -38,9 +38,9 @@ __all__ = [
     "ending",
     "head_json",
     "is_short_of_budget",
+    "make_assets",
     "miniature_of",
     "page_pieces",
-    "put_together",
     "report_scripts",
     "report_styles",
     "write_page",

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
+from crucible_batch.domain.parameter_info import PROMPT_FIELDS
 from crucible_batch.report.models import AttemptRow, JobRow, ManifestRow
 
 
@@ -81,7 +82,6 @@ def compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-_PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -100,7 +100,7 @@ def _lines(row: JobRow, manifest: ManifestRow) -> Iterator[str]:
     yield f"workflow: {_scalar(row.workflow_id)}"
     yield "jobs:"
     yield f"  - name: {_scalar(_untemplated(row.name))}"
-    prompt_field = next((name for name in _PROMPT_FIELDS if name in row.params), None)
+    prompt_field = next((name for name in PROMPT_FIELDS if name in row.params), None)
     if row.prompt is not None and prompt_field is not None and row.params[prompt_field] == row.prompt:
         yield f"    prompt: {_scalar(_literal(row.prompt))}"
     else:

@@ -158,7 +158,6 @@ def _pieces(stretches: Sequence[tuple[float, float]]) -> list[Piece]:
     return pieces
 
 
-WIDTH = 1000.0
 LEFT, RIGHT = 190.0, 984.0
 _MOST_ROWS = 300
 """With more jobs, consecutive jobs share a lane instead of having a row each."""

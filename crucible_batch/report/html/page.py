@@ -1,173 +1,37 @@
-"""``report.html`` to disk: one self-contained page, streamed job by job, and written completely or not at all."""
+"""``report.html``: one page with its scripts and styles, streamed job by job, and written completely or not at all."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.outcome import RunStatus
+from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
 from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, axis_of, credits_chart, timeline
-from crucible_batch.report.html.page_assets import PageAssets, page_parts
+from crucible_batch.report.html.endings import Advice, advice, ending, retry_command, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """``command`` is None if there is no command to run."""
-
-    text: str
-    command: str | None = None
-
-
-def retry_command(head: ReportHead, directory: Path) -> str:
-    """Return the command that retries the failed jobs."""
-    return f"{same_command(head, directory)} --retry-failed"
-
-
-def same_command(head: ReportHead, directory: Path, budget: Credits | None = None) -> str:
-    """Return the command that continues this run directory, with its budget or with ``budget``."""
-    # The budget of a run with a period is what the period had left, which changes.
-    if budget is None and head.budget_source == "command" and head.period is None:
-        budget = head.credits.budget
-    is_default = directory.parts[-3:] == (DEFAULT_DIRECTORY.name, head.manifest.name, head.run_id)
-    return run_command(
-        head.manifest.path,
-        *(() if budget is None else ("--budget", format_credits(budget))),
-        run_id=head.run_id,
-        scheduled_at=head.scheduled_at,
-        out_dir=None if is_default else directory,
-        notify_option=head.notify_option,
-    )
-
-
-def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether the run ended because the next job didn't fit its own budget."""
-    if head.period is not None and head.period.exhausted:
-        return False
-    return head.status == RunStatus.BLOCKED and _blocking_code(head) == BUDGET_EXHAUSTED
-
-
-def advice(
-    head: ReportHead, directory: Path, enough: Credits | None = None, remedy: Remedy | None = Remedy.RETRY
-) -> Advice:
-    """Return what to do next, by how the run ended.
-
-    ``enough`` is a budget for the rest, None if there is none. ``remedy`` is what to do about the failed jobs.
-    """
-    if head.shard is not None:
-        return _of_a_shard(head)
-    again = same_command(head, directory)
-    match head.status:
-        case RunStatus.SUCCEEDED if head.waiting:
-            picks = ", ".join(stage.pick for stage in head.waiting)
-            steps = "Star its pictures, select Save picks, then run:"
-            return Advice(f"All jobs so far are complete. The next stage waits for {picks}. {steps}", again)
-        case RunStatus.SUCCEEDED:
-            return Advice("All jobs are complete. Nothing is left to do.")
-        case RunStatus.PARTIAL | RunStatus.FAILED:
-            return _once_some_failed(again, remedy)
-        case RunStatus.BLOCKED:
-            return _once_blocked(head, directory, again, enough)
-        case RunStatus.RUNNING:
-            return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
-        case _:
-            return Advice("The run stopped early. Resume with:", again)
-
-
-def _of_a_shard(head: ReportHead) -> Advice:
-    """Return what to do next about a shard. Its plan, and so the command that resumes it, isn't known here."""
-    match head.status:
-        case RunStatus.SUCCEEDED:
-            return Advice("All jobs of this shard are complete. Merge the shards once all have ended.")
-        case RunStatus.PARTIAL | RunStatus.FAILED | RunStatus.BLOCKED:
-            return Advice("Merge the shards once all have ended; the next plan of the run admits what is left.")
-        case _:
-            return Advice(f"Shard {head.shard} was in progress or stopped early. Resume it with the same command.")
-
-
-def _once_some_failed(again: str, remedy: Remedy | None) -> Advice:
-    match remedy:
-        case None:
-            return Advice("Some jobs are not done. Correct what the error of each asks for, then run:", again)
-        case Remedy.BUY_AGAIN:
-            known = "Some jobs were bought by a run directory that is lost; with a copy of it, they cost nothing."
-            return Advice(f"{known} To buy them again:", f"{again} --retry-failed")
-        case Remedy.RETRY:
-            return Advice("Retry the failed jobs; completed jobs are not paid for again:", f"{again} --retry-failed")
-        case Remedy.CHANGE:
-            return Advice("Another attempt cannot succeed. Change the failed jobs in the manifest, then run:", again)
-        case _:
-            return Advice("No new attempt is needed. See the error of each failed job, then run:", again)
-
-
-_ENDINGS = {
-    "running": "in progress when this page was written",
-    "succeeded": "all done",
-    "partial": "done, some failed",
-    "failed": "none succeeded",
-    "stopped": "stopped early",
-    "interrupted": "interrupted",
-}
-_BLOCKED = {
-    BUDGET_EXHAUSTED: "budget too small for the next job",
-    PRICE_ABOVE_CEILING: "price above the declared ceiling",
-    PRICE_ROSE: "price above every bound",
-    INSUFFICIENT_CREDITS: "account out of credits",
-}
-"""What blocked the jobs, the first that applies."""
-
-
-def ending(head: ReportHead) -> str:
-    """Return how the run ended, in a few words."""
-    if head.status == RunStatus.BLOCKED:
-        return _BLOCKED.get(_blocking_code(head), "not enough credits")
-    if head.status == RunStatus.SUCCEEDED and head.waiting:
-        return "waits for picks"
-    return _ENDINGS.get(head.status, head.status)
-
-
-def _blocking_code(head: ReportHead) -> str:
-    codes = {stop.code for stop in head.stops.values()}
-    return next((code for code in _BLOCKED if code in codes), "")
-
-
-def _once_blocked(head: ReportHead, directory: Path, again: str, enough: Credits | None) -> Advice:
-    if head.period is not None and head.period.exhausted:
-        until = head.period.until
-        return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
-    match _blocking_code(head):
-        case "BUDGET_EXHAUSTED":
-            if enough is None:
-                declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
-                return Advice(f"The budget is too small for the next job. {declare}", again)
-            raised = same_command(head, directory, max(enough, head.credits.budget or enough))
-            return Advice("The budget is too small for the next job. Resume with:", raised)
-        case "PRICE_ABOVE_CEILING":
-            return Advice(
-                "A price is above the declared ceiling. Raise the ceiling in the manifest, then resume with:", again
-            )
-        case "PRICE_ROSE":
-            return Advice("A price is above every bound. Check the price, then resume with:", again)
-        case "INSUFFICIENT_CREDITS":
-            return Advice("The account is out of credits. Add credits, then resume with:", again)
-        case _:
-            return Advice("There were not enough credits. Add credits, then resume with:", again)
-
+from crucible_batch.shell_command import shell_command
 
 PAGE_FILE = "report.html"
+_SCRIPTS = (
+    "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare",
+    "time", "copying", "sources", "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
+    "keys", "render",
+)  # fmt: skip
+"""In the order in which they build on each other; each is one function of the page's own scope."""
+_STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")
 _MOST_TIMED = 10_000
 """Number of jobs in the timeline of a larger run: at least this many, at most twice as many."""
 
@@ -190,7 +54,7 @@ def write_page(
     """
     target = directory / PAGE_FILE
     with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
-        frame = Frame(advice(head, directory, enough, remedy), page_parts(), never=never)
+        frame = Frame(advice(head, directory, enough, remedy), report_assets(), never=never)
         for piece in page_pieces(directory, head, rows, curve, pictures, frame=frame):
             file.write(piece.encode())
     return target
@@ -202,7 +66,7 @@ class Frame:
     and the address of the list of runs. ``never`` are the error codes, in upper case, that are never retried."""
 
     next_step: Advice
-    parts: PageAssets
+    assets: PageAssets
     live: Mapping[str, object] | None = None
     home: str | None = None
     never: Set[str] = frozenset()
@@ -215,10 +79,9 @@ def page_pieces(
     curve: Sequence[CurvePoint],
     thumbnails: Pictures,
     *,
-    frame: Frame | None = None,
+    frame: Frame,
 ) -> Iterator[str]:
     """Yield the page's text. Names and times of a bounded number of jobs are kept for the timeline."""
-    frame = frame or Frame(advice(head, directory), page_parts())
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
@@ -227,7 +90,7 @@ def page_pieces(
         cards=jobs.cards(rows),
         inputs=jobs.inputs,
         charts=lambda: _charts(jobs.timed, curve, head),
-        parts=frame.parts,
+        assets=frame.assets,
         home=frame.home,
     )
     stream.enable_buffering(16)
@@ -312,3 +175,59 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PageAssets:
+    """The inlined scripts and styles, and the policy that permits only these and no external resources."""
+
+    script: Markup
+    style: Markup
+    policy: str
+
+
+@cache
+def report_assets() -> PageAssets:
+    """Read the files of the package; once in a process."""
+    # Pictures may come from beside the page, which is file: on a disk.
+    return make_assets(report_scripts(), report_styles(), "img-src 'self' data: file:")
+
+
+def report_scripts(*names: str) -> str:
+    """Return the text of the page's scripts; of all of them, unless some are named."""
+    return _joined("scripts", names or _SCRIPTS, ".js")
+
+
+def report_styles(*names: str) -> str:
+    """Return the text of the page's styles; of all of them, unless some are named."""
+    return _joined("styles", names or _STYLES, ".css")
+
+
+def make_assets(scripts: str, style: str, *sources: str) -> PageAssets:
+    """Return the assets of a page. ``sources`` are the directives of its policy for other resources."""
+    script = "'use strict';\n(() => {\n" + scripts + "})();\n"
+    return PageAssets(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
+
+
+def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
+    root = resources.files(__package__) / folder
+    return "\n".join((root / (name + suffix)).read_text(encoding="utf-8") for name in names)
+
+
+def _policy(script: str, style: str, sources: tuple[str, ...]) -> str:
+    """Resources that ``sources`` does not permit are not loaded."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            *sources,
+            f"style-src '{_digest(style)}'",
+            f"script-src '{_digest(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+        )
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

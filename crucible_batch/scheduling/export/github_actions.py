@@ -10,18 +10,17 @@ from typing import Any
 
 from crucible_batch import __version__
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.cron_fields import plain_fields
 from crucible_batch.scheduling.export.target import (
     MARK,
     TIME_TO_STOP_S,
     ExportedFile,
     ExportOptions,
     check_paths,
+    plain_times_of,
     run_arguments,
-    times_of,
     unsupported,
+    yaml_text,
 )
-from crucible_batch.scheduling.export.yaml_text import yaml_text
 from crucible_batch.scheduling.schedules import ScheduledManifest
 
 _SHORTEST_S = 300
@@ -65,14 +64,10 @@ def _repository(path: Path) -> Path:
 
 
 def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> dict[str, Any]:
-    times = times_of(schedule, options, "GitHub Actions")
-    try:
-        fields = plain_fields(times.fields)
-    except ValueError as error:
-        raise unsupported(schedule, "GitHub Actions", error) from None
+    cron, times = plain_times_of(schedule, options, "GitHub Actions")
     if times.shortest_s < _SHORTEST_S:
         raise unsupported(schedule, "GitHub Actions", ValueError("its shortest interval is 5 minutes"))
-    when = {"cron": " ".join(fields)} | ({} if times.zone_name == "UTC" else {"timezone": times.zone_name})
+    when = {"cron": cron} | ({} if times.zone_name == "UTC" else {"timezone": times.zone_name})
     deadline_s = min(int(options.deadline_of(schedule)), _LONGEST_S - 2 * TIME_TO_STOP_S)
     limited = dataclasses.replace(options, deadline_s=deadline_s, env_file=None)
     arguments = run_arguments(schedule, limited, "MANIFEST")

@@ -10,18 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.cron_fields import plain_fields
 from crucible_batch.scheduling.export.target import (
     MARK,
     TIME_TO_STOP_S,
     ExportedFile,
     ExportOptions,
     check_paths,
+    plain_times_of,
     run_arguments,
-    times_of,
-    unsupported,
+    yaml_text,
 )
-from crucible_batch.scheduling.export.yaml_text import yaml_text
 from crucible_batch.scheduling.schedules import ScheduledManifest
 
 _LONGEST_NAME = 52
@@ -57,7 +55,6 @@ def export_kubernetes(schedules: Sequence[ScheduledManifest], options: ExportOpt
 def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     name = _resource_name(schedule.name)
     comment = f"{MARK}\n"
-    steps = [f"kubectl apply -f {name}.yaml"]
     objects = []
     manifest: str = _MANIFEST
     if schedule.needs_files:
@@ -68,7 +65,7 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     else:
         objects.append(_config_map(schedule, name))
     objects.append(_cron_job(schedule, options, name, manifest))
-    return ExportedFile(f"{name}.yaml", comment + yaml_text(objects), tuple(steps))
+    return ExportedFile(f"{name}.yaml", comment + yaml_text(objects), (f"kubectl apply -f {name}.yaml",))
 
 
 def _resource_name(name: str) -> str:
@@ -100,17 +97,13 @@ def _config_map(schedule: ScheduledManifest, name: str) -> dict[str, Any]:
 
 
 def _cron_job(schedule: ScheduledManifest, options: ExportOptions, name: str, manifest: str) -> dict[str, Any]:
-    times = times_of(schedule, options, "Kubernetes")
-    try:
-        fields = plain_fields(times.fields)
-    except ValueError as error:
-        raise unsupported(schedule, "Kubernetes", error) from None
+    cron, times = plain_times_of(schedule, options, "Kubernetes")
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"name": name},
         "spec": {
-            "schedule": " ".join(fields),
+            "schedule": cron,
             "timeZone": "Etc/UTC" if times.zone_name == "UTC" else times.zone_name,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": min(86_400, times.shortest_s) if schedule.catch_up else _LATE_S,

@@ -1,8 +1,7 @@
-"""What all exports have in common: their options, the command, its time limit, and the files they write."""
+"""What exports have in common: their options, the command, its time limit and times, and the files they write."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import os
@@ -13,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from crucible_batch.errors import UserError
 from crucible_batch.scheduling.clock_changes import first_affected, is_same_in_utc
-from crucible_batch.scheduling.cron_fields import CronFields, read_fields
+from crucible_batch.scheduling.cron_fields import CronFields, plain_fields, read_fields
 from crucible_batch.scheduling.schedules import ScheduledManifest
 
 MARK = "# Written by `crucible-batch schedule export`"
@@ -119,6 +121,15 @@ def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> 
     )
 
 
+def plain_times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> tuple[str, Times]:
+    """Return a cron expression that every cron reads in the same way, and its times. Raises as ``times_of``."""
+    times = times_of(schedule, options, what)
+    try:
+        return " ".join(plain_fields(times.fields)), times
+    except ValueError as error:
+        raise unsupported(schedule, what, error) from None
+
+
 def fields_of(schedule: ScheduledManifest, what: str) -> CronFields:
     """Return the fields of a schedule. Raises ``UserError`` for one that only CronSim understands."""
     try:
@@ -142,34 +153,6 @@ def shortest_interval(schedule: ScheduledManifest, now: datetime) -> int:
     return min(gaps, default=86_400)
 
 
-def check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> None:
-    """Raise ``UserError`` for manifests that ``run`` would refuse, or that have the same name."""
-    for schedule in schedules:
-        if not schedule.has_budget:
-            raise UserError(
-                f"{schedule.path}: the manifest has no budget, and without a terminal a run needs one",
-                hint="set budget.credits in the manifest",
-            )
-        if schedule.catch_up and not schedule.is_dated:
-            raise UserError(
-                f"{schedule.path}: schedule.catch_up needs a run id for each scheduled time",
-                hint='set run_id: "{{ date }}" in the manifest',
-            )
-        if schedule.has_command and not options.allow_command:
-            raise UserError(
-                f"{schedule.path}: a notification runs a command, and runs need your consent to it",
-                hint="add --allow-command, if you trust the manifest",
-            )
-    names: dict[str, Path] = {}
-    for schedule in schedules:
-        other = names.setdefault(schedule.name.lower(), schedule.path)
-        if other != schedule.path:
-            raise UserError(
-                f"{schedule.path} and {other} have the same name, {schedule.name}, and would share files",
-                hint="give each manifest its own name",
-            )
-
-
 def check_paths(paths: Sequence[str], what: str, refused: str = "") -> None:
     """Raise ``UserError`` for a path that can't be written in a file: control characters, bytes that are not UTF-8.
 
@@ -184,6 +167,25 @@ def check_paths(paths: Sequence[str], what: str, refused: str = "") -> None:
             )
 
 
-def absolute(schedule: ScheduledManifest) -> ScheduledManifest:
-    """Return a schedule whose path is absolute; links are not followed."""
-    return dataclasses.replace(schedule, path=Path(os.path.abspath(schedule.path)))  # noqa: PTH100
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def yaml_text(documents: Sequence[Any]) -> str:
+    """Return documents as YAML 1.1, each after a line ``---`` if there is more than one."""
+    return yaml.dump_all(
+        documents,
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=None,  # innermost lists and mappings on one line
+        explicit_start=len(documents) > 1,
+        width=120,
+        allow_unicode=True,
+    )

@@ -1,24 +1,20 @@
-"""The formats of exports by name, and the writing of their files."""
+"""The exports by name: manifests are checked, exported, and the files written."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from crucible_batch.atomic_files import replacing
+from crucible_batch.atomic_files import check_target, replacing
+from crucible_batch.errors import UserError
 from crucible_batch.scheduling.export.cron import export_cron
 from crucible_batch.scheduling.export.github_actions import export_github_actions
 from crucible_batch.scheduling.export.kubernetes import export_kubernetes
 from crucible_batch.scheduling.export.systemd import export_systemd
-from crucible_batch.scheduling.export.target import (
-    MARK,
-    ExportedFile,
-    ExportOptions,
-    absolute,
-    check_schedules,
-)
+from crucible_batch.scheduling.export.target import MARK, ExportedFile, ExportOptions
 from crucible_batch.scheduling.schedules import ScheduledManifest
-from crucible_batch.target_files import check_target
 
 _EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], list[ExportedFile]]] = {
     "cron": export_cron,
@@ -30,8 +26,41 @@ _EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], li
 
 def export(schedules: Sequence[ScheduledManifest], to: str, options: ExportOptions) -> list[ExportedFile]:
     """Return the files for a scheduler. Raises ``UserError`` for a manifest that it can't run as scheduled."""
-    check_schedules(schedules, options)
-    return _EXPORTS[to]([absolute(schedule) for schedule in schedules], options)
+    _check_schedules(schedules, options)
+    return _EXPORTS[to]([_absolute(schedule) for schedule in schedules], options)
+
+
+def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> None:
+    """Raise ``UserError`` for manifests that ``run`` would refuse, or that have the same name."""
+    for schedule in schedules:
+        if not schedule.has_budget:
+            raise UserError(
+                f"{schedule.path}: the manifest has no budget, and without a terminal a run needs one",
+                hint="set budget.credits in the manifest",
+            )
+        if schedule.catch_up and not schedule.is_dated:
+            raise UserError(
+                f"{schedule.path}: schedule.catch_up needs a run id for each scheduled time",
+                hint='set run_id: "{{ date }}" in the manifest',
+            )
+        if schedule.has_command and not options.allow_command:
+            raise UserError(
+                f"{schedule.path}: a notification runs a command, and runs need your consent to it",
+                hint="add --allow-command, if you trust the manifest",
+            )
+    names: dict[str, Path] = {}
+    for schedule in schedules:
+        other = names.setdefault(schedule.name.lower(), schedule.path)
+        if other != schedule.path:
+            raise UserError(
+                f"{schedule.path} and {other} have the same name, {schedule.name}, and would share files",
+                hint="give each manifest its own name",
+            )
+
+
+def _absolute(schedule: ScheduledManifest) -> ScheduledManifest:
+    """Return a schedule whose path is absolute; links are not followed."""
+    return dataclasses.replace(schedule, path=Path(os.path.abspath(schedule.path)))  # noqa: PTH100
 
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool) -> list[Path]:

@@ -1,23 +1,24 @@
-"""The loop of a scheduler: reads manifests, decides what is due, and starts it."""
+"""The loop of a scheduler: reads manifests, decides what is due, and starts it. Its progress is kept in a file."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import ExitCode
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.scheduling.schedules import ManifestFolder, ScheduledManifest
 from crucible_batch.scheduling.serve.decision import ManifestState, Skip, Start, decide, ended, restarted
-from crucible_batch.scheduling.serve.manifests import ManifestFolder
-from crucible_batch.scheduling.serve.state_file import read_progress, write_progress
 
 POLL_S = 1.0
 STUCK_AFTER_S = 30.0
 _CANT_START = 70
+_STATE_VERSION = 1
 _UNFINISHED = (ExitCode.STOPPED, ExitCode.SIGINT, ExitCode.SIGTERM)
 
 
@@ -91,7 +92,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             while not self._is_stopping:
                 for start in self._due():
-                    group.create_task(self._attend(self._manifests.schedules[start.manifest], start))
+                    group.create_task(self._perform(self._manifests.schedules[start.manifest], start))
                 await self._pause(POLL_S)
         self._save()
 
@@ -107,7 +108,7 @@ class Scheduler:
         self._progress = dict(decision.progress)
         self._next.clear()
         for skip in decision.skips:
-            self._tell_skip(skip)
+            self._report_skip(skip)
         self._save()
         return decision.starts
 
@@ -126,7 +127,7 @@ class Scheduler:
                 return True
         return False
 
-    async def _attend(self, schedule: ScheduledManifest, start: Start) -> None:
+    async def _perform(self, schedule: ScheduledManifest, start: Start) -> None:
         self._report(
             ServeMessage("scheduled_start", f"{schedule.name}: started for {_local(schedule, start)}", _fields(start))
         )
@@ -167,7 +168,7 @@ class Scheduler:
             self._note(f"{self._state} can't be written: {error.strerror}; a restart may not know what was started")
         self._saved = dict(self._progress)
 
-    def _tell_skip(self, skip: Skip) -> None:
+    def _report_skip(self, skip: Skip) -> None:
         schedule = self._manifests.schedules[skip.manifest]
         times = f"{skip.count} times" if skip.count > 1 else "one time"
         latest = f"{skip.latest.astimezone(schedule.zone):%Y-%m-%d %H:%M}"
@@ -228,3 +229,58 @@ def _fields(start: Start) -> dict[str, Any]:
         "catch_up": start.catch_up,
         "attempt": start.attempt,
     }
+
+
+def read_progress(file: Path) -> dict[str, ManifestState]:
+    """Return the progress by manifest; empty without a file. Raises ``ValueError`` if it can't be read."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{file} is not a scheduler's state") from None
+    try:
+        return {str(path): _progress(str(path), each) for path, each in content["manifests"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise ValueError(f"{file} is not a scheduler's state") from None
+
+
+def write_progress(file: Path, progress: Mapping[str, ManifestState]) -> None:
+    """Write the progress, completely or not at all. Raises ``OSError``."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    manifests = {path: _as_json(each) for path, each in sorted(progress.items())}
+    content = {"version": _STATE_VERSION, "manifests": manifests}
+    with replacing(file) as target:
+        target.write(json.dumps(content, indent=1).encode())
+
+
+def _as_json(progress: ManifestState) -> dict[str, Any]:
+    unfinished = progress.running or progress.waiting or progress.retry
+    return {"handled": progress.handled.isoformat()} | (
+        {}
+        if unfinished is None
+        else {
+            "unfinished": {
+                "scheduled_at": unfinished.scheduled_at.isoformat(),
+                "catch_up": unfinished.catch_up,
+                "attempt": unfinished.attempt,
+            }
+        }
+    )
+
+
+def _progress(manifest: str, content: dict[str, Any]) -> ManifestState:
+    unfinished = content.get("unfinished")
+    start = unfinished and Start(
+        _time(unfinished["scheduled_at"]), manifest, int(unfinished["catch_up"]), int(unfinished["attempt"])
+    )
+    return ManifestState(_time(content["handled"]), waiting=start or None)
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment

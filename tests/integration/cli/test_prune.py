@@ -17,7 +17,7 @@ from crucible_batch.api import PruneCause, Pruning, RetentionRules, Watch, plan_
 from crucible_batch.domain.retention import KeepCause
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import lock_run_directory
-from crucible_batch.view.pages import next_step, standing
+from crucible_batch.view.pages import next_step, state_text
 
 from .conftest import Cli
 
@@ -128,7 +128,7 @@ def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli)
     assert nightly("status", "outputs/nightly/a", "--json").envelope["data"]["pruned"] == day
     command = status.splitlines()[-1].split()
     snapshot = Watch(nightly.cwd / "outputs/nightly/a").look()
-    assert standing(snapshot).endswith(f"; outputs pruned on {day}")
+    assert state_text(snapshot).endswith(f"; outputs pruned on {day}")
     assert (next_step(snapshot).command or "").split()[:2] == command[:2]
     assert nightly(*command[1:]).code == 0
     assert "pruned" not in nightly("status", "outputs/nightly/a").out

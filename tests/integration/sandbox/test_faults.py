@@ -70,7 +70,7 @@ def test_a_count_hits_the_first_exchanges_of_its_operations_only() -> None:
         None,
     ]
     assert faults.fired == {("generate", "500-after"): 2}
-    assert faults.draw("generate", Stage.FATE) is None
+    assert faults.draw("generate", Stage.JOB) is None
 
 
 async def test_429_and_503_say_how_long_to_wait(start: Any) -> None:

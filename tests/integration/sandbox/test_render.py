@@ -11,10 +11,9 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from crucible_batch.sandbox.assets import NotAnImageError, inspect
-from crucible_batch.sandbox.drawing import NAMED_STYLES, PLAIN_STYLES, style_of
+from crucible_batch.sandbox.drawing import NAMED_STYLES, PLAIN_STYLES, SCENES, paint, style_of
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job, OutputShape
-from crucible_batch.sandbox.scenes import SCENES, paint
 
 
 def job(workflow_id: str, size: tuple[int, int] = (160, 120), mime_type: str = "image/png", **params: object) -> Job:

@@ -12,10 +12,11 @@ import pytest
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import ExitCode
 from crucible_batch.manifest.models import Notification
-from crucible_batch.notifications.events import MESSAGE_TYPES, event_of
 from crucible_batch.notifications.messages import (
+    MESSAGE_TYPES,
     RunMessage,
     attempt_id,
+    event_of,
     message_schema,
     text_of,
     timestamp_of,

@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.scheduling.cron_fields import plain_fields, read_fields
-from crucible_batch.scheduling.on_calendar import on_calendar
+from crucible_batch.scheduling.export.systemd import on_calendar
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 

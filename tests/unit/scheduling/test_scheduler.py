@@ -12,12 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.scheduling.schedules import ManifestFolder, ScheduledManifest
 from crucible_batch.scheduling.serve.decision import Start
-from crucible_batch.scheduling.serve.health import health_app
-from crucible_batch.scheduling.serve.manifests import ManifestFolder
 from crucible_batch.scheduling.serve.scheduler import Scheduler, ServeMessage
-from crucible_batch.scheduling.serve.serving import run_words
+from crucible_batch.scheduling.serve.serving import health_app, run_words
 
 from .conftest import at
 

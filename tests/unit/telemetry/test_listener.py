@@ -10,7 +10,7 @@ import pytest
 
 from crucible_batch.errors import UserError
 from crucible_batch.telemetry.figures import RunFigures
-from crucible_batch.telemetry.listener import read_address, serving
+from crucible_batch.telemetry.metrics import read_address, serving
 
 from .messages import began, whole_job
 

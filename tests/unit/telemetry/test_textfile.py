@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.errors import UserError
-from crucible_batch.telemetry import textfile
+from crucible_batch.telemetry import metrics
 from crucible_batch.telemetry.figures import RunFigures
-from crucible_batch.telemetry.textfile import check_directory, read_last_success, textfile_path, write_textfile
+from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
 
 
 def finished(at: float, code: int) -> RunFigures:
@@ -108,7 +108,7 @@ def test_a_full_disk_is_a_warning(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(textfile, "write_to_textfile", full)
+    monkeypatch.setattr(metrics, "write_to_textfile", full)
     with caplog.at_level(logging.WARNING):
         write_textfile(textfile_path(tmp_path, "night"), "night", finished(1000, 0))
     assert "No space left on device" in caplog.text

@@ -11,9 +11,8 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from crucible_batch.telemetry.cluster_figures import ClusterFigures
 from crucible_batch.telemetry.cluster_metrics import cluster_registry
-from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.telemetry.figures import ClusterFigures, RunFigures
 from crucible_batch.telemetry.metrics import registry_of
 
 ROOT = Path(__file__).parents[3]

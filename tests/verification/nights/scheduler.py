@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crucible_batch.scheduled_time import times_after
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.scheduling.schedules import ManifestFolder, ScheduledManifest
 from crucible_batch.scheduling.serve.decision import Start as DueStart
-from crucible_batch.scheduling.serve.manifests import ManifestFolder
 from crucible_batch.scheduling.serve.scheduler import Scheduler as Server
 from tests.verification.nights.calendar import BERLIN
 from tests.verification.nights.machine import Computer, NightClock, Process, in_the_world

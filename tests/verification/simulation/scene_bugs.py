@@ -75,25 +75,20 @@ def a_stage_that_does_not_wait_for_its_picks(stack: ExitStack) -> None:
 
 @_bug
 def a_key_without_the_digest_of_its_source(stack: ExitStack) -> None:
-    identity_of = planner._identity_of
-    _set(
-        stack,
-        planner,
-        "_identity_of",
-        lambda wanted, repeat, **parts: identity_of(wanted, repeat, **parts | {"images": {}}),
-    )
+    job_identity = planner.job_identity
+    _set(stack, planner, "job_identity", lambda **parts: job_identity(**parts | {"images": {}}))
 
 
 @_bug
 def a_key_with_the_order_in_which_sources_were_saved(stack: ExitStack) -> None:
-    identity_of = planner._identity_of
+    kept_repeat = planner.Planner._kept_repeat
     order = iter(range(1, 10**9))
 
-    def ordered(wanted: Any, repeat: int, **parts: Any) -> str:
+    def ordered(self: Any, wanted: Any, identity_of: Any) -> int:
         is_made = wanted.source is not None and not wanted.source.is_expected
-        return identity_of(wanted, next(order) if is_made else repeat, **parts)
+        return next(order) if is_made else kept_repeat(self, wanted, identity_of)
 
-    _set(stack, planner, "_identity_of", ordered)
+    _set(stack, planner.Planner, "_kept_repeat", ordered)
 
 
 @_bug

@@ -19,8 +19,8 @@ from PIL import Image
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import PAGE_FILE, CurvePoint, Thumbnails, write_page
-from crucible_batch.report.html.page import page_pieces
+from crucible_batch.report.html import PAGE_FILE, CurvePoint, Frame, Thumbnails, advice, page_pieces, write_page
+from crucible_batch.report.html.page import report_assets
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -175,7 +175,8 @@ def test_rows_are_written_as_they_come_and_not_collected_first(tmp_path: Path) -
             yield row(number)
 
     with Thumbnails(tmp_path, 3000) as thumbnails:
-        pieces = page_pieces(tmp_path, head(3000), many(), [], thumbnails)
+        frame = Frame(advice(head(3000), tmp_path), report_assets())
+        pieces = page_pieces(tmp_path, head(3000), many(), [], thumbnails, frame=frame)
         early = ""
         while "job-0" not in early:
             early += next(pieces)
