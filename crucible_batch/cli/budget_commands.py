@@ -13,14 +13,9 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.option_parsers import option_parser, read_credits
 
 budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, budget, "Budgets")
-
-Account = Annotated[
-    str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
-]
 
 
 @budget.callback()
@@ -59,16 +54,15 @@ def show(
 )
 def release(
     answer: CommandOutput,
-    account: Account,
+    account: Annotated[
+        str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
+    ],
     run_dir: opt.RunDir,
     *,
     spent: Annotated[
         Decimal | None,
-        typer.Option(
-            "--spent",
-            metavar="N",
-            parser=option_parser(read_credits),
-            help="Credits that the run spent in each period since then, if its directory is gone.",
+        opt.credits_option(
+            "--spent", help="Credits that the run spent in each period since then, if its directory is gone."
         ),
     ] = None,
     forget_unanswered: Annotated[

@@ -1,4 +1,4 @@
-"""A cluster as text and JSON, and the workers that were asked to drain."""
+"""The ``cluster`` commands: a cluster as text and JSON, and what draining its workers or a run of it leaves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from crucible_batch.api import (
     WorkerRow,
     clean,
     cluster_status,
+    drain_run,
     drain_workers,
     format_credits,
     is_stale,
@@ -24,6 +25,7 @@ from crucible_batch.api.cluster_figures import ALIVE, STALLED, shard_state, work
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import format_duration
+from crucible_batch.errors import UserError
 
 SHOWN = 20
 SHARD_STATES = (
@@ -86,6 +88,34 @@ def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None)
         say(answer.out, ("✓ ", "good"), (clean(row.name), "strong"), f" takes no further shards; it {has}")
     if not asked:
         say(answer.out, "no worker is registered")
+
+
+def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str], dsn: str | None) -> None:
+    """End a run early, and show how many of its shards are not started any more, and how many still run."""
+    if workers:
+        raise UserError(
+            "--run and names of workers can't be used together", hint="drain the run first, and then the workers"
+        )
+    drained = asyncio.run(drain_run(name, dsn))
+    run, shards = drained.run, drained.shards
+    answer.data = {
+        "run": run.run.run,
+        "manifest": run.run.manifest,
+        "location": run.run.location,
+        "withdrawn": shards.withdrawn,
+        "ended": shards.ended,
+        "running": shards.running,
+    }
+    if answer.quiet:
+        return
+    out = answer.out
+    say(out, ("✓ ", "good"), (clean(run.run.manifest), "strong"), f" ({clean(run.run.run_id)}) starts no further shard")
+    returned = f", {shards.ended} ended that a worker had returned" if shards.ended else ""
+    fact(out, "shards", f"{shards.withdrawn} withdrawn{returned}")
+    if shards.running:
+        fact(out, "running", f"{shards.running}, finished first; if a worker returns one, give this command again")
+    if run.ended_age_s is not None:
+        fact(out, "then", "give the run's own command again: it merges the shards that were started")
 
 
 def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[QueuedShard]) -> None:

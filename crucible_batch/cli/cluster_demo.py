@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from urllib.request import ProxyHandler, build_opener
 from crucible_batch.api import (
     DSN_VARIABLE,
     ClusterAddress,
-    Observer,
     RunRequest,
     ShardState,
     cluster_status,
@@ -29,8 +27,9 @@ from crucible_batch.api import (
 )
 from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.cli.answer import CommandOutput, Terminated
+from crucible_batch.cli.ending import FinishedRun
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import FinishedRun, showing
+from crucible_batch.cli.run_session import RunOnScreen, showing
 from crucible_batch.cli.temporary_postgres import temporary_postgres
 from crucible_batch.cli.terminal import Json, fact, say, tell
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode
@@ -104,21 +103,20 @@ def play_cluster(answer: CommandOutput, request: RunRequest) -> PlayedCluster:
     with temporary_postgres() as dsn:
         try:
             with showing(answer, request, DisplayMode.AUTO) as shown:
-                return asyncio.run(_played(answer, request, dsn, shown.observer))
+                return asyncio.run(_played(answer, request, dsn, shown))
         except asyncio.CancelledError:
             raise Terminated(int(ExitCode.SIGTERM)) from None
 
 
-async def _played(answer: CommandOutput, request: RunRequest, dsn: str, observer: Observer) -> PlayedCluster:
+async def _played(answer: CommandOutput, request: RunRequest, dsn: str, shown: RunOnScreen) -> PlayedCluster:
     if (task := asyncio.current_task()) is not None:  # as for Ctrl-C: all that was started is ended first
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with serve(_SANDBOX) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
-        began = time.monotonic()
         with _workers(gateway, dsn) as workers:
             playing = asyncio.ensure_future(_kill_one(answer, dsn, workers))
             address = ClusterAddress.parse(dsn)
-            running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=observer))
+            running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=shown))
             try:
                 await asyncio.wait({playing, running}, return_when=asyncio.FIRST_COMPLETED)
                 if playing.done() and not running.done():
@@ -130,7 +128,7 @@ async def _played(answer: CommandOutput, request: RunRequest, dsn: str, observer
                 await asyncio.wait({playing, running})
         killed = None if playing.cancelled() else playing.result()
         state = await asyncio.to_thread(_state_of, gateway)
-        return PlayedCluster(FinishedRun(result, time.monotonic() - began, None), killed, Proof.of(state))
+        return PlayedCluster(shown.finished(result), killed, Proof.of(state))
 
 
 @dataclass(frozen=True, slots=True)

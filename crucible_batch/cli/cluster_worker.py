@@ -12,8 +12,7 @@ from crucible_batch.api import DSN_VARIABLE, ClusterAddress
 from crucible_batch.api.cluster_worker import run_worker
 from crucible_batch.api.connecting import require_key
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import given_address
-from crucible_batch.cli.options import GatewayOptions
+from crucible_batch.cli.options import GatewayOptions, given_address
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode

@@ -17,7 +17,7 @@ from crucible_batch.api import (
     local_directory,
 )
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import given_address
+from crucible_batch.cli.options import given_address
 from crucible_batch.cli.terminal import Json, say
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from crucible_batch.api import RunRequest
 from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import FinishedRun, run_showing, tell_ending
+from crucible_batch.cli.run_session import run_showing
 from crucible_batch.cli.terminal import fact, say, tell
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.sandbox import SandboxConfig, serve
@@ -63,7 +64,7 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
         tell(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(answer, request, display))
-    tell_ending(answer, ran, request.job_filter, command=None)
+    show_run_ending(answer, ran, request.job_filter, command=None)
     if not answer.quiet:
         fact(answer.out, "manifest", str(manifest))
         fact(answer.out, "next", ("crucible-batch init my-batch", "command"))
@@ -77,7 +78,7 @@ def run_cluster_demo(answer: CommandOutput, *, out_dir: Path | None, open_page: 
     manifest = demo_manifest()
     request = RunRequest(manifest, out_dir=free_directory(out_dir or CLUSTER_DEMO_DIR), shards=SHARDS)
     played = play_cluster(answer, request)
-    tell_ending(answer, played.ran, request.job_filter, command=None)
+    show_run_ending(answer, played.ran, request.job_filter, command=None)
     if not show_proof(answer, played):
         message = "the ledger of the gateway doesn't show what the report states"
         answer.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)

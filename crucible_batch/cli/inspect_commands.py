@@ -49,9 +49,7 @@ def status(
 @command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
 def runs(
     answer: CommandOutput,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
-    ] = DEFAULT_DIRECTORY,
+    directory: opt.RunsDir = DEFAULT_DIRECTORY,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
     ] = 100,

@@ -12,7 +12,6 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.notify_options import AllowCommand
 from crucible_batch.option_values import RunEvent
 
 commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="Check the notifications of a manifest.")
@@ -32,7 +31,7 @@ def send_test_message(
     event: Annotated[RunEvent, typer.Option("--event", help="The event that the message is about.")] = RunEvent.SUCCESS,
     reading: opt.ManifestOptions,
     gateway: opt.GatewayOptions,
-    allow_command: AllowCommand = False,
+    allow_command: opt.AllowCommand = False,
 ) -> None:
     """Send a test message to each channel of a manifest, for whatever events.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,8 +21,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.prune_options import PruneOptions
-from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, tell, working
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
 SHOWN = 20
@@ -45,9 +43,8 @@ _STAYS = {
 }
 
 
-def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions) -> None:
+def prune_and_tell(answer: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
-    rules = RetentionRules(chosen.older_than, chosen.keep, chosen.max_size)
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
         raise UserError("there is no criterion: --older-than, --keep or --max-size", hint=hint)
@@ -58,7 +55,7 @@ def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions)
         pruning = plan_pruning(directory, rules=rules, now=now)
     if not pruning.is_complete:
         say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
-    if not chosen.dry_run and pruning.going and (chosen.yes or _agreed(answer, pruning)):
+    if not dry_run and pruning.going and (yes or _agreed(answer, pruning)):
         with working(answer.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)
         _tell_done(answer, done)
@@ -66,18 +63,17 @@ def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions)
     answer.data = _as_json(pruning, dry_run=True)
     if not answer.quiet:
         _show(answer, pruning, "would be pruned")
-        if pruning.going and not chosen.yes:
+        if pruning.going and not yes:
             fact(answer.out, "next", (again("--yes"), "command"))
 
 
 def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
     """Ask on the terminal; False if there is none, so that the command is a dry run."""
-    if not (sys.stdin.isatty() and answer.err.is_terminal):
+    if not can_ask(answer.err):
         return False
     _show_runs(answer, pruning)
     tell(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
-    answer.err.print(f"Delete {_total(pruning.going)} of {_runs(len(pruning.going))}? [y/N] ", end="")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return agrees(answer.err, f"Delete {_total(pruning.going)} of {_runs(len(pruning.going))}?")
 
 
 def _tell_done(answer: CommandOutput, done: Pruning) -> None:

@@ -21,7 +21,8 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.answer import CommandOutput, show_failure
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.options import DisplayMode, ScheduleOptions
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.option_values import IfRunning

@@ -1,10 +1,13 @@
-"""Log entries: the level and the text of each progress message. Pure."""
+"""Log entries: the level and the text of each progress message, and the lines that they become, without secrets."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from crucible_batch.api import (
@@ -29,10 +32,13 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
+from crucible_batch.cli.answer import rfc3339
 from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
 from crucible_batch.cli.display.progress_text import wave_parts
+from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
+from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import format_duration
 
@@ -197,3 +203,69 @@ def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
     budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
     return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogContext:
+    """The run that entries belong to. ``source`` is the manifest's path as given; name and run id are known later."""
+
+    source: str
+    manifest: str | None = None
+    run_id: str | None = None
+
+    def beginning(self, manifest: str, run_id: str) -> LogContext:
+        """Return the context from the start of the run on."""
+        return replace(self, manifest=manifest or None, run_id=run_id or None)
+
+
+def format_entry(entry: LogEntry, context: LogContext, log_format: LogFormat) -> str:
+    """Return an entry as one line, without its line break."""
+    return _as_text(entry, context) if log_format is LogFormat.TEXT else _as_json(entry, context)
+
+
+def _as_text(entry: LogEntry, context: LogContext) -> str:
+    whose = context.source if context.manifest is None else f"{context.manifest}/{context.run_id}"
+    head = f"{rfc3339(entry.at)} {logging.getLevelName(entry.level):<7}"
+    return f"{head} {_one_line(redacted(f'{whose}[{os.getpid()}] {entry.message}'))}"
+
+
+def _one_line(text: str) -> str:
+    """Return text with its control and bidirectional characters as escapes, so that no line can be forged."""
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in CONTROL_CATEGORIES else each
+        for each in text
+    )
+
+
+def _as_json(entry: LogEntry, context: LogContext) -> str:
+    fields: dict[str, Json] = {
+        "time": rfc3339(entry.at),
+        "level": logging.getLevelName(entry.level),
+        "event": entry.event,
+        "message": entry.message,
+        "pid": os.getpid(),
+        "source": context.source,
+        "manifest": context.manifest,
+        "run_id": context.run_id,
+        "job": entry.job,
+        "attempt": entry.attempt,
+        "request_id": entry.request_id,
+        "code": entry.code,
+        "data": dict(entry.data) or None,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    line = json.dumps(given)
+    # The complete line is checked first, since checking each value takes ten times as long.
+    return line if redacted(line) == line else json.dumps(_redacted_values(given))
+
+
+def _redacted_values(value: Json) -> Json:
+    match value:
+        case str():
+            return redacted(value)
+        case dict():
+            return {redacted(str(name)): _redacted_values(item) for name, item in value.items()}
+        case list():
+            return [_redacted_values(item) for item in value]
+        case _:
+            return value

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.logs.entries import LogEntry, entry_of, level_of
-from crucible_batch.cli.logs.formats import LogContext, format_entry
+from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
-from crucible_batch.cli.logs.log_format import LogFormat
-from crucible_batch.cli.logs.options import LogOptions
 from crucible_batch.cli.redaction import without_opentelemetry
 from crucible_batch.cli.render.errors import problems_of
+from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.cli.terminal import Json, journal_prefix, say
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
@@ -111,16 +109,16 @@ class FileWriter:
         self.file = file
         self._context = context
         self._format = log_format
-        self._told = 0
+        self._reported = 0
 
     def __call__(self, level: int, line: str) -> None:
         lost = self.file.missing
-        if lost > self._told and self.file.write(format_entry(self._loss(), self._context, self._format)):
-            self._told = lost
+        if lost > self._reported and self.file.write(format_entry(self._loss(), self._context, self._format)):
+            self._reported = lost
         self.file.write(line)
 
     def _loss(self) -> LogEntry:
-        count = self.file.missing - self._told
+        count = self.file.missing - self._reported
         text = f"{count} entries before this one could not be written: {self.file.reason}"
         return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
 
@@ -128,12 +126,12 @@ class FileWriter:
 class OpenLog:
     """The log that is open during a command, attached to Python's root logger; ``close`` detaches it."""
 
-    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput, *, verbose: bool) -> None:
+    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput) -> None:
         self.log = log
         self._writer = writer
         self._answer = answer
         logging.getLogger().addHandler(log)
-        if verbose:
+        if answer.verbose:
             logging.getLogger(_OURS).setLevel(logging.DEBUG)
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
@@ -151,18 +149,23 @@ class OpenLog:
             say(self._answer.err, ("note  ", "label"), words)
 
 
-def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> RunLog | None:
-    """Open the log of a command and give it to ``answer``. None without a log file and a format.
+def log_of(answer: CommandOutput) -> RunLog | None:
+    """Return the log of a command; None if it has none."""
+    return answer.log.log if isinstance(answer.log, OpenLog) else None
+
+
+def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> None:
+    """Open the log of a command and give it to ``answer``, if there is a log file or a format.
 
     With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it is then only the
     entry of a failure. Raises ``UserError`` if the file can't be used.
     """
     if options.log_file is None and options.log_format is None:
-        return None
+        return
     context, log_format = LogContext(str(manifest)), options.log_format or LogFormat.TEXT
     writer = None
     if options.log_file is not None:
-        file = LogFile(options.log_file, max_bytes=options.max_bytes, keep=options.log_keep)
+        file = LogFile(options.log_file, max_bytes=options.log_max_size or 10 * 1024 * 1024, keep=options.log_keep)
         writer = FileWriter(file, context, log_format)
     log = RunLog(
         writer or write_to_stderr,
@@ -172,5 +175,4 @@ def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> RunL
         only_failures=writer is None and answer.quiet,
     )
     answer.log_is_on_stderr = writer is None
-    answer.log = OpenLog(log, writer, answer, verbose=answer.verbose)
-    return log
+    answer.log = OpenLog(log, writer, answer)

@@ -26,6 +26,7 @@ from crucible_batch.api import (
     run_request,
 )
 from crucible_batch.cli.answer import CommandOutput, recording
+from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
 from crucible_batch.cli.mcp_server.active_run import ActiveRun, Tell
 from crucible_batch.cli.mcp_server.arguments import (
@@ -40,7 +41,6 @@ from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json
 from crucible_batch.cli.render.summary import head_json
-from crucible_batch.cli.run_session import FinishedRun, tell_ending
 from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
@@ -145,7 +145,7 @@ class ToolBox:
                 notify_option=result.report.notify_option,
             )
             ended = FinishedRun(result, 0.0, None)
-            await asyncio.to_thread(tell_ending, answer, ended, request.job_filter, command=command)
+            await asyncio.to_thread(show_run_ending, answer, ended, request.job_filter, command=command)
 
     def _report(self, given: ReportArguments, answer: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
