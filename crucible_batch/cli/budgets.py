@@ -8,7 +8,8 @@ from pathlib import Path
 from crucible_batch.api import BudgetRun, BudgetState, Credits, budget_states, clean, current_settings, format_credits
 from crucible_batch.api import release_budget as release
 from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, fact, say
+from crucible_batch.cli.terminal import Json, fact, say, say_more
+from crucible_batch.shell_command import shell_command
 
 SHOWN = 20
 
@@ -36,19 +37,12 @@ def _show_state(answer: CommandOutput, state: BudgetState) -> None:
     fact(answer.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
     for run in state.runs[:SHOWN]:
         fact(answer.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
-    if len(state.runs) > SHOWN:
-        say(answer.out, (f"  … and {len(state.runs) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(state.runs) - SHOWN)
     for run in state.runs:
         if run.has_shards:
-            fact(answer.out, "merge", (_command("merge", run.run_dir), "command"))
+            fact(answer.out, "merge", (shell_command("merge", run.run_dir), "command"))
         elif run.is_open and not run.is_active:
-            fact(answer.out, "release", (_command("budget", "release", terms.account, run.run_dir), "command"))
-
-
-def _command(verb: str, *words: str | Path) -> str:
-    from crucible_batch.shell_command import shell_command  # noqa: PLC0415 - only for runs that were killed
-
-    return shell_command(verb, *words)
+            fact(answer.out, "release", (shell_command("budget", "release", terms.account, run.run_dir), "command"))
 
 
 def _run_words(run: BudgetRun) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, format_credits
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, tell, working
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, tell, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import ConsentError
 from crucible_batch.settings import Settings
 
@@ -47,7 +48,7 @@ def _confirm(answer: CommandOutput, cleaning: Cleaning) -> bool:
     is_asked = can_ask(answer.err)
     if is_asked or not answer.quiet:
         _show_fates(answer, cleaning)
-    count = _assets(len(cleaning.going))
+    count = grouped(len(cleaning.going), "asset")
     if not is_asked:
         answer.data = _as_json(cleaning, dry_run=False)
         raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
@@ -62,10 +63,11 @@ def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confir
         say(answer.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
     elif dry_run:
         charged = format_credits(sum((fate.charged for fate in going), Decimal(0)))
-        say(answer.out, (f"{_assets(len(going))} would be deleted; uploading cost {charged} credits", "strong"), where)
+        words = f"{grouped(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
+        say(answer.out, (words, "strong"), where)
     else:
         mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
-        words = f"{_assets(len(deleted))} deleted, {format_credits(cleaning.rebates)} credits rebated"
+        words = f"{grouped(len(deleted), 'asset')} deleted, {format_credits(cleaning.rebates)} credits rebated"
         say(answer.out, mark, (words, "strong"), where)
     _show_fates(answer, cleaning)
     if cleaning.failure is not None:
@@ -84,18 +86,13 @@ def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
             clean(fate.filename or fate.sha256[:16], 80),
             (f"   {clean(fate.asset_id or '')}{rebate}", "quiet"),
         )
-    if len(cleaning.going) > SHOWN:
-        say(answer.out, (f"  … and {len(cleaning.going) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(cleaning.going) - SHOWN)
     kept: dict[str, list[AssetFate]] = defaultdict(list)
     for fate in cleaning.fates:
         if fate.stays is not None:
             kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
     for reason, fates in list(kept.items())[:SHOWN]:
         fact(answer.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
-
-
-def _assets(count: int) -> str:
-    return f"{count:,} asset{'s' if count != 1 else ''}"
 
 
 def _as_json(cleaning: Cleaning, *, dry_run: bool) -> Json:

@@ -21,7 +21,8 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, tell, working
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, tell, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
 SHOWN = 20
@@ -73,7 +74,7 @@ def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
         return False
     _show_runs(answer, pruning)
     tell(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
-    return agrees(answer.err, f"Delete {_total(pruning.going)} of {_runs(len(pruning.going))}?")
+    return agrees(answer.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
 
 
 def _tell_done(answer: CommandOutput, done: Pruning) -> None:
@@ -81,7 +82,8 @@ def _tell_done(answer: CommandOutput, done: Pruning) -> None:
     failed = [run for run in done.going if run.error is not None]
     if failed:
         first = failed[0].error
-        message = f"{_runs(len(failed))} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
+        runs = grouped(len(failed), "run")
+        message = f"{runs} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
         code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
         answer.blame(code, message, again(), exit_code=ExitCode.STOPPED)
     if not answer.quiet:
@@ -93,7 +95,8 @@ def _tell_done(answer: CommandOutput, done: Pruning) -> None:
 def _show(answer: CommandOutput, pruning: Pruning, done: str) -> None:
     going = pruning.going
     where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
-    words = f"{len(going)} of {_runs(len(pruning.runs))} {done}, {_total(going)}" if going else "no run to prune"
+    runs = grouped(len(pruning.runs), "run")
+    words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
     say(answer.out, (words, "strong"), where)
     _show_runs(answer, pruning)
 
@@ -104,8 +107,7 @@ def _show_runs(answer: CommandOutput, pruning: Pruning) -> None:
         assert run.decision.prune is not None  # as it is going
         reason = (f"   {_GOES[run.decision.prune]}", "quiet")
         say(answer.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
-    if len(going) > SHOWN:
-        say(answer.out, (f"  … and {len(going) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(going) - SHOWN)
     for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
         fact(answer.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
     rest = [run for run in pruning.runs if run.decision == PruneDecision()]
@@ -124,10 +126,6 @@ def _bytes(run: PrunableRun) -> int:
 
 def _total(runs: list[PrunableRun]) -> str:
     return format_bytes(sum(map(_bytes, runs)))
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' if count != 1 else ''}"
 
 
 def _as_json(pruning: Pruning, *, dry_run: bool) -> Json:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import registered_secrets
+from crucible_batch.settings import resolve
 
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
@@ -89,8 +90,6 @@ def hide_key(key: str | None) -> None:
 def _key_in_use() -> str:
     if _hidden_key is not None:
         return _hidden_key
-    from crucible_batch.settings import resolve  # noqa: PLC0415 - only if something is logged: --help stays fast
-
     with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported when the key is needed
         return resolve(os.environ, dotenv=Path(".env")).api_key or ""
     return ""

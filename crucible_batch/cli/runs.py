@@ -26,6 +26,7 @@ from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
@@ -205,7 +206,7 @@ def _print_totals(console: Console, found: RunList, limit: int) -> None:
     succeeded, total = sum(head.counts.succeeded for head in heads), sum(head.counts.total for head in heads)
     spent = format_credits(sum((head.credits.spent for head in heads), start=Decimal(0)))
     shown = len(found.runs)
-    runs = f"{shown:,} run{'s' if shown != 1 else ''}"
+    runs = grouped(shown, "run")
     say(console, (f"{runs} · {succeeded:,} of {total:,} jobs succeeded · {spent} credits spent", "quiet"))
     if found.found > shown:
         more = shell_command("runs", found.directory, "--limit", str(max(2 * limit, 1)))

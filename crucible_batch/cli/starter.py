@@ -14,6 +14,7 @@ from pathlib import Path
 from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import fact, say, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 
 _STARTER = {
@@ -53,7 +54,13 @@ def write_starter(answer: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
     contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
     _write_files(directory, contents)
-    _tell(answer, directory, list(contents))
+    _show_written(answer, directory, "starter folder created", contents)
+    begin = _enter(directory)
+    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
+    fact(answer.out, "editor", (f"{begin}crucible-batch schema --live -o {_SCHEMA}", "command"))
+    fact(answer.out, "", "adds your workflows to the schema")
+    fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
+    fact(answer.out, "", "in another terminal: a local gateway")
 
 
 def _packaged(name: str) -> bytes:
@@ -98,17 +105,10 @@ def _enter(directory: Path) -> str:
     return "" if directory == Path() else f"cd {shlex.quote(clean(str(directory), 4000))} && "
 
 
-def _tell(answer: CommandOutput, directory: Path, written: list[str]) -> None:
-    where = clean(str(directory), 4000)
-    say(answer.out, ("✓ ", "good"), "starter folder created: ", (where if where != "." else "here", "strong"))
+def _show_written(answer: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
+    where = "here" if directory == Path() else clean(str(directory), 4000)
+    say(answer.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
     say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
-    begin = _enter(directory)
-    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
-    live = f"{begin}crucible-batch schema --live -o {_SCHEMA}"
-    fact(answer.out, "editor", (live, "command"))
-    fact(answer.out, "", "adds your workflows to the schema")
-    fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
-    fact(answer.out, "", "in another terminal: a local gateway")
 
 
 def write_image_manifest(
@@ -139,17 +139,13 @@ def write_image_manifest(
             path.unlink(missing_ok=True)
         option = "--workflow" if "workflow" in problem.field else "--prompt"
         raise UserError(f"{option}: {problem.message}", hint=problem.hint or "correct it; nothing was written")
-    _report(answer, directory, found, contents, options)
+    _show_image_manifest(answer, directory, found, contents, options)
 
 
-def _report(
-    answer: CommandOutput, directory: Path, found: ImageFolder, contents: Mapping[str, bytes], options: str
+def _show_image_manifest(
+    answer: CommandOutput, directory: Path, found: ImageFolder, contents: Iterable[str], options: str
 ) -> None:
-    where = clean(str(directory), 4000)
-    count = len(found.images)
-    images = "1 image" if count == 1 else f"{count:,} images"
-    say(answer.out, ("✓ ", "good"), f"a manifest for {images}: ", (where if where != "." else "here", "strong"))
-    say(answer.out, ("  " + "  ".join(sorted(contents)), "quiet"))
+    _show_written(answer, directory, f"a manifest for {grouped(len(found.images), 'image')}", contents)
     for name, why in found.skipped[:_MOST_SKIPPED]:
         fact(answer.out, "skipped", clean(f"{name}: {why}"))
     if (more := len(found.skipped) - _MOST_SKIPPED) > 0:

@@ -221,6 +221,12 @@ def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
         say(console, (head if number == 0 else " " * len(head), "label"), line)
 
 
+def say_more(console: Console, count: int) -> None:
+    """Print that so many more rows are only in the JSON output; nothing if there are none."""
+    if count > 0:
+        say(console, (f"  … and {count:,} more; --json has them all", "quiet"))
+
+
 def can_ask(console: Console) -> bool:
     """Return whether someone can be asked: stdin and the console are terminals."""
     return sys.stdin.isatty() and console.is_terminal

@@ -1,4 +1,4 @@
-"""Formatting of durations, and parsing of bytes and pixels."""
+"""Formatting of counts and durations, and parsing of bytes and pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from crucible_batch.option_values import parse_duration
 def parse_wait(text: str) -> float:
     """Parse a duration that may be ``0``: not at all. Raises ``ValueError`` as ``parse_duration`` does."""
     return 0.0 if text in {"0", "0s"} else parse_duration(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun: ``1 job``, ``1200 jobs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def grouped(number: int, noun: str) -> str:
+    """Return a count with its noun and with separated thousands: ``1 job``, ``1,200 jobs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:

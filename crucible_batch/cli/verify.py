@@ -11,7 +11,7 @@ from rich.text import Text
 
 from crucible_batch.api import Difference, FileState, Verification, clean, verify
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import Json, fact, is_lively, say, tell
+from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, tell
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -61,8 +61,7 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
     tell(answer.out, headline)
     for difference in found.differences[:SHOWN]:
         _show_difference(answer, difference)
-    if len(found.differences) > SHOWN:
-        say(answer.out, (f"  … and {len(found.differences) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(found.differences) - SHOWN)
     if found.leftovers:
         done = "removed" if fix else "the next run removes them"
         fact(answer.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)

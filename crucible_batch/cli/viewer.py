@@ -8,6 +8,7 @@ from pathlib import Path
 from crucible_batch.api import clean
 from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.terminal import say
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 from crucible_batch.view import find_runs, new_token, run_viewer
@@ -54,12 +55,7 @@ def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
 
 
 def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
-    found = "no run yet" if not count else f"{count:,} run{'s' if count != 1 else ''}"
-    say(
-        answer.out,
-        ("✓ ", "good"),
-        (url, "command"),
-        (f"   {found} in {clean(str(directory), 4000)}", "quiet"),
-    )
+    found = grouped(count, "run") if count else "no run yet"
+    say(answer.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
     answer.out.file.flush()
     say(answer.err, "  Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

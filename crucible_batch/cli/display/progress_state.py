@@ -36,7 +36,7 @@ from crucible_batch.api import (
     event_name,
 )
 from crucible_batch.cli.display.control_text import by_words, control_words
-from crucible_batch.cli.units import format_duration
+from crucible_batch.cli.units import counted, format_duration
 
 BYTES_WINDOW_S = 10.0
 
@@ -344,8 +344,8 @@ class ProgressState:
         """Keep a lowered limit until it is back at its ceiling; the initial rise of the limit is not notable."""
         if message.reason is None:
             if self.throttled is not None:
-                told = Throttled(message.at, message.limit, message.ceiling, self.throttled.reason)
-                self.throttled = None if message.limit == message.ceiling else told
+                is_raised = message.limit == message.ceiling
+                self.throttled = None if is_raised else replace(message, reason=self.throttled.reason)
             return None
         self.throttled = message
         return NotableEvent(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
@@ -375,7 +375,7 @@ class ProgressState:
 
 def jobs_at_once(limit: int) -> str:
     """Return in words how many jobs may be active at the same time."""
-    return "1 job at a time" if limit == 1 else f"{limit} jobs at a time"
+    return f"{counted(limit, 'job')} at a time"
 
 
 def unreachable_words(message: GatewayUnreachable) -> str:
@@ -390,7 +390,7 @@ def paused_words(tally: ProgressState, now: float) -> list[str]:
         return []
     since, by = tally.paused
     count = tally.in_flight
-    collected = [f"{count} job{'s' if count != 1 else ''} in flight" if count else "no jobs in flight"]
+    collected = [f"{counted(count, 'job')} in flight" if count else "no jobs in flight"]
     if tally.wave is not None:
         collected = []  # not known of workers
     return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
@@ -399,7 +399,7 @@ def paused_words(tally: ProgressState, now: float) -> list[str]:
 def stopping_words(tally: ProgressState, now: float) -> str:
     """Return what a stopping run still waits for, and what another Ctrl-C does."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
-    awaited = f"waiting up to {rest_s:.0f} s for {count} job{'s' if count != 1 else ''} in flight"
+    awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
     return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"
 
 

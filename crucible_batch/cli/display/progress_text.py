@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Phase, ShardsAdvanced, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
-from crucible_batch.cli.units import format_left
+from crucible_batch.cli.units import counted, format_left
 
 LABEL = 9
 """The width of a row's label in columns."""
@@ -99,8 +99,8 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
 
 def wave_parts(wave: ShardsAdvanced) -> list[str]:
     """Return how many shards of a wave have ended, and how many are running on how many workers."""
-    workers = "1 worker" if wave.workers == 1 else f"{wave.workers} workers"
-    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", f"{wave.running} running on {workers}"]
+    running = f"{wave.running} running on {counted(wave.workers, 'worker')}"
+    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", running]
 
 
 def money_parts(tally: ProgressState) -> list[str]:
@@ -148,10 +148,7 @@ def output_parts(tally: ProgressState, now: float) -> list[str]:
     """Return the downloaded files and bytes; empty if there are none."""
     if not tally.down.total:
         return []
-    return [
-        f"{tally.outputs} file{'s' if tally.outputs != 1 else ''}",
-        *_bytes(tally.down.total, tally.down.per_s(now)),
-    ]
+    return [counted(tally.outputs, "file"), *_bytes(tally.down.total, tally.down.per_s(now))]
 
 
 def _bytes(total: int, per_s: float) -> list[str]:

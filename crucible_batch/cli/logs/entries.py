@@ -40,7 +40,7 @@ from crucible_batch.cli.display.progress_text import wave_parts
 from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
-from crucible_batch.cli.units import format_duration
+from crucible_batch.cli.units import counted, format_duration
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -152,8 +152,7 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case Controlled():
             return clean(control_words(message), 300)
         case JobsAdded():
-            jobs = f"{message.count} job{'s' if message.count != 1 else ''}"
-            return f"{jobs} added: {clean(message.source, 80)} has been saved"
+            return f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
         case ShardsAdvanced():
             done = ", ".join(f"{count} {word}" for word, count in message.counts.items() if count)
             return f"{', '.join(wave_parts(message))}: {done or 'no job has ended'}; {_money(message)}"

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from crucible_batch.api import clean
 from crucible_batch.cli.terminal import Json, advise, say, tell
+from crucible_batch.cli.units import counted
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -115,7 +116,7 @@ def show_problems(console: Console, error: ManifestError) -> None:
         _show_problem(console, problem, source)
     count = len(error.problems) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
-    tell(console, (f"{count} problem{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    tell(console, (f"{counted(count, 'problem')}{more}; nothing was spent", "bad"))
 
 
 def problem_json(problem: Problem) -> Json:
@@ -220,6 +221,6 @@ def _show_changes(console: Console, error: StalePlanError) -> None:
         say(console, "  ", clean(change.message))
     count = len(error.changes) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
-    tell(console, (f"{count} change{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    tell(console, (f"{counted(count, 'change')}{more}; nothing was spent", "bad"))
     if error.hint:
         advise(console, "hint", clean(error.hint))

@@ -27,6 +27,7 @@ from crucible_batch.cli.answer import rfc3339
 from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
 from crucible_batch.cli.render.shards import shards_json, show_shards
 from crucible_batch.cli.terminal import Json, fact, say
+from crucible_batch.cli.units import counted
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",
@@ -125,8 +126,7 @@ def _span(least: Credits, most: Credits | None) -> str:
 
 
 def _jobs(plan: PlanSummary) -> Text:
-    jobs = f"{plan.total} job{'s' if plan.total != 1 else ''}"
-    return Text.assemble((jobs, "strong"), ": ", count_words(plan.comparison))
+    return Text.assemble((counted(plan.total, "job"), "strong"), ": ", count_words(plan.comparison))
 
 
 def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
@@ -320,8 +320,8 @@ def _stage_facts(plan: PlanSummary) -> Iterator[tuple[str, Text]]:
 def _stage_words(preview: StagePreview) -> str:
     stage = preview.stage
     name, sources = clean(stage.name, 80), clean(stage.sources, 80)
-    jobs = f"{stage.jobs} {'more job' if stage.jobs == 1 else 'more jobs'}"
-    words = f"{name}: up to {jobs} from {sources}, {', '.join(map(_price_words, preview.lines))}"
+    jobs, prices = counted(stage.jobs, "more job"), ", ".join(map(_price_words, preview.lines))
+    words = f"{name}: up to {jobs} from {sources}, {prices}"
     if stage.is_waiting:
         return f"{words}; not in this run, since {clean(stage.picks or '', 200)} does not exist yet"
     if stage.is_after_waiting:
@@ -330,7 +330,7 @@ def _stage_words(preview: StagePreview) -> str:
 
 
 def _price_words(line: PriceLine) -> str:
-    what = f"{line.count} upload{'s' if line.count != 1 else ''}" if line.what == UPLOADS else clean(line.what, 60)
+    what = counted(line.count, "upload") if line.what == UPLOADS else clean(line.what, 60)
     if line.each is None:
         return f"{what} (price not known yet)"
     unit = "credit" if line.each == 1 else "credits"

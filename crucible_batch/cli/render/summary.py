@@ -13,6 +13,7 @@ from rich.text import Text
 from crucible_batch.api import Remedy, clean, format_credits, remedy_for
 from crucible_batch.cli.command_line import with_budget, without_option
 from crucible_batch.cli.terminal import Json, fact, say, tell
+from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.shell_command import shell_command
@@ -139,9 +140,8 @@ def show_summary(
 
 def waiting_words(stage: WaitingRow) -> str:
     """Return which stage waits for what, and what happens then."""
-    jobs = f"{stage.choices} job{'s' if stage.choices != 1 else ''}"
     return (
-        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {jobs} named"
+        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {counted(stage.choices, 'job')} named"
         f" {clean(stage.sources, 80)}, then run the same command again"
     )
 
