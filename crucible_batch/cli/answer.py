@@ -98,7 +98,6 @@ class CommandOutput:
             _write_line(self.envelope())
 
     def envelope(self) -> dict[str, Json]:
-        """Return the result: the last line of JSON output."""
         return {
             "type": "result",
             "at": rfc3339(),
@@ -152,7 +151,6 @@ def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
 
 
 def _log(answer: CommandOutput, error: CrucibleBatchError | None) -> None:
-    """Log what ``answer.blame`` recorded."""
     if answer.log is not None and answer.error is not None:
         answer.log.error(error, str(answer.error["message"]), int(answer.exit_code), str(answer.error["code"]))
 

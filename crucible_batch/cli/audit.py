@@ -87,7 +87,6 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
-    """Print each job with more outputs at the gateway than were saved."""
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
         fact(
@@ -100,7 +99,6 @@ def show_unsaved(console: Console, result: AuditResult) -> None:
 
 
 def notes(result: AuditResult) -> Iterator[str]:
-    """Yield notes on the figures, one sentence each."""
     found = result.audit
     yield from _moving(result)
     if vague := found.count(Verdict.VAGUE):

@@ -15,7 +15,6 @@ SHOWN = 20
 
 
 def show_budgets(answer: CommandOutput, account: str | None) -> None:
-    """Show the accounts, each with its period and the shares of its runs."""
     settings = current_settings()
     states = budget_states(settings, now=time.time(), account=account)
     answer.data = {"accounts": [_state_json(state) for state in states]}
@@ -94,7 +93,6 @@ def _run_json(run: BudgetRun) -> Json:
 def release_and_tell(
     answer: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
 ) -> None:
-    """Release what a run left, and show what is available again."""
     found = release(
         current_settings(), account, run_dir, now=time.time(), spent=spent, forget_unanswered=forget_unanswered
     )

@@ -29,7 +29,6 @@ _REASONS = {
 def clean_and_tell(
     answer: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
 ) -> None:
-    """Delete assets that no job needs, and show the rebates."""
     work = clean_assets(
         run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, answer), settings=settings
     )

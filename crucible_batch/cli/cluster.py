@@ -78,7 +78,6 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
 
 
 def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None) -> None:
-    """Ask workers to drain, and show how many shards each of them still has."""
     asked = asyncio.run(drain_workers(names, dsn))
     answer.data = {"workers": [_worker_json(row) for row in asked]}
     if answer.quiet:
@@ -91,7 +90,6 @@ def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None)
 
 
 def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str], dsn: str | None) -> None:
-    """End a run early, and show how many of its shards are not started any more, and how many still run."""
     if workers:
         raise UserError(
             "--run and names of workers can't be used together", hint="drain the run first, and then the workers"

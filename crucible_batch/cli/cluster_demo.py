@@ -64,7 +64,6 @@ class Proof:
 
     @classmethod
     def of(cls, state: Any) -> Proof:
-        """Read the sandbox's state."""
         level = peak = Decimal(0)
         charges: Counter[str] = Counter()
         for row in state["ledger"]:
@@ -191,14 +190,12 @@ async def _kill_one(answer: CommandOutput, dsn: str, workers: _Workers) -> Kille
 
 
 def _state_of(gateway: Running) -> Any:
-    """Return all that the sandbox knows."""
     url = f"{gateway.api_url.partition('/api/')[0]}/_sandbox/state"
     with build_opener(ProxyHandler({})).open(url) as reply:
         return json.loads(reply.read(), parse_float=Decimal)
 
 
 def show_proof(answer: CommandOutput, played: PlayedCluster) -> bool:
-    """Show what the ledger proves, and return whether it proves it."""
     head, proof, killed = played.ran.result.report, played.proof, played.killed
     spent, budget = Decimal(head.credits.spent), Decimal(head.credits.budget or 0)
     holds = proof.holds_for(head.counts.total, spent, budget)

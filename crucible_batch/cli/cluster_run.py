@@ -32,7 +32,6 @@ def run_on_cluster_and_tell(
     schedule: ScheduleOptions,
     display: DisplayMode,
 ) -> None:
-    """Run on a cluster's workers, show the progress, and show how the run ended."""
     refuse_unsupported(request, schedule)
     address = ClusterAddress.resolve(given_address(cluster), os.environ)
     stopped: list[int] = []

@@ -72,7 +72,6 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
 
 
 def run_cluster_demo(answer: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
-    """Run the demo manifest on three workers of this machine, one of which is killed."""
     from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
 
     manifest = demo_manifest()

@@ -43,7 +43,6 @@ def explain(answer: CommandOutput, name: str) -> None:
 
 
 def list_codes(answer: CommandOutput) -> None:
-    """List all codes with their meanings."""
     answer.data = {"codes": [_as_json(code) for code in CODES]}
     widest = max(len(code.name) for code in CODES)
     for topic in Topic:

@@ -38,7 +38,6 @@ def merge_and_tell(
     *,
     html: bool,
 ) -> None:
-    """Merge the shards, show the merged run, and take its exit code."""
     with working(answer.err, "merging the shards"):
         result = merge(run_dirs, out_dir=out_dir, abandon=abandon, html=html)
     head = result.report

@@ -18,7 +18,6 @@ _NAMES_SHOWN = 20
 def pick_and_tell(
     answer: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
 ) -> None:
-    """Add or remove picks, or only show them."""
     if not names and not show:
         raise UserError(
             "name the jobs to pick", hint=f"such as {shell_command('pick', run_dir, '--list')}, which shows the picks"

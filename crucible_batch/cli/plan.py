@@ -32,7 +32,6 @@ from crucible_batch.shell_command import run_command
 def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
-    """Plan, save the plan if there is a file to save it to, and show it."""
     for_run = answer.command == "run"
     given = request.manifest
     with working(answer.err, "reading the manifest, querying the gateway"):

@@ -59,7 +59,6 @@ def run_request(
     notifying: NotifyOptions,
     recover: bool,
 ) -> RunRequest:
-    """Return the request to run the plan of ``planned``."""
     return replace(
         planned,
         yes=spending.yes,

@@ -99,7 +99,6 @@ async def run_showing(
     *,
     manifest: Manifest | None = None,
 ) -> FinishedRun:
-    """Run, with progress on the streams of ``answer``."""
     with showing(answer, request, display_mode) as shown:
         result = await run_request(
             request,
@@ -137,7 +136,6 @@ class RunOnScreen:
             self._earlier = replace(self._earlier, counts=counts)
 
     def finished(self, result: RunResult) -> FinishedRun:
-        """Return the run that has just ended with this result."""
         return FinishedRun(result, time.monotonic() - self._began, self._earlier)
 
 

@@ -49,7 +49,6 @@ _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
-    """Show the newest runs below a directory."""
     if directory != DEFAULT_DIRECTORY and not directory.is_dir():
         raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
     with working(answer.err, "reading the runs"):

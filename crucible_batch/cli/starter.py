@@ -68,7 +68,6 @@ def _packaged(name: str) -> bytes:
 
 
 def _schema_file() -> dict[str, bytes]:
-    """Return the name and the content of the file for editors."""
     return {_SCHEMA: (json.dumps(manifest_schema(), indent=2) + "\n").encode()}
 
 
@@ -156,7 +155,6 @@ def _show_image_manifest(
 
 
 def _batch_name(directory: Path) -> str:
-    """Return a name for the batch, from that of its folder."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", directory.resolve().name).lstrip(".-")
     return name[:100] or "my-batch"
 

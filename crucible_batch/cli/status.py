@@ -108,7 +108,6 @@ _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
-    """Show the status of a run directory."""
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
     balance = Balance(amounts.budget, amounts.spent, amounts.held)
@@ -196,7 +195,6 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
 
 
 def run_again(status: Status) -> str:
-    """Return the command that runs the manifest of a run directory again."""
     head, manifest = status.report, status.manifest
     if manifest is None or not manifest.is_file():
         return "run the command that started it again"
@@ -226,7 +224,6 @@ def _shards_json(shards: OutstandingShards) -> Json:
 
 
 def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
-    """Rebuild the report, and print its path."""
     with working(answer.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None

@@ -61,7 +61,6 @@ class SteadyFile(io.FileIO):
     """A file that discards output once its pipe is closed, so that the command still ends with its own exit code."""
 
     def write(self, content: Any, /) -> int:
-        """Write bytes as ``FileIO`` does."""
         try:
             return super().write(content)
         except BrokenPipeError:

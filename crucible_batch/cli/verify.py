@@ -21,7 +21,6 @@ SHOWN = 20
 
 
 def verify_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
-    """Verify a run directory; show the differences, what was fixed, and what is left to do."""
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     answer.data = _as_json(found)

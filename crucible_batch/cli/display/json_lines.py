@@ -41,7 +41,6 @@ class JsonLines:
         self._answer = answer
 
     def notify(self, message: Message) -> None:
-        """Write the message's line."""
         kind, fields = event_of(message)
         self._answer.event(kind, rfc3339(message.at), **fields)
 

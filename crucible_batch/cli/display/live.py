@@ -168,12 +168,10 @@ class LiveDisplay(Display):
         self._frames.stop()
 
     def resume(self) -> None:
-        """Resume drawing after a pause."""
         self._frames = self._new_frames()
         self._frames.start()
 
     def notify(self, message: Message) -> None:
-        """Process a progress message."""
         now = self._clock()
         notable = self._tally.take(message, now)
         self._has_news = True

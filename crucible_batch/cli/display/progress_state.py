@@ -50,7 +50,6 @@ class Throughput:
         self._lately: deque[tuple[float, int]] = deque()
 
     def add(self, byte_size: int, now: float) -> None:
-        """Add bytes transferred since the last call."""
         self.total += byte_size
         self._first_at = now if self._first_at is None else self._first_at
         self._lately.append((now, byte_size))
@@ -185,12 +184,10 @@ class ProgressState:
 
     @property
     def in_flight(self) -> int:
-        """The number of active jobs in any stage."""
         return len(self._tasks)
 
     @property
     def uploading(self) -> int:
-        """The number of images being uploaded to the storage."""
         return len(self._uploading)
 
     @property
@@ -198,7 +195,6 @@ class ProgressState:
         return max(0, self.total - self.done - self._own_tasks())
 
     def stages(self) -> Counter[Phase]:
-        """Count the active jobs by phase."""
         return Counter(task.phase for task in self.tasks())
 
     @property
@@ -216,7 +212,6 @@ class ProgressState:
         return list(self._tasks.values())
 
     def oldest(self, count: int) -> list[Task]:
-        """Return the ``count`` oldest active jobs, the oldest first."""
         return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
@@ -374,18 +369,15 @@ class ProgressState:
 
 
 def jobs_at_once(limit: int) -> str:
-    """Return in words how many jobs may be active at the same time."""
     return f"{counted(limit, 'job')} at a time"
 
 
 def unreachable_words(message: GatewayUnreachable) -> str:
-    """Return in words how long the gateway has not answered, and for how long the run waits."""
     lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
     return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
 
 
 def paused_words(tally: ProgressState, now: float) -> list[str]:
-    """Return by whom and for how long a run is paused, and what it still collects."""
     if tally.paused is None:
         return []
     since, by = tally.paused
@@ -397,7 +389,6 @@ def paused_words(tally: ProgressState, now: float) -> list[str]:
 
 
 def stopping_words(tally: ProgressState, now: float) -> str:
-    """Return what a stopping run still waits for, and what another Ctrl-C does."""
     count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
     awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
     return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"

@@ -27,7 +27,6 @@ _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
 
 
 def bar(tally: ProgressState, width: int) -> Text:
-    """Return one bar of the jobs by stage, and how many are done."""
     pieces = [(count, _DONE if word in _ENDS else _AT_WORK, style) for count, word, style in _stages(tally)]
     return _drawn(one_line(), pieces, tally.total, f"  {tally.done}/{tally.total}", width)
 
@@ -98,13 +97,11 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
 
 
 def wave_parts(wave: ShardsAdvanced) -> list[str]:
-    """Return how many shards of a wave have ended, and how many are running on how many workers."""
     running = f"{wave.running} running on {counted(wave.workers, 'worker')}"
     return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", running]
 
 
 def money_parts(tally: ProgressState) -> list[str]:
-    """Return what is spent and held, and what is left of the budget."""
     balance = tally.balance
     parts = [f"{format_credits(balance.spent)} spent"]
     if balance.held:
@@ -131,7 +128,6 @@ def pace_parts(tally: ProgressState, now: float) -> list[str]:
 
 
 def image_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the counts and bytes of the input images; empty if there are none."""
     parts = [
         f"{count} {word}"
         for count, word in (
@@ -145,7 +141,6 @@ def image_parts(tally: ProgressState, now: float) -> list[str]:
 
 
 def output_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the downloaded files and bytes; empty if there are none."""
     if not tally.down.total:
         return []
     return [counted(tally.outputs, "file"), *_bytes(tally.down.total, tally.down.per_s(now))]
@@ -158,7 +153,6 @@ def _bytes(total: int, per_s: float) -> list[str]:
 
 
 def error_parts(tally: ProgressState) -> list[str]:
-    """Return the errors so far, the most frequent first."""
     found = sorted(tally.errors.items(), key=lambda item: -item[1])
     more = [f"{len(found) - 3} more kinds"] if len(found) > 4 else []
     return [f"{code} × {count}" for code, count in found[: 3 if more else 4]] + more

@@ -84,7 +84,6 @@ _IMAGE_LEVELS: Mapping[str, int] = {"BecameReady": INFO, "Found": INFO, "NotCrea
 
 
 def level_of(message: Message) -> int:
-    """Return the level of a message."""
     match message:
         case JobAdvanced():
             level = _JOB_LEVELS[event_name(message.event)]
@@ -213,12 +212,10 @@ class LogContext:
     run_id: str | None = None
 
     def beginning(self, manifest: str, run_id: str) -> LogContext:
-        """Return the context from the start of the run on."""
         return replace(self, manifest=manifest or None, run_id=run_id or None)
 
 
 def format_entry(entry: LogEntry, context: LogContext, log_format: LogFormat) -> str:
-    """Return an entry as one line, without its line break."""
     return _as_text(entry, context) if log_format is LogFormat.TEXT else _as_json(entry, context)
 
 

@@ -51,7 +51,6 @@ class RunLog(logging.Handler):
         self._entry_lock = threading.RLock()
 
     def notify(self, message: Message) -> None:
-        """Log a progress message."""
         attempt = self._attempt(message) if isinstance(message, JobAdvanced) else None
         if isinstance(message, RunBegan):
             self._context = self._context.beginning(message.manifest, message.run_id)
@@ -76,7 +75,6 @@ class RunLog(logging.Handler):
         """Ignore a record that can't be formatted, which Python would print with its variables."""
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
-        """Log the error that ended the command."""
         hint = f"; {error.hint}" if error is not None and error.hint else ""
         data = None if error is None else problems_of(error)
         request_id = error.request_id if isinstance(error, GatewayError) else None
@@ -85,7 +83,6 @@ class RunLog(logging.Handler):
         self.write(LogEntry(time.time(), logging.ERROR, "error", text, code=code, request_id=request_id, data=details))
 
     def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None:
-        """Log the result of the command."""
         level = logging.ERROR if exit_code else logging.INFO
         self.write(LogEntry(time.time(), level, "result", text, code=code, data=data))
 
@@ -150,7 +147,6 @@ class OpenLog:
 
 
 def log_of(answer: CommandOutput) -> RunLog | None:
-    """Return the log of a command; None if it has none."""
     return answer.log.log if isinstance(answer.log, OpenLog) else None
 
 

@@ -39,7 +39,6 @@ class ActiveRun:
             self._runner.interrupt(ExitCode.SIGINT)
 
     def ended(self) -> None:
-        """Note that there is nothing left to stop."""
         self._is_over = True
 
     async def stop_when_cancelled(self) -> None:

@@ -89,7 +89,6 @@ def tool_entries(tools: ToolBox) -> Mapping[str, _Entry]:
 
 
 def make_server(tools: ToolBox) -> Server[Any]:
-    """Return the server of these tools, without a connection."""
     entries = tool_entries(tools)
     listed = ListToolsResult(tools=[_listed(name, entry) for name, entry in entries.items()])
 

@@ -62,7 +62,6 @@ def count_words(found: Comparison) -> str:
 
 
 def why_words(row: ComparedJob) -> str:
-    """Return why a run would continue a job, or why not."""
     reason = row.reason
     code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
     match reason.why:

@@ -120,7 +120,6 @@ def show_problems(console: Console, error: ManifestError) -> None:
 
 
 def problem_json(problem: Problem) -> Json:
-    """Return a problem as JSON."""
     return {
         "file": str(problem.place.file),
         "line": problem.place.line,
@@ -185,7 +184,6 @@ def _shown(place: Place) -> str:
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:
-    """Show an error in the format of its class."""
     if isinstance(error, ManifestError):
         show_problems(console, error)
         return

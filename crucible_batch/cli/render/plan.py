@@ -43,7 +43,6 @@ _STATES = ("new", "in_flight", "failed", "done")
 
 
 def show_plan(console: Console, plan: PlanSummary) -> None:
-    """Print a plan."""
     say(console, (clean(plan.manifest_name), "strong"), (f" · {clean(plan.run_id)}", "quiet"))
     say(console, _jobs(plan))
     show_comparison(console, plan.comparison)
@@ -241,7 +240,6 @@ def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, 
 
 
 def _period_words(period: PeriodPreview) -> Text:
-    """Return what is used of a period's budget, and when the next one begins."""
     shares = period.shares
     parts = [f"{format_credits(shares.spent)} of {format_credits(shares.limit)} spent {period.period.words}"]
     if shares.set_aside:
@@ -350,7 +348,6 @@ def _stage_shortfall(plan: PlanSummary) -> str:
 
 
 def _stages_json(plan: PlanSummary) -> Json:
-    """Return the stages as JSON, with credits as decimal text."""
     return [
         {
             "name": preview.stage.name,

@@ -139,7 +139,6 @@ def show_summary(
 
 
 def waiting_words(stage: WaitingRow) -> str:
-    """Return which stage waits for what, and what happens then."""
     return (
         f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {counted(stage.choices, 'job')} named"
         f" {clean(stage.sources, 80)}, then run the same command again"
@@ -323,7 +322,6 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
 
 
 def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
-    """Return what was spent, on what, and what is held."""
     amounts = head.credits
     parts = [f"{format_credits(amounts.spent)} spent"]
     if earlier is not None and earlier.spent and not amounts.reused:
