@@ -26,7 +26,7 @@ from crucible_batch.api import (
     read_parameters,
     shown_value,
 )
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import GatewayError, UserError

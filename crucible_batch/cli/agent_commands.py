@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Automate")

@@ -22,7 +22,7 @@ from crucible_batch.cli import (
     schedule_commands,
     start_commands,
 )
-from crucible_batch.cli.answer import BUG, Terminated, answering
+from crucible_batch.cli.command_output import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence

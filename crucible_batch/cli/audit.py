@@ -25,8 +25,8 @@ from crucible_batch.api import (
     total,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence, working
 from crucible_batch.cli.units import counted
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -38,7 +38,7 @@ DIFFERENCES_SHOWN = 20
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     """Print an audit. With ``verbose``, list each entry that isn't of this run, and all differences."""
     found = result.audit
-    tell(console, *_headline(result))
+    say_sentence(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
     fact(console, "jobs", _summed(found.jobs, "refunded"))
@@ -181,7 +181,7 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def audit_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
+def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
     """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
     with working(answer.err, "querying the gateway"):
         result = asyncio.run(audit(run_dir, settings=settings))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 
 budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
@@ -79,6 +79,6 @@ def release(
     this too. If the directory is gone, all that was set aside counts as spent,
     unless --spent has another number. Refused while the run is active.
     """
-    from crucible_batch.cli.budgets import release_and_tell
+    from crucible_batch.cli.budgets import release_and_show
 
-    release_and_tell(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)
+    release_and_show(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)

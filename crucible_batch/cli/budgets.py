@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.api import BudgetRun, BudgetState, Credits, budget_states, clean, current_settings, format_credits
 from crucible_batch.api import release_budget as release
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_more
 from crucible_batch.shell_command import shell_command
 
@@ -90,7 +90,7 @@ def _run_json(run: BudgetRun) -> Json:
     }
 
 
-def release_and_tell(
+def release_and_show(
     answer: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
 ) -> None:
     found = release(

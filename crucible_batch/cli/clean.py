@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, format_credits
-from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, tell, working
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import ConsentError
 from crucible_batch.settings import Settings
@@ -26,7 +26,7 @@ _REASONS = {
 }
 
 
-def clean_and_tell(
+def clean_and_show(
     answer: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
 ) -> None:
     work = clean_assets(
@@ -51,7 +51,7 @@ def _confirm(answer: CommandOutput, cleaning: Cleaning) -> bool:
     if not is_asked:
         answer.data = _as_json(cleaning, dry_run=False)
         raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
-    tell(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
+    say_sentence(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
     return agrees(answer.err, f"Delete {count} at the gateway?")
 
 

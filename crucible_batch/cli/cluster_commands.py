@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 
 cluster = typer.Typer(name="cluster", cls=PlainGroup, no_args_is_help=True)

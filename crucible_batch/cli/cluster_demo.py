@@ -26,12 +26,12 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.cli.answer import CommandOutput, Terminated
+from crucible_batch.cli.command_output import CommandOutput, Terminated
 from crucible_batch.cli.ending import FinishedRun
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import RunOnScreen, showing
 from crucible_batch.cli.temporary_postgres import temporary_postgres
-from crucible_batch.cli.terminal import Json, fact, say, tell
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode
 from crucible_batch.sandbox import Running, SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -98,7 +98,7 @@ def play_cluster(answer: CommandOutput, request: RunRequest) -> PlayedCluster:
     """
     ClusterAddress.parse("host=localhost")  # the drivers are there
     if not answer.quiet:
-        tell(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
+        say_sentence(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
     with temporary_postgres() as dsn:
         try:
             with showing(answer, request, DisplayMode.AUTO) as shown:

@@ -10,20 +10,20 @@ import signal
 from crucible_batch.api import ClusterAddress, Observer, RunRequest, RunResult
 from crucible_batch.api.cancellation import cancel_for
 from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import FROM_ENVIRONMENT, DisplayMode, given_address
 from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.run_session import showing
-from crucible_batch.cli.terminal import fact, tell
+from crucible_batch.cli.terminal import fact, say_sentence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.settings import Settings
 
 _EXIT_CODES = {int(signal.SIGINT): ExitCode.SIGINT, int(signal.SIGTERM): ExitCode.SIGTERM}
 
 
-def run_on_cluster_and_tell(
+def run_on_cluster_and_show(
     answer: CommandOutput,
     request: RunRequest,
     settings: Settings,
@@ -44,9 +44,9 @@ def run_on_cluster_and_tell(
     code = _EXIT_CODES[stopped[0]]
     message = "the coordinator has stopped; workers finish the shards that are queued"
     answer.blame("INTERRUPTED", message, command, exit_code=code)
-    answer.is_told = True
+    answer.is_failure_shown = True
     if not answer.quiet:
-        tell(answer.err, (message, "warn"))
+        say_sentence(answer.err, (message, "warn"))
         fact(answer.err, "next", (command, "command"))
 
 

@@ -12,11 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import RunRequest
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
-from crucible_batch.cli.terminal import fact, say, tell
+from crucible_batch.cli.terminal import fact, say, say_sentence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -61,7 +61,7 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
-        tell(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
+        say_sentence(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(answer, request, display))
     show_run_ending(answer, ran, request.job_filter, command=None)
@@ -95,7 +95,7 @@ def _show_page(answer: CommandOutput, page: Path | None, open_page: bool | None)
     if page is None or not is_wanted:
         return
     if open_grid(page):
-        tell(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
+        say_sentence(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
     else:
         say(answer.err, ("note  ", "label"), "no browser could be opened; open the page manually")
 

@@ -31,7 +31,7 @@ from crucible_batch.api import (
     try_accounts,
     try_directory,
 )
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.cli.units import counted
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError

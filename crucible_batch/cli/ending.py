@@ -14,7 +14,7 @@ from crucible_batch.api import (
     codes_never_retried,
     next_pick,
 )
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.run_log import log_of
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.summary import (
@@ -85,7 +85,7 @@ def show_ending(
         facts = head_json(head, result.run_dir, result.page)
         names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
         log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
-    answer.is_told = True
+    answer.is_failure_shown = True
     if answer.quiet and not is_ok and not answer.log_is_on_stderr:
         with at_level(answer.err, logging.ERROR):
             say(answer.err, redacted(line))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.option_parsers import option_parser
 from crucible_batch.cli.units import parse_bytes
 from crucible_batch.errors import UserError
@@ -43,9 +43,9 @@ def verify(
     was changed is kept under another name.
     """
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.verify import verify_and_tell
+    from crucible_batch.cli.verify import verify_and_show
 
-    verify_and_tell(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
+    verify_and_show(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
 
 
 @command(
@@ -79,11 +79,11 @@ def clean(
     gateway may refuse to return the outputs of jobs with input images again.
     """
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.clean import clean_and_tell
+    from crucible_batch.cli.clean import clean_and_show
 
     if not assets:
         raise UserError("there is nothing selected to clean", hint=f"crucible-batch clean {run_dir} --assets")
-    clean_and_tell(answer, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
+    clean_and_show(answer, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
 
 
 @command(
@@ -132,6 +132,6 @@ def prune(
     the run did not save are never deleted.
     """
     from crucible_batch.api import RetentionRules
-    from crucible_batch.cli.prune import prune_and_tell
+    from crucible_batch.cli.prune import prune_and_show
 
-    prune_and_tell(answer, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)
+    prune_and_show(answer, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)

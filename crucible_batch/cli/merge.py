@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from crucible_batch.api import MergeResult, clean, merge, read_status
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
 from crucible_batch.cli.status import next_command
-from crucible_batch.cli.terminal import Json, fact, tell, working
+from crucible_batch.cli.terminal import Json, fact, say_sentence, working
 from crucible_batch.errors import UserError
 
 _NUMBERS_SHOWN = 12
@@ -30,7 +30,7 @@ def read_abandoned(values: Sequence[str]) -> list[int] | Literal["all"]:
     return numbers
 
 
-def merge_and_tell(
+def merge_and_show(
     answer: CommandOutput,
     run_dirs: Sequence[Path],
     out_dir: Path | None,
@@ -44,7 +44,7 @@ def merge_and_tell(
     answer.data = _as_json(result)
     if head is None:
         if not answer.quiet:
-            tell(answer.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
+            say_sentence(answer.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
             fact(answer.out, "results", clean(str(result.run_dir), 4000))
         return
     status = read_status(result.run_dir)

@@ -14,7 +14,7 @@ from typing import Annotated, get_type_hints
 
 import typer
 
-from crucible_batch.cli.answer import answering
+from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.help_text import PlainCommand, epilog
 from crucible_batch.cli.option_parsers import option_parser, read_credits

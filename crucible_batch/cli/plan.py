@@ -16,8 +16,8 @@ from crucible_batch.api import (
     probe,
 )
 from crucible_batch.api.cancellation import interruptible_immediately
-from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again, with_budget, with_option
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan

@@ -19,9 +19,9 @@ from crucible_batch.api import (
     plan_pruning,
     prune_runs,
 )
-from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, tell, working
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
@@ -44,7 +44,7 @@ _STAYS = {
 }
 
 
-def prune_and_tell(answer: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
+def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
@@ -59,7 +59,7 @@ def prune_and_tell(answer: CommandOutput, directory: Path, rules: RetentionRules
     if not dry_run and pruning.going and (yes or _agreed(answer, pruning)):
         with working(answer.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)
-        _tell_done(answer, done)
+        _show_pruned(answer, done)
         return
     answer.data = _as_json(pruning, dry_run=True)
     if not answer.quiet:
@@ -73,11 +73,11 @@ def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
     if not can_ask(answer.err):
         return False
     _show_runs(answer, pruning)
-    tell(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
+    say_sentence(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
     return agrees(answer.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
 
 
-def _tell_done(answer: CommandOutput, done: Pruning) -> None:
+def _show_pruned(answer: CommandOutput, done: Pruning) -> None:
     answer.data = _as_json(done, dry_run=False)
     failed = [run for run in done.going if run.error is not None]
     if failed:

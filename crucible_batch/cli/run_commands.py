@@ -13,7 +13,7 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.completion import run_directories
 from crucible_batch.errors import UserError
 
@@ -76,10 +76,10 @@ def run(
 
         show_what_a_run_would_do(answer, request, settings)
     elif cluster is not None:
-        from crucible_batch.cli.cluster_run import run_on_cluster_and_tell
+        from crucible_batch.cli.cluster_run import run_on_cluster_and_show
 
         request = replace(request, shards=shards)
-        run_on_cluster_and_tell(answer, request, settings, cluster, schedule=schedule, display=display)
+        run_on_cluster_and_show(answer, request, settings, cluster, schedule=schedule, display=display)
     elif shards is not None:
         raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
@@ -206,9 +206,9 @@ def ctl(
     A run of a cluster takes the same commands from any machine that reaches
     the cluster's database, by the name that `cluster status` shows.
     """
-    from crucible_batch.cli.control import control_and_tell
+    from crucible_batch.cli.control import control_and_show
 
-    control_and_tell(answer, run, words, cluster)
+    control_and_show(answer, run, words, cluster)
 
 
 @command(
@@ -238,9 +238,9 @@ def pick(
     does as well. The next run of the manifest makes the picked jobs. Needs no
     API key, and buys nothing.
     """
-    from crucible_batch.cli.pick import pick_and_tell
+    from crucible_batch.cli.pick import pick_and_show
 
-    pick_and_tell(answer, run_dir, names or [], remove=remove, show=show, file=file)
+    pick_and_show(answer, run_dir, names or [], remove=remove, show=show, file=file)
 
 
 @command(
@@ -285,9 +285,9 @@ def merge(
     manifest. A merge that was stopped is finished by the same command.
     The exit code is that of the worst shard, as of a run.
     """
-    from crucible_batch.cli.merge import merge_and_tell, read_abandoned
+    from crucible_batch.cli.merge import merge_and_show, read_abandoned
 
-    merge_and_tell(answer, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
+    merge_and_show(answer, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
 
 
 @command(
@@ -319,6 +319,6 @@ def worker(
     A worker that is killed is replaced by another within seconds: what it
     bought is not bought twice. SIGTERM and Ctrl-C stop it in good order.
     """
-    from crucible_batch.cli.cluster_worker import work_and_tell
+    from crucible_batch.cli.cluster_worker import work_and_show
 
-    work_and_tell(answer, cluster, gateway, processes=processes, once=once)
+    work_and_show(answer, cluster, gateway, processes=processes, once=once)

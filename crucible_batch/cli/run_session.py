@@ -24,8 +24,8 @@ from crucible_batch.api import (
     format_credits,
     run_request,
 )
-from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import with_option
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
@@ -36,12 +36,12 @@ from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
 from crucible_batch.cli.startup import share_one_heap
-from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, tell
+from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, say_sentence
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.settings import Settings
 
 
-def run_and_tell(
+def run_and_show(
     answer: CommandOutput,
     request: RunRequest,
     settings: Settings,
@@ -80,7 +80,7 @@ def _choose_directory(answer: CommandOutput, error: EarlierRunError, command: st
     refusal = EarlierRunError(error.earlier, error.new, error.found, hint)
     if not can_ask(answer.err):
         raise refusal
-    tell(answer.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
+    say_sentence(answer.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
     say(answer.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
     choice = ask(answer.err, question, end=None if within_s is None else time.monotonic() + within_s)
@@ -175,7 +175,7 @@ def _consents(answer: CommandOutput, display: Display, summary: PlanSummary) -> 
     display.pause()
     show_plan(answer.err, summary)
     say(answer.err, "")
-    tell(answer.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
+    say_sentence(answer.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
     is_agreed = agrees(answer.err, f"Spend up to {_most(summary)}?", end=end)
     display.resume()
     return is_agreed

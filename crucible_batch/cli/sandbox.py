@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.options import SandboxOptions
 from crucible_batch.cli.terminal import open_console, say
 from crucible_batch.errors import UserError

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.errors import UserError
@@ -22,7 +22,7 @@ from crucible_batch.scheduling.schedules import FoundSchedules, find_schedules
 _ZONES = "/zoneinfo/"
 
 
-def export_and_tell(
+def export_and_show(
     answer: CommandOutput,
     places: Sequence[Path],
     to: str,
@@ -55,7 +55,7 @@ def export_and_tell(
     answer.data = {"to": to, "files": [_as_json(file, path) for file, path in shown]}
     _print(answer, files, paths)
     if not answer.quiet:
-        _tell_what_to_do(answer, files, _notes(found, options, to), folder)
+        _show_next_steps(answer, files, _notes(found, options, to), folder)
 
 
 def _as_json(file: ExportedFile, path: Path | None) -> Json:
@@ -63,7 +63,7 @@ def _as_json(file: ExportedFile, path: Path | None) -> Json:
     return {"name": file.name, "path": written, "text": file.text, "install": list(file.steps)}
 
 
-def _tell_what_to_do(
+def _show_next_steps(
     answer: CommandOutput, files: Sequence[ExportedFile], notes: Iterable[str], folder: Path | None
 ) -> None:
     for note in dict.fromkeys(notes):

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.errors import ExitCode, ManifestError

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError

@@ -33,7 +33,7 @@ from crucible_batch.api import (
     write_report_again,
 )
 from crucible_batch.atomic_files import replacing
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
     LABEL,
@@ -223,7 +223,7 @@ def _shards_json(shards: OutstandingShards) -> Json:
     }
 
 
-def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
+def write_report_and_show(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
     with working(answer.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None

@@ -201,7 +201,7 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
-def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
+def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     """Print a sentence, wrapped between words on a terminal, and as one line elsewhere."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crucible_batch.api import RunRequest, clean, validate_request
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import counted

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.text import Text
 
 from crucible_batch.api import Difference, FileState, Verification, clean, verify
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, tell
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -20,7 +20,7 @@ DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
+def verify_and_show(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     answer.data = _as_json(found)
@@ -57,7 +57,7 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
     headline = Text.assemble(
         (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
     )
-    tell(answer.out, headline)
+    say_sentence(answer.out, headline)
     for difference in found.differences[:SHOWN]:
         _show_difference(answer, difference)
     say_more(answer.out, len(found.differences) - SHOWN)

@@ -6,7 +6,7 @@ import webbrowser
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
@@ -32,9 +32,9 @@ def serve_view(
         answer.data = {"url": url, "directory": str(directory), "runs": count}
         answer.event("serving", url=url, directory=str(directory), runs=count)
         if not answer.quiet:
-            _tell(answer, url, directory, count)
+            _show_address(answer, url, directory, count)
         if token is not None:
-            _tell_token(answer, url, token)
+            _show_token(answer, url, token)
         if open_browser and not webbrowser.open(url):
             say(answer.err, ("note  ", "label"), "no browser could be opened; open the address manually")
 
@@ -43,7 +43,7 @@ def serve_view(
         say(answer.err, "stopped; runs continue")
 
 
-def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
+def _show_token(answer: CommandOutput, url: str, token: str) -> None:
     """Show the address with the token of this session.
 
     It is not given to ``webbrowser``: other users of this machine can see the arguments of its process.
@@ -54,7 +54,7 @@ def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
     answer.err.file.flush()
 
 
-def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
+def _show_address(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
     found = grouped(count, "run") if count else "no run yet"
     say(answer.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
     answer.out.file.flush()

@@ -28,7 +28,7 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")

@@ -40,9 +40,9 @@ class PlainDisplay(Display):
         self._console = console
         self._clock = clock
         self._tally = ProgressState()
-        self._said_at = 0.0
-        self._said_tenth = 0
-        self._said_wave: list[str] = []
+        self._printed_at = 0.0
+        self._printed_tenth = 0
+        self._printed_wave: list[str] = []
         self._beat: asyncio.TimerHandle | None = None
 
     def __exit__(
@@ -57,32 +57,32 @@ class PlainDisplay(Display):
         if notable is not None:
             is_final = not notable.retry and not notable.unknown and notable.name != "stopping"
             with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
-                self._tell(notable)
+                self._print_event(notable)
         if isinstance(message, RunBegan):
-            self._say(now)
+            self._print_counts(now)
             self._keep_beating()
         elif isinstance(message, RunEnded):
             self._stop_beating()
-            self._say(now)
-        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._said_wave:
-            self._said_wave = wave_parts(message)
-            self._say(now)
+            self._print_counts(now)
+        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._printed_wave:
+            self._printed_wave = wave_parts(message)
+            self._print_counts(now)
         elif self._is_due(now):
-            self._say(now)
+            self._print_counts(now)
 
     def _is_due(self, now: float) -> bool:
-        silent_s = now - self._said_at
+        silent_s = now - self._printed_at
         if silent_s < SHORTEST_S or not self._tally.has_begun:
             return False
         interval_s = min(LONGEST_S, max(SHORTEST_S, self._tally.elapsed_s(now) / 10))
-        return silent_s >= interval_s or self._tenth() > self._said_tenth
+        return silent_s >= interval_s or self._tenth() > self._printed_tenth
 
     def _tenth(self) -> int:
         return self._tally.done * 10 // max(1, self._tally.total)
 
-    def _say(self, now: float) -> None:
-        self._said_at = now
-        self._said_tenth = self._tenth()
+    def _print_counts(self, now: float) -> None:
+        self._printed_at = now
+        self._printed_tenth = self._tenth()
         states = GAP.join(part.plain for part in state_parts(self._tally))
         figures = [f"{self._tally.done}/{self._tally.total}  {states}", GAP.join(money_parts(self._tally))]
         if not self._tally.ended and self._tally.wave is not None:
@@ -91,7 +91,7 @@ class PlainDisplay(Display):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
-    def _tell(self, notable: NotableEvent) -> None:
+    def _print_event(self, notable: NotableEvent) -> None:
         if notable.name == SLOWER:
             say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
             return
@@ -109,8 +109,8 @@ class PlainDisplay(Display):
         self._stop_beating()
 
         def beat() -> None:
-            if self._clock() - self._said_at >= LONGEST_S - 1:
-                self._say(self._clock())
+            if self._clock() - self._printed_at >= LONGEST_S - 1:
+                self._print_counts(self._clock())
             self._beat = loop.call_later(LONGEST_S, beat)
 
         loop = asyncio.get_running_loop()

@@ -32,7 +32,7 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
-from crucible_batch.cli.answer import rfc3339
+from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words

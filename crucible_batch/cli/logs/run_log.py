@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.redaction import without_opentelemetry

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from crucible_batch import __version__
 from crucible_batch.api import format_credits
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.mcp_server.active_run import Tell
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.mcp_server.active_run import SendProgress
 from crucible_batch.cli.mcp_server.arguments import (
     Arguments,
     ExplainArguments,
@@ -50,7 +50,7 @@ class _Entry:
 
     arguments: type[Arguments]
     description: str
-    call: Callable[[Any, Tell], Awaitable[Json]]
+    call: Callable[[Any, SendProgress], Awaitable[Json]]
     spends: bool = False
 
 

@@ -25,10 +25,10 @@ from crucible_batch.api import (
     read_status,
     run_request,
 )
-from crucible_batch.cli.answer import CommandOutput, recording
+from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
-from crucible_batch.cli.mcp_server.active_run import ActiveRun, Tell
+from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress
 from crucible_batch.cli.mcp_server.arguments import (
     ExplainArguments,
     PlanArguments,
@@ -63,14 +63,14 @@ class ToolBox:
     transport: httpx.AsyncBaseTransport | None = None
     runs: list[ActiveRun] = field(default_factory=list)
 
-    async def validate(self, given: ValidateArguments, _tell: Tell) -> Json:
+    async def validate(self, given: ValidateArguments, _send: SendProgress) -> Json:
         def check(answer: CommandOutput) -> None:
             request = RunRequest(self.root.manifest(given.manifest), variables=given.variables)
             validate_all(answer, [request])
 
         return await _in_thread("validate", check)
 
-    async def plan(self, given: PlanArguments, _tell: Tell) -> Json:
+    async def plan(self, given: PlanArguments, _send: SendProgress) -> Json:
         answer = _output("plan")
         with recording(answer):
             request = await asyncio.to_thread(self._planned, given)
@@ -78,7 +78,7 @@ class ToolBox:
             answer.data = self._with_cap(plan_json(summary))
         return safe_envelope(answer)
 
-    async def run(self, given: RunArguments, tell: Tell) -> Json:
+    async def run(self, given: RunArguments, send: SendProgress) -> Json:
         """Run a manifest. If the call is cancelled, the run stops buying, and the call ends when the run has."""
         answer, active = _output("run"), ActiveRun()
         with recording(answer):
@@ -86,7 +86,7 @@ class ToolBox:
             self.runs.append(active)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(active.report, tell)
+                    tasks.start_soon(active.report, send)
                     tasks.start_soon(active.stop_when_cancelled)
                     with anyio.CancelScope(shield=True):
                         await self._run(answer, request, given, active)
@@ -97,17 +97,17 @@ class ToolBox:
                 answer.data = self._with_cap(answer.data)
         return safe_envelope(answer)
 
-    async def status(self, given: StatusArguments, _tell: Tell) -> Json:
+    async def status(self, given: StatusArguments, _send: SendProgress) -> Json:
         def show(answer: CommandOutput) -> None:
             show_status(answer, self.root.inside("the run directory", given.run_dir))
             answer.data = self._with_cap(answer.data)
 
         return await _in_thread("status", show)
 
-    async def report(self, given: ReportArguments, _tell: Tell) -> Json:
+    async def report(self, given: ReportArguments, _send: SendProgress) -> Json:
         return await _in_thread("report", partial(self._report, given))
 
-    async def explain(self, given: ExplainArguments, _tell: Tell) -> Json:
+    async def explain(self, given: ExplainArguments, _send: SendProgress) -> Json:
         return await _in_thread("explain", lambda answer: explain(answer, given.code))
 
     def _planned(self, given: PlanArguments) -> RunRequest:

@@ -23,7 +23,7 @@ from crucible_batch.api import (
     clean,
     format_credits,
 )
-from crucible_batch.cli.answer import rfc3339
+from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
 from crucible_batch.cli.render.shards import shards_json, show_shards
 from crucible_batch.cli.terminal import Json, fact, say

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Remedy, clean, format_credits, remedy_for
 from crucible_batch.cli.command_line import with_budget, without_option
-from crucible_batch.cli.terminal import Json, fact, say, tell
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence
 from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
@@ -122,7 +122,7 @@ def show_summary(
     page: Path | None = None,
 ) -> None:
     """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
-    tell(console, _headline(head, tail, earlier))
+    say_sentence(console, _headline(head, tail, earlier))
     explained = _failures(console, failures, room=NOTES_BESIDE - _stop_lines(head))
     explained += _stops(console, head, room=NOTES_BESIDE - explained)
     fact(console, "credits", credits_words(head, earlier))

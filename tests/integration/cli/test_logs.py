@@ -12,9 +12,9 @@ from subprocess import DEVNULL
 
 import pytest
 import typer
-from crucible_batch.cli.answer import CommandOutput, answering
 
 from crucible_batch import secret_text
+from crucible_batch.cli.command_output import CommandOutput, answering
 from crucible_batch.cli.logs.run_log import log_of, open_log
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.domain.events import Failed
