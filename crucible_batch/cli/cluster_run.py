@@ -6,8 +6,9 @@ import asyncio
 import os
 import shlex
 import signal
+from collections.abc import Coroutine
 
-from crucible_batch.api import ClusterAddress, Observer, RunRequest, RunResult
+from crucible_batch.api import ClusterAddress, RunRequest, RunResult
 from crucible_batch.api.cancellation import cancel_for
 from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.cli.command_line import again
@@ -37,7 +38,8 @@ def run_on_cluster_and_show(
     stopped: list[int] = []
     command = _next(cluster)
     with showing(answer, request, display) as shown:
-        result = asyncio.run(_followed(request, settings, address, shown, stopped))
+        run = run_on_cluster(request, address, settings=settings, observer=shown)
+        result = asyncio.run(_until_signal(run, stopped))
     if result is not None:
         show_run_ending(answer, shown.finished(result), request.job_filter, command=command)
         return
@@ -50,11 +52,9 @@ def run_on_cluster_and_show(
         fact(answer.err, "next", (command, "command"))
 
 
-async def _followed(
-    request: RunRequest, settings: Settings, address: ClusterAddress, observer: Observer, stopped: list[int]
-) -> RunResult | None:
-    """Run, and return the result; None if a signal ended it, which is added to ``stopped``."""
-    task = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=observer))
+async def _until_signal(run: Coroutine[None, None, RunResult], stopped: list[int]) -> RunResult | None:
+    """Return the result of a run; None if a signal ended it, which is added to ``stopped``."""
+    task = asyncio.ensure_future(run)
 
     def cancel(number: int) -> None:
         stopped.append(number)

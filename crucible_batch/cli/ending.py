@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from crucible_batch.api import (
     JobFilter,
@@ -55,13 +56,26 @@ def show_run_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilt
 
 
 def _next_command(result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str) -> str | None:
-    head, run_dir = result.report, result.run_dir
+    head = result.report
     if result.merge is not None:
         return next_of_shard(head, command, failures, result.merge)
-    enough = budget_for_rest(run_dir, job_filter) if is_short_of_budget(head) else None
+    step = next_of_run(head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake)
+    return next_pick(result.run_dir) if step is None and head.waiting else step
+
+
+def next_of_run(
+    head: ReportHead,
+    run_dir: Path,
+    failures: list[FailureGroup],
+    command: str,
+    *,
+    job_filter: JobFilter | None = None,
+    remake: str | None = None,
+) -> str | None:
+    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
+    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
     never = codes_never_retried(run_dir) if failures else frozenset()
-    step = next_step(head, command, failures, run_dir=run_dir, remake=result.remake, enough=enough, never=never)
-    return next_pick(run_dir) if step is None and head.waiting else step
+    return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
 
 
 def show_ending(

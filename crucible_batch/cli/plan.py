@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import TypeVar
 
 from crucible_batch.api import (
     ChangeKind,
@@ -28,6 +30,8 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 
+_Result = TypeVar("_Result")
+
 
 def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
@@ -35,9 +39,10 @@ def show_what_a_run_would_do(
     for_run = answer.command == "run"
     given = request.manifest
     with working(answer.err, "reading the manifest, querying the gateway"):
-        summary = asyncio.run(
-            _planned(request, settings, save_to, force=force, all_rows=answer.verbose, for_run=for_run)
+        planning = plan_request(
+            request, save_to, force=force, all_rows=answer.verbose, for_run=for_run, settings=settings
         )
+        summary = asyncio.run(_interruptible(planning))
     answer.data = plan_json(summary, saved=save_to)
     if not answer.quiet:
         show_plan(answer.out, summary)
@@ -56,11 +61,9 @@ def show_what_a_run_would_do(
             fact(answer.out, "next", (what_next, "command"), width=9)
 
 
-async def _planned(
-    request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool, all_rows: bool, for_run: bool
-) -> PlanSummary:
+async def _interruptible(work: Awaitable[_Result]) -> _Result:
     with interruptible_immediately():
-        return await plan_request(request, save_to, force=force, all_rows=all_rows, for_run=for_run, settings=settings)
+        return await work
 
 
 def probe_and_show(

@@ -19,9 +19,7 @@ from crucible_batch.api import (
     PausedSince,
     Progress,
     Status,
-    budget_for_rest,
     clean,
-    codes_never_retried,
     describe_shards,
     format_credits,
     live_manifest_schema,
@@ -45,13 +43,12 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
+from crucible_batch.cli.ending import next_of_run
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
     group_failures,
     head_json,
-    is_short_of_budget,
-    next_step,
     show_summary,
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
@@ -183,15 +180,7 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     command = run_again(status)
     if _chose_some(status):
         return command
-    enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
-    return next_step(
-        head,
-        command,
-        failures,
-        run_dir=status.run_dir,
-        enough=enough,
-        never=codes_never_retried(status.run_dir),
-    )
+    return next_of_run(head, status.run_dir, failures, command)
 
 
 def run_again(status: Status) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -30,6 +30,7 @@ from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
 from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress
 from crucible_batch.cli.mcp_server.arguments import (
+    Arguments,
     ExplainArguments,
     PlanArguments,
     ReportArguments,
@@ -167,6 +168,54 @@ class ToolBox:
         cap = self.cap
         figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
         return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """A tool: its arguments, its description, and the function that is called. ``spends``: it may buy."""
+
+    arguments: type[Arguments]
+    description: str
+    call: Callable[[Any, SendProgress], Awaitable[Json]]
+    spends: bool = False
+
+
+def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
+    """Return the tools that the server offers: ``run`` only if it may spend."""
+    entries = {
+        "validate": ToolEntry(
+            ValidateArguments, "Check a manifest without the gateway. Spends nothing.", tools.validate
+        ),
+        "plan": ToolEntry(
+            PlanArguments,
+            "Show which jobs a run would buy and what they may cost (credits.at_most; null if a price is not known)."
+            " The jobs of stages are not in at_most: add their prices."
+            " Spends and writes nothing.",
+            tools.plan,
+        ),
+        "status": ToolEntry(
+            StatusArguments, "Show the progress of a run, or how it ended. Spends nothing.", tools.status
+        ),
+        "report": ToolEntry(
+            ReportArguments,
+            "List the jobs of a run: status, credits, files, error. next_offset is the offset of the next page, or null"
+            " at the end. Spends nothing.",
+            tools.report,
+        ),
+        "explain": ToolEntry(ExplainArguments, "Explain an error code, and what to do about it.", tools.explain),
+    }
+    if tools.cap is not None:
+        limit = format_credits(tools.cap.limit)
+        entries["run"] = ToolEntry(
+            RunArguments,
+            "Buy and save the images of a manifest, within its budget. Call plan first, and ask the user before"
+            f" spending. All runs of this server together may spend {limit} credits: a run whose budget allows more"
+            " than is left of them is refused. The same call resumes a run. Takes as long as the jobs; if it is"
+            " cancelled, those in flight are still collected.",
+            tools.run,
+            spends=True,
+        )
+    return entries
 
 
 def _output(command: str) -> CommandOutput:
