@@ -37,7 +37,6 @@ def show_what_a_run_would_do(
     answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     for_run = answer.command == "run"
-    given = request.manifest
     with working(answer.err, "reading the manifest, querying the gateway"):
         planning = plan_request(
             request, save_to, force=force, all_rows=answer.verbose, for_run=for_run, settings=settings
@@ -49,7 +48,7 @@ def show_what_a_run_would_do(
         if save_to is not None:
             fact(answer.out, "saved", clean(str(save_to), 4000), width=9)
         if summary.shards:
-            show_shard_commands(answer.out, summary, save_to or given)
+            show_shard_commands(answer.out, summary, save_to or request.manifest)
             return
         plan_again = again("--dry-run") if for_run else again()
         what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
@@ -88,13 +87,12 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
     ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
     a sentence, with the command at its end if there is one that works.
     """
-    if summary.blocked is not None:
-        is_saved = save_to is not None or summary.digest is not None
-        return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
+    is_saved = save_to is not None or summary.digest is not None
     needs_budget = _needs_budget(summary, command)
+    plans = summary.remake or plan_again
+    if summary.blocked is not None:
+        return _once_no_job_can_start(summary, plans if is_saved else command)
     if summary.is_settled:
-        is_saved = save_to is not None or summary.digest is not None
-        plans = summary.remake or plan_again
         return _once_settled(summary, plans if is_saved or needs_budget else command)
     if save_to is not None:
         return run_command(save_to)

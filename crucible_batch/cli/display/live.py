@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
 from rich import box
 from rich.console import (
@@ -154,17 +152,7 @@ class LiveDisplay(Display):
         self._shown: tuple[int, ConsoleDimensions] | None = None
         self._frames = self._new_frames()
 
-    def __enter__(self) -> Self:
-        self._frames.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._frames.stop()
-
     def pause(self) -> None:
-        """Stop drawing, so that a question can be shown."""
         self._frames.stop()
 
     def resume(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 
@@ -45,11 +44,6 @@ class PlainDisplay(Display):
         self._printed_wave: list[str] = []
         self._beat: asyncio.TimerHandle | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop_beating()
-
     def notify(self, message: Message) -> None:
         """Process a progress message, and print any line that is due."""
         now = self._clock()
@@ -62,7 +56,7 @@ class PlainDisplay(Display):
             self._print_counts(now)
             self._keep_beating()
         elif isinstance(message, RunEnded):
-            self._stop_beating()
+            self.pause()
             self._print_counts(now)
         elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._printed_wave:
             self._printed_wave = wave_parts(message)
@@ -106,7 +100,7 @@ class PlainDisplay(Display):
 
     def _keep_beating(self) -> None:
         """Print a line each minute even if no message arrives."""
-        self._stop_beating()
+        self.pause()
 
         def beat() -> None:
             if self._clock() - self._printed_at >= LONGEST_S - 1:
@@ -116,7 +110,8 @@ class PlainDisplay(Display):
         loop = asyncio.get_running_loop()
         self._beat = loop.call_later(LONGEST_S, beat)
 
-    def _stop_beating(self) -> None:
+    def pause(self) -> None:
+        """Print no further line unless a message arrives."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None

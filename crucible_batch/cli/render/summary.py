@@ -123,8 +123,11 @@ def show_summary(
 ) -> None:
     """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
     say_sentence(console, _headline(head, tail, earlier))
-    explained = _failures(console, failures, room=NOTES_BESIDE - _stop_lines(head))
-    explained += _stops(console, head, room=NOTES_BESIDE - explained)
+    stops = list({stop.code: stop for stop in head.stops.values()}.values())
+    hint = _own_hint(stops[0]) if stops else None
+    stop_lines = min(STOPS_SHOWN, len(stops)) + bool(hint)  # if there is room
+    explained = _failures(console, failures, room=NOTES_BESIDE - stop_lines)
+    explained += _stops(console, stops, hint, room=NOTES_BESIDE - explained)
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
         fact(console, "note", (clean(note, 300), "quiet"))
@@ -167,21 +170,13 @@ def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> i
     return printed
 
 
-def _stop_lines(head: ReportHead) -> int:
-    """Return the number of lines that the stops and the first one's hint take, if there is room."""
-    stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    return min(STOPS_SHOWN, len(stops)) + bool(stops and _own_hint(stops[0]))
-
-
 def _own_hint(stop: ErrorRow) -> str | None:
     """Return the hint, unless the line of the next command has the same content."""
     return None if stop.hint is None or stop.hint.startswith(_SAME_COMMAND) else stop.hint
 
 
-def _stops(console: Console, head: ReportHead, *, room: int) -> int:
+def _stops(console: Console, stops: list[ErrorRow], hint: str | None, *, room: int) -> int:
     """Print why the run stopped, and the first stop's hint; return the number of lines printed."""
-    stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    hint = _own_hint(stops[0]) if stops else None
     shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
     for at, stop in enumerate(shown):
         fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
