@@ -26,12 +26,8 @@ from rich.text import Text
 from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import (
-    BACK,
-    CONTROL,
-    PAUSED,
-    SLOWER,
-    WAITING,
     NotableEvent,
+    NotableKind,
     ProgressState,
     jobs_at_once,
     paused_words,
@@ -163,9 +159,9 @@ class LiveDisplay(Display):
         now = self._clock()
         notable = self._tally.take(message, now)
         self._has_news = True
-        if notable is None or notable.name in {SLOWER, WAITING, BACK, PAUSED, CONTROL, "stopping"}:
+        if notable is None or notable.kind is NotableKind.RUN:
             return  # these states have their own row while they last
-        if notable.code == "RETRY":
+        if notable.kind is NotableKind.REQUEST:
             self._retry = (now, notable)
         else:
             self._failures = (*self._failures, notable)[-NOTABLE_LINES:]

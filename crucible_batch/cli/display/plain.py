@@ -11,15 +11,7 @@ from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.cli.display import Display
-from crucible_batch.cli.display.progress_state import (
-    BACK,
-    CONTROL,
-    PAUSED,
-    SLOWER,
-    WAITING,
-    NotableEvent,
-    ProgressState,
-)
+from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts, wave_parts
 from crucible_batch.cli.terminal import at_level, say
 
@@ -49,7 +41,7 @@ class PlainDisplay(Display):
         now = self._clock()
         notable = self._tally.take(message, now)
         if notable is not None:
-            is_final = not notable.retry and not notable.unknown and notable.name != "stopping"
+            is_final = notable.kind is NotableKind.JOB and not notable.retry and not notable.unknown
             with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
                 self._print_event(notable)
         if isinstance(message, RunBegan):
@@ -86,17 +78,17 @@ class PlainDisplay(Display):
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
     def _print_event(self, notable: NotableEvent) -> None:
-        if notable.name == SLOWER:
-            say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
-            return
-        if notable.name in {WAITING, BACK, PAUSED, CONTROL}:
-            reason = f" ({notable.code})" if notable.code else ""
-            say(self._console, f"{_wall_clock()}  {notable.name}  {notable.message}{reason}")
-            return
-        word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
-        word = "stop" if notable.name == "stopping" else word
-        code = "" if notable.code == "RETRY" else f"{notable.code}: "
-        say(self._console, f"{_wall_clock()}  {word}  {notable.name}  {code}{notable.message}")
+        code = f"{notable.code}: " if notable.code else ""
+        if notable.kind is not NotableKind.RUN:
+            word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
+            words = f"{word}  {notable.name}  {code}{notable.message}"
+        elif notable.name == "slower":
+            words = f"slower  {notable.message}: {notable.code}"
+        elif notable.name == "stopping":
+            words = f"stop  stopping  {code}{notable.message}"
+        else:
+            words = f"{notable.name}  {notable.message}{f' ({notable.code})' if notable.code else ''}"
+        say(self._console, f"{_wall_clock()}  {words}")
 
     def _keep_beating(self) -> None:
         """Print a line each minute even if no message arrives."""

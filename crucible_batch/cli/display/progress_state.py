@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from crucible_batch.api import (
     AssetAdvanced,
@@ -71,26 +73,31 @@ class Throughput:
 _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
-SLOWER = "slower"
-"""The name of the notable event when the limit of concurrent jobs falls."""
-WAITING = "waiting"
-BACK = "resumed"
-"""The names of the notable events while the gateway is unreachable, and when it answers again or a pause has ended."""
-PAUSED = "paused"
-CONTROL = "control"
-"""The names of the notable events when the run was paused, and when it was given another command."""
+
+class NotableKind(enum.Enum):
+    """What a notable event is about: a job, a request that is sent again, or the run itself."""
+
+    JOB = enum.auto()
+    REQUEST = enum.auto()
+    RUN = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class NotableEvent:
-    """An event to show to the user. ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job
-    was bought."""
+    """An event to show to the user. ``name`` is that of the job, else a word for what happened.
 
+    ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job was bought.
+    """
+
+    kind: NotableKind
     name: str
     code: str
     message: str
     retry: bool = False
     unknown: bool = False
+
+
+_event_of_run = partial(NotableEvent, NotableKind.RUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,19 +258,19 @@ class ProgressState:
                 self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
-                return NotableEvent(f"asking for {message.operation}", "RETRY", words, retry=True)
+                return NotableEvent(NotableKind.REQUEST, f"asking for {message.operation}", "", words, retry=True)
             case GatewayUnreachable():
                 self.unreachable = unreachable_words(message)
-                return NotableEvent(WAITING, clean(message.reason, 200), self.unreachable, retry=True)
+                return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)
             case GatewayBack():
                 self.unreachable = None
                 words = f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
-                return NotableEvent(BACK, "", words, retry=True)
+                return _event_of_run("resumed", "", words)
             case Throttled():
                 return self._throttle(message)
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
-                return NotableEvent("stopping", message.code, stopping_words(self, now))
+                return _event_of_run("stopping", message.code, stopping_words(self, now))
             case Controlled():
                 return self._control(message, now)
             case JobsAdded():
@@ -343,18 +350,20 @@ class ProgressState:
                 self.throttled = None if is_raised else replace(message, reason=self.throttled.reason)
             return None
         self.throttled = message
-        return NotableEvent(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
+        return NotableEvent(
+            NotableKind.RUN, "slower", clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}"
+        )
 
     def _control(self, message: Controlled, now: float) -> NotableEvent:
         match message.action:
             case ControlAction.PAUSE:
                 self.paused = (now, by_words(message))
-                return NotableEvent(PAUSED, "", f"by {by_words(message)}; nothing new is bought", retry=True)
+                return _event_of_run("paused", "", f"by {by_words(message)}; nothing new is bought")
             case ControlAction.RESUME:
                 self.paused = None
-                return NotableEvent(BACK, "", f"by {by_words(message)}", retry=True)
+                return _event_of_run("resumed", "", f"by {by_words(message)}")
             case _:
-                return NotableEvent(CONTROL, "", control_words(message), retry=True)
+                return _event_of_run("control", "", control_words(message))
 
     def _count(self, counts: Mapping[Outcome, int]) -> None:
         self.succeeded = counts.get(Outcome.SUCCEEDED, 0)
@@ -400,4 +409,5 @@ def _notable(message: JobAdvanced) -> NotableEvent | None:
         return None  # declined: the account or an image was refused; the run's stop message reports it once
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
-    return NotableEvent(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)
+    code, words = clean(error.code, 60), clean(error.message, 200)
+    return NotableEvent(NotableKind.JOB, clean(message.name, 80), code, words, retry, unknown)
