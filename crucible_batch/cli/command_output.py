@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted, without_opentelemetry
-from crucible_batch.cli.terminal import Json, at_level, open_console, say, silence
+from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
@@ -224,7 +224,7 @@ class _Notes(logging.Handler):
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != "crucible_batch":
             return
         with at_level(self._answer.err, record.levelno):
-            say(self._answer.err, ("note  ", "label"), printable(record.getMessage()))
+            say_note(self._answer.err, printable(record.getMessage()))
 
 
 def _log_to(answer: CommandOutput) -> None:

@@ -16,7 +16,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
-from crucible_batch.cli.terminal import fact, say, say_sentence
+from crucible_batch.cli.terminal import fact, say_note, say_sentence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -97,7 +97,7 @@ def _show_page(answer: CommandOutput, page: Path | None, open_page: bool | None)
     if open_grid(page):
         say_sentence(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
     else:
-        say(answer.err, ("note  ", "label"), "no browser could be opened; open the page manually")
+        say_note(answer.err, "no browser could be opened; open the page manually")
 
 
 async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:

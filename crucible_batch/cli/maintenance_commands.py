@@ -11,8 +11,7 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.option_parsers import option_parser
-from crucible_batch.cli.units import parse_bytes
+from crucible_batch.cli.option_parsers import option_parser, parse_bytes
 from crucible_batch.errors import UserError
 from crucible_batch.option_values import parse_duration
 from crucible_batch.shell_command import DEFAULT_DIRECTORY

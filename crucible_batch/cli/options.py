@@ -17,9 +17,8 @@ import typer
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.help_text import PlainCommand, epilog
-from crucible_batch.cli.option_parsers import option_parser, read_credits
+from crucible_batch.cli.option_parsers import option_parser, parse_bytes, read_credits
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.cli.units import parse_bytes
 from crucible_batch.scheduled_time import parse_time
 from crucible_batch.settings import Settings
 

@@ -21,7 +21,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
@@ -55,7 +55,7 @@ def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules
     with working(answer.err, "reading the runs"):
         pruning = plan_pruning(directory, rules=rules, now=now)
     if not pruning.is_complete:
-        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
+        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
     if not dry_run and pruning.going and (yes or _agreed(answer, pruning)):
         with working(answer.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)

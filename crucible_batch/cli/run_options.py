@@ -10,9 +10,15 @@ from typing import Annotated
 
 import typer
 
-from crucible_batch.cli.option_parsers import option_parser, read_concurrency, read_rate
+from crucible_batch.cli.option_parsers import (
+    option_parser,
+    parse_bytes,
+    parse_pixels,
+    parse_wait,
+    read_concurrency,
+    read_rate,
+)
 from crucible_batch.cli.options import AllowCommand, Budget, NoHtml, dsn_option
-from crucible_batch.cli.units import parse_bytes, parse_pixels, parse_wait
 from crucible_batch.option_values import IfRunning, parse_duration
 
 # One for each panel of the help.

@@ -25,7 +25,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.status import next_command
-from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.terminal import Json, say, say_note, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
@@ -68,7 +68,7 @@ def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
         say(answer.out, f"no runs in {clean(str(directory), 4000)}")
         say(answer.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
     if not found.is_complete:
-        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
+        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
 
 
 def newest_run_of_outputs(answer: CommandOutput) -> Path:

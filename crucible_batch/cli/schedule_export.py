@@ -12,7 +12,7 @@ from pathlib import Path
 from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.errors import UserError
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.export.target import ExportedFile, ExportOptions, own_command
@@ -67,9 +67,9 @@ def _show_next_steps(
     answer: CommandOutput, files: Sequence[ExportedFile], notes: Iterable[str], folder: Path | None
 ) -> None:
     for note in dict.fromkeys(notes):
-        say(answer.err, ("note  ", "label"), note)
+        say_note(answer.err, note)
     if folder is None:
-        say(answer.err, ("note  ", "label"), "-o DIR writes the files, and shows the commands that install them")
+        say_note(answer.err, "-o DIR writes the files, and shows the commands that install them")
         return
     say(answer.err, ("install  ", "label"), (f"cd {shlex.quote(str(folder))}", "command"))
     for step in dict.fromkeys(step for file in files for step in file.steps):

@@ -201,6 +201,10 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
+def say_note(console: Console, text: str) -> None:
+    say(console, ("note  ", "label"), text)
+
+
 def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     """Print a sentence, wrapped between words on a terminal, and as one line elsewhere."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.terminal import say, say_note
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
@@ -36,7 +36,7 @@ def serve_view(
         if token is not None:
             _show_token(answer, url, token)
         if open_browser and not webbrowser.open(url):
-            say(answer.err, ("note  ", "label"), "no browser could be opened; open the address manually")
+            say_note(answer.err, "no browser could be opened; open the address manually")
 
     run_viewer(directory, port, ready, token=token)
     if not answer.quiet:

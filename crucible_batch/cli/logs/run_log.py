@@ -16,7 +16,7 @@ from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.redaction import without_opentelemetry
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
-from crucible_batch.cli.terminal import Json, journal_prefix, say
+from crucible_batch.cli.terminal import Json, journal_prefix, say_note
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}
@@ -143,7 +143,7 @@ class OpenLog:
         file.close()
         if file.missing and not self._answer.quiet:
             words = f"{file.missing} log entries could not be written to {file.path}: {file.reason}"
-            say(self._answer.err, ("note  ", "label"), words)
+            say_note(self._answer.err, words)
 
 
 def log_of(answer: CommandOutput) -> RunLog | None:
