@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from crucible_batch.api import (
     JobFilter,
-    MergeResult,
     RunResult,
-    budget_for_rest,
     clean,
-    codes_never_retried,
     next_pick,
 )
 from crucible_batch.cli.command_output import CommandOutput
@@ -24,9 +20,8 @@ from crucible_batch.cli.render.summary import (
     ending_line,
     group_failures,
     head_json,
-    is_short_of_budget,
+    next_of_run,
     next_of_shard,
-    next_step,
     show_summary,
 )
 from crucible_batch.cli.terminal import at_level, fact, say
@@ -52,7 +47,7 @@ def show_run_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilt
     data = head_json(head, result.run_dir, result.page)
     answer.data = data if result.outputs_at is None else {**data, "outputs_at": result.outputs_at}
     tail = f" · {format_duration(ran.took_s)}"
-    show_ending(answer, result, head, failures, what_next, tail=tail, earlier=ran.earlier)
+    show_ending(answer, result, failures, what_next, tail=tail, earlier=ran.earlier)
 
 
 def _next_command(result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str) -> str | None:
@@ -63,25 +58,9 @@ def _next_command(result: RunResult, job_filter: JobFilter, failures: list[Failu
     return next_pick(result.run_dir) if step is None and head.waiting else step
 
 
-def next_of_run(
-    head: ReportHead,
-    run_dir: Path,
-    failures: list[FailureGroup],
-    command: str,
-    *,
-    job_filter: JobFilter | None = None,
-    remake: str | None = None,
-) -> str | None:
-    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
-    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
-    never = codes_never_retried(run_dir) if failures else frozenset()
-    return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
-
-
 def show_ending(
     answer: CommandOutput,
-    result: RunResult | MergeResult,
-    head: ReportHead,
+    result: RunResult,
     failures: list[FailureGroup],
     what_next: str | None,
     *,
@@ -89,8 +68,8 @@ def show_ending(
     earlier: EarlierRuns | None = None,
 ) -> None:
     """Show how a run, or a merged run, ended; ``answer.data`` is left as it is. ``tail`` is added to the first line."""
-    is_ok = result.exit_code is ExitCode.OK
-    if not is_ok:
+    head = result.report
+    if not result.ok:
         _blame(answer, head, result.exit_code, what_next)
     line = ending_line(head, result.run_dir, failures, result.exit_code)
     if (log := log_of(answer)) is not None:
@@ -100,7 +79,7 @@ def show_ending(
         names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
         log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
     answer.is_failure_shown = True
-    if answer.quiet and not is_ok and not answer.log_is_on_stderr:
+    if answer.quiet and not result.ok and not answer.log_is_on_stderr:
         with at_level(answer.err, logging.ERROR):
             say(answer.err, redacted(line))
     if not answer.quiet and not answer.log_is_on_stdout:

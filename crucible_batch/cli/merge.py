@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from crucible_batch.api import MergeResult, clean, merge, read_status
+from crucible_batch.api import MergeResult, RunResult, clean, merge, read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
@@ -49,7 +49,8 @@ def merge_and_show(
         return
     status = read_status(result.run_dir)
     failures = group_failures(head, status.jobs())
-    show_ending(answer, result, head, failures, next_command(status), tail=f" · {_headline(result)}")
+    merged = RunResult(result.run_dir, head, result.exit_code, page=result.page, outputs_at=result.outputs_at)
+    show_ending(answer, merged, failures, next_command(status), tail=f" · {_headline(result)}")
 
 
 def _headline(result: MergeResult) -> str:

@@ -43,12 +43,12 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
-from crucible_batch.cli.ending import next_of_run
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
     group_failures,
     head_json,
+    next_of_run,
     show_summary,
 )
 from crucible_batch.cli.terminal import Json, fact, say, working

@@ -10,7 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.api import Remedy, clean, format_credits, remedy_for
+from crucible_batch.api import (
+    JobFilter,
+    Remedy,
+    budget_for_rest,
+    clean,
+    codes_never_retried,
+    format_credits,
+    remedy_for,
+)
 from crucible_batch.cli.command_line import with_budget, without_option
 from crucible_batch.cli.terminal import Json, fact, say, say_sentence
 from crucible_batch.cli.units import counted
@@ -242,6 +250,21 @@ def next_step(
             return _once_blocked(head, command, other, enough)
         case _:
             return command
+
+
+def next_of_run(
+    head: ReportHead,
+    run_dir: Path,
+    failures: list[FailureGroup],
+    command: str,
+    *,
+    job_filter: JobFilter | None = None,
+    remake: str | None = None,
+) -> str | None:
+    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
+    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
+    never = codes_never_retried(run_dir) if failures else frozenset()
+    return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
 
 
 def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], merge: str) -> str:
