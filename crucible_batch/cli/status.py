@@ -66,16 +66,16 @@ _INDENT = 2
 
 def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool = False) -> None:
     """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
-    tally = ProgressState.of(found, balance)
+    state = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
-    lines = [bar(tally, width)]
-    for at, task in enumerate(tally.oldest(len(found.oldest))):
+    lines = [bar(state, width)]
+    for at, task in enumerate(state.oldest(len(found.oldest))):
         label = "oldest" if not at else ""
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
-        ("outputs", output_parts(tally, now), ""),
-        ("pace", [*([] if is_paused else pace_parts(tally, now)), f"{elapsed(now - found.began_at)} so far"], ""),
-        ("errors", error_parts(tally), "red"),
+        ("outputs", output_parts(state, now), ""),
+        ("pace", [*([] if is_paused else pace_parts(state, now)), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("errors", error_parts(state), "red"),
     ):
         lines += rows(label, parts, width, style) if parts else []
     for line in lines:

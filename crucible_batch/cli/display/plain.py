@@ -30,7 +30,7 @@ class PlainDisplay(Display):
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._tally = ProgressState()
+        self._state = ProgressState()
         self._printed_at = 0.0
         self._printed_tenth = 0
         self._printed_wave: list[str] = []
@@ -39,7 +39,7 @@ class PlainDisplay(Display):
     def notify(self, message: Message) -> None:
         """Process a progress message, and print any line that is due."""
         now = self._clock()
-        notable = self._tally.take(message, now)
+        notable = self._state.take(message, now)
         if notable is not None:
             is_final = notable.kind is NotableKind.JOB and not notable.retry and not notable.unknown
             with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
@@ -58,22 +58,22 @@ class PlainDisplay(Display):
 
     def _is_due(self, now: float) -> bool:
         silent_s = now - self._printed_at
-        if silent_s < SHORTEST_S or not self._tally.has_begun:
+        if silent_s < SHORTEST_S or not self._state.has_begun:
             return False
-        interval_s = min(LONGEST_S, max(SHORTEST_S, self._tally.elapsed_s(now) / 10))
+        interval_s = min(LONGEST_S, max(SHORTEST_S, self._state.elapsed_s(now) / 10))
         return silent_s >= interval_s or self._tenth() > self._printed_tenth
 
     def _tenth(self) -> int:
-        return self._tally.done * 10 // max(1, self._tally.total)
+        return self._state.done * 10 // max(1, self._state.total)
 
     def _print_counts(self, now: float) -> None:
         self._printed_at = now
         self._printed_tenth = self._tenth()
-        states = GAP.join(part.plain for part in state_parts(self._tally))
-        figures = [f"{self._tally.done}/{self._tally.total}  {states}", GAP.join(money_parts(self._tally))]
-        if not self._tally.ended and self._tally.wave is not None:
-            figures.append(", ".join(wave_parts(self._tally.wave)))
-        if not self._tally.ended and (pace := pace_parts(self._tally, now)):
+        states = GAP.join(part.plain for part in state_parts(self._state))
+        figures = [f"{self._state.done}/{self._state.total}  {states}", GAP.join(money_parts(self._state))]
+        if not self._state.ended and self._state.wave is not None:
+            figures.append(", ".join(wave_parts(self._state.wave)))
+        if not self._state.ended and (pace := pace_parts(self._state, now)):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 

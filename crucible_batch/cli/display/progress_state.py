@@ -170,20 +170,20 @@ class ProgressState:
     @classmethod
     def of(cls, found: Progress, balance: Balance) -> ProgressState:
         """Return the state of a run of another process; its times are wall-clock times."""
-        tally = cls()
-        tally.has_begun = True
-        tally.total, tally.balance, tally.errors = found.total, balance, found.errors
-        tally._count(found.counts)
-        tally.outputs = found.outputs
-        tally.down.total = found.byte_size
+        state = cls()
+        state.has_begun = True
+        state.total, state.balance, state.errors = found.total, balance, found.errors
+        state._count(found.counts)
+        state.outputs = found.outputs
+        state.down.total = found.byte_size
         named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
         rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
         unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
-        tally._tasks = {**named, **unnamed}
-        tally._began_at, tally._pace = found.began_at, Pace(found.began_at)
+        state._tasks = {**named, **unnamed}
+        state._began_at, state._pace = found.began_at, Pace(found.began_at)
         for at in found.ended_at:
-            tally._pace.ended(at)
-        return tally
+            state._pace.ended(at)
+        return state
 
     @property
     def done(self) -> int:
@@ -386,19 +386,19 @@ def unreachable_words(message: GatewayUnreachable) -> str:
     return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
 
 
-def paused_words(tally: ProgressState, now: float) -> list[str]:
-    if tally.paused is None:
+def paused_words(state: ProgressState, now: float) -> list[str]:
+    if state.paused is None:
         return []
-    since, by = tally.paused
-    count = tally.in_flight
+    since, by = state.paused
+    count = state.in_flight
     collected = [f"{counted(count, 'job')} in flight" if count else "no jobs in flight"]
-    if tally.wave is not None:
+    if state.wave is not None:
         collected = []  # not known of workers
     return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
 
 
-def stopping_words(tally: ProgressState, now: float) -> str:
-    count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
+def stopping_words(state: ProgressState, now: float) -> str:
+    count, rest_s = state.in_flight, max(0.0, (state.stop_at or now) - now)
     awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
     return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"
 
