@@ -25,11 +25,11 @@ from rich.text import Text
 
 from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
+from crucible_batch.cli.display.message_text import jobs_at_once
 from crucible_batch.cli.display.progress_state import (
     NotableEvent,
     NotableKind,
     ProgressState,
-    jobs_at_once,
     paused_words,
     stopping_words,
 )

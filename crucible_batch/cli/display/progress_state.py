@@ -37,7 +37,13 @@ from crucible_batch.api import (
     clean,
     event_name,
 )
-from crucible_batch.cli.display.control_text import by_words, control_words
+from crucible_batch.cli.display.message_text import (
+    answered_words,
+    by_words,
+    control_words,
+    jobs_at_once,
+    unreachable_words,
+)
 from crucible_batch.cli.units import counted, format_duration
 
 BYTES_WINDOW_S = 10.0
@@ -264,8 +270,7 @@ class ProgressState:
                 return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)
             case GatewayBack():
                 self.unreachable = None
-                words = f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
-                return _event_of_run("resumed", "", words)
+                return _event_of_run("resumed", "", answered_words(message))
             case Throttled():
                 return self._throttle(message)
             case Stopping():
@@ -375,15 +380,6 @@ class ProgressState:
         self.balance = message.balance
         self.ended = True
         self._tasks.clear()
-
-
-def jobs_at_once(limit: int) -> str:
-    return f"{counted(limit, 'job')} at a time"
-
-
-def unreachable_words(message: GatewayUnreachable) -> str:
-    lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
-    return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
 
 
 def paused_words(state: ProgressState, now: float) -> list[str]:

@@ -33,14 +33,13 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.cli.command_output import rfc3339
-from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
+from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
 from crucible_batch.cli.display.progress_text import wave_parts
 from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
-from crucible_batch.cli.units import counted, format_duration
+from crucible_batch.cli.units import counted
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -142,7 +141,7 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case GatewayUnreachable():
             return f"{unreachable_words(message)}: {clean(message.reason, 200)}"
         case GatewayBack():
-            return f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
+            return answered_words(message)
         case Throttled():
             why = "" if message.reason is None else f": {clean(message.reason, 60)}"
             return f"at most {jobs_at_once(message.limit)}{why}"
