@@ -26,7 +26,7 @@ from crucible_batch.api import (
     read_parameters,
     shown_value,
 )
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import GatewayError, UserError
@@ -36,7 +36,6 @@ T = TypeVar("T")
 
 
 def ask(answer: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
-    """Run ``question`` with a client for the gateway of the settings, and return its result."""
 
     async def put() -> T:
         async with connect(settings) as client:
@@ -47,7 +46,6 @@ def ask(answer: CommandOutput, settings: Settings, question: Callable[[CrucibleC
 
 
 def show_credits(answer: CommandOutput, settings: Settings) -> None:
-    """Show the balance and the last entries of the ledger."""
     found = ask(answer, settings, lambda client: client.credits())
     answer.data = plain_json(
         {
@@ -93,7 +91,6 @@ def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> 
 
 
 def show_workflows(answer: CommandOutput, settings: Settings) -> None:
-    """List the active workflows."""
     found = ask(answer, settings, lambda client: client.workflows()).workflows
     listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
     answer.data = plain_json({"workflows": listed})
@@ -105,7 +102,6 @@ def show_workflows(answer: CommandOutput, settings: Settings) -> None:
 
 
 def show_workflow(answer: CommandOutput, workflow_id: str, settings: Settings) -> None:
-    """Show the parameters that a workflow's metadata lists."""
     metadata = ask(answer, settings, lambda client: _metadata(client, workflow_id))
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
     known = read_parameters(metadata)
@@ -190,7 +186,6 @@ def show_assets(answer: CommandOutput, settings: Settings) -> None:
 
 
 def signed_credits(amount: Decimal) -> str:
-    """Format an amount that may be negative."""
     return f"-{format_credits(amount.copy_abs())}" if amount < 0 else format_credits(amount)
 
 

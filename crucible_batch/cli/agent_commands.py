@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Automate")
@@ -54,6 +54,6 @@ def mcp(
     Requires the extra mcp. The API key and the gateway are those of the
     environment at the start.
     """
-    from crucible_batch.cli.agents import serve_agents
+    from crucible_batch.cli.mcp_server import serve_agents
 
     serve_agents(root, allow_spend, gateway.settings())

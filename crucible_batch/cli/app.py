@@ -15,18 +15,14 @@ from crucible_batch.cli import (
     agent_commands,
     budget_commands,
     cluster_commands,
-    control_commands,
     inspect_commands,
     maintenance_commands,
-    merge_commands,
     notify_commands,
-    pick_commands,
     run_commands,
     schedule_commands,
     start_commands,
-    worker_commands,
 )
-from crucible_batch.cli.answer import BUG, Terminated, answering
+from crucible_batch.cli.command_output import BUG, Terminated, answering
 from crucible_batch.cli.completion import mend_zsh
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
@@ -66,16 +62,7 @@ def _root(
     """
 
 
-for _group in (
-    start_commands,
-    run_commands,
-    control_commands,
-    pick_commands,
-    merge_commands,
-    worker_commands,
-    inspect_commands,
-    maintenance_commands,
-):
+for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")

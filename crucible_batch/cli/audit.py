@@ -25,8 +25,9 @@ from crucible_batch.api import (
     total,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence, working
+from crucible_batch.cli.units import counted
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
@@ -37,7 +38,7 @@ DIFFERENCES_SHOWN = 20
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     """Print an audit. With ``verbose``, list each entry that isn't of this run, and all differences."""
     found = result.audit
-    tell(console, *_headline(result))
+    say_sentence(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
     fact(console, "jobs", _summed(found.jobs, "refunded"))
@@ -65,7 +66,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
 def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str]]:
     found = result.audit
     differences = len(found.differences)
-    verdict = ("✗ " + _many(differences, "difference"), "bad") if differences else ("✓ 0 differences", "good")
+    verdict = ("✗ " + counted(differences, "difference"), "bad") if differences else ("✓ 0 differences", "good")
     unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
     checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
     running = " · running now" if result.running else ""
@@ -86,26 +87,24 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
-    """Print each job with more outputs at the gateway than were saved."""
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
         fact(
             console,
             "unsaved",
-            (f"{_many(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}", "bad"),
+            (f"{counted(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}", "bad"),
         )
     if (left := len(result.unsaved) - DIFFERENCES_SHOWN) > 0:
-        fact(console, "", f"… and {_many(left, 'job')} more; --json has them all")
+        fact(console, "", f"… and {counted(left, 'job')} more; --json has them all")
 
 
 def notes(result: AuditResult) -> Iterator[str]:
-    """Yield notes on the figures, one sentence each."""
     found = result.audit
     yield from _moving(result)
     if vague := found.count(Verdict.VAGUE):
-        yield f"{_many(vague, 'upload')} could not be distinguished from others of the same amount and time"
+        yield f"{counted(vague, 'upload')} could not be distinguished from others of the same amount and time"
     if gone := sum(each.present is False and not each.books.returned for each in _settled(found.uploads)):
-        yield f"{_many(gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
+        yield f"{counted(gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
     for each in (*found.jobs, *found.uploads):
         if each.assumed and each.verdict is Verdict.AGREES and each.ledger != each.books:
             returned = "refunded" if each.attempt is not None else "rebated"
@@ -115,11 +114,11 @@ def notes(result: AuditResult) -> Iterator[str]:
             )
     price = format_credits(found.upload_price)
     if never := len(found.never_charged):
-        yield f"{_many(never, 'upload')} without an answer: never charged; {price} is still held for each"
+        yield f"{counted(never, 'upload')} without an answer: never charged; {price} is still held for each"
     if perhaps := len(found.perhaps_charged):
-        yield f"{_many(perhaps, 'upload')} without an answer: possibly charged; {price} is held for each"
+        yield f"{counted(perhaps, 'upload')} without an answer: possibly charged; {price} is held for each"
     if rebated := len(found.perhaps_rebated):
-        yield f"{_many(rebated, 'deletion')} without an answer: possibly rebated; see the rebates under others"
+        yield f"{counted(rebated, 'deletion')} without an answer: possibly rebated; see the rebates under others"
 
 
 def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
@@ -136,15 +135,12 @@ def _moving(result: AuditResult) -> Iterator[str]:
         more = "a run is in progress" if result.running else "the next run resolves it"
         yield f"{moving} in flight, amounts may still change: {more}"
     if found.unanswered:
-        yield f"{_many(found.unanswered, 'submit')} without an answer: what it bought, if anything, is listed as others"
+        submits = counted(found.unanswered, "submit")
+        yield f"{submits} without an answer: what it bought, if anything, is listed as others"
 
 
 def _settled(findings: Sequence[Finding]) -> Iterator[Finding]:
     return (each for each in findings if each.gateway_id is not None and each.verdict is not Verdict.MOVING)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _summed(findings: Sequence[Finding], returned: str) -> str:
@@ -185,7 +181,7 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def audit_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
+def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
     """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
     with working(answer.err, "querying the gateway"):
         result = asyncio.run(audit(run_dir, settings=settings))
@@ -206,10 +202,9 @@ def audit_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings) -> 
             show_differences(answer.err, found.differences)
         show_unsaved(answer.err, result)
     if found.differences:
-        count = len(found.differences)
         answer.blame(
             "DIFFERENCE",
-            f"{count} difference{'s' if count > 1 else ''} between the journal and the gateway's ledger",
+            f"{counted(len(found.differences), 'difference')} between the journal and the gateway's ledger",
             "each is listed with its job or asset id: contact the gateway's operator",
             exit_code=result.exit_code,
         )
@@ -217,7 +212,7 @@ def audit_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings) -> 
         count = sum(more.missing for more in result.unsaved)
         answer.blame(
             "UNSAVED",
-            f"{count} output{'s' if count > 1 else ''} listed by the gateway and never saved",
+            f"{counted(count, 'output')} listed by the gateway and never saved",
             f"{shell_command('verify', run_dir, '--fix')} saves them, for no credits",
             exit_code=result.exit_code,
         )

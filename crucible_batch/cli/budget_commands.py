@@ -11,16 +11,11 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.option_parsers import option_parser, read_credits
 
 budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, budget, "Budgets")
-
-Account = Annotated[
-    str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
-]
 
 
 @budget.callback()
@@ -59,16 +54,15 @@ def show(
 )
 def release(
     answer: CommandOutput,
-    account: Account,
+    account: Annotated[
+        str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
+    ],
     run_dir: opt.RunDir,
     *,
     spent: Annotated[
         Decimal | None,
-        typer.Option(
-            "--spent",
-            metavar="N",
-            parser=option_parser(read_credits),
-            help="Credits that the run spent in each period since then, if its directory is gone.",
+        opt.credits_option(
+            "--spent", help="Credits that the run spent in each period since then, if its directory is gone."
         ),
     ] = None,
     forget_unanswered: Annotated[
@@ -85,6 +79,6 @@ def release(
     this too. If the directory is gone, all that was set aside counts as spent,
     unless --spent has another number. Refused while the run is active.
     """
-    from crucible_batch.cli.budgets import release_and_tell
+    from crucible_batch.cli.budgets import release_and_show
 
-    release_and_tell(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)
+    release_and_show(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from crucible_batch.api import BudgetRun, BudgetState, Credits, budget_states, clean, current_settings, format_credits
 from crucible_batch.api import release_budget as release
-from crucible_batch.cli.answer import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json, fact, say
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, fact, say, say_more
+from crucible_batch.shell_command import shell_command
 
 SHOWN = 20
 
 
 def show_budgets(answer: CommandOutput, account: str | None) -> None:
-    """Show the accounts, each with its period and the shares of its runs."""
     settings = current_settings()
     states = budget_states(settings, now=time.time(), account=account)
     answer.data = {"accounts": [_state_json(state) for state in states]}
@@ -36,19 +36,12 @@ def _show_state(answer: CommandOutput, state: BudgetState) -> None:
     fact(answer.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
     for run in state.runs[:SHOWN]:
         fact(answer.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
-    if len(state.runs) > SHOWN:
-        say(answer.out, (f"  … and {len(state.runs) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(state.runs) - SHOWN)
     for run in state.runs:
         if run.has_shards:
-            fact(answer.out, "merge", (_command("merge", run.run_dir), "command"))
+            fact(answer.out, "merge", (shell_command("merge", run.run_dir), "command"))
         elif run.is_open and not run.is_active:
-            fact(answer.out, "release", (_command("budget", "release", terms.account, run.run_dir), "command"))
-
-
-def _command(verb: str, *words: str | Path) -> str:
-    from crucible_batch.shell_command import shell_command  # noqa: PLC0415 - only for runs that were killed
-
-    return shell_command(verb, *words)
+            fact(answer.out, "release", (shell_command("budget", "release", terms.account, run.run_dir), "command"))
 
 
 def _run_words(run: BudgetRun) -> str:
@@ -97,10 +90,9 @@ def _run_json(run: BudgetRun) -> Json:
     }
 
 
-def release_and_tell(
+def release_and_show(
     answer: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
 ) -> None:
-    """Release what a run left, and show what is available again."""
     found = release(
         current_settings(), account, run_dir, now=time.time(), spent=spent, forget_unanswered=forget_unanswered
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import defaultdict
-from collections.abc import Callable
+from contextlib import nullcontext
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, format_credits
-from crucible_batch.cli.answer import CommandOutput
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.options import CleanOptions
-from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import ConsentError
 from crucible_batch.settings import Settings
 
@@ -26,75 +26,54 @@ _REASONS = {
 }
 
 
-def clean_and_tell(answer: CommandOutput, run_dir: Path, chosen: CleanOptions, settings: Settings) -> None:
-    """Delete assets that no job needs, and show the rebates."""
-    asks = not chosen.yes and _can_ask(answer)
+def clean_and_show(
+    answer: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
+) -> None:
     work = clean_assets(
-        run_dir,
-        found=chosen.found,
-        dry_run=chosen.dry_run,
-        confirm=None if chosen.yes else _asker(answer) if asks else _refuser(answer),
-        settings=settings,
+        run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, answer), settings=settings
     )
-    if asks:
+    with nullcontext() if can_ask(answer.err) and not yes else working(answer.err, "deleting assets"):
         cleaning = asyncio.run(work)
-    else:
-        with working(answer.err, "deleting assets"):
-            cleaning = asyncio.run(work)
-    answer.data = _as_json(cleaning, dry_run=chosen.dry_run)
+    answer.data = _as_json(cleaning, dry_run=dry_run)
     if cleaning.failure is not None:
         failure = cleaning.failure
         answer.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
     if not answer.quiet:
-        _show(answer, cleaning, chosen)
+        _show(answer, cleaning, dry_run=dry_run, is_confirmed=yes or can_ask(answer.err))
 
 
-def _can_ask(answer: CommandOutput) -> bool:
-    return sys.stdin.isatty() and answer.err.is_terminal
-
-
-def _refuser(answer: CommandOutput) -> Callable[[Cleaning], bool]:
-    """Return a function that lists the assets and refuses to delete them, since nobody can be asked."""
-
-    def refuse(cleaning: Cleaning) -> bool:
-        answer.data = _as_json(cleaning, dry_run=False)
-        if not answer.quiet:
-            _show_fates(answer, cleaning)
-        count = _assets(len(cleaning.going))
-        raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
-
-    return refuse
-
-
-def _asker(answer: CommandOutput) -> Callable[[Cleaning], bool]:
-    def ask(cleaning: Cleaning) -> bool:
+def _confirm(answer: CommandOutput, cleaning: Cleaning) -> bool:
+    """Ask on the terminal. Raises ``ConsentError`` after listing the assets if there is none."""
+    is_asked = can_ask(answer.err)
+    if is_asked or not answer.quiet:
         _show_fates(answer, cleaning)
-        tell(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
-        answer.err.print(f"Delete {_assets(len(cleaning.going))} at the gateway? [y/N] ", end="")
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    count = grouped(len(cleaning.going), "asset")
+    if not is_asked:
+        answer.data = _as_json(cleaning, dry_run=False)
+        raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
+    say_sentence(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
+    return agrees(answer.err, f"Delete {count} at the gateway?")
 
-    return ask
 
-
-def _show(answer: CommandOutput, cleaning: Cleaning, chosen: CleanOptions) -> None:
-    dry_run = chosen.dry_run
+def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confirmed: bool) -> None:
     going, deleted = cleaning.going, cleaning.deleted
     where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
     if not going:
         say(answer.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
     elif dry_run:
         charged = format_credits(sum((fate.charged for fate in going), Decimal(0)))
-        say(answer.out, (f"{_assets(len(going))} would be deleted; uploading cost {charged} credits", "strong"), where)
+        words = f"{grouped(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
+        say(answer.out, (words, "strong"), where)
     else:
         mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
-        words = f"{_assets(len(deleted))} deleted, {format_credits(cleaning.rebates)} credits rebated"
+        words = f"{grouped(len(deleted), 'asset')} deleted, {format_credits(cleaning.rebates)} credits rebated"
         say(answer.out, mark, (words, "strong"), where)
     _show_fates(answer, cleaning)
     if cleaning.failure is not None:
         fact(answer.out, "stopped", (clean(str(cleaning.failure)), "warn"))
         fact(answer.out, "next", (again(), "command"))
     elif dry_run and going:
-        fact(answer.out, "next", (again() if chosen.yes or _can_ask(answer) else again("--yes"), "command"))
+        fact(answer.out, "next", (again() if is_confirmed else again("--yes"), "command"))
 
 
 def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
@@ -106,18 +85,13 @@ def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
             clean(fate.filename or fate.sha256[:16], 80),
             (f"   {clean(fate.asset_id or '')}{rebate}", "quiet"),
         )
-    if len(cleaning.going) > SHOWN:
-        say(answer.out, (f"  … and {len(cleaning.going) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(cleaning.going) - SHOWN)
     kept: dict[str, list[AssetFate]] = defaultdict(list)
     for fate in cleaning.fates:
         if fate.stays is not None:
             kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
     for reason, fates in list(kept.items())[:SHOWN]:
         fact(answer.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
-
-
-def _assets(count: int) -> str:
-    return f"{count:,} asset{'s' if count != 1 else ''}"
 
 
 def _as_json(cleaning: Cleaning, *, dry_run: bool) -> Json:

@@ -1,4 +1,4 @@
-"""A cluster as text and JSON, and the workers that were asked to drain."""
+"""The ``cluster`` commands: a cluster as text and JSON, and what draining its workers or a run of it leaves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from crucible_batch.api import (
     WorkerRow,
     clean,
     cluster_status,
+    drain_run,
     drain_workers,
     format_credits,
     is_stale,
 )
 from crucible_batch.api.cluster_figures import ALIVE, STALLED, shard_state, worker_state
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, say
-from crucible_batch.cli.units import format_duration
+from crucible_batch.cli.units import format_duration, grouped
+from crucible_batch.errors import UserError
 
 SHOWN = 20
 SHARD_STATES = (
@@ -52,7 +54,7 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
     }
     waiting = sum(row.state is ShardState.WAITING for row in found.shards)
     open_runs = {row.key.run for row in found.shards}
-    queue = "no shard waits" if found.queue_age_s is None else f"{_count(waiting, 'shard')} waiting"
+    queue = "no shard waits" if found.queue_age_s is None else f"{grouped(waiting, 'shard')} waiting"
     say(out, (clean(view.shown, 300), "strong"))
     oldest = "" if found.queue_age_s is None else f", the oldest for {_age(found.queue_age_s)}"
     is_stuck = waiting and all(worker_state(worker) != ALIVE for worker in found.workers)
@@ -76,16 +78,42 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
 
 
 def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None) -> None:
-    """Ask workers to drain, and show how many shards each of them still has."""
     asked = asyncio.run(drain_workers(names, dsn))
     answer.data = {"workers": [_worker_json(row) for row in asked]}
     if answer.quiet:
         return
     for row in asked:
-        has = f"ends after {_count(row.shards, 'shard')}" if row.shards else "has no shard"
+        has = f"ends after {grouped(row.shards, 'shard')}" if row.shards else "has no shard"
         say(answer.out, ("✓ ", "good"), (clean(row.name), "strong"), f" takes no further shards; it {has}")
     if not asked:
         say(answer.out, "no worker is registered")
+
+
+def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str], dsn: str | None) -> None:
+    if workers:
+        raise UserError(
+            "--run and names of workers can't be used together", hint="drain the run first, and then the workers"
+        )
+    drained = asyncio.run(drain_run(name, dsn))
+    run, shards = drained.run, drained.shards
+    answer.data = {
+        "run": run.run.run,
+        "manifest": run.run.manifest,
+        "location": run.run.location,
+        "withdrawn": shards.withdrawn,
+        "ended": shards.ended,
+        "running": shards.running,
+    }
+    if answer.quiet:
+        return
+    out = answer.out
+    say(out, ("✓ ", "good"), (clean(run.run.manifest), "strong"), f" ({clean(run.run.run_id)}) starts no further shard")
+    returned = f", {shards.ended} ended that a worker had returned" if shards.ended else ""
+    fact(out, "shards", f"{shards.withdrawn} withdrawn{returned}")
+    if shards.running:
+        fact(out, "running", f"{shards.running}, finished first; if a worker returns one, give this command again")
+    if run.ended_age_s is not None:
+        fact(out, "then", "give the run's own command again: it merges the shards that were started")
 
 
 def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[QueuedShard]) -> None:
@@ -96,8 +124,8 @@ def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[QueuedShard])
     parts = ", ".join(f"{states[state]} {state}" for state in SHARD_STATES if states[state])
     jobs = sum(shard.jobs for shard in shards)
     succeeded, failed = (sum(getattr(shard.figures, word) for shard in shards) for word in ("succeeded", "failed"))
-    ended = f"   {succeeded} of {_count(jobs, 'job')} succeeded{f', {failed} failed' if failed else ''}"
-    fact(out, "", f"{_count(len(shards), 'shard')}: {parts}{ended}" if shards else "no shards yet")
+    ended = f"   {succeeded} of {grouped(jobs, 'job')} succeeded{f', {failed} failed' if failed else ''}"
+    fact(out, "", f"{grouped(len(shards), 'shard')}: {parts}{ended}" if shards else "no shards yet")
     fact(out, "", *_coordinator(row))
 
 
@@ -124,13 +152,13 @@ def _coordinator(row: RunRow) -> tuple[str | tuple[str, str], ...]:
 def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Mapping[str, str], shards: int) -> None:
     figures, worker = row.figures, row.worker or ""
     done = figures.succeeded + figures.failed
-    taken = f", taken over {_count(row.epoch - 1, 'time')}" if row.epoch > 1 else ""
+    taken = f", taken over {grouped(row.epoch - 1, 'time')}" if row.epoch > 1 else ""
     fact(
         answer.out,
         "shard",
         f"{row.key.number} of {shards}, {clean(run.run.manifest)} {row.key.plan_digest[:8]}",
         (f"   {clean(names.get(worker, worker))} since {_age(row.claimed_age_s)}{taken}", "quiet"),
-        f"   {done} of {_count(row.jobs, 'job')}, {format_credits(figures.spent)} of {format_credits(row.allowance)}"
+        f"   {done} of {grouped(row.jobs, 'job')}, {format_credits(figures.spent)} of {format_credits(row.allowance)}"
         " credits",
         (f"   stalled for {_age(row.renewed_age_s)}" if shard_state(row) == STALLED else "", "warn"),
     )
@@ -138,7 +166,7 @@ def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Map
 
 def _show_worker(answer: CommandOutput, row: WorkerRow) -> None:
     silent = is_stale(0.0, row.seen_age_s)
-    parts = [_count(row.shards, "shard"), f"release {clean(row.release)}", f"started {_age(row.age_s)} ago"]
+    parts = [grouped(row.shards, "shard"), f"release {clean(row.release)}", f"started {_age(row.age_s)} ago"]
     if row.draining_age_s is not None:
         parts.append(f"draining since {_age(row.draining_age_s)}")
     fact(
@@ -214,7 +242,3 @@ def _worker_json(row: WorkerRow) -> dict[str, Json]:
 
 def _age(seconds: float | None) -> str:
     return "?" if seconds is None else format_duration(max(0.0, seconds), whole=True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

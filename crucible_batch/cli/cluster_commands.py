@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 
 cluster = typer.Typer(name="cluster", cls=PlainGroup, no_args_is_help=True)
@@ -19,30 +19,9 @@ command = partial(opt.command, cluster, "Clusters")
 
 Dsn = Annotated[
     str | None,
-    typer.Option(
-        "--cluster",
-        metavar="DSN",
+    opt.dsn_option(
         help="Address of the cluster's PostgreSQL database. Other users of this machine can see it; the variable is"
         " better for a password.  \\[default: CRUCIBLE_BATCH_DSN]",
-    ),
-]
-
-
-DrainedRunName = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="End one run early instead: its run directory as `cluster status` shows it, its manifest name, or its id"
-        " in `cluster status --json`.",
-    ),
-]
-Metrics = Annotated[
-    Path | None,
-    typer.Option(
-        "--metrics-textfile",
-        metavar="DIR",
-        help="Also write crucible_batch_cluster-DATABASE.prom to DIR, for Prometheus' textfile collector.",
     ),
 ]
 
@@ -60,7 +39,19 @@ def _about() -> None:
     output="json verbose",
     name="cluster status",
 )
-def status(answer: CommandOutput, *, dsn: Dsn = None, metrics_textfile: Metrics = None) -> None:
+def status(
+    answer: CommandOutput,
+    *,
+    dsn: Dsn = None,
+    metrics_textfile: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics-textfile",
+            metavar="DIR",
+            help="Also write crucible_batch_cluster-DATABASE.prom to DIR, for Prometheus' textfile collector.",
+        ),
+    ] = None,
+) -> None:
     """Show the runs, shards and workers of a cluster, with ages and allowances.
 
     Changes nothing. A shard whose worker is silent for 15 seconds is shown as
@@ -87,7 +78,15 @@ def drain(
         ),
     ] = None,
     *,
-    run: DrainedRunName = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="End one run early instead: its run directory as `cluster status` shows it, its manifest name, or its"
+            " id in `cluster status --json`.",
+        ),
+    ] = None,
     dsn: Dsn = None,
 ) -> None:
     """Ask workers to take no further shards, and to end after those they have.
@@ -99,7 +98,7 @@ def drain(
     other credits are returned. The run's command, given again, continues it.
     """
     if run is not None:
-        from crucible_batch.cli.cluster_drain import drain_run_and_show
+        from crucible_batch.cli.cluster import drain_run_and_show
 
         drain_run_and_show(answer, run, tuple(workers or ()), dsn)
         return

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,18 +20,18 @@ from urllib.request import ProxyHandler, build_opener
 from crucible_batch.api import (
     DSN_VARIABLE,
     ClusterAddress,
-    Observer,
     RunRequest,
     ShardState,
     cluster_status,
     format_credits,
 )
 from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.cli.answer import CommandOutput, Terminated
+from crucible_batch.cli.command_output import CommandOutput, Terminated
+from crucible_batch.cli.ending import FinishedRun
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import FinishedRun, showing
+from crucible_batch.cli.run_session import RunOnScreen, showing
 from crucible_batch.cli.temporary_postgres import temporary_postgres
-from crucible_batch.cli.terminal import Json, fact, say, tell
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode
 from crucible_batch.sandbox import Running, SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -65,7 +64,6 @@ class Proof:
 
     @classmethod
     def of(cls, state: Any) -> Proof:
-        """Read the sandbox's state."""
         level = peak = Decimal(0)
         charges: Counter[str] = Counter()
         for row in state["ledger"]:
@@ -100,25 +98,24 @@ def play_cluster(answer: CommandOutput, request: RunRequest) -> PlayedCluster:
     """
     ClusterAddress.parse("host=localhost")  # the drivers are there
     if not answer.quiet:
-        tell(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
+        say_sentence(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
     with temporary_postgres() as dsn:
         try:
             with showing(answer, request, DisplayMode.AUTO) as shown:
-                return asyncio.run(_played(answer, request, dsn, shown.observer))
+                return asyncio.run(_played(answer, request, dsn, shown))
         except asyncio.CancelledError:
             raise Terminated(int(ExitCode.SIGTERM)) from None
 
 
-async def _played(answer: CommandOutput, request: RunRequest, dsn: str, observer: Observer) -> PlayedCluster:
+async def _played(answer: CommandOutput, request: RunRequest, dsn: str, shown: RunOnScreen) -> PlayedCluster:
     if (task := asyncio.current_task()) is not None:  # as for Ctrl-C: all that was started is ended first
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with serve(_SANDBOX) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
-        began = time.monotonic()
         with _workers(gateway, dsn) as workers:
             playing = asyncio.ensure_future(_kill_one(answer, dsn, workers))
             address = ClusterAddress.parse(dsn)
-            running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=observer))
+            running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=shown))
             try:
                 await asyncio.wait({playing, running}, return_when=asyncio.FIRST_COMPLETED)
                 if playing.done() and not running.done():
@@ -130,7 +127,7 @@ async def _played(answer: CommandOutput, request: RunRequest, dsn: str, observer
                 await asyncio.wait({playing, running})
         killed = None if playing.cancelled() else playing.result()
         state = await asyncio.to_thread(_state_of, gateway)
-        return PlayedCluster(FinishedRun(result, time.monotonic() - began, None), killed, Proof.of(state))
+        return PlayedCluster(shown.finished(result), killed, Proof.of(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +190,12 @@ async def _kill_one(answer: CommandOutput, dsn: str, workers: _Workers) -> Kille
 
 
 def _state_of(gateway: Running) -> Any:
-    """Return all that the sandbox knows."""
     url = f"{gateway.api_url.partition('/api/')[0]}/_sandbox/state"
     with build_opener(ProxyHandler({})).open(url) as reply:
         return json.loads(reply.read(), parse_float=Decimal)
 
 
 def show_proof(answer: CommandOutput, played: PlayedCluster) -> bool:
-    """Show what the ledger proves, and return whether it proves it."""
     head, proof, killed = played.ran.result.report, played.proof, played.killed
     spent, budget = Decimal(head.credits.spent), Decimal(head.credits.budget or 0)
     holds = proof.holds_for(head.counts.total, spent, budget)

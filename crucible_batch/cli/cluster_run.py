@@ -6,25 +6,25 @@ import asyncio
 import os
 import shlex
 import signal
-import time
+from collections.abc import Coroutine
 
-from crucible_batch.api import ClusterAddress, Observer, RunRequest, RunResult
+from crucible_batch.api import ClusterAddress, RunRequest, RunResult
 from crucible_batch.api.cancellation import cancel_for
 from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import FROM_ENVIRONMENT, given_address
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.logs.run_log import OpenLog
-from crucible_batch.cli.options import DisplayMode, ScheduleOptions
-from crucible_batch.cli.run_session import FinishedRun, showing, tell_ending
-from crucible_batch.cli.terminal import fact, tell
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.ending import show_run_ending
+from crucible_batch.cli.options import FROM_ENVIRONMENT, DisplayMode, given_address
+from crucible_batch.cli.run_options import ScheduleOptions
+from crucible_batch.cli.run_session import showing
+from crucible_batch.cli.terminal import fact, say_sentence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.settings import Settings
 
 _EXIT_CODES = {int(signal.SIGINT): ExitCode.SIGINT, int(signal.SIGTERM): ExitCode.SIGTERM}
 
 
-def run_on_cluster_and_tell(
+def run_on_cluster_and_show(
     answer: CommandOutput,
     request: RunRequest,
     settings: Settings,
@@ -33,33 +33,28 @@ def run_on_cluster_and_tell(
     schedule: ScheduleOptions,
     display: DisplayMode,
 ) -> None:
-    """Run on a cluster's workers, show the progress, and show how the run ended."""
     refuse_unsupported(request, schedule)
     address = ClusterAddress.resolve(given_address(cluster), os.environ)
-    log = answer.log.log if isinstance(answer.log, OpenLog) else None
-    began = time.monotonic()
     stopped: list[int] = []
     command = _next(cluster)
-    with showing(answer, request, display, log=log) as shown:
-        result = asyncio.run(_followed(request, settings, address, shown.observer, stopped))
+    with showing(answer, request, display) as shown:
+        run = run_on_cluster(request, address, settings=settings, observer=shown)
+        result = asyncio.run(_until_signal(run, stopped))
     if result is not None:
-        ran = FinishedRun(result, time.monotonic() - began, shown.beginning.found)
-        tell_ending(answer, ran, request.job_filter, command=command, log=log)
+        show_run_ending(answer, shown.finished(result), request.job_filter, command=command)
         return
     code = _EXIT_CODES[stopped[0]]
     message = "the coordinator has stopped; workers finish the shards that are queued"
     answer.blame("INTERRUPTED", message, command, exit_code=code)
-    answer.is_told = True
+    answer.is_failure_shown = True
     if not answer.quiet:
-        tell(answer.err, (message, "warn"))
+        say_sentence(answer.err, (message, "warn"))
         fact(answer.err, "next", (command, "command"))
 
 
-async def _followed(
-    request: RunRequest, settings: Settings, address: ClusterAddress, observer: Observer, stopped: list[int]
-) -> RunResult | None:
-    """Run, and return the result; None if a signal ended it, which is added to ``stopped``."""
-    task = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=observer))
+async def _until_signal(run: Coroutine[None, None, RunResult], stopped: list[int]) -> RunResult | None:
+    """Return the result of a run; None if a signal ended it, which is added to ``stopped``."""
+    task = asyncio.ensure_future(run)
 
     def cancel(number: int) -> None:
         stopped.append(number)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from crucible_batch.api import DSN_VARIABLE, ClusterAddress
 from crucible_batch.api.cluster_worker import run_worker
 from crucible_batch.api.connecting import require_key
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import given_address
-from crucible_batch.cli.options import GatewayOptions
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.options import GatewayOptions, given_address
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode
@@ -23,7 +22,7 @@ _FINAL = (ExitCode.OK, ExitCode.USER_ERROR, ExitCode.KEY_REFUSED)
 """Exit codes after which another start would end in the same way."""
 
 
-def work_and_tell(
+def work_and_show(
     answer: CommandOutput, cluster: str | None, gateway: GatewayOptions, *, processes: int, once: bool
 ) -> None:
     """Work until SIGTERM or Ctrl-C, or until nothing waits with ``once``."""

@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 _HERE_ONLY = {"--dry-run", "-n"}
+_BUDGET_OPTIONS = ("--budget", "--max-cost")
 
 
-def again(*more: str, instead_of: str | None = None, argv: Sequence[str] | None = None) -> str:
+def again(*more: str, instead_of: str | None = None) -> str:
     """Return the current command, quoted for a shell, with the arguments of ``more`` appended that it doesn't have yet.
 
     ``instead_of`` replaces the command name (``run`` if ``plan`` was typed). Options that apply only to this call
     (``--dry-run``) are left out.
     """
-    words = [word for word in (sys.argv[1:] if argv is None else argv) if word not in _HERE_ONLY]
+    words = [word for word in sys.argv[1:] if word not in _HERE_ONLY]
     if instead_of is not None and words:
         words[0] = instead_of
     words += [word for word in more if word not in words]
     return shlex.join(["crucible-batch", *words])
 
 
-def with_shard(command: str, shard: str) -> str:
-    """Return the command with this shard, unless it has one."""
+def with_option(command: str, option: str, value: str) -> str:
+    """Return the command with this option, unless it has it with any value."""
     words = shlex.split(command)
-    if any(word.partition("=")[0] == "--shard" for word in words):
+    if any(word.partition("=")[0] == option for word in words):
         return command
-    return shlex.join([*words, "--shard", shard])
-
-
-_BUDGET_OPTIONS = ("--budget", "--max-cost")
-
-
-def with_out_dir(command: str, directory: Path) -> str:
-    """Return a command that has no ``--out-dir`` with this one."""
-    return shlex.join([*shlex.split(command), "--out-dir", str(directory)])
-
-
-def with_scheduled_at(command: str, scheduled_at: str) -> str:
-    """Return the command with this scheduled time, unless it has one."""
-    words = shlex.split(command)
-    if any(word.partition("=")[0] == "--scheduled-at" for word in words):
-        return command
-    return shlex.join([*words, "--scheduled-at", scheduled_at])
+    return shlex.join([*words, option, value])
 
 
 def without_option(command: str, option: str) -> str:

@@ -70,7 +70,6 @@ def workflow_ids(incomplete: str) -> list[str]:
 
 
 def error_codes(incomplete: str) -> list[str]:
-    """Return our own error codes."""
     from crucible_batch.error_codes import CODES, HTTP
 
     return _beginning(incomplete, [code.name for code in CODES if code.name != HTTP])

@@ -16,12 +16,12 @@ from crucible_batch.api import (
     is_run_of_cluster,
     local_directory,
 )
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import given_address
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.options import given_address
 from crucible_batch.cli.terminal import Json, say
 
 
-def control_and_tell(answer: CommandOutput, run: Path, words: Sequence[str], cluster: str | None) -> None:
+def control_and_show(answer: CommandOutput, run: Path, words: Sequence[str], cluster: str | None) -> None:
     """Give a command to a run, of ``cluster`` if that is given. Raises as ``control`` or ``control_cluster_run``."""
     where: dict[str, Json] = {}
     taken: ControlAnswer

@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import RunRequest
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_session import FinishedRun, run_showing, tell_ending
-from crucible_batch.cli.terminal import fact, say, tell
+from crucible_batch.cli.run_session import run_showing
+from crucible_batch.cli.terminal import fact, say_note, say_sentence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -60,10 +61,10 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
     if not answer.quiet:
-        tell(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
+        say_sentence(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(answer, request, display))
-    tell_ending(answer, ran, request.job_filter, command=None)
+    show_run_ending(answer, ran, request.job_filter, command=None)
     if not answer.quiet:
         fact(answer.out, "manifest", str(manifest))
         fact(answer.out, "next", ("crucible-batch init my-batch", "command"))
@@ -71,13 +72,12 @@ def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMod
 
 
 def run_cluster_demo(answer: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
-    """Run the demo manifest on three workers of this machine, one of which is killed."""
     from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
 
     manifest = demo_manifest()
     request = RunRequest(manifest, out_dir=free_directory(out_dir or CLUSTER_DEMO_DIR), shards=SHARDS)
     played = play_cluster(answer, request)
-    tell_ending(answer, played.ran, request.job_filter, command=None)
+    show_run_ending(answer, played.ran, request.job_filter, command=None)
     if not show_proof(answer, played):
         message = "the ledger of the gateway doesn't show what the report states"
         answer.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)
@@ -95,9 +95,9 @@ def _show_page(answer: CommandOutput, page: Path | None, open_page: bool | None)
     if page is None or not is_wanted:
         return
     if open_grid(page):
-        tell(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
+        say_sentence(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
     else:
-        say(answer.err, ("note  ", "label"), "no browser could be opened; open the page manually")
+        say_note(answer.err, "no browser could be opened; open the page manually")
 
 
 async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:

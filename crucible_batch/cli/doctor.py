@@ -31,8 +31,9 @@ from crucible_batch.api import (
     try_accounts,
     try_directory,
 )
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, working
+from crucible_batch.cli.units import counted
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
 
@@ -64,8 +65,8 @@ def examine(answer: CommandOutput, settings: Settings) -> None:
     with working(answer.err, "running checks"):
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
-        theirs = _about_gateway(settings) if usable else _about_key_alone(settings)
-        findings = [*ours, *asyncio.run(theirs), *_about_machine(), _about_accounts(settings)]
+        theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
+        findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings)]
     answer.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(answer, finding)
@@ -94,7 +95,10 @@ def _about_settings(settings: Settings) -> Iterator[DoctorCheck]:
         )
 
 
-async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
+async def _about_gateway(settings: Settings, *, is_usable: bool) -> list[DoctorCheck]:
+    """Check the gateway's health and the key. With settings that can't be used, only check that there is a key."""
+    if not is_usable:
+        return [await _about_key(settings, reachable=False)]
     findings: list[DoctorCheck] = []
     reachable = False
     try:
@@ -111,10 +115,6 @@ async def _about_gateway(settings: Settings) -> list[DoctorCheck]:
             findings.append(_unreachable(f"HTTP {status}", *([HINT_NOT_A_GATEWAY] if status == 404 else [])))
     findings.append(await _about_key(settings, reachable=reachable))
     return findings
-
-
-async def _about_key_alone(settings: Settings) -> list[DoctorCheck]:
-    return [await _about_key(settings, reachable=False)]
 
 
 async def _health(settings: Settings) -> tuple[int, str | None, float]:
@@ -203,7 +203,7 @@ def _about_accounts(settings: Settings) -> DoctorCheck:
         if os.environ.get(ACCOUNTS_VARIABLE) or account_files(directory):
             return DoctorCheck("accounts", "bad", text, error.hint, ExitCode.STOPPED)
         return DoctorCheck("accounts", "warn", f"{text}; only manifests with budget.per need it", error.hint)
-    found = f"{len(names)} account{'s' if len(names) != 1 else ''}"
+    found = counted(len(names), "account")
     exists = f"is writable, {found}" if directory.is_dir() else "will be created by the first run with budget.per"
     return DoctorCheck("accounts", "good", f"{shown_path} {exists}")
 

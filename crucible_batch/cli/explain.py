@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, advise, say
 from crucible_batch.error_codes import BUG_EXIT_CODE, CODES, Code, Topic, find_code
 from crucible_batch.errors import ExitCode, UserError
@@ -43,7 +43,6 @@ def explain(answer: CommandOutput, name: str) -> None:
 
 
 def list_codes(answer: CommandOutput) -> None:
-    """List all codes with their meanings."""
     answer.data = {"codes": [_as_json(code) for code in CODES]}
     widest = max(len(code.name) for code in CODES)
     for topic in Topic:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.completion import error_codes, run_directories, workflow_ids
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
@@ -49,9 +49,7 @@ def status(
 @command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
 def runs(
     answer: CommandOutput,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
-    ] = DEFAULT_DIRECTORY,
+    directory: opt.RunsDir = DEFAULT_DIRECTORY,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
     ] = 100,
@@ -102,18 +100,18 @@ def audit(answer: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOption
     nothing.
     """
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.audit import audit_and_tell
+    from crucible_batch.cli.audit import audit_and_show
 
-    audit_and_tell(answer, local_directory(run_dir), gateway.settings())
+    audit_and_show(answer, local_directory(run_dir), gateway.settings())
 
 
 @command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")
 def report(answer: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.status import write_report_and_tell
+    from crucible_batch.cli.status import write_report_and_show
 
-    write_report_and_tell(answer, local_directory(run_dir), html=not no_html)
+    write_report_and_show(answer, local_directory(run_dir), html=not no_html)
 
 
 @command("crucible-batch credits", codes=(0, 3, 5), output="json verbose")

@@ -5,19 +5,21 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.prune_options import PruneOptions
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.option_parsers import option_parser, parse_bytes
 from crucible_batch.errors import UserError
+from crucible_batch.option_values import parse_duration
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Maintain")
+
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")]
 
 
 @command(
@@ -40,9 +42,9 @@ def verify(
     was changed is kept under another name.
     """
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.verify import verify_and_tell
+    from crucible_batch.cli.verify import verify_and_show
 
-    verify_and_tell(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
+    verify_and_show(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
 
 
 @command(
@@ -50,7 +52,23 @@ def verify(
     "crucible-batch clean outputs/spring/default --assets",
     codes=(0, 2, 3, 5, 6, 130),
 )
-def clean(answer: CommandOutput, run_dir: opt.RunDir, chosen: opt.CleanOptions, gateway: opt.GatewayOptions) -> None:
+def clean(
+    answer: CommandOutput,
+    run_dir: opt.RunDir,
+    *,
+    assets: Annotated[
+        bool,
+        typer.Option("--assets", help="Delete the input images that this run uploaded and that no job needs any more."),
+    ] = False,
+    found: Annotated[
+        bool, typer.Option("--found", help="Also delete images that this run used and another run uploaded.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
+    ] = False,
+    gateway: opt.GatewayOptions,
+) -> None:
     """Delete uploaded images at the gateway, for their rebate.
 
     Images that an unfinished job needs are kept, also those of the run
@@ -60,11 +78,11 @@ def clean(answer: CommandOutput, run_dir: opt.RunDir, chosen: opt.CleanOptions, 
     gateway may refuse to return the outputs of jobs with input images again.
     """
     from crucible_batch.api import local_directory
-    from crucible_batch.cli.clean import clean_and_tell
+    from crucible_batch.cli.clean import clean_and_show
 
-    if not chosen.assets:
+    if not assets:
         raise UserError("there is nothing selected to clean", hint=f"crucible-batch clean {run_dir} --assets")
-    clean_and_tell(answer, local_directory(run_dir), chosen, gateway.settings())
+    clean_and_show(answer, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
 
 
 @command(
@@ -74,11 +92,36 @@ def clean(answer: CommandOutput, run_dir: opt.RunDir, chosen: opt.CleanOptions, 
 )
 def prune(
     answer: CommandOutput,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
-    ] = DEFAULT_DIRECTORY,
+    directory: opt.RunsDir = DEFAULT_DIRECTORY,
     *,
-    chosen: PruneOptions,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            "--older-than",
+            metavar="DURATION",
+            parser=option_parser(parse_duration),
+            help="Prune runs that ended longer ago, such as 30d.",
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep", metavar="N", min=1, help="Keep the newest N runs of each manifest; alone, prune all others."
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-size",
+            metavar="SIZE",
+            parser=option_parser(parse_bytes),
+            help="Prune the oldest runs until all fit, such as 50GB.",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking; without a terminal and --yes, only show.")
+    ] = False,
 ) -> None:
     """Delete the outputs of old runs, by age, count or size.
 
@@ -87,6 +130,7 @@ def prune(
     unfinished, unreported, or have held credits or unknown jobs. Files that
     the run did not save are never deleted.
     """
-    from crucible_batch.cli.prune import prune_and_tell
+    from crucible_batch.api import RetentionRules
+    from crucible_batch.cli.prune import prune_and_show
 
-    prune_and_tell(answer, directory, chosen)
+    prune_and_show(answer, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)

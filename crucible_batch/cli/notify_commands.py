@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.notify_options import AllowCommand
 from crucible_batch.option_values import RunEvent
 
 commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="Check the notifications of a manifest.")
@@ -32,14 +31,14 @@ def send_test_message(
     event: Annotated[RunEvent, typer.Option("--event", help="The event that the message is about.")] = RunEvent.SUCCESS,
     reading: opt.ManifestOptions,
     gateway: opt.GatewayOptions,
-    allow_command: AllowCommand = False,
+    allow_command: opt.AllowCommand = False,
 ) -> None:
     """Send a test message to each channel of a manifest, for whatever events.
 
     Needs no API key and asks no gateway. The message is marked as a test,
     but a heartbeat counts it as a real ping.
     """
-    from crucible_batch.cli.notify_test import send_and_tell
+    from crucible_batch.cli.notify_test import send_and_show
     from crucible_batch.cli.requests import manifest_request
 
-    send_and_tell(answer, manifest_request(manifest, reading), gateway.settings(), event, allow_command=allow_command)
+    send_and_show(answer, manifest_request(manifest, reading), gateway.settings(), event, allow_command=allow_command)

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import replace
 
 from crucible_batch.api import RunRequest, clean, send_test
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, working
 from crucible_batch.errors import ExitCode
 from crucible_batch.option_values import RunEvent
 from crucible_batch.settings import Settings
 
 
-def send_and_tell(
+def send_and_show(
     answer: CommandOutput, request: RunRequest, settings: Settings, event: RunEvent, *, allow_command: bool
 ) -> None:
     """Send the message and show a line for each channel. Exit code 5 if it could not be sent to all of them."""

@@ -1,4 +1,4 @@
-"""Parsers of option values, as typer calls them."""
+"""Parsers of option values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TypeVar
 import typer
 
 from crucible_batch.errors import UserError
-from crucible_batch.option_values import AUTO, MOST_AT_ONCE
+from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_duration
 
 _Value = TypeVar("_Value")
+_WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_PIXELS = {"": 1, "px": 1, "kp": 10**3, "mp": 10**6, "k": 10**3, "m": 10**6}
 
 
 def option_parser(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
@@ -50,6 +53,29 @@ def read_rate(text: str) -> float:
     if rate <= 0:
         raise typer.BadParameter(f"{text!r} is not a number above 0, such as 4 or 0.5")
     return rate
+
+
+def parse_wait(text: str) -> float:
+    """Parse a duration that may be ``0``: not at all. Raises ``ValueError`` as ``parse_duration`` does."""
+    return 0.0 if text in {"0", "0s"} else parse_duration(text)
+
+
+def parse_bytes(text: str) -> int:
+    """Parse a number of bytes; ``MB`` is a million, ``MiB`` 1024². Raises ``ValueError`` if it is invalid."""
+    return _parse(text, _BYTES, "write a size like 256MB, 1GiB or a number of bytes")
+
+
+def parse_pixels(text: str) -> int:
+    """Parse a number of pixels; ``MP`` is a million. Raises ``ValueError`` if it is invalid."""
+    return _parse(text, _PIXELS, "write a number of pixels like 100MP or 25000000")
+
+
+def _parse(text: str, units: dict[str, int], how: str) -> int:
+    match = _WRITTEN_SIZE.fullmatch(text)
+    unit = units.get(match[2].lower()) if match else None
+    if match is None or unit is None or (count := int(float(match[1]) * unit)) < 1:
+        raise ValueError(f"{text!r} is not valid; {how}")
+    return count
 
 
 def read_variables(assignments: Sequence[str]) -> dict[str, str]:

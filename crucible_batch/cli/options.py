@@ -1,4 +1,4 @@
-"""The options of commands, each with its flags, help and parser, in groups; and the decorator of commands."""
+"""The options that several commands have, each with its flags, help and parser; and the decorator of commands."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from typing import Annotated, get_type_hints
 
 import typer
 
-from crucible_batch.cli.answer import answering
+from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.help_text import PlainCommand, epilog
-from crucible_batch.cli.option_parsers import option_parser, read_concurrency, read_credits, read_rate
+from crucible_batch.cli.option_parsers import option_parser, parse_bytes, read_credits
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.cli.units import parse_bytes, parse_pixels, parse_wait
-from crucible_batch.option_values import IfRunning, parse_duration
 from crucible_batch.scheduled_time import parse_time
 from crucible_batch.settings import Settings
 
@@ -35,16 +33,14 @@ class DisplayMode(enum.StrEnum):
 
 
 # One for each panel of the help.
-_spending = partial(typer.Option, rich_help_panel="Spending")
 _jobs = partial(typer.Option, rich_help_panel="Which jobs")
-_pace = partial(typer.Option, rich_help_panel="Time and pace")
 _gateway = partial(typer.Option, rich_help_panel="Gateway")
 _output = partial(typer.Option, rich_help_panel="Output")
 
-# One for each kind of value.
 credits_option = partial(typer.Option, metavar="N", parser=option_parser(read_credits))
-_duration = partial(_pace, metavar="DURATION", parser=option_parser(parse_duration))
-_read_bytes = option_parser(parse_bytes)
+dsn_option = partial(typer.Option, "--cluster", metavar="DSN")
+FROM_ENVIRONMENT = "env"
+"""What ``--cluster`` is given for the address in the environment."""
 
 ManifestOrPlan = Annotated[
     Path,
@@ -59,7 +55,7 @@ RunDir = Annotated[
         autocompletion=run_directories,
     ),
 ]
-
+RunsDir = Annotated[Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")]
 OutDir = Annotated[
     Path | None, _jobs("--out-dir", metavar="DIR", help="Directory or s3:// URL.  \\[default: outputs/NAME/RUN_ID]")
 ]
@@ -67,9 +63,6 @@ Only = Annotated[
     list[str] | None, _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable.")
 ]
 
-Recover = Annotated[
-    bool, _jobs("--recover", help="Recover the jobs of a lost run directory; stop if the gateway no longer has them.")
-]
 SaveTo = Annotated[
     Path | None,
     _output("--output", "-o", metavar="FILE", help="Save the plan to FILE, to be executed with `run FILE`."),
@@ -94,6 +87,15 @@ StorageHost = Annotated[
 ]
 NoHtml = Annotated[bool, _output("--no-html", help="Do not write report.html.")]
 Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
+AllowCommand = Annotated[
+    bool,
+    typer.Option(
+        "--allow-command",
+        envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
+        help="Run the commands in the manifest's notify. Only if you trust the manifest.",
+        rich_help_panel="Notifications",
+    ),
+]
 
 _OUTPUT_OPTIONS = {
     "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],
@@ -141,32 +143,6 @@ class GatewayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class SpendingOptions:
-    """The options for what a run may spend, and whether it asks first."""
-
-    budget: Budget = None
-    yes: Annotated[bool, _spending("--yes", "-y", help="Start without a budget, without asking.")] = False
-    dry_run: Annotated[
-        bool, _spending("--dry-run", "-n", help="Only show what would be done and what it would cost, as plan does.")
-    ] = False
-    resubmit_unknown: Annotated[
-        bool,
-        _spending(
-            "--resubmit-unknown",
-            help="Resend submits that were never answered, even if their idempotency keys may have expired. With"
-            " --retry-failed, also buy again what a lost run directory has bought (IDEMPOTENCY_KEY_REUSED).",
-        ),
-    ] = False
-    same_account: Annotated[
-        bool,
-        _spending(
-            "--same-account",
-            help="Accept a renewed API key as the same account's, if no earlier job or image can confirm it.",
-        ),
-    ] = False
-
-
-@dataclass(frozen=True, slots=True)
 class TargetOptions:
     """The options for the run directory, and whether its failed jobs are retried."""
 
@@ -197,7 +173,7 @@ class ManifestOptions:
         _jobs(
             "--max-manifest-size",
             metavar="SIZE",
-            parser=_read_bytes,
+            parser=option_parser(parse_bytes),
             help="Refuse a larger manifest.  \\[default: 16MiB]",
         ),
     ] = None
@@ -211,113 +187,6 @@ class ManifestOptions:
             "  \\[default: CRUCIBLE_BATCH_SCHEDULED_AT, else the schedule's latest, else now]",
         ),
     ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class PaceOptions:
-    """The options for how many jobs are in flight, and how long to wait for them."""
-
-    concurrency: Annotated[
-        int | None,
-        _pace(
-            "--concurrency",
-            "-c",
-            metavar="N|auto",
-            parser=read_concurrency,
-            help="Maximum number of jobs in flight; auto adapts it.  \\[default: the manifest's, else auto]",
-        ),
-    ] = None
-    polls_per_second: Annotated[
-        float | None,
-        _pace(
-            "--polls-per-second",
-            metavar="N",
-            parser=read_rate,
-            help="Maximum rate of status requests, over all jobs.  \\[default: as the jobs in flight require]",
-        ),
-    ] = None
-    job_timeout: Annotated[
-        float | None,
-        _duration(
-            "--job-timeout",
-            help="Maximum time to wait for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
-        ),
-    ] = None
-    deadline: Annotated[
-        float | None,
-        _duration(
-            "--deadline",
-            help="Stop after DURATION; run the same command again to resume.  \\[default: the manifest's]",
-        ),
-    ] = None
-    wait_for_gateway: Annotated[
-        float | None,
-        _pace(
-            "--wait-for-gateway",
-            metavar="DURATION",
-            parser=option_parser(parse_wait),
-            help="Maximum time to wait for a gateway that does not answer; nothing is bought meanwhile. 0: do not wait."
-            "  \\[default: 10m]",
-        ),
-    ] = None
-    key_ttl: Annotated[
-        float | None,
-        _duration(
-            "--key-ttl",
-            help="How long the gateway is assumed to remember an idempotency key.  \\[default: 24h]",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleOptions:
-    """The options for runs of a schedule: missed times, and a run that is still active."""
-
-    catch_up: Annotated[
-        int | None,
-        _pace(
-            "--catch-up",
-            metavar="N",
-            min=0,
-            max=366,
-            help="First run up to N missed times of the manifest's schedule.  \\[default: schedule.catch_up, else 0]",
-        ),
-    ] = None
-    if_running: Annotated[
-        IfRunning | None,
-        _pace(
-            "--if-running",
-            help="If a run of this manifest is active, also under another run id: exit with 6, wait, or exit with 0.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class SavingOptions:
-    """The options for which outputs are saved, and which files are written next to them."""
-
-    max_output_size: Annotated[
-        int | None,
-        _output(
-            "--max-output-size",
-            metavar="SIZE",
-            parser=_read_bytes,
-            help="Refuse to save larger outputs.  \\[default: 256MiB]",
-        ),
-    ] = None
-    max_pixels: Annotated[
-        int | None,
-        _output(
-            "--max-pixels",
-            metavar="N",
-            parser=option_parser(parse_pixels),
-            help="Refuse to save outputs with more pixels.  \\[default: 100MP]",
-        ),
-    ] = None
-    no_html: NoHtml = False
-    no_sidecars: Annotated[
-        bool, _output("--no-sidecars", help="Do not write a JSON file with the origin of each output beside it.")
-    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,21 +213,9 @@ class SandboxOptions:
     ] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CleanOptions:
-    """The options of ``clean``."""
-
-    assets: Annotated[
-        bool,
-        typer.Option("--assets", help="Delete the input images that this run uploaded and that no job needs any more."),
-    ] = False
-    found: Annotated[
-        bool, typer.Option("--found", help="Also delete images that this run used and another run uploaded.")
-    ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")] = False
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
-    ] = False
+def given_address(text: str | None) -> str | None:
+    """Return the address of ``--cluster``; None for that of the environment."""
+    return None if text == FROM_ENVIRONMENT else text
 
 
 def command(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crucible_batch.api import PicksFile, clean, pick, read_picks_of, read_status
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.errors import UserError
@@ -15,10 +15,9 @@ from crucible_batch.shell_command import shell_command
 _NAMES_SHOWN = 20
 
 
-def pick_and_tell(
+def pick_and_show(
     answer: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
 ) -> None:
-    """Add or remove picks, or only show them."""
     if not names and not show:
         raise UserError(
             "name the jobs to pick", hint=f"such as {shell_command('pick', run_dir, '--list')}, which shows the picks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,10 +19,10 @@ from crucible_batch.api import (
     plan_pruning,
     prune_runs,
 )
-from crucible_batch.cli.answer import CommandOutput, rfc3339
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.prune_options import PruneOptions
-from crucible_batch.cli.terminal import Json, fact, say, tell, working
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
 SHOWN = 20
@@ -45,9 +44,8 @@ _STAYS = {
 }
 
 
-def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions) -> None:
+def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
-    rules = RetentionRules(chosen.older_than, chosen.keep, chosen.max_size)
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
         raise UserError("there is no criterion: --older-than, --keep or --max-size", hint=hint)
@@ -57,35 +55,35 @@ def prune_and_tell(answer: CommandOutput, directory: Path, chosen: PruneOptions)
     with working(answer.err, "reading the runs"):
         pruning = plan_pruning(directory, rules=rules, now=now)
     if not pruning.is_complete:
-        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
-    if not chosen.dry_run and pruning.going and (chosen.yes or _agreed(answer, pruning)):
+        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
+    if not dry_run and pruning.going and (yes or _agreed(answer, pruning)):
         with working(answer.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)
-        _tell_done(answer, done)
+        _show_pruned(answer, done)
         return
     answer.data = _as_json(pruning, dry_run=True)
     if not answer.quiet:
         _show(answer, pruning, "would be pruned")
-        if pruning.going and not chosen.yes:
+        if pruning.going and not yes:
             fact(answer.out, "next", (again("--yes"), "command"))
 
 
 def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
     """Ask on the terminal; False if there is none, so that the command is a dry run."""
-    if not (sys.stdin.isatty() and answer.err.is_terminal):
+    if not can_ask(answer.err):
         return False
     _show_runs(answer, pruning)
-    tell(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
-    answer.err.print(f"Delete {_total(pruning.going)} of {_runs(len(pruning.going))}? [y/N] ", end="")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    say_sentence(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
+    return agrees(answer.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
 
 
-def _tell_done(answer: CommandOutput, done: Pruning) -> None:
+def _show_pruned(answer: CommandOutput, done: Pruning) -> None:
     answer.data = _as_json(done, dry_run=False)
     failed = [run for run in done.going if run.error is not None]
     if failed:
         first = failed[0].error
-        message = f"{_runs(len(failed))} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
+        runs = grouped(len(failed), "run")
+        message = f"{runs} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
         code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
         answer.blame(code, message, again(), exit_code=ExitCode.STOPPED)
     if not answer.quiet:
@@ -97,7 +95,8 @@ def _tell_done(answer: CommandOutput, done: Pruning) -> None:
 def _show(answer: CommandOutput, pruning: Pruning, done: str) -> None:
     going = pruning.going
     where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
-    words = f"{len(going)} of {_runs(len(pruning.runs))} {done}, {_total(going)}" if going else "no run to prune"
+    runs = grouped(len(pruning.runs), "run")
+    words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
     say(answer.out, (words, "strong"), where)
     _show_runs(answer, pruning)
 
@@ -108,8 +107,7 @@ def _show_runs(answer: CommandOutput, pruning: Pruning) -> None:
         assert run.decision.prune is not None  # as it is going
         reason = (f"   {_GOES[run.decision.prune]}", "quiet")
         say(answer.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
-    if len(going) > SHOWN:
-        say(answer.out, (f"  … and {len(going) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(going) - SHOWN)
     for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
         fact(answer.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
     rest = [run for run in pruning.runs if run.decision == PruneDecision()]
@@ -128,10 +126,6 @@ def _bytes(run: PrunableRun) -> int:
 
 def _total(runs: list[PrunableRun]) -> str:
     return format_bytes(sum(map(_bytes, runs)))
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' if count != 1 else ''}"
 
 
 def _as_json(pruning: Pruning, *, dry_run: bool) -> Json:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import registered_secrets
+from crucible_batch.settings import resolve
 
 _KEY = re.compile(r"moltazine_[\w.~+/=-]{8,}", re.ASCII)
 _BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\",;]+")
-_CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORTEST = 6
 """The least length of a key in characters; anything shorter may be part of other text."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#]*@)?[^\s/?#]*[/?#]?(?P<rest>\S*)")
@@ -48,7 +49,7 @@ def without_opentelemetry(record: logging.LogRecord) -> bool:
 
 def printable(text: str) -> str:
     """Return text with control and bidirectional characters replaced by spaces."""
-    return "".join(" " if unicodedata.category(each) in _CONTROL_CATEGORIES else each for each in text)
+    return "".join(" " if unicodedata.category(each) in CONTROL_CATEGORIES else each for each in text)
 
 
 def redacted(text: str) -> str:
@@ -61,7 +62,7 @@ def redacted(text: str) -> str:
     for secret in registered_secrets():
         text = _without_registered(secret, text)
     # Invisible characters within a URL or a key would prevent its recognition.
-    text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
+    text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in CONTROL_CATEGORIES)
     return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
@@ -89,8 +90,6 @@ def hide_key(key: str | None) -> None:
 def _key_in_use() -> str:
     if _hidden_key is not None:
         return _hidden_key
-    from crucible_batch.settings import resolve  # noqa: PLC0415 - only if something is logged: --help stays fast
-
     with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported when the key is needed
         return resolve(os.environ, dotenv=Path(".env")).api_key or ""
     return ""

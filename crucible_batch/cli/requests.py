@@ -8,16 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, JobFilter, RunRequest
-from crucible_batch.cli.notify_options import NotifyOptions
 from crucible_batch.cli.option_parsers import read_variables
-from crucible_batch.cli.options import (
-    ManifestOptions,
+from crucible_batch.cli.options import ManifestOptions, TargetOptions
+from crucible_batch.cli.run_options import (
+    NotifyOptions,
     PaceOptions,
     SavingOptions,
     SpendingOptions,
-    TargetOptions,
+    TelemetryOptions,
 )
-from crucible_batch.cli.telemetry_options import TelemetryOptions
 from crucible_batch.option_values import AUTO
 
 
@@ -60,7 +59,6 @@ def run_request(
     notifying: NotifyOptions,
     recover: bool,
 ) -> RunRequest:
-    """Return the request to run the plan of ``planned``."""
     return replace(
         planned,
         yes=spending.yes,

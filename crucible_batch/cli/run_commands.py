@@ -1,4 +1,4 @@
-"""The commands that work on a manifest: ``run``, ``plan``, ``validate``."""
+"""The commands that create images: ``run``, ``plan``, ``validate``, ``ctl``, ``pick``, ``merge``, ``worker``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -12,12 +12,9 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.cluster_options import Cluster, WaveShards
-from crucible_batch.cli.logs.options import LogOptions
-from crucible_batch.cli.notify_options import NotifyOptions
-from crucible_batch.cli.shard_options import Probe, Shard, Shards
-from crucible_batch.cli.telemetry_options import TelemetryOptions
+from crucible_batch.cli import run_options as run_opt
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.completion import run_directories
 from crucible_batch.errors import UserError
 
 commands = typer.Typer()
@@ -37,23 +34,23 @@ def run(
     answer: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
-    spending: opt.SpendingOptions,
+    spending: run_opt.SpendingOptions,
     target: opt.TargetOptions,
-    recover: opt.Recover = False,
+    recover: run_opt.Recover = False,
     only: opt.Only = None,
-    shard: Shard = None,
-    cluster: Cluster = None,
-    shards: WaveShards = None,
+    shard: run_opt.Shard = None,
+    cluster: run_opt.Cluster = None,
+    shards: run_opt.WaveShards = None,
     reading: opt.ManifestOptions,
-    pace: opt.PaceOptions,
-    schedule: opt.ScheduleOptions,
+    pace: run_opt.PaceOptions,
+    schedule: run_opt.ScheduleOptions,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
-    saving: opt.SavingOptions,
-    telemetry: TelemetryOptions,
-    notifying: NotifyOptions,
+    saving: run_opt.SavingOptions,
+    telemetry: run_opt.TelemetryOptions,
+    notifying: run_opt.NotifyOptions,
     display: opt.Display = opt.DisplayMode.AUTO,
-    logs: LogOptions,
+    logs: run_opt.LogOptions,
 ) -> None:
     """Run a manifest or a saved plan, or resume an earlier run.
 
@@ -66,7 +63,7 @@ def run(
     from crucible_batch.api import read_shard
     from crucible_batch.cli.requests import plan_request, run_request
 
-    if not spending.dry_run and (logs.log_file is not None or logs.log_format is not None):
+    if not spending.dry_run and (logs.log_file or logs.log_format):
         from crucible_batch.cli.logs.run_log import open_log
 
         open_log(answer, manifest, logs)
@@ -75,14 +72,14 @@ def run(
     request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
     settings = gateway.settings(storage_host)
     if spending.dry_run:
-        from crucible_batch.cli.run_session import show_what_a_run_would_do
+        from crucible_batch.cli.plan import show_what_a_run_would_do
 
         show_what_a_run_would_do(answer, request, settings)
     elif cluster is not None:
-        from crucible_batch.cli.cluster_run import run_on_cluster_and_tell
+        from crucible_batch.cli.cluster_run import run_on_cluster_and_show
 
         request = replace(request, shards=shards)
-        run_on_cluster_and_tell(answer, request, settings, cluster, schedule=schedule, display=display)
+        run_on_cluster_and_show(answer, request, settings, cluster, schedule=schedule, display=display)
     elif shards is not None:
         raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
@@ -106,8 +103,8 @@ def plan(
     budget: opt.Budget = None,
     target: opt.TargetOptions,
     only: opt.Only = None,
-    shards: Shards = None,
-    probe: Probe = False,
+    shards: run_opt.Shards = None,
+    probe: run_opt.Probe = False,
     reading: opt.ManifestOptions,
     gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
@@ -126,16 +123,13 @@ def plan(
     price, and upload no image of an affordable job. If it is not completed,
     there is no plan, and the exit code is that of run.
     """
+    from crucible_batch.cli.plan import probe_and_show, show_what_a_run_would_do
     from crucible_batch.cli.requests import plan_request
-    from crucible_batch.cli.run_session import show_what_a_run_would_do
 
     request = replace(plan_request(manifest, budget, target, only, reading), shards=shards)
     settings = gateway.settings()
-    if probe:
-        from crucible_batch.cli.probe import probe_and_tell
-
-        if not probe_and_tell(answer, request, settings, save_to, force=force):
-            return
+    if probe and not probe_and_show(answer, request, settings, save_to, force=force):
+        return
     show_what_a_run_would_do(answer, request, settings, save_to=save_to, force=force)
 
 
@@ -161,3 +155,170 @@ def validate(
 
     requests = [manifest_request(manifest, reading) for manifest in manifests]
     validate_all(answer, requests, gateway.settings() if live else None)
+
+
+@command(
+    "crucible-batch ctl outputs/spring/default pause",
+    "crucible-batch ctl outputs/spring/default resume",
+    "crucible-batch ctl outputs/spring/default concurrency 8",
+    "crucible-batch ctl outputs/spring/default retry 'hero-*'",
+    "crucible-batch ctl spring pause --cluster env",
+    codes=(0, 2, 5),
+)
+def ctl(
+    answer: CommandOutput,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's directory, such as outputs/NAME/default, or its URL. With --cluster also its manifest name,"
+            " or its id.",
+            show_default=False,
+            autocompletion=run_directories,
+        ),
+    ],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND",
+            help="pause, resume, stop, concurrency N, deadline DURATION (from now), or retry NAME...",
+            show_default=False,
+        ),
+    ],
+    *,
+    cluster: Annotated[
+        str | None,
+        opt.dsn_option(
+            help="Give the command to a run of a cluster, by the address of its PostgreSQL database; env: that of"
+            " CRUCIBLE_BATCH_DSN.  \\[default: that of CRUCIBLE_BATCH_DSN, if RUN is not a run of this machine]",
+        ),
+    ] = None,
+) -> None:
+    """Control a run that is active, from another terminal.
+
+    pause buys nothing more and collects the jobs in flight; resume continues.
+    stop is like Ctrl-C in the run's terminal. concurrency changes the number of
+    jobs in flight, deadline the time that is left, and retry tries failed jobs
+    again, as run --retry-failed --only does. Each command is recorded in the
+    journal with its time and user. It must be given on the machine of the run,
+    by its user.
+
+    A run of a cluster takes the same commands from any machine that reaches
+    the cluster's database, by the name that `cluster status` shows.
+    """
+    from crucible_batch.cli.control import control_and_show
+
+    control_and_show(answer, run, words, cluster)
+
+
+@command(
+    "crucible-batch pick outputs/herons/default draft-3 draft-7",
+    "crucible-batch pick outputs/herons/default draft-3/1 --remove",
+    "crucible-batch pick outputs/herons/default --list",
+    codes=(0, 2, 5, 130),
+)
+def pick(
+    answer: CommandOutput,
+    run_dir: opt.RunDir,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
+    ] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the names from the picks.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Only show what is picked.")] = False,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="FILE", help="The picks file, if the manifest has several for a name."),
+    ] = None,
+) -> None:
+    """Choose the outputs from which the next stage of a run is made.
+
+    Writes the picks file that `pick:` names in the manifest; a text editor
+    does as well. The next run of the manifest makes the picked jobs. Needs no
+    API key, and buys nothing.
+    """
+    from crucible_batch.cli.pick import pick_and_show
+
+    pick_and_show(answer, run_dir, names or [], remove=remove, show=show, file=file)
+
+
+@command(
+    "crucible-batch merge outputs/spring/default",
+    "crucible-batch merge outputs/spring/default --abandon 3",
+    "crucible-batch merge /scratch/shard-1 /scratch/shard-2 --out-dir outputs/spring/default",
+    codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
+)
+def merge(
+    answer: CommandOutput,
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_DIR...",
+            help="The main run directory, for all shards in it, or the directories of the shards.",
+            show_default=False,
+            autocompletion=run_directories,
+        ),
+    ],
+    *,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-dir", metavar="DIR", help="The main run directory, if the shards' directories are not in it."
+        ),
+    ] = None,
+    abandon: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--abandon",
+            metavar="SHARD",
+            help="A missing shard that did not run and never will, or all: its credits are returned. Repeatable.",
+        ),
+    ] = None,
+    no_html: opt.NoHtml = False,
+) -> None:
+    """Merge the shards of a divided plan into one run directory and report.
+
+    Needs no API key and no network. Outputs are linked or copied, and
+    checked; no other file is replaced. What the shards did not spend is
+    returned to the budget, and what is left is bought by the next run of the
+    manifest. A merge that was stopped is finished by the same command.
+    The exit code is that of the worst shard, as of a run.
+    """
+    from crucible_batch.cli.merge import merge_and_show, read_abandoned
+
+    merge_and_show(answer, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
+
+
+@command(
+    "crucible-batch worker --cluster postgresql://batch@db.example/batch",
+    "crucible-batch worker --processes 4",
+    "crucible-batch worker --once",
+    codes=(0, 2, 3, 5),
+)
+def worker(
+    answer: CommandOutput,
+    *,
+    cluster: Annotated[
+        str | None, opt.dsn_option(help="Address of the PostgreSQL database.  \\[default: CRUCIBLE_BATCH_DSN]")
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes", metavar="N", min=1, max=256, help="Number of workers, each in a process of its own."
+        ),
+    ] = 1,
+    once: Annotated[bool, typer.Option("--once", help="End when no shard waits for a worker.")] = False,
+    gateway: opt.GatewayOptions,
+) -> None:
+    """Run shards of the runs that are queued in a cluster, until stopped.
+
+    Start it on each machine, with the API key in its environment, and with
+    the run directories at the same path as on the machine of `run --cluster`,
+    or with the credentials of their object store.
+    A worker that is killed is replaced by another within seconds: what it
+    bought is not bought twice. SIGTERM and Ctrl-C stop it in good order.
+    """
+    from crucible_batch.cli.cluster_worker import work_and_show
+
+    work_and_show(answer, cluster, gateway, processes=processes, once=once)

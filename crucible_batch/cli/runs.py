@@ -22,10 +22,11 @@ from crucible_batch.api import (
     list_runs,
     newest_run_directory,
 )
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.status import next_command
-from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.terminal import Json, say, say_note, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
@@ -48,7 +49,6 @@ _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
-    """Show the newest runs below a directory."""
     if directory != DEFAULT_DIRECTORY and not directory.is_dir():
         raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
     with working(answer.err, "reading the runs"):
@@ -68,7 +68,7 @@ def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
         say(answer.out, f"no runs in {clean(str(directory), 4000)}")
         say(answer.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
     if not found.is_complete:
-        say(answer.err, ("note  ", "label"), "too many entries to search all of them; name a directory of runs")
+        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
 
 
 def newest_run_of_outputs(answer: CommandOutput) -> Path:
@@ -205,7 +205,7 @@ def _print_totals(console: Console, found: RunList, limit: int) -> None:
     succeeded, total = sum(head.counts.succeeded for head in heads), sum(head.counts.total for head in heads)
     spent = format_credits(sum((head.credits.spent for head in heads), start=Decimal(0)))
     shown = len(found.runs)
-    runs = f"{shown:,} run{'s' if shown != 1 else ''}"
+    runs = grouped(shown, "run")
     say(console, (f"{runs} · {succeeded:,} of {total:,} jobs succeeded · {spent} credits spent", "quiet"))
     if found.found > shown:
         more = shell_command("runs", found.directory, "--limit", str(max(2 * limit, 1)))

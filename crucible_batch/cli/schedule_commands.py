@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 from crucible_batch.cli.schedule_options import ExportChoices, SchedulerName, ServeChoices
 
@@ -79,9 +79,9 @@ def export_schedules(
     the scheduler would run a manifest at other times, such as when clocks
     change.
     """
-    from crucible_batch.cli.schedule_export import export_and_tell
+    from crucible_batch.cli.schedule_export import export_and_show
 
-    export_and_tell(answer, places, to.value, chosen, folder=folder, force=force)
+    export_and_show(answer, places, to.value, chosen, folder=folder, force=force)
 
 
 @command(
@@ -103,6 +103,6 @@ def serve_schedules(
     the active runs, waits for them, and exits with 0; the next start resumes
     them.
     """
-    from crucible_batch.cli.schedule_serve import serve_and_tell
+    from crucible_batch.cli.schedule_serve import serve_and_show
 
-    serve_and_tell(answer, places, chosen)
+    serve_and_show(answer, places, chosen)

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.errors import UserError
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.export.target import ExportedFile, ExportOptions, own_command
@@ -22,7 +22,7 @@ from crucible_batch.scheduling.schedules import FoundSchedules, find_schedules
 _ZONES = "/zoneinfo/"
 
 
-def export_and_tell(
+def export_and_show(
     answer: CommandOutput,
     places: Sequence[Path],
     to: str,
@@ -55,7 +55,7 @@ def export_and_tell(
     answer.data = {"to": to, "files": [_as_json(file, path) for file, path in shown]}
     _print(answer, files, paths)
     if not answer.quiet:
-        _tell_what_to_do(answer, files, _notes(found, options, to), folder)
+        _show_next_steps(answer, files, _notes(found, options, to), folder)
 
 
 def _as_json(file: ExportedFile, path: Path | None) -> Json:
@@ -63,13 +63,13 @@ def _as_json(file: ExportedFile, path: Path | None) -> Json:
     return {"name": file.name, "path": written, "text": file.text, "install": list(file.steps)}
 
 
-def _tell_what_to_do(
+def _show_next_steps(
     answer: CommandOutput, files: Sequence[ExportedFile], notes: Iterable[str], folder: Path | None
 ) -> None:
     for note in dict.fromkeys(notes):
-        say(answer.err, ("note  ", "label"), note)
+        say_note(answer.err, note)
     if folder is None:
-        say(answer.err, ("note  ", "label"), "-o DIR writes the files, and shows the commands that install them")
+        say_note(answer.err, "-o DIR writes the files, and shows the commands that install them")
         return
     say(answer.err, ("install  ", "label"), (f"cd {shlex.quote(str(folder))}", "command"))
     for step in dict.fromkeys(step for file in files for step in file.steps):

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
 
@@ -86,11 +86,11 @@ def duration(length: timedelta) -> str:
 def _print_rest(answer: CommandOutput, found: FoundSchedules) -> None:
     for path, error in found.invalid.items():
         if path not in found.named:
-            say(answer.err, ("note  ", "label"), f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
+            say_note(answer.err, f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
         show_error(answer.err, error)
     for path in found.unscheduled:
         if path in found.named:
-            say(answer.err, ("note  ", "label"), f"{clean(str(path), _LONGEST_PATH)} has no schedule")
+            say_note(answer.err, f"{clean(str(path), _LONGEST_PATH)} has no schedule")
     if found.schedules or found.invalid:
         return
     without = len(found.unscheduled)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crucible_batch.cli.notify_options import AllowCommand
 from crucible_batch.cli.option_parsers import option_parser
+from crucible_batch.cli.options import AllowCommand
 from crucible_batch.option_values import ListenAddress, parse_address, parse_duration
 
 
@@ -27,6 +28,7 @@ EnvFile = Annotated[
     Path | None,
     typer.Option("--env-file", metavar="FILE", help="File with the API key for the runs.  \\[default: .env]"),
 ]
+_deadline = partial(typer.Option, "--deadline", metavar="DURATION", parser=option_parser(parse_duration))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,9 @@ class ExportChoices:
     """The options of ``schedule export`` for the files."""
 
     env_file: EnvFile = None
-    deadline: Annotated[
-        float | None,
-        typer.Option(
-            "--deadline",
-            metavar="DURATION",
-            parser=option_parser(parse_duration),
-            help="Time limit of a run.  \\[default: the manifest's, else 6h]",
-        ),
-    ] = None
+    deadline: Annotated[float | None, _deadline(help="Time limit of a run.  \\[default: the manifest's, else 6h]")] = (
+        None
+    )
     user: Annotated[
         str | None,
         typer.Option("--user", metavar="NAME", help="systemd and /etc/cron.d: the user that runs belong to."),
@@ -73,12 +69,4 @@ class ServeChoices:
         int, typer.Option("--max-running", metavar="N", min=1, max=100, help="Runs at the same time, at most.")
     ] = 4
     env_file: EnvFile = None
-    deadline: Annotated[
-        float | None,
-        typer.Option(
-            "--deadline",
-            metavar="DURATION",
-            parser=option_parser(parse_duration),
-            help="Time limit of a run.  \\[default: the manifest's]",
-        ),
-    ] = None
+    deadline: Annotated[float | None, _deadline(help="Time limit of a run.  \\[default: the manifest's]")] = None

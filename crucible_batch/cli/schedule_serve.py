@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ServeChoices
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import UserError
@@ -20,7 +20,7 @@ from crucible_batch.settings import state_directory
 _LONGEST_LINE = 4000
 
 
-def serve_and_tell(answer: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
+def serve_and_show(answer: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
     """Serve until a signal. With ``--json``, each start, end and skip is a line; what runs print goes to stderr."""
     for place in places:
         if not place.exists():

@@ -19,9 +19,10 @@ from crucible_batch.api import (
     preparation_failures_notified,
     prepare_run,
 )
-from crucible_batch.cli.answer import CommandOutput, show_failure
 from crucible_batch.cli.command_line import again
-from crucible_batch.cli.options import DisplayMode, ScheduleOptions
+from crucible_batch.cli.command_output import CommandOutput, show_failure
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.option_values import IfRunning
@@ -49,7 +50,7 @@ def run_scheduled(
                 return
         except RunBusyError as error:
             if options.if_running is IfRunning.SKIP:
-                _tell_skipped(answer, error)
+                _show_skipped(answer, error)
                 return
             if options.if_running is not IfRunning.WAIT:
                 raise
@@ -68,7 +69,7 @@ def _held(
     return hold_results(prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show)
 
 
-def _tell_skipped(answer: CommandOutput, error: RunBusyError) -> None:
+def _show_skipped(answer: CommandOutput, error: RunBusyError) -> None:
     answer.data = {"skipped": True, "reason": error.message}
     if not answer.quiet:
         say(answer.out, ("skipped  ", "label"), clean(error.message, 4000))
@@ -101,7 +102,7 @@ class _Runs:
             self._announce(prepared, each, f"{number} of {len(due)}", is_missed=is_missed)
             self._make_one(prepared, each, is_missed=is_missed)
             if ends_all(self.answer.exit_code):
-                self._tell_not_started(due[number:])
+                self._show_not_started(due[number:])
                 break
         answer = self.answer
         answer.data = {**(answer.data if isinstance(answer.data, Mapping) else {}), "caught_up": self.caught_up}
@@ -125,14 +126,14 @@ class _Runs:
             self.caught_up.append({**made, "exit_code": int(answer.exit_code), "error": answer.error})
 
     def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
-        from crucible_batch.cli.run_session import run_and_tell  # noqa: PLC0415 - not needed if the run is skipped
+        from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the run is skipped
 
         with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             request, manifest = prepared.at(due)
         # The id depends on the time, so that the same command would begin another run once its own night has passed.
         is_of_its_time = prepared.depends_on_time and not self.is_time_given
         command = again("--scheduled-at", _shown(due)) if is_of_its_time else again()
-        return run_and_tell(self.answer, request, self.settings, self.display, manifest=manifest, command=command)
+        return run_and_show(self.answer, request, self.settings, self.display, manifest=manifest, command=command)
 
     def _announce(self, prepared: PreparedRun, due: DueRun, which: str, *, is_missed: bool) -> None:
         self.answer.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
@@ -141,7 +142,7 @@ class _Runs:
             missed = " (missed)" if is_missed else ""
             say(self.answer.err, (f"run {which}  ", "label"), f"{due.run_id}, scheduled at {at}{missed}")
 
-    def _tell_not_started(self, rest: Sequence[DueRun]) -> None:
+    def _show_not_started(self, rest: Sequence[DueRun]) -> None:
         if rest and not self.answer.quiet:
             say(self.answer.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
 

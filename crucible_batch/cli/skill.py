@@ -30,7 +30,6 @@ def print_skill(program: Any) -> None:
 
 
 def skill_text(program: Any) -> str:
-    """Return the guide as Markdown."""
     text = files("crucible_batch.cli").joinpath("templates/skill.md").read_text(encoding="utf-8")
     for name, value in (
         ("version", __version__),

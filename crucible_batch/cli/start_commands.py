@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli import options as opt
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.errors import UserError
 
 commands = typer.Typer()
@@ -79,17 +79,15 @@ def init(
     DIR gets a manifest and a table that refers to the images; the images are
     not copied. Existing files are never overwritten.
     """
-    if images is not None and prompt is not None:
-        from crucible_batch.cli.image_starter import write_image_manifest
+    from crucible_batch.cli.starter import write_image_manifest, write_starter
 
+    if images is not None and prompt is not None:
         write_image_manifest(answer, directory, images, prompt, workflow)
         return
     if images is not None:
         raise UserError("--images needs a prompt", hint="add --prompt TEXT: what to do with each image")
     if prompt is not None or workflow is not None:
         raise UserError("--prompt and --workflow need a folder of images", hint="add --images FOLDER")
-    from crucible_batch.cli.starter import write_starter
-
     write_starter(answer, directory)
 
 
@@ -106,7 +104,7 @@ def sandbox(answer: CommandOutput, chosen: opt.SandboxOptions) -> None:
     Prints the two environment variables that select it; paste them into
     another terminal. Ctrl-C stops it.
     """
-    from crucible_batch.cli.starter import serve_sandbox
+    from crucible_batch.cli.sandbox import serve_sandbox
 
     serve_sandbox(answer, chosen)
 

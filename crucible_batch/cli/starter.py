@@ -1,19 +1,21 @@
-"""The ``init`` and ``sandbox`` commands: write a starter folder, and serve a local gateway."""
+"""The ``init`` command: a starter folder, or a manifest with one job for each image of a folder."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from crucible_batch.api import clean, manifest_schema
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.options import SandboxOptions
-from crucible_batch.cli.terminal import fact, open_console, say
+from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import fact, say, working
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
-from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
 
 _STARTER = {
     # packaged as / written as: packaging tools may leave out files that begin with a dot
@@ -24,31 +26,58 @@ _STARTER = {
     "gitignore": ".gitignore",
 }
 _SCHEMA = "manifest.schema.json"
+DEFAULT_WORKFLOW = "qwen-edit"
+_MANIFEST, _TABLE = "manifest.yaml", "images.csv"
+_MOST_SKIPPED = 5
+# Characters that JSON leaves as they are and YAML takes for line breaks, or refuses.
+_ESCAPED_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_TEXT = """\
+# yaml-language-server: $schema=manifest.schema.json
+#
+# One job for each row of {table}. See what it would cost:  crucible-batch plan {manifest}{options}
+version: 1
+name: {name}
+workflow: {workflow}   # must take an image; to list all: crucible-batch workflows
+budget:
+  max_credits_per_job: 4       # a higher price ends the run; run asks for a budget, or takes --budget N
+  max_credits_per_upload: 1
+duplicates: once               # files with the same content are one job
+jobs:
+  - name: "{{{{ row.name }}}}"
+    foreach: {table}
+    prompt: {prompt}
+    image: "{{{{ row.image }}}}"
+"""
 
 
 def write_starter(answer: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
-    contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | schema_file()
-    write_files(directory, contents)
-    _tell(answer, directory, list(contents))
+    contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
+    _write_files(directory, contents)
+    _show_written(answer, directory, "starter folder created", contents)
+    begin = _enter(directory)
+    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
+    fact(answer.out, "editor", (f"{begin}crucible-batch schema --live -o {_SCHEMA}", "command"))
+    fact(answer.out, "", "adds your workflows to the schema")
+    fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
+    fact(answer.out, "", "in another terminal: a local gateway")
 
 
 def _packaged(name: str) -> bytes:
     return (files("crucible_batch.cli") / "templates" / name).read_bytes()
 
 
-def schema_file() -> dict[str, bytes]:
-    """Return the name and the content of the file for editors."""
+def _schema_file() -> dict[str, bytes]:
     return {_SCHEMA: (json.dumps(manifest_schema(), indent=2) + "\n").encode()}
 
 
-def optional_files(directory: Path) -> dict[str, bytes]:
+def _optional_files(directory: Path) -> dict[str, bytes]:
     """Return the names and contents of the files that are useful, and needn't be written if they exist."""
     names = {_STARTER[packaged]: packaged for packaged in ("env.example", "gitignore")}
     return {name: _packaged(packaged) for name, packaged in names.items() if not (directory / name).exists()}
 
 
-def write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
+def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Write files into a folder, and return their paths. Raises ``UserError`` before writing if one of them exists."""
     for target in contents:
         if (directory / target).exists() or (directory / target).is_symlink():
@@ -70,61 +99,81 @@ def write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
 
 
-def enter(directory: Path) -> str:
+def _enter(directory: Path) -> str:
     """Return the beginning of a command that is to be typed in ``directory``."""
     return "" if directory == Path() else f"cd {shlex.quote(clean(str(directory), 4000))} && "
 
 
-def _tell(answer: CommandOutput, directory: Path, written: list[str]) -> None:
-    where = clean(str(directory), 4000)
-    say(answer.out, ("✓ ", "good"), "starter folder created: ", (where if where != "." else "here", "strong"))
+def _show_written(answer: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
+    where = "here" if directory == Path() else clean(str(directory), 4000)
+    say(answer.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
     say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
-    begin = enter(directory)
-    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
-    live = f"{begin}crucible-batch schema --live -o {_SCHEMA}"
-    fact(answer.out, "editor", (live, "command"))
-    fact(answer.out, "", "adds your workflows to the schema")
-    fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
-    fact(answer.out, "", "in another terminal: a local gateway")
 
 
-def _config(chosen: SandboxOptions) -> SandboxConfig:
-    """Return the sandbox's configuration. Raises ``UserError`` for invalid options."""
+def write_image_manifest(
+    answer: CommandOutput, directory: Path, folder: Path, prompt: str, workflow: str | None
+) -> None:
+    """Write a manifest and a table for the images of ``folder``, and check that they are valid.
+
+    Raises ``UserError``, and leaves no file behind, if there are no images, a file exists, or the prompt is invalid.
+    """
+    if not prompt.strip():
+        raise UserError("the prompt is empty", hint='write what to do with each image: --prompt "on white marble"')
+    with working(answer.err, "reading the images"):
+        found = list_images(folder, directory)
+    options = " --allow-outside" if found.leads_out else ""
+    text = _TEXT.format(
+        table=_TABLE,
+        manifest=_MANIFEST,
+        options=options,
+        name=_quoted(_batch_name(directory)),
+        workflow=_quoted(workflow or DEFAULT_WORKFLOW),
+        prompt=_quoted(f"@{prompt}" if prompt.startswith("@") else prompt),
+    )
+    contents = {_MANIFEST: _encoded(text), _TABLE: _table(found.images), **_schema_file(), **_optional_files(directory)}
+    written = _write_files(directory, contents)
+    problem = first_problem(directory / _MANIFEST, allow_outside=found.leads_out)
+    if problem is not None:
+        for path in written:
+            path.unlink(missing_ok=True)
+        option = "--workflow" if "workflow" in problem.field else "--prompt"
+        raise UserError(f"{option}: {problem.message}", hint=problem.hint or "correct it; nothing was written")
+    _show_image_manifest(answer, directory, found, contents, options)
+
+
+def _show_image_manifest(
+    answer: CommandOutput, directory: Path, found: ImageFolder, contents: Iterable[str], options: str
+) -> None:
+    _show_written(answer, directory, f"a manifest for {grouped(len(found.images), 'image')}", contents)
+    for name, why in found.skipped[:_MOST_SKIPPED]:
+        fact(answer.out, "skipped", clean(f"{name}: {why}"))
+    if (more := len(found.skipped) - _MOST_SKIPPED) > 0:
+        fact(answer.out, "skipped", f"{more:,} more")
+    fact(answer.out, "next", (f"{_enter(directory)}crucible-batch plan {_MANIFEST}{options}", "command"))
+    if options:
+        say(answer.out, "  The images are not in the manifest's folder; --allow-outside permits that.")
+
+
+def _batch_name(directory: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", directory.resolve().name).lstrip(".-")
+    return name[:100] or "my-batch"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a double-quoted YAML scalar on one line."""
+    return _ESCAPED_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def _encoded(text: str) -> bytes:
     try:
-        return SandboxConfig(
-            api_port=chosen.port,
-            storage_port=chosen.storage_port,
-            state=chosen.state,
-            seed=chosen.seed,
-            accounts={DEFAULT_KEY: chosen.credits},
-            upload_price=chosen.upload_price,
-            runners=chosen.runners,
-            time_scale=chosen.time_scale,
-            faults=parse_faults(chosen.faults),
-            pricing=parse_pricing(chosen.pricing),
-        )
-    except ValueError as error:
-        raise UserError(str(error), hint="crucible-batch sandbox --help") from error
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UserError("the prompt or the workflow is not UTF-8", hint="type it in a UTF-8 terminal") from None
 
 
-def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
-    """Serve until Ctrl-C. The two shell lines are flushed to stdout immediately for scripts that read them."""
-    config = _config(chosen)
-
-    def ready(api_url: str, storage_url: str, key: str) -> None:
-        console = open_console()
-        say(console, f"export MOLTAZINE_API_KEY={shlex.quote(key)}")
-        say(console, f"export CRUCIBLE_API_BASE={shlex.quote(api_url)}")
-        console.file.flush()
-        say(
-            answer.err, ("✓ ", "good"), ("a local gateway is running", "strong"), (f"   storage {storage_url}", "quiet")
-        )
-        say(answer.err, "  Paste the two lines above into another terminal, then run any manifest. Ctrl-C stops it.")
-
-    try:
-        run_forever(config, ready)
-    except OSError as error:
-        raise UserError(
-            f"the sandbox can't start: {error.strerror or error}", hint="choose another --port or --state file"
-        ) from error
-    say(answer.err, "stopped")
+def _table(images: Iterable[ListedImage]) -> bytes:
+    buffer = io.StringIO()
+    rows = csv.writer(buffer, lineterminator="\n")
+    rows.writerow(["name", "image"])
+    rows.writerows((image.name, image.path) for image in images)
+    return buffer.getvalue().encode()

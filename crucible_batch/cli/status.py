@@ -19,9 +19,7 @@ from crucible_batch.api import (
     PausedSince,
     Progress,
     Status,
-    budget_for_rest,
     clean,
-    codes_never_retried,
     describe_shards,
     format_credits,
     live_manifest_schema,
@@ -33,7 +31,7 @@ from crucible_batch.api import (
     write_report_again,
 )
 from crucible_batch.atomic_files import check_target, replacing
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
     LABEL,
@@ -50,8 +48,7 @@ from crucible_batch.cli.render.summary import (
     FailureGroup,
     group_failures,
     head_json,
-    is_short_of_budget,
-    next_step,
+    next_of_run,
     show_summary,
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
@@ -68,16 +65,16 @@ _INDENT = 2
 
 def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool = False) -> None:
     """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
-    tally = ProgressState.of(found, balance)
+    state = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
-    lines = [bar(tally, width)]
-    for at, task in enumerate(tally.oldest(len(found.oldest))):
+    lines = [bar(state, width)]
+    for at, task in enumerate(state.oldest(len(found.oldest))):
         label = "oldest" if not at else ""
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
-        ("outputs", output_parts(tally, now), ""),
-        ("pace", [*([] if is_paused else pace_parts(tally, now)), f"{elapsed(now - found.began_at)} so far"], ""),
-        ("errors", error_parts(tally), "red"),
+        ("outputs", output_parts(state, now), ""),
+        ("pace", [*([] if is_paused else pace_parts(state, now)), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("errors", error_parts(state), "red"),
     ):
         lines += rows(label, parts, width, style) if parts else []
     for line in lines:
@@ -107,7 +104,6 @@ _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
-    """Show the status of a run directory."""
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
     balance = Balance(amounts.budget, amounts.spent, amounts.held)
@@ -183,19 +179,10 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     command = run_again(status)
     if _chose_some(status):
         return command
-    enough = budget_for_rest(status.run_dir) if is_short_of_budget(head) else None
-    return next_step(
-        head,
-        command,
-        failures,
-        run_dir=status.run_dir,
-        enough=enough,
-        never=codes_never_retried(status.run_dir),
-    )
+    return next_of_run(head, status.run_dir, failures, command)
 
 
 def run_again(status: Status) -> str:
-    """Return the command that runs the manifest of a run directory again."""
     head, manifest = status.report, status.manifest
     if manifest is None or not manifest.is_file():
         return "run the command that started it again"
@@ -224,8 +211,7 @@ def _shards_json(shards: OutstandingShards) -> Json:
     }
 
 
-def write_report_and_tell(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
-    """Rebuild the report, and print its path."""
+def write_report_and_show(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
     with working(answer.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None

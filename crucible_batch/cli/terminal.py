@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import os
+import select
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeAlias, cast
@@ -13,6 +15,8 @@ from typing import IO, Any, TypeAlias, cast
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
+
+from crucible_batch.errors import DeadlineError
 
 Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
 """The values that ``--json`` writes."""
@@ -57,7 +61,6 @@ class SteadyFile(io.FileIO):
     """A file that discards output once its pipe is closed, so that the command still ends with its own exit code."""
 
     def write(self, content: Any, /) -> int:
-        """Write bytes as ``FileIO`` does."""
         try:
             return super().write(content)
         except BrokenPipeError:
@@ -104,13 +107,13 @@ _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), 
 """The priorities of syslog for levels of ``logging``; 7 is debug."""
 
 
-def is_journal(stream: IO[str], environment: Mapping[str, str] = os.environ) -> bool:
+def is_journal(stream: IO[str]) -> bool:
     """Return whether a stream is connected to systemd's journal, which reads a priority before each line."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def journal_prefix(stream: IO[str], level: int) -> str:
@@ -198,7 +201,11 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
-def tell(console: Console, *parts: str | tuple[str, str] | Text) -> None:
+def say_note(console: Console, text: str) -> None:
+    say(console, ("note  ", "label"), text)
+
+
+def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None:
     """Print a sentence, wrapped between words on a terminal, and as one line elsewhere."""
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
 
@@ -215,6 +222,33 @@ def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
     lines = Text(text).wrap(console, room) if console.is_terminal and room >= _LEAST_ROOM else [Text(text)]
     for number, line in enumerate(lines):
         say(console, (head if number == 0 else " " * len(head), "label"), line)
+
+
+def say_more(console: Console, count: int) -> None:
+    """Print that so many more rows are only in the JSON output; nothing if there are none."""
+    if count > 0:
+        say(console, (f"  … and {count:,} more; --json has them all", "quiet"))
+
+
+def can_ask(console: Console) -> bool:
+    """Return whether someone can be asked: stdin and the console are terminals."""
+    return sys.stdin.isatty() and console.is_terminal
+
+
+def ask(console: Console, question: str, *, end: float | None = None) -> str:
+    """Print a question, and return the line that is typed, stripped and in lower case.
+
+    Raises ``DeadlineError`` if there is none until ``end`` on the monotonic clock.
+    """
+    console.print(f"{question} ", end="")
+    if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
+        raise DeadlineError
+    return sys.stdin.readline().strip().lower()
+
+
+def agrees(console: Console, question: str, *, end: float | None = None) -> bool:
+    """Ask a question that only ``y`` or ``yes`` answers with yes. Raises as ``ask`` does."""
+    return ask(console, f"{question} [y/N]", end=end) in {"y", "yes"}
 
 
 def is_lively(console: Console) -> bool:

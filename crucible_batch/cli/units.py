@@ -1,15 +1,16 @@
-"""Formatting of durations, and parsing of bytes and pixels."""
+"""Formatting of counts, durations and estimates."""
 
 from __future__ import annotations
 
-import re
 
-from crucible_batch.option_values import parse_duration
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun: ``1 job``, ``1200 jobs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def parse_wait(text: str) -> float:
-    """Parse a duration that may be ``0``: not at all. Raises ``ValueError`` as ``parse_duration`` does."""
-    return 0.0 if text in {"0", "0s"} else parse_duration(text)
+def grouped(number: int, noun: str) -> str:
+    """Return a count with its noun and with separated thousands: ``1 job``, ``1,200 jobs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:
@@ -45,26 +46,3 @@ def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
     bounds = f"{figure(low_s)} or more" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
     exact = high_s is not None and figure(low_s) == figure(high_s)
     return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")
-
-
-_WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_PIXELS = {"": 1, "px": 1, "kp": 10**3, "mp": 10**6, "k": 10**3, "m": 10**6}
-
-
-def parse_bytes(text: str) -> int:
-    """Parse a number of bytes; ``MB`` is a million, ``MiB`` 1024². Raises ``ValueError`` if it is invalid."""
-    return _parse(text, _BYTES, "write a size like 256MB, 1GiB or a number of bytes")
-
-
-def parse_pixels(text: str) -> int:
-    """Parse a number of pixels; ``MP`` is a million. Raises ``ValueError`` if it is invalid."""
-    return _parse(text, _PIXELS, "write a number of pixels like 100MP or 25000000")
-
-
-def _parse(text: str, units: dict[str, int], how: str) -> int:
-    match = _WRITTEN_SIZE.fullmatch(text)
-    unit = units.get(match[2].lower()) if match else None
-    if match is None or unit is None or (count := int(float(match[1]) * unit)) < 1:
-        raise ValueError(f"{text!r} is not valid; {how}")
-    return count

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from crucible_batch.api import RunRequest, clean, validate_request
-from crucible_batch.cli.answer import CommandOutput
+from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.settings import Settings
 
@@ -33,7 +34,7 @@ def validate_all(answer: CommandOutput, requests: Sequence[RunRequest], live: Se
             continue
         results.append({"path": str(path), "ok": True, "name": manifest.name, "jobs": jobs})
         if not answer.quiet:
-            say(answer.out, ("✓ ", "good"), clean(str(path)), (f"  {jobs} job{'s' if jobs != 1 else ''}", "quiet"))
+            say(answer.out, ("✓ ", "good"), clean(str(path)), (f"  {counted(jobs, 'job')}", "quiet"))
             for warning in manifest.warnings:
                 say(answer.out, ("  note  ", "warn"), clean(str(warning)))
     answer.data = {"manifests": results}

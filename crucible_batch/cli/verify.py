@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.text import Text
 
 from crucible_batch.api import Difference, FileState, Verification, clean, verify
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import Json, fact, is_lively, say, tell
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -20,8 +20,7 @@ DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_tell(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
-    """Verify a run directory; show the differences, what was fixed, and what is left to do."""
+def verify_and_show(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
     with _counting(answer) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     answer.data = _as_json(found)
@@ -58,11 +57,10 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
     headline = Text.assemble(
         (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
     )
-    tell(answer.out, headline)
+    say_sentence(answer.out, headline)
     for difference in found.differences[:SHOWN]:
         _show_difference(answer, difference)
-    if len(found.differences) > SHOWN:
-        say(answer.out, (f"  … and {len(found.differences) - SHOWN:,} more; --json has them all", "quiet"))
+    say_more(answer.out, len(found.differences) - SHOWN)
     if found.leftovers:
         done = "removed" if fix else "the next run removes them"
         fact(answer.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)

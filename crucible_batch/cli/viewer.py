@@ -6,8 +6,9 @@ import webbrowser
 from pathlib import Path
 
 from crucible_batch.api import clean
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.terminal import say
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import say, say_note
+from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 from crucible_batch.view import find_runs, new_token, run_viewer
@@ -31,18 +32,18 @@ def serve_view(
         answer.data = {"url": url, "directory": str(directory), "runs": count}
         answer.event("serving", url=url, directory=str(directory), runs=count)
         if not answer.quiet:
-            _tell(answer, url, directory, count)
+            _show_address(answer, url, directory, count)
         if token is not None:
-            _tell_token(answer, url, token)
+            _show_token(answer, url, token)
         if open_browser and not webbrowser.open(url):
-            say(answer.err, ("note  ", "label"), "no browser could be opened; open the address manually")
+            say_note(answer.err, "no browser could be opened; open the address manually")
 
     run_viewer(directory, port, ready, token=token)
     if not answer.quiet:
         say(answer.err, "stopped; runs continue")
 
 
-def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
+def _show_token(answer: CommandOutput, url: str, token: str) -> None:
     """Show the address with the token of this session.
 
     It is not given to ``webbrowser``: other users of this machine can see the arguments of its process.
@@ -53,13 +54,8 @@ def _tell_token(answer: CommandOutput, url: str, token: str) -> None:
     answer.err.file.flush()
 
 
-def _tell(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
-    found = "no run yet" if not count else f"{count:,} run{'s' if count != 1 else ''}"
-    say(
-        answer.out,
-        ("✓ ", "good"),
-        (url, "command"),
-        (f"   {found} in {clean(str(directory), 4000)}", "quiet"),
-    )
+def _show_address(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
+    found = grouped(count, "run") if count else "no run yet"
+    say(answer.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
     answer.out.file.flush()
     say(answer.err, "  Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from crucible_batch.api import Message
@@ -11,15 +10,16 @@ from crucible_batch.api import Message
 class Display:
     """A context manager that shows a run's progress; this one shows nothing.
 
-    ``notify`` returns immediately and never raises. Between ``pause`` and ``resume`` a question can be shown.
+    ``notify`` returns immediately and never raises. Between ``pause`` and ``resume`` a question can be shown. The block
+    begins with ``resume`` and ends with ``pause``.
     """
 
     def __enter__(self) -> Self:
+        self.resume()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None:
+        self.pause()
 
     def notify(self, message: Message) -> None: ...
 

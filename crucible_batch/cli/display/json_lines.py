@@ -28,7 +28,7 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.answer import CommandOutput, rfc3339
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
@@ -41,7 +41,6 @@ class JsonLines:
         self._answer = answer
 
     def notify(self, message: Message) -> None:
-        """Write the message's line."""
         kind, fields = event_of(message)
         self._answer.event(kind, rfc3339(message.at), **fields)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
 from rich import box
 from rich.console import (
@@ -27,15 +25,11 @@ from rich.text import Text
 
 from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
+from crucible_batch.cli.display.message_text import jobs_at_once
 from crucible_batch.cli.display.progress_state import (
-    BACK,
-    CONTROL,
-    PAUSED,
-    SLOWER,
-    WAITING,
     NotableEvent,
+    NotableKind,
     ProgressState,
-    jobs_at_once,
     paused_words,
     stopping_words,
 )
@@ -145,7 +139,7 @@ class LiveDisplay(Display):
         self._console = console
         self._title = title
         self._clock = clock
-        self._tally = ProgressState()
+        self._state = ProgressState()
         # Replaced, never mutated: the drawing thread may read it at any time.
         self._failures: tuple[NotableEvent, ...] = ()
         self._retry: tuple[float, NotableEvent] | None = None
@@ -154,32 +148,20 @@ class LiveDisplay(Display):
         self._shown: tuple[int, ConsoleDimensions] | None = None
         self._frames = self._new_frames()
 
-    def __enter__(self) -> Self:
-        self._frames.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._frames.stop()
-
     def pause(self) -> None:
-        """Stop drawing, so that a question can be shown."""
         self._frames.stop()
 
     def resume(self) -> None:
-        """Resume drawing after a pause."""
         self._frames = self._new_frames()
         self._frames.start()
 
     def notify(self, message: Message) -> None:
-        """Process a progress message."""
         now = self._clock()
-        notable = self._tally.take(message, now)
+        notable = self._state.take(message, now)
         self._has_news = True
-        if notable is None or notable.name in {SLOWER, WAITING, BACK, PAUSED, CONTROL, "stopping"}:
+        if notable is None or notable.kind is NotableKind.RUN:
             return  # these states have their own row while they last
-        if notable.code == "RETRY":
+        if notable.kind is NotableKind.REQUEST:
             self._retry = (now, notable)
         else:
             self._failures = (*self._failures, notable)[-NOTABLE_LINES:]
@@ -190,16 +172,16 @@ class LiveDisplay(Display):
     def _is_outdated(self) -> bool:
         """Return whether a new frame would differ: after a message, a second or a resize, or while a spinner turns."""
         shown = (int(self._clock()), self._console.size)
-        is_outdated = self._has_news or shown != self._shown or not self._tally.has_begun
+        is_outdated = self._has_news or shown != self._shown or not self._state.has_begun
         self._has_news, self._shown = False, shown
         return is_outdated
 
     def _draw(self) -> RenderableType:
-        now, tally = self._clock(), self._tally
-        if not tally.has_begun:
+        now, state = self._clock(), self._state
+        if not state.has_begun:
             self._drawn = ConsoleDimensions(1, 1)
-            doing = tally.unreachable or "reading the manifest, querying the gateway"
-            return Spinner("dots", Text(doing, style="yellow" if tally.unreachable else "dim"), style="cyan")
+            doing = state.unreachable or "reading the manifest, querying the gateway"
+            return Spinner("dots", Text(doing, style="yellow" if state.unreachable else "dim"), style="cyan")
         width = min(self._console.width, WIDEST)
         lines = self._lines(now, width - 4, self._console.height - 4)
         self._drawn = ConsoleDimensions(width, len(lines) + 2)
@@ -207,7 +189,7 @@ class LiveDisplay(Display):
             Group(*lines),
             title=Text(self._title, style="bold"),
             title_align="left",
-            subtitle=Text(fitting([*pace_parts(tally, now), elapsed(tally.elapsed_s(now))], width - 6), style="dim"),
+            subtitle=Text(fitting([*pace_parts(state, now), elapsed(state.elapsed_s(now))], width - 6), style="dim"),
             subtitle_align="right",
             box=box.ROUNDED,
             border_style="dim",
@@ -218,33 +200,33 @@ class LiveDisplay(Display):
 
     def _lines(self, now: float, width: int, height: int) -> list[Text]:
         """Return the panel's lines. With too little height, active jobs are left out first, then recent failures."""
-        tally = self._tally
+        state = self._state
         # In which stage the jobs of other machines are is not known.
-        is_roomy = width >= NARROW and height >= ROOMY_LINES and tally.wave is None
+        is_roomy = width >= NARROW and height >= ROOMY_LINES and state.wave is None
         head = [
-            *(stage_bars(tally, width) if is_roomy else [bar(tally, width)]),
-            *rows("jobs", state_parts(tally), width),
-            *rows("credits", money_parts(tally), width),
-            *(rows("shards", wave_parts(tally.wave), width) if tally.wave is not None else []),
+            *(stage_bars(state, width) if is_roomy else [bar(state, width)]),
+            *rows("jobs", state_parts(state), width),
+            *rows("credits", money_parts(state), width),
+            *(rows("shards", wave_parts(state.wave), width) if state.wave is not None else []),
         ]
         tail: list[Text] = []
         for label, parts, style in (
-            ("images", image_parts(tally, now), ""),
-            ("outputs", output_parts(tally, now), ""),
-            ("errors", error_parts(tally), "red"),
+            ("images", image_parts(state, now), ""),
+            ("outputs", output_parts(state, now), ""),
+            ("errors", error_parts(state), "red"),
         ):
             if parts:
                 (tail if label == "errors" else head).extend(rows(label, parts, width, style))
-        if tally.unreachable is not None:
-            tail += rows("waiting", tally.unreachable.split("; "), width, "yellow")
-        if tally.paused is not None:
-            tail += rows("paused", paused_words(tally, now), width, "yellow")
-        if tally.throttled is not None:
-            tail.append(_slower(tally.throttled))
-        if tally.retries:
+        if state.unreachable is not None:
+            tail += rows("waiting", state.unreachable.split("; "), width, "yellow")
+        if state.paused is not None:
+            tail += rows("paused", paused_words(state, now), width, "yellow")
+        if state.throttled is not None:
+            tail.append(_slower(state.throttled))
+        if state.retries:
             tail.append(self._retries(now))
-        if tally.stop_at is not None:
-            tail += rows("stopping", stopping_words(tally, now).split("; "), width, "yellow")
+        if state.stop_at is not None:
+            tail += rows("stopping", stopping_words(state, now).split("; "), width, "yellow")
         room = max(0, height - len(head) - len(tail))
         failures = [_failure(notable, width) for notable in self._failures][-room:] if room else []
         tasks = self._at_work(now, width, min(TASK_LINES, room - len(failures) - 1))
@@ -260,14 +242,14 @@ class LiveDisplay(Display):
                 (("oldest" if not at and indent == LABEL else "").ljust(indent), "dim"),
                 task_row(task, now, width - indent),
             )
-            for at, task in enumerate(self._tally.oldest(count))
+            for at, task in enumerate(self._state.oldest(count))
         ]
-        more = self._tally.in_flight - len(lines)
+        more = self._state.in_flight - len(lines)
         return [*lines, Text(f"{'':{indent}}and {more} more", style="dim")] if lines and more > 0 else lines
 
     def _retries(self, now: float) -> Text:
         """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
-        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(self._tally.retries))
+        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(self._state.retries))
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             last = self._retry[1]
             text.append(f" · {last.name}: {last.message}", style="yellow")

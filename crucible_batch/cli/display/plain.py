@@ -6,21 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 
 from crucible_batch.api import Message, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.cli.display import Display
-from crucible_batch.cli.display.progress_state import (
-    BACK,
-    CONTROL,
-    PAUSED,
-    SLOWER,
-    WAITING,
-    NotableEvent,
-    ProgressState,
-)
+from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts, wave_parts
 from crucible_batch.cli.terminal import at_level, say
 
@@ -39,84 +30,80 @@ class PlainDisplay(Display):
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._tally = ProgressState()
-        self._said_at = 0.0
-        self._said_tenth = 0
-        self._said_wave: list[str] = []
+        self._state = ProgressState()
+        self._printed_at = 0.0
+        self._printed_tenth = 0
+        self._printed_wave: list[str] = []
         self._beat: asyncio.TimerHandle | None = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop_beating()
 
     def notify(self, message: Message) -> None:
         """Process a progress message, and print any line that is due."""
         now = self._clock()
-        notable = self._tally.take(message, now)
+        notable = self._state.take(message, now)
         if notable is not None:
-            is_final = not notable.retry and not notable.unknown and notable.name != "stopping"
+            is_final = notable.kind is NotableKind.JOB and not notable.retry and not notable.unknown
             with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
-                self._tell(notable)
+                self._print_event(notable)
         if isinstance(message, RunBegan):
-            self._say(now)
+            self._print_counts(now)
             self._keep_beating()
         elif isinstance(message, RunEnded):
-            self._stop_beating()
-            self._say(now)
-        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._said_wave:
-            self._said_wave = wave_parts(message)
-            self._say(now)
+            self.pause()
+            self._print_counts(now)
+        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._printed_wave:
+            self._printed_wave = wave_parts(message)
+            self._print_counts(now)
         elif self._is_due(now):
-            self._say(now)
+            self._print_counts(now)
 
     def _is_due(self, now: float) -> bool:
-        silent_s = now - self._said_at
-        if silent_s < SHORTEST_S or not self._tally.has_begun:
+        silent_s = now - self._printed_at
+        if silent_s < SHORTEST_S or not self._state.has_begun:
             return False
-        interval_s = min(LONGEST_S, max(SHORTEST_S, self._tally.elapsed_s(now) / 10))
-        return silent_s >= interval_s or self._tenth() > self._said_tenth
+        interval_s = min(LONGEST_S, max(SHORTEST_S, self._state.elapsed_s(now) / 10))
+        return silent_s >= interval_s or self._tenth() > self._printed_tenth
 
     def _tenth(self) -> int:
-        return self._tally.done * 10 // max(1, self._tally.total)
+        return self._state.done * 10 // max(1, self._state.total)
 
-    def _say(self, now: float) -> None:
-        self._said_at = now
-        self._said_tenth = self._tenth()
-        states = GAP.join(part.plain for part in state_parts(self._tally))
-        figures = [f"{self._tally.done}/{self._tally.total}  {states}", GAP.join(money_parts(self._tally))]
-        if not self._tally.ended and self._tally.wave is not None:
-            figures.append(", ".join(wave_parts(self._tally.wave)))
-        if not self._tally.ended and (pace := pace_parts(self._tally, now)):
+    def _print_counts(self, now: float) -> None:
+        self._printed_at = now
+        self._printed_tenth = self._tenth()
+        states = GAP.join(part.plain for part in state_parts(self._state))
+        figures = [f"{self._state.done}/{self._state.total}  {states}", GAP.join(money_parts(self._state))]
+        if not self._state.ended and self._state.wave is not None:
+            figures.append(", ".join(wave_parts(self._state.wave)))
+        if not self._state.ended and (pace := pace_parts(self._state, now)):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
-    def _tell(self, notable: NotableEvent) -> None:
-        if notable.name == SLOWER:
-            say(self._console, f"{_wall_clock()}  {SLOWER}  {notable.message}: {notable.code}")
-            return
-        if notable.name in {WAITING, BACK, PAUSED, CONTROL}:
-            reason = f" ({notable.code})" if notable.code else ""
-            say(self._console, f"{_wall_clock()}  {notable.name}  {notable.message}{reason}")
-            return
-        word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
-        word = "stop" if notable.name == "stopping" else word
-        code = "" if notable.code == "RETRY" else f"{notable.code}: "
-        say(self._console, f"{_wall_clock()}  {word}  {notable.name}  {code}{notable.message}")
+    def _print_event(self, notable: NotableEvent) -> None:
+        code = f"{notable.code}: " if notable.code else ""
+        if notable.kind is not NotableKind.RUN:
+            word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
+            words = f"{word}  {notable.name}  {code}{notable.message}"
+        elif notable.name == "slower":
+            words = f"slower  {notable.message}: {notable.code}"
+        elif notable.name == "stopping":
+            words = f"stop  stopping  {code}{notable.message}"
+        else:
+            words = f"{notable.name}  {notable.message}{f' ({notable.code})' if notable.code else ''}"
+        say(self._console, f"{_wall_clock()}  {words}")
 
     def _keep_beating(self) -> None:
         """Print a line each minute even if no message arrives."""
-        self._stop_beating()
+        self.pause()
 
         def beat() -> None:
-            if self._clock() - self._said_at >= LONGEST_S - 1:
-                self._say(self._clock())
+            if self._clock() - self._printed_at >= LONGEST_S - 1:
+                self._print_counts(self._clock())
             self._beat = loop.call_later(LONGEST_S, beat)
 
         loop = asyncio.get_running_loop()
         self._beat = loop.call_later(LONGEST_S, beat)
 
-    def _stop_beating(self) -> None:
+    def pause(self) -> None:
+        """Print no further line unless a message arrives."""
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None

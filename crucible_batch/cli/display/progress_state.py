@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from crucible_batch.api import (
     AssetAdvanced,
@@ -35,8 +37,14 @@ from crucible_batch.api import (
     clean,
     event_name,
 )
-from crucible_batch.cli.display.control_text import by_words, control_words
-from crucible_batch.cli.units import format_duration
+from crucible_batch.cli.display.message_text import (
+    answered_words,
+    by_words,
+    control_words,
+    jobs_at_once,
+    unreachable_words,
+)
+from crucible_batch.cli.units import counted, format_duration
 
 BYTES_WINDOW_S = 10.0
 
@@ -50,7 +58,6 @@ class Throughput:
         self._lately: deque[tuple[float, int]] = deque()
 
     def add(self, byte_size: int, now: float) -> None:
-        """Add bytes transferred since the last call."""
         self.total += byte_size
         self._first_at = now if self._first_at is None else self._first_at
         self._lately.append((now, byte_size))
@@ -72,26 +79,31 @@ class Throughput:
 _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
-SLOWER = "slower"
-"""The name of the notable event when the limit of concurrent jobs falls."""
-WAITING = "waiting"
-BACK = "resumed"
-"""The names of the notable events while the gateway is unreachable, and when it answers again or a pause has ended."""
-PAUSED = "paused"
-CONTROL = "control"
-"""The names of the notable events when the run was paused, and when it was given another command."""
+
+class NotableKind(enum.Enum):
+    """What a notable event is about: a job, a request that is sent again, or the run itself."""
+
+    JOB = enum.auto()
+    REQUEST = enum.auto()
+    RUN = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class NotableEvent:
-    """An event to show to the user. ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job
-    was bought."""
+    """An event to show to the user. ``name`` is that of the job, else a word for what happened.
 
+    ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job was bought.
+    """
+
+    kind: NotableKind
     name: str
     code: str
     message: str
     retry: bool = False
     unknown: bool = False
+
+
+_event_of_run = partial(NotableEvent, NotableKind.RUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +176,20 @@ class ProgressState:
     @classmethod
     def of(cls, found: Progress, balance: Balance) -> ProgressState:
         """Return the state of a run of another process; its times are wall-clock times."""
-        tally = cls()
-        tally.has_begun = True
-        tally.total, tally.balance, tally.errors = found.total, balance, found.errors
-        tally._count(found.counts)
-        tally.outputs = found.outputs
-        tally.down.total = found.byte_size
+        state = cls()
+        state.has_begun = True
+        state.total, state.balance, state.errors = found.total, balance, found.errors
+        state._count(found.counts)
+        state.outputs = found.outputs
+        state.down.total = found.byte_size
         named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
         rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
         unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
-        tally._tasks = {**named, **unnamed}
-        tally._began_at, tally._pace = found.began_at, Pace(found.began_at)
+        state._tasks = {**named, **unnamed}
+        state._began_at, state._pace = found.began_at, Pace(found.began_at)
         for at in found.ended_at:
-            tally._pace.ended(at)
-        return tally
+            state._pace.ended(at)
+        return state
 
     @property
     def done(self) -> int:
@@ -185,12 +197,10 @@ class ProgressState:
 
     @property
     def in_flight(self) -> int:
-        """The number of active jobs in any stage."""
         return len(self._tasks)
 
     @property
     def uploading(self) -> int:
-        """The number of images being uploaded to the storage."""
         return len(self._uploading)
 
     @property
@@ -198,7 +208,6 @@ class ProgressState:
         return max(0, self.total - self.done - self._own_tasks())
 
     def stages(self) -> Counter[Phase]:
-        """Count the active jobs by phase."""
         return Counter(task.phase for task in self.tasks())
 
     @property
@@ -216,7 +225,6 @@ class ProgressState:
         return list(self._tasks.values())
 
     def oldest(self, count: int) -> list[Task]:
-        """Return the ``count`` oldest active jobs, the oldest first."""
         return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
@@ -256,19 +264,18 @@ class ProgressState:
                 self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
-                return NotableEvent(f"asking for {message.operation}", "RETRY", words, retry=True)
+                return NotableEvent(NotableKind.REQUEST, f"asking for {message.operation}", "", words, retry=True)
             case GatewayUnreachable():
                 self.unreachable = unreachable_words(message)
-                return NotableEvent(WAITING, clean(message.reason, 200), self.unreachable, retry=True)
+                return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)
             case GatewayBack():
                 self.unreachable = None
-                words = f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
-                return NotableEvent(BACK, "", words, retry=True)
+                return _event_of_run("resumed", "", answered_words(message))
             case Throttled():
                 return self._throttle(message)
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
-                return NotableEvent("stopping", message.code, stopping_words(self, now))
+                return _event_of_run("stopping", message.code, stopping_words(self, now))
             case Controlled():
                 return self._control(message, now)
             case JobsAdded():
@@ -344,22 +351,24 @@ class ProgressState:
         """Keep a lowered limit until it is back at its ceiling; the initial rise of the limit is not notable."""
         if message.reason is None:
             if self.throttled is not None:
-                told = Throttled(message.at, message.limit, message.ceiling, self.throttled.reason)
-                self.throttled = None if message.limit == message.ceiling else told
+                is_raised = message.limit == message.ceiling
+                self.throttled = None if is_raised else replace(message, reason=self.throttled.reason)
             return None
         self.throttled = message
-        return NotableEvent(SLOWER, clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}", retry=True)
+        return NotableEvent(
+            NotableKind.RUN, "slower", clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}"
+        )
 
     def _control(self, message: Controlled, now: float) -> NotableEvent:
         match message.action:
             case ControlAction.PAUSE:
                 self.paused = (now, by_words(message))
-                return NotableEvent(PAUSED, "", f"by {by_words(message)}; nothing new is bought", retry=True)
+                return _event_of_run("paused", "", f"by {by_words(message)}; nothing new is bought")
             case ControlAction.RESUME:
                 self.paused = None
-                return NotableEvent(BACK, "", f"by {by_words(message)}", retry=True)
+                return _event_of_run("resumed", "", f"by {by_words(message)}")
             case _:
-                return NotableEvent(CONTROL, "", control_words(message), retry=True)
+                return _event_of_run("control", "", control_words(message))
 
     def _count(self, counts: Mapping[Outcome, int]) -> None:
         self.succeeded = counts.get(Outcome.SUCCEEDED, 0)
@@ -373,33 +382,20 @@ class ProgressState:
         self._tasks.clear()
 
 
-def jobs_at_once(limit: int) -> str:
-    """Return in words how many jobs may be active at the same time."""
-    return "1 job at a time" if limit == 1 else f"{limit} jobs at a time"
-
-
-def unreachable_words(message: GatewayUnreachable) -> str:
-    """Return in words how long the gateway has not answered, and for how long the run waits."""
-    lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
-    return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
-
-
-def paused_words(tally: ProgressState, now: float) -> list[str]:
-    """Return by whom and for how long a run is paused, and what it still collects."""
-    if tally.paused is None:
+def paused_words(state: ProgressState, now: float) -> list[str]:
+    if state.paused is None:
         return []
-    since, by = tally.paused
-    count = tally.in_flight
-    collected = [f"{count} job{'s' if count != 1 else ''} in flight" if count else "no jobs in flight"]
-    if tally.wave is not None:
+    since, by = state.paused
+    count = state.in_flight
+    collected = [f"{counted(count, 'job')} in flight" if count else "no jobs in flight"]
+    if state.wave is not None:
         collected = []  # not known of workers
     return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
 
 
-def stopping_words(tally: ProgressState, now: float) -> str:
-    """Return what a stopping run still waits for, and what another Ctrl-C does."""
-    count, rest_s = tally.in_flight, max(0.0, (tally.stop_at or now) - now)
-    awaited = f"waiting up to {rest_s:.0f} s for {count} job{'s' if count != 1 else ''} in flight"
+def stopping_words(state: ProgressState, now: float) -> str:
+    count, rest_s = state.in_flight, max(0.0, (state.stop_at or now) - now)
+    awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
     return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"
 
 
@@ -409,4 +405,5 @@ def _notable(message: JobAdvanced) -> NotableEvent | None:
         return None  # declined: the account or an image was refused; the run's stop message reports it once
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
-    return NotableEvent(clean(message.name, 80), clean(error.code, 60), clean(error.message, 200), retry, unknown)
+    code, words = clean(error.code, 60), clean(error.message, 200)
+    return NotableEvent(NotableKind.JOB, clean(message.name, 80), code, words, retry, unknown)

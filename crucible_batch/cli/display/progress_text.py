@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Phase, ShardsAdvanced, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
-from crucible_batch.cli.units import format_left
+from crucible_batch.cli.units import counted, format_left
 
 LABEL = 9
 """The width of a row's label in columns."""
@@ -26,10 +26,9 @@ _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
 """A bar's characters, which distinguish the stages without colours."""
 
 
-def bar(tally: ProgressState, width: int) -> Text:
-    """Return one bar of the jobs by stage, and how many are done."""
-    pieces = [(count, _DONE if word in _ENDS else _AT_WORK, style) for count, word, style in _stages(tally)]
-    return _drawn(one_line(), pieces, tally.total, f"  {tally.done}/{tally.total}", width)
+def bar(state: ProgressState, width: int) -> Text:
+    pieces = [(count, _DONE if word in _ENDS else _AT_WORK, style) for count, word, style in _stages(state)]
+    return _drawn(one_line(), pieces, state.total, f"  {state.done}/{state.total}", width)
 
 
 def _drawn(text: Text, pieces: Iterable[tuple[int, str, str]], total: int, figures: str, width: int) -> Text:
@@ -51,19 +50,19 @@ def one_line(*parts: str | Text | tuple[str, str]) -> Text:
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
-def stage_bars(tally: ProgressState, width: int) -> list[Text]:
+def stage_bars(state: ProgressState, width: int) -> list[Text]:
     """Return a bar for each completed stage: sent to the gateway, made there, done.
 
     A bar that lags behind the one above it shows where the time is spent. Jobs that are collected in addition to the
     run's own aren't counted.
     """
-    at_work = Counter(task.phase for task in tally.tasks() if not task.beside)
-    made = tally.done + at_work[Phase.FETCHING]
-    ends = ((tally.failed, "red"), (tally.unknown, "yellow"))
+    at_work = Counter(task.phase for task in state.tasks() if not task.beside)
+    made = state.done + at_work[Phase.FETCHING]
+    ends = ((state.failed, "red"), (state.unknown, "yellow"))
     return [
-        _stage_bar("sent", [(made + at_work[Phase.IN_FLIGHT], "magenta")], tally.total, width),
-        _stage_bar("made", [(made, "cyan")], tally.total, width),
-        _stage_bar("done", [(tally.succeeded, "green"), *ends], tally.total, width),
+        _stage_bar("sent", [(made + at_work[Phase.IN_FLIGHT], "magenta")], state.total, width),
+        _stage_bar("made", [(made, "cyan")], state.total, width),
+        _stage_bar("done", [(state.succeeded, "green"), *ends], state.total, width),
     ]
 
 
@@ -73,23 +72,23 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
     return _drawn(one_line((f"{label:<{LABEL}}", "dim")), pieces, total, figures, width)
 
 
-def state_parts(tally: ProgressState) -> list[Text]:
+def state_parts(state: ProgressState) -> list[Text]:
     """Return the number of jobs per stage in the bar's colours; stages without jobs are left out, except the first."""
     # Of the active jobs of other machines, only the ends are reported.
-    stages = [*_stages(tally), (tally.waiting, "waiting" if tally.wave is None else "left", "")]
+    stages = [*_stages(state), (state.waiting, "waiting" if state.wave is None else "left", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
 
 
 _ENDS = {"succeeded", "failed", "unknown"}
 
 
-def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
+def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
     """Return the stages in the order of the bar, including jobs that are collected in addition to the run's own."""
-    at_work, checking = tally.stages(), tally.checking
+    at_work, checking = state.stages(), state.checking
     return [
-        (tally.succeeded, "succeeded", "green"),
-        (tally.failed, "failed", "red"),
-        (tally.unknown, "unknown", "yellow"),
+        (state.succeeded, "succeeded", "green"),
+        (state.failed, "failed", "red"),
+        (state.unknown, "unknown", "yellow"),
         (checking, "checking", "blue"),
         (max(0, at_work[Phase.FETCHING] - checking), "downloading", "blue"),
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
@@ -98,18 +97,16 @@ def _stages(tally: ProgressState) -> list[tuple[int, str, str]]:
 
 
 def wave_parts(wave: ShardsAdvanced) -> list[str]:
-    """Return how many shards of a wave have ended, and how many are running on how many workers."""
-    workers = "1 worker" if wave.workers == 1 else f"{wave.workers} workers"
-    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", f"{wave.running} running on {workers}"]
+    running = f"{wave.running} running on {counted(wave.workers, 'worker')}"
+    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", running]
 
 
-def money_parts(tally: ProgressState) -> list[str]:
-    """Return what is spent and held, and what is left of the budget."""
-    balance = tally.balance
+def money_parts(state: ProgressState) -> list[str]:
+    balance = state.balance
     parts = [f"{format_credits(balance.spent)} spent"]
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
-    if tally.has_canary:
+    if state.has_canary:
         parts.append("canary job holds the rest of the budget until its price is confirmed")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
         # A hold is not an expense: most of a hold on everything that is left is released with the gateway's response.
@@ -120,38 +117,33 @@ def money_parts(tally: ProgressState) -> list[str]:
     return parts
 
 
-def pace_parts(tally: ProgressState, now: float) -> list[str]:
+def pace_parts(state: ProgressState, now: float) -> list[str]:
     """Return the rate and the estimated time left, if known, as in ``~4 min (3-6) left``; the more important last."""
-    rate = tally.rate_per_min(now)
-    if rate is None or tally.paused is not None:
+    rate = state.rate_per_min(now)
+    if rate is None or state.paused is not None:
         return []
-    left = tally.left(now)
+    left = state.left(now)
     speed = f"{rate:.0f} jobs/min" if rate >= 10 else f"{rate:.1f} jobs/min"
     return [speed] if left is None else [speed, f"{format_left(left.likely_s, left.low_s, left.high_s)} left"]
 
 
-def image_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the counts and bytes of the input images; empty if there are none."""
+def image_parts(state: ProgressState, now: float) -> list[str]:
     parts = [
         f"{count} {word}"
         for count, word in (
-            (tally.uploaded, "uploaded"),
-            (tally.uploading, "uploading"),
-            (tally.found, "there already"),
+            (state.uploaded, "uploaded"),
+            (state.uploading, "uploading"),
+            (state.found, "there already"),
         )
         if count
     ]
-    return [*parts, *_bytes(tally.up.total, tally.up.per_s(now))]
+    return [*parts, *_bytes(state.up.total, state.up.per_s(now))]
 
 
-def output_parts(tally: ProgressState, now: float) -> list[str]:
-    """Return the downloaded files and bytes; empty if there are none."""
-    if not tally.down.total:
+def output_parts(state: ProgressState, now: float) -> list[str]:
+    if not state.down.total:
         return []
-    return [
-        f"{tally.outputs} file{'s' if tally.outputs != 1 else ''}",
-        *_bytes(tally.down.total, tally.down.per_s(now)),
-    ]
+    return [counted(state.outputs, "file"), *_bytes(state.down.total, state.down.per_s(now))]
 
 
 def _bytes(total: int, per_s: float) -> list[str]:
@@ -160,9 +152,8 @@ def _bytes(total: int, per_s: float) -> list[str]:
     return [format_bytes(total) + (f" at {format_bytes(round(per_s))}/s" if per_s >= 1 else "")]
 
 
-def error_parts(tally: ProgressState) -> list[str]:
-    """Return the errors so far, the most frequent first."""
-    found = sorted(tally.errors.items(), key=lambda item: -item[1])
+def error_parts(state: ProgressState) -> list[str]:
+    found = sorted(state.errors.items(), key=lambda item: -item[1])
     more = [f"{len(found) - 3} more kinds"] if len(found) > 4 else []
     return [f"{code} × {count}" for code, count in found[: 3 if more else 4]] + more
 

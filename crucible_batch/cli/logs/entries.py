@@ -1,10 +1,13 @@
-"""Log entries: the level and the text of each progress message. Pure."""
+"""Log entries: the level and the text of each progress message, and the lines that they become, without secrets."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from crucible_batch.api import (
@@ -29,12 +32,14 @@ from crucible_batch.api import (
     event_name,
     format_credits,
 )
-from crucible_batch.cli.display.control_text import control_words
+from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
+from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
 from crucible_batch.cli.display.progress_text import wave_parts
+from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
+from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
-from crucible_batch.cli.units import format_duration
+from crucible_batch.cli.units import counted
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
@@ -78,7 +83,6 @@ _IMAGE_LEVELS: Mapping[str, int] = {"BecameReady": INFO, "Found": INFO, "NotCrea
 
 
 def level_of(message: Message) -> int:
-    """Return the level of a message."""
     match message:
         case JobAdvanced():
             level = _JOB_LEVELS[event_name(message.event)]
@@ -137,7 +141,7 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case GatewayUnreachable():
             return f"{unreachable_words(message)}: {clean(message.reason, 200)}"
         case GatewayBack():
-            return f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"
+            return answered_words(message)
         case Throttled():
             why = "" if message.reason is None else f": {clean(message.reason, 60)}"
             return f"at most {jobs_at_once(message.limit)}{why}"
@@ -146,8 +150,7 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case Controlled():
             return clean(control_words(message), 300)
         case JobsAdded():
-            jobs = f"{message.count} job{'s' if message.count != 1 else ''}"
-            return f"{jobs} added: {clean(message.source, 80)} has been saved"
+            return f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
         case ShardsAdvanced():
             done = ", ".join(f"{count} {word}" for word, count in message.counts.items() if count)
             return f"{', '.join(wave_parts(message))}: {done or 'no job has ended'}; {_money(message)}"
@@ -197,3 +200,67 @@ def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
     budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
     return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogContext:
+    """The run that entries belong to. ``source`` is the manifest's path as given; name and run id are known later."""
+
+    source: str
+    manifest: str | None = None
+    run_id: str | None = None
+
+    def beginning(self, manifest: str, run_id: str) -> LogContext:
+        return replace(self, manifest=manifest or None, run_id=run_id or None)
+
+
+def format_entry(entry: LogEntry, context: LogContext, log_format: LogFormat) -> str:
+    return _as_text(entry, context) if log_format is LogFormat.TEXT else _as_json(entry, context)
+
+
+def _as_text(entry: LogEntry, context: LogContext) -> str:
+    whose = context.source if context.manifest is None else f"{context.manifest}/{context.run_id}"
+    head = f"{rfc3339(entry.at)} {logging.getLevelName(entry.level):<7}"
+    return f"{head} {_one_line(redacted(f'{whose}[{os.getpid()}] {entry.message}'))}"
+
+
+def _one_line(text: str) -> str:
+    """Return text with its control and bidirectional characters as escapes, so that no line can be forged."""
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in CONTROL_CATEGORIES else each
+        for each in text
+    )
+
+
+def _as_json(entry: LogEntry, context: LogContext) -> str:
+    fields: dict[str, Json] = {
+        "time": rfc3339(entry.at),
+        "level": logging.getLevelName(entry.level),
+        "event": entry.event,
+        "message": entry.message,
+        "pid": os.getpid(),
+        "source": context.source,
+        "manifest": context.manifest,
+        "run_id": context.run_id,
+        "job": entry.job,
+        "attempt": entry.attempt,
+        "request_id": entry.request_id,
+        "code": entry.code,
+        "data": dict(entry.data) or None,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    line = json.dumps(given)
+    # The complete line is checked first, since checking each value takes ten times as long.
+    return line if redacted(line) == line else json.dumps(_redacted_values(given))
+
+
+def _redacted_values(value: Json) -> Json:
+    match value:
+        case str():
+            return redacted(value)
+        case dict():
+            return {redacted(str(name)): _redacted_values(item) for name, item in value.items()}
+        case list():
+            return [_redacted_values(item) for item in value]
+        case _:
+            return value

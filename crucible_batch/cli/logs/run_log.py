@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.logs.entries import LogEntry, entry_of, level_of
-from crucible_batch.cli.logs.formats import LogContext, format_entry
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
-from crucible_batch.cli.logs.log_format import LogFormat
-from crucible_batch.cli.logs.options import LogOptions
 from crucible_batch.cli.redaction import without_opentelemetry
 from crucible_batch.cli.render.errors import problems_of
-from crucible_batch.cli.terminal import Json, journal_prefix, say
+from crucible_batch.cli.run_options import LogFormat, LogOptions
+from crucible_batch.cli.terminal import Json, journal_prefix, say_note
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}
@@ -53,7 +51,6 @@ class RunLog(logging.Handler):
         self._entry_lock = threading.RLock()
 
     def notify(self, message: Message) -> None:
-        """Log a progress message."""
         attempt = self._attempt(message) if isinstance(message, JobAdvanced) else None
         if isinstance(message, RunBegan):
             self._context = self._context.beginning(message.manifest, message.run_id)
@@ -78,7 +75,6 @@ class RunLog(logging.Handler):
         """Ignore a record that can't be formatted, which Python would print with its variables."""
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
-        """Log the error that ended the command."""
         hint = f"; {error.hint}" if error is not None and error.hint else ""
         data = None if error is None else problems_of(error)
         request_id = error.request_id if isinstance(error, GatewayError) else None
@@ -87,7 +83,6 @@ class RunLog(logging.Handler):
         self.write(LogEntry(time.time(), logging.ERROR, "error", text, code=code, request_id=request_id, data=details))
 
     def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None:
-        """Log the result of the command."""
         level = logging.ERROR if exit_code else logging.INFO
         self.write(LogEntry(time.time(), level, "result", text, code=code, data=data))
 
@@ -111,16 +106,16 @@ class FileWriter:
         self.file = file
         self._context = context
         self._format = log_format
-        self._told = 0
+        self._reported = 0
 
     def __call__(self, level: int, line: str) -> None:
         lost = self.file.missing
-        if lost > self._told and self.file.write(format_entry(self._loss(), self._context, self._format)):
-            self._told = lost
+        if lost > self._reported and self.file.write(format_entry(self._loss(), self._context, self._format)):
+            self._reported = lost
         self.file.write(line)
 
     def _loss(self) -> LogEntry:
-        count = self.file.missing - self._told
+        count = self.file.missing - self._reported
         text = f"{count} entries before this one could not be written: {self.file.reason}"
         return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
 
@@ -128,12 +123,12 @@ class FileWriter:
 class OpenLog:
     """The log that is open during a command, attached to Python's root logger; ``close`` detaches it."""
 
-    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput, *, verbose: bool) -> None:
+    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput) -> None:
         self.log = log
         self._writer = writer
         self._answer = answer
         logging.getLogger().addHandler(log)
-        if verbose:
+        if answer.verbose:
             logging.getLogger(_OURS).setLevel(logging.DEBUG)
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
@@ -148,21 +143,25 @@ class OpenLog:
         file.close()
         if file.missing and not self._answer.quiet:
             words = f"{file.missing} log entries could not be written to {file.path}: {file.reason}"
-            say(self._answer.err, ("note  ", "label"), words)
+            say_note(self._answer.err, words)
 
 
-def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> RunLog | None:
-    """Open the log of a command and give it to ``answer``. None without a log file and a format.
+def log_of(answer: CommandOutput) -> RunLog | None:
+    return answer.log.log if isinstance(answer.log, OpenLog) else None
+
+
+def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> None:
+    """Open the log of a command and give it to ``answer``, if there is a log file or a format.
 
     With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it is then only the
     entry of a failure. Raises ``UserError`` if the file can't be used.
     """
     if options.log_file is None and options.log_format is None:
-        return None
+        return
     context, log_format = LogContext(str(manifest)), options.log_format or LogFormat.TEXT
     writer = None
     if options.log_file is not None:
-        file = LogFile(options.log_file, max_bytes=options.max_bytes, keep=options.log_keep)
+        file = LogFile(options.log_file, max_bytes=options.log_max_size or 10 * 1024 * 1024, keep=options.log_keep)
         writer = FileWriter(file, context, log_format)
     log = RunLog(
         writer or write_to_stderr,
@@ -172,5 +171,4 @@ def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> RunL
         only_failures=writer is None and answer.quiet,
     )
     answer.log_is_on_stderr = writer is None
-    answer.log = OpenLog(log, writer, answer, verbose=answer.verbose)
-    return log
+    answer.log = OpenLog(log, writer, answer)

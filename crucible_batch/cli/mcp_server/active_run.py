@@ -12,7 +12,7 @@ from crucible_batch.api.cancellation import Interruptible
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.errors import ExitCode
 
-Tell = Callable[[float, float | None, str | None], Awaitable[None]]
+SendProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Report to the client how many jobs are done, of how many, with a message."""
 
 
@@ -39,7 +39,6 @@ class ActiveRun:
             self._runner.interrupt(ExitCode.SIGINT)
 
     def ended(self) -> None:
-        """Note that there is nothing left to stop."""
         self._is_over = True
 
     async def stop_when_cancelled(self) -> None:
@@ -56,11 +55,11 @@ class ActiveRun:
         if (self._state.done, self._state.total) != before:
             self._change.set()
 
-    async def report(self, tell: Tell) -> None:
+    async def report(self, send: SendProgress) -> None:
         """Report changes to the client until cancelled. Those that come faster than they can be sent are joined."""
         while True:
             await self._change.wait()
             self._change = anyio.Event()
             state = self._state
             words = f"{state.done} of {state.total} jobs done, {format_credits(state.balance.spent)} credits spent"
-            await tell(state.done, state.total, words)
+            await send(state.done, state.total, words)

@@ -8,8 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, cast
 
 import anyio
@@ -19,19 +18,8 @@ from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, Te
 from pydantic import ValidationError
 
 from crucible_batch import __version__
-from crucible_batch.api import format_credits
-from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.mcp_server.active_run import Tell
-from crucible_batch.cli.mcp_server.arguments import (
-    Arguments,
-    ExplainArguments,
-    PlanArguments,
-    ReportArguments,
-    RunArguments,
-    StatusArguments,
-    ValidateArguments,
-)
-from crucible_batch.cli.mcp_server.tools import ToolBox, safe_envelope
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.mcp_server.tools import ToolBox, ToolEntry, safe_envelope, tool_entries
 from crucible_batch.cli.terminal import Json
 from crucible_batch.errors import ExitCode
 
@@ -44,52 +32,7 @@ _INSTRUCTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A tool: its arguments, its description, and the function that is called. ``spends``: it may buy."""
-
-    arguments: type[Arguments]
-    description: str
-    call: Callable[[Any, Tell], Awaitable[Json]]
-    spends: bool = False
-
-
-def tool_entries(tools: ToolBox) -> Mapping[str, _Entry]:
-    """Return the tools that the server offers: ``run`` only if it may spend."""
-    entries = {
-        "validate": _Entry(ValidateArguments, "Check a manifest without the gateway. Spends nothing.", tools.validate),
-        "plan": _Entry(
-            PlanArguments,
-            "Show which jobs a run would buy and what they may cost (credits.at_most; null if a price is not known)."
-            " The jobs of stages are not in at_most: add their prices."
-            " Spends and writes nothing.",
-            tools.plan,
-        ),
-        "status": _Entry(StatusArguments, "Show the progress of a run, or how it ended. Spends nothing.", tools.status),
-        "report": _Entry(
-            ReportArguments,
-            "List the jobs of a run: status, credits, files, error. next_offset is the offset of the next page, or null"
-            " at the end. Spends nothing.",
-            tools.report,
-        ),
-        "explain": _Entry(ExplainArguments, "Explain an error code, and what to do about it.", tools.explain),
-    }
-    if tools.cap is not None:
-        limit = format_credits(tools.cap.limit)
-        entries["run"] = _Entry(
-            RunArguments,
-            "Buy and save the images of a manifest, within its budget. Call plan first, and ask the user before"
-            f" spending. All runs of this server together may spend {limit} credits: a run whose budget allows more"
-            " than is left of them is refused. The same call resumes a run. Takes as long as the jobs; if it is"
-            " cancelled, those in flight are still collected.",
-            tools.run,
-            spends=True,
-        )
-    return entries
-
-
 def make_server(tools: ToolBox) -> Server[Any]:
-    """Return the server of these tools, without a connection."""
     entries = tool_entries(tools)
     listed = ListToolsResult(tools=[_listed(name, entry) for name, entry in entries.items()])
 
@@ -115,7 +58,7 @@ def make_server(tools: ToolBox) -> Server[Any]:
     )
 
 
-def _listed(name: str, entry: _Entry) -> Tool:
+def _listed(name: str, entry: ToolEntry) -> Tool:
     annotations = ToolAnnotations(
         read_only_hint=not entry.spends, destructive_hint=False, idempotent_hint=True, open_world_hint=entry.spends
     )

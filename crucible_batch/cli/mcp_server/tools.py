@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -25,10 +25,12 @@ from crucible_batch.api import (
     read_status,
     run_request,
 )
-from crucible_batch.cli.answer import CommandOutput, recording
+from crucible_batch.cli.command_output import CommandOutput, recording
+from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
-from crucible_batch.cli.mcp_server.active_run import ActiveRun, Tell
+from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress
 from crucible_batch.cli.mcp_server.arguments import (
+    Arguments,
     ExplainArguments,
     PlanArguments,
     ReportArguments,
@@ -40,7 +42,6 @@ from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json
 from crucible_batch.cli.render.summary import head_json
-from crucible_batch.cli.run_session import FinishedRun, tell_ending
 from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
@@ -63,14 +64,14 @@ class ToolBox:
     transport: httpx.AsyncBaseTransport | None = None
     runs: list[ActiveRun] = field(default_factory=list)
 
-    async def validate(self, given: ValidateArguments, _tell: Tell) -> Json:
+    async def validate(self, given: ValidateArguments, _send: SendProgress) -> Json:
         def check(answer: CommandOutput) -> None:
             request = RunRequest(self.root.manifest(given.manifest), variables=given.variables)
             validate_all(answer, [request])
 
         return await _in_thread("validate", check)
 
-    async def plan(self, given: PlanArguments, _tell: Tell) -> Json:
+    async def plan(self, given: PlanArguments, _send: SendProgress) -> Json:
         answer = _output("plan")
         with recording(answer):
             request = await asyncio.to_thread(self._planned, given)
@@ -78,7 +79,7 @@ class ToolBox:
             answer.data = self._with_cap(plan_json(summary))
         return safe_envelope(answer)
 
-    async def run(self, given: RunArguments, tell: Tell) -> Json:
+    async def run(self, given: RunArguments, send: SendProgress) -> Json:
         """Run a manifest. If the call is cancelled, the run stops buying, and the call ends when the run has."""
         answer, active = _output("run"), ActiveRun()
         with recording(answer):
@@ -86,7 +87,7 @@ class ToolBox:
             self.runs.append(active)
             try:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(active.report, tell)
+                    tasks.start_soon(active.report, send)
                     tasks.start_soon(active.stop_when_cancelled)
                     with anyio.CancelScope(shield=True):
                         await self._run(answer, request, given, active)
@@ -97,17 +98,17 @@ class ToolBox:
                 answer.data = self._with_cap(answer.data)
         return safe_envelope(answer)
 
-    async def status(self, given: StatusArguments, _tell: Tell) -> Json:
+    async def status(self, given: StatusArguments, _send: SendProgress) -> Json:
         def show(answer: CommandOutput) -> None:
             show_status(answer, self.root.inside("the run directory", given.run_dir))
             answer.data = self._with_cap(answer.data)
 
         return await _in_thread("status", show)
 
-    async def report(self, given: ReportArguments, _tell: Tell) -> Json:
+    async def report(self, given: ReportArguments, _send: SendProgress) -> Json:
         return await _in_thread("report", partial(self._report, given))
 
-    async def explain(self, given: ExplainArguments, _tell: Tell) -> Json:
+    async def explain(self, given: ExplainArguments, _send: SendProgress) -> Json:
         return await _in_thread("explain", lambda answer: explain(answer, given.code))
 
     def _planned(self, given: PlanArguments) -> RunRequest:
@@ -145,7 +146,7 @@ class ToolBox:
                 notify_option=result.report.notify_option,
             )
             ended = FinishedRun(result, 0.0, None)
-            await asyncio.to_thread(tell_ending, answer, ended, request.job_filter, command=command)
+            await asyncio.to_thread(show_run_ending, answer, ended, request.job_filter, command=command)
 
     def _report(self, given: ReportArguments, answer: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
@@ -167,6 +168,54 @@ class ToolBox:
         cap = self.cap
         figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
         return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """A tool: its arguments, its description, and the function that is called. ``spends``: it may buy."""
+
+    arguments: type[Arguments]
+    description: str
+    call: Callable[[Any, SendProgress], Awaitable[Json]]
+    spends: bool = False
+
+
+def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
+    """Return the tools that the server offers: ``run`` only if it may spend."""
+    entries = {
+        "validate": ToolEntry(
+            ValidateArguments, "Check a manifest without the gateway. Spends nothing.", tools.validate
+        ),
+        "plan": ToolEntry(
+            PlanArguments,
+            "Show which jobs a run would buy and what they may cost (credits.at_most; null if a price is not known)."
+            " The jobs of stages are not in at_most: add their prices."
+            " Spends and writes nothing.",
+            tools.plan,
+        ),
+        "status": ToolEntry(
+            StatusArguments, "Show the progress of a run, or how it ended. Spends nothing.", tools.status
+        ),
+        "report": ToolEntry(
+            ReportArguments,
+            "List the jobs of a run: status, credits, files, error. next_offset is the offset of the next page, or null"
+            " at the end. Spends nothing.",
+            tools.report,
+        ),
+        "explain": ToolEntry(ExplainArguments, "Explain an error code, and what to do about it.", tools.explain),
+    }
+    if tools.cap is not None:
+        limit = format_credits(tools.cap.limit)
+        entries["run"] = ToolEntry(
+            RunArguments,
+            "Buy and save the images of a manifest, within its budget. Call plan first, and ask the user before"
+            f" spending. All runs of this server together may spend {limit} credits: a run whose budget allows more"
+            " than is left of them is refused. The same call resumes a run. Takes as long as the jobs; if it is"
+            " cancelled, those in flight are still collected.",
+            tools.run,
+            spends=True,
+        )
+    return entries
 
 
 def _output(command: str) -> CommandOutput:

@@ -12,7 +12,8 @@ from rich.cells import get_character_cell_size
 from rich.console import Console
 
 from crucible_batch.api import clean
-from crucible_batch.cli.terminal import Json, advise, say, tell
+from crucible_batch.cli.terminal import Json, advise, say, say_sentence
+from crucible_batch.cli.units import counted
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -115,11 +116,10 @@ def show_problems(console: Console, error: ManifestError) -> None:
         _show_problem(console, problem, source)
     count = len(error.problems) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
-    tell(console, (f"{count} problem{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    say_sentence(console, (f"{counted(count, 'problem')}{more}; nothing was spent", "bad"))
 
 
 def problem_json(problem: Problem) -> Json:
-    """Return a problem as JSON."""
     return {
         "file": str(problem.place.file),
         "line": problem.place.line,
@@ -163,7 +163,7 @@ class _Source:
 
 def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
     field = f"{clean(problem.field)}: " if problem.field else ""
-    tell(console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message))
+    say_sentence(console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message))
     source.show(problem.place, is_secret=problem.field.startswith("notify"))
     if problem.row is not None:
         say(console, " " * source.indent, (f"{_shown(problem.row)}:", "strong"))
@@ -184,7 +184,6 @@ def _shown(place: Place) -> str:
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:
-    """Show an error in the format of its class."""
     if isinstance(error, ManifestError):
         show_problems(console, error)
         return
@@ -192,7 +191,7 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
         _show_changes(console, error)
         return
     where = f" [HTTP {error.status}]" if isinstance(error, GatewayError) and error.status else ""
-    tell(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
+    say_sentence(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
     if error.hint:
         advise(console, "hint", clean(error.hint))
     if isinstance(error, KeyRefusedError) and error.status is not None:
@@ -215,11 +214,11 @@ def problems_of(error: CrucibleBatchError) -> Json | None:
 
 def _show_changes(console: Console, error: StalePlanError) -> None:
     plan = clean(str(error.plan), 4000)
-    tell(console, ("error ", "bad"), f"{plan} is stale. Changed since it was made:")
+    say_sentence(console, ("error ", "bad"), f"{plan} is stale. Changed since it was made:")
     for change in error.changes:
         say(console, "  ", clean(change.message))
     count = len(error.changes) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
-    tell(console, (f"{count} change{'s' if count != 1 else ''}{more}; nothing was spent", "bad"))
+    say_sentence(console, (f"{counted(count, 'change')}{more}; nothing was spent", "bad"))
     if error.hint:
         advise(console, "hint", clean(error.hint))

@@ -1,8 +1,9 @@
-"""A plan as text and JSON: the remaining jobs, their cost as far as it can be known, and the next command."""
+"""A plan as text and JSON: the remaining jobs, their cost as far as it can be known, and the budget."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,193 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from crucible_batch.api import (
+    SURGE,
+    UPLOADS,
     Certainty,
-    Change,
-    ChangeCause,
-    ChangeKind,
-    ComparedJob,
-    Comparison,
     Credits,
-    PlanGroup,
+    PeriodPreview,
     PlanSummary,
     PriceLine,
+    StagePreview,
     clean,
     format_credits,
 )
-from crucible_batch.cli.display.progress_text import shorten
-from crucible_batch.cli.render.limits import cap_words, period_json, period_words
-from crucible_batch.cli.render.paid import paid_facts, paid_json
+from crucible_batch.cli.command_output import rfc3339
+from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
 from crucible_batch.cli.render.shards import shards_json, show_shards
-from crucible_batch.cli.render.stages import stage_facts, stage_shortfall, stages_json
 from crucible_batch.cli.terminal import Json, fact, say
-
-_MARKS = {
-    ChangeKind.NEW: ("+", "good"),
-    ChangeKind.CHANGED: ("~", "warn"),
-    ChangeKind.COLLECTED: (">", "busy"),
-    ChangeKind.FAILED: ("!", "bad"),
-    ChangeKind.DONE: ("=", "quiet"),
-    ChangeKind.GONE: ("-", "bad"),
-}
-_WORDS = {
-    ChangeKind.COLLECTED: "to collect",
-    ChangeKind.DONE: "already done",
-    ChangeKind.GONE: "no longer in the manifest",
-}
-_WIDEST_HEAD = 36
-_NAME = 30
-_VALUE = 48
-_CONTEXT = 12
-
-
-def show_comparison(console: Console, found: Comparison) -> None:
-    """Print the groups, or every job if all were requested. Jobs that are shown individually are in no group."""
-    single = {row.reason.mark for row in found.rows}
-    lines = [
-        *(_group(group) for group in found.groups if group.mark not in single),
-        *((row.reason.mark, clean(row.name, 300), why_words(row)) for row in found.rows),
-    ]
-    order = list(ChangeKind)
-    if not found.is_whole:
-        lines.sort(key=lambda line: order.index(line[0]))
-    width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
-    for mark, head, tail in lines:
-        sign, style = _MARKS[mark]
-        say(console, (f"  {sign} ", style), f"{shorten(head, width):<{width}}  ", (tail, "quiet"))
-
-
-def count_words(found: Comparison) -> str:
-    """Return the number of jobs of each mark; jobs no longer in the manifest come last, separately."""
-    words = {mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))}
-    gone = words.pop(ChangeKind.GONE, None)
-    return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
-
-
-def why_words(row: ComparedJob) -> str:
-    """Return why a run would continue a job, or why not."""
-    reason = row.reason
-    code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
-    match reason.why:
-        case ChangeCause.CHANGED:
-            before = f"  (the old one cost {cost})" if reason.credits else ""
-            return "; ".join(_change(change) for change in reason.changes) + before
-        case ChangeCause.GONE if reason.credits:
-            return f"no longer in the manifest; it cost {cost}, and its files are kept"
-        case ChangeCause.MISSING_OUTPUT:
-            return f"output missing: {_paths(reason.missing + reason.resized)} downloaded again at no cost"
-        case ChangeCause.CHANGED_OUTPUT:
-            return f"output changed: {_paths(reason.resized)} downloaded again at no cost; the changed file is kept"
-        case ChangeCause.DONE:
-            return f"done for {cost}; there is nothing to do"
-        case _:
-            return _SENTENCES[reason.why].format(code=code)
-
-
-def _paths(paths: Sequence[str]) -> str:
-    """Return the subject and the verb of a sentence on outputs."""
-    return f"{clean(paths[0], 200)} is" if len(paths) == 1 else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
-
-
-_SENTENCES = {
-    ChangeCause.NEVER_RUN: "never run",
-    ChangeCause.NOT_SENT: "started but never sent ({code}); nothing was bought",
-    ChangeCause.RETRIED: "failed with {code}; another attempt is bought",
-    ChangeCause.IN_FLIGHT: "in flight since an earlier run; resumed, not bought again",
-    ChangeCause.NOT_FETCHED: "succeeded; its outputs are downloaded at no cost",
-    ChangeCause.UNANSWERED: "sent but never answered; sent again with the same idempotency key",
-    ChangeCause.UNAVAILABLE: "paid for, but its output couldn't be downloaded ({code}); retried at no cost",
-    ChangeCause.VANISHED: "the gateway had no record of it; polled again, not bought again",
-    ChangeCause.UNREADABLE: "its journal entries contradict each other ({code}); nothing more is bought for it",
-    ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
-    ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
-}
-
-
-def comparison_json(found: Comparison) -> dict[str, Json]:
-    """Return a comparison as JSON: counts by mark, groups, and all jobs if requested."""
-    data: dict[str, Json] = {
-        "diff": {mark.value: found.counts.get(mark, 0) for mark in ChangeKind},
-        "groups": [
-            {
-                "mark": group.mark.value,
-                "workflow_id": group.workflow_id,
-                "count": group.count,
-                "fields": list(group.fields),
-                "paid": format_credits(group.credits),
-            }
-            for group in found.groups
-        ],
-    }
-    if found.is_whole:
-        data["jobs"] = [_row_json(row) for row in found.rows]
-    return data
-
-
-def _row_json(row: ComparedJob) -> dict[str, Json]:
-    reason = row.reason
-    return {
-        "name": row.name,
-        "workflow_id": row.workflow_id,
-        "mark": reason.mark.value,
-        "why": reason.why.value,
-        "changes": [
-            {"field": each.field, "before": _json(each.before), "after": _json(each.after)} for each in reason.changes
-        ],
-        "code": reason.code,
-        "missing": list(reason.missing),
-        "resized": list(reason.resized),
-        "paid": format_credits(reason.credits),
-    }
-
-
-def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
-    names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
-    more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
-    paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
-    head = f"{group.count} {_word(group.mark)}"
-    fields = f"  {', '.join(clean(name, 60) for name in group.fields)}" if group.fields else ""
-    return group.mark, head, f"{clean(group.workflow_id, 60)}: {names}{more}{fields}{paid}"
-
-
-def _word(mark: ChangeKind) -> str:
-    return _WORDS.get(mark, mark.value)
-
-
-def _change(change: Change) -> str:
-    if change.before is None:
-        return f"{change.field}: {_value(change.after)} added"
-    if change.after is None:
-        return f"{change.field}: {_value(change.before)} removed"
-    if isinstance(change.before, str) and isinstance(change.after, str):
-        before, after = contrast(change.before, change.after)
-        return f"{change.field}: {_value(before)} → {_value(after)}"
-    return f"{change.field}: {_value(change.before)} → {_value(change.after)}"
-
-
-def contrast(before: str, after: str) -> tuple[str, str]:
-    """Shorten two long texts to the part where they begin to differ."""
-    differs = (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
-    start = next(differs, min(len(before), len(after))) - _CONTEXT
-    if start <= 0 or max(len(before), len(after)) <= _VALUE:
-        return before, after
-    return f"…{before[start:]}", f"…{after[start:]}"
-
-
-def _value(value: object) -> str:
-    text = clean(value if isinstance(value, str) else repr(value), 10_000)
-    text = text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
-    return f"'{text}'" if isinstance(value, str) else text
-
-
-def _json(value: object) -> Json:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(name): _json(item) for name, item in value.items()}
-    return str(value)
-
+from crucible_batch.cli.units import counted
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",
@@ -208,12 +38,11 @@ _NOT_KNOWN = "not known yet"
 _WIDE = 78
 """The width of the price table in columns, with all its words."""
 _LONGEST_PARAMS = 40
-
+_PRICES_SHOWN = 8
 _STATES = ("new", "in_flight", "failed", "done")
 
 
 def show_plan(console: Console, plan: PlanSummary) -> None:
-    """Print a plan."""
     say(console, (clean(plan.manifest_name), "strong"), (f" · {clean(plan.run_id)}", "quiet"))
     say(console, _jobs(plan))
     show_comparison(console, plan.comparison)
@@ -248,11 +77,11 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
                 "each": _amount(line.each),
                 "total": _amount(line.total),
                 "bound": _amount(line.bound),
-                "last_paid": paid_json(line),
+                "last_paid": _paid_json(line),
             }
             for line in plan.lines
         ],
-        "stages": stages_json(plan),
+        "stages": _stages_json(plan),
         "images": {"to_upload": plan.to_upload, "there_already": plan.reused_images},
         "credits": {
             "estimate": format_credits(plan.estimate),
@@ -266,7 +95,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
             "may_exceed_budget_by": _amount(plan.may_exceed),
             "balance": _amount(plan.balance),
         },
-        "period": period_json(plan.period),
+        "period": _period_json(plan.period),
         "notes": list(plan.notes),
         "division": shards_json(plan),
         "saved": None if saved is None else str(saved),
@@ -296,8 +125,7 @@ def _span(least: Credits, most: Credits | None) -> str:
 
 
 def _jobs(plan: PlanSummary) -> Text:
-    jobs = f"{plan.total} job{'s' if plan.total != 1 else ''}"
-    return Text.assemble((jobs, "strong"), ": ", count_words(plan.comparison))
+    return Text.assemble((counted(plan.total, "job"), "strong"), ": ", count_words(plan.comparison))
 
 
 def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
@@ -340,15 +168,15 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
     if plan.to_upload or plan.reused_images:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
-    facts += stage_facts(plan)
+    facts += _stage_facts(plan)
     facts.append(("budget", _budget(plan)))
     if plan.period is not None:
-        facts.append(("period", period_words(plan.period)))
+        facts.append(("period", _period_words(plan.period)))
     if plan.blocked is not None and plan.blocked.hint:
         facts.append(("hint", Text(clean(plan.blocked.hint))))
     elif plan.budget is not None and plan.lines:
         facts.append(("cap", cap_words(plan)))
-    facts += paid_facts(plan.lines)
+    facts += _paid_facts(plan.lines)
     if plan.balance is not None:
         facts.append(("account", _account(plan, plan.balance)))
     facts += [("note", Text(clean(note), style="yellow")) for note in plan.notes]
@@ -365,7 +193,7 @@ def _budget(plan: PlanSummary) -> Text:
     if plan.budget is None or not (plan.lines or plan.later_lines):  # without lines there is nothing to buy
         return text
     short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")
-    if with_stages := stage_shortfall(plan):
+    if with_stages := _stage_shortfall(plan):
         short = f"{short}, and {with_stages}" if plan.least > plan.budget - used else with_stages
     if short or (short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")):
         more = "a higher budget" if plan.period is None else "the credits of the next period"
@@ -409,6 +237,132 @@ def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, 
     if most is not None and most > left:
         return f"{perhaps} up to {format_credits(most - left)}"
     return ""
+
+
+def _period_words(period: PeriodPreview) -> Text:
+    shares = period.shares
+    parts = [f"{format_credits(shares.spent)} of {format_credits(shares.limit)} spent {period.period.words}"]
+    if shares.set_aside:
+        parts.append(f"{format_credits(shares.set_aside)} set aside")
+    parts.append(f"{format_credits(shares.left)} left until {period.until}")
+    return Text(f"{period.rules.terms.account}: {', '.join(parts)}")
+
+
+def _period_json(period: PeriodPreview | None) -> Json:
+    """Return the budget of a period as in ``report.json``; None if there is none."""
+    if period is None:
+        return None
+    shares = period.shares
+    return {
+        "account": period.rules.terms.account,
+        "per": period.period.per,
+        "limit": format_credits(shares.limit),
+        "spent": format_credits(shares.spent),
+        "set_aside": format_credits(shares.set_aside),
+        "left": format_credits(shares.left),
+        "until": period.until,
+    }
+
+
+def cap_words(plan: PlanSummary) -> Text:
+    """Return by how much the budget may be exceeded, and what would prevent that."""
+    beyond = plan.may_exceed
+    open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
+    if beyond == 0:
+        most = f"{SURGE} times the highest seen" if open_lines else "the declared ceilings"
+        return Text(f"the budget can't be exceeded at prices up to {most}")
+    keys = ["budget.max_credits_per_job"] if False in open_lines else []
+    keys += ["budget.max_credits_per_upload"] if True in open_lines else []
+    missing = " and ".join(keys)
+    what, one = ("job", "a job") if False in open_lines else ("upload", "an upload")
+    if beyond is None:
+        reason = f"may be exceeded by {one} whose price is unknown, if it costs more than is left"
+    else:
+        most = format_credits(beyond)
+        reason = f"may be exceeded by up to {most}, if the price of the last {what} rises {SURGE} times"
+    return Text(f"{reason}; declare {missing} to prevent that")
+
+
+def _paid_facts(lines: Sequence[PriceLine]) -> list[tuple[str, Text]]:
+    """Return a fact for each price that an earlier run paid, the first ones if there are many."""
+    known = [line for line in lines if line.paid is not None]
+    facts = [("estimate", _paid_words(line)) for line in known[:_PRICES_SHOWN]]
+    more = len(known) - _PRICES_SHOWN
+    return [*facts, ("estimate", Text(f"and {more} more"))] if more > 0 else facts
+
+
+def _paid_words(line: PriceLine) -> Text:
+    assert line.paid is not None  # the caller's choice
+    each, day = line.paid.credits, time.strftime("%Y-%m-%d", time.localtime(line.paid.at))
+    params = " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
+    what = clean(f"{line.what} {params}".strip(), 60)
+    total = f"{line.count} × {format_credits(each)} = {format_credits(each * line.count)}"
+    return Text(f"{what}: {total}; last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})")
+
+
+def _paid_json(line: PriceLine) -> Json:
+    """Return what an earlier run paid for one, when, and in which run; None if nothing is remembered."""
+    paid = line.paid
+    return None if paid is None else {"credits": format_credits(paid.credits), "at": rfc3339(paid.at), "run": paid.run}
+
+
+def _stage_facts(plan: PlanSummary) -> Iterator[tuple[str, Text]]:
+    """Yield a line for each stage to which the run may add jobs, or which waits for its picks."""
+    for preview in plan.stages:
+        stage = preview.stage
+        if stage.jobs or stage.is_waiting:
+            style = "yellow" if stage.is_waiting else ""
+            yield "stage", Text(_stage_words(preview), style=style)
+
+
+def _stage_words(preview: StagePreview) -> str:
+    stage = preview.stage
+    name, sources = clean(stage.name, 80), clean(stage.sources, 80)
+    jobs, prices = counted(stage.jobs, "more job"), ", ".join(map(_price_words, preview.lines))
+    words = f"{name}: up to {jobs} from {sources}, {prices}"
+    if stage.is_waiting:
+        return f"{words}; not in this run, since {clean(stage.picks or '', 200)} does not exist yet"
+    if stage.is_after_waiting:
+        return f"{words}; not before the stage above"
+    return words
+
+
+def _price_words(line: PriceLine) -> str:
+    what = counted(line.count, "upload") if line.what == UPLOADS else clean(line.what, 60)
+    if line.each is None:
+        return f"{what} (price not known yet)"
+    unit = "credit" if line.each == 1 else "credits"
+    return f"{what} ({_each(line, line.each)} {unit} each)"
+
+
+def _stage_shortfall(plan: PlanSummary) -> str:
+    """Return by how much the budget falls short of a plan with the jobs that its run may add; '' if it doesn't."""
+    if plan.budget is None or not plan.later_lines:
+        return ""
+    most = plan.most_with_stages
+    missing = plan.over_budget if most is None else plan.spent + plan.held + most - plan.budget
+    if missing <= 0:
+        return ""
+    amount = f"{format_credits(missing)} or more" if most is None else f"up to {format_credits(missing)}"
+    return f"with the next stages it may fall short by {amount}"
+
+
+def _stages_json(plan: PlanSummary) -> Json:
+    return [
+        {
+            "name": preview.stage.name,
+            "from": preview.stage.sources,
+            "jobs": preview.stage.jobs,
+            "pick": preview.stage.picks,
+            "waiting": preview.stage.is_waiting,
+            "counted": preview.stage.is_counted,
+            "prices": [
+                {"what": line.what, "count": line.count, "each": _amount(line.each), "total": _amount(line.total)}
+                for line in preview.lines
+            ],
+        }
+        for preview in plan.stages
+    ]
 
 
 def _amount(amount: Credits | None) -> str | None:

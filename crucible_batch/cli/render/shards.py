@@ -48,17 +48,14 @@ def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> Non
 
 
 def merge_command(run_dir: Path) -> str:
-    """Return the command that merges the shards of a run directory."""
     return f"{shell_command('merge', run_dir)}   # once all shards have ended"
 
 
 def loop_command(saved: Path, count: int) -> str:
-    """Return a shell command that runs all shards one after another."""
     return f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
 
 
 def shards_json(plan: PlanSummary) -> Json:
-    """Return the shards of a divided plan as JSON; None if it is not divided."""
     if not plan.shards:
         return None
     return {

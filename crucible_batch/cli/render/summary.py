@@ -10,9 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.api import Remedy, clean, format_credits, remedy_for
+from crucible_batch.api import (
+    JobFilter,
+    Remedy,
+    budget_for_rest,
+    clean,
+    codes_never_retried,
+    format_credits,
+    remedy_for,
+)
 from crucible_batch.cli.command_line import with_budget, without_option
-from crucible_batch.cli.terminal import Json, fact, say, tell
+from crucible_batch.cli.terminal import Json, fact, say, say_sentence
+from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.shell_command import shell_command
@@ -121,9 +130,12 @@ def show_summary(
     page: Path | None = None,
 ) -> None:
     """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
-    tell(console, _headline(head, tail, earlier))
-    explained = _failures(console, failures, room=NOTES_BESIDE - _stop_lines(head))
-    explained += _stops(console, head, room=NOTES_BESIDE - explained)
+    say_sentence(console, _headline(head, tail, earlier))
+    stops = list({stop.code: stop for stop in head.stops.values()}.values())
+    hint = _own_hint(stops[0]) if stops else None
+    stop_lines = min(STOPS_SHOWN, len(stops)) + bool(hint)  # if there is room
+    explained = _failures(console, failures, room=NOTES_BESIDE - stop_lines)
+    explained += _stops(console, stops, hint, room=NOTES_BESIDE - explained)
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
         fact(console, "note", (clean(note, 300), "quiet"))
@@ -138,10 +150,8 @@ def show_summary(
 
 
 def waiting_words(stage: WaitingRow) -> str:
-    """Return which stage waits for what, and what happens then."""
-    jobs = f"{stage.choices} job{'s' if stage.choices != 1 else ''}"
     return (
-        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {jobs} named"
+        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {counted(stage.choices, 'job')} named"
         f" {clean(stage.sources, 80)}, then run the same command again"
     )
 
@@ -168,21 +178,13 @@ def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> i
     return printed
 
 
-def _stop_lines(head: ReportHead) -> int:
-    """Return the number of lines that the stops and the first one's hint take, if there is room."""
-    stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    return min(STOPS_SHOWN, len(stops)) + bool(stops and _own_hint(stops[0]))
-
-
 def _own_hint(stop: ErrorRow) -> str | None:
     """Return the hint, unless the line of the next command has the same content."""
     return None if stop.hint is None or stop.hint.startswith(_SAME_COMMAND) else stop.hint
 
 
-def _stops(console: Console, head: ReportHead, *, room: int) -> int:
+def _stops(console: Console, stops: list[ErrorRow], hint: str | None, *, room: int) -> int:
     """Print why the run stopped, and the first stop's hint; return the number of lines printed."""
-    stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    hint = _own_hint(stops[0]) if stops else None
     shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
     for at, stop in enumerate(shown):
         fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
@@ -248,6 +250,21 @@ def next_step(
             return _once_blocked(head, command, other, enough)
         case _:
             return command
+
+
+def next_of_run(
+    head: ReportHead,
+    run_dir: Path,
+    failures: list[FailureGroup],
+    command: str,
+    *,
+    job_filter: JobFilter | None = None,
+    remake: str | None = None,
+) -> str | None:
+    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
+    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
+    never = codes_never_retried(run_dir) if failures else frozenset()
+    return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
 
 
 def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], merge: str) -> str:
@@ -323,7 +340,6 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
 
 
 def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
-    """Return what was spent, on what, and what is held."""
     amounts = head.credits
     parts = [f"{format_credits(amounts.spent)} spent"]
     if earlier is not None and earlier.spent and not amounts.reused:

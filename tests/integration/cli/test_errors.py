@@ -46,7 +46,7 @@ def test_validate_looks_at_every_file(lonely_cli: Cli) -> None:
 def test_a_bug_is_admitted_with_a_way_to_its_traceback() -> None:
     import typer
 
-    from crucible_batch.cli.answer import BUG, answering
+    from crucible_batch.cli.command_output import BUG, answering
 
     def fail(*, verbose: bool) -> int:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
-from crucible_batch.cli.agents import serve_agents
+from crucible_batch.cli.mcp_server import serve_agents
 from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import Cli

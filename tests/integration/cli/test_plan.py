@@ -22,8 +22,9 @@ from crucible_batch.api import (
     StagePreview,
 )
 from crucible_batch.api.derived_jobs import NextStage
-from crucible_batch.cli.render.plan import cap_words, contrast, cost_words, show_plan
-from crucible_batch.cli.run_session import next_after_plan
+from crucible_batch.cli.plan import next_after_plan
+from crucible_batch.cli.render.comparison import contrast
+from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 from .conftest import Cli, Done

@@ -11,7 +11,7 @@ import typer
 
 from crucible_batch import secret_text
 from crucible_batch.cli import redaction
-from crucible_batch.cli.answer import answering
+from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.redaction import Redaction, redacted
 from tests.disguises import DISGUISES, shows
 

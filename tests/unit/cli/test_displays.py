@@ -210,6 +210,15 @@ def test_plain_lines_come_every_two_seconds_at_most_and_each_failure_has_one() -
     assert "bad  BOOM: it went [red]boom" in lines[2]
 
 
+@pytest.mark.parametrize("name", ["slower", "waiting", "resumed", "paused", "control", "stopping"])
+def test_a_failed_job_is_shown_as_such_even_if_its_name_is_that_of_a_state_of_the_run(name: str) -> None:
+    assert plain([(0.0, began(9)), (1.0, failed(name))])[1:] == [f"FAILED  {name}  BOOM: it went [red]boom"]
+    display = LiveDisplay(Console(file=io.StringIO()), "x.yaml", clock=lambda: 0.0)
+    for message in (began(9), failed(name)):
+        display.notify(message)
+    assert f"✗ {name}  BOOM" in display._lines(0.0, 96, 36)[-1].plain
+
+
 def test_plain_lines_grow_rarer() -> None:
     retries: list[tuple[float, Any]] = [(float(second), accepted(str(second))) for second in range(1, 3601)]
     assert 20 < len(plain([(0.0, began(100_000)), *retries])) < 120

@@ -26,10 +26,9 @@ from crucible_batch.api import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.cli.logs.entries import LogEntry, entry_of, level_of
-from crucible_batch.cli.logs.formats import LogContext, format_entry
-from crucible_batch.cli.logs.log_format import LogFormat
+from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.run_log import RunLog
+from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.domain.events import (
     Accepted,
     BecameReady,

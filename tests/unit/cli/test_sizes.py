@@ -2,7 +2,7 @@
 
 import pytest
 
-from crucible_batch.cli.units import parse_bytes, parse_pixels
+from crucible_batch.cli.option_parsers import parse_bytes, parse_pixels
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,7 @@ _POLL_S = _RESCUE_S = 0.2
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    [
-        f"crucible_batch.cli.{name}"
-        for name in ("app", "cluster", "cluster_drain", "cluster_run", "cluster_worker", "starter")
-    ]
+    [f"crucible_batch.cli.{name}" for name in ("app", "cluster", "cluster_run", "cluster_worker", "sandbox")]
 )
 
 

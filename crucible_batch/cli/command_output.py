@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted, without_opentelemetry
-from crucible_batch.cli.terminal import Json, at_level, open_console, say, silence
+from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 
@@ -48,7 +48,7 @@ class CommandLog(Protocol):
 class CommandOutput:
     """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
 
-    ``is_told``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
+    ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
     ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
     """
 
@@ -63,7 +63,7 @@ class CommandOutput:
         self.data: Json = None
         self.error: Mapping[str, Json] | None = None
         self.exit_code: int = ExitCode.OK
-        self.is_told = False
+        self.is_failure_shown = False
         self.log: CommandLog | None = None
         self.log_is_on_stderr = False
 
@@ -88,7 +88,7 @@ class CommandOutput:
 
     def close(self) -> None:
         """Write the envelope, the last line of JSON output; with ``quiet``, what went wrong if it wasn't printed."""
-        if self.quiet and self.exit_code and not self.is_told and self.error is not None:
+        if self.quiet and self.exit_code and not self.is_failure_shown and self.error is not None:
             message = " ".join(printable(redacted(str(self.error["message"]))).split())
             with at_level(self.err, logging.ERROR):
                 say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
@@ -98,7 +98,6 @@ class CommandOutput:
             _write_line(self.envelope())
 
     def envelope(self) -> dict[str, Json]:
-        """Return the result: the last line of JSON output."""
         return {
             "type": "result",
             "at": rfc3339(),
@@ -148,11 +147,10 @@ def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
     if not answer.log_is_on_stderr:
         with at_level(answer.err, logging.WARNING):
             say(answer.err, message)
-    answer.is_told = True
+    answer.is_failure_shown = True
 
 
 def _log(answer: CommandOutput, error: CrucibleBatchError | None) -> None:
-    """Log what ``answer.blame`` recorded."""
     if answer.log is not None and answer.error is not None:
         answer.log.error(error, str(answer.error["message"]), int(answer.exit_code), str(answer.error["code"]))
 
@@ -175,14 +173,14 @@ def show_failure(answer: CommandOutput, error: CrucibleBatchError) -> None:
     if not answer.log_is_on_stderr:
         with at_level(answer.err, logging.ERROR):
             show_error(answer.err, error)
-    answer.is_told = True
+    answer.is_failure_shown = True
 
 
 def _show_bug(answer: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
     answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
     _log(answer, None)
-    answer.is_told = True
+    answer.is_failure_shown = True
     with at_level(answer.err, logging.CRITICAL):
         _say_bug(answer, error, what)
 
@@ -226,7 +224,7 @@ class _Notes(logging.Handler):
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != "crucible_batch":
             return
         with at_level(self._answer.err, record.levelno):
-            say(self._answer.err, ("note  ", "label"), printable(record.getMessage()))
+            say_note(self._answer.err, printable(record.getMessage()))
 
 
 def _log_to(answer: CommandOutput) -> None:

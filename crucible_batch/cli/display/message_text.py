@@ -1,9 +1,9 @@
-"""Commands that were given to a run from outside, in words."""
+"""Messages of a run in words, for displays and logs."""
 
 from __future__ import annotations
 
-from crucible_batch.api import ControlAction, Controlled, clean
-from crucible_batch.cli.units import format_duration
+from crucible_batch.api import ControlAction, Controlled, GatewayBack, GatewayUnreachable, clean
+from crucible_batch.cli.units import counted, format_duration
 
 _SHOWN_NAMES = 3
 
@@ -34,3 +34,16 @@ def _done(message: Controlled) -> str:
             names = ", ".join(clean(name, 60) for name in message.names[:_SHOWN_NAMES])
             more = len(message.names) - _SHOWN_NAMES
             return f"retry of {names}{f' and {more} more' if more > 0 else ''}"
+
+
+def jobs_at_once(limit: int) -> str:
+    return f"{counted(limit, 'job')} at a time"
+
+
+def unreachable_words(message: GatewayUnreachable) -> str:
+    lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
+    return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
+
+
+def answered_words(message: GatewayBack) -> str:
+    return f"the gateway answers again after {format_duration(message.lasted_s, whole=True)}"

@@ -1,0 +1,107 @@
+"""How a run ended: as text, in the envelope, in the log, and by the exit code."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from crucible_batch.api import (
+    JobFilter,
+    RunResult,
+    clean,
+    next_pick,
+)
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.logs.run_log import log_of
+from crucible_batch.cli.redaction import redacted
+from crucible_batch.cli.render.summary import (
+    EarlierRuns,
+    FailureGroup,
+    ending_line,
+    group_failures,
+    head_json,
+    next_of_run,
+    next_of_shard,
+    show_summary,
+)
+from crucible_batch.cli.terminal import at_level, fact, say
+from crucible_batch.cli.units import format_duration
+from crucible_batch.errors import ExitCode
+from crucible_batch.report import ReportHead
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A finished run, its duration, and the state that it began with."""
+
+    result: RunResult
+    took_s: float
+    earlier: EarlierRuns | None
+
+
+def show_run_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
+    """Show how a run ended. ``command`` resumes it; None if it can't be resumed."""
+    result, head = ran.result, ran.result.report
+    failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
+    what_next = None if command is None else _next_command(result, job_filter, failures, command)
+    data = head_json(head, result.run_dir, result.page)
+    answer.data = data if result.outputs_at is None else {**data, "outputs_at": result.outputs_at}
+    tail = f" · {format_duration(ran.took_s)}"
+    show_ending(answer, result, failures, what_next, tail=tail, earlier=ran.earlier)
+
+
+def _next_command(result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str) -> str | None:
+    head = result.report
+    if result.merge is not None:
+        return next_of_shard(head, command, failures, result.merge)
+    step = next_of_run(head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake)
+    return next_pick(result.run_dir) if step is None and head.waiting else step
+
+
+def show_ending(
+    answer: CommandOutput,
+    result: RunResult,
+    failures: list[FailureGroup],
+    what_next: str | None,
+    *,
+    tail: str,
+    earlier: EarlierRuns | None = None,
+) -> None:
+    """Show how a run, or a merged run, ended; ``answer.data`` is left as it is. ``tail`` is added to the first line."""
+    head = result.report
+    if not result.ok:
+        _blame(answer, head, result.exit_code, what_next)
+    line = ending_line(head, result.run_dir, failures, result.exit_code)
+    if (log := log_of(answer)) is not None:
+        code = None if answer.error is None else str(answer.error["code"])
+        shown = f"{line}; next: {what_next}" if what_next and answer.log_is_on_stdout else line
+        facts = head_json(head, result.run_dir, result.page)
+        names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
+        log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
+    answer.is_failure_shown = True
+    if answer.quiet and not result.ok and not answer.log_is_on_stderr:
+        with at_level(answer.err, logging.ERROR):
+            say(answer.err, redacted(line))
+    if not answer.quiet and not answer.log_is_on_stdout:
+        show_summary(
+            answer.out,
+            head,
+            result.run_dir,
+            failures=failures,
+            next_step=what_next,
+            tail=tail,
+            page=result.page,
+            earlier=earlier,
+        )
+        if result.outputs_at is not None:
+            fact(answer.out, "outputs", clean(result.outputs_at, 4000))
+
+
+def _blame(answer: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
+    """Record the first reason for which the run stopped, else that not all jobs succeeded."""
+    stop = next(iter(head.stops.values()), None)
+    if stop is not None:
+        answer.blame(stop.code, stop.message, stop.hint, stop.request_id, exit_code=exit_code)
+    else:
+        message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
+        answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)

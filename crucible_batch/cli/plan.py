@@ -1,0 +1,130 @@
+"""The ``plan`` command, and ``run --dry-run``: what a run would do, and the probe before a plan is divided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+from crucible_batch.api import (
+    ChangeKind,
+    PlanSummary,
+    Remedy,
+    RunRequest,
+    clean,
+    format_credits,
+    plan_request,
+    probe,
+)
+from crucible_batch.api.cancellation import interruptible_immediately
+from crucible_batch.cli.command_line import again, with_budget, with_option
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.ending import show_run_ending
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.render.plan import plan_json, show_plan
+from crucible_batch.cli.render.shards import merge_command, show_shard_commands
+from crucible_batch.cli.run_session import showing
+from crucible_batch.cli.terminal import fact, working
+from crucible_batch.errors import ExitCode
+from crucible_batch.settings import Settings
+from crucible_batch.shell_command import run_command
+
+_Result = TypeVar("_Result")
+
+
+def show_what_a_run_would_do(
+    answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
+) -> None:
+    for_run = answer.command == "run"
+    with working(answer.err, "reading the manifest, querying the gateway"):
+        planning = plan_request(
+            request, save_to, force=force, all_rows=answer.verbose, for_run=for_run, settings=settings
+        )
+        summary = asyncio.run(_interruptible(planning))
+    answer.data = plan_json(summary, saved=save_to)
+    if not answer.quiet:
+        show_plan(answer.out, summary)
+        if save_to is not None:
+            fact(answer.out, "saved", clean(str(save_to), 4000), width=9)
+        if summary.shards:
+            show_shard_commands(answer.out, summary, save_to or request.manifest)
+            return
+        plan_again = again("--dry-run") if for_run else again()
+        what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
+        if summary.earlier_dir is not None and save_to is None:  # run would be refused
+            what_next = with_option(again(instead_of="plan"), "--out-dir", str(summary.earlier_dir))
+        if summary.is_waiting:  # likewise
+            what_next = merge_command(summary.run_dir)
+        if what_next is not None:
+            fact(answer.out, "next", (what_next, "command"), width=9)
+
+
+async def _interruptible(work: Awaitable[_Result]) -> _Result:
+    with interruptible_immediately():
+        return await work
+
+
+def probe_and_show(
+    answer: CommandOutput, request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool
+) -> bool:
+    """Probe with the progress of a run, and return whether the plan may be divided. Otherwise shows why it can't be."""
+    with showing(answer, request, DisplayMode.AUTO) as shown:
+        found = asyncio.run(
+            probe(request, save_to, force=force, handle_signals=True, observer=shown, settings=settings)
+        )
+    if found is None or found.may_divide:
+        return True
+    # After refused jobs the same command would only try the next ones.
+    command = None if found.run.exit_code is ExitCode.SOME_FAILED else again()
+    show_run_ending(answer, shown.finished(found.run), request.job_filter, command=command)
+    return False
+
+
+def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str) -> str | None:
+    """Return the next command after a plan; None if no job can start and no budget is known to be enough.
+
+    ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
+    a sentence, with the command at its end if there is one that works.
+    """
+    is_saved = save_to is not None or summary.digest is not None
+    needs_budget = _needs_budget(summary, command)
+    plans = summary.remake or plan_again
+    if summary.blocked is not None:
+        return _once_no_job_can_start(summary, plans if is_saved else command)
+    if summary.is_settled:
+        return _once_settled(summary, plans if is_saved or needs_budget else command)
+    if save_to is not None:
+        return run_command(save_to)
+    if needs_budget:
+        if summary.enough is None:
+            return "set a budget: --budget N, or budget.credits in the manifest"
+        return with_budget(command, format_credits(summary.enough))
+    return command
+
+
+def _needs_budget(summary: PlanSummary, command: str) -> bool:
+    return summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split()
+
+
+def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
+    """Return the command with a budget that is enough; None if none is known, or the account is what is too small."""
+    if summary.period is not None and summary.period.is_limited_by_period:
+        return f"{command}   # from {summary.period.until}"
+    budget, enough = summary.budget, summary.enough
+    if budget is None or enough is None or enough <= budget:
+        return None
+    return with_budget(command, format_credits(enough))
+
+
+def _once_settled(summary: PlanSummary, command: str) -> str | None:
+    """Return what is left to do if a run would change nothing. ``command`` is for jobs that were changed."""
+    match summary.remedy:
+        case None if not summary.comparison.counts.get(ChangeKind.FAILED):
+            return "nothing to run: every job is done"
+        case Remedy.RETRY:
+            return f"{command} --retry-failed"
+        case Remedy.CHANGE:
+            return f"change the failed jobs, then: {command}"
+        case _:
+            return None

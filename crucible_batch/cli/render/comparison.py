@@ -1,0 +1,186 @@
+"""What a plan changes, compared with the directory's last plan: jobs by mark, with reasons, as text and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from crucible_batch.api import (
+    Change,
+    ChangeCause,
+    ChangeKind,
+    ComparedJob,
+    Comparison,
+    PlanGroup,
+    clean,
+    format_credits,
+)
+from crucible_batch.cli.display.progress_text import shorten
+from crucible_batch.cli.terminal import Json, say
+
+_MARKS = {
+    ChangeKind.NEW: ("+", "good"),
+    ChangeKind.CHANGED: ("~", "warn"),
+    ChangeKind.COLLECTED: (">", "busy"),
+    ChangeKind.FAILED: ("!", "bad"),
+    ChangeKind.DONE: ("=", "quiet"),
+    ChangeKind.GONE: ("-", "bad"),
+}
+_WORDS = {
+    ChangeKind.COLLECTED: "to collect",
+    ChangeKind.DONE: "already done",
+    ChangeKind.GONE: "no longer in the manifest",
+}
+_WIDEST_HEAD = 36
+_NAME = 30
+_VALUE = 48
+_CONTEXT = 12
+
+
+def show_comparison(console: Console, found: Comparison) -> None:
+    """Print the groups, or every job if all were requested. Jobs that are shown individually are in no group."""
+    single = {row.reason.mark for row in found.rows}
+    lines = [
+        *(_group(group) for group in found.groups if group.mark not in single),
+        *((row.reason.mark, clean(row.name, 300), why_words(row)) for row in found.rows),
+    ]
+    order = list(ChangeKind)
+    if not found.is_whole:
+        lines.sort(key=lambda line: order.index(line[0]))
+    width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
+    for mark, head, tail in lines:
+        sign, style = _MARKS[mark]
+        say(console, (f"  {sign} ", style), f"{shorten(head, width):<{width}}  ", (tail, "quiet"))
+
+
+def count_words(found: Comparison) -> str:
+    """Return the number of jobs of each mark; jobs no longer in the manifest come last, separately."""
+    words = {mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))}
+    gone = words.pop(ChangeKind.GONE, None)
+    return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
+
+
+def why_words(row: ComparedJob) -> str:
+    reason = row.reason
+    code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
+    match reason.why:
+        case ChangeCause.CHANGED:
+            before = f"  (the old one cost {cost})" if reason.credits else ""
+            return "; ".join(_change(change) for change in reason.changes) + before
+        case ChangeCause.GONE if reason.credits:
+            return f"no longer in the manifest; it cost {cost}, and its files are kept"
+        case ChangeCause.MISSING_OUTPUT:
+            return f"output missing: {_paths(reason.missing + reason.resized)} downloaded again at no cost"
+        case ChangeCause.CHANGED_OUTPUT:
+            return f"output changed: {_paths(reason.resized)} downloaded again at no cost; the changed file is kept"
+        case ChangeCause.DONE:
+            return f"done for {cost}; there is nothing to do"
+        case _:
+            return _SENTENCES[reason.why].format(code=code)
+
+
+def _paths(paths: Sequence[str]) -> str:
+    """Return the subject and the verb of a sentence on outputs."""
+    return f"{clean(paths[0], 200)} is" if len(paths) == 1 else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
+
+
+_SENTENCES = {
+    ChangeCause.NEVER_RUN: "never run",
+    ChangeCause.NOT_SENT: "started but never sent ({code}); nothing was bought",
+    ChangeCause.RETRIED: "failed with {code}; another attempt is bought",
+    ChangeCause.IN_FLIGHT: "in flight since an earlier run; resumed, not bought again",
+    ChangeCause.NOT_FETCHED: "succeeded; its outputs are downloaded at no cost",
+    ChangeCause.UNANSWERED: "sent but never answered; sent again with the same idempotency key",
+    ChangeCause.UNAVAILABLE: "paid for, but its output couldn't be downloaded ({code}); retried at no cost",
+    ChangeCause.VANISHED: "the gateway had no record of it; polled again, not bought again",
+    ChangeCause.UNREADABLE: "its journal entries contradict each other ({code}); nothing more is bought for it",
+    ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
+    ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
+}
+
+
+def comparison_json(found: Comparison) -> dict[str, Json]:
+    """Return a comparison as JSON: counts by mark, groups, and all jobs if requested."""
+    data: dict[str, Json] = {
+        "diff": {mark.value: found.counts.get(mark, 0) for mark in ChangeKind},
+        "groups": [
+            {
+                "mark": group.mark.value,
+                "workflow_id": group.workflow_id,
+                "count": group.count,
+                "fields": list(group.fields),
+                "paid": format_credits(group.credits),
+            }
+            for group in found.groups
+        ],
+    }
+    if found.is_whole:
+        data["jobs"] = [_row_json(row) for row in found.rows]
+    return data
+
+
+def _row_json(row: ComparedJob) -> dict[str, Json]:
+    reason = row.reason
+    return {
+        "name": row.name,
+        "workflow_id": row.workflow_id,
+        "mark": reason.mark.value,
+        "why": reason.why.value,
+        "changes": [
+            {"field": each.field, "before": _json(each.before), "after": _json(each.after)} for each in reason.changes
+        ],
+        "code": reason.code,
+        "missing": list(reason.missing),
+        "resized": list(reason.resized),
+        "paid": format_credits(reason.credits),
+    }
+
+
+def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
+    names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
+    more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
+    paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
+    head = f"{group.count} {_word(group.mark)}"
+    fields = f"  {', '.join(clean(name, 60) for name in group.fields)}" if group.fields else ""
+    return group.mark, head, f"{clean(group.workflow_id, 60)}: {names}{more}{fields}{paid}"
+
+
+def _word(mark: ChangeKind) -> str:
+    return _WORDS.get(mark, mark.value)
+
+
+def _change(change: Change) -> str:
+    if change.before is None:
+        return f"{change.field}: {_value(change.after)} added"
+    if change.after is None:
+        return f"{change.field}: {_value(change.before)} removed"
+    if isinstance(change.before, str) and isinstance(change.after, str):
+        before, after = contrast(change.before, change.after)
+        return f"{change.field}: {_value(before)} → {_value(after)}"
+    return f"{change.field}: {_value(change.before)} → {_value(change.after)}"
+
+
+def contrast(before: str, after: str) -> tuple[str, str]:
+    """Shorten two long texts to the part where they begin to differ."""
+    differs = (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
+    start = next(differs, min(len(before), len(after))) - _CONTEXT
+    if start <= 0 or max(len(before), len(after)) <= _VALUE:
+        return before, after
+    return f"…{before[start:]}", f"…{after[start:]}"
+
+
+def _value(value: object) -> str:
+    text = clean(value if isinstance(value, str) else repr(value), 10_000)
+    text = text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def _json(value: object) -> Json:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): _json(item) for name, item in value.items()}
+    return str(value)

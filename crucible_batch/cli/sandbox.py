@@ -1,0 +1,53 @@
+"""The ``sandbox`` command: serves a local gateway."""
+
+from __future__ import annotations
+
+import shlex
+
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.options import SandboxOptions
+from crucible_batch.cli.terminal import open_console, say
+from crucible_batch.errors import UserError
+from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
+
+
+def _config(chosen: SandboxOptions) -> SandboxConfig:
+    """Return the sandbox's configuration. Raises ``UserError`` for invalid options."""
+    try:
+        return SandboxConfig(
+            api_port=chosen.port,
+            storage_port=chosen.storage_port,
+            state=chosen.state,
+            seed=chosen.seed,
+            accounts={DEFAULT_KEY: chosen.credits},
+            upload_price=chosen.upload_price,
+            runners=chosen.runners,
+            time_scale=chosen.time_scale,
+            faults=parse_faults(chosen.faults),
+            pricing=parse_pricing(chosen.pricing),
+        )
+    except ValueError as error:
+        raise UserError(str(error), hint="crucible-batch sandbox --help") from error
+
+
+def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
+    """Serve until Ctrl-C. The two shell lines are flushed to stdout immediately for scripts that read them."""
+    config = _config(chosen)
+
+    def ready(api_url: str, storage_url: str, key: str) -> None:
+        console = open_console()
+        say(console, f"export MOLTAZINE_API_KEY={shlex.quote(key)}")
+        say(console, f"export CRUCIBLE_API_BASE={shlex.quote(api_url)}")
+        console.file.flush()
+        say(
+            answer.err, ("✓ ", "good"), ("a local gateway is running", "strong"), (f"   storage {storage_url}", "quiet")
+        )
+        say(answer.err, "  Paste the two lines above into another terminal, then run any manifest. Ctrl-C stops it.")
+
+    try:
+        run_forever(config, ready)
+    except OSError as error:
+        raise UserError(
+            f"the sandbox can't start: {error.strerror or error}", hint="choose another --port or --state file"
+        ) from error
+    say(answer.err, "stopped")
