@@ -29,7 +29,7 @@ from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.api.status import write_report_of
 from crucible_batch.cli.startup import share_one_heap
-from crucible_batch.domain.gateway_types import Account, Download, JobSnapshot, JobStatus, OutputLink, Submission
+from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.progress import Message, Observer
@@ -76,7 +76,7 @@ class InstantGateway(Gateway):
     ) -> Submission:
         if before_send is not None:
             before_send()
-        return Submission(key, JobStatus.QUEUED, _CREDITS, existing=False)
+        return Submission(key, _CREDITS, existing=False)
 
     async def job(self, job_id: str) -> JobSnapshot:
         return JobSnapshot(job_id, JobStatus.SUCCEEDED, _CREDITS, outputs=(OutputLink(0, "memory:"),))
@@ -88,8 +88,8 @@ class InstantGateway(Gateway):
         return ()
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
-        yield Download(len(_PICTURE)), self._body()
+    async def download(self, url: str) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
+        yield len(_PICTURE), self._body()
 
     async def _body(self) -> AsyncIterator[bytes]:
         yield _PICTURE

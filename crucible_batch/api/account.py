@@ -113,7 +113,7 @@ async def _is_found(look: Awaitable[object]) -> bool:
     try:
         await look
     except GatewayError as error:
-        if error.status != 404 or not error.is_refusal:  # a 404 page of a proxy is not the gateway's answer
+        if not error.is_not_found:  # a 404 page of a proxy is not the gateway's answer
             raise
         return False
     return True

@@ -258,9 +258,9 @@ async def _finish(
     explained = explain_shard(context.request) if allowance is None else allowance.explain
     workflows = started.basis.workflows.values()
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
-    signals = Signals(runner) if handle_signals else None
+    signals = Signals(runner.control) if handle_signals else None
     number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now(), after=started.after)
-    on_runner(runner)
+    on_runner(runner.control)
     with signals or nullcontext():
         with settled(allowance, journal, context.terms, context.clock) as settle:
             desk = _desk(context, runner, journal, number)

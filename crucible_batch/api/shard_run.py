@@ -128,7 +128,7 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
         try:
             basis.workflows[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            if error.status != 404 or not error.is_refusal:  # a missing workflow is a change of the plan's basis
+            if not error.is_not_found:  # a missing workflow is a change of the plan's basis
                 raise
 
 

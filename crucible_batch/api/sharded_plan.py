@@ -159,7 +159,7 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
     try:
         return (await gateway.asset(asset_id)).status is AssetStatus.READY
     except GatewayError as error:
-        if error.status == 404 and error.is_refusal:
+        if error.is_not_found:
             return False
         raise
 

@@ -61,7 +61,7 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[st
             found[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
             # A 404 page of a proxy is not the gateway's answer. Failures are kept: a group of tasks would wrap them.
-            if error.status == 404 and error.is_refusal:
+            if error.is_not_found:
                 missing.append(workflow_id)
             else:
                 failures.append(error)

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.domain.prices import PriceBook, Shape, with_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def most_needed(prices: PriceBook, jobs: Mapping[Shape, int], uploads: int) -> C
     A job that fails is refunded, so further attempts need no more.
     """
     total = ZERO
-    for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
+    for shape, count in with_uploads(jobs, uploads).items():
         bound = prices.bound(shape)
         if bound is None:
             return None

@@ -51,7 +51,7 @@ from typing import TypeAlias
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
+from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape, with_uploads
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
@@ -75,6 +75,11 @@ class HoldRequest:
     shape: Shape
     uploads: int = 0
     held: Credits = ZERO
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes whose prices the request depends on."""
+        return (self.shape, UPLOAD) if self.uploads else (self.shape,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,39 +143,36 @@ class Block:
 Decision: TypeAlias = Admit | Wait | Block
 
 
-def decide_admission(
-    request: HoldRequest, ledger: Ledger, budget: Credits | None, situation: AdmissionState
-) -> Decision:
+def decide_admission(request: HoldRequest, ledger: Ledger, budget: Credits | None, state: AdmissionState) -> Decision:
     """Decide on one request by the tables at the head of this file. ``budget`` is None if there is no cap."""
     need = Need.of(request, ledger.prices)
-    for shape in (request.shape, UPLOAD)[: 2 if request.uploads else 1]:
-        if (error := _ceiling_exceeded(shape, ledger.prices)) is not None:
-            return Block(error)
-    if situation.unanswered >= situation.limit or situation.is_one_alone:
+    if (error := price_above_ceiling(request, ledger.prices)) is not None:
+        return Block(error)
+    if state.unanswered >= state.limit or state.is_one_alone:
         return Wait()
     if budget is None:
-        return _ask_account(request, need, Admit(need.expected), situation)
+        return _ask_account(request, need, Admit(need.expected), state)
     if request.uploads and uploads_are_uncounted(ledger):
         return Block(_uploads_uncounted(ledger))
-    left = budget - ledger.committed - situation.unread + request.held
+    left = budget - ledger.committed - state.unread + request.held
     if need.bound is not None and need.bound <= left:
-        return _ask_account(request, need, Admit(need.bound), situation)
+        return _ask_account(request, need, Admit(need.bound), state)
     if not need.fits(left):
-        return Wait() if situation.others_active else Block(_budget_exhausted(request, ledger, budget, need))
-    if situation.unanswered:
+        return Wait() if state.others_active else Block(_budget_exhausted(request, ledger, budget, need))
+    if state.unanswered:
         return Wait()
-    if situation.alone_in_doubt:
-        return Wait() if situation.others_active else Block(_price_in_doubt(request))
-    return _ask_account(request, need, Admit(left, alone=True), situation)
+    if state.alone_in_doubt:
+        return Wait() if state.others_active else Block(_price_in_doubt(request))
+    return _ask_account(request, need, Admit(left, alone=True), state)
 
 
-def _ask_account(request: HoldRequest, need: Need, admit: Admit, situation: AdmissionState) -> Decision:
-    account = situation.account_left
-    if not situation.account_closed and (account is None or need.fits_account(account)):
+def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: AdmissionState) -> Decision:
+    account = state.account_left
+    if not state.account_closed and (account is None or need.fits_account(account)):
         return admit
-    if situation.others_active:
+    if state.others_active:
         return Wait()
-    if situation.account_closed or request.uploads:
+    if state.account_closed or request.uploads:
         return Block(_account_exhausted(account, need))
     return admit
 
@@ -180,17 +182,21 @@ def uploads_are_uncounted(ledger: Ledger) -> bool:
     return ledger.uncounted_uploads >= _MOST_UNCOUNTED
 
 
-def budget_for(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int) -> Credits | None:
+def budget_for(
+    ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, *, guess: Credits | None = None
+) -> Credits | None:
     """Return the budget that suffices for these jobs and uploads beside the credits spent and held.
 
-    Each counts at its declared ceiling, else at the highest price seen. Returns None if one has neither.
+    Each counts at its declared ceiling, else at the highest price seen, else at ``guess``. Returns None if ``guess`` is
+    None and one has neither.
     """
     total = ledger.committed
-    for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
+    for shape, count in with_uploads(jobs, uploads).items():
         need = Need.of(HoldRequest(shape), ledger.prices)
-        if need.is_open:
+        price = guess if need.is_open else need.least
+        if price is None:
             return None
-        total += need.least * count
+        total += price * count
     return total
 
 
@@ -207,11 +213,7 @@ def raised_budget(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, budge
     if enough is not None:
         return enough
     guess = ledger.prices.highest or max(budget, Credits(1))
-    total = ledger.committed
-    for shape, count in {**jobs, **({UPLOAD: uploads} if uploads else {})}.items():
-        need = Need.of(HoldRequest(shape), ledger.prices)
-        total += (guess if need.is_open else need.least) * count
-    return max(total, budget + guess)
+    return max(budget_for(ledger, jobs, uploads, guess=guess) or ZERO, budget + guess)
 
 
 def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
@@ -331,11 +333,13 @@ def repricing_error(
     )
 
 
-def _ceiling_exceeded(shape: Shape, prices: PriceBook) -> ErrorInfo | None:
-    ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
-    if ceiling is None or expected is None or expected <= ceiling:
-        return None
-    return ceiling_error(shape, expected, ceiling)
+def price_above_ceiling(request: HoldRequest, prices: PriceBook) -> ErrorInfo | None:
+    """Return the error if the highest price seen, of the job or an upload, exceeds the declared ceiling."""
+    for shape in request.shapes:
+        ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
+        if ceiling is not None and expected is not None and expected > ceiling:
+            return ceiling_error(shape, expected, ceiling)
+    return None
 
 
 def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
@@ -364,8 +368,7 @@ def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, nee
 
 def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]:
     """Return the keys of the declared ceilings that are above every price seen, and so decide the request."""
-    shapes = (request.shape, UPLOAD) if request.uploads else (request.shape,)
-    quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in shapes)
+    quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in request.shapes)
     return [
         f"budget.{_ceiling_key(shape)}"
         for shape, ceiling, seen in quoted

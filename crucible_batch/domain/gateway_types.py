@@ -48,7 +48,6 @@ class Submission:
     """
 
     job_id: str
-    status: JobStatus
     credits: Credits
     existing: bool
     after_doubt: bool = False
@@ -161,10 +160,3 @@ class AssetSpec:
     byte_size: int
     mime_type: str
     filename: str
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """The head of a download. ``length`` is the declared length in bytes, None if none was declared."""
-
-    length: int | None

@@ -191,9 +191,7 @@ def united_stops(
             stops.setdefault(scope, stop)
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
-        stops.setdefault(
-            EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, len(unfinished), "ended before its jobs were done")
-        )
+        stops.setdefault(EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done"))
     for scope, stop in stops_of_abandoned(abandoned, reason).items():
         stops.setdefault(scope, stop)
     return stops
@@ -202,7 +200,7 @@ def united_stops(
 def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo]:
     """Return why the jobs of one shard were not started, by price class."""
     if ending is None:
-        return {EVERYTHING: _not_run(SHARD_UNFINISHED, [number], 1, "ended before its jobs were done")}
+        return {EVERYTHING: _not_run(SHARD_UNFINISHED, [number], "ended before its jobs were done")}
     return {scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop for scope, stop in ending.stops.items()}
 
 
@@ -210,7 +208,7 @@ def stops_of_abandoned(abandoned: Collection[int], reason: ErrorInfo | None = No
     """Return why the jobs that no shard of a merge has were not started; empty if none was abandoned."""
     if not abandoned:
         return {}
-    return {EVERYTHING: reason or _not_run(SHARD_ABANDONED, abandoned, len(abandoned), "did not run")}
+    return {EVERYTHING: reason or _not_run(SHARD_ABANDONED, abandoned, "did not run")}
 
 
 def differing_stop(
@@ -234,8 +232,8 @@ def differing_stop(
     return None if mine is None or (ours is not None and mine.code == ours.code) else mine
 
 
-def _not_run(code: str, numbers: Iterable[int], count: int, what: str) -> ErrorInfo:
-    message = f"{_shards(numbers)} {what}" if count == 1 else f"{_shards(numbers)} {what.replace('its', 'their')}"
+def _not_run(code: str, numbers: Collection[int], what: str) -> ErrorInfo:
+    message = f"{_shards(numbers)} {what if len(numbers) == 1 else what.replace('its', 'their')}"
     return ErrorInfo(code, message, hint="run the manifest in the main run directory: it continues with these jobs")
 
 

@@ -11,7 +11,6 @@ from crucible_batch.domain.gateway_types import (
     Account,
     AssetSnapshot,
     AssetSpec,
-    Download,
     JobSnapshot,
     Submission,
     UploadIntent,
@@ -88,6 +87,9 @@ class Gateway(Protocol):
         """Delete an asset and return the rebate; 0 if it was already deleted (404)."""
         ...
 
-    def download(self, url: str) -> AbstractAsyncContextManager[tuple[Download, AsyncIterator[bytes]]]:
-        """Open a signed URL. The body's iterator raises ``GatewayError`` if it ends before its declared length."""
+    def download(self, url: str) -> AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]:
+        """Open a signed URL, and return the declared length in bytes, if there is one, with the body.
+
+        The body's iterator raises ``GatewayError`` if it ends before its declared length.
+        """
         ...

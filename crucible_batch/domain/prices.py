@@ -46,6 +46,11 @@ class Shape:
 UPLOAD = Shape(UPLOAD_CLASS)
 
 
+def with_uploads(jobs: Mapping[Shape, int], uploads: int) -> Mapping[Shape, int]:
+    """Return the number of each shape, with that of uploads if there are any."""
+    return {**jobs, UPLOAD: uploads} if uploads else jobs
+
+
 def shape_of(planned: PlannedJob) -> Shape:
     return Shape(workflow_class(planned.workflow_id), _digest(shape_params(planned)))
 

@@ -26,9 +26,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
-from crucible_batch.domain.budget import HoldRequest, Need
+from crucible_batch.domain.budget import HoldRequest, Need, price_above_ceiling
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.domain.sharding import PlannedShard
 
 NO_SHARD = 0
@@ -90,7 +90,7 @@ class Divider:
         """
         own = self._shards[len(self._numbers) % len(self._shards)]
         shard = None
-        if not self._is_above_ceiling(shape, missing) and not self._is_closed:
+        if not self._is_closed and price_above_ceiling(HoldRequest(shape, len(missing)), self._prices) is None:
             shard = self._admit(own, shape, missing)
         is_admitted = shard is not None
         number = shard.number if shard is not None else NO_SHARD if missing else own.number
@@ -106,13 +106,6 @@ class Divider:
             PlannedShard(each.number, each.jobs, each.admitted, each.cost + each.reserve) for each in self._shards
         )
         return Division(shards, self._numbers, self._is_admitted, tuple(self._missing))
-
-    def _is_above_ceiling(self, shape: Shape, missing: Set[str]) -> bool:
-        for each in (shape, UPLOAD)[: 2 if missing else 1]:
-            ceiling, seen = self._prices.ceiling_of(each), self._prices.expected(each)
-            if ceiling is not None and seen is not None and seen > ceiling:
-                return True
-        return False
 
     def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
         """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no later job is."""

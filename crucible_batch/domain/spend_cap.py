@@ -74,7 +74,6 @@ class _Party:
     """A journal that the server has used: when it first did, and what it has seen in it since."""
 
     name: str
-    directory: str
     first: int
     seen: JournalFigures
 
@@ -115,8 +114,8 @@ class SpendCap:
 
     def available(self, directory: str, figures: JournalFigures) -> Credits:
         """Return the highest budget that a run in a directory may have now, over all runs in it."""
-        name = self._name(directory, figures)
-        left = self._allowance.left if name is None else self._allowance.without(name).left
+        party = self._party(directory, figures)
+        left = self._allowance.left if party is None else self._allowance.without(party.name).left
         return figures.certain + max(ZERO, left - figures.new)
 
     def admits(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
@@ -130,16 +129,13 @@ class SpendCap:
         """
         if not self.admits(directory, figures, budget):
             return False
-        name = self._name(directory, figures)
-        if name is None:
+        party = self._party(directory, figures)
+        if party is None:
             self._count += 1
-            name = f"{self._count}:{directory}"
-            first = figures.events
-        else:
-            first = self._parties[directory].first
-        self._parties[directory] = _Party(name, directory, first, figures)
+            party = _Party(f"{self._count}:{directory}", figures.events, figures)
+        self._parties[directory] = replace(party, seen=figures)
         request = ShareRequest(max(ZERO, budget - figures.certain), figures.new, figures.used)
-        self._allowance, _ = self._allowance.granted(name, request)
+        self._allowance, _ = self._allowance.granted(party.name, request)
         return True
 
     def settle(self, directory: str, figures: JournalFigures) -> None:
@@ -147,18 +143,18 @@ class SpendCap:
 
         If it is not the journal of the run, what was set aside stays so.
         """
-        if (name := self._name(directory, figures)) is None:
+        if (party := self._party(directory, figures)) is None:
             return
-        self._parties[directory] = replace(self._parties[directory], seen=figures)
+        self._parties[directory] = replace(party, seen=figures)
         share = Share(figures.new, max(ZERO, figures.used - figures.new))
-        self._allowance = self._allowance.settled(name, share)
+        self._allowance = self._allowance.settled(party.name, share)
 
-    def _name(self, directory: str, figures: JournalFigures) -> str | None:
+    def _party(self, directory: str, figures: JournalFigures) -> _Party | None:
         """Return the party of a directory's journal; None if the server has not used this journal yet."""
         party = self._parties.get(directory)
         if party is None or not _continues(party, figures.journal, figures.events):
             return None
-        return None if figures.certain < party.seen.certain else party.name
+        return None if figures.certain < party.seen.certain else party
 
 
 def _continues(party: _Party, journal: str, events: int) -> bool:

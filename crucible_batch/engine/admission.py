@@ -132,7 +132,7 @@ class Admission:
                     await self.read_account()
                 request = HoldRequest(shape, missing())
                 match decide_admission(
-                    request, self._accounting.ledger, self._accounting.budget, self._situation(job.identity)
+                    request, self._accounting.ledger, self._accounting.budget, self._state_for(job.identity)
                 ):
                     case Admit() as admit:
                         claim()
@@ -178,7 +178,7 @@ class Admission:
             self._changed.clear()
             held = ledger.hold_of(identity)
             request = HoldRequest(shape, held=held)
-            match decide_admission(request, ledger, self._accounting.budget, self._situation(identity, in_doubt=True)):
+            match decide_admission(request, ledger, self._accounting.budget, self._state_for(identity, in_doubt=True)):
                 case Admit(credits=credits, alone=alone):
                     self._in_doubt.discard(identity)
                     self._note_submit(identity, request, max(held, credits), alone=alone)
@@ -280,7 +280,7 @@ class Admission:
         await self.read_account()
         return True
 
-    def _situation(self, identity: str, *, in_doubt: bool = False) -> AdmissionState:
+    def _state_for(self, identity: str, *, in_doubt: bool = False) -> AdmissionState:
         """Return the state in which to decide on one job.
 
         A submit in doubt waits for unanswered submits only, since their answers do not depend on credits.
@@ -314,7 +314,7 @@ class Admission:
         match event:
             case Accepted():
                 self._accepted(subject, event)
-            case SubmitUnknown() | Repriced():
+            case SubmitUnknown() | Repriced() | Succeeded() | JobLost():
                 self._answered(subject)
             case HoldReleased() | Refused():
                 self._answered(subject)
@@ -328,8 +328,6 @@ class Admission:
                 self._account_stale = True
                 if (submit := self._unanswered.get(subject)) is not None:
                     self._unanswered[subject] = replace(submit, held=held)
-            case Succeeded() | JobLost():
-                self._answered(subject)
             case Failed():
                 self._answered(subject)
                 # The gateway refunds a failed job, so an empty account may have credits again.

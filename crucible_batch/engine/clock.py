@@ -1,8 +1,9 @@
-"""The clock that the engine is given, so that tests can replace it."""
+"""The clock that the engine is given, so that tests can replace it, and a wait by it."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Protocol
 
@@ -32,3 +33,19 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def wait_for_change(changed: asyncio.Event, clock: Clock, until: float) -> None:
+    """Clear an event and wait until it is set, which is done at the monotonic time ``until``; infinity: never."""
+    changed.clear()
+    alarm = None if until == math.inf else asyncio.create_task(_set_at(changed, clock, until))
+    try:
+        await changed.wait()
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+
+
+async def _set_at(changed: asyncio.Event, clock: Clock, at: float) -> None:
+    await clock.sleep(at - clock.monotonic())
+    changed.set()

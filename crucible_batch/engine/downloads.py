@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-
 from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
@@ -140,7 +138,7 @@ class Downloader:
                 )
             return saved[0]
 
-        return await self._bring(attempt.job_id or "", index, number, save)
+        return await self._download(attempt.job_id or "", index, number, save)
 
     def _is_changed(self, planned: PlannedJob, missed: Saved) -> bool:
         """Return whether a file is at the path of a missed output, and the plan puts that output there."""
@@ -177,7 +175,7 @@ class Downloader:
             )
             return Restored(replace(saved, at=self._clock.now()), kept)
 
-        return await self._bring(attempt.job_id or "", saved.index, number, restore)
+        return await self._download(attempt.job_id or "", saved.index, number, restore)
 
     async def _counted(
         self, body: AsyncIterator[bytes], planned: PlannedJob, index: int, length: int | None
@@ -190,7 +188,7 @@ class Downloader:
                 self._progress(planned, index, received, length)
             yield chunk
 
-    async def _bring(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
+    async def _download(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
         try:
             return await self._try_often(job_id, index, number, take)
         except OutputError as error:
@@ -202,33 +200,19 @@ class Downloader:
             raise
 
     async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
-        try:
-            return await self._try(job_id, index, number, take)
-        except (GatewayError, OutputError) as error:
-            if not _may_pass(error):
-                raise
-            failed = [error]
-        # Made only now, since tenacity's loop costs half a request. It hears of the first try by its error.
-        tries = AsyncRetrying(
-            sleep=self._clock.sleep,
-            stop=_is_over,
-            wait=self._wait_s,
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-
-        async def again() -> T:
-            if failed:
-                raise failed.pop()
-            return await self._try(job_id, index, number, take)
-
-        return await tries(again)
-
-    def _wait_s(self, state: RetryCallState) -> float:
-        """Full jitter, so that downloads that failed together are not repeated together."""
-        if _is_definite(_failure(state)):
-            return 0.0
-        return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
+        tries = 0
+        while True:
+            try:
+                return await self._try(job_id, index, number, take)
+            except (GatewayError, OutputError) as error:
+                tries += 1
+                is_definite = _is_definite(error)
+                if _is_final(error) or tries >= (_TRIES_OF_DEFINITE if is_definite else _TRIES):
+                    raise
+            if not is_definite:
+                # Full jitter, so that downloads that failed together are not repeated together.
+                longest_s = min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (tries - 1))
+                await self._clock.sleep(self._jitter() * longest_s)
 
     async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
         if (snapshot := self._snapshots.get(job_id)) is None:
@@ -240,8 +224,8 @@ class Downloader:
             raise OutputError("OUTPUT_MISSING", f"the gateway lists no link for output {index}")
         self._snapshots[job_id] = snapshot
         try:
-            async with self._gateway.download(url) as (head, body):
-                taken = await take(body, head.length)
+            async with self._gateway.download(url) as (length, body):
+                taken = await take(body, length)
         except (GatewayError, OutputError):
             self.forget(job_id)  # the next try asks for a fresh link
             raise
@@ -270,27 +254,16 @@ def _saved(at: float, index: int, file: SavedFile) -> Saved:
     )
 
 
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, OutputError):
-        return not error.final
-    return isinstance(error, GatewayError) and not isinstance(error, KeyRefusedError)
+def _is_final(error: GatewayError | OutputError) -> bool:
+    """Whether a new link would not help."""
+    return error.final if isinstance(error, OutputError) else isinstance(error, KeyRefusedError)
 
 
-def _is_definite(error: BaseException | None) -> bool:
+def _is_definite(error: GatewayError | OutputError) -> bool:
     """Whether it was refused for its address, size, pixels, type or encoding."""
     if isinstance(error, OutputError):
         return error.definite
-    if not isinstance(error, GatewayError):
-        return False
     return error.code == UNSAFE_URL or (error.code == "BAD_ANSWER" and error.operation == "download")
-
-
-def _is_over(state: RetryCallState) -> bool:
-    return state.attempt_number >= (_TRIES_OF_DEFINITE if _is_definite(_failure(state)) else _TRIES)
-
-
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
 
 
 def unavailable(code: str, message: str) -> ErrorInfo:

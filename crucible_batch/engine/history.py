@@ -9,22 +9,17 @@ from typing import Protocol
 
 from crucible_batch.domain.asset import Asset
 from crucible_batch.domain.events import Accepted, Event
-from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import workflow_class
 from crucible_batch.domain.resuming import resume_job
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.journaled_ledger import EventLog, JournaledLedger
 
 
-class History(Protocol):
+class History(EventLog, Protocol):
     """The journalled events and plan that a run works on."""
-
-    async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable; raise ``JournalError`` where it isn't."""
-        ...
 
     async def append_planned(self, planned: PlannedJob) -> None:
         """Add a job at the end of the plan; return once it is durable, or raise ``JournalError``."""
@@ -97,7 +92,6 @@ class JobIdOwners:
             self._fresh.pop(event.job_id.lower(), None)
 
 
-KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 _NOT_IN_FLIGHT = frozenset({Phase.READY, Phase.UNAVAILABLE, Phase.UNREADABLE})
 
 
@@ -144,11 +138,11 @@ def survey(
     *,
     missed: Callable[[Job], Sequence[int]],
     is_forgotten: Callable[[Job], bool],
-    about: Callable[[str], bool],
+    includes: Callable[[str], bool],
 ) -> Survey:
     """Sort the jobs by what this run has to do for them.
 
-    ``missed`` lists the saved outputs of a job that are no longer on disk; ``about`` returns, for a job's name,
+    ``missed`` lists the saved outputs of a job that are no longer on disk; ``includes`` returns, for a job's name,
     whether the run includes it.
     """
     in_flight: list[tuple[PlannedJob, Job]] = []
@@ -159,14 +153,14 @@ def survey(
     for name, needs_images in history.unstarted_jobs():
         number += 1
         has_images = has_images or needs_images
-        counts[Outcome.PENDING] += about(name)
+        counts[Outcome.PENDING] += includes(name)
     for planned, job in history.started_jobs(rule):
         number += 1
         # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
-        if about(planned.name):
+        if includes(planned.name):
             counts[Outcome.PENDING if has_missed else outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
@@ -179,17 +173,6 @@ def survey(
     # doubt that is sent again may be one more.
     in_flight = sorted(in_flight + retired, key=lambda found: found[1].in_doubt)
     return Survey(in_flight, forgotten, identities, counts, has_images, number)
-
-
-def key_too_old_error(job: Job) -> ErrorInfo:
-    """Return the error of a submit in doubt whose key is too old to be sent again."""
-    return ErrorInfo(
-        KEY_MAY_BE_FORGOTTEN,
-        "an earlier submit was never answered, and the gateway may have forgotten its idempotency key: submitted again,"
-        " the job could be paid for twice",
-        hint="search for the job with crucible-batch audit; if it is missing there, --resubmit-unknown submits it again"
-        f" (key {job.current.key})",
-    )
 
 
 def _is_open(job: Job) -> bool:

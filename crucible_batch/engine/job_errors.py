@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 
 JOB_TIMEOUT = "JOB_TIMEOUT"
+KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 
 
 def of_another(job_id: str) -> GatewayError:
@@ -38,4 +40,15 @@ def key_reused_with_images(error: ErrorInfo) -> ErrorInfo:
         hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"
         " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; --retry-failed"
         " --resubmit-unknown buys it again",
+    )
+
+
+def key_too_old_error(job: Job) -> ErrorInfo:
+    """Return the error of a submit in doubt whose key is too old to be sent again."""
+    return ErrorInfo(
+        KEY_MAY_BE_FORGOTTEN,
+        "an earlier submit was never answered, and the gateway may have forgotten its idempotency key: submitted again,"
+        " the job could be paid for twice",
+        hint="search for the job with crucible-batch audit; if it is missing there, --resubmit-unknown submits it again"
+        f" (key {job.current.key})",
     )

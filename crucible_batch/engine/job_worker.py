@@ -272,7 +272,7 @@ class JobWorker:
             if error.status == 402:
                 context.admission.close_account()
             elif not error.is_refusal or error.status == 401:
-                self._note(error)
+                context.stop.note(error, self._planned.name)
             return SubmitUnknown(at=context.clock.now(), error=info)
         if isinstance(error, KeyRefusedError):
             context.stop.failed(error)
@@ -288,7 +288,7 @@ class JobWorker:
             if context.slots.limit.is_silent:
                 context.stop.pushed_back(error)
         else:
-            self._note(error)
+            context.stop.note(error, self._planned.name)
             context.stop.wind_down(ExitCode.STOPPED, info)
         return HoldReleased(at=context.clock.now(), error=info)
 
@@ -302,12 +302,6 @@ class JobWorker:
                 self._context.stop.refused(error)
             case other:
                 assert_never(other)
-
-    def _note(self, error: GatewayError) -> None:
-        if isinstance(error, KeyRefusedError):
-            self._context.stop.failed(error)
-        else:
-            self._context.stop.unserved(error, self._planned.name)
 
     def _payment_required(self, error: ErrorInfo) -> HoldReleased:
         """Stop purchases until a refund, after a 402 with any error code, and return the event."""
@@ -378,7 +372,7 @@ class JobWorker:
         except GatewayError as error:
             if is_unread:
                 context.stop.unread(error)
-            if error.status != 404 or not error.is_refusal:
+            if not error.is_not_found:
                 raise
             lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
             return JobLost(at=context.clock.now(), error=lost)

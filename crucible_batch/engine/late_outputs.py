@@ -45,14 +45,14 @@ class LateOutputChecker:
         ``Unavailable`` if it never listed any. Raises ``GatewayError`` if the gateway can't be reached.
         """
         known = job.numbers or ()
-        snapshot = await self._sound(job_id, known)
+        snapshot = await self._read_until_complete(job_id, known)
         if snapshot is None:
             return self._listed(known)
         if not set(snapshot.numbers) <= set(known):
             self._fetcher.seen(snapshot)
         return self._listed(snapshot.numbers or known)
 
-    async def _sound(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
+    async def _read_until_complete(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
         """Return the first record that lists at least ``known``, else the last one read.
 
         None if the job is unknown. A single 404 is not believed: the gateway knew the job seconds ago.
@@ -70,7 +70,7 @@ class LateOutputChecker:
         try:
             snapshot = await self._gateway.job(job_id)
         except GatewayError as error:
-            if error.status != 404 or not error.is_refusal:
+            if not error.is_not_found:
                 raise
             return None
         self._on_record(snapshot)

@@ -9,8 +9,8 @@ from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import EVERYTHING
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import Shape
-from crucible_batch.engine.history import key_too_old_error
 from crucible_batch.engine.job_context import JobContext
+from crucible_batch.engine.job_errors import key_too_old_error
 
 
 class PurchaseCheck:

@@ -59,10 +59,8 @@ class PurchaseGate:
     async def _ask(self) -> None:
         try:
             await self._gateway.account()
-        except KeyRefusedError:
-            raise
-        except GatewayError:
-            if self._outage.is_on:
+        except GatewayError as error:
+            if self._outage.is_on or isinstance(error, KeyRefusedError):
                 raise
 
     def release_if_closed(self) -> HoldReleased | None:

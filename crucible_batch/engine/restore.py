@@ -35,7 +35,7 @@ from crucible_batch.temporary_database import room_for, temporary_database
 _AT_ONCE = 32
 
 
-class Forgetful(Protocol):
+class RestorableJournal(Protocol):
     """A journal that may have fewer events than the receipts imply."""
 
     def receipted(self) -> int:
@@ -44,13 +44,13 @@ class Forgetful(Protocol):
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]: ...
 
-    def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
+    def restore(self, rebuilt: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Write all events or none: a partly restored journal would look complete."""
         ...
 
 
 async def restore(
-    journal: Forgetful,
+    journal: RestorableJournal,
     receipts: Receipts,
     store: OutputStore,
     gateway: Gateway,
@@ -74,29 +74,38 @@ async def restore(
         return 0
     with (
         closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
-        closing(_Stories()) as stories,
-        closing(_Stories()) as unknown,
+        closing(_RebuiltEvents()) as rebuilt,
+        closing(_RebuiltEvents()) as unknown,
     ):
-        asking = _Asking(gateway, by_job, store)
-        forgotten = (
+        rebuilder = _Rebuilder(gateway, by_job, store)
+        lost = (
             planned
             for planned, job in journal.jobs(RetryRule())
             if not job.attempts and job.phase is not Phase.UNREADABLE
         )
-        while some := list(islice(forgotten, _AT_ONCE)):
-            for planned, told, past in await asking.stories_of(some):
-                (stories if told[-1].record is not None else unknown).add(planned.identity, past)
-        if unknown.count and not asking.highest and not is_ours:
+        while some := list(islice(lost, _AT_ONCE)):
+            for job in await rebuilder.rebuild(some):
+                (rebuilt if job.is_known else unknown).add(job.identity, job.events)
+        if unknown.count and not rebuilder.highest and not is_ours:
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
-            if (floor := asking.least_price(unproven, ceiling)) is not None:
-                stories.add(identity, with_minimum_price(unproven, floor))
-        journal.restore(stories)
-    return stories.count
+            if (floor := rebuilder.least_price(unproven, ceiling)) is not None:
+                rebuilt.add(identity, with_minimum_price(unproven, floor))
+        journal.restore(rebuilt)
+    return rebuilt.count
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
+class _RebuiltJob:
+    """The events of a job. ``is_known``: the gateway knows its last attempt."""
+
+    identity: str
+    events: list[JobEvent]
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Rebuilder:
     """Asks the gateway for the jobs that receipts name. ``highest``: the highest price seen, by shape."""
 
     gateway: Gateway
@@ -104,41 +113,39 @@ class _Asking:
     store: OutputStore
     highest: dict[Shape, Credits] = field(default_factory=dict)
 
-    async def stories_of(
-        self, some: Sequence[PlannedJob]
-    ) -> list[tuple[PlannedJob, list[CheckedClaim], list[JobEvent]]]:
+    async def rebuild(self, some: Sequence[PlannedJob]) -> list[_RebuiltJob]:
         """Return the rebuilt events of the jobs that have receipts.
 
         Raises ``GatewayError`` and ``ObjectStoreError``.
         """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._story_of(planned)) for planned in some]
+            tasks = [group.create_task(self._rebuild_job(planned)) for planned in some]
         found = [task.result() for task in tasks]
         for each in found:
             if isinstance(each, GatewayError | ObjectStoreError):
                 raise each
-        return [each for each in found if isinstance(each, tuple)]
+        return [each for each in found if isinstance(each, _RebuiltJob)]
 
-    def least_price(self, past: Sequence[Event], ceiling: Credits | None) -> Credits | None:
+    def least_price(self, events: Sequence[Event], ceiling: Credits | None) -> Credits | None:
         """The least price of a job that the gateway doesn't know; None if its receipt is the only evidence."""
-        shapes = {Shape(event.price_class, event.shape) for event in past if isinstance(event, Held)}
+        shapes = {Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)}
         return max((self.highest[shape] for shape in shapes & self.highest.keys()), default=ceiling)
 
-    async def _story_of(
-        self, planned: PlannedJob
-    ) -> tuple[PlannedJob, list[CheckedClaim], list[JobEvent]] | GatewayError | ObjectStoreError | None:
+    async def _rebuild_job(self, planned: PlannedJob) -> _RebuiltJob | GatewayError | ObjectStoreError | None:
         try:
-            told = await self._told(planned, attempt_claims(self.by_job.of(planned.identity)))
-            if not told:
+            checked = await self._checked(planned, attempt_claims(self.by_job.of(planned.identity)))
+            if not checked:
                 return None
-            true = {saved.index: saved async for saved in _true_outputs(planned, told[-1].claim.receipts, self.store)}
+            outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)
+            intact = {saved.index: saved async for saved in outputs}
         except (GatewayError, ObjectStoreError) as error:  # kept, since a group of tasks would wrap it
             return error
-        return planned, told, rebuild_events(planned, told, true)
+        events = rebuild_events(planned, checked, intact)
+        return _RebuiltJob(planned.identity, events, checked[-1].record is not None)
 
-    async def _told(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
+    async def _checked(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
         """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""
-        told: list[CheckedClaim] = []
+        checked: list[CheckedClaim] = []
         unknown: CheckedClaim | None = None
         for claim in claims:
             found = await self._found(planned, claim)
@@ -147,10 +154,10 @@ class _Asking:
             if found.record is None:
                 unknown = found
                 continue
-            told.append(found)
+            checked.append(found)
             if not found.has_failed:
-                return told
-        return told if unknown is None else [*told, unknown]
+                return checked
+        return checked if unknown is None else [*checked, unknown]
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
         """Return the gateway's record of the job that a claim names; None if it names other jobs only."""
@@ -171,30 +178,30 @@ class _Asking:
         try:
             return await self.gateway.job(job_id)
         except GatewayError as error:
-            if error.status == 404 and error.is_refusal:
+            if error.is_not_found:
                 return None
             raise
 
 
-class _Stories:
+class _RebuiltEvents:
     """Keeps rebuilt events in a temporary database. Raises ``UserError`` if there is no room for it."""
 
     def __init__(self) -> None:
-        self._connection = temporary_database("CREATE TABLE stories (identity TEXT NOT NULL, events BLOB NOT NULL)")
+        self._connection = temporary_database("CREATE TABLE rebuilt (identity TEXT NOT NULL, events BLOB NOT NULL)")
         self.close = self._connection.close
         self.count = 0
 
     def add(self, identity: str, events: Sequence[Event]) -> None:
         with room_for("what is to be restored"):
-            self._connection.execute("INSERT INTO stories VALUES (?, ?)", (identity, pickle.dumps(events)))
+            self._connection.execute("INSERT INTO rebuilt VALUES (?, ?)", (identity, pickle.dumps(events)))
         self.count += 1
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Event]]]:
-        for identity, events in self._connection.execute("SELECT identity, events FROM stories ORDER BY rowid"):
+        for identity, events in self._connection.execute("SELECT identity, events FROM rebuilt ORDER BY rowid"):
             yield identity, pickle.loads(events)  # noqa: S301 - written above, in a file that no other process can open
 
 
-async def _true_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:
+async def _intact_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:
     for receipt in receipts:
         saved = receipt.saved
         if saved is None or not 0 <= saved.index < (receipt.outputs or 0):

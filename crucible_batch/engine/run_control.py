@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.run_options import RunOptions
-from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
@@ -29,19 +30,19 @@ class RunDeadline:
     def __init__(self, stop: Shutdown, clock: Clock, seconds: float | None) -> None:
         self._stop = stop
         self._clock = clock
-        self._at: float | None = None
+        self._at = math.inf
         self._changed = asyncio.Event()
         self.set(seconds)
         stop.before_purchase.append(self.check)
 
     def set(self, seconds: float | None) -> None:
         """Set the deadline, in seconds from now; None: no deadline."""
-        self._at = None if seconds is None else self._clock.monotonic() + seconds
+        self._at = math.inf if seconds is None else self._clock.monotonic() + seconds
         self._changed.set()
 
     @property
     def is_over(self) -> bool:
-        return self._at is not None and self._clock.monotonic() >= self._at
+        return self._clock.monotonic() >= self._at
 
     def check(self) -> None:
         """Stop the run if the deadline has passed: its alarm is late in a process that was frozen, or is busy."""
@@ -51,18 +52,8 @@ class RunDeadline:
     async def keep(self) -> None:
         """Stop the run when the deadline passes."""
         while not self.is_over:
-            self._changed.clear()
-            alarm = None if self._at is None else asyncio.create_task(self._wake_at(self._at))
-            try:
-                await self._changed.wait()
-            finally:
-                if alarm is not None:
-                    alarm.cancel()
+            await wait_for_change(self._changed, self._clock, self._at)
         self._stop.leave(ExitCode.STOPPED, DEADLINE_PASSED)
-
-    async def _wake_at(self, at: float) -> None:
-        await self._clock.sleep(at - self._clock.monotonic())
-        self._changed.set()
 
 
 class Workers:

@@ -43,7 +43,7 @@ from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
-from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
@@ -82,7 +82,7 @@ class Runner:
         self._recovery = Recovery(self.stop, wanted=options.recover)
         self.accounting = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
         self._tell = ProgressReporter(
-            ports.observer, self.accounting, clock, lambda planned: not self._is_about(planned), terms
+            ports.observer, self.accounting, clock, lambda planned: not self._includes(planned), terms
         )
         failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
@@ -181,15 +181,7 @@ class Runner:
         self._tell.ended(ending, counts)
         return ending
 
-    def before_each_purchase(self, check: Callable[[], None]) -> None:
-        """Call ``check`` right before each purchase is sent. If it calls ``interrupt``, the purchase is not sent."""
-        self.control.before_each_purchase(check)
-
-    def interrupt(self, code: ExitCode) -> None:
-        """Stop for a signal, by the rule of ``RunControl``."""
-        self.control.interrupt(code)
-
-    def _is_about(self, planned: PlannedJob) -> bool:
+    def _includes(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
         if self._is_retired(planned.identity):
             return False
@@ -202,7 +194,7 @@ class Runner:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
-            if self._is_about(planned) or (self._probed is not None and self._probed.is_unprepared(planned)):
+            if self._includes(planned) or (self._probed is not None and self._probed.is_unprepared(planned)):
                 self._adder.blocked += job.phase is Phase.BLOCKED
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
@@ -214,7 +206,7 @@ class Runner:
         for subject, event in self._history.events():
             self.accounting.ledger.apply(subject, event)
         found = survey(
-            self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, about=self._options.only
+            self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, includes=self._options.only
         )
         self._retired = found.retired
         for _, job in found.in_flight:
@@ -337,12 +329,8 @@ class Runner:
         """Record an error of a job as a reason to stop: immediately if every other job would meet it."""
         try:
             yield
-        except KeyRefusedError as error:
-            self.stop.failed(error)
-        except GatewayError as error:
-            self.stop.unserved(error, job)
         except CrucibleBatchError as error:
-            self.stop.failed(error)
+            self.stop.note(error, job)
 
     async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
         worker = JobWorker(self._context, planned, slot, may_buy=not self._is_retired(job.identity))

@@ -15,7 +15,7 @@ from crucible_batch.domain.circuit_breaker import ConsecutiveCounter
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.outcome import EVERYTHING
-from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
+from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 
 BUYING = "buying"
 """Key in ``stops`` of what ended all buying, if the run was stopped for another reason later."""
@@ -115,8 +115,11 @@ class Shutdown:
         """Leave for an error that every further job would meet: the key, the journal, the disk."""
         self.leave(error.exit_code, error_info(error))
 
-    def unserved(self, error: GatewayError, job: str = "") -> None:
-        """Count a job (by name) that failed because the gateway or the connection to it did."""
+    def note(self, error: CrucibleBatchError, job: str = "") -> None:
+        """Note an error of a job (by name): count it if the gateway or the connection failed, else leave."""
+        if not isinstance(error, GatewayError) or isinstance(error, KeyRefusedError):
+            self.failed(error)
+            return
         self.reasons.add(ExitCode.STOPPED)
         info = error_info(error)
         self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
@@ -166,5 +169,5 @@ class Shutdown:
         self.served()
 
     def served(self) -> None:
-        """Reset the count of ``unserved``: the gateway answers."""
+        """Reset the count of ``note``: the gateway answers."""
         self._unserved.reset()

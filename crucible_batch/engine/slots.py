@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Observer, Throttled
-from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.shutdown import Shutdown
 
 _REPORTED_BELOW = 0.75
@@ -27,8 +27,8 @@ _REPORTED_BELOW = 0.75
 class Slot:
     """The slot of one job."""
 
-    submitted_at: float | None = None
-    """When the latest submit of its job was sent, by the monotonic clock."""
+    submitted_at: float = 0.0
+    """When the latest submit of its job was sent, by the monotonic clock; 0 before the first."""
     is_accepted: bool = False
 
 
@@ -77,7 +77,7 @@ class Slots:
         """
         async with self._sending:
             while not self._stop.no_more and (at := self._next_submit_at()) > self._clock.monotonic():
-                await self._wait_until(at)
+                await wait_for_change(self._changed, self._clock, at)
             slot.submitted_at, slot.is_accepted = self._clock.monotonic(), False
             self._at_gateway.add(slot)
             self._unanswered.add(slot)
@@ -87,7 +87,7 @@ class Slots:
         """Note that the gateway accepted the submit."""
         self._unanswered.discard(slot)
         slot.is_accepted = True
-        self.limit.accepted(self._sent_at(slot))
+        self.limit.accepted(slot.submitted_at)
         if self.limit.allowed >= min(2 * self._reported, self.limit.ceiling) and self.limit.allowed > self._reported:
             self._report(None)
         self.wake()
@@ -96,7 +96,7 @@ class Slots:
         """Note a 429 or 503 to the submit; ``asked_s`` is its ``Retry-After`` in seconds."""
         self.left_gateway(slot)
         in_flight = len(self._at_gateway) - len(self._unanswered)
-        self.limit.refused(self._clock.monotonic(), self._sent_at(slot), asked_s or 0.0, in_flight)
+        self.limit.refused(self._clock.monotonic(), slot.submitted_at, asked_s or 0.0, in_flight)
         if self.limit.allowed <= _REPORTED_BELOW * self._reported:
             self._report(reason)
         self.wake()
@@ -168,24 +168,8 @@ class Slots:
             return math.inf
         return self.limit.next_submit_at(self._clock.monotonic(), len(self._unanswered))
 
-    async def _wait_until(self, at: float) -> None:
-        self._changed.clear()
-        alarm = None if at == math.inf else asyncio.create_task(self._wake_at(at))
-        try:
-            await self._changed.wait()
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    async def _wake_at(self, at: float) -> None:
-        await self._clock.sleep(at - self._clock.monotonic())
-        self._changed.set()
-
-    def _sent_at(self, slot: Slot) -> float:
-        return self._clock.monotonic() if slot.submitted_at is None else slot.submitted_at
-
     def _close(self, slot: Slot) -> None:
-        if slot.is_accepted and slot.submitted_at is not None:
+        if slot.is_accepted:
             self.limit.ended(slot.submitted_at, self._clock.monotonic() - slot.submitted_at)
         self.left_gateway(slot)
 

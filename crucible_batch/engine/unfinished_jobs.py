@@ -9,7 +9,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, evolve
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.history import KEY_MAY_BE_FORGOTTEN, key_too_old_error
+from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN, key_too_old_error
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.progress_reporter import ProgressReporter
 

@@ -19,7 +19,6 @@ from crucible_batch.domain.gateway_types import (
     AssetSnapshot,
     AssetSpec,
     AssetStatus,
-    Download,
     ErrorInfo,
     JobSnapshot,
     JobStatus,
@@ -128,7 +127,6 @@ class HttpGateway(Gateway):
         )
         return Submission(
             job_id=job.job_id,
-            status=_status(JobStatus, job.status),
             credits=job.requested_credits,
             existing=job.existing,
             after_doubt=job.after_doubt,
@@ -187,7 +185,7 @@ class HttpGateway(Gateway):
     async def delete_asset(self, asset_id: str) -> Credits:
         return (await self._api.delete_asset(asset_id)).credit_rebate
 
-    def download(self, url: str) -> AbstractAsyncContextManager[tuple[Download, AsyncIterator[bytes]]]:
+    def download(self, url: str) -> AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]:
         return self._storage.get(url)
 
     def _warn_once(self, message: str) -> None:

@@ -48,7 +48,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise UnreadableError(f"{name} is not a JSON number")
 
 
-def _object_without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise UnreadableError("an object with duplicate keys")
@@ -72,5 +72,5 @@ def _check_depth(value: object) -> None:
 
 
 _DECODER: Final = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_twins
+    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_duplicates
 )

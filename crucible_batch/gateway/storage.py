@@ -12,7 +12,6 @@ from typing import Final
 
 import httpx
 
-from crucible_batch.domain.gateway_types import Download
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.response_errors import TransportSeam, bad_answer, bad_request, no_answer, retry_after_s
@@ -87,8 +86,11 @@ class StorageClient:
         await self._retrier.run(attempt, url=url)
 
     @asynccontextmanager
-    async def get(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
-        """Open a download. Opening is retried by the policy; errors while reading are raised to the caller."""
+    async def get(self, url: str) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
+        """Open a download, and return its declared length in bytes, if there is one, with its body.
+
+        Opening is retried by the policy; errors while reading are raised to the caller.
+        """
 
         async def attempt() -> Reply:
             with TransportSeam(Operation.DOWNLOAD, self._hide):
@@ -100,7 +102,7 @@ class StorageClient:
             try:
                 length = _declared_length(reply.headers)
                 async with aclosing(self._read(reply, length)) as chunks:
-                    yield Download(length=length), chunks
+                    yield length, chunks
             finally:
                 with TransportSeam(Operation.DOWNLOAD, self._hide):
                     await reply.close()

@@ -62,8 +62,5 @@ def decode(kind: type[T], body: object) -> T:
     try:
         value: T = _adapter(kind).validate_json(written)
     except ValidationError as error:
-        raise JournalError(
-            f"the journal contains an invalid {kind.__name__}: {error.errors()[0]['msg']}",
-            hint="restore the run directory from a backup, or use another --run-id (which buys its jobs again)",
-        ) from error
+        refuse(f"{kind.__name__}: {error.errors()[0]['msg']}")
     return value

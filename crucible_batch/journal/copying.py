@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.journal.safe_files import DIRECTORY, FILE, foreign_errors, refuse_links
+from crucible_batch.journal.database import foreign_errors
+from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links
 from crucible_batch.journal.store import Journal
 
 

@@ -1,17 +1,13 @@
-"""Checks of the journal's files: ownership, permissions, durable names; and conversion of database errors.
+"""Checks of the journal's files: ownership, permissions, links, durable names.
 
-If a path holds anything but a file of this program, it is neither opened nor written. SQLite follows links, and would
-create its tables in any database, so both are checked before it is used.
+SQLite follows links, so they are looked for before it opens a file.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -20,42 +16,6 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 
 DIRECTORY = ".crucible"
 FILE = "journal.sqlite3"
-_VERSION_AT = slice(60, 64)
-"""The user version in the header of a database."""
-
-
-@contextmanager
-def foreign_errors(directory: Path) -> Iterator[None]:
-    """Convert errors of the database in the block to ``JournalError``."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: names in the schema that aren't UTF-8
-        raise _journal_error(error, directory) from error
-
-
-def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -> JournalError:
-    """Return the error with a hint: a damaged file must be restored, while after a full disk a retry can succeed."""
-    # The low byte is the primary error code; the bits above it are details.
-    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    damages = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
-    if isinstance(error, sqlite3.Error) and kind not in damages:
-        return JournalError(
-            f"the journal can't be used: {error}",
-            hint="check the disk (full? read-only?) and run the same command again; all journalled events are intact",
-        )
-    damaged = "is damaged and can't be read as a journal; nothing was changed"
-    what = damaged if kind == sqlite3.SQLITE_NOTADB else f"is damaged: {error}"
-    return JournalError(f"{directory / DIRECTORY / FILE} {what}", hint=way_back(directory))
-
-
-def way_back(directory: Path) -> str:
-    """Return the hint for a damaged journal."""
-    return (
-        f"restore it from a backup; or move {directory / DIRECTORY} away and run the manifest again, which restores the"
-        " jobs from receipts.jsonl"
-    )
-
-
 PRIVATE = 0o775
 """The mode of new directories: not writable by others, even if the user's umask is 0."""
 _ROOT = 0
@@ -113,7 +73,6 @@ def sync_names(journal: Path) -> None:
 
 LOCK: Final = "lock"
 _DATABASE: Final = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
-_TABLES: Final = frozenset({"meta", "migrations", "events", "plan", "retired", "runs"})
 
 
 def refuse_links(directory: Path) -> None:
@@ -141,60 +100,6 @@ def _refuse_links(directory: Path) -> None:
         status = _status(folder / name)
         if status is not None and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1):
             raise _refused(folder / name, status)
-
-
-def has_journal(directory: Path) -> bool:
-    """Whether a directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does.
-
-    A file without tables does not count: its run was killed before it created them, and the next run will.
-    """
-    refuse_links(directory)
-    path = directory / DIRECTORY / FILE
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            header = file.read(_VERSION_AT.stop)
-        if any(header[_VERSION_AT]):
-            return True  # fast path for almost all
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={reading_mode(path)}", uri=True)) as connection:
-            return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-    except (OSError, sqlite3.Error):
-        return True  # an error when it is read
-
-
-def reading_mode(path: Path) -> str:
-    """Return the mode of the SQLite URI in which a journal is opened for reading."""
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        # With write access, the last connection to close removes the write-ahead log.
-        return "rw"
-    # Without a log there is no writer; and in a read-only directory SQLite can't create the files of WAL mode.
-    return "ro" if path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
-
-
-def check_ours(connection: sqlite3.Connection, path: Path, known_format: int) -> None:
-    """Raise ``JournalError`` if a database is not a journal that this release can use. An empty one is accepted."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    query = "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
-    objects = list(connection.execute(query))
-    if not objects and not version:
-        return
-    tables = {name for name, kind in objects if kind == "table"}
-    if not tables & _TABLES:
-        raise JournalError(
-            f"{path} is a database of another program, not a journal; nothing was written to it",
-            hint="move it away, or choose another --out-dir",
-        )
-    if version > known_format:
-        raise JournalError(
-            f"{path} was written by a newer release (format {version}; this one reads up to {known_format})",
-            hint="upgrade crucible-batch",
-        )
-    if missing := _TABLES - tables:
-        raise JournalError(
-            f"{path} is damaged: it has no table {', '.join(sorted(missing))}; nothing was changed",
-            hint=way_back(path.parent.parent),
-        )
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from crucible_batch.journal.safe_files import DIRECTORY, FILE, foreign_errors
+from crucible_batch.journal.database import foreign_errors
+from crucible_batch.journal.safe_files import DIRECTORY, FILE
 from crucible_batch.journal.store import Journal
 
 _NOTES: Final = ("shard", "key", "outputs_at")

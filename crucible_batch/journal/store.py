@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from importlib import resources
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,23 +20,20 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import sql
 from crucible_batch.journal.binding import Binding
 from crucible_batch.journal.codec import decode, encode, moment, text
+from crucible_batch.journal.database import (
+    connect,
+    create_tables,
+    foreign_errors,
+    has_journal,
+    is_created,
+    transaction,
+)
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter, Statement
 from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of
 from crucible_batch.journal.run_record import RunRecord
-from crucible_batch.journal.safe_files import (
-    DIRECTORY,
-    FILE,
-    check_ours,
-    foreign_errors,
-    has_journal,
-    reading_mode,
-    refuse_links,
-    sync_names,
-)
-
-FORMAT = 1
+from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links
 
 
 class Journal:
@@ -75,7 +71,7 @@ class Journal:
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         with foreign_errors(directory), closing(cls(directory)) as journal:
-            journal._migrate(now)  # noqa: SLF001 - its own class's
+            create_tables(journal._connection, journal.path, now=now)  # noqa: SLF001 - its own class's
             journal._bind(binding)  # noqa: SLF001
             yield journal
 
@@ -97,34 +93,7 @@ class Journal:
             yield journal
 
     def _connect(self) -> sqlite3.Connection:
-        mode = reading_mode(self.path) if self._read_only else "rwc"
-        connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-        try:
-            connection.execute("PRAGMA busy_timeout = 5000")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            check_ours(connection, self.path, FORMAT)  # before the journal mode, which is written into the file
-            if self._read_only:
-                connection.execute("PRAGMA query_only = ON")
-            else:
-                connection.execute("PRAGMA journal_mode = WAL")
-                # With NORMAL, a power cut loses the last commits, which may hold an intent that spends money.
-                connection.execute("PRAGMA synchronous = FULL")
-                # On macOS, fsync leaves the data in the disk's cache; elsewhere this has no effect.
-                connection.execute("PRAGMA fullfsync = ON")
-        except (sqlite3.Error, JournalError):
-            connection.close()
-            raise
-        return connection
-
-    def _migrate(self, now: float) -> None:
-        if self._number("PRAGMA user_version") == 0:
-            sync_names(self.path)  # first, so that it is repeated if it fails
-            schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-            with self.transaction():
-                for statement in schema.split(";\n"):
-                    self._connection.execute(statement)
-                self._connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
-                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+        return connect(self.path, read_only=self._read_only)
 
     def _bind(self, binding: Binding) -> None:
         with self.transaction():
@@ -169,9 +138,9 @@ class Journal:
         if self._writer is not None:
             await self._writer.drain()
 
-    def restore(self, stories: Iterable[tuple[str, Sequence[Event]]]) -> None:
+    def restore(self, rebuilt: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Store the events of several subjects in one transaction, in the order given."""
-        rows = ((subject, *encode_event(event)) for subject, story in stories for event in story)
+        rows = ((subject, *encode_event(event)) for subject, events in rebuilt for event in events)
         with self.transaction():
             self._connection.executemany(sql.APPEND, rows)
 
@@ -214,21 +183,9 @@ class Journal:
         with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Store all writes of the block, or after an error none of them. May be nested. Not for ``append``."""
-        is_nested: bool = self._connection.in_transaction
-        if is_nested:
-            yield
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # a full disk ends a transaction by itself
-                self._connection.execute("ROLLBACK")
-            raise
+        return transaction(self._connection)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -247,7 +204,7 @@ class Journal:
 
     def is_created(self) -> bool:
         """Whether the journal has its tables. False if the process was killed, or the disk full, during creation."""
-        return self._number("PRAGMA user_version") != 0
+        return is_created(self._connection)
 
     def is_begun(self) -> bool:
         """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
@@ -346,9 +303,9 @@ class Journal:
             with self._errors():
                 page = self._connection.execute(query, (first, first + sql.PAGE)).fetchall()
             for _, group in groupby(page, key=itemgetter(0)):
-                story = list(group)
-                planned = decode(PlannedJob, story[0][1])
-                rows = [(kind, body) for _, _, kind, body in story if kind is not None]
+                job_rows = list(group)
+                planned = decode(PlannedJob, job_rows[0][1])
+                rows = [(kind, body) for _, _, kind, body in job_rows if kind is not None]
                 yield planned, job_of(self.path, planned, rows, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 import errno
 import os
+import shutil
 import stat
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,11 +18,9 @@ from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs.errors import ResultsError
 from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.publish import link_into_place
-from crucible_batch.outputs.safe_fs import Folder, folder_of_output, write_all
+from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
 _CAN_NOT_LINK: Final = NOT_SUPPORTED | {errno.EXDEV}
-_BLOCK: Final = 1 << 20
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class Adoption(enum.Enum):
@@ -64,16 +62,15 @@ def _bring(source: Folder, name: str, directory: Path, target: PurePosixPath, sh
             with folder_of_output(directory, target, make=True) as folder:
                 try:
                     folder.unlink(temporary)  # left by a killed merge; it may be a link to another file
-                    adoption = (
-                        Adoption.LINKED if is_own and _linked(source, name, folder, temporary) else Adoption.COPIED
-                    )
-                    if adoption is Adoption.COPIED:
-                        _copy(file, folder, temporary)
+                    is_linked = is_own and _linked(source, name, folder, temporary)
+                    if not is_linked:
+                        with folder.create(temporary) as copy:
+                            shutil.copyfileobj(file, copy)
                     if folder.digest(temporary) != sha256:
                         return Adoption.ABSENT
                     _sync(folder, temporary)
                     link_into_place(folder, temporary, target, sha256)
-                    return adoption
+                    return Adoption.LINKED if is_linked else Adoption.COPIED
                 finally:
                     folder.unlink(temporary)
         except OSError as error:
@@ -92,15 +89,6 @@ def _linked(source: Folder, name: str, folder: Folder, temporary: str) -> bool:
         return True
     folder.unlink(temporary)  # a link took the file's place after it was opened
     return False
-
-
-def _copy(file: BufferedReader, folder: Folder, temporary: str) -> None:
-    descriptor = folder.open(temporary, _NEW)
-    try:
-        while block := file.read(_BLOCK):
-            write_all(descriptor, block)
-    finally:
-        os.close(descriptor)
 
 
 def _sync(folder: Folder, name: str) -> None:

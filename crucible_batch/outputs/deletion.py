@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -11,10 +10,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.outputs.safe_fs import Folder, folder_of, folder_of_output
+from crucible_batch.outputs.safe_fs import NOT_OURS, Folder, folder_of, folder_of_output
 from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, is_sidecar
 
-_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}
+_THUMBNAIL_FOLDERS = ("thumbnails", ".crucible/thumbnails")
 _THUMBNAIL = re.compile(r"[0-9a-f]{40}(?:\.webp|-\d{1,2})", re.ASCII)
 
 
@@ -56,7 +55,7 @@ def delete_output(directory: Path, path: str, sha256: str) -> DeletedOutput:
     except FileNotFoundError:  # the folder is gone already
         return DeletedOutput()
     except OSError as error:
-        if error.errno not in _LED_ASTRAY:
+        if error.errno not in NOT_OURS:
             raise
         return DeletedOutput(kept=path)
     delete_empty_folders(directory, path)
@@ -93,12 +92,16 @@ def _delete_sidecar(folder: Folder, name: str) -> int:
 def delete_empty_folders(directory: Path, path: str) -> None:
     """Remove the folders above a path, the innermost first, as long as they are empty. No link is removed."""
     for parent in PurePosixPath(path).parents:
-        if parent.name:
-            try:
-                with folder_of(directory, parent) as above:
-                    above.remove_folder(parent.name)
-            except OSError:  # not empty, a link, or gone
-                return
+        if parent.name and not _is_removed(directory, parent):
+            return
+
+
+def _is_removed(directory: Path, path: PurePosixPath) -> bool:
+    """Remove an empty folder; return False if it is not empty, a link, or gone."""
+    with contextlib.suppress(OSError), folder_of(directory, path) as above:
+        above.remove_folder(path.name)
+        return True
+    return False
 
 
 def size_of_page(directory: Path) -> int:
@@ -113,15 +116,9 @@ def delete_page(directory: Path) -> int:
         with folder_of(directory, PurePosixPath(folder_path, name)) as folder:
             folder.unlink(name)
         deleted += size
-    for path in ("thumbnails/x", ".crucible/thumbnails/x"):
-        _remove_parent(directory, path)
+    for path in _THUMBNAIL_FOLDERS:
+        _is_removed(directory, PurePosixPath(path))
     return deleted
-
-
-def _remove_parent(directory: Path, path: str) -> None:
-    parent = PurePosixPath(path).parent
-    with contextlib.suppress(OSError), folder_of(directory, parent) as above:
-        above.remove_folder(parent.name)
 
 
 def _page_files(directory: Path) -> list[tuple[str, str, int]]:
@@ -131,7 +128,7 @@ def _page_files(directory: Path) -> list[tuple[str, str, int]]:
         found = folder.stat("report.html")
         if found is not None and stat.S_ISREG(found.st_mode):
             files.append(("", "report.html", found.st_size))
-    for path in ("thumbnails", ".crucible/thumbnails"):
+    for path in _THUMBNAIL_FOLDERS:
         with contextlib.suppress(OSError), folder_of(directory, f"{path}/x") as folder, folder.entries() as entries:
             files.extend(
                 (path, entry.name, entry.stat(follow_symlinks=False).st_size)

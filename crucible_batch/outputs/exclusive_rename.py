@@ -29,7 +29,7 @@ NOT_SUPPORTED: Final = {
 """Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
 _RENAME_NOREPLACE: Final = 1  # Linux
 _RENAME_EXCL: Final = 4  # macOS
-_PLACE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RenameMethod(enum.Enum):
@@ -45,18 +45,18 @@ def take_name(folder: int, name: str, other: str) -> RenameMethod:
 
     The file may keep its first name too. Raises ``FileExistsError`` if ``other`` exists already.
     """
-    if _is_had(_link, folder, name, other):
+    if _succeeds(_link, folder, name, other):
         return RenameMethod.LINK
     rename = _exclusive_rename()
-    if rename is not None and _is_had(rename, folder, name, other):
+    if rename is not None and _succeeds(rename, folder, name, other):
         return RenameMethod.RENAME
-    _rename_over_place(folder, name, other)
+    _rename_over_placeholder(folder, name, other)
     return RenameMethod.PLACEHOLDER
 
 
-def _is_had(means: Callable[[int, str, str], None], folder: int, name: str, other: str) -> bool:
+def _succeeds(method: Callable[[int, str, str], None], folder: int, name: str, other: str) -> bool:
     try:
-        means(folder, name, other)
+        method(folder, name, other)
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             raise
@@ -89,25 +89,25 @@ def _exclusive_rename() -> Callable[[int, str, str], None] | None:
     return rename
 
 
-def _rename_over_place(folder: int, name: str, other: str) -> None:
+def _rename_over_placeholder(folder: int, name: str, other: str) -> None:
     with contextlib.suppress(FileExistsError):  # it may be the placeholder of a killed run
-        _make_place(folder, other)
-    if not _is_place(folder, other):
+        _create_placeholder(folder, other)
+    if not _is_placeholder(folder, other):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), other)
     try:
         os.rename(name, other, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         with contextlib.suppress(OSError):
-            if _is_place(folder, other):
+            if _is_placeholder(folder, other):
                 os.unlink(other, dir_fd=folder)
         # Not FileExistsError: callers would then compare with the file of that name.
         raise OSError(errno.ENOTSUP, "it supports neither hard links nor suitable renames", other) from error
 
 
-def _make_place(folder: int, name: str) -> None:
-    os.close(os.open(name, _PLACE, 0o644, dir_fd=folder))
+def _create_placeholder(folder: int, name: str) -> None:
+    os.close(os.open(name, _NEW, 0o644, dir_fd=folder))
 
 
-def _is_place(folder: int, name: str) -> bool:
+def _is_placeholder(folder: int, name: str) -> bool:
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     return stat.S_ISREG(found.st_mode) and found.st_size == 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import logging
-import threading
 from collections.abc import Awaitable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, TypeVar
@@ -28,7 +26,7 @@ from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, ObjectSto
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
-from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, sidecar_content
+from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, moved_content, sidecar_content
 from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, FindPath, OutputStore
 from crucible_batch.outputs.temp_file import TempFile
 
@@ -36,7 +34,6 @@ NOT_STORED: Final = "OUTPUT_NOT_STORED"
 _AT_ONCE: Final = 16
 """Outputs that are sent at the same time. Each is in memory meanwhile."""
 
-logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -215,7 +212,6 @@ class ObjectSidecars(Sidecars):
     def __init__(self, directory: Path, objects: ObjectPort) -> None:
         super().__init__(directory)
         self._objects = objects
-        self._told = threading.Event()
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
         """Write the sidecar of the output at path ``output``, replacing an older sidecar. Raises nothing."""
@@ -223,10 +219,10 @@ class ObjectSidecars(Sidecars):
         try:
             is_written = asyncio.run(self._put(key, to_json(content, indent=2) + b"\n"))
         except ObjectStoreError as error:
-            self._warn(key, error.message)
+            self._tell(self._objects.address(key), error.message)
         else:
             if not is_written:
-                self._warn(key, "another object has the name")
+                self._tell(self._objects.address(key), "another object has the name")
 
     def move(self, output: str, to: str) -> None:
         """Move an output's sidecar along with the output. Raises nothing; an object that isn't one is left alone."""
@@ -235,12 +231,10 @@ class ObjectSidecars(Sidecars):
             content = sidecar_content(asyncio.run(self._objects.read(key)))
             if content is None:
                 return
-            about = content.get("output")
-            name = PurePosixPath(to).name
-            self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
+            self.write(to, moved_content(content, to))
             asyncio.run(self._objects.delete(key))
         except ObjectStoreError as error:
-            self._warn(key, error.message)
+            self._tell(self._objects.address(key), error.message)
 
     def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
         """Do nothing: a request for each output would make the end of each run as long as the run itself."""
@@ -260,14 +254,6 @@ class ObjectSidecars(Sidecars):
         if info is None or sidecar_content(found) is None:
             return False
         return found == content or await self._objects.replace(key, content, info)
-
-    def _warn(self, key: str, reason: str) -> None:
-        """Log the first failure only, since while the store fails every output has one."""
-        if not self._told.is_set():
-            self._told.set()
-            logger.warning(
-                "can't write the sidecar %s: %s (the output itself is saved)", self._objects.address(key), reason
-            )
 
 
 def _content(part: TempFile) -> bytes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import errno
 import stat
 from pathlib import Path, PurePosixPath
 
 from crucible_batch.domain.output_path import may_hold_output
-from crucible_batch.outputs.safe_fs import folder_of_output
+from crucible_batch.outputs.safe_fs import NOT_OURS, folder_of_output
 
 
 class FileState(enum.StrEnum):
@@ -26,9 +25,6 @@ class FileState(enum.StrEnum):
     MISPLACED = "misplaced"
     UNREADABLE = "unreadable"
     UNSAVED = "unsaved"
-
-
-_LED_ASTRAY = {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}
 
 
 def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> FileState:
@@ -51,5 +47,5 @@ def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> Fil
     except FileNotFoundError:
         return FileState.MISSING
     except OSError as error:
-        return FileState.REPLACED if error.errno in _LED_ASTRAY else FileState.UNREADABLE
+        return FileState.REPLACED if error.errno in NOT_OURS else FileState.UNREADABLE
     return FileState.DAMAGED

@@ -28,13 +28,13 @@ def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
     try:
         with folder_of(directory, prefix) as folder:
             try:
-                means = _name_a_file(folder, directory, *names)
+                method = _name_a_file(folder, directory, *names)
             finally:
                 for name in names:
                     folder.unlink(name)
             if not _takes(folder, f"{prefix}-{_FOREIGN}"):
                 _check_names(directory, outputs)
-            return means
+            return method
     except OSError as error:
         message = f"the file system of {directory} can't store outputs: {error.strerror}"
         raise RunDirectoryError(message, hint=_HINT) from error
@@ -42,20 +42,20 @@ def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
 
 def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name: str) -> RenameMethod:
     _write(folder, first)
-    means = folder.claim(first, name)
+    method = folder.claim(first, name)
     if _read(folder, name) != _CONTENT:
         raise RunDirectoryError(f"{directory} stores other bytes than those written to it", hint=_HINT)
     _write(folder, second)
     try:
         folder.claim(second, name)
     except FileExistsError:
-        return means
+        return method
     raise RunDirectoryError(f"the file system of {directory} lets a new file replace an existing one", hint=_HINT)
 
 
 def _write(folder: Folder, name: str) -> None:
     folder.unlink(name)
-    with os.fdopen(folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    with folder.create(name) as file:
         file.write(_CONTENT)
 
 

@@ -94,10 +94,7 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
     temporary = f"{TEMPORARY_PREFIX}copy-{digest[:16]}"
     folder.unlink(temporary)
     try:
-        with (
-            folder.read(first) as source,
-            os.fdopen(folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as copy,
-        ):
+        with folder.read(first) as source, folder.create(temporary) as copy:
             shutil.copyfileobj(source, copy)
             copy.flush()
             os.fsync(copy.fileno())

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
@@ -24,6 +24,8 @@ from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): the file system can't sync such a descriptor
+NOT_OURS: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EINVAL})
+"""Errors for a path that has a link, or no folder where one is needed, and for anything but a regular file at it."""
 
 
 class Folder:
@@ -38,6 +40,10 @@ class Folder:
     def open(self, name: str, flags: int) -> int:
         """Open a file, or create it with mode 0644, and return its descriptor. The caller must close it."""
         return os.open(_single(name), flags | _NO_LINK, 0o644, dir_fd=self._descriptor)
+
+    def create(self, name: str) -> BufferedWriter:
+        """Create a file with mode 0644, open for writing. Raises ``FileExistsError`` if the name is taken."""
+        return os.fdopen(self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
     def read(self, name: str) -> BufferedReader:
         """Open a regular file for reading. Raises ``OSError`` for anything else; never blocks on a pipe."""

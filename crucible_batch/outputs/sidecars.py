@@ -65,9 +65,7 @@ class Sidecars:
                 if content is None:
                     self._has_failed = True
                     return
-                about = content.get("output")
-                name = PurePosixPath(to).name
-                self.write(to, {**content, "output": {**about, "file": name} if isinstance(about, dict) else about})
+                self.write(to, moved_content(content, to))
                 folder.unlink(source.name)  # it would describe a picture that is no longer there
         except OSError:
             self._has_failed = True
@@ -93,8 +91,8 @@ class Sidecars:
             return is_there and folder.stat(_beside(output).name) is None
         return False
 
-    def _tell(self, target: Path, reason: str) -> None:
-        """Log the first failure only, since on a full disk every output has one."""
+    def _tell(self, target: object, reason: str) -> None:
+        """Log the first failure only: on a full disk, or while a store fails, every output has one."""
         self._has_failed = True
         if not self._is_told:
             self._is_told = True
@@ -151,3 +149,9 @@ def sidecar_content(text: bytes | None) -> dict[str, Json] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None
+
+
+def moved_content(content: Mapping[str, Json], to: str) -> Mapping[str, Json]:
+    """Return the content of a sidecar whose output has the path ``to`` now."""
+    about = content.get("output")
+    return {**content, "output": {**about, "file": PurePosixPath(to).name}} if isinstance(about, dict) else content

@@ -1,4 +1,4 @@
-"""A cluster in memory: its database is the rules of ``domain.shard_lease``, and its workers are tasks.
+"""A cluster in memory: its database is the model in ``tests/lease_model.py``, and its workers are tasks.
 
 With PostgreSQL and processes: tests/verification/cluster.
 """
@@ -29,14 +29,9 @@ from crucible_batch.cluster import (
 )
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.shard_lease import (
-    AllowanceAnswer,
-    ClaimAnswer,
-    FencedAnswer,
-    RunAllowances,
-    ShardLease,
-)
+from crucible_batch.domain.shard_lease import AllowanceAnswer, ClaimAnswer, FencedAnswer
 from crucible_batch.domain.sharding import PlannedShard
+from tests.lease_model import RunAllowances, ShardLease
 
 
 @dataclass

@@ -21,11 +21,12 @@ from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.events import Held
-from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardLease, ShardState
+from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardState
 from crucible_batch.errors import ClusterSetupError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.saved_plan import read_saved_plan
 from tests.integration.engine.test_probe_shards import divided
+from tests.lease_model import ShardLease
 
 PRICE = 2
 JOBS = 8

@@ -231,7 +231,7 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
         if isinstance(getattr(message, "event", None), events.Succeeded) and next(successes) == 0:
             for _ in range(SILENCE):
                 runners[-1].slots.limit.refused(bench.clock.monotonic(), bench.clock.monotonic(), 100_000.0, 0)
-            asyncio.get_running_loop().call_later(0.1, runners[-1].interrupt, ExitCode.SIGINT)
+            asyncio.get_running_loop().call_later(0.1, runners[-1].control.interrupt, ExitCode.SIGINT)
 
     async with start() as bench:
         manifest = bench.manifest(jobs(12), budget=24)
@@ -379,7 +379,7 @@ async def test_a_refused_submit_that_is_not_sent_again_counts_once(start, tamper
     async def tamper(request: httpx.Request, send):
         if is_submit(request):
             monkeypatch.setattr(runners[-1].slots.limit, "refused", lambda *arguments: counted.append(arguments))
-            runners[-1].interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
             return busy("1")
         return await send()
 

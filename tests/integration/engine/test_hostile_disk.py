@@ -19,7 +19,7 @@ import pytest
 from crucible_batch import atomic_files, verify
 from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
-from crucible_batch.journal import Journal, group_commit, lock, sql, store
+from crucible_batch.journal import Journal, database, group_commit, lock, sql
 from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
 from tests.slow_cases import quick_every, quick_where
 
@@ -236,7 +236,7 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
         with monkeypatch.context() as patch:
             patch.setattr(atomic_files.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             # The outputs, and the journal's name, are synced by the same call: it fails from the report on.
-            patch.setattr(store, "sync_names", lambda _path: None)
+            patch.setattr(database, "sync_names", lambda _path: None)
             patch.setattr(publish, "_sync", lambda *_args: None)
             patch.setattr(temp_file.TempFile, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
@@ -253,7 +253,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         with monkeypatch.context() as patch:
             patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 3))
             patch.setattr(atomic_files.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
-            patch.setattr(store, "sync_names", lambda _path: None)
+            patch.setattr(database, "sync_names", lambda _path: None)
             patch.setattr(publish, "_sync", lambda *_args: None)
             with pytest.raises(ReportError) as caught:
                 await bench.run(manifest)

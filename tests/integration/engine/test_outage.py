@@ -282,7 +282,7 @@ async def test_ctrl_c_ends_a_run_at_once_in_an_outage(start, tampered, watcher, 
 
     def interrupt(message: object) -> None:
         if isinstance(message, GatewayUnreachable):
-            runners[0].interrupt(ExitCode.SIGINT)
+            runners[0].control.interrupt(ExitCode.SIGINT)
 
     async with start() as bench:
         dark = Blackout(bench.clock, after=2, lasting_s=1e9)

@@ -41,7 +41,7 @@ async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_
 
     def press(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Accepted) and next(accepted) == 3:
-            runners[-1].interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
 
     seen = watcher(press)
     async with start() as bench:
@@ -73,7 +73,7 @@ async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_thou
 
     def press(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Succeeded) and not runners[-1].stop.no_more:
-            runners[-1].interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
 
     async with start() as bench:
         manifest = bench.manifest(MANY, budget=100)
@@ -92,8 +92,8 @@ async def test_a_second_signal_leaves_at_once_and_what_is_in_flight_stays_held(
 ):
     def press(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Accepted):
-            runners[-1].interrupt(signal)
-            runners[-1].interrupt(signal)
+            runners[-1].control.interrupt(signal)
+            runners[-1].control.interrupt(signal)
 
     async with start(faults="generate.slow-queue:1", slow_queue_s=1000.0) as bench:
         manifest = bench.manifest(MANY, budget=24)
@@ -113,7 +113,7 @@ async def test_the_grace_time_ends_what_would_never_end(start, watcher, runners,
     def press(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Accepted):
             object.__setattr__(runners[-1]._options, "grace_s", 0.02)
-            runners[-1].interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
 
     async with start(faults="generate.slow-queue:1", slow_queue_s=100000.0) as bench:
         result = await bench.run(bench.manifest(MANY, budget=24), observer=watcher(press))
@@ -132,8 +132,8 @@ async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(start
             await asyncio.sleep(5)
         looked += request.url.path.endswith("/assets")
         if looked == 3:  # the first run's list, then the second's, then the first look for the nonce
-            runners[-1].interrupt(ExitCode.SIGINT)
-            runners[-1].interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
+            runners[-1].control.interrupt(ExitCode.SIGINT)
         return await send()
 
     async with start() as bench:
@@ -260,7 +260,7 @@ async def test_an_empty_rest_ends_at_once_with_what_earlier_runs_came_to(start):
 
 
 LEAVING = {
-    "a second Ctrl-C": lambda runner: (runner.interrupt(ExitCode.SIGINT), runner.interrupt(ExitCode.SIGINT)),
+    "a second Ctrl-C": lambda runner: [runner.control.interrupt(ExitCode.SIGINT) for _ in range(2)],
     "the deadline": lambda runner: runner.stop.leave(ExitCode.STOPPED, ErrorInfo("DEADLINE", "it has passed")),
     "a refused key": lambda runner: runner.stop.failed(KeyRefusedError("no such key", code="UNAUTHORIZED")),
 }
@@ -309,11 +309,11 @@ async def test_an_upload_is_kept_back_if_the_check_right_before_it_stops_the_run
     def check() -> None:
         sent.append("upload")
         if len(sent) > bool(faults):  # before the first try, or before its repetition
-            runners[-1].interrupt(ExitCode.SIGTERM)
+            runners[-1].control.interrupt(ExitCode.SIGTERM)
 
     def begin(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Intended):
-            runners[-1].before_each_purchase(check)
+            runners[-1].control.before_each_purchase(check)
 
     async with start(faults=faults) as bench:
         bench.picture("a.png")

@@ -41,8 +41,8 @@ async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed
 
     def leave(message: object) -> None:
         if isinstance(getattr(message, "event", None), events.Accepted):
-            made[-1].interrupt(ExitCode.SIGINT)
-            made[-1].interrupt(ExitCode.SIGINT)
+            made[-1].control.interrupt(ExitCode.SIGINT)
+            made[-1].control.interrupt(ExitCode.SIGINT)
 
     monkeypatch.setattr(runner_module.Runner, "__init__", init)
     first, second = watcher(leave), watcher()

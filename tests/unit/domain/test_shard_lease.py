@@ -14,11 +14,10 @@ from crucible_batch.domain.shard_lease import (
     AllowanceAnswer,
     ClaimAnswer,
     FencedAnswer,
-    RunAllowances,
-    ShardLease,
     ShardState,
     is_stale,
 )
+from tests.lease_model import RunAllowances, ShardLease
 
 D = Decimal
 WAITING = ShardLease(D(10))

@@ -13,7 +13,7 @@ import pytest
 from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.events import Saved, Unavailable
-from crucible_batch.domain.gateway_types import Download, JobSnapshot, JobStatus, OutputLink
+from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLink
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
@@ -41,7 +41,7 @@ class Gateway:
         return snapshot(self._outputs, self.asked)
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
+    async def download(self, url: str) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
         self.downloads.append(url)
         if self.fails is not None:
             raise self.fails
@@ -49,7 +49,7 @@ class Gateway:
         async def content() -> AsyncIterator[bytes]:
             yield PNG
 
-        yield Download(len(PNG)), content()
+        yield len(PNG), content()
 
 
 def snapshot(outputs: int, number: int = 0) -> JobSnapshot:

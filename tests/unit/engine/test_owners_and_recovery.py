@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
-from crucible_batch.domain.gateway_types import JobStatus, Submission
+from crucible_batch.domain.gateway_types import Submission
 from crucible_batch.domain.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.recovery import Recovery
@@ -37,6 +37,6 @@ def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gate
 ) -> None:
     """That try may have bought the job just now; one in doubt was sent by an earlier run."""
     recovery = Recovery(Shutdown(), wanted=True)
-    known = Submission("j", JobStatus.QUEUED, Decimal(2), existing=True, after_doubt=after_doubt)
+    known = Submission("j", Decimal(2), existing=True, after_doubt=after_doubt)
     recovery.saw(known, in_doubt=in_doubt)
     assert recovery.forbids_upload() is not opens

@@ -43,7 +43,8 @@ from crucible_batch.domain.gateway_types import (
     Submission,
     UploadIntent,
 )
-from crucible_batch.domain.job import Command, Fetch, Job, Poll, Prepare, RecheckOutputs, Submit, evolve, replay
+from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit, evolve, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
@@ -75,7 +76,7 @@ class Gateway:
     """Answers as it is told to; ``submitted`` are the keys that were sent."""
 
     def __init__(self) -> None:
-        self.answer: Submission | GatewayError = Submission("j", JobStatus.QUEUED, D(2), existing=False)
+        self.answer: Submission | GatewayError = Submission("j", D(2), existing=False)
         self.record: JobSnapshot | GatewayError = JobSnapshot("j", JobStatus.SUCCEEDED, D(2))
         self.unknown = 0
         """So many looks the job is not known yet."""
@@ -179,6 +180,11 @@ class Bench:
         )
         self.performer = JobWorker(world, self.planned, Slot())  # type: ignore[arg-type]
 
+    async def ask_to_hold(self, *, may_buy: bool) -> Any:
+        """Perform the first command of the job with a worker that may buy it, or not."""
+        worker = JobWorker(self.performer._context, self.planned, Slot(), may_buy=may_buy)
+        return await worker.perform(self.job, Hold())
+
     async def take_turn(self, slot: Slot) -> None:
         await self.turn(slot)
 
@@ -264,6 +270,13 @@ async def test_a_submit_is_kept_back_if_the_check_right_before_it_stops_the_run(
     assert holds[0] > 0  # what may be sent after the check is in the journal before it
 
 
+async def test_a_worker_that_may_not_buy_holds_nothing() -> None:
+    bench = Bench()
+    assert await bench.ask_to_hold(may_buy=False) is None
+    assert bench.accounting.ledger.committed == 0
+    assert isinstance(await bench.ask_to_hold(may_buy=True), Held)
+
+
 # -- a submit in doubt ------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +285,19 @@ def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
     bench.accounting.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.add_resumed(bench.job)
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+async def test_a_submit_is_sent_under_the_key_in_its_hold_and_no_other(in_doubt: bool) -> None:
+    """Under another key the gateway would sell the job once more."""
+    bench = Bench()
+    if in_doubt:
+        leave_in_doubt(bench, "32")
+        bench.gateway.answer = NO_ANSWER
+    else:
+        await bench.hold()
+    await bench.do(Submit())
+    assert bench.gateway.submitted == [bench.job.current.key] == [idempotency_key("job", 1)]
 
 
 async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -> None:
@@ -341,7 +367,7 @@ async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_noth
 async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bought_it(after_doubt: bool) -> None:
     bench = Bench()
     await bench.hold()
-    bench.gateway.answer = Submission("j", JobStatus.QUEUED, D(2), existing=True, after_doubt=after_doubt)
+    bench.gateway.answer = Submission("j", D(2), existing=True, after_doubt=after_doubt)
     event = await bench.do(Submit())
     assert (event.reused, event.earlier) == (not after_doubt, False)
 
@@ -349,7 +375,7 @@ async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bough
 async def test_a_job_that_an_earlier_run_may_have_bought_is_not_reused() -> None:
     bench = Bench()
     leave_in_doubt(bench, "32")
-    bench.gateway.answer = Submission("j", JobStatus.QUEUED, D(2), existing=True)
+    bench.gateway.answer = Submission("j", D(2), existing=True)
     event = await bench.do(Submit())
     assert (event.reused, event.earlier) == (False, True)
 

@@ -55,6 +55,23 @@ async def test_an_open_gate_costs_no_request() -> None:
     assert world.gateway.reads == 0
 
 
+async def test_nothing_may_be_bought_in_a_pause_in_an_outage_and_in_a_run_that_is_to_stop() -> None:
+    world = World()
+    assert world.gate.is_open
+    world.pause.begin()
+    assert not world.gate.is_open
+    world.pause.end()
+    world.pause.suspend()
+    assert not world.gate.is_open
+    world.pause.suspend(False)
+    world.outage.unanswered(0.0)
+    assert not world.gate.is_open
+    world.outage.answered(1.0)
+    assert world.gate.is_open
+    world.stop.end_buying(ErrorInfo("X", "x"))
+    assert not world.gate.is_open
+
+
 async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> None:
     world = World()
     world.outage.unanswered(0.0)
@@ -200,9 +217,9 @@ async def test_a_submit_in_doubt_of_an_earlier_run_waits_for_the_gateway() -> No
 def test_an_outage_that_is_given_up_ends_the_run_with_the_first_job() -> None:
     outage = Outage()
     stop = Shutdown(outage)
-    stop.unserved(NO_ANSWER, "fox")
+    stop.note(NO_ANSWER, "fox")
     assert not stop.leaving.is_set()
     outage.is_given_up = True
-    stop.unserved(NO_ANSWER, "fox")
+    stop.note(NO_ANSWER, "fox")
     assert stop.leaving.is_set()
     assert stop.reasons == {ExitCode.STOPPED}

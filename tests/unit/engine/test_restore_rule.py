@@ -11,7 +11,7 @@ from crucible_batch.domain.events import Held
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
-from crucible_batch.engine.restore import _Asking
+from crucible_batch.engine.restore import _Rebuilder
 
 D = Decimal
 
@@ -30,9 +30,9 @@ class Gateway:
 async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(prices: tuple[str, str]) -> None:
     planned = PlannedJob(0, "job", "job", "w", {})
     gateway = Gateway(a=prices[0], b=prices[1])
-    asking = _Asking(gateway, SimpleNamespace(owner=lambda _job_id: "job"), SimpleNamespace())  # type: ignore[arg-type]
+    rebuilder = _Rebuilder(gateway, SimpleNamespace(owner=lambda _job_id: "job"), SimpleNamespace())  # type: ignore[arg-type]
     for job_id in ("a", "b"):
-        assert await asking._found(planned, SimpleNamespace(job_ids=(job_id,))) is not None  # type: ignore[arg-type]
+        assert await rebuilder._found(planned, SimpleNamespace(job_ids=(job_id,))) is not None  # type: ignore[arg-type]
     shape = shape_of(planned)
     held = Held(at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest)
-    assert asking.least_price([held], D(4)) == 9
+    assert rebuilder.least_price([held], D(4)) == 9

@@ -47,7 +47,7 @@ def surveyed(*events: JobEvent, is_wanted: bool, has_images: bool = False) -> Su
         RetryRule(),
         missed=lambda _job: [],
         is_forgotten=lambda _job: False,
-        about=lambda _name: True,
+        includes=lambda _name: True,
     )
 
 

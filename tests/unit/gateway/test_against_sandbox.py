@@ -41,9 +41,9 @@ async def prompt(gateway: HttpGateway, workflow_id: str) -> dict[str, str]:
 
 
 async def read(gateway: HttpGateway, url: str) -> bytes:
-    async with gateway.download(url) as (head, chunks):
+    async with gateway.download(url) as (length, chunks):
         content = b"".join([chunk async for chunk in chunks])
-        assert head.length in (None, len(content))
+        assert length in (None, len(content))
         return content
 
 

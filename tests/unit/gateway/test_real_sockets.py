@@ -269,8 +269,8 @@ async def test_a_download_that_is_left_early_leaves_nothing_behind(connect, wait
 
     async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
         for _ in range(3):
-            async with gateway.download(f"{server.url}/x.png") as (head, chunks):
-                assert head.length == 3_000_000
+            async with gateway.download(f"{server.url}/x.png") as (length, chunks):
+                assert length == 3_000_000
                 async for chunk in chunks:
                     assert 256 * 1024 <= len(chunk) < 3_000_000
                     break

@@ -145,8 +145,8 @@ async def test_the_first_url_is_checked_before_anything_is_sent(world, reply):
 async def test_a_download_tells_its_length_and_yields_its_bytes(world, reply):
     body = bytes(range(256)) * 4096
     here = world(reply(200, raw=body))
-    async with here.gateway.download(URL) as (head, chunks):
-        assert head.length == len(body)
+    async with here.gateway.download(URL) as (length, chunks):
+        assert length == len(body)
         assert b"".join([chunk async for chunk in chunks]) == body
 
 
@@ -154,8 +154,8 @@ async def test_a_download_without_a_length_reports_it(world):
     async def body():
         yield b"abc"
 
-    async with world(lambda _: httpx.Response(200, content=body())).gateway.download(URL) as (head, chunks):
-        assert head.length is None
+    async with world(lambda _: httpx.Response(200, content=body())).gateway.download(URL) as (length, chunks):
+        assert length is None
         assert [chunk async for chunk in chunks] == [b"abc"]
 
 

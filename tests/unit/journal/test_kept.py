@@ -12,7 +12,7 @@ import pytest
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal
-from crucible_batch.journal.store import FORMAT
+from crucible_batch.journal.database import FORMAT
 from tests.unit.journal.kept.make import KEPT, understood
 
 JOURNALS = sorted(path.parent.relative_to(KEPT) for path in KEPT.glob("*/*/journal.sqlite3"))

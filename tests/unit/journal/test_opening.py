@@ -19,7 +19,7 @@ from crucible_batch.domain.job import Phase
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
-from crucible_batch.journal.store import FORMAT
+from crucible_batch.journal.database import FORMAT
 
 RULE = RetryRule()
 

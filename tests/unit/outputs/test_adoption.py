@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +156,11 @@ def test_a_path_of_a_journal_names_nothing_but_an_output(shard: Path, main: Path
 
 
 def test_a_full_disk_leaves_nothing(shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor: int, _block: object) -> int:
+    def full(*_files: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "geteuid", lambda: 12_345)
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(ResultsError, match="No space"):
         adopt(shard, main)
     assert files(main) == []

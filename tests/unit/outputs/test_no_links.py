@@ -133,7 +133,7 @@ async def test_a_place_that_a_user_has_filled_meanwhile_is_theirs(
     def fill(_folder: int, name: str) -> None:
         (tmp_path / "job" / name).write_bytes(b"mine")
 
-    monkeypatch.setattr(exclusive_rename, "_make_place", fill)
+    monkeypatch.setattr(exclusive_rename, "_create_placeholder", fill)
     with pytest.raises(OutputError, match="another file exists at"):
         await saved(store)
     assert (tmp_path / "job/0.png").read_bytes() == b"mine"

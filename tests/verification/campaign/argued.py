@@ -30,9 +30,6 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
             "what is known was learned as a price, and is no surprise"
         ),
     },
-    "domain/budget.py": {
-        "for shape in (request.shape, UPLOAD)[: 3 if request.uploads else 1]:": "there are two, not three",
-    },
     "engine/admission.py": {
         "self._price_differs = None": _FALSE,
         "self._account_closed = None": _FALSE,

@@ -13,8 +13,9 @@ from decimal import Decimal
 from crucible_batch.cluster import ClusterRun, ShardFigures, ShardKey
 from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
-from crucible_batch.domain.shard_lease import FencedAnswer, RunAllowances, ShardLease, ShardState
+from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
 from crucible_batch.domain.sharding import PlannedShard
+from tests.lease_model import RunAllowances, ShardLease
 
 LEASE_S = 10_000.0
 STEPS_S = (0.0, 4_000.0, 7_000.0, 20_000.0)

@@ -13,7 +13,7 @@ from crucible_batch.cluster import ClusterAddress
 from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.cluster.schema import MIGRATIONS
-from crucible_batch.domain.shard_lease import ShardLease
+from tests.lease_model import ShardLease
 from tests.slow_cases import quick_where
 from tests.verification.cluster.histories import LEASE_S, Different, History
 

@@ -15,8 +15,8 @@ from crucible_batch.cluster.connection import ClusterConnection
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.cluster.schema import CODE_LEVEL, MIGRATIONS, Migration, due_migrations, migrate, require_level
 from crucible_batch.cluster.statements import STATEMENTS
-from crucible_batch.domain.shard_lease import ShardLease
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError
+from tests.lease_model import ShardLease
 from tests.verification.cluster import levels
 from tests.verification.cluster.histories import LEASE_S, History
 from tests.verification.cluster.postgres import PostgresServer

@@ -11,15 +11,10 @@ from unittest.mock import patch
 
 from crucible_batch.api import cluster_places, cluster_run, cluster_worker
 from crucible_batch.api.cluster_shard import ShardClaim
-from crucible_batch.domain import shard_lease
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.shard_lease import (
-    ClaimAnswer,
-    FencedAnswer,
-    RunAllowances,
-    ShardLease,
-    ShardState,
-)
+from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardState
+from tests import lease_model
+from tests.lease_model import RunAllowances, ShardLease
 from tests.verification.fleet import database
 
 Plant = Callable[[ExitStack], None]
@@ -97,13 +92,13 @@ def an_owner_that_stops_reports_an_end(stack: ExitStack) -> None:
 
 @_bug
 def a_lease_that_never_ends(stack: ExitStack) -> None:
-    for module in (shard_lease, database):
+    for module in (lease_model, database):
         _set(stack, module, "is_stale", lambda *_: False)
 
 
 @_bug
 def a_valid_lease_is_taken(stack: ExitStack) -> None:
-    for module in (shard_lease, database):
+    for module in (lease_model, database):
         _set(stack, module, "is_stale", lambda renewed_at, now, _lease_s=15.0: now - renewed_at >= 3.0)
 
 

@@ -1,8 +1,8 @@
 """The database of a cluster by the rules of ``domain/shard_lease.py``, in memory.
 
-The rules of shards and allowances are the product's. What only the SQL functions have, the coordinator's lease, workers
-and the turn to rescue, is written here once more, and ``tests/verification/cluster/test_model.py`` plays random
-histories to both.
+Shards and allowances are those of ``tests/lease_model.py``. What only the SQL functions have, the coordinator's lease,
+workers and the turn to rescue, is written here once more, and ``tests/verification/cluster/test_model.py`` plays
+random histories to both.
 """
 
 from __future__ import annotations
@@ -18,15 +18,8 @@ from crucible_batch.cluster import ClusterAddress
 from crucible_batch.cluster.connection import CALL_S, ClusterConnection
 from crucible_batch.cluster.statements import STATEMENTS
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.shard_lease import (
-    AllowanceAnswer,
-    ClaimAnswer,
-    FencedAnswer,
-    RunAllowances,
-    ShardLease,
-    ShardState,
-    is_stale,
-)
+from crucible_batch.domain.shard_lease import AllowanceAnswer, ClaimAnswer, FencedAnswer, ShardState, is_stale
+from tests.lease_model import RunAllowances, ShardLease
 
 NAMES = {name: name for name in STATEMENTS}
 """The statements of a ``ClusterDatabase`` on this database: their names."""

@@ -15,7 +15,6 @@ from crucible_batch.domain.gateway_types import (
     AssetSnapshot,
     AssetSpec,
     AssetStatus,
-    Download,
     ErrorInfo,
     JobSnapshot,
     JobStatus,
@@ -91,7 +90,7 @@ class SimulatedGateway(Gateway):
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
             job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry, key)
-        return Submission(job.job_id, _status(job), job.answered_price, existing=not is_new, after_doubt=bool(doubts))
+        return Submission(job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str) -> JobSnapshot:
         def effect(now: float) -> JobSnapshot:
@@ -167,7 +166,7 @@ class SimulatedGateway(Gateway):
             raise
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[tuple[Download, AsyncIterator[bytes]]]:
+    async def download(self, url: str) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
         job_id, index, until = url.split("/")
 
         def effect(now: float) -> bytes:
@@ -187,7 +186,7 @@ class SimulatedGateway(Gateway):
             length = None
         elif self._weather.strikes("error-page", Operation.DOWNLOAD):
             body, length = _ERROR_PAGE, len(_ERROR_PAGE)
-        yield Download(length), self._stream(body, length)
+        yield length, self._stream(body, length)
 
     @contextmanager
     def _answering(self, key: str, *, is_new: bool) -> Iterator[None]:

@@ -334,7 +334,7 @@ class _Player:
 
     async def _conduct(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> Any:
         loop = asyncio.get_running_loop()
-        signals = [loop.call_later(at_s, runner.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
+        signals = [loop.call_later(at_s, runner.control.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
                 return await (self._commanded(runner, life, process, desk) if life.orders else runner.run())
