@@ -111,6 +111,7 @@ class Runner:
             progress=self._tell.receiving,
             find_path=relocator.find_path,
             on_record=records.note,
+            same_bytes=self._adder.is_used,
         )
         timeout_s = self._options.job_timeout_s
         poller = Poller(
