@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api import (
-    ChangeKind,
     JobFilter,
     Manifest,
     Message,
     Observer,
     Outcome,
     PlanSummary,
-    Remedy,
     RunBegan,
     RunEnded,
     RunRequest,
@@ -35,12 +33,13 @@ from crucible_batch.api import (
 )
 from crucible_batch.api.cancellation import interruptible_immediately
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.command_line import again, with_budget, with_out_dir, with_scheduled_at, with_shard
+from crucible_batch.cli.command_line import again, with_out_dir, with_scheduled_at, with_shard
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.logs.run_log import OpenLog, RunLog
+from crucible_batch.cli.next_after_plan import next_after_plan
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.plan import plan_json, show_plan
@@ -60,7 +59,6 @@ from crucible_batch.cli.terminal import Json, at_level, fact, is_lively, say, te
 from crucible_batch.cli.units import format_duration
 from crucible_batch.errors import DeadlineError, EarlierRunError, ExitCode
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import run_command
 
 
 def show_what_a_run_would_do(
@@ -331,56 +329,6 @@ class Beginning:
             self.found = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
         elif isinstance(message, RunEnded) and self.found is not None:
             self.found = replace(self.found, counts={word.value: count for word, count in message.counts.items()})
-
-
-def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str) -> str | None:
-    """Return the next command after a plan; None if no job can start and no budget is known to be enough.
-
-    ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
-    a sentence, with the command at its end if there is one that works.
-    """
-    if summary.blocked is not None:
-        is_saved = save_to is not None or summary.digest is not None
-        return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
-    needs_budget = _needs_budget(summary, command)
-    if summary.is_settled:
-        is_saved = save_to is not None or summary.digest is not None
-        plans = summary.remake or plan_again
-        return _once_settled(summary, plans if is_saved or needs_budget else command)
-    if save_to is not None:
-        return run_command(save_to)
-    if needs_budget:
-        if summary.enough is None:
-            return "set a budget: --budget N, or budget.credits in the manifest"
-        return with_budget(command, format_credits(summary.enough))
-    return command
-
-
-def _needs_budget(summary: PlanSummary, command: str) -> bool:
-    return summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split()
-
-
-def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
-    """Return the command with a budget that is enough; None if none is known, or the account is what is too small."""
-    if summary.period is not None and summary.period.is_limited_by_period:
-        return f"{command}   # from {summary.period.until}"
-    budget, enough = summary.budget, summary.enough
-    if budget is None or enough is None or enough <= budget:
-        return None
-    return with_budget(command, format_credits(enough))
-
-
-def _once_settled(summary: PlanSummary, command: str) -> str | None:
-    """Return what is left to do if a run would change nothing. ``command`` is for jobs that were changed."""
-    match summary.remedy:
-        case None if not summary.comparison.counts.get(ChangeKind.FAILED):
-            return "nothing to run: every job is done"
-        case Remedy.RETRY:
-            return f"{command} --retry-failed"
-        case Remedy.CHANGE:
-            return f"change the failed jobs, then: {command}"
-        case _:
-            return None
 
 
 def _asker(answer: CommandOutput, display: Display) -> Callable[[PlanSummary], bool] | None:

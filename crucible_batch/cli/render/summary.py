@@ -36,6 +36,8 @@ NAMES_SHOWN = 3
 EXAMPLES_SHOWN = 3
 SOURCES_NAMED = 10
 """The most names in a command that removes picks."""
+BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
+"""The comment of a command with ``--resubmit-unknown`` for jobs that failed with ``IDEMPOTENCY_KEY_REUSED``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +286,7 @@ def _once_some_failed(
             again = other if "--retry-failed" in other else f"{other} --retry-failed"
             if "IDEMPOTENCY_KEY_REUSED" in codes:
                 again = again if "--resubmit-unknown" in again else f"{again} --resubmit-unknown"
-                comment = "   # buys again what a lost run directory bought; with a copy of it, that is free"
+                comment = BUYS_AGAIN
         case _:
             pass
     if (picks := blocked.get("PICK_NOT_FOUND")) is not None:
