@@ -11,9 +11,10 @@ from pathlib import Path
 
 from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images
 from crucible_batch.cli.answer import CommandOutput
-from crucible_batch.cli.starter import enter, optional_files, schema_file, write_files
+from crucible_batch.cli.starter import optional_files, schema_file, write_files
 from crucible_batch.cli.terminal import fact, say, working
 from crucible_batch.errors import UserError
+from crucible_batch.shell_command import shell_command
 
 DEFAULT_WORKFLOW = "qwen-edit"
 _MANIFEST, _TABLE = "manifest.yaml", "images.csv"
@@ -82,7 +83,7 @@ def _report(
         fact(answer.out, "skipped", clean(f"{name}: {why}"))
     if (more := len(found.skipped) - _MOST_SKIPPED) > 0:
         fact(answer.out, "skipped", f"{more:,} more")
-    fact(answer.out, "next", (f"{enter(directory)}crucible-batch plan {_MANIFEST}{options}", "command"))
+    fact(answer.out, "next", (f"{shell_command('plan', Path(where, _MANIFEST))}{options}", "command"))
     if options:
         say(answer.out, "  The images are not in the manifest's folder; --allow-outside permits that.")
 

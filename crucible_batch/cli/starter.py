@@ -14,6 +14,7 @@ from crucible_batch.cli.options import SandboxOptions
 from crucible_batch.cli.terminal import fact, open_console, say
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
+from crucible_batch.shell_command import shell_command
 
 _STARTER = {
     # packaged as / written as: packaging tools may leave out files that begin with a dot
@@ -70,19 +71,12 @@ def write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
 
 
-def enter(directory: Path) -> str:
-    """Return the beginning of a command that is to be typed in ``directory``."""
-    return "" if directory == Path() else f"cd {shlex.quote(clean(str(directory), 4000))} && "
-
-
 def _tell(answer: CommandOutput, directory: Path, written: list[str]) -> None:
     where = clean(str(directory), 4000)
     say(answer.out, ("✓ ", "good"), "starter folder created: ", (where if where != "." else "here", "strong"))
     say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
-    begin = enter(directory)
-    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
-    live = f"{begin}crucible-batch schema --live -o {_SCHEMA}"
-    fact(answer.out, "editor", (live, "command"))
+    fact(answer.out, "next", (shell_command("plan", Path(where, "manifest.yaml")), "command"))
+    fact(answer.out, "editor", (shell_command("schema", "--live", "-o", Path(where, _SCHEMA)), "command"))
     fact(answer.out, "", "adds your workflows to the schema")
     fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(answer.out, "", "in another terminal: a local gateway")
