@@ -122,7 +122,10 @@ def show_summary(
     earlier: EarlierRuns | None = None,
     page: Path | None = None,
 ) -> None:
-    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
+    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any.
+
+    The page is shown only if there are pictures in it.
+    """
     tell(console, _headline(head, tail, earlier))
     explained = _failures(console, failures, room=NOTES_BESIDE - _stop_lines(head))
     explained += _stops(console, head, room=NOTES_BESIDE - explained)
@@ -133,7 +136,7 @@ def show_summary(
         fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
-    if page is not None:
+    if page is not None and head.counts.succeeded:
         fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
