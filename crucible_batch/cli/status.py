@@ -48,6 +48,7 @@ from crucible_batch.cli.display.progress_text import (
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
+    allowance_of,
     group_failures,
     head_json,
     is_short_of_budget,
@@ -111,7 +112,7 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
     """Show the status of a run directory."""
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
-    balance = Balance(amounts.budget, amounts.spent, amounts.held)
+    balance = Balance(amounts.budget, amounts.spent, amounts.held, allowance_of(status.report))
     answer.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
         answer.data["shards"] = _shards_json(status.shards)

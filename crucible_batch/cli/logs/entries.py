@@ -32,7 +32,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.display.control_text import control_words
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.progress_state import jobs_at_once, unreachable_words
-from crucible_batch.cli.display.progress_text import wave_parts
+from crucible_batch.cli.display.progress_text import budget_words, wave_parts
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import format_duration
 
@@ -195,5 +195,5 @@ def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
 
 def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
-    budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
-    return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"
+    spent, held = format_credits(balance.spent), format_credits(balance.held)
+    return f"{spent} credits spent, {held} held, {budget_words(balance)}"

@@ -360,6 +360,11 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
 _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
 
 
+def allowance_of(head: ReportHead) -> str | None:
+    """Return which budget the run's is an allowance of, as in ``Balance``; None if it is not that of a period."""
+    return None if head.period is None else f"{head.period.account}, {_PERIODS[head.period.per]}"
+
+
 def _period_words(period: PeriodRow) -> str:
     aside = f", {format_credits(period.set_aside)} set aside" if period.set_aside else ""
     spent, limit = format_credits(period.spent), format_credits(period.limit)
