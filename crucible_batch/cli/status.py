@@ -159,6 +159,8 @@ def next_command(status: Status) -> str | None:
 def _tail(status: Status) -> str:
     if status.running:
         return " · running now" if status.paused is None else " · paused"
+    if status.is_with_workers:
+        return " · running on a cluster"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
     return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""
@@ -172,6 +174,8 @@ def _chose_some(status: Status) -> bool:
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
+    if status.is_with_workers and not status.running:  # its coordinator merges the shards
+        return f"{run_again(status)} --cluster env   # if its coordinator has ended"
     if status.shards is not None and not status.running:
         return merge_command(status.run_dir)
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused

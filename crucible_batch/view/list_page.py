@@ -75,7 +75,7 @@ def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
     amounts = [snapshot.status.report.credits for snapshot in read]
     return ListTotals(
         runs=count,
-        running=sum(snapshot.status.running for snapshot in read),
+        running=sum(snapshot.status.is_active for snapshot in read),
         pictures=sum(snapshot.pictures for snapshot in read),
         spent=sum((each.spent for each in amounts), start=Decimal(0)),
         held=sum((each.held for each in amounts), start=Decimal(0)),
