@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, assert_never
 
+from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
@@ -41,7 +42,8 @@ class Planner:
 
     ``owners`` has the outputs from which jobs of the former plan were made, by the identities of these jobs. With
     ``duplicates: each``, a job from one of them keeps its identity: in which order equal outputs are saved is chance,
-    and a later stage may be made from it.
+    and a later stage may be made from it. ``filled`` are the parameters that were filled in the former plan: they are
+    filled again, unless the workflow lists its parameters without them.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Planner:
         workflows: Mapping[str, Workflow],
         read_image: ReadImage,
         owners: Mapping[str, OutputKey] = MappingProxyType({}),
+        filled: FilledFields = MappingProxyType({}),
     ) -> None:
         self._manifest_name = manifest_name
         self._run_id = run_id
@@ -60,6 +63,7 @@ class Planner:
         self._workflows = workflows
         self._read_image = read_image
         self._owners = owners
+        self._filled = filled
         self._position = 0
         self._latest_row: tuple[TableRow | None, Mapping[str, str]] = (None, {})
         self._identities = NameClaims()
@@ -215,7 +219,8 @@ class Planner:
         candidates: Sequence[str],
         problems: list[Problem],
     ) -> str:
-        """Return the parameter that ``prompt:`` or ``image:`` fills: from ``fields:``, else the first known candidate.
+        """Return the parameter that ``prompt:`` or ``image:`` fills: from ``fields:``, else the one of the former plan,
+        else the first known candidate.
 
         If there is none, a problem is added and a placeholder that isn't a parameter's name is returned.
         """
@@ -226,6 +231,9 @@ class Planner:
                 return chosen
             problems.append(_unknown_parameter(spec, chosen, f"fields.{source}", known))
             return f"fields.{source}"
+        former = self._filled.get(spec.workflow_id, {}).get(source)
+        if former is not None and (known is None or former in known):
+            return former
         if known is None:
             return candidates[0]
         found = next((name for name in candidates if name in known), None)

@@ -31,6 +31,7 @@ class Desk:
 
     folder: Path
     workflows: dict[str, Workflow] = field(default_factory=dict)
+    filled: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def with_photo(cls, folder: Path) -> Desk:
@@ -58,6 +59,7 @@ class Desk:
             duplicates=duplicates or manifest.duplicates,
             workflows=self.workflows,
             read_image=read_image,
+            filled=self.filled,
         )
         return list(planner.plan(expand(manifest)))
 

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeVar, Unpack
 
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.scheduling import at_scheduled_time
 from crucible_batch.api.state_location import state_directory_of
+from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
@@ -175,10 +177,11 @@ def fill_plan(
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
     derived: LaterStages | None = None,
+    filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
 
-    ``derived`` are the later stages; None if no entry has `from`.
+    ``derived`` are the later stages; None if no entry has `from`. ``filled`` is that of ``Planner``.
 
     Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
     such as a typo in the defaults, is reported once.
@@ -193,6 +196,7 @@ def fill_plan(
         workflows=workflows,
         read_image=read if derived is None else derived.reader(read),
         owners={} if derived is None else derived.owners,
+        filled=filled,
     )
     if derived is None:
         specs = _in_batches(expand(manifest, note, note_names))

@@ -129,6 +129,11 @@ class RunAllowance:
     is_limited_by_period: bool
     since: float
 
+    @property
+    def of(self) -> str:
+        """The budget that it is part of, such as ``studio, this month``."""
+        return f"{self.rules.terms.account}, {self.period.words}"
+
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""
         if not self.is_limited_by_period:

@@ -13,6 +13,7 @@ from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission
 from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.filled_fields import FilledFields, filled_fields
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
@@ -21,12 +22,28 @@ from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, Shape, sh
 from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
+from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
 
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
     """Open the directory's journal for reading; None if there is no journal yet."""
     return Journal.read(directory) if Journal.exists(directory) else nullcontext()
+
+
+def filled_in(directory: Path, manifest: Manifest) -> FilledFields:
+    """Return the parameters that ``prompt:`` and ``image:`` have filled in the directory's plan; none without one.
+
+    That a journal can't be read is reported where it is needed; a damaged plan is replaced.
+    """
+    named = frozenset(name for entry in manifest.jobs for name in entry.job.images)
+    try:
+        with journal_of(directory) as journal:
+            is_planned = journal is not None and journal.is_created()
+            return filled_fields(journal.plan(samples=True), named) if journal is not None and is_planned else {}
+    except CrucibleBatchError:
+        return {}
 
 
 def job_states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:

@@ -19,7 +19,7 @@ from crucible_batch.api.draft import check_filter, read_source, run_directory, r
 from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
 from crucible_batch.api.notifying import notes_for_plan
 from crucible_batch.api.period_budget import PeriodPreview, preview
-from crucible_batch.api.plan_rows import with_paid
+from crucible_batch.api.plan_rows import filled_in, with_paid
 from crucible_batch.api.plan_saving import save_plan
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
@@ -129,7 +129,7 @@ async def plan_request(
         notes = list(_notes_of(request, manifest, settings, directory, earlier))
         gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
-        basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
+        basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"), filled=filled_in(directory, manifest))
         staleness = PlanStaleness(request, basis)
         with staleness.explaining(), saved_outputs(manifest, directory, request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)

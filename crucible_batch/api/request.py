@@ -232,6 +232,10 @@ def check_request(request: RunRequest) -> None:
 
 
 def _faults(request: RunRequest) -> Iterator[str]:
+    try:
+        read_budget(request.budget)  # an amount that the journal refuses when it is read again must not get into it
+    except UserError as error:
+        yield error.message
     # Each condition is negated so that NaN, for which all comparisons are false, is refused too.
     if request.concurrency not in (None, AUTO) and not _is_at_least_one(request.concurrency):
         yield f'concurrency must be at least 1, or "auto", or None, not {request.concurrency!r}'

@@ -105,7 +105,8 @@ class RunContext:
     ``outage`` is waited for once the manifest has been checked (``run_start``). ``probe`` chooses the jobs by
     what the journal has, in place of the request's filter. ``cap`` is that of the server, if it is one of its runs.
     ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than the
-    socket, and ``log`` makes a shard's events durable in its store.
+    socket, and ``log`` makes a shard's events durable in its store. ``allowance_of`` names the budget of a period that
+    the budget in ``terms`` is an allowance of (``Balance``).
     """
 
     request: RunRequest
@@ -125,6 +126,7 @@ class RunContext:
     derivation: RunDerivation | None = None
     commanded: Commanded = nullcontext
     log: EventLog | None = None
+    allowance_of: str | None = None
 
     def observed_by(self, observer: Observer) -> RunContext:
         """Return the context with another observer. To be called before the gateway is opened."""
@@ -198,6 +200,7 @@ class RunContext:
             outage=self.outage,
             on_counted=row_collector(self.store.sidecars(), self.terms, rows, since=self.clock.now()),
             explained=explained,
+            allowance_of=self.allowance_of,
             derivation=self.derivation,
             log=self.log,
             load_image=image_loader(self.store),

@@ -21,6 +21,7 @@ from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
 from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
+from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.renaming import find_known_jobs
@@ -84,7 +85,8 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
     draft = stack.enter_context(PlanFile.temporary())
-    basis = PlanBasis(manifest, context.terms, context.settings.base_url.rstrip("/"))
+    gateway_url, filled = context.settings.base_url.rstrip("/"), filled_in(directory, manifest)
+    basis = PlanBasis(manifest, context.terms, gateway_url, filled=filled)
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway, derived = await _plan(stack, context, draft, basis)
@@ -130,7 +132,8 @@ def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal, store: Outp
     draft.clear()
     saved = SavedOutputs(journal.path.parents[1], journal, store.url)
     derived = later_stages(basis.source, basis.terms.run_id, saved)
-    fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, basis.note_file, derived=derived)
+    workflows, filled = basis.workflows, basis.filled
+    fill_plan(draft, basis.source, basis.terms.run_id, workflows, basis.note_file, derived=derived, filled=filled)
     journal.adopt(draft)
     return derived
 

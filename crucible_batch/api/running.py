@@ -246,7 +246,7 @@ async def _finish(
     if allowance is None:
         forget_period(started.journal)
     else:
-        context = replace(context, terms=replace(context.terms, budget=allowance.budget))
+        context = replace(context, terms=replace(context.terms, budget=allowance.budget), allowance_of=allowance.of)
     # The time that is left is read first: what is set up for the page counts.
     options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
     rows = stack.enter_context(RowFile(directory))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crucible_batch.api.plan_rows import journal_of, plan_rows
 from crucible_batch.api.request import RunRequest
+from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
@@ -42,7 +43,8 @@ class PlanBasis:
     """The inputs of a plan, apart from its jobs. ``workflows``, ``files`` and ``names`` are filled during planning.
 
     ``files`` are the prompt files and tables that the manifest reads: the path as in the manifest, with the SHA-256.
-    ``names`` are the variables that the jobs' templates may use.
+    ``names`` are the variables that the jobs' templates may use. ``filled`` are the parameters that were filled in the
+    directory's former plan.
     """
 
     source: Manifest
@@ -51,6 +53,7 @@ class PlanBasis:
     workflows: dict[str, Workflow] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    filled: FilledFields = field(default_factory=dict)
 
     @property
     def binding(self) -> Binding:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from crucible_batch.api.cluster_note import present_pause
+from crucible_batch.api.cluster_note import is_with_workers, present_pause
 from crucible_batch.api.notification_note import notifications_of
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
@@ -141,8 +141,9 @@ class Status:
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
-    not all of them are merged. ``paused`` is the pause of a run that is active,
-    or is run by the workers of a cluster. ``pruned`` is the day on which outputs were deleted, such as "2026-11-29".
+    not all of them are merged; ``is_with_workers``: they are with the workers of a cluster. ``paused`` is the pause of
+    a run that is active, or is run by the workers of a cluster. ``pruned`` is the day on which outputs were deleted,
+    such as "2026-11-29".
     """
 
     run_dir: Path
@@ -154,6 +155,12 @@ class Status:
     shards: OutstandingShards | None = None
     paused: PausedSince | None = None
     pruned: str | None = None
+    is_with_workers: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a run holds the lock of the directory, or the workers of a cluster have its shards."""
+        return self.running or self.is_with_workers
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -171,8 +178,8 @@ def read_status(run_dir: str | Path) -> Status:
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
         paused = present_pause(journal, is_running=progress is not None)
-        pruned = pruned_on(journal)
-        return Status(directory, running, head, progress, manifest, changed_at, shards, paused, pruned)
+        pruned, with_workers = pruned_on(journal), is_with_workers(journal)
+        return Status(directory, running, head, progress, manifest, changed_at, shards, paused, pruned, with_workers)
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.api.cluster_note import present_pause
+from crucible_batch.api.cluster_note import is_with_workers, present_pause
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.prune_mark import pruned_on
-from crucible_batch.api.status import Status, changed_at_of, manifest_of
+from crucible_batch.api.status import Status, changed_at_of, manifest_of, outstanding_shards
 from crucible_batch.domain.control import ControlEntry, PausedSince
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
@@ -32,7 +32,8 @@ class Snapshot:
     """The state of a run directory at one moment.
 
     ``number`` is that of the newest event included. ``edition`` changes if every job may have changed: a run began,
-    perhaps with another plan; a run ended, which gives the reasons why jobs were not started; or a run was killed.
+    perhaps with another plan; a run ended, which gives the reasons why jobs were not started; a run was killed; or the
+    plan was divided into shards.
     ``pictures`` counts the outputs of all jobs. ``ended_at`` are the end times of the newest run's last jobs, oldest
     first, in seconds since the epoch; empty unless it is running. ``commands`` counts those given to the newest run.
     """
@@ -47,7 +48,7 @@ class Snapshot:
     @property
     def killed(self) -> bool:
         """Whether the newest run was killed: it is not running and recorded no ending."""
-        return self.status.report.exit_code is None and not self.status.running
+        return self.status.report.exit_code is None and not self.status.is_active
 
     def pace(self, now: float) -> float | None:
         """Return the jobs per minute of a running run at ``now``; None while too few have ended."""
@@ -106,14 +107,19 @@ class Watch:
                 raise RunDirectoryError("no run has begun here yet", hint="start one: crucible-batch run MANIFEST")
             # Only a run without an ending can be active, so the lock isn't tested for a finished one.
             self._running = runs[-1].ending is None and is_locked(self.run_dir)
-            edition = 3 * len(runs) + (0 if self._running else 1 if runs[-1].ending is None else 2)
+            shards = outstanding_shards(journal)
+            state = 0 if self._running else 1 if shards is not None else 2 if runs[-1].ending is None else 3
+            edition = 4 * len(runs) + state
             if self._cache is None or edition != self._edition:
                 self._cache, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._cache)
             paused = present_pause(journal, is_running=self._running)
             found = self._sight(self._cache, journal.controls(), paused)
-            return replace(found, status=replace(found.status, pruned=pruned_on(journal)))
+            status = replace(
+                found.status, pruned=pruned_on(journal), shards=shards, is_with_workers=is_with_workers(journal)
+            )
+            return replace(found, status=status)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""

@@ -133,6 +133,7 @@ async def plan_jobs(
         found=missing,
         watch=watch,
         derived=derived,
+        filled=basis.filled,
     )
     if failure is not None:
         raise failure

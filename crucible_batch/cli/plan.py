@@ -24,6 +24,7 @@ from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.shards import merge_command, show_shard_commands
+from crucible_batch.cli.render.summary import BUYS_AGAIN
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.errors import ExitCode
@@ -87,12 +88,15 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
     ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
     a sentence, with the command at its end if there is one that works.
     """
-    is_saved = save_to is not None or summary.digest is not None
-    needs_budget = _needs_budget(summary, command)
-    plans = summary.remake or plan_again
     if summary.blocked is not None:
-        return _once_no_job_can_start(summary, plans if is_saved else command)
+        is_saved = save_to is not None or summary.digest is not None
+        return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
+    needs_budget = _needs_budget(summary, command)
     if summary.is_settled:
+        is_saved = save_to is not None or summary.digest is not None
+        plans = summary.remake or plan_again
+        if summary.remedy is Remedy.BUY_AGAIN:
+            return _buying_again(plans, run_command(save_to) if save_to is not None else command, is_saved=is_saved)
         return _once_settled(summary, plans if is_saved or needs_budget else command)
     if save_to is not None:
         return run_command(save_to)
@@ -115,6 +119,18 @@ def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
     if budget is None or enough is None or enough <= budget:
         return None
     return with_budget(command, format_credits(enough))
+
+
+def _buying_again(plans: str, runs: str, *, is_saved: bool) -> str:
+    """Return the command for jobs that only ``--resubmit-unknown`` buys again, which is an option of ``run`` alone.
+
+    A saved plan has to be one of failed jobs already: ``plans`` makes such a plan, and ``runs`` runs what was planned.
+    """
+    has_option = "--retry-failed" in (plans if is_saved else runs)
+    if is_saved and not has_option:
+        return f"{plans} --retry-failed"
+    option = "" if is_saved or has_option else " --retry-failed"
+    return f"{runs}{option} --resubmit-unknown{BUYS_AGAIN}"
 
 
 def _once_settled(summary: PlanSummary, command: str) -> str | None:

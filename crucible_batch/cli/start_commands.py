@@ -50,7 +50,7 @@ def demo(
 
 @command(
     "crucible-batch init my-batch",
-    "cd my-batch && crucible-batch plan manifest.yaml",
+    "crucible-batch plan my-batch/manifest.yaml",
     "crucible-batch init . --images photos --prompt 'the same object on white marble'",
     codes=(0, 2),
     output="verbose",

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
+from crucible_batch.shell_command import shell_command
 
 _STARTER = {
     # packaged as / written as: packaging tools may leave out files that begin with a dot
@@ -55,9 +55,9 @@ def write_starter(answer: CommandOutput, directory: Path) -> None:
     contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
     _write_files(directory, contents)
     _show_written(answer, directory, "starter folder created", contents)
-    begin = _enter(directory)
-    fact(answer.out, "next", (f"{begin}crucible-batch plan manifest.yaml", "command"))
-    fact(answer.out, "editor", (f"{begin}crucible-batch schema --live -o {_SCHEMA}", "command"))
+    where = clean(str(directory), 4000)
+    fact(answer.out, "next", (shell_command("plan", Path(where, _MANIFEST)), "command"))
+    fact(answer.out, "editor", (shell_command("schema", "--live", "-o", Path(where, _SCHEMA)), "command"))
     fact(answer.out, "", "adds your workflows to the schema")
     fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(answer.out, "", "in another terminal: a local gateway")
@@ -97,11 +97,6 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
         raise UserError(f"{error.filename or directory}: {error.strerror}", hint="choose another folder") from error
     except RecursionError:  # pathlib creates parent folders recursively
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
-
-
-def _enter(directory: Path) -> str:
-    """Return the beginning of a command that is to be typed in ``directory``."""
-    return "" if directory == Path() else f"cd {shlex.quote(clean(str(directory), 4000))} && "
 
 
 def _show_written(answer: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
@@ -149,7 +144,8 @@ def _show_image_manifest(
         fact(answer.out, "skipped", clean(f"{name}: {why}"))
     if (more := len(found.skipped) - _MOST_SKIPPED) > 0:
         fact(answer.out, "skipped", f"{more:,} more")
-    fact(answer.out, "next", (f"{_enter(directory)}crucible-batch plan {_MANIFEST}{options}", "command"))
+    plan = shell_command("plan", Path(clean(str(directory), 4000), _MANIFEST))
+    fact(answer.out, "next", (f"{plan}{options}", "command"))
     if options:
         say(answer.out, "  The images are not in the manifest's folder; --allow-outside permits that.")
 

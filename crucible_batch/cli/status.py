@@ -46,6 +46,7 @@ from crucible_batch.cli.display.progress_text import (
 from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
+    allowance_of,
     group_failures,
     head_json,
     next_of_run,
@@ -106,7 +107,7 @@ _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
-    balance = Balance(amounts.budget, amounts.spent, amounts.held)
+    balance = Balance(amounts.budget, amounts.spent, amounts.held, allowance_of(status.report))
     answer.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
         answer.data["shards"] = _shards_json(status.shards)
@@ -153,6 +154,8 @@ def next_command(status: Status) -> str | None:
 def _tail(status: Status) -> str:
     if status.running:
         return " · running now" if status.paused is None else " · paused"
+    if status.is_with_workers:
+        return " · running on a cluster"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
     return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""
@@ -166,6 +169,8 @@ def _chose_some(status: Status) -> bool:
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
+    if status.is_with_workers and not status.running:  # its coordinator merges the shards
+        return f"{run_again(status)} --cluster env   # if its coordinator has ended"
     if status.shards is not None and not status.running:
         return merge_command(status.run_dir)
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused

@@ -14,11 +14,16 @@ from crucible_batch.domain.outcome import Ending, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The budget at one moment. ``budget`` is None if there is no cap."""
+    """The budget at one moment. ``budget`` is None if there is no cap.
+
+    ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in ``studio, this month``; None
+    if it is the budget of the run directory.
+    """
 
     budget: Credits | None
     spent: Credits
     held: Credits
+    allowance_of: str | None = None
 
     @property
     def left(self) -> Credits | None:

@@ -69,7 +69,8 @@ class Downloader:
     """Saves outputs to disk, with sidecars if ``terms`` ask for them. ``jitter`` returns random numbers in [0, 1).
 
     ``find_path`` returns where to save an output whose path is taken, as ``OutputRelocator.find_path`` does;
-    ``on_record`` receives each record that is read.
+    ``on_record`` receives each record that is read. ``same_bytes``: an output that is missing is embedded as it was,
+    and not as ``terms`` ask. The bytes are part of the identity of jobs that are made from it.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Downloader:
         progress: Progress = _untold,
         find_path: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _no_other_path,
         on_record: Callable[[JobSnapshot], None] = _unread,
+        same_bytes: bool = False,
     ) -> None:
         self._gateway = gateway
         self._store = store
@@ -91,6 +93,7 @@ class Downloader:
         self._terms = terms
         self._find_path = find_path
         self._on_record = on_record
+        self._same_bytes = same_bytes
         self._sidecars = store.sidecars()
         self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
@@ -120,7 +123,8 @@ class Downloader:
         """
         if missed is not None and self._is_changed(planned, missed):
             return await self._replace_changed(planned, attempt, missed, number)
-        embed = embedded_text(self._terms, planned, attempt, index) if self._terms.embed else None
+        is_embedded = self._terms.embed if missed is None or not self._same_bytes else missed.sent is not None
+        embed = embedded_text(self._terms, planned, attempt, index) if is_embedded else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
             saved = list[Saved]()

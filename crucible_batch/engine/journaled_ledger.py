@@ -20,11 +20,17 @@ class EventLog(Protocol):
 
 
 class JournaledLedger:
-    """Journal and ledger together. ``on_entry`` callbacks run after each event, in the order of their registration."""
+    """Journal and ledger together. ``on_entry`` callbacks run after each event, in the order of their registration.
 
-    def __init__(self, log: EventLog, ledger: Ledger, budget: Credits | None) -> None:
+    ``allowance_of`` is that of ``Balance``.
+    """
+
+    def __init__(
+        self, log: EventLog, ledger: Ledger, budget: Credits | None, *, allowance_of: str | None = None
+    ) -> None:
         self.ledger = ledger
         self.budget = budget
+        self._allowance_of = allowance_of
         self._log = log
         self._on_entry: list[Callable[[str, Event], None]] = []
 
@@ -40,4 +46,4 @@ class JournaledLedger:
 
     @property
     def balance(self) -> Balance:
-        return Balance(self.budget, self.ledger.spent, self.ledger.held)
+        return Balance(self.budget, self.ledger.spent, self.ledger.held, self._allowance_of)

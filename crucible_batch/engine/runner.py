@@ -80,7 +80,9 @@ class Runner:
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
         self._polls = PollScheduler(times, options.polls_per_s)
         self._recovery = Recovery(self.stop, wanted=options.recover)
-        self.accounting = JournaledLedger(ports.log or history, Ledger(PriceBook.of(terms)), terms.budget)
+        self.accounting = JournaledLedger(
+            ports.log or history, Ledger(PriceBook.of(terms)), terms.budget, allowance_of=ports.allowance_of
+        )
         self._tell = ProgressReporter(
             ports.observer, self.accounting, clock, lambda planned: not self._includes(planned), terms
         )
@@ -111,6 +113,7 @@ class Runner:
             progress=self._tell.receiving,
             find_path=relocator.find_path,
             on_record=records.note,
+            same_bytes=self._adder.is_used,
         )
         timeout_s = self._options.job_timeout_s
         poller = Poller(

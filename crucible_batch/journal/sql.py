@@ -26,6 +26,14 @@ JOBS = """
     ORDER BY plan.position, events.seq
 """
 STARTED_JOBS = JOBS.replace("LEFT JOIN", "JOIN")
+PLAN = "SELECT body FROM plan ORDER BY position"
+# The first job of each workflow: with and without a prompt, and by the parameters of its images.
+SAMPLES = """
+    SELECT body FROM plan WHERE position IN (
+        SELECT min(position) FROM plan GROUP BY json_extract(body, '$.workflow_id'),
+        json_extract(body, '$.prompt') IS NULL, coalesce(json_extract(body, '$.images'), '{}') = '{}'
+    ) ORDER BY position
+"""
 UNSTARTED = """
     SELECT json_extract(body, '$.name'), coalesce(json_extract(body, '$.images'), '{}') <> '{}'
     FROM plan WHERE NOT EXISTS (SELECT 1 FROM events WHERE subject = plan.identity)

@@ -358,9 +358,9 @@ class Journal:
         for subject, group in groupby(rows, key=itemgetter(0)):
             yield asset_of(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
 
-    def plan(self) -> Iterator[PlannedJob]:
-        """Yield the plan's jobs in manifest order, without their events."""
-        for (body,) in self._connection.execute("SELECT body FROM plan ORDER BY position"):
+    def plan(self, *, samples: bool = False) -> Iterator[PlannedJob]:
+        """Yield the plan's jobs in manifest order, without their events; ``samples``: only those of ``sql.SAMPLES``."""
+        for (body,) in self._connection.execute(sql.SAMPLES if samples else sql.PLAN):
             yield decode(PlannedJob, body)
 
     def identities(self) -> Iterator[str]:

@@ -45,6 +45,9 @@ def state_text(snapshot: Snapshot) -> str:
         return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
         return "running now"
+    if (shards := snapshot.status.shards) is not None:
+        merged = f"{len(shards.allowances) - len(shards.missing)} of {len(shards.allowances)} shards merged"
+        return f"{'running on a cluster' if snapshot.status.is_with_workers else 'waiting for shards'}: {merged}"
     words = KILLED if snapshot.killed else ending(snapshot.status.report)
     return words if snapshot.status.pruned is None else f"{words}; outputs pruned on {snapshot.status.pruned}"
 
@@ -63,6 +66,8 @@ def next_step(snapshot: Snapshot) -> Advice:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
         )
+    if snapshot.status.shards is not None:
+        return _while_divided(run_dir, is_with_workers=snapshot.status.is_with_workers)
     if snapshot.status.pruned is not None:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
@@ -75,9 +80,17 @@ def next_step(snapshot: Snapshot) -> Advice:
     return said
 
 
+def _while_divided(run_dir: Path, *, is_with_workers: bool) -> Advice:
+    if is_with_workers:
+        workers = "The workers of a cluster run its shards. What they make is shown here once it is merged."
+        return Advice(f"{workers} Their progress:", "crucible-batch cluster status --cluster env")
+    merge = f"crucible-batch merge {shlex.quote(str(run_dir))}"
+    return Advice("The shards of its plan are not merged yet. When all of them have ended:", merge)
+
+
 def tone_of(snapshot: Snapshot) -> str:
     """Return the CSS class of the run's state in the list."""
-    if snapshot.status.running:
+    if snapshot.status.is_active:
         return "live"
     return _TONES.get(snapshot.status.report.status, "warn")
 
@@ -240,7 +253,7 @@ def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
     amounts = [snapshot.status.report.credits for snapshot in read]
     return ListTotals(
         runs=count,
-        running=sum(snapshot.status.running for snapshot in read),
+        running=sum(snapshot.status.is_active for snapshot in read),
         pictures=sum(snapshot.pictures for snapshot in read),
         spent=sum((each.spent for each in amounts), start=Decimal(0)),
         held=sum((each.held for each in amounts), start=Decimal(0)),

@@ -56,6 +56,25 @@ def test_a_workflow_whose_metadata_could_not_be_read_does_too(desk: Desk) -> Non
     assert desk.job(IMAGE_JOB).params == {"prompt.text": "hi"}
 
 
+FILLED = {"z": {"prompt": "prompt.value", "image": "image.value"}}
+
+
+@pytest.mark.parametrize("listed", [None, ("prompt.text", "prompt.value", "image.image", "image.value")])
+def test_what_the_former_plan_filled_is_filled_again(desk: Desk, listed: tuple[str, ...] | None) -> None:
+    """The list is missing, or has a name that comes first: the job is the same, and not bought again."""
+    before = desk.lists("prompt.value", "image.value").job(IMAGE_JOB)
+    desk.workflows["z"] = Workflow("z", listed)
+    assert desk.job(IMAGE_JOB).identity != before.identity
+    desk.filled = FILLED
+    assert desk.job(IMAGE_JOB).identity == before.identity
+
+
+def test_what_is_no_longer_listed_is_not_filled_again(desk: Desk) -> None:
+    desk.filled = FILLED
+    job = desk.lists("prompt.text", "image.image").job(IMAGE_JOB)
+    assert (job.params, list(job.images)) == ({"prompt.text": "hi"}, ["image.image"])
+
+
 def test_fields_say_which_parameter_it_is(desk: Desk) -> None:
     desk.lists("prompt.text", "image.image", "caption", "photo")
     text = "workflows: {z: {fields: {prompt: caption, image: photo}}}\n" + IMAGE_JOB

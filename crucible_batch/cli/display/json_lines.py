@@ -81,7 +81,8 @@ def _fields(name: str, value: Any) -> dict[str, Json]:
             return {"status": value.status.value, "exit_code": value.exit_code}
         case "balance":
             left = None if value.left is None else signed_credits(value.left)
-            return {"balance": {**_facts(value), "left": left}}
+            facts = {name: amount for name, amount in _facts(value).items() if name != "allowance_of"}
+            return {"balance": {**facts, "left": left}}
         case "since":
             return {"since": rfc3339(value)}
         case "wait_s" | "lasted_s":

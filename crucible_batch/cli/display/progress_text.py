@@ -10,7 +10,7 @@ from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api import Phase, ShardsAdvanced, format_credits
+from crucible_batch.api import Balance, Phase, ShardsAdvanced, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import counted, format_left
 
@@ -110,11 +110,21 @@ def money_parts(state: ProgressState) -> list[str]:
         parts.append("canary job holds the rest of the budget until its price is confirmed")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
         # A hold is not an expense: most of a hold on everything that is left is released with the gateway's response.
-        parts.append(f"budget {format_credits(balance.budget)}")
+        parts.append(budget_words(balance))
     elif balance.budget is not None and balance.left is not None:
         left = max(balance.left, Decimal(0))
-        parts.append(f"{format_credits(left)} left of {format_credits(balance.budget)}")
+        of = format_credits(balance.budget) if balance.allowance_of is None else f"the {budget_words(balance)}"
+        parts.append(f"{format_credits(left)} left of {of}")
     return parts
+
+
+def budget_words(balance: Balance) -> str:
+    """Return the budget of a run in words; that of an allowance with the budget of the period that it is part of."""
+    if balance.budget is None:
+        return "no budget"
+    if balance.allowance_of is None:
+        return f"budget {format_credits(balance.budget)}"
+    return f"allowance {format_credits(balance.budget)} ({clean(balance.allowance_of, 80)})"
 
 
 def pace_parts(state: ProgressState, now: float) -> list[str]:

@@ -35,7 +35,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
-from crucible_batch.cli.display.progress_text import wave_parts
+from crucible_batch.cli.display.progress_text import budget_words, wave_parts
 from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
@@ -198,8 +198,8 @@ def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
 
 def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
-    budget = "no budget" if balance.budget is None else f"budget {format_credits(balance.budget)}"
-    return f"{format_credits(balance.spent)} credits spent, {format_credits(balance.held)} held, {budget}"
+    spent, held = format_credits(balance.spent), format_credits(balance.held)
+    return f"{spent} credits spent, {held} held, {budget_words(balance)}"
 
 
 @dataclass(frozen=True, slots=True)

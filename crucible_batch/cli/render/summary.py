@@ -45,6 +45,8 @@ NAMES_SHOWN = 3
 EXAMPLES_SHOWN = 3
 SOURCES_NAMED = 10
 """The most names in a command that removes picks."""
+BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
+"""The comment of a command with ``--resubmit-unknown`` for jobs that failed with ``IDEMPOTENCY_KEY_REUSED``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,10 @@ def show_summary(
     earlier: EarlierRuns | None = None,
     page: Path | None = None,
 ) -> None:
-    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any."""
+    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any.
+
+    The page is shown only if there are pictures in it.
+    """
     say_sentence(console, _headline(head, tail, earlier))
     stops = list({stop.code: stop for stop in head.stops.values()}.values())
     hint = _own_hint(stops[0]) if stops else None
@@ -143,7 +148,7 @@ def show_summary(
         fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
-    if page is not None:
+    if page is not None and head.counts.succeeded:
         fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
@@ -301,7 +306,7 @@ def _once_some_failed(
             again = other if "--retry-failed" in other else f"{other} --retry-failed"
             if "IDEMPOTENCY_KEY_REUSED" in codes:
                 again = again if "--resubmit-unknown" in again else f"{again} --resubmit-unknown"
-                comment = "   # buys again what a lost run directory bought; with a copy of it, that is free"
+                comment = BUYS_AGAIN
         case _:
             pass
     if (picks := blocked.get("PICK_NOT_FOUND")) is not None:
@@ -369,6 +374,11 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
 
 
 _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
+
+
+def allowance_of(head: ReportHead) -> str | None:
+    """Return which budget the run's is an allowance of, as in ``Balance``; None if it is not that of a period."""
+    return None if head.period is None else f"{head.period.account}, {_PERIODS[head.period.per]}"
 
 
 def _period_words(period: PeriodRow) -> str:

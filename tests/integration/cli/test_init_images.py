@@ -22,14 +22,10 @@ def photo(path: Path, color: str = "teal", form: str | None = None) -> None:
     Image.new("RGB", (8, 8), color).save(path, form)
 
 
-def next_command(done: Done) -> tuple[str, list[str]]:
-    """The folder to change to and the words of the printed next command."""
+def next_command(done: Done) -> list[str]:
+    """The words of the printed next command."""
     (line,) = [line for line in done.out.splitlines() if line.strip().startswith("next")]
-    words = shlex.split(line.replace("next", "", 1))
-    if words[0] == "cd":
-        assert words[2] == "&&"
-        return words[1], words[4:]
-    return ".", words[1:]
+    return shlex.split(line.replace("next", "", 1))[1:]
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -54,18 +50,18 @@ def test_a_folder_of_photos_becomes_a_manifest_that_runs(cli: Cli) -> None:
     assert "a manifest for 4 images: it's mine" in done.out
     assert "notes.txt: is not a valid image" in done.out
     assert "broken.jpg: " in done.out
-    folder, words = next_command(done)
-    assert words == ["plan", "manifest.yaml"]
-    mine = Cli(cli.cwd / folder, cli.url)
-    assert mine("validate", "manifest.yaml").code == 0
-    assert [row["name"] for row in table(mine.cwd)] == ["Größe, 1", "copy of cup", "cup", "cup-2"]
-    planned = mine(*words)
+    words = next_command(done)
+    assert words == ["plan", "it's mine/manifest.yaml"]
+    mine = cli.cwd / "it's mine"
+    assert cli("validate", "it's mine/manifest.yaml").code == 0
+    assert [row["name"] for row in table(mine)] == ["Größe, 1", "copy of cup", "cup", "cup-2"]
+    planned = cli(*words)
     assert planned.code == 0, planned.err
     (follow,) = re.findall(r"next +crucible-batch (run .*)", planned.out)
-    ran = mine(*shlex.split(follow))
+    ran = cli(*shlex.split(follow))
     assert ran.code == 0, ran.err
-    assert (mine.cwd / "outputs/it-s-mine/default/cup-2").is_dir()
-    manifest: Any = yaml.safe_load((mine.cwd / "manifest.yaml").read_text(encoding="utf-8"))
+    assert (cli.cwd / "outputs/it-s-mine/default/cup-2").is_dir()
+    manifest: Any = yaml.safe_load((mine / "manifest.yaml").read_text(encoding="utf-8"))
     assert manifest["jobs"][0]["prompt"] == PROMPT
 
 
@@ -73,13 +69,12 @@ def test_images_elsewhere_are_reached_by_the_printed_command(cli: Cli) -> None:
     photo(cli.cwd / "my photos [1]/*a'.png")
     done = cli("init", "batch", "--images", "my photos [1]", "--prompt", "p", "--workflow", "qwen-edit")
     assert done.code == 0, done.err
-    folder, words = next_command(done)
-    assert words == ["plan", "manifest.yaml", "--allow-outside"]
-    mine = Cli(cli.cwd / folder, cli.url)
-    assert table(mine.cwd)[0]["image"] == "../my photos [1]/*a'.png"
-    assert mine(*words).code == 0
-    assert mine("validate", "manifest.yaml", "--allow-outside").code == 0
-    assert mine("run", "manifest.yaml", "--allow-outside", "--budget", "10").code == 0
+    words = next_command(done)
+    assert words == ["plan", "batch/manifest.yaml", "--allow-outside"]
+    assert table(cli.cwd / "batch")[0]["image"] == "../my photos [1]/*a'.png"
+    assert cli(*words).code == 0
+    assert cli("validate", "batch/manifest.yaml", "--allow-outside").code == 0
+    assert cli("run", "batch/manifest.yaml", "--allow-outside", "--budget", "10").code == 0
 
 
 def test_a_folder_that_links_to_elsewhere_is_outside_too(lonely_cli: Cli) -> None:
@@ -87,14 +82,14 @@ def test_a_folder_that_links_to_elsewhere_is_outside_too(lonely_cli: Cli) -> Non
     (lonely_cli.cwd / "batch").mkdir()
     (lonely_cli.cwd / "batch/photos").symlink_to("../elsewhere")
     done = lonely_cli("init", "batch", "--images", "batch/photos", "--prompt", "p")
-    assert next_command(done)[1][-1] == "--allow-outside"
+    assert next_command(done)[-1] == "--allow-outside"
 
 
 def test_here_needs_no_change_of_folder_and_keeps_what_is_there(lonely_cli: Cli) -> None:
     photo(lonely_cli.cwd / "a.gif")
     (lonely_cli.cwd / ".gitignore").write_text("mine\n")
     done = lonely_cli("init", "--images", ".", "--prompt", "@home {{ row.name }}")
-    assert next_command(done) == (".", ["plan", "manifest.yaml"])
+    assert next_command(done) == ["plan", "manifest.yaml"]
     assert (lonely_cli.cwd / ".gitignore").read_text() == "mine\n"
     assert 'prompt: "@@home {{ row.name }}"' in (lonely_cli.cwd / "manifest.yaml").read_text()
     assert lonely_cli("validate", "manifest.yaml").code == 0

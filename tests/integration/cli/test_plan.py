@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rich.console import Console
 
 from crucible_batch.api import (
@@ -347,6 +348,7 @@ def test_the_command_after_a_plan_works_as_it_is(changes: dict[str, Any], step: 
 DONE = Comparison({ChangeKind.DONE: 3, ChangeKind.COLLECTED: 0})
 FAILED = Comparison({ChangeKind.DONE: 1, ChangeKind.FAILED: 2})
 REMAKE = "crucible-batch plan m.yaml --budget 4 -o plan.json"
+RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; with a copy of it, that is free"
 
 
 @pytest.mark.parametrize(
@@ -367,6 +369,9 @@ REMAKE = "crucible-batch plan m.yaml --budget 4 -o plan.json"
         ),
         ({"comparison": FAILED, "remedy": Remedy.CHANGE}, None, f"change the failed jobs, then: {RUN}"),
         ({"comparison": FAILED}, None, None),  # unreadable jobs
+        ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, None, f"{RUN} --retry-failed {RESUBMIT}"),
+        ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN, "budget": None}, None, f"{RUN} --retry-failed {RESUBMIT}"),
+        ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, "plan.json", f"{PLAN} --retry-failed"),
     ],
 )
 def test_a_plan_that_would_change_nothing_does_not_propose_a_plain_run(
@@ -374,6 +379,27 @@ def test_a_plan_that_would_change_nothing_does_not_propose_a_plain_run(
 ) -> None:
     plan = replace(summary(4), **changes)
     assert next_after_plan(plan, save_to and Path(save_to), RUN, plan_again=PLAN) == step  # type: ignore[arg-type]
+
+
+def test_without_a_key_a_finished_job_is_done_and_no_other_one_to_buy(cli: Cli) -> None:
+    """Its workflow lists ``prompt.value``, which is not known without a key; the run directory has it."""
+    Image.new("RGB", (8, 8)).save(cli.cwd / "keyless.png")
+    job = "- {name: edit-{}, workflow: qwen-edit, prompt: number {}, image: keyless.png}"
+    name = cli.write("keyless", job.replace("{}", "1"))
+    assert cli("run", name, "-q").code == 0
+    done = cli("plan", name, "--json", MOLTAZINE_API_KEY="").envelope["data"]
+    assert (done["states"]["done"], done["prices"], done["credits"]["estimate"]) == (1, [], "0")
+    cli.write("keyless", "\n".join(job.replace("{}", str(number)) for number in (1, 2)))
+    more = cli("plan", name, "--json", MOLTAZINE_API_KEY="").envelope["data"]
+    assert (more["states"]["done"], more["states"]["new"]) == (1, 1)
+    assert "no API key" in " ".join(more["notes"])
+
+
+def test_a_plan_of_failed_jobs_that_only_an_option_of_run_buys_again_names_it() -> None:
+    plan = replace(summary(4), comparison=FAILED, remedy=Remedy.BUY_AGAIN)
+    run, made = f"{RUN} --retry-failed", f"{PLAN} --retry-failed"
+    assert next_after_plan(plan, None, run, plan_again=made) == f"{run} {RESUBMIT}"
+    assert next_after_plan(plan, Path("p.json"), run, plan_again=made) == f"crucible-batch run p.json {RESUBMIT}"
 
 
 def test_the_command_after_a_plan_that_can_start_nothing_finishes_the_run(cli: Cli) -> None:

@@ -18,7 +18,8 @@ from .screen import Screen
 def test_the_starter_folder_runs_unchanged(cli: Cli) -> None:
     done = cli("init", "my batch")
     assert done.code == 0
-    assert "cd 'my batch' && crucible-batch plan manifest.yaml" in done.out
+    assert "next     crucible-batch plan 'my batch/manifest.yaml'" in done.out
+    assert cli("plan", "my batch/manifest.yaml").code == 0
     folder = Cli(cli.cwd / "my batch", cli.url)
     assert "yaml-language-server: $schema=manifest.schema.json" in (folder.cwd / "manifest.yaml").read_text()
     assert folder("run", "manifest.yaml", "-q").code == 0

@@ -385,6 +385,22 @@ async def test_a_deleted_source_is_downloaded_again_and_its_finished_job_stays(s
         assert await bought(bench) == 6
 
 
+@pytest.mark.parametrize("embeds", [True, False])
+async def test_a_deleted_source_has_the_same_bytes_again_if_embedding_was_changed(start: Any, embeds: bool) -> None:
+    """With other bytes, its finished job would be another one in the run after that, and be paid again."""
+
+    def manifest(on: bool) -> Path:
+        return bench.manifest(STAGES, head=f"provenance: {{embed: {str(on).lower()}}}\n")
+
+    async with start() as bench:
+        first = await bench.run(manifest(embeds))
+        (first.run_dir / "draft-2" / "0.png").unlink()
+        for _ in range(2):
+            again = await bench.run(manifest(not embeds))
+            assert (again.ok, names_of(again), await bought(bench)) == (True, NAMES, 6)
+        await bench.agree(again)
+
+
 async def test_a_deleted_source_is_downloaded_before_its_job_is_started(start: Any) -> None:
     async with start() as bench:
         first = await bench.run(bench.manifest(DRAFTS))

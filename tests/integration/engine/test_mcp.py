@@ -341,6 +341,7 @@ WRONG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("plan", {"manifest": "m.yaml", "bugdet": "3"}),
     ("run", {"manifest": "m.yaml", "budget": "-3"}),
     ("run", {"manifest": "m.yaml", "budget": "NaN"}),
+    ("run", {"manifest": "m.yaml", "budget": "3.0000000000000000001"}),
     ("run", {"manifest": "m.yaml", "budget": "3", "yes": True}),
     ("run", {"manifest": "m.yaml", "budget": "3", "resubmit_unknown": True}),
     ("report", {"run_dir": "outputs", "limit": 10_000}),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crucible_batch import plan, run, validate
+from crucible_batch.api import RunRequest, plan_request, run_request
 from crucible_batch.errors import UserError
 
 WRONG: list[tuple[str, Any]] = [
@@ -45,6 +47,13 @@ def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path,
 def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
     with pytest.raises(UserError, match=r"concurrency.*; job_timeout_s.*; deadline_s.*; key_ttl_s"):
         asyncio.run(run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5))
+
+
+@pytest.mark.parametrize("function", [run_request, plan_request])
+@pytest.mark.parametrize("budget", ["1e-19", "1e12", "-1", "NaN"])
+def test_a_budget_that_would_make_the_journal_unreadable_is_refused(function: Any, budget: str) -> None:
+    with pytest.raises(UserError, match=r"^budget: "):
+        asyncio.run(function(RunRequest(Path("missing.yaml"), budget=Decimal(budget))))
 
 
 def test_a_plan_refuses_a_budget_by_its_name() -> None:

@@ -14,12 +14,14 @@ from crucible_batch.api import RunState, Watch, list_runs, read_status
 from crucible_batch.api.cluster_note import is_run_of_cluster, note_run
 from crucible_batch.api.controlling import control
 from crucible_batch.api.coordinator_commands import CoordinatorCommands, record, taken
+from crucible_batch.cli.status import next_command
 from crucible_batch.cluster import ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import ControlError, RunBusyError
 from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.view.pages import next_step, standing, tone_of
 from tests.unit.api.shard_ground import BINDING, OK, ShardGround, done
 
 ANNA = ControlSource("anna@host", "terminal")
@@ -69,11 +71,11 @@ async def test_a_run_in_a_cluster_is_shown_as_paused(main: Path) -> None:
         (run,) = list_runs(main.parents[1]).runs
         return run.state, read_status(main).paused is not None, Watch(main).look().status.paused is not None
 
-    assert shown() == (RunState.WAITING, False, False)
+    assert shown() == (RunState.RUNNING, False, False)
     await record(main, given("pause"))
     assert shown() == (RunState.PAUSED, True, True)
     await record(main, given("pause", "resume"))
-    assert shown() == (RunState.WAITING, False, False)
+    assert shown() == (RunState.RUNNING, False, False)
 
 
 async def test_a_pause_that_lasts_after_a_merge_is_recorded_for_the_merged_run(main: Path) -> None:
@@ -143,3 +145,31 @@ async def test_what_the_coordinator_runs_itself_begins_with_the_pause(main: Path
 async def test_a_run_that_the_cluster_does_not_know_yet_takes_commands_of_its_socket_only() -> None:
     async with taken(None) as commanded:
         assert commanded is nullcontext
+
+
+def test_a_run_whose_shards_are_with_the_workers_is_shown_as_running(main: Path) -> None:
+    status = read_status(main)
+    assert (status.is_active, status.running) == (True, False)
+    assert "--cluster env" in (next_command(status) or "")
+    snapshot = Watch(main).look()
+    assert (snapshot.killed, standing(snapshot), tone_of(snapshot)) == (
+        False,
+        "running on a cluster: 0 of 4 shards merged",
+        "live",
+    )
+    assert next_step(snapshot).command == "crucible-batch cluster status --cluster env"
+    (listed,) = list_runs(main.parents[2] / "outputs").runs
+    assert listed.state is RunState.RUNNING
+
+
+def test_shards_without_a_cluster_are_waited_for(tmp_path: Path) -> None:
+    ground = ShardGround(tmp_path)
+    ground.divide([done(0, 1.0)])
+    watch = Watch(ground.main)
+    snapshot = watch.look()
+    assert (snapshot.status.is_active, standing(snapshot)) == (False, "waiting for shards: 0 of 4 shards merged")
+    assert next_step(snapshot).command == f"crucible-batch merge {ground.main}"
+    (listed,) = list_runs(tmp_path / "outputs").runs
+    assert listed.state is RunState.WAITING
+    note_run(ground.main, now=1.0)
+    assert watch.look().status.is_active

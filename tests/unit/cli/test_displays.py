@@ -140,6 +140,15 @@ def test_money_says_what_the_budget_leaves() -> None:
     assert GAP.join(money_parts(tally)) == "80.5 spent · 0 left of 80"
 
 
+def test_money_says_of_which_budget_an_allowance_is() -> None:
+    tally = ProgressState()
+    tally.balance = Balance(Decimal(12), Decimal(2), Decimal(0), "studio, this month")
+    assert GAP.join(money_parts(tally)) == "2 spent · 10 left of the allowance 12 (studio, this month)"
+    tally.balance = dataclasses.replace(tally.balance, held=Decimal(10))
+    assert GAP.join(money_parts(tally)) == "2 spent · 10 held · allowance 12 (studio, this month)"
+    assert "allowance_of" not in event_of(dataclasses.replace(began(1), balance=tally.balance))[1]["balance"]
+
+
 def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() -> None:
     tally = ProgressState()
     tally.take(RunBegan(0.0, 3, {}, Balance(Decimal(40), Decimal(0), Decimal(0))), 0.0)

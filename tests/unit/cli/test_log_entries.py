@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -64,6 +65,11 @@ CASES: list[tuple[Message, str, str, str]] = [
     (
         RunBegan(0.0, 3, {Outcome.SUCCEEDED: 1, Outcome.PENDING: 2}, BALANCE, "nightly", "a"),
         "INFO", "run_began", "run began: 1 of 3 jobs succeeded, 2 pending; 1 credits spent, 2 held, budget 9",
+    ),
+    (
+        RunBegan(0.0, 1, {Outcome.PENDING: 1}, replace(BALANCE, allowance_of="studio, today")),
+        "INFO", "run_began",
+        "run began: 0 of 1 jobs succeeded, 1 pending; 1 credits spent, 2 held, allowance 9 (studio, today)",
     ),
     (TakenUp(0.0, "fox", "id", Phase.IN_FLIGHT, 0.0), "INFO", "taken_up", "job fox: resumed (in_flight)"),
     (job(HELD), "DEBUG", "job_held", "job fox: held (attempt 2, credits 2)"),

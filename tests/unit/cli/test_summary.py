@@ -63,6 +63,14 @@ def test_it_has_ten_lines_at_most_and_ends_with_what_to_type(failures: int, stop
         assert sum("note " in line for line in lines) == min(2, notes)
 
 
+@pytest.mark.parametrize(("succeeded", "is_shown"), [(0, False), (1, True)])
+def test_a_run_without_an_output_shows_no_page_of_pictures(succeeded: int, is_shown: bool) -> None:
+    stream = io.StringIO()
+    report = counted(succeeded=succeeded, failed=2)
+    show_summary(Console(file=stream), report, Path("out"), failures=[], next_step=None, page=Path("out/report.html"))
+    assert ("pictures" in stream.getvalue()) is is_shown
+
+
 def row(name: str, status: str, code: str, message: str | None = None) -> JobRow:
     error = ErrorRow(code=code, message=message or f"because of {code}")
     return JobRow(
