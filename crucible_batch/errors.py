@@ -378,6 +378,11 @@ class GatewayError(CrucibleBatchError):
         readable = not self.code.startswith("HTTP_")
         return readable and not self.in_doubt and self.status is not None and 400 <= self.status < 429
 
+    @property
+    def is_not_found(self) -> bool:
+        """Whether the gateway itself, and not a proxy before it, answered that what was asked for doesn't exist."""
+        return self.status == 404 and self.is_refusal
+
     def __str__(self) -> str:
         where = f"{self.operation}: " if self.operation else ""
         status = f" [HTTP {self.status}]" if self.status else ""

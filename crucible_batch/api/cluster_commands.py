@@ -10,11 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from crucible_batch.api.cluster import run_named
-from crucible_batch.api.cluster_places import PLAN_FILE, wave_folder
-from crucible_batch.api.control_command import read_command
+from crucible_batch.api.cluster_places import PLAN_FILE
+from crucible_batch.api.control_desk import ControlAnswer, read_command
 from crucible_batch.api.control_socket import user_name
-from crucible_batch.api.controlling import TERMINAL, ControlAnswer
+from crucible_batch.api.controlling import TERMINAL
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.cluster import ClusterAddress, ControlTaker, RunRow
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.cluster_control import HEARD_S, is_stopped, pause_given
@@ -43,12 +44,9 @@ async def control_cluster_run(
     command = read_command(words)
     address = ClusterAddress.resolve(dsn, os.environ)
     source = ControlSource(user_name(os.geteuid()), via)
-    database = await ClusterDatabase.opened(address, patience_s=0.0)
-    try:
+    async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         run = run_named(name, await database.status())
         return await _Given(database, run, command, source).answer()
-    finally:
-        await database.close()
 
 
 class _Given:
@@ -136,7 +134,7 @@ class _Given:
         found: list[str] = []
         shards = {(each.plan_digest, each.number) for each in takers if each.number}
         for digest in sorted({digest for digest, _ in shards}):
-            path = wave_folder(Path(self._run.run.location), digest) / PLAN_FILE
+            path = plan_folder(Path(self._run.run.location), digest) / PLAN_FILE
             if not path.is_file():
                 raise ControlError(
                     f"{path} is not on this machine: jobs are looked up in it",

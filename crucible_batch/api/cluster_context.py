@@ -32,7 +32,6 @@ class ClusterContext:
 
     @property
     def is_late(self) -> bool:
-        """Whether the deadline has passed."""
         return self.deadline.left_s == 0
 
     def part(self, *, shards: int | None, retries: bool = False) -> RunRequest:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.sharded_plan import books_of
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.cluster import QueuedShard
 from crucible_batch.domain.cluster_control import GivenControl, newest_number, pause_given
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.progress import Balance, Controlled, Message, Observer, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.engine import Clock
@@ -27,15 +27,6 @@ from crucible_batch.journal import Journal
 
 _ENDED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN)
 _OUT = (ShardState.WAITING, ShardState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class _MainRun:
-    """What the main run directory has: the jobs of the run by their outcome, and its credits."""
-
-    total: int = 0
-    counts: Mapping[Outcome, int] = field(default_factory=dict)
-    balance: Balance = field(default_factory=lambda: Balance(None, ZERO, ZERO))
 
 
 class RunProgress:
@@ -47,7 +38,9 @@ class RunProgress:
         self._terms = terms
         self._choice = choice
         self._clock = clock
-        self._main_run = _MainRun()
+        self._counts: Counter[Outcome] = Counter()
+        """The jobs of the run by their outcome, as the main run directory has them; ``_balance`` has its credits."""
+        self._balance = Balance(None, ZERO, ZERO)
         self.has_begun = False
         self._told: ShardsAdvanced | None = None
         self._shown: int | None = None
@@ -66,11 +59,8 @@ class RunProgress:
             return
         self.has_begun = True
         self.read()
-        main_run, terms = self._main_run, self._terms
-        began = self._clock.now() if at is None else at
-        self._observer.notify(
-            RunBegan(began, main_run.total, main_run.counts, main_run.balance, terms.manifest_name, terms.run_id)
-        )
+        began, counts, terms = self._clock.now() if at is None else at, self._counts, self._terms
+        self._observer.notify(RunBegan(began, counts.total(), counts, self._balance, terms.manifest_name, terms.run_id))
 
     def read(self) -> None:
         """Read the main run directory: before each wave. Blocking."""
@@ -79,17 +69,17 @@ class RunProgress:
 
     def _read(self, journal: Journal, stops: Mapping[str, ErrorInfo]) -> None:
         counts: Counter[Outcome] = Counter()
-        ledger = books_of(journal, self._terms)[1]
+        ledger = ledger_of(journal, PriceBook.of(self._terms))
         for planned, job in journal.jobs(self._terms.rule):
             if self._choice.takes(planned.name):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), stops)[0]] += 1
-        self._main_run = _MainRun(counts.total(), counts, Balance(self._terms.budget, ledger.spent, ledger.held))
+        self._counts, self._balance = counts, Balance(self._terms.budget, ledger.spent, ledger.held)
 
     def advance(self, wave: int, rows: Sequence[QueuedShard]) -> None:
         """Report the shards of a wave, if anything has changed."""
         running = [row for row in rows if row.state is ShardState.RUNNING]
         figures = [row.figures for row in rows]
-        balance = self._main_run.balance
+        balance = self._balance
         message = ShardsAdvanced(
             at=self._clock.now(),
             wave=wave,
@@ -97,10 +87,7 @@ class RunProgress:
             running=len(running),
             ended=sum(row.state not in _OUT for row in rows),
             workers=len({row.worker for row in running}),
-            counts={
-                word: self._main_run.counts.get(word, 0) + sum(getattr(each, word.value) for each in figures)
-                for word in _ENDED
-            },
+            counts={word: self._counts[word] + sum(getattr(each, word.value) for each in figures) for word in _ENDED},
             balance=replace(
                 balance,
                 spent=sum((each.spent for each in figures), balance.spent),
@@ -138,4 +125,4 @@ class RunProgress:
             ending = journal.runs()[-1].ending
             assert ending is not None
             self._read(journal, ending.all_stops)
-        self._observer.notify(RunEnded(self._clock.now(), ending, self._main_run.counts, self._main_run.balance))
+        self._observer.notify(RunEnded(self._clock.now(), ending, self._counts, self._balance))

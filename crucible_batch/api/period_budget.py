@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.period_note import is_journal_of, note_allowance, note_period, note_run, noted_run
-from crucible_batch.api.plan_rows import PlanCounts, journal_of
+from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_journal import journal_of
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
-from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
@@ -141,18 +141,26 @@ class RunAllowance:
         Records the period's figures in the journal, for the report.
         """
         try:
-            self.account.settle(usage_of(journal, terms, self.rules.calendar, self.since, now), now)
-            period = self.rules.calendar.at(now)
-            shares = Allowance(self.rules.limit, {each.run: each.share for each in self.account.shares(period)})
+            usage = usage_of(journal, terms, self.rules.calendar, self.since, now)
             codes = {stop.code for stop in ending.stops.values()} if ending is not None else set()
             is_exhausted = self.is_limited_by_period and BUDGET_EXHAUSTED in codes
-            note_period(journal, self.rules.terms.account, self.rules.calendar, period, shares, exhausted=is_exhausted)
+            settle_usage(self.account, journal, usage, self.rules, now, is_exhausted=is_exhausted)
         except (CrucibleBatchError, OSError, sqlite3.Error) as error:
             logger.warning(
                 "what this run did not spend stays set aside (%s); to release it: %s",
                 error,
                 shell_command("budget", "release", self.rules.terms.account, journal.path.parent.parent),
             )
+
+
+def settle_usage(
+    account: BudgetAccount, journal: Journal, usage: RunUsage, rules: PeriodRules, now: float, *, is_exhausted: bool
+) -> None:
+    """Replace what was set aside for a run by what it has used, and note the figures of the period for its report."""
+    account.settle(usage, now)
+    period = rules.calendar.at(now)
+    shares = Allowance(rules.limit, {each.run: each.share for each in account.shares(period)})
+    note_period(journal, rules.terms.account, rules.calendar, period, shares, exhausted=is_exhausted)
 
 
 def explain_shortage(
@@ -222,12 +230,7 @@ def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: J
     """Return the most that the remaining jobs may cost; None if one has no bound."""
     if prices.ceiling is None and not prices.highest:
         return None
-    counts = PlanCounts(choice)
-    for row in journal.jobs(terms.rule):
-        if choice.takes(row[0].name):
-            counts.add(*row)
-    ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
-    return most_needed(prices, counts.to_buy, len(counts.digests - ready))
+    return most_needed(prices, *left_to_buy(journal, terms, choice))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,13 @@ from pathlib import Path
 from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
-from crucible_batch.api.plan_rows import (
-    UPLOADS,
-    PlanCounts,
-    PriceLine,
-    job_states,
-    journal_of,
-    price_lines,
-    stage_lines,
-    starts_of,
-)
+from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, price_lines, stage_lines, starts_of
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.api.sharded_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
-from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
@@ -136,7 +127,6 @@ class PlanSummary:
 
     @property
     def least(self) -> Credits:
-        """The lowest expected cost."""
         return sum((line.least_each * line.count for line in self.lines), ZERO)
 
     @property
@@ -211,9 +201,7 @@ async def summarise(
     with ExitStack() as stack:
         journal = stack.enter_context(journal_of(directory))
         prices = PriceBook.of(terms)
-        ledger = Ledger(prices)
-        for subject, event in journal.events() if journal is not None else ():
-            ledger.apply(subject, event)
+        ledger = ledger_of(journal, prices)
         tally = PlanCounts(choice)
         comparer = Comparer(all_rows=all_rows)
         chosen = (found for found in job_states(draft, journal, terms.rule) if choice.takes(found[0].name))

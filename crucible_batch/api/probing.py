@@ -20,10 +20,9 @@ import httpx
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.draft import read_source, run_directory, run_terms
-from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_note import noted_in
 from crucible_batch.api.sharded_plan import check_sharding, is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
@@ -89,7 +88,8 @@ async def probe(
     if request.shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
     check_sharding(request, manifest, terms, save_to)
-    if _has_shards(run_directory(request.out_dir, terms)):
+    shards = noted_in(run_directory(request.out_dir, terms))
+    if shards is not None and shards.missing:
         return None
     return await run_probe(
         request,
@@ -100,12 +100,6 @@ async def probe(
         settings=settings,
         transport=transport,
     )
-
-
-def _has_shards(directory: Path) -> bool:
-    with journal_of(directory) as journal:
-        shards = None if journal is None or not journal.is_created() else noted_shards(journal)
-    return shards is not None and bool(shards.missing)
 
 
 def admission_of(shards: int) -> Admission:

@@ -17,8 +17,8 @@ from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.object_runs import image_loader
 from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.reporting import row_collector
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.status import row_collector
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo, Workflow
 from crucible_batch.domain.outage import Outage
@@ -54,7 +54,7 @@ class NullObserver:
     """An observer that ignores all messages."""
 
     def notify(self, message: Message) -> None:
-        """Do nothing."""
+        pass
 
 
 class ThumbnailObserver:
@@ -138,7 +138,7 @@ class RunContext:
 
     @property
     def binding(self) -> Binding:
-        return Binding(self.terms.manifest_name, self.terms.run_id, self.settings.base_url.rstrip("/"))
+        return Binding(self.terms.manifest_name, self.terms.run_id, self.settings.gateway)
 
     @property
     def needs_consent(self) -> bool:

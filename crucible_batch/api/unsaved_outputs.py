@@ -51,7 +51,7 @@ async def _look(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) 
     try:
         snapshot = await gateway.job(job.current.job_id or "")
     except GatewayError as error:
-        if error.status == 404 and error.is_refusal:
+        if error.is_not_found:
             return None
         raise
     known = job.expected or 0

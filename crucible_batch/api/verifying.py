@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +12,14 @@ from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.object_runs import claim_prefix, publish_report, store_of
 from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
+from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
+from crucible_batch.api.run_journal import jobs_with_past, newest_run
 from crucible_batch.api.run_location import local_directory
-from crucible_batch.api.status import jobs_with_past, newest_run, write_report_of
 from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -29,7 +30,7 @@ from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.journal import Journal, is_locked
-from crucible_batch.outputs import FileState, ObjectStoreError, OutputStore, output_path
+from crucible_batch.outputs import FileState, OutputStore, output_path
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
@@ -202,24 +203,14 @@ async def _look(
 
 
 async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record]:
-    states = [record.state for record in batch]
-    queue = iter(enumerate(batch))
-    failures = list[ObjectStoreError]()
+    checked = list(batch)
 
-    async def work() -> None:
-        for position, record in queue:
-            try:
-                states[position] = await store.state(record.saved)
-            except ObjectStoreError as error:  # kept, since a group of tasks would wrap it
-                failures.append(error)
-                return
+    async def check(position: int) -> None:
+        record = batch[position]
+        checked[position] = replace(record, state=await store.state(record.saved))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(work())
-    if failures:
-        raise failures[0]
-    return [replace(record, state=state) for record, state in zip(batch, states, strict=True)]
+    await for_each(range(len(batch)), check, at_once=_AT_ONCE)
+    return checked
 
 
 def _told(record: _Record) -> Difference:
@@ -249,16 +240,12 @@ class _Mender:
     async def mend(self, records: Sequence[_Record]) -> list[Difference]:
         """Restore the outputs and return a difference for each, in the same order."""
         differences = [_told(record) for record in records]
-        queue = iter(enumerate(records))
 
-        async def work() -> None:
-            for position, record in queue:
-                if record.is_mendable:
-                    differences[position] = await self._try(record)
+        async def mend(position: int) -> None:
+            differences[position] = await self._try(records[position])
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(work())
+        mendable = (position for position, record in enumerate(records) if record.is_mendable)
+        await for_each(mendable, mend, at_once=_AT_ONCE)
         return differences
 
     async def complete(self) -> list[Difference]:

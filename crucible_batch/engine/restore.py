@@ -171,7 +171,7 @@ class _Asking:
         try:
             return await self.gateway.job(job_id)
         except GatewayError as error:
-            if error.status == 404 and error.is_refusal:
+            if error.is_not_found:
                 return None
             raise
 

@@ -384,7 +384,7 @@ class AssetUploader:
         try:
             return await self._gateway.asset(asset.asset_id or "")
         except GatewayError as error:
-            if error.status == 404 and error.is_refusal:
+            if error.is_not_found:
                 return None
             raise
 
