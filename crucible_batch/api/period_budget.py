@@ -111,29 +111,63 @@ def share_in(journal: Journal, budget: Credits, period: BudgetPeriod) -> Share:
 
 
 @dataclass(frozen=True, slots=True)
-class RunAllowance:
-    """What a run has set aside. ``budget`` is that of the run: over all runs in its directory, as always. ``committed``
-    is what the directory had spent and held before.
+class PeriodPreview:
+    """The shares of a period, with that of the run, and the run's budget: over all runs in its directory, as always.
 
-    ``is_limited_by_period``: more would have been set aside if the period had more left. ``since`` is when it was set
-    aside, in seconds since the epoch.
+    ``run`` is the run's name in the shares. ``is_limited_by_period``: its budget would be higher if the period had more
+    left.
     """
 
-    account: BudgetAccount
     rules: PeriodRules
     period: BudgetPeriod
-    standing: Allowance
-    run: str
+    shares: Allowance
     budget: Credits
-    committed: Credits
     is_limited_by_period: bool
-    since: float
+    run: str = ""
+
+    @property
+    def until(self) -> str:
+        """The end of the period, as local time with the name of the zone."""
+        return self.rules.calendar.clock_text(self.period.end)
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""
-        if not self.is_limited_by_period:
+        if not self.is_limited_by_period or error.code != BUDGET_EXHAUSTED:
             return error
-        return explain_shortage(error, self.rules, self.period, self.standing, self.run)
+        shares, others = self.shares, self.shares.without(self.run).set_aside
+        hint = f"more from {self.until}: run the same command again then"
+        if others:
+            left = "what they leave is available again"
+            hint += f"; other runs have {format_credits(others)} credits set aside, and {left}"
+        used = format_credits(shares.spent + shares.set_aside)
+        return ErrorInfo(
+            error.code,
+            f"budget {self.rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
+            f" {self.period.words}; in this run directory {error.message}",
+            hint=hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunAllowance:
+    """What a run has set aside in an account, as it was ``granted``.
+
+    ``committed`` is what the directory had spent and held before. ``since`` is when it was set aside, in seconds since
+    the epoch.
+    """
+
+    account: BudgetAccount
+    granted: PeriodPreview
+    committed: Credits
+    since: float
+
+    @property
+    def budget(self) -> Credits:
+        return self.granted.budget
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        """Explain an error as ``PeriodPreview`` does."""
+        return self.granted.explain(error)
 
     def settle(self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None) -> None:
         """Replace what was set aside by what the journal has. An error is logged: the allowance then stays set aside.
@@ -141,15 +175,16 @@ class RunAllowance:
         Records the period's figures in the journal, for the report.
         """
         try:
-            usage = usage_of(journal, terms, self.rules.calendar, self.since, now)
+            rules = self.granted.rules
+            usage = usage_of(journal, terms, rules.calendar, self.since, now)
             codes = {stop.code for stop in ending.stops.values()} if ending is not None else set()
-            is_exhausted = self.is_limited_by_period and BUDGET_EXHAUSTED in codes
-            settle_usage(self.account, journal, usage, self.rules, now, is_exhausted=is_exhausted)
+            is_exhausted = self.granted.is_limited_by_period and BUDGET_EXHAUSTED in codes
+            settle_usage(self.account, journal, usage, rules, now, is_exhausted=is_exhausted)
         except (CrucibleBatchError, OSError, sqlite3.Error) as error:
             logger.warning(
                 "what this run did not spend stays set aside (%s); to release it: %s",
                 error,
-                shell_command("budget", "release", self.rules.terms.account, journal.path.parent.parent),
+                shell_command("budget", "release", self.granted.rules.terms.account, journal.path.parent.parent),
             )
 
 
@@ -161,24 +196,6 @@ def settle_usage(
     period = rules.calendar.at(now)
     shares = Allowance(rules.limit, {each.run: each.share for each in account.shares(period)})
     note_period(journal, rules.terms.account, rules.calendar, period, shares, exhausted=is_exhausted)
-
-
-def explain_shortage(
-    error: ErrorInfo, rules: PeriodRules, period: BudgetPeriod, shares: Allowance, run: str
-) -> ErrorInfo:
-    """Return the error of a job that doesn't fit the budget of a run, with the figures of the period as its reason."""
-    if error.code != BUDGET_EXHAUSTED:
-        return error
-    used, others = format_credits(shares.spent + shares.set_aside), shares.without(run).set_aside
-    hint = f"more from {rules.calendar.clock_text(period.end)}: run the same command again then"
-    if others:
-        hint += f"; other runs have {format_credits(others)} credits set aside, and what they leave is available again"
-    return ErrorInfo(
-        error.code,
-        f"budget {rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
-        f" {period.words}; in this run directory {error.message}",
-        hint=hint,
-    )
 
 
 @contextmanager
@@ -231,28 +248,6 @@ def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: J
     if prices.ceiling is None and not prices.highest:
         return None
     return most_needed(prices, *left_to_buy(journal, terms, choice))
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodPreview:
-    """The shares of a period, the run's own included as far as it has bought, and the budget that it would have now."""
-
-    rules: PeriodRules
-    period: BudgetPeriod
-    shares: Allowance
-    budget: Credits
-    is_limited_by_period: bool
-
-    def explain(self, error: ErrorInfo) -> ErrorInfo:
-        """Return the error of a job that can't start, with the period's figures if they are the reason."""
-        if not self.is_limited_by_period:
-            return error
-        return explain_shortage(error, self.rules, self.period, self.shares, "")
-
-    @property
-    def until(self) -> str:
-        """The end of the period, as local time with the name of the zone."""
-        return self.rules.calendar.clock_text(self.period.end)
 
 
 def preview(
@@ -335,17 +330,15 @@ async def set_aside(
     wanted = AllowanceRequest(token, previous, period, rules.limit, request, charges.certain, now, overlaps)
     grant = account.set_aside(_usage(journal, terms, charges), wanted)
     note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
-    return RunAllowance(
-        account=account,
-        rules=rules,
-        period=period,
-        standing=grant.standing,
-        run=run,
-        budget=charges.certain + grant.credits,
-        committed=charges.ledger.committed,
+    granted = PeriodPreview(
+        rules,
+        period,
+        grant.standing,
+        charges.certain + grant.credits,
         is_limited_by_period=request.wanted is None or grant.credits < request.wanted,
-        since=now,
+        run=run,
     )
+    return RunAllowance(account, granted, charges.ledger.committed, now)
 
 
 def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[str, str | None]:
