@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 from crucible_batch.api.cleaning import clean_quietly, decide_fates
-from crucible_batch.api.cluster_context import ClusterContext
+from crucible_batch.api.coordinator import ClusterContext
 from crucible_batch.api.merging import MergeResult
 from crucible_batch.api.notifying import notify_end
 from crucible_batch.api.object_runs import publish_report, store_by

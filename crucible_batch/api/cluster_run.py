@@ -20,14 +20,13 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Deadline, check_cancelled
-from crucible_batch.api.cluster_context import ClusterContext
 from crucible_batch.api.cluster_deadline import LATE, end_late
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
 from crucible_batch.api.cluster_note import note_run, noted_run
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
 from crucible_batch.api.cluster_progress import RunProgress
 from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.api.coordinator_claim import CoordinatorClaim, CoordinatorPace, taken
+from crucible_batch.api.coordinator import ClusterContext, CoordinatorClaim, CoordinatorPace, taken
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.notifying import RunNotices
@@ -131,7 +130,7 @@ class _Coordinator:
         context = self.context
         self._terms, self._main = context.terms, context.main
         self._url = run_outputs_url(context.request.out_dir, self._main)
-        self._claim = CoordinatorClaim(self.database, self._main, context.deadline, self.pace)
+        self._claim = CoordinatorClaim(self.database, context, self.pace)
         self._progress = RunProgress(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.api import cluster_places, cluster_run, stored_wave
-from crucible_batch.api.cancellation import Deadline, cancel_for
-from crucible_batch.api.coordinator_claim import CoordinatorClaim, CoordinatorCommands, CoordinatorPace
+from crucible_batch.api.cancellation import cancel_for
+from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorCommands, CoordinatorPace
 from crucible_batch.api.notifying import _failure
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_telemetry import cluster_run_metrics
@@ -51,9 +51,7 @@ def follows(made: Any, database: Any) -> None:
     """Claim the run of a coordinator in the database."""
     made.database = database
     commands = CoordinatorCommands(database, made._main, "run", 1)
-    made._claim = CoordinatorClaim(
-        database, made._main, Deadline(None), made.pace, run="run", epoch=1, commands=commands
-    )
+    made._claim = CoordinatorClaim(database, made.context, made.pace, "c", "run", 1, commands=commands)
 
 
 def plan() -> Any:

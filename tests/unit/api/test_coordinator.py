@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_places, cluster_run, coordinator_claim
+from crucible_batch.api import cluster_places, cluster_run, coordinator
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.coordinator_claim import CoordinatorClaim, CoordinatorPace
+from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorPace
 from crucible_batch.cluster import AllowanceResult, ClusterRun, QueuedShard, RunClaim, ShardKey
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.shard_lease import AllowanceAnswer, FencedAnswer, ShardState
@@ -79,12 +79,13 @@ class Coordinator(cluster_run._Coordinator):
             settings=Settings(None, base_url="https://gateway.test/"),
             deadline=Deadline(None),
             is_late=False,
+            main=Path("/main"),
         )
         self._url, self._is_stopped, self._has_probed, self._wave = None, False, False, 1
         self._progress: Any = SimpleNamespace(begin=lambda: None, end=lambda: None)
         self.pace = CoordinatorPace(poll_s=0.0, lease_s=-1.0)
         self._main = Path("/main")
-        self._claim = CoordinatorClaim(self.database, self._main, Deadline(None), self.pace, "c", "run", 4)
+        self._claim = CoordinatorClaim(self.database, self.context, self.pace, "c", "run", 4)
         self._terms: Any = SimpleNamespace(manifest_name="spring", run_id="default", budget=D(100))
         self.outstanding = outstanding
         self.used = [D(7)]
@@ -156,7 +157,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[ShardKey]:
             queued.extend(keys)
             return len(queued)
 
-    monkeypatch.setattr(coordinator_claim, "ShardQueue", Queue)
+    monkeypatch.setattr(coordinator, "ShardQueue", Queue)
     return queued
 
 

@@ -1,4 +1,4 @@
-"""A run in a cluster, as its coordinator has it in the database: claimed, queued and settled, and given commands.
+"""What the coordinator of a run in a cluster works with: the run, its claim in the database, and commands to it.
 
 Commands are recorded in the main journal, and performed in the runs of the coordinator itself.
 """
@@ -9,16 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.cluster_deadline import store_deadline
 from crucible_batch.api.cluster_shard import lease_clock
 from crucible_batch.api.command_feed import CommandFeed
 from crucible_batch.api.control_desk import Commanded
+from crucible_batch.api.notifying import RunNotices
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_journal import reopened
 from crucible_batch.cluster import ClusterRun, QueuedShard, ShardKey
 from crucible_batch.cluster.database import ClusterDatabase, new_claim
@@ -26,15 +30,56 @@ from crucible_batch.cluster.queue import ShardQueue
 from crucible_batch.domain.cluster_control import GivenControl, pause_given
 from crucible_batch.domain.control import ControlEntry, pause_of
 from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.shard_lease import LEASE_S, AllowanceAnswer, ShardState
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.engine import SystemClock
+from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ClusterSetupError, CrucibleBatchError, RunBusyError
 from crucible_batch.journal import lock_run_directory
+from crucible_batch.manifest import Manifest
 from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import Settings
 
 _RECORDED: Final = "cluster_controls"
 """The note of how many commands of the database the main journal has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterContext:
+    """What the coordinator of one run works with. ``main`` is the main run directory, ``terms`` are the run's."""
+
+    request: RunRequest
+    manifest: Manifest
+    settings: Settings
+    transport: httpx.AsyncBaseTransport | None
+    deadline: Deadline
+    notices: RunNotices
+    clock: Clock
+    terms: RunTerms
+    main: Path
+
+    @property
+    def is_late(self) -> bool:
+        return self.deadline.left_s == 0
+
+    def part(self, *, shards: int | None, retries: bool = False) -> RunRequest:
+        """Return the request of a plan or a run of the coordinator, with the time that is left.
+
+        It is a part of the run: it is neither notified nor measured as if it was the run. ``retries``: failed jobs are
+        tried again. Raises ``DeadlineError`` if no time is left.
+        """
+        self.deadline.check()
+        request = self.request
+        return replace(
+            request,
+            shards=shards,
+            job_filter=replace(request.job_filter, retry_failed=retries),
+            deadline_s=self.deadline.left_s,
+            notify=False,
+            metrics_textfile=None,
+            metrics_listen=None,
+            traces=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +92,13 @@ class CoordinatorPace:
 
 @dataclass(slots=True)
 class CoordinatorClaim:
-    """A coordinator's claim of its run in the database. ``main`` is the run directory, ``deadline`` that of the run.
+    """A coordinator's claim of its run in the database.
 
     ``run``, ``epoch``, ``budget`` and ``commands`` are known once it was opened, and ``id`` is that of the coordinator.
     """
 
     database: ClusterDatabase
-    main: Path
-    deadline: Deadline
+    context: ClusterContext
     pace: CoordinatorPace
     id: str = field(default_factory=new_claim)
     run: str = ""
@@ -73,17 +117,17 @@ class CoordinatorClaim:
             claim = await self.database.open_run(run, self.id)
             if claim.is_claimed:
                 self.run, self.epoch, self.budget = run.run, claim.epoch, run.budget
-                self.commands = CoordinatorCommands(self.database, self.main, self.run, self.epoch)
+                self.commands = CoordinatorCommands(self.database, self.context.main, self.run, self.epoch)
                 await self.store_deadline()
                 return
             if claim.answer != "held":
                 raise ClusterSetupError(
-                    f"the cluster's database has {self.main} as another run",
+                    f"the cluster's database has {self.context.main} as another run",
                     hint="use the database in which the run was queued",
                 )
             if waited > 2 * self.pace.lease_s:
                 raise RunBusyError(
-                    f"another coordinator follows the run in {self.main}", hint="wait for it, or end it first"
+                    f"another coordinator follows the run in {self.context.main}", hint="wait for it, or end it first"
                 )
             await asyncio.sleep(self.pace.poll_s)
             waited += self.pace.poll_s
@@ -95,7 +139,7 @@ class CoordinatorClaim:
 
     async def store_deadline(self) -> None:
         """Store the present deadline of the run for its workers."""
-        await store_deadline(self.database, self.run, self.epoch, self.deadline)
+        await store_deadline(self.database, self.run, self.epoch, self.context.deadline)
 
     async def queue(self, plan: SavedPlan) -> None:
         """Set the allowances of the plan's shards aside, and queue those that wait. Raises ``ClusterSetupError``."""
@@ -135,7 +179,7 @@ class CoordinatorClaim:
 
     def _superseded(self) -> RunBusyError:
         return RunBusyError(
-            f"another coordinator has taken the run in {self.main}", hint="follow it there; nothing is lost"
+            f"another coordinator has taken the run in {self.context.main}", hint="follow it there; nothing is lost"
         )
 
 
