@@ -81,8 +81,8 @@ from crucible_batch.api.status import budget_for_rest as budget_for_rest
 from crucible_batch.api.status import codes_never_retried as codes_never_retried
 from crucible_batch.api.status import read_status as read_status
 from crucible_batch.api.status import remedy_for_failed as remedy_for_failed
-from crucible_batch.api.unsaved_outputs import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.api.verifying import Difference as Difference
+from crucible_batch.api.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.api.verifying import Verification as Verification
 from crucible_batch.api.verifying import verify as verify
 from crucible_batch.api.watching import Snapshot as Snapshot

@@ -14,7 +14,7 @@ from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.run_journal import jobs_with_past, ledger_of
 from crucible_batch.api.run_location import local_directory
-from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
+from crucible_batch.api.verifying import UnsavedOutputs, unsaved
 from crucible_batch.domain.audit import Audit, JournalClaims
 from crucible_batch.domain.audit import audit as join
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
