@@ -115,7 +115,7 @@ def merge(
         if stored is not None:
             stored.close(choice, journal)
         merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice, reason)
-        merged = _merge(merging, sources.main, clock(), is_stored=stored is not None)
+        outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
@@ -130,8 +130,8 @@ def merge(
         is_repeated=is_repeated,
         exit_code=_exit_code(head, is_over=bool(shards) or (choice.is_empty and not is_repeated)),
         report=head,
-        outputs=merged.outputs,
-        absent=merged.absent,
+        outputs=outputs,
+        absent=absent,
         page=page,
         outputs_at=None if stored is None else str(stored.store.url),
     )
@@ -198,16 +198,13 @@ def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory])
     return outstanding
 
 
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    outputs: int = 0
-    absent: tuple[str, ...] = ()
+def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> tuple[int, tuple[str, ...]]:
+    """Bring the outputs of the shards into the main run directory, then their events.
 
-
-def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _Merged:
-    """Bring the outputs of the shards into the main run directory, then their events."""
+    Returns how many outputs are there then, and the paths of those that the shards' directories don't have.
+    """
     if merging.choice.is_empty:
-        return _Merged()
+        return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
     with OutputAdopter(journal, main, merging.events, now=now, is_stored=is_stored) as adopter:
@@ -215,7 +212,7 @@ def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _
             adopter.adopt(shard)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)
-    return _Merged(adopter.outputs, tuple(adopter.absent))
+    return adopter.outputs, tuple(adopter.absent)
 
 
 def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -200,17 +201,17 @@ class RunNotices:
         return self._can_ask and isinstance(error, ConsentError | EarlierRunError)
 
 
+@dataclass(frozen=True, slots=True)
 class _StartObserver:
     """An observer that starts the message of the start."""
 
-    def __init__(self, notices: RunNotices, inner: Observer) -> None:
-        self._notices = notices
-        self._inner = inner
+    notices: RunNotices
+    inner: Observer
 
     def notify(self, message: Message) -> None:
         if isinstance(message, RunBegan):
-            self._notices.begin(message)
-        self._inner.notify(message)
+            self.notices.begin(message)
+        self.inner.notify(message)
 
 
 async def notify_end(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -149,29 +149,22 @@ async def run_probe(
     return ProbeResult(result, made[0].is_complete)
 
 
+@dataclass(slots=True)
 class ProbeChoice:
     """The choice of a probe's jobs. ``is_complete``: there is nothing left to choose, and nothing is missing."""
 
-    def __init__(
-        self,
-        jobs: Callable[[], Iterator[tuple[PlannedJob, Job]]],
-        journal: Journal,
-        budget: Credits | None,
-        choice: JobFilter,
-        admit: Admission,
-    ) -> None:
-        self._jobs = jobs
-        self._journal = journal
-        self._budget = budget
-        self._choice = choice
-        self._admit = admit
-        self._tried: set[str] = set()
-        self._tries: Counter[Shape] = Counter()
-        self._attempted: set[str] = set()
-        """The digests of the images that a step was to upload."""
-        self._has_begun = False
-        self._has_prices = False
-        self.is_complete = False
+    jobs: Callable[[], Iterator[tuple[PlannedJob, Job]]]
+    journal: Journal
+    budget: Credits | None
+    choice: JobFilter
+    admit: Admission
+    is_complete: bool = field(default=False, init=False)
+    _tried: set[str] = field(default_factory=set, init=False)
+    _tries: Counter[Shape] = field(default_factory=Counter, init=False)
+    _attempted: set[str] = field(default_factory=set, init=False)
+    """The digests of the images that a step was to upload."""
+    _has_begun: bool = field(default=False, init=False)
+    _has_prices: bool = field(default=False, init=False)
 
     def to_buy(self, ledger: Ledger) -> frozenset[str]:
         """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
@@ -187,7 +180,7 @@ class ProbeChoice:
             is_unsent = _is_unsent(job)
             if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
                 unfinished.add(identity)
-            is_retried = self._choice.retry_failed and may_reopen(job, buys_again=False)
+            is_retried = self.choice.retry_failed and may_reopen(job, buys_again=False)
             if is_retried and identity not in self._tried:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:
@@ -230,7 +223,7 @@ class ProbeChoice:
     ) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield the admitted jobs with missing images, and the digests of these."""
         jobs: list[tuple[str, frozenset[str]]] = []
-        in_doubt = {asset.sha256 for asset in self._journal.assets() if asset.phase in _IN_DOUBT}
+        in_doubt = {asset.sha256 for asset in self.journal.assets() if asset.phase in _IN_DOUBT}
 
         def to_admit() -> Iterator[tuple[Shape, Set[str]]]:
             for planned, job in self._chosen():
@@ -242,8 +235,8 @@ class ProbeChoice:
                 # What an upload in doubt costs is in the ledger already.
                 yield shape_of(planned), missing - in_doubt
 
-        left = ZERO if self._budget is None else self._budget - ledger.committed
-        admitted = self._admit(ledger.prices, left, to_admit())
+        left = ZERO if self.budget is None else self.budget - ledger.committed
+        admitted = self.admit(ledger.prices, left, to_admit())
         for (identity, missing), is_admitted in zip(jobs, admitted, strict=True):
             if missing and (is_admitted or missing & in_doubt):
                 yield identity, missing
@@ -260,7 +253,7 @@ class ProbeChoice:
         return frozenset(chosen)
 
     def _chosen(self) -> Iterator[tuple[PlannedJob, Job]]:
-        return (found for found in self._jobs() if self._choice.takes(found[0].name))
+        return (found for found in self.jobs() if self.choice.takes(found[0].name))
 
 
 def _is_unsent(job: Job) -> bool:

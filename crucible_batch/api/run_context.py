@@ -57,43 +57,43 @@ class NullObserver:
         pass
 
 
+@dataclass(frozen=True, slots=True)
 class ThumbnailObserver:
     """An observer that starts a picture's thumbnail, in a thread, as soon as the picture is saved.
 
     Few thumbnails are then left to make when the page is written. Messages are passed on to ``observer``.
     """
 
-    def __init__(self, observer: Observer, thumbnails: Thumbnails) -> None:
-        self._observer = observer
-        self._thumbnails = thumbnails
+    observer: Observer
+    thumbnails: Thumbnails
 
     def notify(self, message: Message) -> None:
         if isinstance(message, JobAdvanced) and isinstance(message.event, Saved):
-            self._thumbnails.begin_ahead(message.event.path, message.event.sha256)
-        self._observer.notify(message)
+            self.thumbnails.begin_ahead(message.event.path, message.event.sha256)
+        self.observer.notify(message)
 
 
+@dataclass(frozen=True, slots=True)
 class RetryNotifier:
     """A notifier that passes retries to the observer."""
 
-    def __init__(self, observer: Observer, clock: Clock) -> None:
-        self._observer = observer
-        self._clock = clock
+    observer: Observer
+    clock: Clock
 
     def notify(self, notice: RetryNotice) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         operation, reason, host = notice.operation.value, notice.reason, notice.host
-        self._observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
+        self.observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
 
     def outage(self, limit_s: float) -> Outage:
         """Return an outage that is reported to the observer. Requests do not wait for its end yet."""
 
         def tell(lasted_s: float, reason: str | None) -> None:
-            now = self._clock.now()
+            now = self.clock.now()
             if reason is None:
-                self._observer.notify(GatewayBack(now, lasted_s))
+                self.observer.notify(GatewayBack(now, lasted_s))
             else:
-                self._observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
+                self.observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
 
         return Outage(tell, is_awaited=False)
 

@@ -109,12 +109,12 @@ MAX_CHANGES = 100
 """The maximum number of changes listed in an error; the rest is only counted."""
 
 
+@dataclass(frozen=True, slots=True)
 class PlanStaleness:
     """The comparison of a saved plan with its present basis. Without a saved plan its checks do nothing."""
 
-    def __init__(self, request: RunRequest, basis: PlanBasis) -> None:
-        self._request = request
-        self._basis = basis
+    request: RunRequest
+    basis: PlanBasis
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -126,7 +126,7 @@ class PlanStaleness:
         try:
             yield
         except ManifestError as error:
-            plan = self._request.plan
+            plan = self.request.plan
             changes = [] if plan is None else list(self._basis_changes(plan))
             if plan is None or not changes:
                 raise
@@ -139,20 +139,20 @@ class PlanStaleness:
         The caller holds the directory's lock, or the directory doesn't exist yet. Raises ``StalePlanError`` if anything
         differs.
         """
-        plan = self._request.plan
+        plan = self.request.plan
         if plan is None:
             return
         with journal_of(directory) as journal:
             changes = chain(
                 self._basis_changes(plan),
-                diff_files(plan.head.manifest.files, self._basis.files),
+                diff_files(plan.head.manifest.files, self.basis.files),
                 self._journal_changes(plan, draft, journal),
             )
             self._refuse(plan, changes)
 
     def check_basis(self) -> None:
         """Compare the basis alone: neither the files nor the jobs. Raises ``StalePlanError`` if anything differs."""
-        if (plan := self._request.plan) is not None:
+        if (plan := self.request.plan) is not None:
             self._refuse(plan, self._basis_changes(plan))
 
     def _refuse(self, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:
@@ -164,10 +164,10 @@ class PlanStaleness:
     def _stale(self, plan: SavedPlan, changes: Iterator[PlanChange], omitted: int = 0) -> StalePlanError:
         named = list(islice(changes, MAX_CHANGES))
         omitted += sum(1 for _ in changes)
-        return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self._request.remake}")
+        return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self.request.remake}")
 
     def _basis_changes(self, plan: SavedPlan) -> Iterator[PlanChange]:
-        head, basis = plan.head, self._basis
+        head, basis = plan.head, self.basis
         yield from diff_gateway(head.gateway, basis.gateway)
         yield from diff_manifest(head.manifest, basis.manifest_at(head.manifest.path))
         yield from diff_terms(head.terms, basis.held_to)
@@ -184,7 +184,7 @@ class PlanStaleness:
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
         """Return the prices learned from purchases of runs that don't follow this plan."""
-        prices, own_prices = PriceBook.of(self._basis.terms), PriceBook()
+        prices, own_prices = PriceBook.of(self.basis.terms), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():
             is_own = any(number in stretch for stretch in own)
@@ -195,9 +195,9 @@ class PlanStaleness:
     def _jobs_now(
         self, plan: SavedPlan, draft: PlanFile, journal: Journal | None, own: tuple[range, ...]
     ) -> Iterator[CurrentJob]:
-        basis = self._basis
+        basis = self.basis
         base = basis.source.directory
-        for row in plan_rows(draft, journal, basis.terms, self._request.job_filter, base=base, prices=PriceBook()):
+        for row in plan_rows(draft, journal, basis.terms, self.request.job_filter, base=base, prices=PriceBook()):
             numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
             yield CurrentJob(row, change_author(numbers, own))
 
