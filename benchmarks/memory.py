@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
-from crucible_batch.api.status import write_report_of
+from crucible_batch.api.reporting import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.memory import planned, terms
 from benchmarks.row import Row
-from crucible_batch.api.status import write_page_of, write_report_of
+from crucible_batch.api.reporting import write_page_of, write_report_of
 from crucible_batch.domain.events import Accepted, Event, Held, Saved, Succeeded
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.outcome import Ending, RunStatus

@@ -378,7 +378,7 @@ class GatewayError(CrucibleBatchError):
 
     @property
     def is_not_found(self) -> bool:
-        """Whether the gateway itself answered with 404; that of a proxy before it shows nothing."""
+        """Whether the gateway itself, and not a proxy before it, answered that what was asked for doesn't exist."""
         return self.status == 404 and self.is_refusal
 
     def __str__(self) -> str:

@@ -45,6 +45,11 @@ class Settings:
         if self.api_key is not None:
             object.__setattr__(self, "api_key", HiddenText(self.api_key))
 
+    @property
+    def gateway(self) -> str:
+        """The base URL in the form in which journals have it: without a slash at its end."""
+        return self.base_url.rstrip("/")
+
 
 def state_directory(environ: Mapping[str, str]) -> Path | None:
     """Return the user's state directory by the XDG rules; None if the environment names no home directory."""

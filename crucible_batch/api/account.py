@@ -22,7 +22,7 @@ import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from crucible_batch.domain.ledger import Ledger
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
@@ -113,16 +113,14 @@ async def _is_found(look: Awaitable[object]) -> bool:
     try:
         await look
     except GatewayError as error:
-        if not error.is_not_found:  # a 404 page of a proxy is not the gateway's answer
+        if not error.is_not_found:
             raise
         return False
     return True
 
 
 def _may_have_bought(journal: Journal) -> bool:
-    ledger = Ledger()
-    for subject, event in journal.events():
-        ledger.apply(subject, event)
+    ledger = ledger_of(journal)
     return bool(ledger.holds() or ledger.lost_uploads or ledger.assumed_uploads or ledger.spent)
 
 

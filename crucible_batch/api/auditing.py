@@ -12,15 +12,14 @@ import httpx
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.run_journal import jobs_with_past, ledger_of
 from crucible_batch.api.run_location import local_directory
-from crucible_batch.api.status import jobs_with_past
-from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
+from crucible_batch.api.verifying import UnsavedOutputs, unsaved
 from crucible_batch.domain.audit import Audit, JournalClaims
 from crucible_batch.domain.audit import audit as join
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import AssetStatus
-from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
@@ -72,7 +71,7 @@ async def audit(
     settings = settings or current_settings()
     directory = local_directory(run_dir)
     with Journal.read(directory) as journal:
-        _refuse_other_gateway(journal, directory, settings.base_url.rstrip("/"))
+        _refuse_other_gateway(journal, directory, settings.gateway)
         async with gateway_for(settings, transport=transport) as gateway:
             await refuse_other_account(journal, gateway, require_key(settings))
             running = is_locked(directory)
@@ -106,15 +105,12 @@ def _read(journal: Journal) -> JournalClaims:
         jobs += job_claims(planned.name, job)
         names.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
         without_answer += has_unanswered_submit(job)
-    ledger = Ledger()
-    for subject, event in journal.events():
-        ledger.apply(subject, event)
     return JournalClaims(
         jobs=jobs,
         uploads=upload_claims(journal.events(), names),
         runs=_times(journal.runs()),
         unanswered=without_answer,
-        upload_price=ledger.prices.expected(UPLOAD) or ZERO,
+        upload_price=ledger_of(journal).prices.expected(UPLOAD) or ZERO,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from crucible_batch.api.period_budget import dated, prices_of, share_in, usage_of
 from crucible_batch.api.period_note import is_journal_of
 from crucible_batch.api.run_directory import locked
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_note import noted_shards, outstanding_shards
 from crucible_batch.api.sharded_plan import refuse_outstanding
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files
 from crucible_batch.domain.allowance import Allowance, Share
@@ -55,7 +55,6 @@ class BudgetState:
 
     @property
     def shares(self) -> Allowance:
-        """The shares of the runs."""
         return Allowance(self.limit or ZERO, {str(number): run.share for number, run in enumerate(self.runs)})
 
     @property
@@ -121,8 +120,7 @@ def _run_of(share: AccountShare, period: BudgetPeriod) -> BudgetRun:
     try:
         with Journal.read(directory) as journal:
             is_gone = not is_journal_of(journal, share)
-            outstanding = noted_shards(journal)
-            has_shards = outstanding is not None and bool(outstanding.missing)
+            has_shards = outstanding_shards(journal) is not None
             if not is_gone and share.budget is not None and share.first is not None and share.first <= period.first:
                 current = share_in(journal, share.budget, period)
     except (CrucibleBatchError, OSError):

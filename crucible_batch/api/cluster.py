@@ -1,18 +1,25 @@
-"""Clusters for operators: what the database has, and asking workers to take no further shards."""
+"""Clusters for operators: what the database has, as rows and as metrics, and asking workers to take no more shards."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from crucible_batch.api.cluster_figures import cluster_figures
-from crucible_batch.cluster import ClusterAddress, ClusterStatus, DrainResult, RunRow, WorkerRow
+from crucible_batch.cluster import ClusterAddress, ClusterStatus, DrainResult, QueuedShard, RunRow, WorkerRow
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.shard_lease import ShardState, is_stale
 from crucible_batch.errors import CrucibleBatchError, UserError
+from crucible_batch.telemetry.figures import ClusterFigures
 
 _NAMED = 20
+STALLED: Final = "stalled"
+"""A running shard whose worker is silent, so that another worker may take it."""
+ALIVE, DRAINING, SILENT = "alive", "draining", "silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,39 @@ async def cluster_status(dsn: str | None = None, *, metrics_textfile: Path | Non
 async def _status(address: ClusterAddress) -> ClusterStatus:
     from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
 
-    database = await ClusterDatabase.opened(address, patience_s=0.0)
-    try:
+    async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         return await database.status()
-    finally:
-        await database.close()
+
+
+def shard_state(shard: QueuedShard) -> str:
+    """Return the state of a shard, or ``stalled``."""
+    if shard.state is ShardState.RUNNING and shard.renewed_age_s is not None and is_stale(0.0, shard.renewed_age_s):
+        return STALLED
+    return shard.state.value
+
+
+def worker_state(worker: WorkerRow) -> str:
+    """Return whether a worker takes shards (``alive``), only finishes those it has, or is silent."""
+    if is_stale(0.0, worker.seen_age_s):
+        return SILENT
+    return ALIVE if worker.draining_age_s is None else DRAINING
+
+
+def cluster_figures(status: ClusterStatus) -> ClusterFigures:
+    """Count a cluster. A run whose coordinator has ended it counts only for the credits of its shards."""
+    shards = Counter(map(shard_state, status.shards))
+    workers = Counter(map(worker_state, status.workers))
+    active = [run for run in status.runs if run.ended_age_s is None]
+    running = [shard for shard in status.shards if shard.state is ShardState.RUNNING]
+    return ClusterFigures(
+        runs=len(active),
+        shards={state: shards[state] for state in (*ShardState, STALLED)},
+        workers={state: workers[state] for state in (ALIVE, DRAINING, SILENT)},
+        queue_age_s=max(0.0, status.queue_age_s or 0.0),
+        renewal_age_s=max((shard.renewed_age_s or 0.0 for shard in running), default=0.0),
+        coordinator_age_s=max((run.renewed_age_s or 0.0 for run in active), default=0.0),
+        set_aside=sum((run.set_aside for run in status.runs), ZERO),
+    )
 
 
 async def drain_workers(names: Sequence[str] = (), dsn: str | None = None) -> tuple[WorkerRow, ...]:
@@ -66,19 +101,16 @@ async def drain_workers(names: Sequence[str] = (), dsn: str | None = None) -> tu
     address = ClusterAddress.resolve(dsn, os.environ)
     from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
 
-    database = await ClusterDatabase.opened(address, patience_s=0.0)
-    try:
+    async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         known = sorted({worker.name for worker in await database.workers()})
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise UserError(
                 f"no worker of {address.shown} is named {unknown[0]}; no worker was asked to drain",
-                hint=f"there are: {', '.join(known[:20])}" if known else "no worker is registered",
+                hint=f"there are: {', '.join(known[:_NAMED])}" if known else "no worker is registered",
             )
         asked = {worker for worker, _ in await database.drain(names or None)}
         return tuple(worker for worker in await database.workers() if worker.worker in asked)
-    finally:
-        await database.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +131,9 @@ async def drain_run(name: str, dsn: str | None = None) -> DrainedRun:
     address = ClusterAddress.resolve(dsn, os.environ)
     from crucible_batch.cluster.database import ClusterDatabase  # noqa: PLC0415 - the drivers are an extra
 
-    database = await ClusterDatabase.opened(address, patience_s=0.0)
-    try:
+    async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         run = run_named(name, await database.status())
         return DrainedRun(run, await database.drain_run(run.run.run))
-    finally:
-        await database.close()
 
 
 def run_named(name: str, status: ClusterStatus) -> RunRow:

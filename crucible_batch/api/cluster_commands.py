@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from crucible_batch.api.cluster import run_named
-from crucible_batch.api.cluster_places import PLAN_FILE, wave_folder
-from crucible_batch.api.control_command import read_command
+from crucible_batch.api.cluster_places import PLAN_FILE
+from crucible_batch.api.control_desk import ControlAnswer, read_command
 from crucible_batch.api.control_socket import user_name
-from crucible_batch.api.controlling import TERMINAL, ControlAnswer
+from crucible_batch.api.controlling import TERMINAL
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.cluster import ClusterAddress, ControlTaker, RunRow
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.cluster_control import HEARD_S, is_stopped, pause_given
@@ -43,35 +44,24 @@ async def control_cluster_run(
     command = read_command(words)
     address = ClusterAddress.resolve(dsn, os.environ)
     source = ControlSource(user_name(os.geteuid()), via)
-    database = await ClusterDatabase.opened(address, patience_s=0.0)
-    try:
+    async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         run = run_named(name, await database.status())
         return await _Given(database, run, command, source).answer()
-    finally:
-        await database.close()
 
 
+@dataclass(frozen=True, slots=True)
 class _Given:
     """One command, from the database's point of view."""
 
-    def __init__(
-        self,
-        database: ClusterDatabase,
-        run: RunRow,
-        command: ControlCommand,
-        source: ControlSource,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._database = database
-        self._run = run
-        self._id = run.run.run
-        self._command = command
-        self._source = source
-        self._sleep = sleep
+    database: ClusterDatabase
+    run: RunRow
+    command: ControlCommand
+    source: ControlSource
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def answer(self) -> ControlAnswer:
-        command = self._command
-        given = await self._database.controls(self._id)
+        command = self.command
+        given = await self.database.controls(self.run.run.run)
         pause, number = pause_given(given), max((each.number for each in given), default=0)
         if command.action is ControlAction.RESUME and pause is None:
             return self._answered("the run is not paused", [], number)
@@ -82,20 +72,20 @@ class _Given:
             raise ControlError("the run is stopping: it buys nothing more", hint="run the same command again to resume")
         done = _DONE[command.action](command)
         if command.action is ControlAction.RETRY:
-            command, done = await asyncio.to_thread(self._with_identities, await self._database.takers(self._id))
-        stored = await self._database.give_control(self._id, command, self._source)
+            command, done = await asyncio.to_thread(self._with_identities, await self.database.takers(self.run.run.run))
+        stored = await self.database.give_control(self.run.run.run, command, self.source)
         if stored is None:
-            raise ControlError(f"the run {self._id} is not in the database any more")
+            raise ControlError(f"the run {self.run.run.run} is not in the database any more")
         return await self._taken(done, stored)
 
     async def _taken(self, done: str, number: int) -> ControlAnswer:
         """Wait until each worker has taken the command with this number, or can't buy without having taken it."""
         waited = 0.0
         while True:
-            takers = await self._database.takers(self._id)
+            takers = await self.database.takers(self.run.run.run)
             if waited >= HEARD_S + _MARGIN_S or all(_has(each, number) for each in takers):
                 return self._answered(done, takers, number)
-            await self._sleep(_LOOK_S)
+            await self.sleep(_LOOK_S)
             waited += _LOOK_S
 
     def _answered(self, done: str, takers: list[ControlTaker], number: int) -> ControlAnswer:
@@ -117,13 +107,13 @@ class _Given:
         if silent:
             verb = "is" if len(silent) == 1 else "are"
             parts.append(f"{_names(silent)} {verb} silent, and can buy nothing before taking it")
-        if in_flight and self._command.action in (ControlAction.PAUSE, ControlAction.STOP):
+        if in_flight and self.command.action in (ControlAction.PAUSE, ControlAction.STOP):
             parts.append(f"{in_flight} job{'' if in_flight == 1 else 's'} in flight being collected")
         return ControlAnswer(
             "; ".join(parts),
             {
-                "action": self._command.action.value,
-                "run": self._id,
+                "action": self.command.action.value,
+                "run": self.run.run.run,
                 "workers": len(takers),
                 "taken": have,
                 "in_flight": in_flight,
@@ -132,11 +122,11 @@ class _Given:
 
     def _with_identities(self, takers: Sequence[ControlTaker]) -> tuple[ControlCommand, str]:
         """Return the command with the identities of jobs in running shards. Raises ``ControlError`` if none matches."""
-        takes = JobFilter(only=self._command.names).takes
+        takes = JobFilter(only=self.command.names).takes
         found: list[str] = []
         shards = {(each.plan_digest, each.number) for each in takers if each.number}
         for digest in sorted({digest for digest, _ in shards}):
-            path = wave_folder(Path(self._run.run.location), digest) / PLAN_FILE
+            path = plan_folder(Path(self.run.run.location), digest) / PLAN_FILE
             if not path.is_file():
                 raise ControlError(
                     f"{path} is not on this machine: jobs are looked up in it",
@@ -151,7 +141,7 @@ class _Given:
                 hint="jobs of other shards are tried again after the run: run --retry-failed",
             )
         jobs = "the job is" if len(found) == 1 else f"{len(found)} jobs are"
-        return replace(self._command, names=tuple(found)), f"{jobs} tried again if failed, which only the workers know"
+        return replace(self.command, names=tuple(found)), f"{jobs} tried again if failed, which only the workers know"
 
 
 def _has(taker: ControlTaker, number: int) -> bool:

@@ -8,15 +8,16 @@ from collections import Counter
 from dataclasses import replace
 
 from crucible_batch.api.cleaning import clean_quietly, decide_fates
-from crucible_batch.api.cluster_context import ClusterContext
-from crucible_batch.api.merging import MergeResult, write_results
+from crucible_batch.api.coordinator import ClusterContext
+from crucible_batch.api.merging import MergeResult
 from crucible_batch.api.notifying import notify_end
 from crucible_batch.api.object_runs import publish_report, store_by
+from crucible_batch.api.reporting import collect_rows, write_results
 from crucible_batch.api.run_directory import open_for_repair
+from crucible_batch.api.run_journal import reopened
 from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.running import RunResult
-from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.status import collect_rows
+from crucible_batch.api.shard_note import outstanding_shards
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import SHARD_ABANDONED
 from crucible_batch.domain.outcome import EVERYTHING, conclude, outcome_of
@@ -49,17 +50,14 @@ def stopped(context: ClusterContext) -> RunResult:
     The reason is the deadline, if it has passed, or that no shard has run.
     """
     main, error = context.main, DEADLINE_PASSED if context.is_late else _NOT_RUN
-    with lock_run_directory(main):
-        with Journal.read(main) as journal:
-            binding = journal.binding()
-        with Journal.open(main, binding, now=context.clock.now()) as journal:
-            number = journal.begin_run(context.terms, now=context.clock.now(), after=journal.last_number())
-            stops = {EVERYTHING: error}
-            jobs = journal.jobs(context.terms.rule)
-            counts = Counter(outcome_of(job, workflow_class(planned.workflow_id), stops)[0] for planned, job in jobs)
-            ending = conclude(counts, stops, {ExitCode.STOPPED})
-            journal.end_run(number, ending, now=context.clock.now())
-            head, page = write_results(journal, main, html=context.request.html)
+    with lock_run_directory(main), reopened(main, now=context.clock.now()) as journal:
+        number = journal.begin_run(context.terms, now=context.clock.now(), after=journal.last_number())
+        stops = {EVERYTHING: error}
+        jobs = journal.jobs(context.terms.rule)
+        counts = Counter(outcome_of(job, workflow_class(planned.workflow_id), stops)[0] for planned, job in jobs)
+        ending = conclude(counts, stops, {ExitCode.STOPPED})
+        journal.end_run(number, ending, now=context.clock.now())
+        head, page = write_results(journal, main, html=context.request.html)
     url = directory_outputs_url(main)
     outputs_at = None if url is None else str(url)
     return RunResult(main, head, ExitCode(ending.exit_code), None, page, outputs_at=outputs_at)
@@ -85,8 +83,7 @@ async def _cleaned(context: ClusterContext, result: RunResult) -> RunResult:
     main = context.main
     try:
         with Journal.read(main) as journal:
-            outstanding = noted_shards(journal)
-            if outstanding is not None and outstanding.missing:
+            if outstanding_shards(journal) is not None:
                 return result
             if not any(fate.goes for fate in decide_fates(journal, main, found_too=False)):
                 return result
@@ -104,9 +101,7 @@ async def _notified(context: ClusterContext, result: RunResult) -> RunResult:
     if not context.notices.is_wanted:
         return result
     main = context.main
-    with Journal.read(main) as journal:
-        binding = journal.binding()
-    with Journal.open(main, binding, now=context.clock.now()) as journal, RowFile(main) as rows:
+    with reopened(main, now=context.clock.now()) as journal, RowFile(main) as rows:
         collect_rows(journal, main, rows)
         html = result.page is not None
         head = await notify_end(context.notices, journal, main, result.report, rows, html=html)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.run_journal import journal_of, reopened
+from crucible_batch.api.shard_note import outstanding_shards
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.journal import Journal, is_locked, lock_run_directory
 
@@ -14,10 +15,8 @@ _RUN = "cluster_run"
 
 def noted_run(main: Path) -> str | None:
     """Return the id of the run in the cluster; None if it was never queued in one."""
-    if not Journal.exists(main):
-        return None
-    with Journal.read(main) as journal:
-        return journal.noted(_RUN) if journal.is_created() else None
+    with journal_of(main) as journal:
+        return None if journal is None else journal.noted(_RUN)
 
 
 def is_run_of_cluster(directory: Path) -> bool:
@@ -32,20 +31,16 @@ def present_pause(journal: Journal, *, is_running: bool) -> PausedSince | None:
 
 def is_with_workers(journal: Journal) -> bool:
     """Return whether a run directory is that of a run whose shards are with the workers of a cluster."""
-    shards = None if journal.noted(_RUN) is None else noted_shards(journal)
-    return shards is not None and bool(shards.missing)
+    return journal.noted(_RUN) is not None and outstanding_shards(journal) is not None
 
 
 def note_run(main: Path, *, now: float) -> str:
     """Return the id of the run in the cluster, which is made the first time. The directory needs a journal."""
     if (known := noted_run(main)) is not None:
         return known
-    with lock_run_directory(main):
-        with Journal.read(main) as journal:
-            binding = journal.binding()
-        with Journal.open(main, binding, now=now) as journal:
-            known = journal.noted(_RUN)
-            if known is None:
-                known = uuid.uuid4().hex
-                journal.note(_RUN, known)
-            return known
+    with lock_run_directory(main), reopened(main, now=now) as journal:
+        known = journal.noted(_RUN)
+        if known is None:
+            known = uuid.uuid4().hex
+            journal.note(_RUN, known)
+        return known

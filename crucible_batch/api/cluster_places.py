@@ -6,22 +6,43 @@
     RUN_DIR/shards/0a1b2c3d/3-of-8.e2       as the next one did, who began with a copy of the first one's journal
 
 An owner never writes into the directory of another: that one may be frozen, and continue when it wakes up.
+
+Which directory of a shard the coordinator merges:
+
+    shard                                     directory
+    withdrawn                                 none: nobody has claimed it
+    its last owner has begun                  that owner's
+    its last owner has not begun              a copy of that of the newest owner who has, since that one may be frozen
+    nobody has begun, and nothing was spent   none
+    nobody has begun, but credits were spent  refused: its directories were deleted, and its allowance can't be returned
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.cluster_deadline import LATE
+from crucible_batch.api.run_journal import is_begun
+from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
+from crucible_batch.cluster import QueuedShard
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, copy_journal, lock_run_directory
 from crucible_batch.outputs import RECEIPTS_FILE
 from crucible_batch.report.html import PAGE_FILE
+from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.shell_command import shell_command
+
+logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 MANIFEST_FILE = "manifest.yaml"
@@ -29,11 +50,6 @@ NEW_WAVE = "new"
 """The folder of a plan whose digest is not known yet: as deep as the final one, since a plan has relative paths."""
 _OWN_FILES = frozenset({".crucible", "report.json", PAGE_FILE, "thumbnails", RECEIPTS_FILE})
 _EPOCH = re.compile(r"\.e([1-9][0-9]{0,8})", re.ASCII)
-
-
-def wave_folder(main: Path, plan_digest: str) -> Path:
-    """Return the folder of a divided plan."""
-    return main / SHARDS_FOLDER / plan_digest[:8]
 
 
 def check_wave_folder(folder: Path, main: Path) -> None:
@@ -67,10 +83,8 @@ def newest_begun(folder: Path, shard: ShardId, *, up_to: int) -> Path | None:
     read.
     """
     for epoch, path in sorted(_owners(folder, shard), reverse=True):
-        if epoch <= up_to and path.is_dir() and Journal.exists(path):
-            with Journal.read(path) as journal:
-                if journal.is_created() and journal.is_begun():
-                    return path
+        if epoch <= up_to and path.is_dir() and is_begun(path):
+            return path
     return None
 
 
@@ -135,7 +149,7 @@ def publish_wave(main: Path, plan_digest: str, manifest: Path) -> Path:
 
     Raises ``JournalError`` if the plan is in neither folder: its shards are outstanding and can't be run.
     """
-    folder, new = wave_folder(main, plan_digest), main / SHARDS_FOLDER / NEW_WAVE
+    folder, new = plan_folder(main, plan_digest), main / SHARDS_FOLDER / NEW_WAVE
     if not (folder / PLAN_FILE).is_file():
         if not (new / PLAN_FILE).is_file():
             check_plan_file(folder, main)
@@ -143,3 +157,46 @@ def publish_wave(main: Path, plan_digest: str, manifest: Path) -> Path:
             file.write(manifest.read_bytes())
         new.replace(folder)
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenDirectories:
+    """The directories to merge, and the numbers of the shards without one."""
+
+    directories: Sequence[Path]
+    abandoned: Sequence[int]
+
+
+def choose_directories(main: Path, plan: SavedPlan, rows: Sequence[QueuedShard]) -> ChosenDirectories:
+    """Choose by the rows of a wave whose shards have ended. Blocking, since journals may be copied.
+
+    Raises ``JournalError`` if the plan or what a shard has bought was deleted.
+    """
+    check_plan_file(plan.path.parent, main)
+    found = {row.key.number: _directory(main, plan, row) for row in rows}
+    return ChosenDirectories(
+        [path for path in found.values() if path is not None],
+        [number for number, path in found.items() if path is None],
+    )
+
+
+def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
+    folder, shard = plan.path.parent, ShardId(row.key.number, len(plan.head.shards))
+    if row.state is ShardState.WITHDRAWN:
+        return None
+    begun = newest_begun(folder, shard, up_to=row.epoch)
+    if begun is None and row.figures.spent:
+        abandon = shell_command("merge", main, "--abandon", str(shard.number))
+        raise JournalError(
+            f"the directories of shard {shard} in {folder} were deleted, and its worker has reported"
+            f" {format_credits(row.figures.spent)} credits as spent",
+            hint=f"restore them from a backup; or return its allowance as if nothing was spent: {abandon}",
+        )
+    if begun is None:
+        if row.ending != LATE:
+            logger.error("shard %s could not be run (%s): see the logs of the workers", shard, row.ending)
+        return None
+    own = epoch_directory(folder, shard, row.epoch)
+    if begun != own:
+        take_over(begun, own)
+    return own

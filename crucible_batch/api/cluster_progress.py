@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.sharded_plan import books_of
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.cluster import QueuedShard
 from crucible_batch.domain.cluster_control import GivenControl, newest_number, pause_given
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.progress import Balance, Controlled, Message, Observer, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.engine import Clock
@@ -29,36 +29,29 @@ _ENDED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN)
 _OUT = (ShardState.WAITING, ShardState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class _MainRun:
-    """What the main run directory has: the jobs of the run by their outcome, and its credits."""
-
-    total: int = 0
-    counts: Mapping[Outcome, int] = field(default_factory=dict)
-    balance: Balance = field(default_factory=lambda: Balance(None, ZERO, ZERO))
-
-
+@dataclass(slots=True)
 class RunProgress:
     """An observer of the coordinator's own runs, which passes them on as parts of the complete run."""
 
-    def __init__(self, observer: Observer, main: Path, terms: RunTerms, choice: JobFilter, clock: Clock) -> None:
-        self._observer = observer
-        self._main = main
-        self._terms = terms
-        self._choice = choice
-        self._clock = clock
-        self._main_run = _MainRun()
-        self.has_begun = False
-        self._told: ShardsAdvanced | None = None
-        self._shown: int | None = None
-        """The number of the newest command that was shown; None before the first ones were read."""
+    observer: Observer
+    main: Path
+    terms: RunTerms
+    choice: JobFilter
+    clock: Clock
+    has_begun: bool = field(default=False, init=False)
+    _counts: Counter[Outcome] = field(default_factory=Counter, init=False)
+    """The jobs of the run by their outcome, as the main run directory has them; ``_balance`` has its credits."""
+    _balance: Balance = field(default=Balance(None, ZERO, ZERO), init=False)
+    _told: ShardsAdvanced | None = field(default=None, init=False)
+    _shown: int | None = field(default=None, init=False)
+    """The number of the newest command that was shown; None before the first ones were read."""
 
     def notify(self, message: Message) -> None:
         """Pass a message of one of the coordinator's runs on, unless it is about its beginning or its end."""
         if isinstance(message, RunBegan):
             self.begin(message.at)
         elif not isinstance(message, RunEnded):
-            self._observer.notify(message)
+            self.observer.notify(message)
 
     def begin(self, at: float | None = None) -> None:
         """Report the beginning of the complete run, once. The main run directory has its plan by then."""
@@ -66,41 +59,35 @@ class RunProgress:
             return
         self.has_begun = True
         self.read()
-        main_run, terms = self._main_run, self._terms
-        began = self._clock.now() if at is None else at
-        self._observer.notify(
-            RunBegan(began, main_run.total, main_run.counts, main_run.balance, terms.manifest_name, terms.run_id)
-        )
+        began, counts, terms = self.clock.now() if at is None else at, self._counts, self.terms
+        self.observer.notify(RunBegan(began, counts.total(), counts, self._balance, terms.manifest_name, terms.run_id))
 
     def read(self) -> None:
         """Read the main run directory: before each wave. Blocking."""
-        with Journal.read(self._main) as journal:
+        with Journal.read(self.main) as journal:
             self._read(journal, {})
 
     def _read(self, journal: Journal, stops: Mapping[str, ErrorInfo]) -> None:
         counts: Counter[Outcome] = Counter()
-        ledger = books_of(journal, self._terms)[1]
-        for planned, job in journal.jobs(self._terms.rule):
-            if self._choice.takes(planned.name):
+        ledger = ledger_of(journal, PriceBook.of(self.terms))
+        for planned, job in journal.jobs(self.terms.rule):
+            if self.choice.takes(planned.name):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), stops)[0]] += 1
-        self._main_run = _MainRun(counts.total(), counts, Balance(self._terms.budget, ledger.spent, ledger.held))
+        self._counts, self._balance = counts, Balance(self.terms.budget, ledger.spent, ledger.held)
 
     def advance(self, wave: int, rows: Sequence[QueuedShard]) -> None:
         """Report the shards of a wave, if anything has changed."""
         running = [row for row in rows if row.state is ShardState.RUNNING]
         figures = [row.figures for row in rows]
-        balance = self._main_run.balance
+        balance = self._balance
         message = ShardsAdvanced(
-            at=self._clock.now(),
+            at=self.clock.now(),
             wave=wave,
             shards=len(rows),
             running=len(running),
             ended=sum(row.state not in _OUT for row in rows),
             workers=len({row.worker for row in running}),
-            counts={
-                word: self._main_run.counts.get(word, 0) + sum(getattr(each, word.value) for each in figures)
-                for word in _ENDED
-            },
+            counts={word: self._counts[word] + sum(getattr(each, word.value) for each in figures) for word in _ENDED},
             balance=replace(
                 balance,
                 spent=sum((each.spent for each in figures), balance.spent),
@@ -109,7 +96,7 @@ class RunProgress:
         )
         if self._told is None or replace(message, at=self._told.at) != self._told:
             self._told = message
-            self._observer.notify(message)
+            self.observer.notify(message)
 
     def knows(self, given: Sequence[GivenControl]) -> bool:
         """Whether all these commands to the run have been shown."""
@@ -126,16 +113,14 @@ class RunProgress:
         self._shown = newest_number(given)
         for each in new:
             command, source = each.command, each.source
-            at = self._clock.now() - each.age_s
+            at = self.clock.now() - each.age_s
             names = ()  # of ``retry``, the database has identities only
-            self._observer.notify(
-                Controlled(at, command.action, source.by, source.via, in_flight, command.value, names)
-            )
+            self.observer.notify(Controlled(at, command.action, source.by, source.via, in_flight, command.value, names))
 
     def end(self) -> None:
         """Report the end of the complete run, by the newest run in the journal."""
-        with Journal.read(self._main) as journal:
+        with Journal.read(self.main) as journal:
             ending = journal.runs()[-1].ending
             assert ending is not None
             self._read(journal, ending.all_stops)
-        self._observer.notify(RunEnded(self._clock.now(), ending, self._main_run.counts, self._main_run.balance))
+        self.observer.notify(RunEnded(self.clock.now(), ending, self._counts, self._balance))

@@ -20,16 +20,13 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Deadline, check_cancelled
-from crucible_batch.api.cluster_context import ClusterContext
-from crucible_batch.api.cluster_deadline import LATE, end_late, store_deadline
+from crucible_batch.api.cluster_deadline import LATE, end_late
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
-from crucible_batch.api.cluster_merge import choose_directories
 from crucible_batch.api.cluster_note import note_run, noted_run
-from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, publish_wave
+from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
 from crucible_batch.api.cluster_progress import RunProgress
-from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
 from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.api.coordinator_commands import CoordinatorCommands, taken
+from crucible_batch.api.coordinator import ClusterContext, CoordinatorClaim, CoordinatorPace, taken
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.notifying import RunNotices
@@ -37,30 +34,31 @@ from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.run_location import run_outputs_url
+from crucible_batch.api.run_paths import plan_folder
+from crucible_batch.api.run_telemetry import cluster_run_metrics
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.sharded_plan import books_of, check_sharding
+from crucible_batch.api.shard_note import noted_in
+from crucible_batch.api.sharded_plan import check_sharding
 from crucible_batch.api.stored_wave import merge_stored_wave, publish_stored_wave
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard
-from crucible_batch.cluster.database import ClusterDatabase, new_claim
-from crucible_batch.cluster.queue import ShardQueue
+from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.cluster_control import GivenControl, deadline_given, is_stopped
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.prices import PriceBook
 from crucible_batch.domain.progress import Observer
-from crucible_batch.domain.shard_lease import LEASE_S, AllowanceAnswer, ShardState
+from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.domain.sharding import MAX_SHARDS, SHARDS_FOLDER, OutstandingShards
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.run_control import DEADLINE_PASSED
 from crucible_batch.errors import (
-    ClusterSetupError,
     DeadlineError,
     JournalError,
     NothingToDivideError,
-    RunBusyError,
     UserError,
 )
 from crucible_batch.journal import Journal
@@ -71,17 +69,8 @@ from crucible_batch.settings import Settings
 logger = logging.getLogger(__name__)
 
 SHARDS_PER_WORKER: Final = 4
-_POLL_S = 1.0
 _CLEAN_ENDINGS = frozenset({RunStatus.SUCCEEDED.value, RunStatus.PARTIAL.value, RunStatus.BLOCKED.value})
 """Endings after which another wave is started. After any other, the user has to find the cause first."""
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorPace:
-    """The times of a coordinator, in seconds. Those of tests are shorter."""
-
-    poll_s: float = _POLL_S
-    lease_s: float = LEASE_S
 
 
 async def run_on_cluster(
@@ -91,7 +80,7 @@ async def run_on_cluster(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     observer: Observer | None = None,
-    pace: CoordinatorPace = CoordinatorPace(),
+    pace: CoordinatorPace = CoordinatorPace(),  # noqa: B008 - frozen
 ) -> RunResult:
     """Run a manifest on the workers of a cluster, wave by wave, until the jobs, the budget or the time are done.
 
@@ -114,9 +103,9 @@ async def run_on_cluster(
         context = ClusterContext(request, manifest, settings, transport, deadline, notices, clock, terms, main)
         database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
         try:
-            with cluster_run_metrics(request) as measure:
+            with cluster_run_metrics(request, manifest) as measure:
                 result = await _Coordinator(context, database, notices.observer(observer or NullObserver()), pace).run()
-                measure(result)
+                measure(result.report, result.exit_code)
             return result
         finally:
             await database.close()
@@ -132,19 +121,16 @@ class _Coordinator:
     _main: Path = field(init=False)
     _progress: RunProgress = field(init=False)
     _url: ObjectUrl | None = field(init=False)
-    _run: str = ""
-    _epoch: int = 0
-    _claim: str = field(default_factory=new_claim)
-    _budget: Credits | None = None
+    _claim: CoordinatorClaim = field(init=False)
     _wave: int = 0
     _has_probed: bool = False
-    _commands: CoordinatorCommands | None = None
     _is_stopped: bool = False
 
     def __post_init__(self) -> None:
         context = self.context
         self._terms, self._main = context.terms, context.main
         self._url = run_outputs_url(context.request.out_dir, self._main)
+        self._claim = CoordinatorClaim(self.database, context, self.pace)
         self._progress = RunProgress(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)
@@ -160,8 +146,7 @@ class _Coordinator:
             self._progress.end()
             return await ended(self.context, result)
         finally:
-            if self._epoch:
-                await asyncio.shield(self.database.close_run(self._run, self._epoch))
+            await asyncio.shield(self._claim.close())
 
     async def _run_waves(self) -> RunResult:
         if noted_run(self._main) is not None:
@@ -195,7 +180,7 @@ class _Coordinator:
         """Buy and upload what the shards have to know, and try failed jobs again, once."""
         shards, retries = await self._shards(), self._retries and not self._has_probed
         self._has_probed = True
-        async with taken(self._commands) as commanded:
+        async with taken(self._claim.commands) as commanded:
             return await run_probe(
                 self.context.part(shards=shards, retries=retries),
                 admission_of(shards),
@@ -207,7 +192,7 @@ class _Coordinator:
 
     async def _finished_here(self) -> RunResult:
         """Run what can't be divided on this machine: nothing new, or what the budget has room for alone."""
-        async with taken(self._commands) as commanded:
+        async with taken(self._claim.commands) as commanded:
             return await run_request(
                 self.context.part(shards=None),
                 observer=self._progress,
@@ -219,10 +204,7 @@ class _Coordinator:
     # -- the plan of a wave -----------------------------------------------------------------------------------------
 
     def _outstanding(self) -> OutstandingShards | None:
-        if not Journal.exists(self._main):
-            return None
-        with Journal.read(self._main) as journal:
-            return noted_shards(journal) if journal.is_created() else None
+        return noted_in(self._main)
 
     async def _divided(self) -> SavedPlan:
         """Return the plan whose shards are outstanding, else a new one. Raises ``NothingToDivideError``."""
@@ -263,7 +245,7 @@ class _Coordinator:
         await plan_request(self.context.part(shards=shards), target, force=True, settings=settings, transport=transport)
 
     def _is_named(self, digest: str) -> bool:
-        return (self._main / SHARDS_FOLDER / digest[:8] / PLAN_FILE).is_file()
+        return (plan_folder(self._main, digest) / PLAN_FILE).is_file()
 
     async def _shards(self) -> int:
         if self.context.request.shards is not None:
@@ -280,42 +262,21 @@ class _Coordinator:
     # -- one wave ---------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Take the run in the database. A coordinator that was killed is awaited until its lease is over.
-
-        With a budget of a period, each wave has another one.
-        """
+        """Take the run in the database. With a budget of a period, each wave has another one."""
         budget = self._granted()
-        if self._epoch and budget == self._budget:
+        if self._claim.budget == budget:
             return
-        self._run = note_run(self._main, now=SystemClock().now())
-        run = ClusterRun(
-            run=self._run,
-            manifest=self._terms.manifest_name,
-            run_id=self._terms.run_id,
-            gateway=self.context.settings.base_url.rstrip("/"),
-            location=str(self._url or self._main.resolve()),
-            budget=budget,
-            used=self._committed(),
+        await self._claim.open(
+            ClusterRun(
+                run=note_run(self._main, now=SystemClock().now()),
+                manifest=self._terms.manifest_name,
+                run_id=self._terms.run_id,
+                gateway=self.context.settings.gateway,
+                location=str(self._url or self._main.resolve()),
+                budget=budget,
+                used=self._committed(),
+            )
         )
-        waited = 0.0
-        while True:
-            claim = await self.database.open_run(run, self._claim)
-            if claim.is_claimed:
-                self._epoch, self._budget = claim.epoch, budget
-                self._commands = CoordinatorCommands(self.database, self._main, self._run, claim.epoch)
-                await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
-                return
-            if claim.answer != "held":
-                raise ClusterSetupError(
-                    f"the cluster's database has {self._main} as another run",
-                    hint="use the database in which the run was queued",
-                )
-            if waited > 2 * self.pace.lease_s:
-                raise RunBusyError(
-                    f"another coordinator follows the run in {self._main}", hint="wait for it, or end it first"
-                )
-            await asyncio.sleep(self.pace.poll_s)
-            waited += self.pace.poll_s
 
     def _granted(self) -> Credits:
         """Return the run's budget; with one of a period, what was set aside for the present wave and what was spent."""
@@ -328,44 +289,28 @@ class _Coordinator:
         """Queue the shards of a wave, wait for their ends, and merge them. Returns the result and how they ended."""
         await self._open()
         await self._settle()
-        await self._queue(plan)
+        await self._claim.queue(plan)
         await asyncio.to_thread(self._progress.read)
         rows = await self._followed(plan)
         result = await asyncio.to_thread(self._merged, plan, rows)
         await self._settle()
         return result, frozenset(row.ending or "" for row in rows)
 
-    async def _queue(self, plan: SavedPlan) -> None:
-        added = await self.database.add_shards(self._run, self._epoch, plan.digest, plan.head.shards)
-        if added.answer is not AllowanceAnswer.ACCEPTED:
-            raise ClusterSetupError(
-                f"the cluster's database doesn't set the allowances of plan {plan.digest[:8]} aside: {added.answer}",
-                hint="check that no other database or coordinator has this run; nothing was queued",
-            )
-        waiting = [row.key for row in await self._rows(plan) if row.state is ShardState.WAITING]
-        async with ShardQueue(self.database.address, lease_s=self.pace.lease_s) as queue:
-            await queue.defer(waiting)
-
-    async def _rows(self, plan: SavedPlan) -> list[QueuedShard]:
-        return [row for row in await self.database.shards(self._run) if row.key.plan_digest == plan.digest]
-
     async def _followed(self, plan: SavedPlan) -> list[QueuedShard]:
         """Wait until each shard of a plan has ended. Raises ``RunBusyError`` if another coordinator takes the run."""
-        assert self._commands is not None
-        self._commands.begin_wave()
+        commands = self._claim.commands
+        assert commands is not None
+        commands.begin_wave()
         while True:
             check_cancelled()
-            if not (await self.database.renew_run(self._run, self._epoch)).counts:
-                raise RunBusyError(
-                    f"another coordinator has taken the run in {self._main}", hint="follow it there; nothing is lost"
-                )
-            await self._take(await self._commands.read())
-            rows = await self._rows(plan)
+            await self._claim.renew()
+            await self._take(await commands.read())
+            rows = await self._claim.rows(plan)
             self._progress.advance(self._wave, rows)
             if not any(row.state in (ShardState.WAITING, ShardState.RUNNING) for row in rows):
                 return rows
             if self.context.is_late:
-                await end_late(self.database, rows, self._claim)
+                await end_late(self.database, rows, self._claim.id)
             await asyncio.sleep(self.pace.poll_s)
 
     async def _take(self, given: list[GivenControl]) -> None:
@@ -373,11 +318,11 @@ class _Coordinator:
         self._is_stopped = is_stopped(given)
         if self._progress.knows(given):
             return
-        takers = await self.database.takers(self._run) if given else []
+        takers = await self.database.takers(self._claim.run) if given else []
         self._progress.show(given, in_flight=sum(each.in_flight for each in takers))
         if (left_s := deadline_given(given)) is not None:
             self.context.deadline.restart(left_s)
-            await store_deadline(self.database, self._run, self._epoch, self.context.deadline)
+            await self._claim.store_deadline()
 
     def _merged(self, plan: SavedPlan, rows: list[QueuedShard]) -> MergeResult:
         """Merge what the last owner of each shard has done. Blocking."""
@@ -397,23 +342,11 @@ class _Coordinator:
         )
 
     async def _settle(self) -> None:
-        """Record in the database what the main run directory has used, and which shards are merged into it."""
-        outstanding = self._outstanding()
-        done = frozenset() if outstanding is None else outstanding.merged
-        digest = "" if outstanding is None else outstanding.plan_digest
-        states = (ShardState.ENDED, ShardState.MERGED)
-        rows = [row for row in await self.database.shards(self._run) if row.state in states]
-        # Shards of earlier plans were merged before this one was made.
-        merged = [row.key for row in rows if row.key.plan_digest != digest or row.key.number in done]
-        settled = await self.database.settle_run(self._run, self._epoch, self._committed(), merged)
-        if settled.answer is not AllowanceAnswer.ACCEPTED:
-            raise RunBusyError(
-                f"another coordinator has taken the run in {self._main}", hint="follow it there; nothing is lost"
-            )
+        await self._claim.settle(self._committed(), self._outstanding())
 
     def _committed(self) -> Credits:
         with Journal.read(self._main) as journal:
-            return books_of(journal, self._terms)[1].committed
+            return ledger_of(journal, PriceBook.of(self._terms)).committed
 
 
 def _is_plan(path: Path, digest: str) -> bool:

@@ -43,13 +43,13 @@ from crucible_batch.api.cluster_places import (
     epoch_directory,
     newest_begun,
     take_over,
-    wave_folder,
 )
 from crucible_batch.api.command_feed import CommandFeed
 from crucible_batch.api.request import RunRequest, follow_plan
+from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_log import ShardTakenError
-from crucible_batch.api.stored_wave import fetch_stored_wave, stored_shard_request
+from crucible_batch.api.stored_wave import fetch_stored_wave
 from crucible_batch.cluster import ClaimedShard, ShardFigures
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.job import Phase
@@ -260,24 +260,23 @@ class ShardClaim:
     def _prepared(self) -> RunRequest:
         """Check the plan, take over what an earlier owner left, and return the request of the run. Blocking."""
         claimed, settings = self.claimed, self.tools.settings
-        if settings.base_url.rstrip("/") != claimed.gateway:
+        if settings.gateway != claimed.gateway:
             raise ClusterSetupError(
                 f"the run is at {claimed.gateway}, and this worker is set to {settings.base_url}",
                 hint="set CRUCIBLE_API_BASE or --api-base of the worker to that gateway",
             )
         if (url := ObjectUrl.parse(claimed.location)) is not None:
-            plan = self._plan = fetch_stored_wave(url, claimed.key.plan_digest)
-            return stored_shard_request(plan, self._shard_of(plan), claimed.epoch)
-        folder = wave_folder(Path(claimed.location), claimed.key.plan_digest)
-        check_wave_folder(folder, Path(claimed.location))
-        plan = self._plan = read_saved_plan(folder / PLAN_FILE)
-        shard = self._shard_of(plan)
+            plan = fetch_stored_wave(url, claimed.key.plan_digest)
+        else:
+            folder = plan_folder(Path(claimed.location), claimed.key.plan_digest)
+            check_wave_folder(folder, Path(claimed.location))
+            plan = read_saved_plan(folder / PLAN_FILE)
+        self._plan, folder, shard = plan, plan.path.parent, self._shard_of(plan)
         directory = epoch_directory(folder, shard, claimed.epoch)
-        source = newest_begun(folder, shard, up_to=claimed.epoch - 1)
-        if source is not None:
+        if url is None and (source := newest_begun(folder, shard, up_to=claimed.epoch - 1)) is not None:
             take_over(source, directory)
         request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})
-        if not request.manifest.is_file():
+        if url is not None or not request.manifest.is_file():
             request = replace(request, manifest=folder / MANIFEST_FILE)
         return request
 

@@ -1,11 +1,11 @@
-"""Performs commands to a running run: each has its effect, is journalled, and is shown."""
+"""Commands to a running run: read from words, as typed or sent by a page, and performed, journalled and shown."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, assert_never
 
@@ -15,16 +15,78 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.progress import Controlled, Observer
 from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import Clock, RunControl
-from crucible_batch.errors import ControlError, ExitCode
+from crucible_batch.errors import ControlError, ExitCode, UserError
 from crucible_batch.journal import Journal
+from crucible_batch.option_values import MOST_AT_ONCE, parse_duration
 
 _SHOWN = 5
-Answer: TypeAlias = tuple[str, Mapping[str, str | int]]
+_FORMS = "pause, resume, stop, concurrency N, deadline DURATION, retry NAME..."
+_MOST_NAMES = 1000
+_LONGEST_NAME = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlledRun:
-    """The run that commands are for. ``number`` is its number in the journal; ``on_deadline`` takes a new deadline."""
+@dataclass(frozen=True, slots=True)
+class ControlAnswer:
+    """The answer of a run to a command: a sentence, and its data."""
+
+    message: str
+    data: Mapping[str, str | int]
+
+
+def read_command(words: Sequence[str]) -> ControlCommand:
+    """Return the command that the words are. Raises ``UserError``."""
+    try:
+        action = ControlAction(words[0])
+    except (IndexError, ValueError):
+        given = words[0][:100] if words else ""
+        raise UserError(f"{given!r} is not a command to a run", hint=f"one of: {_FORMS}") from None
+    rest = words[1:]
+    match action:
+        case ControlAction.CONCURRENCY:
+            return ControlCommand(action, _read_jobs(_single(action, rest, "the number of jobs in flight")))
+        case ControlAction.DEADLINE:
+            return ControlCommand(action, _read_duration(_single(action, rest, "a duration from now, such as 2h")))
+        case ControlAction.RETRY:
+            return ControlCommand(action, names=_read_names(rest))
+        case _:
+            if rest:
+                raise UserError(f"{action} takes no arguments: {rest[0][:100]!r}", hint=f"one of: {_FORMS}")
+            return ControlCommand(action)
+
+
+def _single(action: ControlAction, rest: Sequence[str], what: str) -> str:
+    if len(rest) != 1:
+        raise UserError(f"{action} requires one argument: {what}", hint=f"one of: {_FORMS}")
+    return rest[0]
+
+
+def _read_jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_AT_ONCE):
+        raise UserError(f"{text[:100]!r} is not a number of jobs", hint=f"a number from 1 to {MOST_AT_ONCE}")
+    return int(text[:9])
+
+
+def _read_duration(text: str) -> float:
+    try:
+        return parse_duration(text[:100])
+    except ValueError as error:
+        raise UserError(str(error), hint="deadline counts from now, such as: deadline 2h") from None
+
+
+def _read_names(rest: Sequence[str]) -> tuple[str, ...]:
+    if not rest:
+        raise UserError("retry requires the names of failed jobs", hint="patterns are allowed: retry 'hero-*'")
+    if len(rest) > _MOST_NAMES or max(map(len, rest)) > _LONGEST_NAME:
+        raise UserError("there are too many names, or one is too long", hint="use patterns: retry 'hero-*'")
+    return tuple(rest)
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlDesk:
+    """Performs commands to one run, one after another. Everything here is called from the run's event loop.
+
+    ``number`` is that of the run in the journal; ``on_deadline`` takes a new deadline, in seconds from now.
+    """
 
     control: RunControl
     journal: Journal
@@ -32,19 +94,11 @@ class ControlledRun:
     clock: Clock
     observer: Observer
     on_deadline: Callable[[float], None]
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _paused: PausedSince | None = field(default=None, init=False)
 
-
-class ControlDesk:
-    """Performs commands to one run, one after another. Everything here is called from the run's event loop."""
-
-    def __init__(self, run: ControlledRun) -> None:
-        self._run = run
-        self._control = run.control
-        self._turn = asyncio.Lock()
-        self._paused: PausedSince | None = None
-
-    async def perform(self, command: ControlCommand, source: ControlSource) -> Answer:
-        """Perform a command, and return the answer for its sender: a sentence and its data.
+    async def perform(self, command: ControlCommand, source: ControlSource) -> ControlAnswer:
+        """Perform a command, and return the answer for its sender.
 
         Raises ``ControlError`` if it has no effect in this state of the run, and ``JournalError``.
         """
@@ -64,27 +118,27 @@ class ControlDesk:
                     message = await self._retry(command, source)
                 case _:
                     assert_never(command.action)
-        control = self._control
-        return message, {"action": command.action.value, "in_flight": control.in_flight, "saving": control.saving}
+        in_flight, saving = self.control.in_flight, self.control.saving
+        return ControlAnswer(message, {"action": command.action.value, "in_flight": in_flight, "saving": saving})
 
     def suspend(self, is_suspended: bool) -> None:
         """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not journalled."""
-        self._control.pause.suspend(is_suspended)
+        self.control.pause.suspend(is_suspended)
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
         """Call ``check`` right before each purchase is sent: it may ``suspend`` the run."""
-        self._control.before_each_purchase(check)
+        self.control.before_each_purchase(check)
 
     @property
     def in_flight(self) -> int:
         """How many jobs are at the gateway."""
-        return self._control.in_flight
+        return self.control.in_flight
 
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
         if (paused := self._paused) is not None:
             return f"already paused by {paused.source.by}, since {_time(paused.at)}"
-        self._control.pause.begin()  # first, so that nothing is bought while it is written
+        self.control.pause.begin()  # first, so that nothing is bought while it is written
         entry = await self._enter(command, source)
         self._paused = PausedSince(entry.at, source)
         return f"paused; {self._collected()}"
@@ -94,15 +148,15 @@ class ControlDesk:
             return "the run is not paused"
         entry = await self._enter(command, source)
         self._paused = None
-        self._control.pause.end()
+        self.control.pause.end()
         return f"resumed after {_duration(entry.at - paused.at)}"
 
     async def _stop(self, command: ControlCommand, source: ControlSource) -> str:
-        if self._control.is_interrupted:
+        if self.control.is_interrupted:
             return f"already stopping; {self._collected()}"
         await self._enter(command, source)
         by = f"stopped by {source.by} from a {source.via}"
-        self._control.interrupt(
+        self.control.interrupt(
             ExitCode.SIGINT, ErrorInfo("INTERRUPTED", by, hint="run the same command again to resume")
         )
         return f"stopping; nothing more is bought; {self._collected()}"
@@ -111,20 +165,20 @@ class ControlDesk:
         self._refuse_if_stopping()
         jobs = round(command.value or 1)
         await self._enter(command, source)
-        before = self._control.concurrency
-        self._control.set_concurrency(jobs)
+        before = self.control.concurrency
+        self.control.set_concurrency(jobs)
         return f"at most {_jobs(jobs)} in flight; it was {before}"
 
     async def _set_deadline(self, command: ControlCommand, source: ControlSource) -> str:
         seconds = command.value or 0.0
         entry = await self._enter(command, source)
-        self._control.deadline.set(seconds)
-        self._run.on_deadline(seconds)
+        self.control.deadline.set(seconds)
+        self.on_deadline(seconds)
         return f"the run stops in {_duration(seconds)}, at {_time(entry.at + seconds)}, unless it ends before"
 
     async def _retry(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
-        found = self._control.reopen(JobFilter(only=command.names).takes)
+        found = self.control.reopen(JobFilter(only=command.names).takes)
         if not found:
             names = ", ".join(command.names[:_SHOWN])
             raise ControlError(
@@ -137,30 +191,29 @@ class ControlDesk:
         return f"tried again: {shown}{more}"
 
     def _refuse_if_stopping(self) -> None:
-        if self._control.is_stopping:
+        if self.control.is_stopping:
             raise ControlError("the run is stopping: it buys nothing more", hint="run the same command again to resume")
 
     def _collected(self) -> str:
-        count, saving = self._control.in_flight, self._control.saving
+        count, saving = self.control.in_flight, self.control.saving
         words = f"{_jobs(count)} in flight {'are' if count != 1 else 'is'} being collected"
         if not count:
             words = "no job is in flight"
         return f"{words}, the outputs of {_jobs(saving)} are being saved" if saving else words
 
     async def _enter(self, command: ControlCommand, source: ControlSource) -> ControlEntry:
-        run = self._run
-        entry = ControlEntry(run.clock.now(), command, source)
-        await run.journal.append_control(run.number, entry)
-        run.observer.notify(
+        entry = ControlEntry(self.clock.now(), command, source)
+        await self.journal.append_control(self.number, entry)
+        self.observer.notify(
             Controlled(
                 entry.at,
                 command.action.value,
                 source.by,
                 source.via,
-                self._control.in_flight,
+                self.control.in_flight,
                 command.value,
                 command.names,
-                self._control.saving,
+                self.control.saving,
             )
         )
         return entry

@@ -16,8 +16,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from crucible_batch.api.cluster_note import is_with_workers
-from crucible_batch.api.control_command import read_command
-from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
 from crucible_batch.api.control_socket import connected, listening, user_name, user_of
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
@@ -34,14 +33,6 @@ _LONGEST = 64 * 1024
 _LAST_ANSWERS_S = 1.0
 _MOST_OPEN = 32
 """The connections at the same time. More are closed immediately: each is an open file, and the run needs its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlAnswer:
-    """The answer of a run to a command: a sentence, and its data."""
-
-    message: str
-    data: Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +110,10 @@ class _Connections:
         try:
             words, via = _request(line)
             source = ControlSource(user_name(user), via)
-            message, data = await self._desk.perform(read_command(words), source)
+            answer = await self._desk.perform(read_command(words), source)
         except CrucibleBatchError as error:
             return _Answer(ok=False, message=error.message, hint=error.hint)
-        return _Answer(ok=True, message=message, data=data)
+        return _Answer(ok=True, message=answer.message, data=answer.data)
 
 
 def _request(line: bytes) -> tuple[list[str], str]:

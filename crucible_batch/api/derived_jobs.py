@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from crucible_batch.api.plan_rows import journal_of
+from crucible_batch.api.run_journal import journal_of
 from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
@@ -86,7 +86,6 @@ class SavedOutputs:
         self._directory = directory.resolve()
 
     def job(self, planned: PlannedJob) -> Job:
-        """Return a job's current state."""
         rule = RetryRule()
         return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar, Unpack
 
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
-from crucible_batch.api.scheduling import at_scheduled_time
-from crucible_batch.api.state_location import state_directory_of
+from crucible_batch.api.run_paths import state_directory_of
+from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
@@ -94,7 +94,8 @@ def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -
         max_bytes=request.max_manifest_bytes,
         watch=watch,
     )
-    return at_scheduled_time(manifest, request.scheduled_at, os.environ, datetime.now(UTC))
+    scheduled_at = find_scheduled_time(manifest, request.scheduled_at, os.environ, datetime.now(UTC))
+    return replace(manifest, scheduled_at=scheduled_at)
 
 
 def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:

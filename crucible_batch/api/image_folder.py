@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,13 +99,8 @@ def _name_of(file_name: str, taken: set[str]) -> str:
 
 def first_problem(manifest: Path, *, allow_outside: bool) -> Problem | None:
     """Return the first problem of a manifest and its jobs, without reading images; None if it is valid."""
-    return next(_problems(manifest, allow_outside=allow_outside), None)
-
-
-def _problems(manifest: Path, *, allow_outside: bool) -> Iterator[Problem]:
     try:
-        for item in expand(load_manifest(manifest, allow_outside=allow_outside)):
-            if isinstance(item, Problem):
-                yield item
+        items = expand(load_manifest(manifest, allow_outside=allow_outside))
+        return next((item for item in items if isinstance(item, Problem)), None)
     except ManifestError as error:
-        yield from error.problems
+        return error.problems[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import httpx
 
+from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.connecting import connect
 from crucible_batch.domain.parameter_info import ParameterInfo, Scalar, shown_value
 from crucible_batch.domain.redaction import clean_message
@@ -34,23 +34,16 @@ async def live_manifest_schema(
 
 async def _workflows(client: CrucibleClient) -> dict[str, Parameters | None]:
     found: dict[str, Parameters | None] = {}
-    turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def look_at(workflow_id: str) -> None:
-        async with turns:
-            try:
-                found[workflow_id] = _parameters((await client.workflow(workflow_id)).metadata)
-            except GatewayError as error:
-                if error.status != 404:  # 404: removed since it was listed
-                    raise
+    async def read(workflow_id: str) -> None:
+        try:
+            found[workflow_id] = _parameters((await client.workflow(workflow_id)).metadata)
+        except GatewayError as error:
+            if error.status != 404:  # 404: removed since it was listed
+                raise
 
     listed = (await client.workflows()).workflows
-    try:
-        async with asyncio.TaskGroup() as group:
-            for each in listed:
-                group.create_task(look_at(each.workflow_id))
-    except* GatewayError as errors:
-        raise next(error for error in errors.exceptions if isinstance(error, GatewayError)) from None
+    await for_each((each.workflow_id for each in listed), read, at_once=_AT_ONCE)
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.reporting import forget_report
+from crucible_batch.api.report_note import forget_report
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.api.shard_note import note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
@@ -15,7 +16,6 @@ from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import Event
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.merging import (
     KnownImages,
     MergeChoice,
@@ -106,10 +106,8 @@ class ShardMerge:
         """Return the plan's budget: what was committed when it was divided and all allowances, if it wasn't noted."""
         if self.outstanding.budget is not None:
             return self.outstanding.budget
-        ledger = Ledger(PriceBook.of(self.shards[0].terms) if self.shards else None)
-        for subject, event in self.journal.events():
-            ledger.apply(subject, event)
-        return sum(self.outstanding.allowances.values(), ledger.committed)
+        prices = PriceBook.of(self.shards[0].terms) if self.shards else None
+        return sum(self.outstanding.allowances.values(), ledger_of(self.journal, prices).committed)
 
     def _add_run(self, terms: RunTerms, times: Mapping[int, float], after: int) -> None:
         started = min(shard.started_at for shard in self.shards)

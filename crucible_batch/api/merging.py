@@ -17,13 +17,13 @@ from pathlib import Path
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
 from crucible_batch.api.merge_transaction import ShardMerge
-from crucible_batch.api.object_runs import in_thread, publish_files, store_by
-from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.prune_mark import refuse_if_pruned
-from crucible_batch.api.reporting import is_report_due, note_report
+from crucible_batch.api.report_note import is_report_due
+from crucible_batch.api.reporting import write_results
 from crucible_batch.api.shard_directories import (
     MergeSources,
     ShardDirectory,
+    allow_locks,
     find_sources,
     is_lost,
     lock_abandoned,
@@ -34,17 +34,15 @@ from crucible_batch.api.shard_directories import (
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.api.shard_outputs import OutputAdopter
 from crucible_batch.api.shard_period import settle_merged
-from crucible_batch.api.status import collect_rows, restore_hint, write_page_of, write_report_of
 from crucible_batch.api.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import CrucibleBatchError, ExitCode, RunDirectoryError
+from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
-from crucible_batch.report import ReportHead, RowFile
-from crucible_batch.report.html import PAGE_FILE, Thumbnails
+from crucible_batch.report import ReportHead
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
@@ -117,7 +115,7 @@ def merge(
         if stored is not None:
             stored.close(choice, journal)
         merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice, reason)
-        merged = _merge(merging, sources.main, clock(), is_stored=stored is not None)
+        outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
@@ -132,8 +130,8 @@ def merge(
         is_repeated=is_repeated,
         exit_code=_exit_code(head, is_over=bool(shards) or (choice.is_empty and not is_repeated)),
         report=head,
-        outputs=merged.outputs,
-        absent=merged.absent,
+        outputs=outputs,
+        absent=absent,
         page=page,
         outputs_at=None if stored is None else str(stored.store.url),
     )
@@ -159,7 +157,7 @@ def _sources(given: Sequence[Path], out_dir: Path | None, now: float) -> tuple[M
 
 def _lock(stack: ExitStack, sources: MergeSources) -> None:
     """Lock the main run directory and those of the shards, in an order that is the same for every caller."""
-    allow_open_files(2 * len(sources.shards))
+    allow_locks(len(sources.shards))
     for directory in (sources.main, *sorted(sources.shards)):
         is_main = directory is sources.main
         if not Journal.exists(directory) and not (is_main and is_lost(directory)):
@@ -200,16 +198,13 @@ def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory])
     return outstanding
 
 
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    outputs: int = 0
-    absent: tuple[str, ...] = ()
+def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> tuple[int, tuple[str, ...]]:
+    """Bring the outputs of the shards into the main run directory, then their events.
 
-
-def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _Merged:
-    """Bring the outputs of the shards into the main run directory, then their events."""
+    Returns how many outputs are there then, and the paths of those that the shards' directories don't have.
+    """
     if merging.choice.is_empty:
-        return _Merged()
+        return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
     with OutputAdopter(journal, main, merging.events, now=now, is_stored=is_stored) as adopter:
@@ -217,7 +212,7 @@ def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> _
             adopter.adopt(shard)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)
-    return _Merged(adopter.outputs, tuple(adopter.absent))
+    return adopter.outputs, tuple(adopter.absent)
 
 
 def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -> None:
@@ -237,27 +232,3 @@ def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -
             ", …" if len(absent) > 3 else "",
             shell_command("verify", main, "--fix"),
         )
-
-
-def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
-    """Write the report and the page of a main run directory, with missing sidecars.
-
-    If outputs are in an object store, so is the report. Returns the page's path; None if ``html`` is false, or if it
-    can't be written, which is logged. Blocking. Raises as ``write_report_of`` does, and ``ObjectStoreError``.
-    """
-    store = store_by(journal, main)
-    with RowFile(main) as rows:
-        collect_rows(journal, main, rows)
-        head = write_report_of(journal, main, rows)
-        page = None
-        try:
-            if html:
-                pictures = None if store.url is None else Thumbnails(main, journal.planned(), store.open)
-                page = write_page_of(journal, main, head, rows, thumbnails=pictures)
-            else:
-                (main / PAGE_FILE).unlink(missing_ok=True)
-        except (CrucibleBatchError, OSError) as error:
-            logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, main))
-        note_report(journal, main, head, rows, html=page is not None)
-    in_thread(publish_files(store))
-    return head, page

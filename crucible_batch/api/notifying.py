@@ -11,18 +11,19 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from crucible_batch.api.draft import read_source
-from crucible_batch.api.notification_note import note_notifications
-from crucible_batch.api.reporting import note_report
+from crucible_batch.api.report_note import note_notifications, note_report
+from crucible_batch.api.reporting import advice_of
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
-from crucible_batch.api.status import advice_of
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Message, Observer, RunBegan
 from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import (
     ConsentError,
     CrucibleBatchError,
@@ -56,7 +57,6 @@ logger = logging.getLogger(__name__)
 
 START_GRACE_S = 10.0
 """How long a run that has ended waits for its message of the start, which is sent while the run is in progress."""
-_BUG_EXIT_CODE = 70
 _FAILURES_READ = 100
 _UNFINISHED = (b'"status":"failed"', b'"status":"unknown"')
 
@@ -202,17 +202,17 @@ class RunNotices:
         return self._can_ask and isinstance(error, ConsentError | EarlierRunError)
 
 
+@dataclass(frozen=True, slots=True)
 class _StartObserver:
     """An observer that starts the message of the start."""
 
-    def __init__(self, notices: RunNotices, inner: Observer) -> None:
-        self._notices = notices
-        self._inner = inner
+    notices: RunNotices
+    inner: Observer
 
     def notify(self, message: Message) -> None:
         if isinstance(message, RunBegan):
-            self._notices.begin(message)
-        self._inner.notify(message)
+            self.notices.begin(message)
+        self.inner.notify(message)
 
 
 async def notify_end(
@@ -266,7 +266,7 @@ def _failure(error: BaseException) -> dict[str, object]:
         case asyncio.CancelledError() | SystemExit():
             code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
         case _:
-            code, exit_code = "BUG", _BUG_EXIT_CODE
+            code, exit_code = "BUG", BUG_EXIT_CODE
     return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
 
 

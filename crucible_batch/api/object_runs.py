@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.run_location import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.api.shard_note import noted_shard
 from crucible_batch.domain.job import Job
@@ -91,8 +92,7 @@ def store_of(directory: Path) -> OutputStore:
 
 def store_by(journal: Journal, directory: Path) -> OutputStore:
     """Return the store of the outputs of an open journal. Raises as ``open_store`` does."""
-    is_shard = journal.is_created() and noted_shard(journal) is not None
-    return open_store(directory, journal_outputs_url(journal), is_shard=is_shard)
+    return open_store(directory, journal_outputs_url(journal), is_shard=noted_shard(journal) is not None)
 
 
 def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]:
@@ -245,24 +245,11 @@ async def _publish(store: ObjectOutputStore, name: str) -> bool:
 
 async def _publish_thumbnails(store: ObjectOutputStore) -> None:
     """Create the thumbnails that don't fit into the page. Their names are digests, so existing ones are complete."""
-    files = iter(_thumbnails(store.directory / FOLDER))
-    objects = store.objects
-    failures = list[ObjectStoreError]()
 
-    async def work() -> None:
-        for file in files:
-            if failures:
-                return
-            try:
-                await objects.create(f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes))
-            except ObjectStoreError as error:  # kept, since a group of tasks would wrap it
-                failures.append(error)
+    async def publish(file: Path) -> None:
+        await store.objects.create(f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(work())
-    if failures:
-        raise failures[0]
+    await for_each(_thumbnails(store.directory / FOLDER), publish, at_once=_AT_ONCE)
 
 
 def _thumbnails(folder: Path) -> Iterator[Path]:

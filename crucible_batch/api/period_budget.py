@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.api.period_note import is_journal_of, note_allowance, note_period, note_run, noted_run
-from crucible_batch.api.plan_rows import PlanCounts, journal_of
+from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_journal import journal_of
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
-from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
@@ -111,34 +111,68 @@ def share_in(journal: Journal, budget: Credits, period: BudgetPeriod) -> Share:
 
 
 @dataclass(frozen=True, slots=True)
-class RunAllowance:
-    """What a run has set aside. ``budget`` is that of the run: over all runs in its directory, as always. ``committed``
-    is what the directory had spent and held before.
+class PeriodPreview:
+    """The shares of a period, with that of the run, and the run's budget: over all runs in its directory, as always.
 
-    ``is_limited_by_period``: more would have been set aside if the period had more left. ``since`` is when it was set
-    aside, in seconds since the epoch.
+    ``run`` is the run's name in the shares. ``is_limited_by_period``: its budget would be higher if the period had more
+    left.
     """
 
-    account: BudgetAccount
     rules: PeriodRules
     period: BudgetPeriod
-    standing: Allowance
-    run: str
+    shares: Allowance
     budget: Credits
-    committed: Credits
     is_limited_by_period: bool
-    since: float
+    run: str = ""
 
     @property
-    def of(self) -> str:
+    def until(self) -> str:
+        """The end of the period, as local time with the name of the zone."""
+        return self.rules.calendar.clock_text(self.period.end)
+
+    @property
+    def budget_name(self) -> str:
         """The budget that it is part of, such as ``studio, this month``."""
         return f"{self.rules.terms.account}, {self.period.words}"
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""
-        if not self.is_limited_by_period:
+        if not self.is_limited_by_period or error.code != BUDGET_EXHAUSTED:
             return error
-        return explain_shortage(error, self.rules, self.period, self.standing, self.run)
+        shares, others = self.shares, self.shares.without(self.run).set_aside
+        hint = f"more from {self.until}: run the same command again then"
+        if others:
+            left = "what they leave is available again"
+            hint += f"; other runs have {format_credits(others)} credits set aside, and {left}"
+        used = format_credits(shares.spent + shares.set_aside)
+        return ErrorInfo(
+            error.code,
+            f"budget {self.rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
+            f" {self.period.words}; in this run directory {error.message}",
+            hint=hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunAllowance:
+    """What a run has set aside in an account, as it was ``granted``.
+
+    ``committed`` is what the directory had spent and held before. ``since`` is when it was set aside, in seconds since
+    the epoch.
+    """
+
+    account: BudgetAccount
+    granted: PeriodPreview
+    committed: Credits
+    since: float
+
+    @property
+    def budget(self) -> Credits:
+        return self.granted.budget
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        """Explain an error as ``PeriodPreview`` does."""
+        return self.granted.explain(error)
 
     def settle(self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None) -> None:
         """Replace what was set aside by what the journal has. An error is logged: the allowance then stays set aside.
@@ -146,36 +180,27 @@ class RunAllowance:
         Records the period's figures in the journal, for the report.
         """
         try:
-            self.account.settle(usage_of(journal, terms, self.rules.calendar, self.since, now), now)
-            period = self.rules.calendar.at(now)
-            shares = Allowance(self.rules.limit, {each.run: each.share for each in self.account.shares(period)})
+            rules = self.granted.rules
+            usage = usage_of(journal, terms, rules.calendar, self.since, now)
             codes = {stop.code for stop in ending.stops.values()} if ending is not None else set()
-            is_exhausted = self.is_limited_by_period and BUDGET_EXHAUSTED in codes
-            note_period(journal, self.rules.terms.account, self.rules.calendar, period, shares, exhausted=is_exhausted)
+            is_exhausted = self.granted.is_limited_by_period and BUDGET_EXHAUSTED in codes
+            settle_usage(self.account, journal, usage, rules, now, is_exhausted=is_exhausted)
         except (CrucibleBatchError, OSError, sqlite3.Error) as error:
             logger.warning(
                 "what this run did not spend stays set aside (%s); to release it: %s",
                 error,
-                shell_command("budget", "release", self.rules.terms.account, journal.path.parent.parent),
+                shell_command("budget", "release", self.granted.rules.terms.account, journal.path.parent.parent),
             )
 
 
-def explain_shortage(
-    error: ErrorInfo, rules: PeriodRules, period: BudgetPeriod, shares: Allowance, run: str
-) -> ErrorInfo:
-    """Return the error of a job that doesn't fit the budget of a run, with the figures of the period as its reason."""
-    if error.code != BUDGET_EXHAUSTED:
-        return error
-    used, others = format_credits(shares.spent + shares.set_aside), shares.without(run).set_aside
-    hint = f"more from {rules.calendar.clock_text(period.end)}: run the same command again then"
-    if others:
-        hint += f"; other runs have {format_credits(others)} credits set aside, and what they leave is available again"
-    return ErrorInfo(
-        error.code,
-        f"budget {rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
-        f" {period.words}; in this run directory {error.message}",
-        hint=hint,
-    )
+def settle_usage(
+    account: BudgetAccount, journal: Journal, usage: RunUsage, rules: PeriodRules, now: float, *, is_exhausted: bool
+) -> None:
+    """Replace what was set aside for a run by what it has used, and note the figures of the period for its report."""
+    account.settle(usage, now)
+    period = rules.calendar.at(now)
+    shares = Allowance(rules.limit, {each.run: each.share for each in account.shares(period)})
+    note_period(journal, rules.terms.account, rules.calendar, period, shares, exhausted=is_exhausted)
 
 
 @contextmanager
@@ -227,34 +252,7 @@ def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: J
     """Return the most that the remaining jobs may cost; None if one has no bound."""
     if prices.ceiling is None and not prices.highest:
         return None
-    counts = PlanCounts(choice)
-    for row in journal.jobs(terms.rule):
-        if choice.takes(row[0].name):
-            counts.add(*row)
-    ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
-    return most_needed(prices, counts.to_buy, len(counts.digests - ready))
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodPreview:
-    """The shares of a period, the run's own included as far as it has bought, and the budget that it would have now."""
-
-    rules: PeriodRules
-    period: BudgetPeriod
-    shares: Allowance
-    budget: Credits
-    is_limited_by_period: bool
-
-    def explain(self, error: ErrorInfo) -> ErrorInfo:
-        """Return the error of a job that can't start, with the period's figures if they are the reason."""
-        if not self.is_limited_by_period:
-            return error
-        return explain_shortage(error, self.rules, self.period, self.shares, "")
-
-    @property
-    def until(self) -> str:
-        """The end of the period, as local time with the name of the zone."""
-        return self.rules.calendar.clock_text(self.period.end)
+    return most_needed(prices, *left_to_buy(journal, terms, choice))
 
 
 def preview(
@@ -337,17 +335,15 @@ async def set_aside(
     wanted = AllowanceRequest(token, previous, period, rules.limit, request, charges.certain, now, overlaps)
     grant = account.set_aside(_usage(journal, terms, charges), wanted)
     note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
-    return RunAllowance(
-        account=account,
-        rules=rules,
-        period=period,
-        standing=grant.standing,
-        run=run,
-        budget=charges.certain + grant.credits,
-        committed=charges.ledger.committed,
+    granted = PeriodPreview(
+        rules,
+        period,
+        grant.standing,
+        charges.certain + grant.credits,
         is_limited_by_period=request.wanted is None or grant.credits < request.wanted,
-        since=now,
+        run=run,
     )
+    return RunAllowance(account, granted, charges.ledger.committed, now)
 
 
 def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ class Comparison:
         return not any(count for kind, count in self.counts.items() if kind not in _SETTLED)
 
 
-class Comparer:
+class _Comparer:
     """A collector that builds a comparison from a stream of compared jobs."""
 
     def __init__(self, *, all_rows: bool) -> None:
@@ -104,7 +104,7 @@ class Comparer:
         return Comparison(self._marks, groups, rows, self._all_rows, frozenset(self._failed_codes))
 
 
-def compared(
+def compare(
     jobs: Iterable[tuple[PlannedJob, Job]],
     draft: PlanFile,
     journal: Journal | None,
@@ -112,8 +112,13 @@ def compared(
     rule: RetryRule,
     choice: JobFilter,
     directory: Path,
-) -> Iterator[ComparedJob]:
-    """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last plan and files."""
+    all_rows: bool,
+) -> Comparison:
+    """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last plan and files.
+
+    ``all_rows`` keeps the row of each job.
+    """
+    comparer = _Comparer(all_rows=all_rows)
     store = OutputStore(directory) if directory_outputs_url(directory) is None else None
 
     def earlier(planned: PlannedJob) -> EarlierPlan:
@@ -129,4 +134,6 @@ def compared(
     # A blocked job is in the plan for the report only: the next run decides about it again.
     before = (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
     dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
-    return diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice))
+    for row in diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice)):
+        comparer.take(row)
+    return comparer.comparison()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
-from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission
+from crucible_batch.api.run_journal import journal_of, ledger_of, newest_run
+from crucible_batch.domain.asset import AssetPhase
+from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission, raised_budget
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.filled_fields import FilledFields, filled_fields
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -25,11 +26,6 @@ from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
-
-
-def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
-    """Open the directory's journal for reading; None if there is no journal yet."""
-    return Journal.read(directory) if Journal.exists(directory) else nullcontext()
 
 
 def filled_in(directory: Path, manifest: Manifest) -> FilledFields:
@@ -276,7 +272,6 @@ class PlanCounts:
             yield planned, job
 
     def add(self, planned: PlannedJob, job: Job) -> None:
-        """Count one job."""
         state = state_of(job)
         if retries(self._choice, job):
             state = PlannedState.NEW
@@ -288,3 +283,26 @@ class PlanCounts:
 def retries(choice: JobFilter, job: Job) -> bool:
     """Whether a run of this choice makes another attempt at a failed job."""
     return choice.retry_failed and may_reopen(job, buys_again=choice.buys_again)
+
+
+def left_to_buy(journal: Journal, terms: RunTerms, choice: JobFilter) -> tuple[Mapping[Shape, int], int]:
+    """Return the purchases that remain in a run directory: how many jobs of each shape, and how many uploads.
+
+    Images count as uploads unless the journal has them as ready at the gateway.
+    """
+    counts = PlanCounts(choice)
+    for planned, job in journal.jobs(terms.rule):
+        if choice.takes(planned.name):
+            counts.add(planned, job)
+    ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
+    return counts.to_buy, len(counts.digests - ready)
+
+
+def budget_for_remaining(journal: Journal, choice: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
+    """Return a budget for the jobs that remain, by the terms of the newest run; None if no budget is enough.
+
+    See ``raised_budget`` and ``left_to_buy``.
+    """
+    terms = newest_run(journal).terms
+    jobs, uploads = left_to_buy(journal, terms, choice)
+    return raised_budget(ledger_of(journal, PriceBook.of(terms)), jobs, uploads, terms.budget or ZERO)

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
-from crucible_batch.api.plan_comparison import Comparer, Comparison, compared
-from crucible_batch.api.plan_rows import (
-    UPLOADS,
-    PlanCounts,
-    PriceLine,
-    job_states,
-    journal_of,
-    price_lines,
-    stage_lines,
-    starts_of,
-)
+from crucible_batch.api.plan_comparison import Comparison, compare
+from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, price_lines, stage_lines, starts_of
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.api.sharded_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
-from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
@@ -136,7 +126,6 @@ class PlanSummary:
 
     @property
     def least(self) -> Credits:
-        """The lowest expected cost."""
         return sum((line.least_each * line.count for line in self.lines), ZERO)
 
     @property
@@ -208,20 +197,11 @@ async def summarise(
     Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
     """
     stages = () if derived is None else derived.next_stages()
-    with ExitStack() as stack:
-        journal = stack.enter_context(journal_of(directory))
-        prices = PriceBook.of(terms)
-        ledger = Ledger(prices)
-        for subject, event in journal.events() if journal is not None else ():
-            ledger.apply(subject, event)
-        tally = PlanCounts(choice)
-        comparer = Comparer(all_rows=all_rows)
-        chosen = (found for found in job_states(draft, journal, terms.rule) if choice.takes(found[0].name))
-        for row in compared(
-            tally.counting(chosen), draft, journal, rule=terms.rule, choice=choice, directory=directory
-        ):
-            comparer.take(row)
-    comparison = comparer.comparison()
+    prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
+    with journal_of(directory) as journal:
+        ledger = ledger_of(journal, prices)
+        jobs = tally.counting(found for found in job_states(draft, journal, rule) if choice.takes(found[0].name))
+        comparison = compare(jobs, draft, journal, rule=rule, choice=choice, directory=directory, all_rows=all_rows)
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
     starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)

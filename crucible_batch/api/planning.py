@@ -20,7 +20,6 @@ from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_e
 from crucible_batch.api.notifying import notes_for_plan
 from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_rows import filled_in, with_paid
-from crucible_batch.api.plan_saving import save_plan
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.prune_mark import refuse_if_pruned
@@ -35,14 +34,13 @@ from crucible_batch.api.request import (
     follow_plan,
     make_request,
 )
-from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
 from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
 from crucible_batch.api.shard_run import plan_shard
 from crucible_batch.api.sharded_plan import check_sharding, shard_notes
 from crucible_batch.api.workflows import plan_jobs
-from crucible_batch.domain.plan import RunTerms
 from crucible_batch.gateway import HttpGateway
-from crucible_batch.journal import Binding, PlanFile, lock_run_directory
+from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
@@ -125,11 +123,13 @@ async def plan_request(
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
-        earlier = _earlier_run(request, terms, directory, manifest, settings)
+        basis = PlanBasis(manifest, terms, settings.gateway, filled=filled_in(directory, manifest))
+        earlier = None
+        if request.out_dir is None:
+            earlier = find_earlier_run(directory, manifest.path, basis.binding, settings.api_key)
         notes = list(_notes_of(request, manifest, settings, directory, earlier))
         gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
-        basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"), filled=filled_in(directory, manifest))
         staleness = PlanStaleness(request, basis)
         with staleness.explaining(), saved_outputs(manifest, directory, request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
@@ -163,15 +163,6 @@ async def _gateway(
     if settings.api_key is None:
         return None
     return await stack.enter_async_context(gateway_for(settings, transport=transport))
-
-
-def _earlier_run(
-    request: RunRequest, terms: RunTerms, directory: Path, manifest: Manifest, settings: Settings
-) -> EarlierRun | None:
-    if request.out_dir is not None:
-        return None
-    binding = Binding(terms.manifest_name, terms.run_id, settings.base_url.rstrip("/"))
-    return find_earlier_run(directory, manifest.path, binding, settings.api_key)
 
 
 def _notes_of(

@@ -112,7 +112,7 @@ def recall_prices(settings: Settings) -> Mapping[Shape, PaidPrice]:
 
 
 def _account(settings: Settings, salt: bytes) -> str:
-    secret = f"{settings.base_url.rstrip('/')}\n{settings.api_key}".encode()
+    secret = f"{settings.gateway}\n{settings.api_key}".encode()
     return hashlib.pbkdf2_hmac("sha256", secret, salt, _ROUNDS)[:16].hex()
 
 

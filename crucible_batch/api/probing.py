@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,10 +20,9 @@ import httpx
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.draft import read_source, run_directory, run_terms
-from crucible_batch.api.plan_rows import journal_of
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_note import noted_in
 from crucible_batch.api.sharded_plan import check_sharding, is_untouched
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
@@ -89,7 +88,8 @@ async def probe(
     if request.shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
     check_sharding(request, manifest, terms, save_to)
-    if _has_shards(run_directory(request.out_dir, terms)):
+    shards = noted_in(run_directory(request.out_dir, terms))
+    if shards is not None and shards.missing:
         return None
     return await run_probe(
         request,
@@ -100,12 +100,6 @@ async def probe(
         settings=settings,
         transport=transport,
     )
-
-
-def _has_shards(directory: Path) -> bool:
-    with journal_of(directory) as journal:
-        shards = None if journal is None or not journal.is_created() else noted_shards(journal)
-    return shards is not None and bool(shards.missing)
 
 
 def admission_of(shards: int) -> Admission:
@@ -155,29 +149,22 @@ async def run_probe(
     return ProbeResult(result, made[0].is_complete)
 
 
+@dataclass(slots=True)
 class ProbeChoice:
     """The choice of a probe's jobs. ``is_complete``: there is nothing left to choose, and nothing is missing."""
 
-    def __init__(
-        self,
-        jobs: Callable[[], Iterator[tuple[PlannedJob, Job]]],
-        journal: Journal,
-        budget: Credits | None,
-        choice: JobFilter,
-        admit: Admission,
-    ) -> None:
-        self._jobs = jobs
-        self._journal = journal
-        self._budget = budget
-        self._choice = choice
-        self._admit = admit
-        self._tried: set[str] = set()
-        self._tries: Counter[Shape] = Counter()
-        self._attempted: set[str] = set()
-        """The digests of the images that a step was to upload."""
-        self._has_begun = False
-        self._has_prices = False
-        self.is_complete = False
+    jobs: Callable[[], Iterator[tuple[PlannedJob, Job]]]
+    journal: Journal
+    budget: Credits | None
+    choice: JobFilter
+    admit: Admission
+    is_complete: bool = field(default=False, init=False)
+    _tried: set[str] = field(default_factory=set, init=False)
+    _tries: Counter[Shape] = field(default_factory=Counter, init=False)
+    _attempted: set[str] = field(default_factory=set, init=False)
+    """The digests of the images that a step was to upload."""
+    _has_begun: bool = field(default=False, init=False)
+    _has_prices: bool = field(default=False, init=False)
 
     def to_buy(self, ledger: Ledger) -> frozenset[str]:
         """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
@@ -193,7 +180,7 @@ class ProbeChoice:
             is_unsent = _is_unsent(job)
             if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
                 unfinished.add(identity)
-            is_retried = self._choice.retry_failed and may_reopen(job, buys_again=False)
+            is_retried = self.choice.retry_failed and may_reopen(job, buys_again=False)
             if is_retried and identity not in self._tried:
                 unfinished.add(identity)
             if ledger.prices.seen(shape) is not None:
@@ -236,7 +223,7 @@ class ProbeChoice:
     ) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield the admitted jobs with missing images, and the digests of these."""
         jobs: list[tuple[str, frozenset[str]]] = []
-        in_doubt = {asset.sha256 for asset in self._journal.assets() if asset.phase in _IN_DOUBT}
+        in_doubt = {asset.sha256 for asset in self.journal.assets() if asset.phase in _IN_DOUBT}
 
         def to_admit() -> Iterator[tuple[Shape, Set[str]]]:
             for planned, job in self._chosen():
@@ -248,8 +235,8 @@ class ProbeChoice:
                 # What an upload in doubt costs is in the ledger already.
                 yield shape_of(planned), missing - in_doubt
 
-        left = ZERO if self._budget is None else self._budget - ledger.committed
-        admitted = self._admit(ledger.prices, left, to_admit())
+        left = ZERO if self.budget is None else self.budget - ledger.committed
+        admitted = self.admit(ledger.prices, left, to_admit())
         for (identity, missing), is_admitted in zip(jobs, admitted, strict=True):
             if missing and (is_admitted or missing & in_doubt):
                 yield identity, missing
@@ -266,7 +253,7 @@ class ProbeChoice:
         return frozenset(chosen)
 
     def _chosen(self) -> Iterator[tuple[PlannedJob, Job]]:
-        return (found for found in self._jobs() if self._choice.takes(found[0].name))
+        return (found for found in self.jobs() if self.choice.takes(found[0].name))
 
 
 def _is_unsent(job: Job) -> bool:

@@ -2,25 +2,31 @@
 
 The journal is marked before the first file is deleted. A run in a marked directory is refused, so a directory that was
 pruned in part never looks like one with outputs to download or jobs to buy.
+
+Outputs are also deleted in the directories of shards that are merged into the run directory above them. An output
+counts as merged if the main journal has it, with the same bytes, for the same job. So nothing is deleted that only an
+owner of a cluster's shard has, or a shard that was abandoned.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible_batch.api.merged_shards import delete_merged, size_of_merged
 from crucible_batch.api.prune_mark import PRUNED
+from crucible_batch.api.report_note import last_reported
+from crucible_batch.api.reporting import head_of
+from crucible_batch.api.run_journal import changed_at_of, jobs_with_past, newest_run, reopened
 from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.run_location import journal_outputs_url
-from crucible_batch.api.shard_note import noted_shard, noted_shards
-from crucible_batch.api.status import changed_at_of, head_of, jobs_with_past, newest_run
+from crucible_batch.api.run_paths import plan_folder
+from crucible_batch.api.shard_directories import shard_folders
+from crucible_batch.api.shard_note import noted_shard, noted_shards, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
     KeepCause,
@@ -79,18 +85,14 @@ def plan_pruning(directory: str | Path = DEFAULT_DIRECTORY, *, rules: RetentionR
     return Pruning(Path(directory), runs, found.is_complete)
 
 
-def prune_runs(pruning: Pruning, *, now: float, on_run: Callable[[PrunableRun], None] = lambda _run: None) -> Pruning:
+def prune_runs(pruning: Pruning, *, now: float) -> Pruning:
     """Prune the runs that were decided on, oldest first, each under its lock, and after its state was read again.
 
-    A run that has changed since is kept. An error ends the pruning of that run only. ``on_run`` is called after each.
+    A run that has changed since is kept. An error ends the pruning of that run only.
     """
-    runs: list[PrunableRun] = []
-    for run in pruning.runs:
-        done = _prune(run, now) if run.decision.prune is not None else run
-        if done is not run:
-            on_run(done)
-        runs.append(done)
-    return replace(pruning, runs=tuple(runs))
+    return replace(
+        pruning, runs=tuple(_prune(run, now) if run.decision.prune is not None else run for run in pruning.runs)
+    )
 
 
 def _survey(run_dir: Path) -> PrunableRun:
@@ -114,12 +116,12 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
             manifest=f"{binding.manifest_name} {binding.gateway}",
             run_id=binding.run_id,
             ended_at=changed_at_of(newest),
-            byte_size=size + size_of_page(run_dir) + size_of_merged(run_dir, journal),
+            byte_size=size + size_of_page(run_dir) + _size_of_merged(run_dir, journal),
             exit_code=head.exit_code,
             is_running=is_running,
             has_held=head.credits.held > 0,
             has_unknown=head.counts.unknown > 0,
-            has_shards=noted_shard(journal) is not None or bool((shards := noted_shards(journal)) and shards.missing),
+            has_shards=noted_shard(journal) is not None or outstanding_shards(journal) is not None,
             is_reported=_is_reported(journal, run_dir, newest),
             is_pruned=bool(journal.noted(PRUNED)),
         )
@@ -144,9 +146,7 @@ def _is_reported(journal: Journal, run_dir: Path, newest: RunRecord) -> bool:
         return False
     if newest.finished_at is not None and found.st_mtime >= newest.finished_at - 1:
         return True
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return bool(json.loads(journal.noted("report") or "").get("last") == journal.last_number())
-    return False
+    return last_reported(journal) == journal.last_number()
 
 
 def _prune(run: PrunableRun, now: float) -> PrunableRun:
@@ -166,16 +166,14 @@ def _prune(run: PrunableRun, now: float) -> PrunableRun:
 
 def _delete(run: PrunableRun, now: float) -> PrunableRun:
     """Mark the journal of a locked directory, then delete the files."""
-    with Journal.read(run.run_dir) as journal:
-        binding = journal.binding()
-    with Journal.open(run.run_dir, binding, now=now) as journal:
+    with reopened(run.run_dir, now=now) as journal:
         if not journal.noted(PRUNED):
             journal.note(PRUNED, datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d"))
     deleted, kept = 0, list[str]()
     error: OSError | None = None
     with Journal.read(run.run_dir) as journal:
         try:
-            deleted, kept = delete_merged(run.run_dir, journal)
+            deleted, kept = _delete_merged(run.run_dir, journal)
         except OSError as caught:
             error = caught
         for path, sha256, _ in _outputs(journal):
@@ -191,3 +189,81 @@ def _delete(run: PrunableRun, now: float) -> PrunableRun:
     except OSError as caught:
         error = error or caught
     return replace(run, deleted=deleted, kept=tuple(kept), error=error)
+
+
+# -- the directories of merged shards ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardOutput:
+    """An output in the directory of a shard. ``byte_size`` is 0 if it is a link to the main directory's file."""
+
+    path: str
+    sha256: str
+    byte_size: int
+
+
+def _merged_shards(main: Path, journal: Journal) -> list[Path]:
+    """Return the directories of the shards whose plans are merged completely. ``journal`` is that of ``main``."""
+    shards = noted_shards(journal)
+    if shards is None or shards.missing:
+        return []
+    return [path for digest in shards.plans for path in shard_folders(plan_folder(main, digest))]
+
+
+def _size_of_merged(main: Path, journal: Journal) -> int:
+    """Return the bytes that ``_delete_merged`` would delete."""
+    shards = _merged_shards(main, journal)
+    if not shards:
+        return 0
+    known = _known(journal)
+    outputs = sum(output.byte_size for shard in shards for output in _merged_outputs(main, shard, known))
+    return outputs + sum(map(size_of_page, shards))
+
+
+def _delete_merged(main: Path, journal: Journal) -> tuple[int, list[str]]:
+    """Delete the merged outputs and the pages; return the bytes, and the files that have other bytes and were kept.
+
+    A directory in which a run is active, or whose journal can't be read, is left alone. Raises ``OSError``.
+    """
+    deleted, kept = 0, list[str]()
+    shards = _merged_shards(main, journal)
+    known = _known(journal) if shards else frozenset()
+    for shard in shards:
+        with contextlib.suppress(CrucibleBatchError), lock_run_directory(shard):
+            for output in _merged_outputs(main, shard, known):
+                found = delete_output(shard, output.path, output.sha256)
+                deleted += output.byte_size if found.byte_size else 0
+                kept += [str((shard / found.kept).relative_to(main))] if found.kept is not None else []
+            deleted += delete_page(shard)
+    return deleted, kept
+
+
+def _known(journal: Journal) -> frozenset[tuple[str, str]]:
+    """Return job and digest of each output that the main journal has."""
+    return frozenset(
+        (job.identity, saved.sha256)
+        for _, job, _ in jobs_with_past(journal)
+        for saved in {**job.missed, **job.outputs}.values()
+    )
+
+
+def _merged_outputs(main: Path, shard: Path, known: frozenset[tuple[str, str]]) -> Iterator[_ShardOutput]:
+    with contextlib.suppress(CrucibleBatchError), Journal.read(shard) as journal:
+        if noted_shard(journal) is None or not journal.is_begun():
+            return
+        for planned, job, _ in jobs_with_past(journal):
+            for saved in job.outputs.values():
+                is_merged = (job.identity, saved.sha256) in known
+                # A journal may have been edited: a path that differs from the plan may be another program's file.
+                if is_merged and is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
+                    is_linked = _is_same(shard / saved.path, main / saved.path)
+                    size = 0 if is_linked else size_of_output(shard, saved.path, saved.byte_size)
+                    yield _ShardOutput(saved.path, saved.sha256, size)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,98 +1,275 @@
-"""The check whether the report in a run directory is up to date, so that its files can be left unchanged.
-
-The journal stores a digest of the report's content and one of its files. The end time of the newest run and its
-notifications are not part of the content, so a run that has nothing to do leaves the report unchanged.
-"""
+"""The report of a run directory, by its journal: ``report.json``, ``report.html``, sidecars, and a copy in a store."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 
-from pydantic import TypeAdapter, ValidationError
-
-from crucible_batch import __version__
-from crucible_batch.api.status import head_of
+from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
+from crucible_batch.api.period_note import noted_period
+from crucible_batch.api.plan_rows import budget_for_remaining
+from crucible_batch.api.report_note import note_report, notifications_of
+from crucible_batch.api.request import check_path
+from crucible_batch.api.run_journal import newest_run
+from crucible_batch.api.run_location import journal_outputs_url, local_directory
+from crucible_batch.api.stage_note import noted_stages
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.outcome import Outcome, outcome_of
+from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.retry_rule import Remedy, remedy_for
+from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal
-from crucible_batch.report import PAGE_FILE, REPORT_FILE, ReportHead, RowFile
-from crucible_batch.report.html import FOLDER
+from crucible_batch.outputs import OutputStore, Sidecars
+from crucible_batch.report import (
+    CountsRow,
+    JobRow,
+    PicksRow,
+    ReportHead,
+    RowFile,
+    WaitingRow,
+    build_head,
+    build_row,
+    build_rows,
+    count_jobs,
+    write_report,
+)
+from crucible_batch.report.html import (
+    PAGE_FILE,
+    Advice,
+    Thumbnails,
+    advice,
+    credit_curve,
+    is_short_of_budget,
+    write_page,
+)
 
-_NAME = "report"
-_ABSENT = "absent"
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+logger = logging.getLogger(__name__)
+
+_BATCH = 256
+
+# -- its rows and its head --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Reported:
-    """The stored digests. ``last`` is the number of the journal's last event when the report was written."""
-
-    last: int
-    content: str
-    files: str
+def report_rows(run_dir: Path) -> Iterator[JobRow]:
+    """Yield the report's rows from the journal, in manifest order."""
+    with Journal.read(run_dir) as journal:
+        yield from told_rows(journal)
 
 
-_REPORTED: TypeAdapter[_Reported] = TypeAdapter(_Reported)
+def told_rows(journal: Journal) -> Iterator[JobRow]:
+    """Return the report's rows from an open journal, in manifest order."""
+    newest = newest_run(journal)
+    return build_rows(journal.jobs(newest.terms.rule), newest.stops)
 
 
-def report_stands(journal: Journal, directory: Path, rows: RowFile, *, html: bool) -> ReportHead | None:
-    """Return the report's head if its files are up to date; None if they have to be written."""
+def row_collector(
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile, *, since: float | None = None
+) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None.
+
+    ``since`` is when the run began that has saved outputs with ``sidecars``, for ``Sidecars.complete``.
+    """
+
+    def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
+        if sidecars is not None:
+            sidecars.complete(planned, job, terms, since=since)
+        rows.add(build_row(planned, job, stops))
+
+    return collect
+
+
+def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
+    """Add a row for each job of an open journal, and write missing sidecars."""
+    newest = newest_run(journal)
+    sidecars = Sidecars(directory) if journal_outputs_url(journal) is None else None
+    collect = row_collector(sidecars, newest.terms, rows)
+    for planned, job in journal.jobs(newest.terms.rule):
+        collect(planned, job, newest.stops)
+
+
+def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
+    """Return the head of the report. The jobs are counted unless ``counts`` is given."""
+    newest = newest_run(journal)
+    head = build_head(
+        terms=newest.terms,
+        ending=newest.ending,
+        started_at=journal.runs()[0].started_at,
+        finished_at=newest.finished_at,
+        events=journal.events(),
+        counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
+        period=noted_period(journal),
+    )
+    return head.model_copy(
+        update={
+            "notifications": notifications_of(journal, newest),
+            "waiting": _waiting_rows(journal),
+            "picks": [
+                PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)
+                for stage in noted_stages(journal)
+            ],
+        }
+    )
+
+
+def _waiting_rows(journal: Journal) -> list[WaitingRow]:
+    """Return the stages that wait for their picks."""
+    return [
+        WaitingRow(
+            name=stage.name,
+            sources=stage.sources,
+            pick=stage.pick,
+            choices=sum(1 for _ in stage.candidates(journal.plan())),
+        )
+        for stage in noted_stages(journal)
+        if stage.is_waiting
+    ]
+
+
+def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
+    """Return what to do next in a run directory, as its page shows it."""
+    return advice(
+        head,
+        directory,
+        budget_for_remaining(journal) if is_short_of_budget(head) else None,
+        remedy_of(journal) if head.counts.failed else None,
+    )
+
+
+def remedy_of(journal: Journal) -> Remedy | None:
+    """Return what to do about the failed jobs of the newest run; None if there are none."""
+    terms = newest_run(journal).terms
+    found = (outcome_of(job, workflow_class(planned.workflow_id), {}) for planned, job in journal.jobs(terms.rule))
+    codes = (error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None)
+    return remedy_for(codes, terms.never)
+
+
+# -- its files --------------------------------------------------------------------------------------------------------
+
+
+def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
+    """Write ``report.json``, missing sidecars and, if ``html`` is true, ``report.html`` again from the journal.
+
+    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``; with
+    outputs in an object store, also ``ObjectStoreError``.
+    """
+    directory = local_directory(run_dir)
+    check_path("the run directory", directory)
+    with Journal.read(directory) as journal, RowFile(directory) as rows:
+        store = store_by(journal, directory)
+        collect_rows(journal, directory, rows)
+        head = write_report_of(journal, directory, rows)
+        if html:
+            write_page_of(journal, directory, head, rows, thumbnails=thumbnails_of(store, journal))
+        if store.url is not None:
+            terms = newest_run(journal).terms
+            jobs = journal.jobs(terms.rule)
+            while batch := list(islice(jobs, _BATCH)):  # read here, since a journal belongs to one thread
+                in_thread(complete_sidecars(store, batch, terms))
+            in_thread(publish_files(store))
+    return head
+
+
+def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
+    """Write the report and the page of a main run directory, with missing sidecars.
+
+    If outputs are in an object store, so is the report. Returns the page's path as ``update_page``. Blocking. Raises as
+    ``write_report_of`` does, and ``ObjectStoreError``.
+    """
+    store = store_by(journal, main)
+    with RowFile(main) as rows:
+        collect_rows(journal, main, rows)
+        head = write_report_of(journal, main, rows)
+        page = update_page(journal, main, head, rows, thumbnails_of(store, journal) if html else None)
+    in_thread(publish_files(store))
+    return head, page
+
+
+def write_report_of(
+    journal: Journal, directory: Path, rows: RowFile | None = None, head: ReportHead | None = None
+) -> ReportHead:
+    """Write the report of an open journal and return its head. Raises ``ReportError`` if it can't be written.
+
+    If ``rows`` is None, the rows are built and missing sidecars are written. ``head`` is given if it was made already.
+    """
+    if rows is None:
+        with RowFile(directory) as made:
+            collect_rows(journal, directory, made)
+            return write_report_of(journal, directory, made)
+    head = head or head_of(journal, rows.counts)
     try:
-        kept = _REPORTED.validate_json(journal.noted(_NAME) or "")
-    except ValidationError:
+        write_report(directory, head, rows.lines())
+    except OSError as error:
+        raise ReportError(
+            f"the report can't be written: {error.strerror}",
+            hint=f"fix the disk problem, then: {restore_hint(head, directory)}",
+        ) from error
+    return head
+
+
+def thumbnails_of(store: OutputStore, journal: Journal) -> Thumbnails:
+    """Return the thumbnails for a page, which are made from the outputs in the store."""
+    return Thumbnails(store.directory, journal.planned(), None if store.url is None else store.open)
+
+
+def write_page_of(
+    journal: Journal,
+    directory: Path,
+    head: ReportHead,
+    rows: Iterable[JobRow] | None = None,
+    *,
+    thumbnails: Thumbnails | None = None,
+) -> Path:
+    """Write the page of an open journal's report and return its path.
+
+    Raises ``RunDirectoryError`` if it can't be written.
+    """
+    try:
+        return write_page(
+            directory,
+            head,
+            told_rows(journal) if rows is None else rows,
+            credit_curve(journal.events(), journal.runs()[-1].terms),
+            thumbnails=thumbnails,
+            enough=budget_for_remaining(journal) if is_short_of_budget(head) else None,
+            remedy=remedy_of(journal) if head.counts.failed else None,
+            never=newest_run(journal).terms.never,
+        )
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{PAGE_FILE} can't be written: {error.strerror}",
+            hint=f"fix the disk problem, then: crucible-batch report {directory}",
+        ) from error
+
+
+def update_page(
+    journal: Journal, directory: Path, head: ReportHead, rows: RowFile, thumbnails: Thumbnails | None
+) -> Path | None:
+    """Write the page of a report that was just written, and note both; without ``thumbnails``, remove an earlier page.
+
+    Returns the page's path; None if it was removed, or couldn't be written, which is logged.
+    """
+    page = None
+    try:
+        if thumbnails is None:
+            (directory / PAGE_FILE).unlink(missing_ok=True)  # it would be out of date
+        else:
+            page = write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
+    except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
+        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
         return None
-    if kept.last != journal.last_number() or kept.files != _files(directory):
-        return None
-    head = head_of(journal, rows.counts)
-    return head if kept.content == _content(directory, head, rows, html=html) else None
+    with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly
+        note_report(journal, directory, head, rows, html=page is not None)
+    return page
 
 
-def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> None:
-    """Store the digests of the report that was just written in the journal."""
-    content = _content(directory, head, rows, html=html)
-    kept = _Reported(journal.last_number(), content, _files(directory))
-    journal.note(_NAME, _REPORTED.dump_json(kept).decode())
-
-
-def forget_report(journal: Journal) -> None:
-    """Store that the report is out of date, so that ``is_report_due`` until the next ``note_report``."""
-    journal.note(_NAME, "")
-
-
-def is_report_due(journal: Journal) -> bool:
-    """Whether the report was not written since ``forget_report``."""
-    return journal.noted(_NAME) == ""
-
-
-def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
-    """Return the digest of the content of report and page: rows, head, and the directory in their commands."""
-    text = head.model_dump_json(exclude={"finished_at", "notifications"})
-    return hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()).hexdigest()
-
-
-def _files(directory: Path) -> str:
-    """Return the digest of the files: report and page by content; thumbnails, which may be many, by size and mtime."""
-    digest = hashlib.sha256()
-    for name in (REPORT_FILE, PAGE_FILE):
-        digest.update(_digest_of(directory / name).encode() + b"\n")
-    for line in sorted(_listed(directory / FOLDER)):
-        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()
-
-
-def _digest_of(path: Path) -> str:
-    with contextlib.suppress(OSError), os.fdopen(os.open(path, _FLAGS), "rb") as file:
-        if S_ISREG(os.fstat(file.fileno()).st_mode):
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return _ABSENT
-
-
-def _listed(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            found = entry.stat(follow_symlinks=False)
-            yield f"{entry.name} {found.st_mode} {found.st_size} {found.st_mtime_ns}"
+def restore_hint(head: ReportHead, directory: Path) -> str:
+    """Return the command that writes a report or page which couldn't be written; another run if jobs are left."""
+    if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
+        return f"crucible-batch report {directory}"
+    return "run the same command again"

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from crucible_batch.api.plan_location import check_shard_location, main_location, relative_to_here, shard_directory
+from crucible_batch.api.run_paths import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES

@@ -17,8 +17,8 @@ from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.object_runs import image_loader
 from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.reporting import row_collector
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.status import row_collector
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo, Workflow
 from crucible_batch.domain.outage import Outage
@@ -54,46 +54,46 @@ class NullObserver:
     """An observer that ignores all messages."""
 
     def notify(self, message: Message) -> None:
-        """Do nothing."""
+        pass
 
 
+@dataclass(frozen=True, slots=True)
 class ThumbnailObserver:
     """An observer that starts a picture's thumbnail, in a thread, as soon as the picture is saved.
 
     Few thumbnails are then left to make when the page is written. Messages are passed on to ``observer``.
     """
 
-    def __init__(self, observer: Observer, thumbnails: Thumbnails) -> None:
-        self._observer = observer
-        self._thumbnails = thumbnails
+    observer: Observer
+    thumbnails: Thumbnails
 
     def notify(self, message: Message) -> None:
         if isinstance(message, JobAdvanced) and isinstance(message.event, Saved):
-            self._thumbnails.begin_ahead(message.event.path, message.event.sha256)
-        self._observer.notify(message)
+            self.thumbnails.begin_ahead(message.event.path, message.event.sha256)
+        self.observer.notify(message)
 
 
+@dataclass(frozen=True, slots=True)
 class RetryNotifier:
     """A notifier that passes retries to the observer."""
 
-    def __init__(self, observer: Observer, clock: Clock) -> None:
-        self._observer = observer
-        self._clock = clock
+    observer: Observer
+    clock: Clock
 
     def notify(self, notice: RetryNotice) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         operation, reason, host = notice.operation.value, notice.reason, notice.host
-        self._observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
+        self.observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
 
     def outage(self, limit_s: float) -> Outage:
         """Return an outage that is reported to the observer. Requests do not wait for its end yet."""
 
         def tell(lasted_s: float, reason: str | None) -> None:
-            now = self._clock.now()
+            now = self.clock.now()
             if reason is None:
-                self._observer.notify(GatewayBack(now, lasted_s))
+                self.observer.notify(GatewayBack(now, lasted_s))
             else:
-                self._observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
+                self.observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
 
         return Outage(tell, is_awaited=False)
 
@@ -140,7 +140,7 @@ class RunContext:
 
     @property
     def binding(self) -> Binding:
-        return Binding(self.terms.manifest_name, self.terms.run_id, self.settings.base_url.rstrip("/"))
+        return Binding(self.terms.manifest_name, self.terms.run_id, self.settings.gateway)
 
     @property
     def needs_consent(self) -> bool:

@@ -74,7 +74,7 @@ async def open_for_repair(
     settings = settings or current_settings()
     clock = SystemClock()
     with Journal.read(directory) as journal:
-        binding = replace(journal.binding(), gateway=settings.base_url.rstrip("/"))
+        binding = replace(journal.binding(), gateway=settings.gateway)
     async with gateway_for(settings, transport=transport) as gateway:
         with Journal.open(directory, binding, now=clock.now()) as journal:
             await check_account(journal, gateway, require_key(settings))

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.status import Status, changed_at_of, newest_run, read_status
+from crucible_batch.api.run_journal import changed_at_of, newest_run
+from crucible_batch.api.status import Status, read_status
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ShardsOutstandingError
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
@@ -35,7 +36,6 @@ class RunState(enum.StrEnum):
 
     @property
     def label(self) -> str:
-        """The state in words."""
         words = {RunState.KILLED: "process exited unexpectedly (killed?)", RunState.WAITING: "waiting for shards"}
         return words.get(self, self.value.replace("_", " "))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from crucible_batch.api.state_location import state_directory_of
+from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
@@ -33,7 +33,7 @@ def local_directory(run_dir: str | Path) -> Path:
 
 def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
     """Return the URL in an object store that a journal has noted for its outputs; None if they are in its directory."""
-    text = journal.noted(OUTPUTS_AT) if journal.is_created() else None
+    text = journal.noted(OUTPUTS_AT)
     return None if text is None else ObjectUrl.parse(text)
 
 

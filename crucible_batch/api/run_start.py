@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -18,21 +17,18 @@ from crucible_batch.api.derived_jobs import (
     saved_outputs,
 )
 from crucible_batch.api.draft import check_filter, fill_plan
-from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
-from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
+from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_memory import RememberedRun, list_file, remember
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
-from crucible_batch.api.shard_directories import noted_in
 from crucible_batch.api.shard_log import LoggedJournal
 from crucible_batch.api.sharded_plan import refuse_if_divided
 from crucible_batch.api.spend_cap import capped, check_cap
-from crucible_batch.api.stored_plans import refuse_unknown_plans
+from crucible_batch.api.stored_plans import claimed_journal
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean
@@ -85,8 +81,8 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
     draft = stack.enter_context(PlanFile.temporary())
-    gateway_url, filled = context.settings.base_url.rstrip("/"), filled_in(directory, manifest)
-    basis = PlanBasis(manifest, context.terms, gateway_url, filled=filled)
+    filled = filled_in(directory, manifest)
+    basis = PlanBasis(manifest, context.terms, context.settings.gateway, filled=filled)
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway, derived = await _plan(stack, context, draft, basis)
@@ -102,13 +98,10 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
             staleness.check(draft, directory)
             refuse_if_divided(directory)
     check_ground(directory, (planned.output for planned in draft.jobs()))
-    await claim_prefix(context.store, context.binding)
-    await refuse_unknown_plans(context.store, noted_in(directory))
-    await restore_receipts(context.store)
-    journal = stack.enter_context(context.journal())
-    note_url(journal, context.store)
+    opening = claimed_journal(context.store, context.binding, now=context.clock.now())
+    journal = await stack.enter_async_context(opening)
     journal.adopt(draft)
-    remember(list_file(os.environ), RememberedRun.of(manifest.path, context.terms.run_id, directory))
+    remember_run(manifest.path, context.terms.run_id, directory)
     # Read before restoring: the events of ``restore`` count as this run's.
     after = journal.last_number()
     key = require_key(context.settings)

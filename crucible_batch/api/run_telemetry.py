@@ -7,16 +7,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import Balance, Message, Observer
+from crucible_batch.engine import SystemClock
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.manifest import Manifest
@@ -124,13 +127,9 @@ class _Recording:
         request, self._manifest, self._clock = context.request, context.terms.manifest_name, context.clock
         began_at = context.clock.now()
         self._figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
-        self._path: Path | None = None
+        self._file = None
         if request.metrics_textfile is not None:
-            from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path
-
-            check_directory(request.metrics_textfile)
-            self._path = textfile_path(request.metrics_textfile, self._manifest)
-            self._figures.succeeded_at = read_last_success(self._path, self._manifest)
+            self._file = _MetricsFile(request.metrics_textfile, self._manifest, self._figures)
         if request.metrics_listen is not None:
             from crucible_batch.telemetry.metrics import serving
 
@@ -145,13 +144,56 @@ class _Recording:
         """Write the metrics and send the rest of the spans. Without ``is_run`` the metrics of earlier runs are kept."""
         ended_at = self._clock.now()
         self._figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
-        if self._path is not None and is_run:
-            from crucible_batch.telemetry.metrics import write_textfile
-
-            write_textfile(self._path, self._manifest, self._figures)
+        if self._file is not None and is_run:
+            self._file.write()
         if self._trace is not None:
             self._trace.spans.finish(ended_at, exit_code)
             await self._trace.close()
+
+
+class _MetricsFile:
+    """The metrics of a run in a directory of the textfile collector. Raises ``UserError`` if that can't be used."""
+
+    def __init__(self, directory: Path, manifest: str, figures: RunFigures) -> None:
+        from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path
+
+        check_directory(directory)
+        self._path, self._manifest, self._figures = textfile_path(directory, manifest), manifest, figures
+        figures.succeeded_at = read_last_success(self._path, manifest)
+
+    def write(self) -> None:
+        """Write the figures of a run that has ended. An error is only logged."""
+        from crucible_batch.telemetry.metrics import write_textfile
+
+        write_textfile(self._path, self._manifest, self._figures)
+
+
+@contextmanager
+def cluster_run_metrics(request: RunRequest, manifest: Manifest) -> Iterator[Callable[[ReportHead, ExitCode], None]]:
+    """Write the metrics of a run on a cluster, by its coordinator. The yielded function takes its report and its end.
+
+    What only workers measure is not in them: stages, outputs, retries and limits. Raises ``UserError`` before the block
+    for a directory that can't be used.
+    """
+    if request.metrics_textfile is None:
+        yield lambda _head, _exit_code: None
+        return
+    clock = SystemClock()
+    figures = RunFigures(clock.now(), longest_interval_s(manifest, clock.now()))
+    file = _MetricsFile(request.metrics_textfile, manifest.name, figures)
+
+    def ended(head: ReportHead, exit_code: ExitCode) -> None:
+        figures.jobs = {outcome: getattr(head.counts, outcome.value) for outcome in Outcome}
+        figures.finish(clock.now(), int(exit_code), balance_of(head), period_of(head))
+        file.write()
+
+    try:
+        yield ended
+    except BaseException as error:
+        if (code := exit_code_of(error)) not in NOT_A_RUN:
+            figures.finish(clock.now(), code)
+            file.write()
+        raise
 
 
 def _open_trace(context: RunContext, began_at: float) -> _Trace | None:

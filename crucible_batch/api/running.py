@@ -1,11 +1,8 @@
-"""A complete run: manifest, gateway, journal, engine, report; and the budget for its remaining jobs."""
+"""A complete run: manifest, gateway, journal, engine, report."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -18,20 +15,18 @@ import httpx
 from crucible_batch.api.cancellation import Deadline, Interruptible, Signals, interruptible_immediately
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.control_desk import Commanded, ControlDesk, ControlledRun
+from crucible_batch.api.control_desk import Commanded, ControlDesk
 from crucible_batch.api.controlling import controlled
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
-from crucible_batch.api.plan_location import plan_outputs_url
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.price_memory import PaidPrices, remember_prices
-from crucible_batch.api.remaining_budget import budget_for_remaining
-from crucible_batch.api.reporting import note_report, report_stands
+from crucible_batch.api.report_note import report_stands
+from crucible_batch.api.reporting import head_of, report_rows, thumbnails_of, update_page, write_report_of
 from crucible_batch.api.request import (
-    JobFilter,
     RunKeywords,
     RunRequest,
     check_keywords,
@@ -44,30 +39,21 @@ from crucible_batch.api.request import (
 from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_location import run_outputs_url
+from crucible_batch.api.run_paths import plan_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
 from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
-from crucible_batch.api.status import (
-    newest_run,
-    report_rows,
-    restore_hint,
-    write_page_of,
-    write_report_of,
-)
-from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, Runner, SystemClock
 from crucible_batch.errors import ExitCode
-from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +227,18 @@ async def _finish(
     handle_signals: bool,
     on_runner: Callable[[Interruptible], None],
 ) -> RunResult:
-    """Run the jobs, write the report and the page, delete the input images if the manifest asks so, and notify."""
-    allowance = started.allowance
+    """Run the jobs, and report on them."""
+    allowance, journal = started.allowance, started.journal
     if allowance is None:
-        forget_period(started.journal)
+        forget_period(journal)
     else:
-        context = replace(context, terms=replace(context.terms, budget=allowance.budget), allowance_of=allowance.of)
+        context = replace(
+            context, terms=replace(context.terms, budget=allowance.budget), allowance_of=allowance.granted.budget_name
+        )
     # The time that is left is read first: what is set up for the page counts.
-    options, html, directory, journal = context.options(), context.request.html, context.directory, started.journal
-    rows = stack.enter_context(RowFile(directory))
-    thumbnails = stack.enter_context(_thumbnails(context.store, journal)) if html else None
+    options, html = context.options(), context.request.html
+    rows = stack.enter_context(RowFile(context.directory))
+    thumbnails = stack.enter_context(thumbnails_of(context.store, journal)) if html else None
     if thumbnails is not None:
         context = replace(context, observer=ThumbnailObserver(context.observer, thumbnails))
     paid = PaidPrices(context.observer, f"{context.terms.manifest_name} · {context.terms.run_id}")
@@ -262,29 +250,11 @@ async def _finish(
     number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now(), after=started.after)
     on_runner(runner.control)
     with signals or nullcontext():
-        with settled(allowance, journal, context.terms, context.clock) as settle:
-            desk = _desk(context, runner, journal, number)
-            async with controlled(desk, directory), context.commanded(desk):
-                ending = await runner.run()
-            journal.end_run(number, ending, now=context.clock.now())
-            settle(ending)
-            if started.log is not None:
-                await started.log.finish()
+        ending = await _run_jobs(context, started, runner, number)
         remember_prices(context.settings, paid.found.values())
-    current = report_stands(journal, directory, rows, html=html)
-    head = current or write_report_of(journal, directory, rows)
-    if signals is not None:
-        await signals.pass_on()
-    is_cleaned = context.manifest.assets.cleanup == "on_success" and context.request.shard is None
-    if is_cleaned and head.counts.succeeded == head.counts.total:
-        # The report has been written, so the run's result doesn't depend on the cleanup.
-        locked_run = LockedRun(journal, started.gateway, context.clock)
-        head = await clean_quietly(locked_run, directory, head, context.deadline)
-    page = _page_of(journal, directory, head, rows, thumbnails, is_current=head is current)
-    head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
-    await publish_report(journal, context.store)
+    head, page = await _report(context, started, rows, thumbnails, signals=signals, notices=notices)
     return RunResult(
-        directory,
+        context.directory,
         head,
         ExitCode(ending.exit_code),
         context.request.remake,
@@ -294,9 +264,11 @@ async def _finish(
     )
 
 
-def _desk(context: RunContext, runner: Runner, journal: Journal, number: int) -> ControlDesk:
-    return ControlDesk(
-        ControlledRun(
+async def _run_jobs(context: RunContext, started: StartedRun, runner: Runner, number: int) -> Ending:
+    """Run the jobs while commands are taken, record the end of the run, and settle what was set aside for it."""
+    journal = started.journal
+    with settled(started.allowance, journal, context.terms, context.clock) as settle:
+        desk = ControlDesk(
             control=runner.control,
             journal=journal,
             number=number,
@@ -304,11 +276,47 @@ def _desk(context: RunContext, runner: Runner, journal: Journal, number: int) ->
             observer=context.observer,
             on_deadline=context.deadline.restart,
         )
-    )
+        async with controlled(desk, context.directory), context.commanded(desk):
+            ending = await runner.run()
+        journal.end_run(number, ending, now=context.clock.now())
+        settle(ending)
+        if started.log is not None:
+            await started.log.finish()
+    return ending
 
 
-def _thumbnails(store: OutputStore, journal: Journal) -> Thumbnails:
-    return Thumbnails(store.directory, journal.planned(), None if store.url is None else store.open)
+async def _report(
+    context: RunContext,
+    started: StartedRun,
+    rows: RowFile,
+    thumbnails: Thumbnails | None,
+    *,
+    signals: Signals | None,
+    notices: RunNotices,
+) -> tuple[ReportHead, Path | None]:
+    """Write the report and the page, delete the input images if the manifest asks so, and notify the end.
+
+    Returns the head of the report, and the path of the page if there is one.
+    """
+    journal, directory, html = started.journal, context.directory, thumbnails is not None
+    head = head_of(journal, rows.counts)
+    unchanged = head if report_stands(journal, directory, head, rows, html=html) else None
+    if unchanged is None:
+        write_report_of(journal, directory, rows, head)
+    if signals is not None:
+        await signals.pass_on()
+    is_cleaned = context.manifest.assets.cleanup == "on_success" and context.request.shard is None
+    if is_cleaned and head.counts.succeeded == head.counts.total:
+        # The report has been written, so the run's result doesn't depend on the cleanup.
+        locked_run = LockedRun(journal, started.gateway, context.clock)
+        head = await clean_quietly(locked_run, directory, head, context.deadline)
+    if head is unchanged:
+        page = directory / PAGE_FILE if html else None
+    else:
+        page = update_page(journal, directory, head, rows, thumbnails)
+    head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
+    await publish_report(journal, context.store)
+    return head, page
 
 
 def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:
@@ -316,52 +324,3 @@ def _recorded(terms: RunTerms, started: StartedRun) -> RunTerms:
     terms = replace(terms, scheduled_at=started.basis.scheduled_at_of_jobs())
     allowance = started.allowance
     return terms if allowance is None else replace(terms, budget=max(allowance.budget, allowance.committed))
-
-
-def _page_of(
-    journal: Journal,
-    directory: Path,
-    head: ReportHead,
-    rows: RowFile,
-    thumbnails: Thumbnails | None,
-    *,
-    is_current: bool,
-) -> Path | None:
-    """Write the page and return its path, or remove an earlier run's page, which would be out of date.
-
-    ``is_current`` is true if the report, and so the page, is unchanged: then nothing is written. Errors are logged.
-    """
-    page = directory / PAGE_FILE if thumbnails is not None else None
-    if is_current:
-        return page
-    try:
-        if page is None:
-            (directory / PAGE_FILE).unlink(missing_ok=True)
-        else:
-            write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
-    except Exception as error:  # noqa: BLE001 - the run is over and reported; the page must not make it fail
-        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
-        return None
-    with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly
-        note_report(journal, directory, head, rows, html=page is not None)
-    return page
-
-
-def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
-    """Return the codes, in upper case, of failures that get no further attempt by the newest run's retry rule.
-
-    Raises ``RunDirectoryError`` and ``JournalError``.
-    """
-    with Journal.read(Path(run_dir)) as journal:
-        return newest_run(journal).terms.never
-
-
-def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return a budget that covers the remaining jobs of a run directory, an estimate if the price of one isn't known.
-
-    None if no budget is enough (``raised_budget``). Images count as uploads unless the journal has them as ready at the
-    gateway. Raises ``RunDirectoryError`` and ``JournalError``.
-    """
-    with Journal.read(Path(run_dir)) as journal:
-        newest_run(journal)
-        return budget_for_remaining(journal, job_filter)

@@ -1,8 +1,9 @@
-"""The basis of a plan, and the check before a run that a saved plan is still derived from the same."""
+"""Saved plans: their basis, how they are written, and the check before a run that the basis is still the same."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,11 @@ from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import journal_of, plan_rows
+from crucible_batch.api.plan_rows import plan_rows
+from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_journal import journal_of
+from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ledger import Ledger
@@ -31,11 +35,12 @@ from crucible_batch.domain.plan_staleness import (
 )
 from crucible_batch.domain.prices import PriceBook, Quote, Shape
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.domain.saved_plan import ManifestFile, PlanTerms
+from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanTerms
 from crucible_batch.errors import ManifestError, PlanChange, StalePlanError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in
-from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,12 @@ MAX_CHANGES = 100
 """The maximum number of changes listed in an error; the rest is only counted."""
 
 
+@dataclass(frozen=True, slots=True)
 class PlanStaleness:
     """The comparison of a saved plan with its present basis. Without a saved plan its checks do nothing."""
 
-    def __init__(self, request: RunRequest, basis: PlanBasis) -> None:
-        self._request = request
-        self._basis = basis
+    request: RunRequest
+    basis: PlanBasis
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -124,7 +129,7 @@ class PlanStaleness:
         try:
             yield
         except ManifestError as error:
-            plan = self._request.plan
+            plan = self.request.plan
             changes = [] if plan is None else list(self._basis_changes(plan))
             if plan is None or not changes:
                 raise
@@ -137,34 +142,35 @@ class PlanStaleness:
         The caller holds the directory's lock, or the directory doesn't exist yet. Raises ``StalePlanError`` if anything
         differs.
         """
-        plan = self._request.plan
+        plan = self.request.plan
         if plan is None:
             return
         with journal_of(directory) as journal:
             changes = chain(
                 self._basis_changes(plan),
-                diff_files(plan.head.manifest.files, self._basis.files),
+                diff_files(plan.head.manifest.files, self.basis.files),
                 self._journal_changes(plan, draft, journal),
             )
-            first = next(changes, None)
-            if first is not None:
-                raise self._stale(plan, chain([first], changes))
+            self._refuse(plan, changes)
 
     def check_basis(self) -> None:
         """Compare the basis alone: neither the files nor the jobs. Raises ``StalePlanError`` if anything differs."""
-        plan = self._request.plan
-        changes = iter(()) if plan is None else self._basis_changes(plan)
+        if (plan := self.request.plan) is not None:
+            self._refuse(plan, self._basis_changes(plan))
+
+    def _refuse(self, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:
+        """Raise ``StalePlanError`` if there is any change."""
         first = next(changes, None)
-        if plan is not None and first is not None:
+        if first is not None:
             raise self._stale(plan, chain([first], changes))
 
     def _stale(self, plan: SavedPlan, changes: Iterator[PlanChange], omitted: int = 0) -> StalePlanError:
         named = list(islice(changes, MAX_CHANGES))
         omitted += sum(1 for _ in changes)
-        return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self._request.remake}")
+        return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self.request.remake}")
 
     def _basis_changes(self, plan: SavedPlan) -> Iterator[PlanChange]:
-        head, basis = plan.head, self._basis
+        head, basis = plan.head, self.basis
         yield from diff_gateway(head.gateway, basis.gateway)
         yield from diff_manifest(head.manifest, basis.manifest_at(head.manifest.path))
         yield from diff_terms(head.terms, basis.held_to)
@@ -181,7 +187,7 @@ class PlanStaleness:
 
     def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
         """Return the prices learned from purchases of runs that don't follow this plan."""
-        prices, own_prices = PriceBook.of(self._basis.terms), PriceBook()
+        prices, own_prices = PriceBook.of(self.basis.terms), PriceBook()
         ledger = Ledger(prices)
         for number, subject, event in journal.numbered_events() if journal is not None else ():
             is_own = any(number in stretch for stretch in own)
@@ -192,8 +198,56 @@ class PlanStaleness:
     def _jobs_now(
         self, plan: SavedPlan, draft: PlanFile, journal: Journal | None, own: tuple[range, ...]
     ) -> Iterator[CurrentJob]:
-        basis = self._basis
+        basis = self.basis
         base = basis.source.directory
-        for row in plan_rows(draft, journal, basis.terms, self._request.job_filter, base=base, prices=PriceBook()):
+        for row in plan_rows(draft, journal, basis.terms, self.request.job_filter, base=base, prices=PriceBook()):
             numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
             yield CurrentJob(row, change_author(numbers, own))
+
+
+def save_plan(
+    target: Path, request: RunRequest, basis: PlanBasis, draft: PlanFile, summary: PlanSummary, *, force: bool
+) -> str:
+    """Write a plan that is not divided, and return its digest. Raises as ``write_saved_plan`` does."""
+    with journal_of(summary.run_dir) as journal:
+        # Read before the jobs: events that a run adds meanwhile may already be in the states, but none is missed.
+        head = plan_head(target, request, basis, summary, journal)
+        base = basis.source.directory
+        rows = plan_rows(draft, journal, basis.terms, request.choice, base=base, prices=summary.book)
+        return write_saved_plan(target, head, rows, force=force)
+
+
+def plan_head(
+    target: Path, request: RunRequest, basis: PlanBasis, summary: PlanSummary, journal: Journal | None
+) -> PlanHead:
+    """Return the head of a plan that is written to ``target``."""
+    source, run_dir = basis.source, summary.run_dir
+    url = ObjectUrl.parse(request.out_dir or run_dir) or directory_outputs_url(run_dir)
+    base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
+    return PlanHead(
+        schema_version=PLAN_VERSION,
+        manifest=basis.manifest_at(_relative(source.directory / source.path.name, base)),
+        gateway=basis.gateway,
+        options=PlanOptions(
+            run_id=basis.terms.run_id,
+            run_dir=_relative(run_dir, base) if url is None else str(url),
+            budget=request.budget,
+            retry_failed=request.job_filter.retry_failed,
+            only=request.job_filter.only,
+            variables=dict(request.variables),
+            allow_outside=request.allow_outside,
+            max_jobs=request.max_jobs,
+            max_manifest_bytes=request.max_manifest_bytes,
+            scheduled_at=basis.scheduled_at_of(request),
+        ),
+        terms=basis.held_to,
+        workflows=basis.lists,
+        prices=summary.prices,
+        totals=summary.totals,
+        events=0 if journal is None else journal.last_number(),
+    )
+
+
+def _relative(path: Path, base: str) -> str:
+    directory = os.path.realpath(path.parent)
+    return Path(os.path.relpath(Path(directory, path.name), base)).as_posix()

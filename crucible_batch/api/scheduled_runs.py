@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,7 +13,6 @@ from pathlib import Path
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.api.preparation_failures import preparation_failures_notified
 from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
 from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.errors import CrucibleBatchError, ManifestError, UserError
@@ -76,6 +77,25 @@ def prepare_run(request: RunRequest, settings: Settings | None = None) -> Prepar
         check_run_directory(directory)
     current = DueRun(manifest.scheduled_at or datetime.now(UTC), terms.run_id)
     return PreparedRun(request, manifest, current, directory, deadline)
+
+
+@contextmanager
+def preparation_failures_notified(manifest: Manifest, request: RunRequest, settings: Settings | None) -> Iterator[None]:
+    """Notify a failure of the block, which prepares a run outside of an event loop, and raise its error again.
+
+    Without settings, nothing is notified.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if settings is not None and request.notify and manifest.notify:
+            # Loaded only then: whether another run is active is decided in a fraction of the time that this takes.
+            from crucible_batch.api.notifying import RunNotices  # noqa: PLC0415 - see above
+            from crucible_batch.engine import SystemClock  # noqa: PLC0415 - see above
+
+            notices = RunNotices(manifest, request, settings, SystemClock(), can_ask=False)
+            asyncio.run(notices.fail(error))
+        raise
 
 
 def due_runs(prepared: PreparedRun, catch_up: int | None) -> list[DueRun]:

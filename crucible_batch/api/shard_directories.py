@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -12,9 +14,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from crucible_batch.api.open_files import allow_open_files
 from crucible_batch.api.request import check_path
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.run_journal import is_begun
+from crucible_batch.api.run_paths import plan_folder
+from crucible_batch.api.shard_note import noted_in, noted_shards
 from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
@@ -26,6 +29,8 @@ from crucible_batch.shell_command import quoted, shell_command
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _SHARD_FOLDER = re.compile(r"([0-9]{1,5}-of-[0-9]{1,5})(?:\.e([1-9][0-9]{0,8}))?", re.ASCII)
 """The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster_places.py``)."""
+_OTHER_FILES = 128
+"""Files that the rest of a command has open at most: databases, outputs, streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ def _is_main(path: Path) -> bool:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
         runs = journal.runs() if journal.is_begun() else []
-    if not (_main_of(path) if not runs else runs[-1].terms.shard):
+    if not (runs[-1].terms.shard if runs else _main_of(path)):
         raise RunDirectoryError(
             f"{path} has no shards, and is not the directory of one: no plan of it was divided",
             hint="give the directories in which shards were run, or the main run directory",
@@ -151,18 +156,10 @@ def _shards_below(main: Path) -> list[Path]:
             return [path for path in unknown if path.parent == oldest]
     if outstanding is None:
         return []
-    folder = main / SHARDS_FOLDER / outstanding.plan_digest[:8]
+    folder = plan_folder(main, outstanding.plan_digest)
     if not _is_directory(folder.parent) or not _is_directory(folder):
         return []
     return list(_newest_owners(folder))
-
-
-def noted_in(main: Path) -> OutstandingShards | None:
-    """Return the shards of the newest divided plan of a run directory; None if no plan was divided, or is known."""
-    if not Journal.exists(main):
-        return None
-    with Journal.read(main) as journal:
-        return noted_shards(journal) if journal.is_created() else None
 
 
 def is_lost(main: Path) -> bool:
@@ -206,6 +203,20 @@ def _newest_owners(folder: Path) -> Iterator[Path]:
         yield from islice(newest, 1)
 
 
+def allow_locks(count: int) -> None:
+    """Raise the limit of open files if needed so that ``count`` directories can be locked, if the system permits.
+
+    Locking fails with ``OSError`` otherwise.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def lock_abandoned(
     stack: ExitStack, sources: MergeSources, outstanding: OutstandingShards, numbers: Sequence[int]
 ) -> None:
@@ -215,9 +226,9 @@ def lock_abandoned(
     deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is
     about to begin, ``RunDirectoryError`` if one has begun since the directories were read.
     """
-    folder = sources.main / SHARDS_FOLDER / outstanding.plan_digest[:8]
+    folder = plan_folder(sources.main, outstanding.plan_digest)
     known = {os.path.realpath(path) for path in sources.shards}
-    allow_open_files(2 * (len(known) + len(numbers)))
+    allow_locks(len(known) + len(numbers))
     for number in numbers:
         path = folder / ShardId(number, len(outstanding.allowances)).folder
         if os.path.realpath(path) in known:
@@ -243,8 +254,8 @@ def shard_folders(folder: Path) -> Iterator[Path]:
 
 
 def _is_begun(shard: Path) -> bool:
-    with shard_errors(shard), Journal.read(shard) as journal:
-        return journal.is_begun()
+    with shard_errors(shard):
+        return is_begun(shard)
 
 
 def _started_at(shard: Path) -> float:

@@ -211,31 +211,31 @@ def is_before_purchase(event: Event) -> bool:
     return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and event.images is not True)
 
 
+@dataclass(slots=True)
 class LoggedJournal:
     """The journal of a shard that is running, whose purchases are in the log before they are sent.
 
     Many events become one entry: all that are stored while another entry is in flight.
     """
 
-    def __init__(self, journal: Journal, log: ShardLog) -> None:
-        self._journal = journal
-        self._log = log
-        self._turn = asyncio.Lock()
+    journal: Journal
+    log: ShardLog
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def append(self, subject: str, event: Event) -> None:
         """Return once the event is durable, and in the log if a purchase may follow.
 
         Raises ``JournalError``, ``ShardTakenError`` and ``ObjectStoreError``: the caller must not act on the event.
         """
-        await self._journal.append(subject, event)
+        await self.journal.append(subject, event)
         if is_before_purchase(event):
-            needed = self._journal.last_number()
+            needed = self.journal.last_number()
             async with self._turn:
-                if self._log.last < needed:
-                    await self._log.append(rows_after(self._journal, self._log.last))
+                if self.log.last < needed:
+                    await self.log.append(rows_after(self.journal, self.log.last))
 
     async def finish(self) -> None:
         """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
         async with self._turn:
-            await self._log.append(rows_after(self._journal, self._log.last))
-            await self._log.sum_up(rows_after(self._journal, 0))
+            await self.log.append(rows_after(self.journal, self.log.last))
+            await self.log.sum_up(rows_after(self.journal, 0))

@@ -6,6 +6,7 @@ directory names the shard.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,6 +30,20 @@ def noted_shards(journal: Journal) -> OutstandingShards | None:
     Raises ``JournalError`` if the note can't be read: what is set aside would be unknown.
     """
     return _noted(journal, _SHARDS, _ADAPTER, "shards")
+
+
+def noted_in(directory: Path) -> OutstandingShards | None:
+    """Return the shards of the newest divided plan of a run directory; None if no plan was divided, or is known."""
+    if not Journal.exists(directory):
+        return None
+    with Journal.read(directory) as journal:
+        return noted_shards(journal)
+
+
+def outstanding_shards(journal: Journal) -> OutstandingShards | None:
+    """Return the shards of the newest divided plan; None if all of them are merged, or no plan was divided."""
+    shards = noted_shards(journal)
+    return shards if shards is not None and shards.missing else None
 
 
 def note_shards(journal: Journal, shards: OutstandingShards) -> None:

@@ -22,13 +22,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from crucible_batch.api.budgets import calendar_of
-from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_aside, usage_of
-from crucible_batch.api.period_note import is_journal_of, note_period, noted_run
+from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_aside, settle_usage, usage_of
+from crucible_batch.api.period_note import is_journal_of, noted_run
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.shard_note import outstanding_shards
 from crucible_batch.budget_accounts import BudgetAccount, account_file
-from crucible_batch.domain.allowance import Allowance
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
@@ -63,11 +62,11 @@ async def division_limit(
     set aside: the plan has the budget that it had. Raises ``BudgetAccountError``. The caller holds the directory's
     lock.
     """
-    rules, outstanding = PeriodRules.of(basis.source, settings.base_url), noted_shards(journal)
+    rules, outstanding = PeriodRules.of(basis.source, settings.base_url), outstanding_shards(journal)
     if rules is None:
         yield DivisionLimit(basis.terms)
         return
-    if outstanding is not None and outstanding.missing:
+    if outstanding is not None:
         yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
         return
     choice = request.choice
@@ -76,8 +75,7 @@ async def division_limit(
         terms = replace(basis.terms, budget=allowance.budget)
         yield DivisionLimit(terms, rules.terms.account, allowance.explain)
     finally:
-        outstanding = noted_shards(journal)
-        if outstanding is None or not outstanding.missing:
+        if outstanding_shards(journal) is None:
             allowance.settle(journal, basis.terms, clock.now())
 
 
@@ -116,8 +114,6 @@ def _settle(journal: Journal, account: BudgetAccount, now: float) -> None:
     calendar, runs = calendar_of(terms), journal.runs()
     since = now if share.since is None else share.since
     usage = usage_of(journal, runs[-1].terms if runs else None, calendar, since, now)
-    account.settle(replace(usage, manifest=usage.manifest or share.manifest), now)
-    period = calendar.at(now)
-    shares = {each.run: each.share for each in account.shares(period)}
-    standing = Allowance(account.limit() or ZERO, shares)
-    note_period(journal, terms.account, calendar, period, standing, exhausted=False)
+    usage = replace(usage, manifest=usage.manifest or share.manifest)
+    rules = PeriodRules(terms, account.limit() or ZERO, calendar)
+    settle_usage(account, journal, usage, rules, now, is_exhausted=False)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere
-from crucible_batch.api.object_runs import claim_prefix, note_url, open_store, restore_receipts
-from crucible_batch.api.plan_saving import plan_head
+from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_run
+from crucible_batch.api.object_runs import open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_location import directory_outputs_url
-from crucible_batch.api.run_memory import RememberedRun, list_file, remember
-from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shard_directories import noted_in
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.saved_plans import PlanBasis, plan_head
+from crucible_batch.api.shard_note import noted_in, outstanding_shards
 from crucible_batch.api.shard_period import DivisionLimit, division_limit
 from crucible_batch.api.sharded_plan import (
-    MainState,
-    check_images,
-    divide,
+    DividedPlan,
+    PlanToDivide,
     division_number,
-    main_state,
     refuse_unknown,
     set_aside,
-    sharded_rows,
 )
-from crucible_batch.api.stored_plans import publish_plan, refuse_unknown_plans
+from crucible_batch.api.stored_plans import claimed_journal, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
@@ -77,70 +70,53 @@ async def plan_shards(
     clock = SystemClock()
     url = ObjectUrl.parse(plan.request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
-    await claim_prefix(store, basis.binding)
-    await refuse_unknown_plans(store, noted_in(directory))
-    await restore_receipts(store)
-    journal = stack.enter_context(Journal.open(directory, basis.binding, now=clock.now()))
-    note_url(journal, store)
+    journal = await stack.enter_async_context(claimed_journal(store, basis.binding, now=clock.now()))
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
-        summary = await _written(plan, _Divided(journal, past, limit, *found), gateway, target, force=force)
+        summary = await _written(plan, found, limit, journal, gateway, target=target, force=force)
     if isinstance(store, ObjectOutputStore):
         await publish_plan(store.objects, read_saved_plan(target))
         summary = replace(summary, outputs_at=str(store.url))
     return summary
 
 
-@dataclass(frozen=True, slots=True)
-class _Divided:
-    """A divided plan that is not written yet. ``past`` is the journal if it has events."""
-
-    journal: Journal
-    past: Journal | None
-    limit: DivisionLimit
-    state: MainState
-    division: Division
-
-
 async def _written(
-    plan: DraftedPlan, divided: _Divided, gateway: HttpGateway, target: Path, *, force: bool
+    plan: DraftedPlan,
+    divided: DividedPlan,
+    limit: DivisionLimit,
+    journal: Journal,
+    gateway: HttpGateway,
+    *,
+    target: Path,
+    force: bool,
 ) -> PlanSummary:
     """Write a divided plan, and set the allowances aside before it has its name."""
-    basis, choice, terms = plan.basis, plan.request.job_filter, divided.limit.terms
-    journal, state, division = divided.journal, divided.state, divided.division
-    summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice, notes=plan.notes)
+    basis, choice, division = plan.basis, plan.request.job_filter, divided.division
+    summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice, notes=plan.notes)
     account = _account_of(journal)
     head = replace(
         plan_head(target, plan.request, basis, summary, journal),
         shards=division.shards,
-        learned=state.learned,
+        learned=divided.learned,
         division=division_number(journal),
         account=account,
     )
-    base = basis.source.directory
-    rows = sharded_rows(plan.draft, divided.past, terms, choice, base=base, state=state, division=division)
 
     def before(digest: str) -> None:
-        set_aside(
-            journal,
-            division,
-            digest,
-            terms.budget,
-            fingerprint=account.fingerprint,
-            account=divided.limit.account,
-        )
+        budget, fingerprint = limit.terms.budget, account.fingerprint
+        set_aside(journal, division, digest, budget, fingerprint=fingerprint, account=limit.account)
 
-    digest = write_saved_plan(target, head, rows, force=force, before=before)
+    digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
 
 
 def _account_of(journal: Journal) -> PlanAccount:
     """Return the account of the plan. The key may have been renewed since its shards were set aside."""
-    outstanding = noted_shards(journal)
-    known = None if outstanding is None or not outstanding.missing else outstanding.fingerprint
+    outstanding = outstanding_shards(journal)
+    known = None if outstanding is None else outstanding.fingerprint
     fingerprint = known or journal.remembered_key() or ""
     return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
@@ -151,26 +127,23 @@ async def _resume_earlier_runs(
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
     terms, directory = plan.basis.terms, plan.directory
     account = await refuse_other_account(journal, gateway, require_key(settings))
-    outstanding = noted_shards(journal)
-    if outstanding is None or not outstanding.missing:  # otherwise the jobs of that plan have to stay
+    if outstanding_shards(journal) is None:  # otherwise the jobs of that plan have to stay
         journal.adopt(plan.draft)
         receipts = Receipts(directory)
         await restore(journal, receipts, store, gateway, ceiling=terms.ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
-    remember(list_file(os.environ), RememberedRun.of(plan.basis.source.path, terms.run_id, directory))
+    remember_run(plan.basis.source.path, terms.run_id, directory)
 
 
 async def _divided(
     plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
-) -> tuple[MainState, Division]:
-    terms, choice = limit.terms, plan.request.job_filter
-    state = await main_state(plan.draft, journal, terms, gateway, choice)
-    division = divide(plan.draft, journal, terms, choice, state, shards=plan.shards)
-    check_images(plan.draft, division)
-    if not any(division.is_admitted):
-        summary = await summarise(plan.draft, terms, plan.directory, gateway, choice=choice)
-        raise _nothing_to_run(division, None if summary.blocked is None else limit.explain(summary.blocked))
-    return state, division
+) -> DividedPlan:
+    choice = plan.request.job_filter
+    found = await PlanToDivide(plan.draft, journal, limit.terms, choice).divided(gateway, plan.shards)
+    if not any(found.division.is_admitted):
+        summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
+        raise _nothing_to_run(found.division, None if summary.blocked is None else limit.explain(summary.blocked))
+    return found
 
 
 def _nothing_to_run(division: Division, blocked: ErrorInfo | None) -> NothingToDivideError:

@@ -16,14 +16,14 @@ import httpx
 from crucible_batch.api.account import refuse_account_of_shard, refuse_other_account
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
-from crucible_batch.api.plan_location import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_log import LogState
-from crucible_batch.api.shard_note import note_shard, noted_shard, noted_shards
+from crucible_batch.api.shard_note import note_shard, noted_in, noted_shard
 from crucible_batch.api.spend_cap import refuse_shard
 from crucible_batch.api.stored_shard import (
     log_of_shard,
@@ -77,7 +77,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
 
     Raises the errors that ``run`` raises before anything is spent.
     """
-    plan, shard = _of_a_shard(context)
+    plan, shard = _shard_of(context.request)
     refuse_shard(context.cap)
     directory = context.directory
     is_locked = directory.exists()
@@ -116,8 +116,8 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     return StartedRun(gateway, journal, basis, after, log=logged)
 
 
-def _of_a_shard(context: RunContext) -> tuple[SavedPlan, ShardId]:
-    plan, shard = context.request.plan, context.request.shard
+def _shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:
+    plan, shard = request.plan, request.shard
     assert plan is not None
     assert shard is not None
     return plan, shard
@@ -135,10 +135,7 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
 def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
     """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was returned to it."""
     directory = main_directory(plan)
-    if not Journal.exists(directory):
-        return
-    with Journal.read(directory) as journal:
-        outstanding = noted_shards(journal) if journal.is_created() else None
+    outstanding = noted_in(directory)
     if outstanding is None:
         return
     if outstanding.plan_digest != plan.digest:
@@ -257,11 +254,10 @@ def merge_command(request: RunRequest) -> str | None:
     if plan is None or shard is None:
         return None
     main, own = main_location(plan), shard_directory(plan, shard)
-    if plan_outputs_url(plan) is not None:
+    chosen = own if request.out_dir is None else request.out_dir
+    if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
         return shell_command("merge", main)
-    if request.out_dir is None or os.path.realpath(request.out_dir) == os.path.realpath(own):
-        return shell_command("merge", main)
-    return shell_command("merge", request.out_dir, "--out-dir", main)
+    return shell_command("merge", chosen, "--out-dir", main)
 
 
 def explain_shard(request: RunRequest) -> Callable[[ErrorInfo], ErrorInfo]:
@@ -273,8 +269,9 @@ def explain_shard(request: RunRequest) -> Callable[[ErrorInfo], ErrorInfo]:
             return error
         hint = (
             f"this is the allowance of shard {request.shard}; what it leaves is admitted by the next plan of the run,"
+            f" once all shards have ended and are merged: {merge}"
         )
-        return replace(error, hint=f"{hint} once all shards have ended and are merged: {merge}")
+        return replace(error, hint=hint)
 
     return explain
 
@@ -289,15 +286,13 @@ async def plan_shard(
     all_rows: bool,
 ) -> PlanSummary:
     """Return what a run of a shard would do and cost. Raises as the run does before anything is spent."""
-    plan, shard = request.plan, request.shard
-    assert plan is not None
-    assert shard is not None
+    plan, shard = _shard_of(request)
     terms = run_terms(manifest, request)
     directory = run_directory(request.out_dir, terms)
     check_run_directory(directory)
     _refuse_if_merged(plan, shard)
     _check_directory(directory, plan, shard)
-    basis = PlanBasis(manifest, terms, settings.base_url.rstrip("/"))
+    basis = PlanBasis(manifest, terms, settings.gateway)
     require_key(settings, manifest.path)
     gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
     await _read_workflows(gateway, plan, basis)

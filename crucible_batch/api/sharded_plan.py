@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import job_states, journal_of, plan_row
+from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.shard_directories import noted_in, unknown_shards
-from crucible_batch.api.shard_note import describe_shards, note_shards, noted_shard, noted_shards
+from crucible_batch.api.run_journal import journal_of, ledger_of
+from crucible_batch.api.shard_directories import unknown_shards
+from crucible_batch.api.shard_note import describe_shards, note_shards, noted_in, noted_shard, noted_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -60,17 +61,148 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
 
 
 @dataclass(frozen=True, slots=True)
-class MainState:
-    """What the main run directory has when its plan is divided."""
+class PlanToDivide:
+    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events."""
 
+    draft: PlanFile
+    journal: Journal | None
+    terms: RunTerms
+    choice: JobFilter
+
+    def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
+        """Yield the chosen jobs with their states, and whether they are to be divided: nothing was bought for them yet.
+
+        Raises ``UserError`` if a run has to finish one first.
+        """
+        for planned, job in job_states(self.draft, self.journal, self.terms.rule):
+            if not self.choice.takes(planned.name):
+                continue
+            is_new = is_untouched(job)
+            if not is_new and job.phase not in _LEFT_ALONE:
+                left = "with another attempt to make" if job.phase is Phase.READY else "in flight"
+                raise UserError(
+                    f"job {planned.name!r} is not finished: an earlier run left it {left}",
+                    hint=f"let a run finish it first: {self._run_command()}",
+                )
+            yield planned, job, is_new
+
+    async def divided(self, gateway: Gateway, shards: int) -> DividedPlan:
+        """Divide the new jobs, by what the main run directory has and which images are at the gateway.
+
+        Raises ``UserError`` as ``jobs`` does, if a price is unknown and has no ceiling, if an upload of an earlier run
+        is in doubt, or if an admitted job needs an image that is not at the gateway. Raises ``GatewayError``.
+        """
+        assert self.terms.budget is not None
+        ledger = ledger_of(self.journal, PriceBook.of(self.terms))
+        ready = await self._ready_images(gateway)
+        divider = Divider(ledger.prices, shards=shards, left=left_of(ledger, self.terms.budget))
+        for planned, _job, is_new in self.jobs():
+            if is_new:
+                shape = shape_of(planned)
+                _check_price(planned, shape, ledger.prices)
+                divider.add(shape, {digest for digest in planned.digests if digest not in ready})
+        division = divider.divide()
+        self._check_images(division)
+        return DividedPlan(self, ledger.prices, ready, division)
+
+    async def _ready_images(self, gateway: Gateway) -> dict[str, str]:
+        """Return the asset id of each image of a new job that is ready at the gateway, by digest."""
+        images: dict[str, InputImage] = {}
+        for planned, _job, is_new in self.jobs() if self.draft.has_images() else ():
+            if is_new:
+                images |= {image.spec.sha256: image for image in planned.images.values()}
+        if not images:
+            return {}
+        by_id: dict[str, AssetSnapshot] = {}
+        found: dict[str, str] = {}
+        for asset in await gateway.assets():
+            image = images.get(asset.sha256 or "")
+            if image is not None and asset.status is AssetStatus.READY and asset.byte_size == image.spec.byte_size:
+                by_id[asset.asset_id] = asset
+                found[image.spec.sha256] = asset.asset_id
+        for digest, image in images.items():
+            known = None if self.journal is None else self.journal.asset(digest)
+            if known is None:
+                continue
+            if known.phase in _IN_DOUBT:
+                raise UserError(
+                    f"the upload of {image.path.name} is in doubt since an earlier run",
+                    hint=f"let a run finish it first: {self._run_command()}",
+                )
+            if known.phase is not AssetPhase.READY or known.asset_id is None:
+                continue
+            if known.asset_id in by_id or (digest not in found and await _is_ready(gateway, known.asset_id)):
+                found[digest] = known.asset_id
+        return found
+
+    def _check_images(self, division: Division) -> None:
+        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no shard uploads one."""
+        if not division.missing:
+            return
+        first = division.missing[0]
+        images = (image for planned in self.draft.jobs() for image in planned.images.values())
+        name = next((image.path.name for image in images if image.spec.sha256 == first), first)
+        count = len(division.missing)
+        which = f"{name} is not uploaded" if count == 1 else f"{count} images are not uploaded, such as {name}"
+        raise UserError(
+            f"{which}: a shard doesn't upload images",
+            hint="add --probe, which uploads each image once before the plan is divided",
+        )
+
+    def _run_command(self) -> str:
+        terms = self.terms
+        budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
+        runs = [] if self.journal is None else self.journal.runs()
+        notify_option = runs[-1].terms.notify_option if runs else None
+        return run_command(terms.manifest_path, *budget, run_id=terms.run_id, notify_option=notify_option)
+
+
+@dataclass(frozen=True, slots=True)
+class DividedPlan:
+    """A plan and its division. ``ready`` has the asset id of each image that is ready at the gateway, by digest."""
+
+    plan: PlanToDivide
     prices: PriceBook
-    ledger: Ledger
     ready: Mapping[str, str]
-    """The asset id of each image that is ready at the gateway, by digest."""
+    division: Division
 
     @property
     def learned(self) -> tuple[LearnedPrice, ...]:
         return tuple(LearnedPrice(shape.price_class, shape.digest, credits) for shape, credits in self.prices.learned())
+
+    def rows(self, base: Path) -> Iterator[PlanRow]:
+        """Yield the row of each chosen job, in manifest order: a ``ShardRow`` if it is in a shard.
+
+        ``base`` is the manifest's directory.
+        """
+        real = os.path.realpath(base)
+        numbers = iter(self.division.numbers)
+        for planned, job, is_new in self.plan.jobs():
+            row = plan_row(planned, job, self.plan.choice, base=real, prices=self.prices)
+            number = next(numbers) if is_new else NO_SHARD
+            yield row if number == NO_SHARD else self._shard_row(row, planned, number)
+
+    def _shard_row(self, row: PlanRow, planned: PlannedJob, shard: int) -> ShardRow:
+        return ShardRow(
+            name=row.name,
+            identity=row.identity,
+            workflow_id=row.workflow_id,
+            state=row.state,
+            credits=row.credits,
+            params=row.params,
+            images={param: self._described(row.images[param], image) for param, image in planned.images.items()},
+            repeat=row.repeat,
+            shard=shard,
+            position=planned.position,
+            output=planned.output,
+            prompt=planned.prompt,
+            axes=planned.axes,
+            row=planned.row,
+        )
+
+    def _described(self, file: ImageFile, image: InputImage) -> ImageFile:
+        spec = image.spec
+        return replace(file, asset_id=self.ready.get(spec.sha256), byte_size=spec.byte_size, mime_type=spec.mime_type)
 
 
 def left_of(ledger: Ledger, budget: Credits) -> Credits:
@@ -78,81 +210,10 @@ def left_of(ledger: Ledger, budget: Credits) -> Credits:
     return budget - ledger.committed
 
 
-def books_of(journal: Journal | None, terms: RunTerms) -> tuple[PriceBook, Ledger]:
-    """Return the prices and the ledger of the main run directory."""
-    prices = PriceBook.of(terms)
-    ledger = Ledger(prices)
-    for subject, event in journal.events() if journal is not None else ():
-        ledger.apply(subject, event)
-    return prices, ledger
-
-
-def jobs_to_divide(
-    draft: PlanFile, journal: Journal | None, terms: RunTerms, choice: JobFilter
-) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    """Yield the chosen jobs with their states, and whether they are to be divided: new, and nothing bought for them.
-
-    Raises ``UserError`` if a run has to finish one first.
-    """
-    for planned, job in job_states(draft, journal, terms.rule):
-        if not choice.takes(planned.name):
-            continue
-        is_new = is_untouched(job)
-        if not is_new and job.phase not in _LEFT_ALONE:
-            raise UserError(
-                f"job {planned.name!r} is not finished: an earlier run left it {_left_as(job)}",
-                hint=f"let a run finish it first: {_run_first(terms, journal)}",
-            )
-        yield planned, job, is_new
-
-
 def is_untouched(job: Job) -> bool:
     """Whether nothing was or may have been bought for a job, so that its first attempt is still to be made."""
     declined = all(attempt.status is AttemptStatus.DECLINED for attempt in job.attempts)
     return job.phase is Phase.READY and job.attempt == 1 and not job.in_doubt and declined
-
-
-def _left_as(job: Job) -> str:
-    return "with another attempt to make" if job.phase is Phase.READY else "in flight"
-
-
-def _run_first(terms: RunTerms, journal: Journal | None) -> str:
-    budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
-    runs = [] if journal is None else journal.runs()
-    notify_option = runs[-1].terms.notify_option if runs else None
-    return run_command(terms.manifest_path, *budget, run_id=terms.run_id, notify_option=notify_option)
-
-
-async def ready_images(
-    journal: Journal | None, gateway: Gateway, images: Mapping[str, InputImage], terms: RunTerms
-) -> dict[str, str]:
-    """Return the asset id of each image that is ready at the gateway, by digest.
-
-    Raises ``UserError`` if an upload of an earlier run is in doubt, and ``GatewayError``.
-    """
-    if not images:
-        return {}
-    by_id: dict[str, AssetSnapshot] = {}
-    found: dict[str, str] = {}
-    for asset in await gateway.assets():
-        image = images.get(asset.sha256 or "")
-        if image is not None and asset.status is AssetStatus.READY and asset.byte_size == image.spec.byte_size:
-            by_id[asset.asset_id] = asset
-            found[image.spec.sha256] = asset.asset_id
-    for digest, image in images.items() if journal is not None else ():
-        known = journal.asset(digest) if journal is not None else None
-        if known is None:
-            continue
-        if known.phase in _IN_DOUBT:
-            raise UserError(
-                f"the upload of {image.path.name} is in doubt since an earlier run",
-                hint=f"let a run finish it first: {_run_first(terms, journal)}",
-            )
-        if known.phase is not AssetPhase.READY or known.asset_id is None:
-            continue
-        if known.asset_id in by_id or (digest not in found and await _is_ready(gateway, known.asset_id)):
-            found[digest] = known.asset_id
-    return found
 
 
 async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
@@ -164,104 +225,12 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
         raise
 
 
-async def main_state(
-    draft: PlanFile, journal: Journal | None, terms: RunTerms, gateway: Gateway, choice: JobFilter
-) -> MainState:
-    """Read the state of the main run directory. Raises ``UserError`` as ``jobs_to_divide`` and ``ready_images`` do."""
-    prices, ledger = books_of(journal, terms)
-    images: dict[str, InputImage] = {}
-    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice) if draft.has_images() else ():
-        if is_new:
-            images |= {image.spec.sha256: image for image in planned.images.values()}
-    return MainState(prices, ledger, await ready_images(journal, gateway, images, terms))
-
-
-def divide(
-    draft: PlanFile, journal: Journal | None, terms: RunTerms, choice: JobFilter, state: MainState, *, shards: int
-) -> Division:
-    """Divide the new jobs of a plan. Raises ``UserError`` if a price is unknown and has no ceiling."""
-    assert terms.budget is not None
-    divider = Divider(state.prices, shards=shards, left=left_of(state.ledger, terms.budget))
-    for planned, _job, is_new in jobs_to_divide(draft, journal, terms, choice):
-        if is_new:
-            shape = shape_of(planned)
-            _check_price(planned, shape, state.prices)
-            divider.add(shape, planned_missing(planned, state.ready))
-    return divider.divide()
-
-
-def planned_missing(planned: PlannedJob, ready: Mapping[str, str]) -> Set[str]:
-    """Return the digests of a job's images that are not ready at the gateway."""
-    return {digest for digest in planned.digests if digest not in ready}
-
-
 def _check_price(planned: PlannedJob, shape: Shape, prices: PriceBook) -> None:
     if prices.ceiling is None and prices.seen(shape) is None:
         raise UserError(
             f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
             hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
         )
-
-
-def check_images(draft: PlanFile, division: Division) -> None:
-    """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no shard uploads one."""
-    if not division.missing:
-        return
-    first = division.missing[0]
-    images = (image for planned in draft.jobs() for image in planned.images.values())
-    name = next((image.path.name for image in images if image.spec.sha256 == first), first)
-    count = len(division.missing)
-    which = f"{name} is not uploaded" if count == 1 else f"{count} images are not uploaded, such as {name}"
-    raise UserError(
-        f"{which}: a shard doesn't upload images",
-        hint="add --probe, which uploads each image once before the plan is divided",
-    )
-
-
-def sharded_rows(
-    draft: PlanFile,
-    journal: Journal | None,
-    terms: RunTerms,
-    choice: JobFilter,
-    *,
-    base: Path,
-    state: MainState,
-    division: Division,
-) -> Iterator[PlanRow]:
-    """Yield the row of each chosen job, in manifest order: a ``ShardRow`` if it is in a shard."""
-    real = os.path.realpath(base)
-    index = 0
-    for planned, job, is_new in jobs_to_divide(draft, journal, terms, choice):
-        row = plan_row(planned, job, choice, base=real, prices=state.prices)
-        number = NO_SHARD
-        if is_new:
-            number, index = division.numbers[index], index + 1
-        if number == NO_SHARD:
-            yield row
-            continue
-        images = {param: _described(row.images[param], image, state.ready) for param, image in planned.images.items()}
-        yield ShardRow(
-            name=row.name,
-            identity=row.identity,
-            workflow_id=row.workflow_id,
-            state=row.state,
-            credits=row.credits,
-            params=row.params,
-            images=images,
-            repeat=row.repeat,
-            shard=number,
-            position=planned.position,
-            output=planned.output,
-            prompt=planned.prompt,
-            axes=planned.axes,
-            row=planned.row,
-        )
-
-
-def _described(file: ImageFile, image: InputImage, ready: Mapping[str, str]) -> ImageFile:
-    spec = image.spec
-    asset_id = ready.get(spec.sha256)
-    return replace(file, asset_id=asset_id, byte_size=spec.byte_size, mime_type=spec.mime_type)
 
 
 def division_number(journal: Journal) -> int:

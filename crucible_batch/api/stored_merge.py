@@ -11,23 +11,23 @@ Outputs have their final names already, so none is moved. The main run directory
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
 from crucible_batch.api.run_location import directory_outputs_url
-from crucible_batch.api.shard_directories import ShardDirectory, noted_in
+from crucible_batch.api.run_paths import plan_folder, state_directory_of
+from crucible_batch.api.shard_directories import ShardDirectory
 from crucible_batch.api.shard_log import Closed, LogState, ShardLog
-from crucible_batch.api.shard_note import note_shard
+from crucible_batch.api.shard_note import note_shard, noted_in
 from crucible_batch.api.shard_run import ShardRows
-from crucible_batch.api.state_location import state_directory_of
 from crucible_batch.api.stored_plans import fetch_plan, listed_plans, note_merged
 from crucible_batch.api.stored_shard import is_current, restore_rows
 from crucible_batch.domain.merging import MergeChoice
-from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId, ShardOf
+from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.errors import UserError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
@@ -108,20 +108,19 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
     digest = await _waiting_plan(main, store)
     if digest is None:
         return StoredShards(main, store)
-    folder = main / SHARDS_FOLDER / digest[:8]
+    folder = plan_folder(main, digest)
     plan = await fetch_plan(store.objects, digest, folder / "plan.json")
     head, logs = plan.head, dict[int, ShardLog]()
-    turns = asyncio.Semaphore(_AT_ONCE)
 
     async def bring(shard: ShardId) -> None:
-        async with turns:
-            log = ShardLog(store.objects, digest, shard)
-            state = await log.read()
-            if state.position:
-                logs[shard.number] = log
-                _make(folder / shard.folder, plan, shard, state, now=now)
+        log = ShardLog(store.objects, digest, shard)
+        state = await log.read()
+        if state.position:
+            logs[shard.number] = log
+            _make(folder / shard.folder, plan, shard, state, now=now)
 
-    await asyncio.gather(*(bring(ShardId(planned.number, len(head.shards))) for planned in head.shards))
+    shards = [ShardId(planned.number, len(head.shards)) for planned in head.shards]
+    await for_each(shards, bring, at_once=_AT_ONCE)
     return StoredShards(main, store, plan, logs)
 
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from crucible_batch.api.object_runs import claim_prefix, note_url, restore_receipts
 from crucible_batch.api.shard_log import SHARDS
+from crucible_batch.api.shard_note import noted_in
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
+from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
@@ -103,6 +108,21 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
     for plan in await listed_plans(store.objects):
         if not plan.merged and plan.digest not in known:
             raise ShardsUnknownError(store.url, store.objects.address(plan_key(plan.digest)))
+
+
+@asynccontextmanager
+async def claimed_journal(store: OutputStore, binding: Binding, *, now: float) -> AsyncIterator[Journal]:
+    """Open the journal of a main run directory for writing, once the object store is known to be that of its run.
+
+    The caller holds the directory's lock. Raises as ``claim_prefix`` and ``refuse_unknown_plans`` do, and
+    ``JournalError``.
+    """
+    await claim_prefix(store, binding)
+    await refuse_unknown_plans(store, noted_in(store.directory))
+    await restore_receipts(store)
+    with Journal.open(store.directory, binding, now=now) as journal:
+        note_url(journal, store)
+        yield journal
 
 
 async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPlan:

@@ -11,22 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
-from crucible_batch.api.cluster_places import MANIFEST_FILE, PLAN_FILE, epoch_directory
+from crucible_batch.api.cluster_places import MANIFEST_FILE, PLAN_FILE
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.object_runs import in_thread, open_store
-from crucible_batch.api.plan_location import plan_outputs_url
-from crucible_batch.api.request import RunRequest, follow_plan
-from crucible_batch.api.state_location import shards_directory_of
+from crucible_batch.api.run_journal import is_begun
+from crucible_batch.api.run_paths import plan_folder, plan_outputs_url, shards_directory_of
 from crucible_batch.api.stored_merge import bring_shards
 from crucible_batch.api.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
+from crucible_batch.domain.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import SavedPlanError
-from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.saved_plan import SavedPlan
@@ -68,14 +65,6 @@ def fetch_stored_wave(url: ObjectUrl, digest: str) -> SavedPlan:
     return plan
 
 
-def stored_shard_request(plan: SavedPlan, shard: ShardId, epoch: int) -> RunRequest:
-    """Return the request of a shard's run for the owner with this epoch, with the manifest that came with the plan."""
-    folder = plan.path.parent
-    directory = epoch_directory(folder, shard, epoch)
-    request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})
-    return replace(request, manifest=folder / MANIFEST_FILE)
-
-
 def merge_stored_wave(
     main: Path,
     plan: SavedPlan,
@@ -100,12 +89,7 @@ def merge_stored_wave(
 
 
 def _is_begun(main: Path, plan: SavedPlan, number: int) -> bool:
-    shard = ShardId(number, len(plan.head.shards))
-    directory = main / SHARDS_FOLDER / plan.digest[:8] / shard.folder
-    if not Journal.exists(directory):
-        return False
-    with Journal.read(directory) as journal:
-        return journal.is_begun()
+    return is_begun(plan_folder(main, plan.digest) / ShardId(number, len(plan.head.shards)).folder)
 
 
 def _store(directory: Path, url: ObjectUrl) -> ObjectOutputStore:

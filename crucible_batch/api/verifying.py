@@ -1,11 +1,14 @@
-"""Verification of a run's outputs against its journal, and repair of missing or damaged ones."""
+"""Verification of a run's outputs against its journal, and repair of missing or damaged ones.
+
+Also outputs that the gateway lists but that were never saved: a list may have grown after it was last read.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,27 +16,32 @@ from pathlib import Path
 
 import httpx
 
+from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.object_runs import claim_prefix, publish_report, store_of
 from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
+from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
+from crucible_batch.api.run_journal import jobs_with_past, newest_run
 from crucible_batch.api.run_location import local_directory
-from crucible_batch.api.status import jobs_with_past, newest_run, write_report_of
-from crucible_batch.api.unsaved_outputs import UnsavedOutputs, unsaved
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, evolve
+from crucible_batch.domain.job import Job, Phase, evolve
+from crucible_batch.domain.output_list import merge_output_lists
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 from crucible_batch.journal import Journal, is_locked
-from crucible_batch.outputs import FileState, ObjectStoreError, OutputStore, output_path
+from crucible_batch.outputs import FileState, OutputStore, output_path
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4
 """The number of files hashed or downloaded at the same time: keeps a disk busy but leaves capacity for others."""
+_JOBS_AT_ONCE = 8
+"""The number of concurrent requests. A run directory may have as many jobs as the gateway accepts requests a minute."""
 _BATCH = 64
 _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
@@ -202,24 +210,14 @@ async def _look(
 
 
 async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record]:
-    states = [record.state for record in batch]
-    queue = iter(enumerate(batch))
-    failures = list[ObjectStoreError]()
+    checked = list(batch)
 
-    async def work() -> None:
-        for position, record in queue:
-            try:
-                states[position] = await store.state(record.saved)
-            except ObjectStoreError as error:  # kept, since a group of tasks would wrap it
-                failures.append(error)
-                return
+    async def check(position: int) -> None:
+        record = batch[position]
+        checked[position] = replace(record, state=await store.state(record.saved))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(work())
-    if failures:
-        raise failures[0]
-    return [replace(record, state=state) for record, state in zip(batch, states, strict=True)]
+    await for_each(range(len(batch)), check, at_once=_AT_ONCE)
+    return checked
 
 
 def _told(record: _Record) -> Difference:
@@ -249,16 +247,12 @@ class _Mender:
     async def mend(self, records: Sequence[_Record]) -> list[Difference]:
         """Restore the outputs and return a difference for each, in the same order."""
         differences = [_told(record) for record in records]
-        queue = iter(enumerate(records))
 
-        async def work() -> None:
-            for position, record in queue:
-                if record.is_mendable:
-                    differences[position] = await self._try(record)
+        async def mend(position: int) -> None:
+            differences[position] = await self._try(records[position])
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(work())
+        mendable = (position for position, record in enumerate(records) if record.is_mendable)
+        await for_each(mendable, mend, at_once=_AT_ONCE)
         return differences
 
     async def complete(self) -> list[Difference]:
@@ -306,3 +300,49 @@ class _Mender:
             await append(record.job.identity, Missed(at=self._bench.clock.now(), index=saved.index))
         await append(record.job.identity, restored.saved)
         return replace(_told(record), fixed=True, kept=restored.kept)
+
+
+# -- outputs that were never saved ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedOutputs:
+    """A job with more listed than saved outputs. ``numbers`` are the gateway's numbers of all listed outputs.
+
+    ``missing`` is how many of them were not saved.
+    """
+
+    planned: PlannedJob
+    job: Job
+    retired: bool
+    numbers: tuple[int, ...]
+    missing: int
+
+
+async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[UnsavedOutputs]:
+    """Yield the jobs for which the gateway now lists more outputs. Sends one request for each job that has succeeded.
+
+    ``jobs`` are as from ``jobs_with_past``: the third value is true for retired jobs. A job that the gateway no longer
+    knows has no new outputs. Raises ``GatewayError`` if a request fails.
+    """
+    whole = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
+    while batch := list(islice(whole, _JOBS_AT_ONCE)):
+        looks = await asyncio.gather(*(_look_at(gateway, *found) for found in batch), return_exceptions=True)
+        for look in looks:
+            if isinstance(look, BaseException):
+                raise look
+            if look is not None:
+                yield look
+
+
+async def _look_at(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) -> UnsavedOutputs | None:
+    try:
+        snapshot = await gateway.job(job.current.job_id or "")
+    except GatewayError as error:
+        if error.is_not_found:
+            return None
+        raise
+    known = job.expected or 0
+    numbers = merge_output_lists(job.numbers, known, snapshot.numbers) or ()
+    more = len(numbers) - known
+    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more) if more > 0 else None

@@ -12,7 +12,9 @@ from typing import BinaryIO
 from crucible_batch.api.cluster_note import is_with_workers, present_pause
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.prune_mark import pruned_on
-from crucible_batch.api.status import Status, changed_at_of, manifest_of, outstanding_shards
+from crucible_batch.api.run_journal import changed_at_of, manifest_of
+from crucible_batch.api.shard_note import outstanding_shards
+from crucible_batch.api.status import Status
 from crucible_batch.domain.control import ControlEntry, PausedSince
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
@@ -64,8 +66,6 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Known:
-    """The cached state of a job."""
-
     changed_at: int
     status: str
     reused: bool
@@ -75,8 +75,6 @@ class _Known:
 
 @dataclass(slots=True)
 class _JournalCache:
-    """The cached state of a journal."""
-
     run: RunRecord
     began_at: float
     ledger: Ledger = field(default_factory=Ledger)
@@ -139,7 +137,6 @@ class Watch:
                 yield self._as_it_goes(row)
 
     def curve(self) -> list[CurvePoint]:
-        """Return the credits over time."""
         terms = self._looked().run.terms
         with Journal.read(self.run_dir) as journal:
             return credit_curve(journal.events(), terms)

@@ -60,11 +60,10 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[st
         try:
             found[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            # A 404 page of a proxy is not the gateway's answer. Failures are kept: a group of tasks would wrap them.
             if error.is_not_found:
                 missing.append(workflow_id)
             else:
-                failures.append(error)
+                failures.append(error)  # kept, since a group of tasks would wrap it
 
     async with asyncio.TaskGroup() as group:
         for workflow_id in used:
@@ -148,7 +147,7 @@ async def validate_live(
     Raises ``ManifestError`` with all problems, ``GatewayError``, and ``KeyRefusedError`` if there is no key.
     """
     manifest = read_source(request)
-    basis = PlanBasis(manifest, run_terms(manifest, request), settings.base_url.rstrip("/"))
+    basis = PlanBasis(manifest, run_terms(manifest, request), settings.gateway)
     with PlanFile.temporary() as draft:
         async with gateway_for(settings, transport=transport) as gateway:
             await plan_jobs(draft, basis, gateway, lambda: None)

@@ -84,6 +84,12 @@ class ClusterDatabase:
     async def close(self) -> None:
         await self._connection.close()
 
+    async def __aenter__(self) -> ClusterDatabase:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     @property
     def address(self) -> ClusterAddress:
         return self._connection.address

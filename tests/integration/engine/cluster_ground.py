@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import cancellation, cluster_run
-from crucible_batch.api.cluster_run import CoordinatorPace, run_on_cluster
+from crucible_batch.api import cancellation, cluster_run, coordinator
+from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
+from crucible_batch.api.coordinator import CoordinatorPace
 from crucible_batch.cluster import (
     AllowanceResult,
     ClaimedShard,
@@ -198,7 +199,7 @@ class ClusterGround:
 
         monkeypatch.setattr(cluster_run, "SystemClock", lambda: bench.clock)
         monkeypatch.setattr(cancellation, "time", bench.clock)
-        monkeypatch.setattr(cluster_run, "ShardQueue", Queue)
+        monkeypatch.setattr(coordinator, "ShardQueue", Queue)
         monkeypatch.setattr(cluster_run.ClusterDatabase, "opened", opened)
 
     async def work(self, key: ShardKey) -> None:

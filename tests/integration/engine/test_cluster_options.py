@@ -331,7 +331,7 @@ async def test_images_that_may_still_be_used_are_kept(start: Any, monkeypatch: p
         ground = ground_of(bench, monkeypatch)
         if case == "shards are out":  # of a plan that was made meanwhile, on another machine
             outstanding = type("Outstanding", (), {"missing": (1,)})()
-            monkeypatch.setattr(cluster_end, "noted_shards", lambda _journal: outstanding)
+            monkeypatch.setattr(cluster_end, "outstanding_shards", lambda _journal: outstanding)
         cleanup = "" if case == "not asked for" else "assets: {cleanup: on_success}\n"
         head = f"{cleanup}budget: {{credits: 100, max_credits_per_upload: 2}}\n"
         jobs = "\n".join(edit(f"a{number}", bench.picture("1.png")) for number in range(6))

@@ -70,8 +70,8 @@ class Hand:
         self._tasks: list[Any] = []
         made = control_desk.ControlDesk.__init__
 
-        def noted(desk: Any, run: Any) -> None:
-            made(desk, run)
+        def noted(desk: Any, **run: Any) -> None:
+            made(desk, **run)
             self.desk = desk
 
         monkeypatch.setattr(control_desk.ControlDesk, "__init__", noted)
@@ -87,7 +87,7 @@ class Hand:
 
     async def give(self, action: str, value: float | None = None, names: tuple[str, ...] = ()) -> str:
         assert self.desk is not None
-        answer, _ = await self.desk.perform(ControlCommand(ControlAction(action), value, names), ANNA)
+        answer = (await self.desk.perform(ControlCommand(ControlAction(action), value, names), ANNA)).message
         self.answers.append(answer)
         return answer
 

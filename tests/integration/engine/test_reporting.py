@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import reporting
-from crucible_batch.api.status import write_report_again
+from crucible_batch.api import report_note
+from crucible_batch.api.reporting import write_report_again
 from crucible_batch.errors import JournalError
 from crucible_batch.report.html import thumbnails
 
@@ -130,7 +130,7 @@ async def test_a_report_that_is_not_what_was_written_is_written_again(start, in_
         lambda bench, monkeypatch: (bench.manifest(TWO, budget=77), {}),
         lambda bench, monkeypatch: (bench.manifest(TWO).rename(bench.path / "other.yaml"), {}),
         lambda bench, monkeypatch: (bench.manifest(TWO), {"html": False}),
-        lambda bench, monkeypatch: monkeypatch.setattr(reporting, "__version__", "9.9") or (bench.manifest(TWO), {}),
+        lambda bench, monkeypatch: monkeypatch.setattr(report_note, "__version__", "9.9") or (bench.manifest(TWO), {}),
     ],
     ids=["dropped", "order", "name", "budget", "path", "no-page", "version"],
 )

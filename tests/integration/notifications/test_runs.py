@@ -13,7 +13,7 @@ import pytest
 
 from crucible_batch import api, run
 from crucible_batch.api import notifying
-from crucible_batch.api.status import write_report_again
+from crucible_batch.api.reporting import write_report_again
 from crucible_batch.errors import ConsentError, GatewayError, NotificationError, RunBusyError, UserError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings

@@ -11,8 +11,7 @@ import pytest
 
 from crucible_batch.api import cluster_commands
 from crucible_batch.api.cluster_commands import _Given
-from crucible_batch.api.control_command import read_command
-from crucible_batch.api.controlling import ControlAnswer
+from crucible_batch.api.control_desk import ControlAnswer, read_command
 from crucible_batch.cluster import ClusterRun, ControlTaker, RunRow
 from crucible_batch.domain.cluster_control import HEARD_S, GivenControl
 from crucible_batch.domain.control import ControlCommand, ControlSource
@@ -137,7 +136,7 @@ async def test_retry_gives_identities_and_no_names_to_the_database(
     plan = SimpleNamespace(
         shard_rows=lambda number: [SimpleNamespace(name=name, identity=one) for name, one in rows[number]]
     )
-    monkeypatch.setattr(cluster_commands, "wave_folder", lambda _main, _digest: tmp_path)
+    monkeypatch.setattr(cluster_commands, "plan_folder", lambda _main, _digest: tmp_path)
     monkeypatch.setattr(cluster_commands, "read_saved_plan", lambda _path: plan)
     cluster = Cluster([taker(1)])
     with pytest.raises(ControlError, match="is not on this machine"):

@@ -21,6 +21,7 @@ from crucible_batch.domain.shard_lease import ClaimAnswer
 from crucible_batch.domain.sharding import PlannedShard, ShardId
 from crucible_batch.errors import RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.settings import Settings
 from tests.unit.api.shard_ground import BINDING, DIGEST, ShardGround, content_of, done, in_flight
 
 SHARD = ShardId(1, 4)
@@ -137,7 +138,7 @@ def test_a_third_owner_begins_with_what_both_before_it_have_bought(
         cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=DIGEST, head=head)
     )
     monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
-    key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=SimpleNamespace(base_url="https://g.test"))
+    key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=Settings(None, base_url="https://g.test"))
     claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, 3, Decimal(20), str(ground.main), "https://g.test")
     request = ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared()
     assert request.out_dir == owner(ground, 3)

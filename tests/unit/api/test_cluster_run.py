@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.api import cluster_merge, cluster_run, stored_wave
+from crucible_batch.api import cluster_places, cluster_run, stored_wave
 from crucible_batch.api.cancellation import cancel_for
-from crucible_batch.api.cluster_run_metrics import cluster_run_metrics
-from crucible_batch.api.coordinator_commands import CoordinatorCommands
+from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorCommands, CoordinatorPace
 from crucible_batch.api.notifying import _failure
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_telemetry import cluster_run_metrics
 from crucible_batch.cluster import QueuedShard, ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.shard_lease import FencedAnswer, ShardState
 from crucible_batch.errors import ClusterUnreachableError, ExitCode, RunBusyError
+from crucible_batch.manifest import load_manifest
 from crucible_batch.object_url import ObjectUrl
 
 DIGEST = "ab" * 32
@@ -40,10 +41,17 @@ ROWS = [shard(1, ShardState.ENDED, 1, "succeeded"), shard(2, ShardState.WITHDRAW
 
 def coordinator() -> Any:
     made = object.__new__(cluster_run._Coordinator)
-    made._main, made._run, made._epoch, made._wave = Path("/main"), "run", 1, 1
+    made._main, made._wave, made.pace = Path("/main"), 1, CoordinatorPace(poll_s=0.0)
     made.context = SimpleNamespace(request=SimpleNamespace(html=True), settings=SimpleNamespace(), is_late=False)
     made._url = None
     return made
+
+
+def follows(made: Any, database: Any) -> None:
+    """Claim the run of a coordinator in the database."""
+    made.database = database
+    commands = CoordinatorCommands(database, made._main, "run", 1)
+    made._claim = CoordinatorClaim(database, made.context, made.pace, "c", "run", 1, commands=commands)
 
 
 def plan() -> Any:
@@ -66,9 +74,8 @@ async def test_a_withdrawn_shard_is_not_awaited() -> None:
         async def controls(self, _run: str) -> list[GivenControl]:
             return []
 
-    made.database = Database()
+    follows(made, Database())
     made._progress = SimpleNamespace(advance=lambda _wave, rows: seen.append(rows), knows=lambda _given: True)
-    made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     assert await made._followed(plan()) == ROWS
     assert seen == [ROWS]
 
@@ -88,9 +95,8 @@ async def test_a_coordinator_stops_although_a_library_has_dropped_its_cancellati
         async def controls(self, _run: str) -> list[GivenControl]:
             return []
 
-    made.database, made.pace = Database(), cluster_run.CoordinatorPace(poll_s=0.0)
+    follows(made, Database())
     made._progress = SimpleNamespace(advance=lambda _wave, _rows: None, knows=lambda _given: True)
-    made._commands = CoordinatorCommands(made.database, made._main, "run", 1)
     following = asyncio.ensure_future(made._followed(plan()))
     await asyncio.sleep(0)
     cancel_for(following, ExitCode.SIGINT)
@@ -106,8 +112,8 @@ def test_a_withdrawn_shard_is_abandoned_and_not_reported_as_a_failure(
     """Shard 3 was withdrawn by no one, and has no directory: that is a failure."""
     merged: dict[str, Any] = {}
     begun = {1: Path("/main/shards/abababab/1-of-3.e1")}
-    monkeypatch.setattr(cluster_merge, "check_plan_file", lambda _folder, _main: None)
-    monkeypatch.setattr(cluster_merge, "newest_begun", lambda _folder, found, **_: begun.get(found.number))
+    monkeypatch.setattr(cluster_places, "check_plan_file", lambda _folder, _main: None)
+    monkeypatch.setattr(cluster_places, "newest_begun", lambda _folder, found, **_: begun.get(found.number))
     monkeypatch.setattr(cluster_run, "merge", lambda directories, **more: merged.update(more, directories=directories))
     with caplog.at_level(logging.ERROR):
         coordinator()._merged(plan(), ROWS)
@@ -134,18 +140,24 @@ def result(code: int, succeeded: int, failed: int) -> Any:
 
 
 def test_the_metrics_are_those_of_the_complete_run(request_of: RunRequest, tmp_path: Path) -> None:
-    with cluster_run_metrics(request_of) as measure:
-        measure(result(1, 7, 2))
-    found = values(tmp_path)
-    assert (found["exit_code"], found["jobssucceeded"], found["jobsfailed"]) == (1, 7, 2)
-    assert (found["spent_credits"], found["budget_credits"], found["last_success_timestamp_seconds"]) == (9, 20, 0)
+    found = result(1, 7, 2)
+    with cluster_run_metrics(request_of, load_manifest(request_of.manifest)) as ended:
+        ended(found.report, found.exit_code)
+    written = values(tmp_path)
+    assert (written["exit_code"], written["jobssucceeded"], written["jobsfailed"]) == (1, 7, 2)
+    assert (written["spent_credits"], written["budget_credits"], written["last_success_timestamp_seconds"]) == (
+        9,
+        20,
+        0,
+    )
 
 
 def test_an_error_has_its_exit_code_and_a_busy_run_keeps_the_metrics(request_of: RunRequest, tmp_path: Path) -> None:
-    with pytest.raises(ClusterUnreachableError), cluster_run_metrics(request_of):
+    manifest = load_manifest(request_of.manifest)
+    with pytest.raises(ClusterUnreachableError), cluster_run_metrics(request_of, manifest):
         raise ClusterUnreachableError("gone")
     assert values(tmp_path)["exit_code"] == 5
-    with pytest.raises(RunBusyError), cluster_run_metrics(request_of):
+    with pytest.raises(RunBusyError), cluster_run_metrics(request_of, manifest):
         raise RunBusyError("another")
     assert values(tmp_path)["exit_code"] == 5
 

@@ -25,6 +25,7 @@ from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import Balance, JobAdvanced, RunBegan, RunEnded
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, RunBusyError, SavedPlanError
+from crucible_batch.settings import Settings
 
 KEY = ShardKey("run", "ab" * 32, 3)
 CLAIMED = ClaimedShard(KEY, ClaimAnswer.CLAIMED, 2, Decimal(10), "/outputs", "https://gateway.test")
@@ -127,7 +128,7 @@ class Ground:
         return SimpleNamespace(exit_code=code, report=SimpleNamespace(status="succeeded"))
 
     async def work(self) -> None:
-        settings: Any = SimpleNamespace(base_url="https://gateway.test")
+        settings = Settings(None, base_url="https://gateway.test")
         database: Any = self.database
         tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.slept)
         await ShardClaim(CLAIMED, tools, claimed_at=0.0, left_s=self.left_s).work(self.stop)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from crucible_batch.api import control_socket
-from crucible_batch.api.control_command import read_command
+from crucible_batch.api.control_desk import read_command
 from crucible_batch.api.control_socket import user_name, user_of
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError

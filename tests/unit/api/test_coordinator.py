@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_merge, cluster_run
+from crucible_batch.api import cluster_places, cluster_run, coordinator
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.cluster_run import CoordinatorPace
+from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorPace
 from crucible_batch.cluster import AllowanceResult, ClusterRun, QueuedShard, RunClaim, ShardKey
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.shard_lease import AllowanceAnswer, FencedAnswer, ShardState
 from crucible_batch.domain.sharding import OutstandingShards, PlannedShard
 from crucible_batch.errors import ClusterSetupError, JournalError, RunBusyError
+from crucible_batch.settings import Settings
 
 D = Decimal
 PLAN, EARLIER = "ab" * 32, "cd" * 32
@@ -75,21 +76,16 @@ class Coordinator(cluster_run._Coordinator):
             request=SimpleNamespace(
                 html=True, manifest=Path("spring.yaml"), shards=2, job_filter=SimpleNamespace(retry_failed=False)
             ),
-            settings=SimpleNamespace(base_url="https://gateway.test/"),
+            settings=Settings(None, base_url="https://gateway.test/"),
             deadline=Deadline(None),
             is_late=False,
+            main=Path("/main"),
         )
-        self._url, self._is_stopped, self._has_probed, self._commands = None, False, False, None
+        self._url, self._is_stopped, self._has_probed, self._wave = None, False, False, 1
         self._progress: Any = SimpleNamespace(begin=lambda: None, end=lambda: None)
         self.pace = CoordinatorPace(poll_s=0.0, lease_s=-1.0)
-        self._main, self._run, self._epoch, self._claim, self._wave, self._budget = (
-            Path("/main"),
-            "run",
-            4,
-            "c",
-            1,
-            None,
-        )
+        self._main = Path("/main")
+        self._claim = CoordinatorClaim(self.database, self.context, self.pace, "c", "run", 4)
         self._terms: Any = SimpleNamespace(manifest_name="spring", run_id="default", budget=D(100))
         self.outstanding = outstanding
         self.used = [D(7)]
@@ -133,14 +129,14 @@ async def test_nothing_is_queued_if_the_allowances_are_not_set_aside(
 ) -> None:
     queued = queue(monkeypatch)
     with pytest.raises(ClusterSetupError, match="allowances"):
-        await Coordinator(Database([shard(1, ShardState.WAITING)], answer))._queue(plan())
+        await Coordinator(Database([shard(1, ShardState.WAITING)], answer))._claim.queue(plan())
     assert queued == []
 
 
 async def test_the_shards_of_the_plan_that_wait_are_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     queued = queue(monkeypatch)
     rows = [shard(1, ShardState.RUNNING), shard(2, ShardState.WAITING), shard(1, ShardState.WAITING, plan=EARLIER)]
-    await Coordinator(Database(rows))._queue(plan())
+    await Coordinator(Database(rows))._claim.queue(plan())
     assert queued == [rows[1].key]
 
 
@@ -161,7 +157,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[ShardKey]:
             queued.extend(keys)
             return len(queued)
 
-    monkeypatch.setattr(cluster_run, "ShardQueue", Queue)
+    monkeypatch.setattr(coordinator, "ShardQueue", Queue)
     return queued
 
 
@@ -179,11 +175,11 @@ async def test_a_run_is_opened_with_its_budget_and_what_it_has_used(
     monkeypatch.setattr(cluster_run, "note_run", lambda _main, *, now: "run")
     database = Database()
     made = Coordinator(database, noted)
-    made._epoch = 0
+    made._claim.epoch = 0
     await made._open()
     await made._open()  # it has it already
     assert [(run.budget, run.used, run.gateway) for run in database.opened] == [(budget, D(7), "https://gateway.test")]
-    assert made._epoch == 4
+    assert made._claim.epoch == 4
 
 
 @pytest.mark.parametrize(("answer", "error"), [("held", RunBusyError), ("conflict", ClusterSetupError)])
@@ -192,17 +188,17 @@ async def test_a_run_that_is_not_granted_is_not_followed(
 ) -> None:
     monkeypatch.setattr(cluster_run, "note_run", lambda _main, *, now: "run")
     made = Coordinator(Database(opening=answer))
-    made._epoch = 0
+    made._claim.epoch = 0
     with pytest.raises(error):
         await made._open()
-    assert made._epoch == 0
+    assert made._claim.epoch == 0
 
 
 def test_the_newest_owner_that_the_database_knows_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory of a later epoch is of another database, or of nobody."""
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(cluster_merge, "check_plan_file", lambda *_: None)
-    monkeypatch.setattr(cluster_merge, "newest_begun", lambda _folder, of, *, up_to: asked.append((of.number, up_to)))
+    monkeypatch.setattr(cluster_places, "check_plan_file", lambda *_: None)
+    monkeypatch.setattr(cluster_places, "newest_begun", lambda _folder, of, *, up_to: asked.append((of.number, up_to)))
     monkeypatch.setattr(cluster_run, "merge", lambda *_args, **_options: None)
     Coordinator(Database())._merged(plan(), [shard(1, ShardState.ENDED, epoch=3), shard(2, ShardState.ENDED)])
     assert asked == [(1, 3), (2, 1)]

@@ -217,7 +217,7 @@ def test_what_is_reported_after_a_crash_is_the_ending_once_and_then_success(
     """A script that repeats the command until it succeeds gets the exit code of the merge, whenever it was stopped."""
     ground = fresh(template, tmp_path, "ground")
     with monkeypatch.context() as patch:
-        patch.setattr("crucible_batch.api.merging.write_report_of", lambda *_: stop())
+        patch.setattr("crucible_batch.api.reporting.write_report_of", lambda *_: stop())
         with pytest.raises(StoppedError):
             merged(ground)
     finished = merged(ground)

@@ -129,7 +129,7 @@ def planned(journal: Journal, count: int) -> None:
 
 def test_a_new_run_sets_all_aside_that_is_left(place: Place) -> None:
     first = place.begin(place.journal("a"))
-    assert (first.budget, first.is_limited_by_period) == (20, True)
+    assert (first.budget, first.granted.is_limited_by_period) == (20, True)
     assert place.begin(place.journal("b")).budget == 0
     assert place.standing() == (0, 20)
 
@@ -138,7 +138,7 @@ def test_with_a_ceiling_it_sets_aside_what_its_jobs_may_cost(place: Place) -> No
     journal = place.journal("a")
     planned(journal, 4)
     allowance = place.begin(journal, terms=WITH_CEILING)
-    assert (allowance.budget, allowance.is_limited_by_period) == (12, False)
+    assert (allowance.budget, allowance.granted.is_limited_by_period) == (12, False)
     assert place.begin(place.journal("b")).budget == 8
 
 
@@ -146,7 +146,7 @@ def test_its_own_budget_counts_over_all_runs_in_the_directory(place: Place) -> N
     journal = place.journal("a")
     write(journal, *bought("a", NOON - 86_400, 4))
     allowance = place.begin(journal, own=10)
-    assert (allowance.budget, allowance.is_limited_by_period) == (10, False)
+    assert (allowance.budget, allowance.granted.is_limited_by_period) == (10, False)
     assert place.standing() == (0, 6)
 
 

@@ -226,7 +226,7 @@ def test_what_is_left_of_the_budget_is_without_what_is_spent_and_held() -> None:
         return [0 for _ in jobs]
 
     scene = Scene(planned("a", images="x")).know("w")
-    scene.stages._admit = admit
+    scene.stages.admit = admit
     scene.ledger.jobs = D(8)
     scene.ledger.set_hold("h", D(2), alone=False)
     scene.buy()

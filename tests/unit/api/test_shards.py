@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.plan_location import shard_directory
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan
+from crucible_batch.api.run_paths import shard_directory
 from crucible_batch.api.shard_note import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.api.shard_run import ShardRows, _begin, shard_terms
-from crucible_batch.api.sharded_plan import division_number, jobs_to_divide, left_of, refuse_if_divided, set_aside
+from crucible_batch.api.sharded_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
@@ -319,10 +319,10 @@ def test_a_job_with_a_purchase_is_not_divided(tmp_path: Path, story: list[Event]
         draft.fill([job])
         journal.adopt(draft)
         everything = RunRequest(Path("m.yaml")).job_filter
-        assert [is_new for _, _, is_new in jobs_to_divide(draft, journal, TERMS, everything)] == [True]
+        assert [is_new for _, _, is_new in PlanToDivide(draft, journal, TERMS, everything).jobs()] == [True]
         journal.restore([(job.identity, story)])
         with pytest.raises(UserError, match="is not finished") as raised:
-            list(jobs_to_divide(draft, journal, TERMS, everything))
+            list(PlanToDivide(draft, journal, TERMS, everything).jobs())
         assert words in str(raised.value)
         assert raised.value.hint == "let a run finish it first: crucible-batch run m.yaml --budget 20"
 
@@ -334,4 +334,5 @@ def test_a_job_whose_hold_was_released_is_new(tmp_path: Path) -> None:
         draft.fill([job])
         journal.adopt(draft)
         journal.restore([(job.identity, [HELD, HoldReleased(at=2.0, error=ERROR)])])
-        assert [is_new for _, _, is_new in jobs_to_divide(draft, journal, TERMS, RunRequest(Path("m")).job_filter)]
+        jobs = PlanToDivide(draft, journal, TERMS, RunRequest(Path("m")).job_filter).jobs()
+        assert [is_new for _, _, is_new in jobs]

@@ -59,5 +59,7 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     ],
 )
 def test_the_answer_names_both(in_flight: int, saving: int, words: str) -> None:
-    run: Any = SimpleNamespace(control=SimpleNamespace(in_flight=in_flight, saving=saving))
-    assert ControlDesk(run)._collected() == words
+    control: Any = SimpleNamespace(in_flight=in_flight, saving=saving)
+    rest: Any = {"journal": None, "clock": None, "observer": None}
+    desk = ControlDesk(control=control, number=1, on_deadline=lambda _seconds: None, **rest)
+    assert desk._collected() == words

@@ -11,7 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.api.status import read_status, report_rows, write_report_again
+from crucible_batch.api.reporting import report_rows, write_report_again
+from crucible_batch.api.status import read_status
 from crucible_batch.domain.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api.cluster_run import CoordinatorPace, run_on_cluster
+from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.api.cluster_worker import WorkerPace, run_worker
+from crucible_batch.api.coordinator import CoordinatorPace
 from tests.preloaded import COMMAND
 
 _LOOK_AGAIN_AFTER_S = 0.1

@@ -18,7 +18,7 @@ import pytest
 
 from crucible_batch.api import cluster_commands
 from crucible_batch.api.cluster_commands import control_cluster_run
-from crucible_batch.api.controlling import ControlAnswer
+from crucible_batch.api.control_desk import ControlAnswer
 from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.cluster_control import HEARD_S

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import cluster_run, cluster_worker, coordinator_commands
+from crucible_batch.api import cluster_run, cluster_worker, coordinator
 from crucible_batch.api.cluster_run import run_on_cluster
 from crucible_batch.api.cluster_worker import run_worker
 from crucible_batch.api.request import RunRequest
@@ -123,7 +123,7 @@ def _simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
         patch.object(SystemClock, "now", lambda _self: clock.now()),
         patch.object(SystemClock, "monotonic", lambda _self: clock.monotonic()),
         patch.object(cluster_worker, "lease_clock", clock.monotonic),
-        patch.object(coordinator_commands, "lease_clock", clock.monotonic),
+        patch.object(coordinator, "lease_clock", clock.monotonic),
         patch.object(cluster_worker, "WorkerTools", partial(cluster_worker.WorkerTools, monotonic=clock.monotonic)),
         patch.object(cluster_run, "merge", partial(cluster_run.merge, clock=clock.now)),
         patch.object(uuid, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128))),
@@ -165,7 +165,7 @@ class _Player:
         with (
             patch.object(ClusterDatabase, "opened", self._site.opened),
             patch.object(cluster_worker, "ShardQueue", self._queue),
-            patch.object(cluster_run, "ShardQueue", self._queue),
+            patch.object(coordinator, "ShardQueue", self._queue),
         ):
             for number in range(1, self._scenario.workers + 1):
                 self._spawn(self._keep_worker(number))

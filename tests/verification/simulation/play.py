@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from crucible_batch.api.control_desk import ControlDesk, ControlledRun
+from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.status import write_report_of
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, RunTerms
 from crucible_batch.domain.service_times import ServiceTimes
@@ -292,7 +292,7 @@ class _Player:
             runner = _runner(life, replace(ports, derivation=derivation), terms)
             self._judge.purse.opened(journal)
             number = journal.begin_run(terms, now=self._clock.now())
-            run = ControlledRun(
+            desk = ControlDesk(
                 control=runner.control,
                 journal=journal,
                 number=number,
@@ -300,7 +300,7 @@ class _Player:
                 observer=ports.observer,
                 on_deadline=lambda _seconds: None,
             )
-            ending = await self._conduct(runner, life, process, ControlDesk(run))
+            ending = await self._conduct(runner, life, process, desk)
             journal.end_run(number, ending, now=self._clock.now())
             head = write_report_of(journal, directory)
             rows = tuple(build_rows(journal.jobs(runner._rule), ending.stops))

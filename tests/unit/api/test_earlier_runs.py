@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import run_memory
-from crucible_batch.api.run_memory import RememberedRun, list_file, recall, remember
+from crucible_batch.api import earlier_runs
+from crucible_batch.api.earlier_runs import RememberedRun, list_file, recall, remember
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -52,7 +52,7 @@ def test_a_manifest_is_known_by_its_real_path(tmp_path: Path) -> None:
 
 
 def test_the_list_has_a_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_memory, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(earlier_runs, "MOST_ENTRIES", 2)
     for name in "abc":
         remember(tmp_path / "runs.json", entry(tmp_path, name))
     assert recalled(tmp_path / "runs.json", tmp_path) == ["c", "b"]

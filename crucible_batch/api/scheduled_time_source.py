@@ -11,7 +11,6 @@ now                                             always
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from crucible_batch.errors import UserError
@@ -20,13 +19,6 @@ from crucible_batch.scheduled_time import parse_time, time_of_kubernetes_job, ti
 
 TIME_VARIABLE = "CRUCIBLE_BATCH_SCHEDULED_AT"
 JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
-
-
-def at_scheduled_time(
-    manifest: Manifest, given: datetime | None, environ: Mapping[str, str], now: datetime
-) -> Manifest:
-    """Return the manifest with its scheduled time, by the table above. Raises ``UserError`` for an invalid time."""
-    return replace(manifest, scheduled_at=find_scheduled_time(manifest, given, environ, now))
 
 
 def find_scheduled_time(

@@ -1,15 +1,35 @@
-"""Where the run of a saved plan is: in a directory, or in an object store with a local directory for its journal."""
+"""Where a run has its journal and its shards, by the URL of its outputs or by its saved plan. Reads no journal."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from crucible_batch.api.state_location import state_directory_of
 from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
 from crucible_batch.errors import UserError
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import state_directory
+
+
+def state_directory_of(url: ObjectUrl) -> Path:
+    """Return the local directory of a run's journal. Raises ``UserError`` if the environment has no home directory."""
+    return _state(url) / "runs" / url.digest
+
+
+def shards_directory_of(url: ObjectUrl) -> Path:
+    """Return the local directory in which workers of a cluster run shards. Raises as ``state_directory_of`` does."""
+    return _state(url) / "shards" / url.digest
+
+
+def _state(url: ObjectUrl) -> Path:
+    state = state_directory(os.environ)
+    if state is None:
+        raise UserError(
+            f"a run at {url} needs a local directory for its journal, and neither XDG_STATE_HOME nor HOME is set",
+            hint="set XDG_STATE_HOME to an absolute path on a disk that is kept; nothing was spent",
+        )
+    return state
 
 
 def plan_outputs_url(plan: SavedPlan) -> ObjectUrl | None:
@@ -34,9 +54,14 @@ def main_directory(plan: SavedPlan) -> Path:
     return relative_to_here(Path(os.path.realpath(plan.path)).parent / plan.head.options.run_dir)
 
 
+def plan_folder(main: Path, plan_digest: str) -> Path:
+    """Return the folder of a divided plan in its main run directory: its shards have their directories there."""
+    return main / SHARDS_FOLDER / plan_digest[:8]
+
+
 def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
     """Return the run directory of a shard, unless another one is chosen."""
-    return main_directory(plan) / SHARDS_FOLDER / plan.digest[:8] / shard.folder
+    return plan_folder(main_directory(plan), plan.digest) / shard.folder
 
 
 def check_shard_location(plan: SavedPlan, out_dir: Path | None) -> None:
