@@ -20,7 +20,6 @@ MAX_BYTES = 256 * 1024 * 1024
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _FILENAME_LIMIT = 255
-_TOO_LARGE = f"is larger than {MAX_BYTES // 1024**2} MiB"
 
 
 class InputError(ValueError):
@@ -46,7 +45,7 @@ def input_of_output(path: Path, sha256: str, byte_size: int, mime_type: str) -> 
     The file is not read. ``load_input`` compares its bytes with the digest before they are sent.
     """
     if byte_size > MAX_BYTES:
-        return _TOO_LARGE
+        return f"is larger than {MAX_BYTES // 1024**2} MiB"
     if mime_type not in {f"image/{name.lower()}" for name in _ACCEPTED_FORMATS}:
         return f"is an image of an unsupported type: {clean(mime_type, 60)}"
     return InputImage(AssetSpec(sha256, byte_size, mime_type, _short(path.name)), path)
@@ -57,7 +56,7 @@ def check_input(path: Path) -> None:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise InputError(_TOO_LARGE)
+                raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
             _sniff(file)
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
@@ -65,7 +64,7 @@ def check_input(path: Path) -> None:
 
 def _describe(content: bytes, path: Path) -> AssetSpec:
     if len(content) > MAX_BYTES:
-        raise InputError(_TOO_LARGE)
+        raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
     return AssetSpec(
         sha256=hashlib.sha256(content).hexdigest(),
         byte_size=len(content),
