@@ -67,6 +67,7 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     assert "--budget" not in status
     again = cli("run", second)
     assert again.code == 4
+    assert "0 left of the allowance 2 (shared, this month)" in again.err
     (line,) = [line for line in again.out.splitlines() if line.lstrip().startswith("next")]
     command, _, comment = line.partition("   # ")
     assert comment == f"from {period['until']}"
