@@ -44,12 +44,19 @@ def load() -> None:
 
 
 def prepare() -> None:
-    """Prepare what each command would prepare again."""
+    """Prepare what each command would prepare again, and make cheap what takes long."""
     for module in (late_outputs, runner, job_worker):
         module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
     _wait_less()
     pictures.render = plain_picture
-    _derive_once()
+    prepare_for(next(iter(SandboxConfig().accounts)))
+    gc.collect()
+    gc.freeze()
+
+
+def prepare_for(key: str) -> None:
+    """Prepare what each command would prepare again for runs with this API key."""
+    _derive_once(key)
     _prepare_command_line()
     for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
         codec._adapter(kind)
@@ -57,8 +64,6 @@ def prepare() -> None:
         page._environment().get_template(template)
     for model in _models_below(BaseModel):
         model.model_rebuild()
-    gc.collect()
-    gc.freeze()
 
 
 def _wait_less() -> None:
@@ -71,11 +76,11 @@ def _wait_less() -> None:
     feed.BUSY_S, feed.IDLE_S, feed.PACE_EVERY_S = 0.2, 0.4, 1.0
 
 
-def _derive_once() -> None:
-    """Have the fingerprint of the sandbox's key ready, which takes 50 ms. The installed command knows it as well."""
+def _derive_once(key: str) -> None:
+    """Have the fingerprint of a key ready, which takes 50 ms. The installed command knows it as well."""
     hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
     account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
-    account._fingerprint(next(iter(SandboxConfig().accounts)))
+    account._fingerprint(key)
     price_memory._ROUNDS = 1
 
 
