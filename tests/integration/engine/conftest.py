@@ -13,7 +13,6 @@ import itertools
 import json
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -264,11 +263,6 @@ def watcher() -> type[Watcher]:
 @pytest.fixture
 def tampered() -> type[Tampered]:
     return Tampered
-
-
-@pytest.fixture
-def python() -> str:
-    return sys.executable
 
 
 @pytest.fixture
