@@ -108,8 +108,7 @@ class Bench:
         return outcome
 
     def command(self, *arguments: str, kill_after: int | None = None) -> Outcome:
-        # All that is read when the program is loaded stays, so that the command is a fork (tests/preloaded.py).
-        kept = {name: value for name, value in os.environ.items() if name != "XDG_STATE_HOME"}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         ours = {
             "HOME": str(self.folder),
             "NO_COLOR": "1",
