@@ -29,7 +29,7 @@ os.environ["XDG_STATE_HOME"] = "/dev/null/none"
 # The tests' directories are in memory where there is room: to sync files to a disk is half of the time of a small run.
 # A killed process loses nothing of what it has written, on either. To have them on a disk: PYTEST_DEBUG_TEMPROOT=/tmp.
 _MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 4 << 30  # one complete run leaves 0.6 GB, and pytest keeps those of three
+_ROOM_BYTES = 4 << 30  # one complete run leaves 0.6 GB, until the next one begins
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
