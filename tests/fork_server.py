@@ -98,7 +98,7 @@ def _tell_ends(replies: dict[int, socket.socket]) -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Run the command as its own script does. What it raises ends the process as any other."""
+    """Run the command as its own script does, or a program of a test. What it raises ends the process as any other."""
     if request["is_leader"]:
         os.setsid()
     for number in request["closed"]:
@@ -114,7 +114,10 @@ def _become(request: dict[str, Any]) -> None:
 
     code = 0
     try:
-        main()
+        if request["program"]:
+            exec(request["program"], {"__name__": "__main__"})
+        else:
+            main()
     except SystemExit as ended:
         if not isinstance(ended.code, int):
             raise

@@ -7,6 +7,7 @@ import gc
 import hashlib
 import importlib
 import pkgutil
+import random
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +18,17 @@ from pydantic import BaseModel
 
 from crucible_batch.api import account, price_memory
 from crucible_batch.cli import app
+from crucible_batch.domain import outage
 from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.engine import job_worker, late_outputs, runner
+from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
 from crucible_batch.report.html import page
 from crucible_batch.sandbox import SandboxConfig, pictures
+from crucible_batch.view import feed
 from tests.cheap import plain_picture
 
 _LOOK_AGAIN_AFTER_S = 0.1
@@ -40,11 +44,19 @@ def load() -> None:
 
 
 def prepare() -> None:
-    """Prepare what each command would prepare again."""
+    """Prepare what each command would prepare again, and make cheap what takes long."""
     for module in (late_outputs, runner, job_worker):
         module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
+    _wait_less()
     pictures.render = plain_picture
-    _derive_once()
+    prepare_for(next(iter(SandboxConfig().accounts)))
+    gc.collect()
+    gc.freeze()
+
+
+def prepare_for(key: str) -> None:
+    """Prepare what each command would prepare again for runs with this API key."""
+    _derive_once(key)
     _prepare_command_line()
     for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
         codec._adapter(kind)
@@ -52,15 +64,23 @@ def prepare() -> None:
         page._environment().get_template(template)
     for model in _models_below(BaseModel):
         model.model_rebuild()
-    gc.collect()
-    gc.freeze()
 
 
-def _derive_once() -> None:
-    """Have the fingerprint of the sandbox's key ready, which takes 50 ms. The installed command knows it as well."""
+def _wait_less() -> None:
+    """Retry after a tenth of the time, report an outage early, and let the viewer look often.
+
+    The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``.
+    """
+    Retrier.__init__.__kwdefaults__["jitter"] = lambda: random.random() / 10
+    outage.FIRST_TOLD_S = 0.5
+    feed.BUSY_S, feed.IDLE_S, feed.PACE_EVERY_S = 0.2, 0.4, 1.0
+
+
+def _derive_once(key: str) -> None:
+    """Have the fingerprint of a key ready, which takes 50 ms. The installed command knows it as well."""
     hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
     account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
-    account._fingerprint(next(iter(SandboxConfig().accounts)))
+    account._fingerprint(key)
     price_memory._ROUNDS = 1
 
 

@@ -79,6 +79,13 @@ def start_command(
     )
 
 
+def start_program(program: str, *args: str, cwd: Path, env: Mapping[str, str] = os.environ) -> Forked:
+    """Start a program of a test, as ``python -c PROGRAM ARGS`` would. It finds the command's modules loaded."""
+    server = _server(os.getpid())
+    server.start()
+    return server.start_command(["-c", *args], cwd, env, (DEVNULL, DEVNULL, 2), "", False, program)
+
+
 def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **options: Any) -> subprocess.Popen[str]:
     """Start the installed command with the options of ``subprocess.Popen``, by default as ``start_command`` does."""
     words = [COMMAND, *args]
@@ -195,10 +202,10 @@ class _Server:
         streams: tuple[Stream, Stream, Stream],
         closed: str,
         is_leader: bool,
+        program: str = "",
     ) -> Forked:
-        request = json.dumps(
-            {"words": words, "cwd": str(cwd), "env": dict(env), "closed": closed, "is_leader": is_leader}
-        ).encode()
+        how = {"words": words, "cwd": str(cwd), "env": dict(env), "closed": closed, "is_leader": is_leader}
+        request = json.dumps({**how, "program": program}).encode()
         reply, their_reply = socket.socketpair()
         with contextlib.ExitStack() as theirs:
             theirs.enter_context(their_reply)

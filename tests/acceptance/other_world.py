@@ -23,7 +23,7 @@ from urllib.parse import parse_qs
 
 from PIL import Image
 
-QUEUED_S, RUNNING_S, ASSET_READY_S, URL_TTL_S = 0.1, 0.3, 0.3, 4.0
+QUEUED_S, RUNNING_S, ASSET_READY_S, URL_TTL_S = 0.05, 0.15, 0.1, 4.0
 UPLOAD_PRICE, REBATE = Decimal("0.05"), Decimal("0.02")
 ALWAYS_FAILS, FAILS_ONCE = "[fails]", "[flaky]"
 

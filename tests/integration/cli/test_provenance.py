@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import textwrap
 
 import jsonschema
 import pytest
 from PIL import Image
+
+from tests.preloaded import start_program
 
 KILLED_BEFORE_A_SIDECAR = """
     import os, sys
@@ -25,14 +25,9 @@ KILLED_BEFORE_A_SIDECAR = """
 
 def test_a_kill_between_an_output_and_its_sidecar_costs_nothing_and_both_stand_there_in_the_end(cli, report_of):
     manifest = cli.write("killed", "- {name: fox, prompt: a fox}\n- {name: hen, prompt: a hen}")
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED_BEFORE_A_SIDECAR), manifest],
-        cwd=cli.cwd,
-        env=cli.environment,
-        check=False,
-    )
+    killed = start_program(textwrap.dedent(KILLED_BEFORE_A_SIDECAR), manifest, cwd=cli.cwd, env=cli.environment)
     out = cli.cwd / "outputs/killed/default"
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.wait(timeout=120) == -signal.SIGKILL
     assert list(out.glob("*/0.png"))
     assert not list(out.glob("*/*.json"))
     assert cli("run", manifest).code == 0

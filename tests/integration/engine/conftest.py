@@ -13,7 +13,6 @@ import itertools
 import json
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -119,6 +118,7 @@ class Bench:
     path: Path
     http: httpx.AsyncClient
     submits: list[dict[str, Any]] = field(default_factory=list)
+    has_pages: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -141,6 +141,7 @@ class Bench:
     async def run(self, manifest: Path, **options: Any) -> api.RunResult:
         options.setdefault("settings", self.settings)
         options.setdefault("out_dir", self.path / "out")
+        options.setdefault("html", self.has_pages)
         await self.clock.sleep(1)  # nobody types a command in no time
         async with asyncio.timeout(60):  # a run that hangs
             return await api.run(manifest, **options)
@@ -188,8 +189,11 @@ Start = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form."""
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Start:
+    """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form.
+
+    Its runs write ``report.html``, a twelfth of their time, only for modules with ``HAS_PAGES = True``.
+    """
     clock = FastClock()
     monkeypatch.setattr(running, "SystemClock", lambda: clock)
     monkeypatch.setattr(run_directory, "SystemClock", lambda: clock)
@@ -220,7 +224,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         accounts = config.pop("accounts", {"moltazine_sandbox": Decimal(str(credits))})
         settings = SandboxConfig(accounts=accounts, faults=parse_faults(faults), **config)
         async with serve(settings, clock=clock.now) as found, httpx.AsyncClient(trust_env=False) as http:
-            yield Bench(found, clock, tmp_path, http)
+            yield Bench(found, clock, tmp_path, http, has_pages=getattr(request.module, "HAS_PAGES", False))
 
     return make
 
@@ -259,11 +263,6 @@ def watcher() -> type[Watcher]:
 @pytest.fixture
 def tampered() -> type[Tampered]:
     return Tampered
-
-
-@pytest.fixture
-def python() -> str:
-    return sys.executable
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from crucible_batch.api import verify
 from crucible_batch.domain.events import Relocated, Saved, Succeeded
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import stop_after
+from tests.preloaded import start_program
 
 ONE, TWO, THREE = ("{name: a, prompt: one}", "{name: a, prompt: two}", "{name: a, prompt: three}")
 
@@ -291,16 +292,14 @@ CHILD = """
         ("remove_name", "after", True, 1),
     ],
 )
-async def test_killed_between_any_two_steps_the_same_command_continues(start, python, name, when, journalled, names):
+async def test_killed_between_any_two_steps_the_same_command_continues(start, name, when, journalled, names):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
         old = read(bench)
         manifest = bench.manifest(TWO)
-        child = await asyncio.create_subprocess_exec(
-            python, "-c", textwrap.dedent(CHILD), bench.running.api_url, name, when, cwd=bench.path
-        )
+        child = start_program(textwrap.dedent(CHILD), bench.running.api_url, name, when, cwd=bench.path)
         with asyncio.get_running_loop().real_time():
-            assert await child.wait() == -signal.SIGKILL
+            assert await asyncio.to_thread(child.wait) == -signal.SIGKILL
         with Journal.read(bench.path / "out") as journal:
             assert any(isinstance(event, Relocated) for _, event in journal.events()) == journalled
         assert sum(read(bench, path) == old for path in pngs(bench)) == names

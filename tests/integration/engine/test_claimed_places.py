@@ -13,6 +13,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.outputs import FileState
 
+HAS_PAGES = True
 OURS = [
     ".crucible/journal.sqlite3",
     ".crucible/lock",

@@ -61,11 +61,11 @@ def test_a_run_asks_its_journal_for_pages_and_writes_five_events_a_job(
         return connection
 
     monkeypatch.setattr(Journal, "_connect", traced)
-    run(tmp_path, 640)
-    assert statements["INSERT INTO events"] == 5 * 640
-    assert statements["INSERT INTO plan"] == 640
+    run(tmp_path, 320)
+    assert statements["INSERT INTO events"] == 5 * 320
+    assert statements["INSERT INTO plan"] == 320
     # One look for each job that was accepted, by an index: whether its id is another's.
-    assert statements.pop("SELECT DISTINCT subject") == 640
-    # Four readings of ten pages each: the survey, the queue, the count and twice for the report.
-    assert sum(count for sql, count in statements.items() if sql.startswith("SELECT")) < 80
-    assert statements["COMMIT"] <= 5 * 640 + 10
+    assert statements.pop("SELECT DISTINCT subject") == 320
+    # Four readings of five pages each: the survey, the queue, the count and twice for the report.
+    assert sum(count for sql, count in statements.items() if sql.startswith("SELECT")) < 60
+    assert statements["COMMIT"] <= 5 * 320 + 10

@@ -26,6 +26,8 @@ from tests.slow_cases import quick_every, quick_where
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
+HAS_PAGES = True
+
 
 def jobs(bench) -> str:
     """Ten jobs, two of them with an image of their own and four with two outputs."""

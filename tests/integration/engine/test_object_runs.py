@@ -17,6 +17,7 @@ from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
+HAS_PAGES = True
 ONE = "{name: a, prompt: a}"
 TWO = "{name: a, prompt: a}\n{name: b, prompt: b}"
 

@@ -13,7 +13,8 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.journal import codec, store
 from crucible_batch.manifest.models import JobEntry
 
-JOBS = 100
+HAS_PAGES = True
+JOBS = 40
 
 
 @dataclass

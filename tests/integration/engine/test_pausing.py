@@ -116,13 +116,13 @@ async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_col
     log = Log()
     async with start(runners=8) as bench:
         hand.script = pausing(log, bench.clock)
-        manifest = bench.manifest(jobs(40), budget=80)
+        manifest = bench.manifest(jobs(24), budget=48)
         result = await bench.run(manifest, transport=tampered(log), concurrency=8, observer=hand)
         await bench.agree(result)
     hand.ended()
     assert result.exit_code is ExitCode.OK
     assert not [key for key, is_paused in log.sent if is_paused]
-    assert len({key for key, _ in log.sent}) == len(log.sent) == 40
+    assert len({key for key, _ in log.sent}) == len(log.sent) == 24
     assert log.reads_in_pause > 0
     assert hand.answers[0].startswith("paused; ")
     assert hand.answers[1].startswith("resumed after 0:05")
@@ -178,7 +178,7 @@ async def test_jobs_in_flight_end_during_the_pause_and_free_what_was_held(start,
 
         hand.script = script
         result = await bench.run(
-            bench.manifest(jobs(30), budget=60), transport=tampered(log), concurrency=6, observer=hand
+            bench.manifest(jobs(18), budget=36), transport=tampered(log), concurrency=6, observer=hand
         )
     hand.ended()
     assert result.exit_code is ExitCode.OK
@@ -198,7 +198,7 @@ async def test_stray_failures_buy_nothing_new_in_a_pause(start, tampered, hand, 
     log = Log(fault)
     async with start(runners=8) as bench:
         hand.script = pausing(log, bench.clock)
-        manifest = bench.manifest(jobs(30), budget=60)
+        manifest = bench.manifest(jobs(20), budget=40)
         result = await bench.run(manifest, transport=tampered(log), concurrency=8, observer=hand)
         await bench.agree(result)
     hand.ended()
@@ -303,7 +303,7 @@ async def test_the_concurrency_is_raised_and_lowered(start, tampered, hand):
 
         hand.after = 4
         hand.script = script
-        result = await bench.run(bench.manifest(jobs(80), budget=160), concurrency=2, observer=hand)
+        result = await bench.run(bench.manifest(jobs(30), budget=60), concurrency=2, observer=hand)
         state = await bench.agree(result)
     hand.ended()
     assert hand.answers == ["at most 12 jobs in flight; it was 2"]

@@ -19,6 +19,7 @@ from crucible_batch.domain import events
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
+from tests.preloaded import start_program
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -145,16 +146,14 @@ CHILD = """
 """
 
 
-async def test_kill_minus_9_among_jobs_in_flight_loses_nothing(start, python, tally):
+async def test_kill_minus_9_among_jobs_in_flight_loses_nothing(start, tally):
     async with start() as bench:
         bench.picture("a.png")
         work = THREE + "\n{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
         manifest = bench.manifest(work, budget="10")
-        child = await asyncio.create_subprocess_exec(
-            python, "-c", textwrap.dedent(CHILD), bench.running.api_url, "Accepted", cwd=bench.path
-        )
+        child = start_program(textwrap.dedent(CHILD), bench.running.api_url, "Accepted", cwd=bench.path)
         with asyncio.get_running_loop().real_time():
-            assert await child.wait() == -signal.SIGKILL
+            assert await asyncio.to_thread(child.wait) == -signal.SIGKILL
         assert api.read_status(bench.path / "out").report.status == "running"
         result = await bench.run(manifest)
         state = await bench.state()

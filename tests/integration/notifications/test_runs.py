@@ -19,6 +19,7 @@ from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings
 from tests.unit.notifications.receiving import CANARY, HANG, OK, Receiver, answer, receiving
 
+HAS_PAGES = True
 ALL = "on: [start, success, partial, blocked, failure]"
 HEART = f'notify: [{{{ALL}, heartbeat: "env:HEART"}}]\n'
 SECRET = "whsec_c2VjcmV0LWtleS1vZi10aGUtd2ViaG9vay0wMQ=="

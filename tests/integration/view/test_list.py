@@ -155,7 +155,7 @@ async def test_older_runs_beyond_the_limit_are_counted_and_can_be_opened(
 
 
 def test_a_running_run_has_a_pace_and_an_estimate(cli: Cli) -> None:
-    jobs = "- {name: harbour, prompt: a harbour, repeat: 30}"
+    jobs = "- {name: harbour, prompt: a harbour, repeat: 8}"
     run = cli.start("run", cli.write("paced", jobs))
     with viewing(cli) as viewer:
         with closing(viewer.events("/events")) as events:

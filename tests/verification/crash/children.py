@@ -25,7 +25,9 @@ from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.sandbox import Running, SandboxConfig, pictures, serve
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job
+from tests.loaded_program import prepare_for
 from tests.verification.crash.failpoints import Failpoints, Strike
+from tests.verification.crash.scenes import CANARY
 
 SPEED = 200.0
 HANGS_AFTER_S = 60
@@ -50,6 +52,7 @@ def get_ready() -> None:
     ssl.create_default_context = functools.cache(ssl.create_default_context)
     aiohttp_transport.certificates()
     pictures.render = draw
+    prepare_for(CANARY)
     gc.collect()
     gc.freeze()
 
