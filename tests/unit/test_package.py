@@ -14,6 +14,7 @@ import pytest
 import crucible_batch
 from crucible_batch import errors
 from crucible_batch.domain.progress import Message
+from tests.case_table import each_case
 
 LAZY = ("crucible_batch", "crucible_batch.api", "crucible_batch.journal")
 
@@ -28,20 +29,20 @@ def _stub_names(package: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("package", LAZY)
+@each_case("package", LAZY)
 def test_the_stub_lists_what_can_be_imported(package: str) -> None:
     assert set(_stub_names(package)) == set(importlib.import_module(package).__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize(
-    ("package", "name", "module"),
+@each_case(
+    "package, name, module",
     [(package, name, module) for package in LAZY for name, module in sorted(_stub_names(package).items())],
 )
 def test_a_name_is_the_one_that_the_stub_says(package: str, name: str, module: str) -> None:
     assert getattr(importlib.import_module(package), name) is getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("package", LAZY)
+@each_case("package", LAZY)
 def test_a_package_lists_its_names_before_they_are_loaded(package: str) -> None:
     assert set(_stub_names(package)) <= set(dir(importlib.import_module(package)))
 

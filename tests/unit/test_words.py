@@ -10,13 +10,13 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
 import typer.main
 
 from crucible_batch.cli.app import app
+from tests.case_table import each_case
 from tests.command_tree import all_commands
 
 ROOT = Path(__file__).parents[2]
@@ -132,24 +132,17 @@ def _files() -> Iterator[Path]:
     yield from sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", *_TEXT_FILES})
 
 
-SOURCES: dict[str, list[str] | Path] = {
-    **{path.relative_to(ROOT).as_posix(): path for path in _files()},
-    **_help(),
-}
+def _texts_by_source() -> Iterator[tuple[str, Iterable[str]]]:
+    yield from ((path.relative_to(ROOT).as_posix(), _texts(path)) for path in _files())
+    yield from _help().items()
 
 
-def _found_in(source: str) -> list[str]:
-    texts = SOURCES[source]
-    return [each for text in (_texts(texts) if isinstance(texts, Path) else texts) for each in found(text)]
+def test_no_text_has_banned_words() -> None:
+    words = [f"{source}: {each}" for source, texts in _texts_by_source() for text in texts for each in found(text)]
+    assert words == [], "\n".join(words)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_a_text_has_no_banned_words(source: str) -> None:
-    words = _found_in(source)
-    assert words == [], "\n".join([source, *words])
-
-
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "The books can be held\nagainst the ledger.", "The run goes on.", "--help says it", "make the plan anew",
@@ -162,7 +155,7 @@ def test_a_banned_word_is_found(text: str) -> None:
     assert list(found(text))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "an essay about something", "There is no budget.", "It is no longer read.", "must be a whole number",

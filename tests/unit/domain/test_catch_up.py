@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from crucible_batch.domain.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
+from tests.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 2, 15, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,6 +87,6 @@ def test_the_exit_code_is_the_first_by_the_documented_order(codes: list[int], fi
         assert first_code(order) == first
 
 
-@pytest.mark.parametrize("code", range(256))
+@each_case("code", range(256))
 def test_only_a_signal_and_a_refused_key_prevent_further_runs(code: int) -> None:
     assert ends_all(code) is (code in {3, 130, 143})

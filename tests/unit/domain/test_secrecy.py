@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.domain import redaction
 from crucible_batch.domain.redaction import MASK, Secret, mask_link_secrets, strip_invisible
+from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
@@ -28,7 +29,7 @@ def test_the_reader_sees_through_each_disguise() -> None:
     assert [name for name, dressed in DISGUISES.items() if not shows(KEY, f"see {dressed(KEY)} there")] == []
 
 
-@pytest.mark.parametrize("name", DISGUISES)
+@each_case("name", DISGUISES)
 def test_a_disguise_is_seen_through(name: str) -> None:
     text = f"see {DISGUISES[name](KEY)} there"
     assert secret().is_in(text)
@@ -36,16 +37,16 @@ def test_a_disguise_is_seen_through(name: str) -> None:
     assert hidden == ("see *** there" if name in {"plain", "token alone"} else MASK)
 
 
-@pytest.mark.parametrize("inner", sorted(set(DISGUISES) - {"lone surrogate"}))
-@pytest.mark.parametrize("outer", ["base64 of a header", "base64, wrapped", "base64 for URLs", "hexadecimal"])
+@each_case("inner", sorted(set(DISGUISES) - {"lone surrogate"}))
+@each_case("outer", ["base64 of a header", "base64, wrapped", "base64 for URLs", "hexadecimal"])
 def test_a_disguise_encoded_once_more_is_seen_through(inner: str, outer: str) -> None:
     encoded = DISGUISES[outer](DISGUISES[inner](KEY))
     for text in (encoded, f"see {encoded} there", DISGUISES["percent"](encoded), json.dumps(f"é{encoded}")):
         assert secret().mask_in(text) == MASK
 
 
-@pytest.mark.parametrize("inner", DISGUISES)
-@pytest.mark.parametrize("outer", ["JSON, all", "percent", "HTML", "full width", "zero width", "terminal escape"])
+@each_case("inner", DISGUISES)
+@each_case("outer", ["JSON, all", "percent", "HTML", "full width", "zero width", "terminal escape"])
 def test_a_disguise_within_another_is_seen_through(inner: str, outer: str) -> None:
     assert secret().mask_in(DISGUISES[outer](DISGUISES[inner](KEY))) == MASK
 
@@ -68,7 +69,7 @@ def test_a_text_without_it_stays_as_it_is(text: str) -> None:
     assert secret().mask_in(text) == text
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "11111111-1111-4111-8111-111111111111",
@@ -83,7 +84,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert not secret().is_in(text)
 
 
-@pytest.mark.parametrize("short", ["k3y", "moltazine_sandbox"])
+@each_case("short", ["k3y", "moltazine_sandbox"])
 def test_a_short_key_is_found_as_it_is_alone(short: str) -> None:
     assert Secret(short).mask_in(f"the {short} of the sandbox") == "the *** of the sandbox"
     assert Secret(short).mask_in("the sandbox has k_3_y") == "the sandbox has k_3_y"
@@ -96,8 +97,8 @@ def test_a_long_part_of_it_is_found(start: int) -> None:
     assert secret().mask_in(f"...{part}...") == MASK
 
 
-@pytest.mark.parametrize("glue", ["", "-"])
-@pytest.mark.parametrize("count", range(12, 42))
+@each_case("glue", ["", "-"])
+@each_case("count", range(12, 42))
 def test_of_any_length_its_beginning_its_end_and_long_parts_are_found_and_eleven_letters_are_not(
     count: int, glue: str
 ) -> None:
@@ -111,8 +112,8 @@ def test_of_any_length_its_beginning_its_end_and_long_parts_are_found_and_eleven
     assert [part for part in (digits[:24], digits[-24:]) if not found.is_in(f"'{part}'")] == []
 
 
-@pytest.mark.parametrize("offset", range(3))
-@pytest.mark.parametrize("text", [KEY, "moltazine_k?3>x~Q?z7>m~w?2Vp>8~R?t4>Ns~6?b>h~1"])
+@each_case("offset", range(3))
+@each_case("text", [KEY, "moltazine_k?3>x~Q?z7>m~w?2Vp>8~R?t4>Ns~6?b>h~1"])
 def test_the_beginning_and_the_end_of_it_are_found_in_base64_at_any_offset(text: str, offset: int) -> None:
     token = text.removeprefix("moltazine_").encode()
     encoded = [base64.urlsafe_b64encode(bytes([fill] * offset) + token + bytes([fill] * 3)) for fill in (0, 255)]
@@ -124,13 +125,13 @@ def test_the_beginning_and_the_end_of_it_are_found_in_base64_at_any_offset(text:
         assert found.mask_in(f"'{part[:7]}\n.{part[7:]}'") == MASK
 
 
-@pytest.mark.parametrize("between", [r"\n", r"\\t", r"\U99999999", r"\U0010ffff", "\x1b[31m", "%0a", "&#10;", "\u0301"])
+@each_case("between", [r"\n", r"\\t", r"\U99999999", r"\U0010ffff", "\x1b[31m", "%0a", "&#10;", "\u0301"])
 def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) -> None:
     assert secret().mask_in(between.join(KEY)) == MASK
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@each_case(
+    "text, shown",
     [
         ("at https://s.test/b/x.png?X-Sig=SECRET&e=1, again", "at https://s.test/b/x.png?***, again"),
         ("https://s.test/x#token=SECRET", "https://s.test/x#***"),

@@ -18,6 +18,7 @@ from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event
 from crucible_batch.outputs import Receipts
 from crucible_batch.saved_plan import adapter_of
+from tests.case_table import each_case
 
 BAD = [
     "-1", "-500", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1E+999999", "1E+99999999999999999999", "1E-999999",
@@ -39,34 +40,34 @@ TERMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("amount", ["0", "1E-18", "0.000000000000000001", "9" * 18, "9" * 18 + "." + "9" * 18])
+@each_case("amount", ["0", "1E-18", "0.000000000000000001", "9" * 18, "9" * 18 + "." + "9" * 18])
 def test_an_amount_that_may_have_been_written_is_read_as_it_is(amount: str) -> None:
     assert TypeAdapter(StoredCredits).validate_json(f'"{amount}"') == Decimal(amount)
 
 
-@pytest.mark.parametrize("amount", ["-1E-18", "1E-19", "1" + "0" * 18])
+@each_case("amount", ["-1E-18", "1E-19", "1" + "0" * 18])
 def test_an_amount_just_outside_what_may_have_been_written_is_refused(amount: str) -> None:
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(StoredCredits).validate_json(f'"{amount}"')
     assert [error["msg"] for error in refused.value.errors()] == ["Value error, not a valid amount of credits"]
 
 
-@pytest.mark.parametrize("amount", BAD, ids=lambda amount: repr(amount)[:30])
-@pytest.mark.parametrize("kind", EVENTS)
+@each_case("amount", BAD)
+@each_case("kind", EVENTS)
 def test_a_journals_event_with_an_impossible_amount_is_damage(kind: str, amount: object) -> None:
     field = "rebate" if kind == "Deleted" else "credits"
     with pytest.raises(JournalError, match=kind):
         decode_event(kind, json.dumps({**EVENTS[kind], field: amount}))
 
 
-@pytest.mark.parametrize("amount", ["-1", "NaN", "1E+999999"])
-@pytest.mark.parametrize("field", ["budget", "ceiling"])
+@each_case("amount", ["-1", "NaN", "1E+999999"])
+@each_case("field", ["budget", "ceiling"])
 def test_a_run_record_with_an_impossible_amount_is_damage(field: str, amount: str) -> None:
     with pytest.raises(JournalError, match="RunTerms"):
         decode(RunTerms, json.dumps({**TERMS, field: amount}))
 
 
-@pytest.mark.parametrize("amount", ["-1", "NaN", "1E+999999"])
+@each_case("amount", ["-1", "NaN", "1E+999999"])
 def test_a_plans_terms_take_no_impossible_amount(amount: str) -> None:
     terms = {"budget": amount, "max_credits_per_job": None, "attempts": 1, "never": []}
     with pytest.raises(ValueError, match="budget"):
@@ -86,7 +87,7 @@ def test_a_negative_zero_is_zero() -> None:
     assert str(parse_credits("-0")) == "0"
 
 
-@pytest.mark.parametrize("amount", BAD, ids=lambda amount: repr(amount)[:30])
+@each_case("amount", BAD)
 def test_a_receipt_with_an_impossible_amount_is_passed_over(tmp_path, amount: object) -> None:
     good = {"identity": "i", "attempt": 1, "key": "k", "job_id": "j", "credits": "2", "at": 1.0}
     lines = [json.dumps({**good, "credits": amount}), json.dumps(good)]

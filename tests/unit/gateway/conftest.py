@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryNotice, RetryPolicy, StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base
+from tests.case_table import each_case
 from tests.skipped_time import loops_for
 
 
@@ -164,10 +165,8 @@ CALLS = {
 }
 
 
-@pytest.fixture(params=sorted(CALLS))
-def operation(request) -> str:
-    """Each of the contract's ten operations."""
-    return request.param
+each_operation = each_case("operation", sorted(CALLS))
+"""Run a test with each of the contract's ten operations, as one test."""
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import StorageClient, open_gateway
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.url_guard import parse_api_base
+from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
 from tests.unit.gateway.conftest import ASSET_ID, CALLS, GOOD_DATA, JOB_ID, KEY, Waiting, World
 
@@ -62,9 +63,11 @@ def everything_said(error: GatewayError, caplog: pytest.LogCaptureFixture) -> st
     return f"{chain} {error!r} {error} {error.__dict__} {records}"
 
 
-@pytest.mark.parametrize("raw", [False, True], ids=["ASCII", "as it is"])
-@pytest.mark.parametrize("disguise", DISGUISES)
+@each_case("raw", [False, True])
+@each_case("disguise", DISGUISES)
+@each_case("operation", sorted(CALLS))
 async def test_no_answer_holds_it(world, reply, caplog, operation, disguise, raw):
+    caplog.clear()
     caplog.set_level(logging.DEBUG)
     envelope = {"success": True, "data": spread(ANSWERS[operation], f" {DISGUISES[disguise](KEY)}")}
     content = json.dumps(envelope, ensure_ascii=not raw).encode("utf-8", "surrogatepass")
@@ -76,9 +79,10 @@ async def test_no_answer_holds_it(world, reply, caplog, operation, disguise, raw
     assert not shows(KEY, told)
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
-@pytest.mark.parametrize("status", [200, 401, 402, 500])
+@each_case("disguise", DISGUISES)
+@each_case("status", [200, 401, 402, 500])
 async def test_no_refusal_holds_it(world, reply, caplog, status, disguise):
+    caplog.clear()
     caplog.set_level(logging.DEBUG)
     said = DISGUISES[disguise](KEY)
     body = {"success": False, "code": f"C{said}", "error": f"e {said}", "hint": f"h {said}", "request_id": said}
@@ -111,7 +115,7 @@ async def test_what_a_cut_would_leave_of_a_link_is_gone(world, reply):
         assert "SIGNATURE" not in caught.value.message
 
 
-@pytest.mark.parametrize("blanks", range(0, 40, 4))
+@each_case("blanks", range(0, 40, 4))
 def test_a_link_loses_its_rights_before_it_is_cut_and_after_it_is_cleaned(blanks: int) -> None:
     assert "PASS" not in clean_message("x" * (60 + blanks) + " https://user:PASSWORD@s.test/", 100)
     assert "PASS" not in clean_message("x" * blanks + " https:\u200b//user:PASSWORD@s.test/", 100)
@@ -139,7 +143,7 @@ async def test_a_signature_is_in_no_part_of_a_refusal(world, reply, place, form)
         assert "SIGNATURE" not in str(caught.value.__dict__)
 
 
-@pytest.mark.parametrize("disguise", sorted(set(DISGUISES) - {"lone surrogate", "control", "lines"}))
+@each_case("disguise", sorted(set(DISGUISES) - {"lone surrogate", "control", "lines"}))
 async def test_no_header_brings_it_in(world, reply, disguise):
     said = DISGUISES[disguise](KEY).encode()
     answer = reply(400, raw=b"<html>", x_request_id=said, retry_after=said, date=said)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 
-import pytest
-
 from crucible_batch.gateway.url_guard import is_public
+from tests.case_table import each_case
 
 # Every row of the IPv4 registry, and multicast: the block, and whether a link may lead there.
 IPV4 = {
@@ -54,24 +53,24 @@ def some_of(block: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     return {kind(number) for number in (first, first + (last - first) // 2, last)}
 
 
-@pytest.mark.parametrize(("block", "expected"), [*IPV4.items(), *IPV6.items()])
+@each_case("block, expected", [*IPV4.items(), *IPV6.items()])
 def test_a_block_of_the_registries(block: str, expected: bool) -> None:
     assert {address: is_public(address) for address in some_of(block)} == dict.fromkeys(some_of(block), expected)
 
 
-@pytest.mark.parametrize("address", NEIGHBOURS)
+@each_case("address", NEIGHBOURS)
 def test_what_lies_beside_a_block_is_the_internets(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("write", CARRIERS.values(), ids=CARRIERS)
-@pytest.mark.parametrize(("block", "expected"), [*IPV4.items(), ("8.8.8.0/24", True)])
-def test_an_address_that_carries_another_is_what_that_is(write, block: str, expected: bool) -> None:
+@each_case("carrier", CARRIERS)
+@each_case("block, expected", [*IPV4.items(), ("8.8.8.0/24", True)])
+def test_an_address_that_carries_another_is_what_that_is(carrier: str, block: str, expected: bool) -> None:
     for address in some_of(block):
-        assert is_public(ipaddress.IPv6Address(write(int(address)))) is expected
+        assert is_public(ipaddress.IPv6Address(CARRIERS[carrier](int(address)))) is expected
 
 
-@pytest.mark.parametrize("inner", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "8.8.8.8"])
+@each_case("inner", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "8.8.8.8"])
 def test_teredo_and_translated_addresses_are_never_public(inner: str) -> None:
     number = int(ipaddress.IPv4Address(inner))
     teredo = ipaddress.IPv6Address((0x20010000 << 96) | (0x08080808 << 64) | (number ^ 0xFFFFFFFF))
@@ -83,6 +82,6 @@ def test_teredo_and_translated_addresses_are_never_public(inner: str) -> None:
     assert not is_public(translated)
 
 
-@pytest.mark.parametrize("address", ["3fff::1", "5f00::1", "192.88.99.1", "192.0.0.8", "::ffff:0:127.0.0.1"])
+@each_case("address", ["3fff::1", "5f00::1", "192.88.99.1", "192.0.0.8", "::ffff:0:127.0.0.1"])
 def test_what_python_takes_for_public_in_some_releases_is_not(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))

@@ -11,6 +11,8 @@ import pytest
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway import client as client_module
+from tests.case_table import each_case
+from tests.unit.gateway.conftest import each_operation
 
 CHANGES = {"create_asset", "delete_asset", "generate"}
 BUYS_AGAIN = {"create_asset"}
@@ -52,9 +54,10 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+@each_case("body", UNREADABLE)
+@each_operation
 async def test_an_unreadable_2xx_is_a_bad_answer(world, reply, ok, call, good_data, operation, body):
-    here = world(ok(good_data("health")), reply(200, raw=body))
+    here = world(ok(good_data("health")), reply(200, raw=UNREADABLE[body]))
     await here.client.health()  # it is a gateway: what comes later is its own fault, or that of something before it
     here.requests.clear()
     with pytest.raises(GatewayError) as caught:
@@ -71,7 +74,8 @@ FOREIGN = ("html", "array", "null", "text", "number")
 FIRST = ("health", "credits", "workflows", "workflow", "assets")
 
 
-@pytest.mark.parametrize("body", UNREADABLE)
+@each_case("body", UNREADABLE)
+@each_operation
 async def test_a_first_answer_that_no_gateway_gives_names_the_base_url(world, reply, call, operation, body):
     here = world(reply(200, raw=UNREADABLE[body]))
     with pytest.raises(GatewayError) as caught:
@@ -87,7 +91,7 @@ async def test_a_page_in_place_of_the_first_answer_passes(world, reply, ok, good
     assert (await here.client.credits()).available == 9
 
 
-@pytest.mark.parametrize("status", [200, 404])
+@each_case("status", [200, 404])
 async def test_a_page_after_an_answer_of_a_gateway_is_not_blamed_on_the_base_url(world, reply, ok, good_data, status):
     here = world(ok(good_data("health")), reply(status, raw=UNREADABLE["html"]))
     await here.client.health()
@@ -97,17 +101,20 @@ async def test_a_page_after_an_answer_of_a_gateway_is_not_blamed_on_the_base_url
     assert caught.value.exit_code == 5
 
 
+@each_operation
 async def test_a_byte_order_mark_is_let_pass(world, reply, call, operation, good_data):
     body = b"\xef\xbb\xbf" + envelope(json.dumps(good_data(operation)))
     assert await call(world(reply(200, raw=body)).client, operation)
 
 
+@each_operation
 async def test_unknown_fields_are_kept(world, ok, call, operation, good_data):
     data = await call(world(ok({**good_data(operation), "new": {"x": 1}})).client, operation)
     assert data.model_extra == {"new": {"x": 1}}
 
 
-@pytest.mark.parametrize(("depth", "code"), [(10, None), (61, None), (62, "BAD_ANSWER"), (500, "BAD_ANSWER")])
+@each_case("depth, code", [(10, None), (61, None), (62, "BAD_ANSWER"), (500, "BAD_ANSWER")])
+@each_operation
 async def test_unknown_fields_may_be_nested_to_a_depth_of_64_in_all(world, ok, call, operation, good_data, depth, code):
     here = world(ok({**good_data(operation), "new": json.loads("[" * depth + "1" + "]" * depth)}))
     if code is None:
@@ -117,6 +124,7 @@ async def test_unknown_fields_may_be_nested_to_a_depth_of_64_in_all(world, ok, c
             await call(here.client, operation)
 
 
+@each_operation
 async def test_success_false_with_200_keeps_its_code_and_is_in_doubt(world, failed, call, operation):
     with pytest.raises(GatewayError) as caught:
         await call(world(failed(200, "OUT_OF_LUCK", hint="wait", request_id="r-9")).client, operation)
@@ -130,8 +138,9 @@ async def test_success_false_with_200_keeps_its_code_and_is_in_doubt(world, fail
     assert error.in_doubt is (operation in CHANGES)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308])
-@pytest.mark.parametrize("target", ["https://crucible.test/api/health", "https://evil.test/", "file:///etc/passwd"])
+@each_case("status", [301, 302, 303, 304, 307, 308])
+@each_case("target", ["https://crucible.test/api/health", "https://evil.test/", "file:///etc/passwd"])
+@each_operation
 async def test_a_redirect_is_never_followed(world, reply, call, operation, status, target):
     here = world(reply(status, raw=b"", location=target))
     with pytest.raises(GatewayError) as caught:
@@ -141,8 +150,9 @@ async def test_a_redirect_is_never_followed(world, reply, call, operation, statu
     assert len(here.requests) == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"code": 5}', b'{"success": true, "code": "X"}', b"\xff"])
-@pytest.mark.parametrize("status", [400, 402, 403, 404, 429, 500, 503])
+@each_case("body", [b"", b"<html>", b"[]", b'{"code": 5}', b'{"success": true, "code": "X"}', b"\xff"])
+@each_case("status", [400, 402, 403, 404, 429, 500, 503])
+@each_operation
 async def test_a_refusal_that_cant_be_read_is_named_by_its_status(world, reply, call, operation, status, body):
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(status, raw=body)).client, operation)
@@ -155,12 +165,14 @@ async def test_a_refusal_that_cant_be_read_is_named_by_its_status(world, reply, 
     assert caught.value.in_doubt is (status >= 500 and operation in CHANGES)
 
 
+@each_operation
 async def test_a_refusal_of_five_megabytes_is_named_by_its_status(world, reply, call, operation):
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(400, raw=b"x" * 5_000_000)).client, operation)
     assert caught.value.code == "HTTP_400"
 
 
+@each_operation
 async def test_401_is_the_key_refused(world, failed, call, operation):
     here = world(failed(401, "UNAUTHORIZED", hint="get a key"))
     with pytest.raises(KeyRefusedError) as caught:
@@ -169,12 +181,14 @@ async def test_401_is_the_key_refused(world, failed, call, operation):
     assert len(here.requests) == 1
 
 
+@each_operation
 async def test_an_html_401_is_the_key_refused_too(world, reply, call, operation):
     with pytest.raises(KeyRefusedError):
         await call(world(reply(401, raw=b"<html>")).client, operation)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "x-unknown"])
+@each_case("encoding", ["gzip", "br", "identity, gzip", "x-unknown"])
+@each_operation
 async def test_an_encoded_answer_is_refused_before_it_is_read(world, reply, call, operation, encoding):
     def bomb(request: httpx.Request) -> httpx.Response:
         async def body():
@@ -188,9 +202,10 @@ async def test_an_encoded_answer_is_refused_before_it_is_read(world, reply, call
     assert caught.value.code == "BAD_ANSWER"
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout,
+@each_case("error", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout,
                                    httpx.PoolTimeout, httpx.WriteError, httpx.ProxyError, httpx.LocalProtocolError,
                                    httpx.UnsupportedProtocol, httpx.DecodingError, OSError, TimeoutError])  # fmt: skip
+@each_operation
 async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(world, call, operation, error):
     here = world(error)
     with pytest.raises(GatewayError) as caught:
@@ -210,8 +225,8 @@ CHARGES = [("create_asset", "credits_charged"), ("delete_asset", "credit_rebate"
 CREDIT_FIELDS = FIGURES + CHARGES
 
 
-@pytest.mark.parametrize(
-    ("of", "name", "amount"),
+@each_case(
+    "of, name, amount",
     [(*field, amount) for field in CREDIT_FIELDS for amount in WRONG_CREDITS]
     + [(*field, amount) for field in CHARGES for amount in WRONG_CHARGES],
 )
@@ -224,8 +239,8 @@ async def test_credits_that_are_no_amount_are_a_bad_answer(world, reply, call, g
     assert caught.value.in_doubt is (of in CHANGES)
 
 
-@pytest.mark.parametrize(("of", "name"), FIGURES)
-@pytest.mark.parametrize(("text", "amount"), [("-5", -5), ("-2.8e-17", 0), ("2.7755575615628914e-17", 0), ('"-5"', -5)])
+@each_case("of, name", FIGURES)
+@each_case("text, amount", [("-5", -5), ("-2.8e-17", 0), ("2.7755575615628914e-17", 0), ('"-5"', -5)])
 async def test_an_account_may_be_in_debt_and_be_counted_in_binary_floats(
     world, reply, good_data, of, name, text, amount
 ):
@@ -239,7 +254,7 @@ MISSING = [*CREDIT_FIELDS, ("generate", "job_id"), ("job", "job_id"), ("create_a
            ("workflow", "workflow_id"), ("workflows", "workflows"), ("assets", "assets")]  # fmt: skip
 
 
-@pytest.mark.parametrize(("of", "name"), MISSING)
+@each_case("of, name", MISSING)
 async def test_what_we_need_and_is_missing_is_a_bad_answer(world, ok, call, good_data, of, name):
     data = good_data(of)
     del data[name]
@@ -249,16 +264,16 @@ async def test_what_we_need_and_is_missing_is_a_bad_answer(world, ok, call, good
     assert name in caught.value.message
 
 
-@pytest.mark.parametrize("bad_id", ["", "../credits", "a/b", "a b", "x" * 129, "a\n", "\x1b[2J", "é", 7, None])
-@pytest.mark.parametrize(("of", "name"), [("generate", "job_id"), ("job", "job_id"), ("create_asset", "asset_id")])
+@each_case("bad_id", ["", "../credits", "a/b", "a b", "x" * 129, "a\n", "\x1b[2J", "é", 7, None])
+@each_case("of, name", [("generate", "job_id"), ("job", "job_id"), ("create_asset", "asset_id")])
 async def test_an_id_that_is_none_is_a_bad_answer(world, ok, call, good_data, of, name, bad_id):
     with pytest.raises(GatewayError) as caught:
         await call(world(ok({**good_data(of), name: bad_id})).client, of)
     assert caught.value.code == "BAD_ANSWER"
 
 
-@pytest.mark.parametrize(
-    ("of", "name"),
+@each_case(
+    "of, name",
     [("job", "job_id"), ("asset", "asset_id"), ("delete_asset", "asset_id"), ("workflow", "workflow_id")],
 )
 async def test_an_answer_about_something_else_is_a_bad_answer(world, ok, call, good_data, of, name):
@@ -282,14 +297,14 @@ async def test_an_output_of_another_job_is_a_bad_answer(world, ok, call, good_da
     assert "sig" not in str(caught.value)
 
 
-@pytest.mark.parametrize("index", [None, -1, "0", 0.5, True, [], 1e30])
+@each_case("index", [None, -1, "0", 0.5, True, [], 1e30])
 async def test_an_output_index_that_is_none_is_a_bad_answer(world, ok, call, good_data, index):
     with pytest.raises(GatewayError) as caught:
         await call(world(ok({**good_data("job"), "outputs": [{"output_index": index}]})).client, "job")
     assert caught.value.code == "BAD_ANSWER"
 
 
-@pytest.mark.parametrize("bad", [0, {}, "x", [1], [None], [[]]])
+@each_case("bad", [0, {}, "x", [1], [None], [[]]])
 async def test_outputs_of_a_wrong_form_are_a_bad_answer(world, ok, call, good_data, bad):
     with pytest.raises(GatewayError) as caught:
         await call(world(ok({**good_data("job"), "outputs": bad})).client, "job")
@@ -323,7 +338,7 @@ async def test_the_request_id_comes_from_the_header_where_the_body_has_none(worl
     assert caught.value.request_id == "edge-7"
 
 
-@pytest.mark.parametrize("header", ["5", "0"])
+@each_case("header", ["5", "0"])
 async def test_retry_after_is_on_the_error(world, reply, header):
     with pytest.raises(GatewayError) as caught:
         await world(reply(429, raw=b"", retry_after=header)).client.credits()
@@ -338,7 +353,7 @@ async def test_cookies_are_not_kept(world, reply, good_data):
     assert all("cookie" not in request.headers for request in here.requests)
 
 
-@pytest.mark.parametrize("params", [{"a": float("nan")}, {"a": "\ud800"}, {"a": object()}, {1: 2}])
+@each_case("params", [{"a": float("nan")}, {"a": "\ud800"}, {"a": object()}, {1: 2}])
 async def test_params_that_json_has_no_form_for_are_refused_before_anything_is_sent(world, ok, good_data, params):
     here = world(ok(good_data("generate")))
     with pytest.raises(GatewayError) as caught:
@@ -346,7 +361,7 @@ async def test_params_that_json_has_no_form_for_are_refused_before_anything_is_s
     assert (caught.value.code, caught.value.in_doubt, here.requests) == ("BAD_REQUEST", False, [])
 
 
-@pytest.mark.parametrize("key", ["", "k" * 129, None])
+@each_case("key", ["", "k" * 129, None])
 async def test_generate_needs_a_key(world, ok, good_data, key):
     here = world(ok(good_data("generate")))
     with pytest.raises(GatewayError) as caught:
@@ -354,7 +369,7 @@ async def test_generate_needs_a_key(world, ok, good_data, key):
     assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
 
 
-@pytest.mark.parametrize("bad_id", ["", ".", "..", "../credits", "a/b", "a?b", "a#b", "a%2fb", "é", "a\r\nb"])
+@each_case("bad_id", ["", ".", "..", "../credits", "a/b", "a?b", "a#b", "a%2fb", "é", "a\r\nb"])
 async def test_ids_that_dont_fit_a_path_are_refused_before_anything_is_sent(world, ok, bad_id):
     here = world(ok({}))
     for method in (here.client.job, here.client.asset, here.client.delete_asset):
@@ -364,7 +379,7 @@ async def test_ids_that_dont_fit_a_path_are_refused_before_anything_is_sent(worl
     assert here.requests == []
 
 
-@pytest.mark.parametrize("bad_id", ["", ".", "..", "a\r\nb", "\x00", "x" * 201])
+@each_case("bad_id", ["", ".", "..", "a\r\nb", "\x00", "x" * 201])
 async def test_what_can_be_no_workflow_id_is_refused_before_anything_is_sent(world, ok, bad_id):
     here = world(ok({}))
     with pytest.raises(GatewayError) as caught:
@@ -372,7 +387,7 @@ async def test_what_can_be_no_workflow_id_is_refused_before_anything_is_sent(wor
     assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
 
 
-@pytest.mark.parametrize("odd_id", ["flux-1.1", "edit/v2", "a:b@1", "a b", "a?b#c", "a%2fb", "../credits", "é"])
+@each_case("odd_id", ["flux-1.1", "edit/v2", "a:b@1", "a b", "a?b#c", "a%2fb", "../credits", "é"])
 async def test_any_other_workflow_id_is_one_segment_of_the_path(world, ok, odd_id):
     here = world(ok({"workflow_id": odd_id, "metadata": {}}))
     assert (await here.client.workflow(odd_id)).workflow_id == odd_id
@@ -381,7 +396,7 @@ async def test_any_other_workflow_id_is_one_segment_of_the_path(world, ok, odd_i
     assert [unquote(segment) for segment in segments] == ["", "api", "v1", "workflows", odd_id, "metadata"]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "wrong",
     [{"mime_type": "text/plain"}, {"byte_size": 0}, {"byte_size": True}, {"filename": ""}, {"filename": "x" * 256}],
 )

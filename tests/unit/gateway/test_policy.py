@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.gateway.retries import Operation, RetryDecision, decide_retry
+from tests.case_table import each_case
 
 READ = ["health", "credits", "workflows", "workflow", "assets", "asset", "job", "download"]
 KEYED = ["generate"]
@@ -37,6 +36,6 @@ def test_every_operation_is_in_the_table():
     assert sorted(READ + KEYED + ONCE + AGAIN) == sorted(Operation)
 
 
-@pytest.mark.parametrize(("operation", "status", "expected"), ROWS)
+@each_case("operation, status, expected", ROWS)
 def test_an_answer_means_what_the_table_says(operation, status, expected):
     assert decide_retry(operation, status) == RetryDecision(retry="retry" in expected, in_doubt="doubt" in expected)

@@ -14,6 +14,8 @@ from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedEr
 from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
 from crucible_batch.gateway.transport import HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import parse_api_base
+from tests.case_table import each_case
+from tests.unit.gateway.conftest import each_operation
 
 KEY = "moltazine_test-key-that-must-not-be-seen"
 MALFORMED = "copy the key again; it looks like moltazine_<token>, on one line"
@@ -47,6 +49,7 @@ def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
     )
 
 
+@each_operation
 async def test_the_key_goes_with_every_request_to_the_api(world, ok, call, operation, good_data):
     here = world(ok(good_data(operation)))
     await call(here.client, operation)
@@ -106,8 +109,10 @@ def everything_said(error: BaseException, caplog: pytest.LogCaptureFixture) -> s
     return f"{chain} {error!r} {error} {getattr(error, '__dict__', {})} {records} {caplog.text}"
 
 
-@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.RemoteProtocolError, 401, 500, 200, 302])
+@each_case("broken", [httpx.ConnectError, httpx.RemoteProtocolError, 401, 500, 200, 302])
+@each_operation
 async def test_no_error_and_no_log_shows_the_key(world, reply, call, caplog, operation, broken):
+    caplog.clear()
     caplog.set_level(logging.DEBUG)
     here = world(reply(broken, raw=b"<html>") if isinstance(broken, int) else broken)
     with pytest.raises(CrucibleBatchError) as caught:
@@ -189,10 +194,12 @@ async def test_a_key_in_a_header_that_an_error_repeats_is_masked(world, reply, s
     assert caught.value.request_id == "edge-***"
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 500])
+@each_case("status", [200, 400, 401, 500])
+@each_operation
 async def test_a_gateway_that_says_the_key_back_or_a_signed_link_is_not_quoted(
     world, reply, call, caplog, operation, status
 ):
+    caplog.clear()
     caplog.set_level(logging.DEBUG)
     here = world(reply(status, {"success": False, **ECHO}, x_request_id=KEY))
     with pytest.raises(GatewayError) as caught:
