@@ -15,6 +15,8 @@ from crucible_batch.scheduled_time import check_cron, read_timezone
 # A double keeps this many decimal digits; more in the YAML would be rounded silently.
 _EXACT_DIGITS = 15
 _MAX_CREDITS = Decimal(10**12)
+_MAX_PLACES = 18
+"""The decimal places of ``domain.credits``: an amount with more can't be read from the journal again."""
 
 
 def _credits(value: object) -> Decimal:
@@ -30,6 +32,9 @@ def _credits(value: object) -> Decimal:
         raise PydanticCustomError("credits", 'must be a number of credits, such as 250 or "12.5"')
     if not 0 < amount <= _MAX_CREDITS:
         raise PydanticCustomError("credits", "must be greater than 0 and at most 10^12 credits")
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -_MAX_PLACES:
+        raise PydanticCustomError("credits", f"must have at most {_MAX_PLACES} decimal places")
     digits = amount.normalize().as_tuple().digits
     if isinstance(value, float) and len(digits) > _EXACT_DIGITS:
         raise PydanticCustomError("credits", "has more digits than a YAML number keeps; put it in quotes")

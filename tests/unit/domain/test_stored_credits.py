@@ -16,6 +16,7 @@ from crucible_batch.domain.saved_plan import PlanTerms
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event
+from crucible_batch.manifest.field_types import Credits as ManifestCredits
 from crucible_batch.outputs import Receipts
 from crucible_batch.saved_plan import adapter_of
 from tests.case_table import each_case
@@ -93,3 +94,13 @@ def test_a_receipt_with_an_impossible_amount_is_passed_over(tmp_path, amount: ob
     lines = [json.dumps({**good, "credits": amount}), json.dumps(good)]
     (tmp_path / "receipts.jsonl").write_text("\n".join(lines) + "\n")
     assert [receipt.credits for receipt in Receipts(tmp_path).read()] == [2]
+
+
+@given(st.decimals(min_value="1e-30", max_value=10**13, allow_nan=False) | st.decimals(0, 1, places=20))
+def test_what_a_manifest_may_have_can_be_read_again(amount: Decimal) -> None:
+    """A ceiling becomes a hold, so a journal with an amount that it refuses would end a run that has spent."""
+    try:
+        taken = TypeAdapter(ManifestCredits).validate_python(str(amount))
+    except ValidationError:
+        return
+    assert TypeAdapter(StoredCredits).validate_json(f'"{taken}"') == amount

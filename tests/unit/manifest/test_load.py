@@ -104,6 +104,8 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "budget: {credits: }", 5, 19, "budget.credits", "is empty", None),
     (JOBS + "budget: {credits: '1e999999999'}", 5, 19, "budget.credits", "at most 10^12", None),
     (JOBS + "budget: {credits: 0.12345678901234567}", 5, 19, "budget.credits", "put it in quotes", None),
+    (JOBS + "budget: {credits: 1e-19}", 5, 19, "budget.credits", "at most 18 decimal places", None),
+    (JOBS + "budget: {credits: '2.0000000000000000000'}", 5, 19, "budget.credits", "at most 18 decimal places", None),
     (JOBS + "workflows: {q: {parms: {}}}", 5, 17, "workflows.q.parms", "unknown key", "params"),
     (JOBS + "workflows: {q: {fields: {promt: a}}}", 5, 26, "workflows.q.fields.promt", "unknown key", "prompt"),
     (JOBS + "workflows: {q: 5}", 5, 16, "workflows.q", "must be a mapping", None),

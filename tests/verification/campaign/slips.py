@@ -22,7 +22,9 @@ from aiohttp import ClientSession
 from filelock import SoftFileLock
 from httpx import AsyncClient
 
+from crucible_batch.api import request
 from crucible_batch.domain import credits, identity
+from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.gateway import retries, storage, transport
 from crucible_batch.gateway.api_key import ApiKey
@@ -170,6 +172,15 @@ SLIPS: Mapping[str, Slip] = {
     "the repeat left out of the key": Slip(_repeat_left_out, "unit/domain/test_identity.py"),
     "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "unit/domain/test_credits.py"),
     "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "unit/test_planner.py"),
+    "another parameter filled once the list has changed": Slip(
+        _built_otherwise(Planner, "_filled", {}), "unit/test_planner.py"
+    ),
+    "a deleted source embedded as asked now": Slip(
+        _built_otherwise(Downloader, "_same_bytes", False), "integration/engine/test_derived_jobs.py"
+    ),
+    "a budget that no journal can hold": Slip(
+        _set(request, "read_budget", lambda budget: budget), "unit/api/test_arguments.py"
+    ),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
     "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"),
     "links followed at an output's place": Slip(_links_followed, "unit/outputs/test_store.py"),
