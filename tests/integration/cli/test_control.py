@@ -69,12 +69,12 @@ def bought(url: str, name: str) -> int:
 
 
 def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_cli: Cli, busy_gateway: str) -> None:
-    jobs = "- {name: fox, prompt: load, repeat: 40}\n"
+    jobs = "- {name: fox, prompt: load, repeat: 16}\n"
     with active(busy_cli, "load", "-c", "2", jobs=jobs) as run:
         paused = ctl(busy_cli, "load", "pause")
         assert paused.code == 0, paused.err
         before = bought(busy_gateway, "load")
-        assert 0 < before < 40
+        assert 0 < before < 16
         while (again := ctl(busy_cli, "load", "pause")).envelope["data"]["in_flight"]:
             assert again.envelope["data"]["message"].startswith("already paused by ")
         status = busy_cli("status", "outputs/load/default", "--json").envelope["data"]
@@ -89,7 +89,7 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_c
         lines = follow(run, lambda line: line["type"] == "result")
         run.wait()
     assert lines[-1]["exit_code"] == 0
-    assert bought(busy_gateway, "load") == 40
+    assert bought(busy_gateway, "load") == 16
     shown = [(line["action"], line["via"], line["by"]) for line in lines if line["type"] == "control"]
     assert [action for action, _, _ in shown] == ["pause", "concurrency", "resume"]
     assert {by for _, _, by in shown} == {status["paused"]["by"]}
