@@ -285,7 +285,7 @@ def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, repo
     main = divided(cli, "lost")
     run_shards(cli, 1, 2, 3, 4)
     spent = spent_at(cli.url)
-    victim = next(shard_dir(cli, main, 2).glob("*/0.*"))
+    victim = next(shard_dir(cli, main, 2).glob("*/0.png"))
     victim.unlink()
     done = cli("merge", "outputs/lost/default")
     assert done.code == 0
