@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, Ctrl-C, and a heap without the modules in it."""
+"""What all tests share: how hard hypothesis tries, Ctrl-C, a heap without the modules in it, and the order."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from crucible_batch.api import account
+from tests.order import dealt
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -45,14 +46,15 @@ if importlib.util.find_spec("sniffio") is None:
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What is imported and collected stays until the end.
+gc.disable()
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _frozen_heap() -> Iterator[None]:
-    """Keep what the imports made out of the collections that some tests ask for: it stays anyway."""
-    gc.collect()
+def _frozen_heap() -> None:
+    """Keep what the imports made out of the collections that some tests ask for."""
     gc.freeze()
-    yield
-    gc.unfreeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,3 +63,10 @@ def _cheap_fingerprints() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(account, "_ROUNDS", 1)
         yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests for the workers of pytest-xdist, after those that aren't wanted have been removed."""
+    if (worker := getattr(config, "workerinput", None)) is not None:
+        items[:] = dealt(items, worker["workercount"])

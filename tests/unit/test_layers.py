@@ -94,7 +94,7 @@ def test_a_module_imports_only_what_its_room_may() -> None:
             imported = rest.split(".")[0]
             if package == "crucible_batch" and imported not in {"", room, "__version__", *MAY_IMPORT[room]}:
                 forbidden.append(f"{path}:{line}: {room} may not import {imported}")
-    assert forbidden == []
+    assert forbidden == [], "\n".join(forbidden)
 
 
 def test_every_file_and_room_that_the_architecture_names_is_there() -> None:
@@ -141,7 +141,7 @@ def test_the_domain_neither_waits_nor_looks_at_the_world() -> None:
         for line, module in _imports(path)
         if module.split(".")[0] in forbidden
     ]
-    assert used == []
+    assert used == [], "\n".join(used)
 
 
 def test_no_import_is_hidden_behind_type_checking() -> None:
@@ -153,7 +153,7 @@ def test_no_import_is_hidden_behind_type_checking() -> None:
         for node in ast.walk(choice)
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
-    assert hidden == []
+    assert hidden == [], "\n".join(hidden)
 
 
 def test_no_public_class_name_stands_twice() -> None:
@@ -177,4 +177,4 @@ def test_a_file_has_at_most_420_lines_and_a_function_60() -> None:
         for node in _nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
     ]
-    assert functions == []
+    assert functions == [], "\n".join(functions)
