@@ -21,7 +21,7 @@ from crucible_batch.domain.control import ControlAction, ControlCommand, Control
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import ControlError, RunBusyError
 from crucible_batch.journal import Journal, lock_run_directory
-from crucible_batch.view.pages import next_step, standing, tone_of
+from crucible_batch.view.pages import next_step, state_text, tone_of
 from tests.unit.api.shard_ground import BINDING, OK, ShardGround, done
 
 ANNA = ControlSource("anna@host", "terminal")
@@ -152,7 +152,7 @@ def test_a_run_whose_shards_are_with_the_workers_is_shown_as_running(main: Path)
     assert (status.is_active, status.running) == (True, False)
     assert "--cluster env" in (next_command(status) or "")
     snapshot = Watch(main).look()
-    assert (snapshot.killed, standing(snapshot), tone_of(snapshot)) == (
+    assert (snapshot.killed, state_text(snapshot), tone_of(snapshot)) == (
         False,
         "running on a cluster: 0 of 4 shards merged",
         "live",
@@ -167,7 +167,7 @@ def test_shards_without_a_cluster_are_waited_for(tmp_path: Path) -> None:
     ground.divide([done(0, 1.0)])
     watch = Watch(ground.main)
     snapshot = watch.look()
-    assert (snapshot.status.is_active, standing(snapshot)) == (False, "waiting for shards: 0 of 4 shards merged")
+    assert (snapshot.status.is_active, state_text(snapshot)) == (False, "waiting for shards: 0 of 4 shards merged")
     assert next_step(snapshot).command == f"crucible-batch merge {ground.main}"
     (listed,) = list_runs(tmp_path / "outputs").runs
     assert listed.state is RunState.WAITING
