@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, Ctrl-C, a heap without the modules in it, and the order."""
+"""What all tests share: how hard hypothesis tries, Ctrl-C, where temporary files are, and in which order tests run."""
 
 from __future__ import annotations
 
@@ -48,6 +48,18 @@ if threading.current_thread() is threading.main_thread():
 
 # What is imported and collected stays until the end.
 gc.disable()
+
+
+def _use_memory(directory: Path, free_bytes: int) -> None:
+    """Have tmp_path in memory, since the tests wait for the disk at each sync of a journal otherwise."""
+    if "TMPDIR" in os.environ or not os.access(directory, os.W_OK):
+        return
+    found = os.statvfs(directory)
+    if found.f_bavail * found.f_frsize > free_bytes and not found.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
+
+
+_use_memory(Path("/dev/shm"), free_bytes=4 << 30)
 
 
 @pytest.fixture(scope="session", autouse=True)
