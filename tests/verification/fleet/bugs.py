@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import cluster_places, cluster_run, cluster_worker
+from crucible_batch.api import cluster_merge, cluster_worker
 from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardState
@@ -157,8 +157,9 @@ def an_allowance_forgotten_at_a_release(stack: ExitStack) -> None:
 
 @_bug
 def the_first_owner_is_merged_and_not_the_last(stack: ExitStack) -> None:
-    def first(folder: Path, shard: Any, *, up_to: int) -> Path | None:
-        paths = [cluster_places.newest_begun(folder, shard, up_to=epoch) for epoch in range(1, up_to + 1)]
-        return next((path for path in paths if path is not None), None)
+    directory = cluster_merge._directory
 
-    _set(stack, cluster_run, "newest_begun", first)
+    def first(main: Path, plan: Any, row: Any) -> Path | None:
+        return directory(main, plan, replace(row, epoch=min(row.epoch, 1)))
+
+    _set(stack, cluster_merge, "_directory", first)
