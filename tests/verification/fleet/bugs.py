@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import cluster_worker
+from crucible_batch.api import cluster_places, cluster_worker
 from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardState
@@ -149,3 +150,16 @@ def an_allowance_forgotten_at_a_release(stack: ExitStack) -> None:
         return (replace(after, allowance=ZERO) if answer is FencedAnswer.ACCEPTED else after), answer
 
     _set(stack, ShardLease, "released", released)
+
+
+# -- directories ------------------------------------------------------------------------------------------------------
+
+
+@_bug
+def the_first_owner_is_merged_and_not_the_last(stack: ExitStack) -> None:
+    directory = cluster_places._directory
+
+    def first(main: Path, plan: Any, row: Any) -> Path | None:
+        return directory(main, plan, replace(row, epoch=min(row.epoch, 1)))
+
+    _set(stack, cluster_places, "_directory", first)
