@@ -255,3 +255,23 @@ def test_submits_refused_as_often_as_polls_do_not_lower_the_limit_of_jobs():
             else:
                 limit.accepted(0.0)
         assert (limit.allowed < 64) is is_lower
+
+
+def test_chance_follows_the_share_of_rounds_that_limit_nothing():
+    rate = RequestRate()
+    end = polls(rate, 100.0, every(10), 0.0, 101)
+    learned = rate.chance
+    polls(rate, 100.0, never, end, 101)
+    assert rate.chance == pytest.approx(7 / 8 * learned)
+
+
+def test_the_submits_that_a_limit_of_jobs_counts_as_accepted_were_delivered():
+    rates = []
+    for submits in (0, 100):
+        limit = ConcurrencyLimit(200, 200)
+        limit.requests.poll_answered(0.0, 0.0, is_refused=False)  # a round begins with a poll
+        for _ in range(submits):
+            limit.accepted(0.0)
+        polls(limit.requests, 100.0, every(4), 0.0, 101)
+        rates.append(limit.requests.per_s)
+    assert rates[1] - rates[0] == pytest.approx(FALL * 100, rel=0.02)
