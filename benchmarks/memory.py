@@ -78,7 +78,7 @@ class InstantGateway(Gateway):
             before_send()
         return Submission(key, _CREDITS, existing=False)
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
         return JobSnapshot(job_id, JobStatus.SUCCEEDED, _CREDITS, outputs=(OutputLink(0, "memory:"),))
 
     async def account(self) -> Account:

@@ -10,11 +10,13 @@ import heapq
 import itertools
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.request_rate import RequestRate
 
 RTT_S = 0.02
 """The round trip of a request, in seconds."""
@@ -53,7 +55,9 @@ class Scene:
 
 
 class Rule(Protocol):
-    """What decides how many jobs are active, and when the next submit is sent."""
+    """What decides how many jobs are active, and when the next submit or poll is sent."""
+
+    requests: RequestRate
 
     @property
     def allowed(self) -> int: ...
@@ -181,6 +185,8 @@ class Client:
         self._counts_polled = counts_polled
         self._left = world.scene.jobs
         self._again: list[Job] = []
+        self._due: deque[tuple[Callable[[], None], int]] = deque()
+        self._polled = False
         self._active = self._unanswered = self._in_flight = 0
         self._woken_at: float | None = None
         self.record = Record()
@@ -190,20 +196,40 @@ class Client:
         return len(self.record.made) >= self._world.scene.jobs
 
     def pump(self) -> None:
-        """Submit what may be submitted now."""
+        """Send what may be sent now: polls and submits in turns, if both wait."""
+        while (self._polled and self._submit_next()) or self._poll_next() or self._submit_next():
+            pass
+
+    def _submit_next(self) -> bool:
         world = self._world
-        while (self._again or self._left) and self._places < self._rule.allowed:
-            at = self._rule.next_submit_at(world.now, self._unanswered)
-            if at > world.now + 1e-9:
-                self._wake_at(at)
-                return
-            if self._again:
-                job = self._again.pop()
-            else:
-                job = Job()
-                self._left -= 1
-            self._active += 1
-            self._submit(job)
+        if not (self._again or self._left) or self._places >= self._rule.allowed:
+            return False
+        at = self._rule.next_submit_at(world.now, self._unanswered)
+        if at > world.now + 1e-9:
+            self._wake_at(at)
+            return False
+        if self._again:
+            job = self._again.pop()
+        else:
+            job = Job()
+            self._left -= 1
+        self._active += 1
+        self._polled = False
+        self._submit(job)
+        return True
+
+    def _poll_next(self) -> bool:
+        world = self._world
+        if not self._due:
+            return False
+        at = self._rule.requests.next_at(world.now)
+        if at > world.now + 1e-9:
+            self._wake_at(at)
+            return False
+        self._polled = True
+        self._rule.requests.sent(world.now)
+        self._send(*self._due.popleft())
+        return True
 
     @property
     def _places(self) -> int:
@@ -272,14 +298,26 @@ class Client:
         world.after(pause_s, lambda: self._request(answered))
 
     def _request(self, then: Callable[[], None], tries: int = 1) -> None:
+        self._due.append((then, tries))
+        self.pump()
+
+    def _send(self, then: Callable[[], None], tries: int) -> None:
         world = self._world
 
+        sent_at = world.now
+
         def arrive() -> None:
-            if world.gateway.refuses(is_submit=False):
-                world.after(RTT_S / 2 + self._wait_s(tries), lambda: self._request(then, tries + 1))
-            else:
+            is_refused = world.gateway.refuses(is_submit=False)
+            if not is_refused:
                 self.record.answered.append(world.now)
-                world.after(RTT_S / 2, then)
+            world.after(RTT_S / 2, lambda: answered(is_refused=is_refused))
+
+        def answered(*, is_refused: bool) -> None:
+            self._rule.requests.poll_answered(world.now, sent_at, is_refused=is_refused)
+            if is_refused:
+                world.after(self._wait_s(tries), lambda: self._request(then, tries + 1))
+            else:
+                then()
 
         world.after(RTT_S / 2, arrive)
 

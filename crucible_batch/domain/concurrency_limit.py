@@ -25,6 +25,10 @@ grow by ``STEP`` of themselves instead of by 1.
 
 ``python -m benchmarks pushback`` tests the rule against gateways of many kinds.
 
+Polls are refused by chance, or by a limit of requests of all kinds, but never because of the jobs in flight. So what is
+refused of submits counts only as far as it is more than the share of polls; of such a limit, the rate of all requests
+takes care (``domain.request_rate``).
+
 From the first fall on, submits are also spaced evenly over the time that jobs hold their places, as TCP's pacing does
 with packets: a limit of requests per second is not met in bursts, and may be less than one job at a time. Jobs that
 were submitted before a silence include its time, and are not measured.
@@ -39,6 +43,8 @@ import math
 from collections import deque
 
 from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.refused_share import FALL, MOST_CHANCE, PACE, ROUND, SILENCE, is_more_than, is_unchanged
+from crucible_batch.domain.request_rate import RequestRate
 from crucible_batch.domain.submit_interval import SubmitInterval
 
 FIRST_LIMIT = 4
@@ -47,21 +53,10 @@ MOST_BY_ITSELF = 256
 ONLY=concurrency`` shows how much."""
 FIRST_MOST = 64
 """Where slow start ends. The limit then grows by 1, 2, 4, ... each round."""
-ROUND = 32
-"""The fewest answers from which a share is derived: with one expected by chance among them, two are a higher share."""
-TOLERATED = 0.04
-"""The share of refused submits at which a limit that is a little too high costs less than one that is too low."""
-MOST_CHANCE = 0.1
-"""The largest share that is taken for chance. A gateway that refuses more is busy."""
-FALL = 0.8
 STEP = 1 / 3
 """The share of itself by which a small limit grows at first: one more would be twice as many at a limit of 1."""
-SILENCE = 8
-"""So many refusals in a row aren't chance: at a share of 10 %, one in a hundred million."""
 PROBE_S = 1.0
 """The seconds between two submits to a gateway that refuses all, if it asks for no longer wait."""
-PACE = 1.25
-"""Submits may come this much faster than on average, so that the spacing itself doesn't hold jobs back."""
 LEAST = 0.25
 """The lowest limit. Below 1, one job at a time, and pauses between them."""
 _WEIGHT = 1 / 16
@@ -88,6 +83,7 @@ class ConcurrencyLimit:
         self._last_at = -math.inf
         self._job_s: float | None = None
         self._has_queue = False
+        self.requests = RequestRate()
         self._interval = SubmitInterval()
         self._fell_at = self._silent_at = -math.inf
         self._held = math.inf
@@ -115,15 +111,17 @@ class ConcurrencyLimit:
         if self.is_silent:
             return math.inf if unanswered else max(now, self._probe_at)
         spread_s = 0.0 if self._starts or self._job_s is None else self._job_s / (PACE * self.limit)
-        return max(now, self._last_at + max(spread_s, self._interval.interval_s))
+        return max(self.requests.next_at(now), self._last_at + max(spread_s, self._interval.interval_s))
 
     def submitted(self, now: float) -> None:
         """Note that a submit is sent."""
         self._last_at = now
+        self.requests.sent(now)
 
     def accepted(self, sent_at: float) -> None:
         """Note that the submit that was sent then was accepted."""
         self._streak = 0
+        self.requests.submit_answered(sent_at, is_refused=False)
         if self._starts:
             self.limit = min(self.ceiling, self.limit + 1)
             self._starts = self.limit < FIRST_MOST
@@ -132,6 +130,7 @@ class ConcurrencyLimit:
     def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
         """Note a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
         self._streak += 1
+        self.requests.submit_answered(sent_at, is_refused=True)
         self._held = min(self._held, in_flight)
         if self.is_silent:
             self._silent_at = now
@@ -167,9 +166,8 @@ class ConcurrencyLimit:
         self._interval.answered(sent_at, is_refused=refused)
         self._count += 1
         self._refusals += refused
-        # Chance itself varies by about the square root of what it is expected to refuse.
-        expected = self.chance * size
-        if refused and self._refusals > expected + 0.5 * math.sqrt(expected) + TOLERATED * size:
+        elsewhere = max(self.chance, self.requests.refused_share)
+        if refused and is_more_than(elsewhere, self._refusals, size):
             if self._is_chance():
                 self._learn_chance()
             elif self._interval.learn():
@@ -184,7 +182,7 @@ class ConcurrencyLimit:
         """Whether the test after a fall shows that the lower limit changes little: half of a round is enough."""
         if self._test is None or self._count < ROUND / 2:
             return False
-        return self._test[1] / 2 < self._refusals / self._count <= 2 * MOST_CHANCE
+        return is_unchanged(self._test[1], self._refusals / self._count)
 
     def _learn_chance(self) -> None:
         self.chance = min(self._refusals / self._count, MOST_CHANCE)

@@ -17,6 +17,7 @@ import math
 
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.in_flight_queue import LONGEST_S, SHORTEST_S, InFlightQueue
+from crucible_batch.domain.request_rate import RequestRate
 from crucible_batch.domain.service_times import ServiceTime, ServiceTimes
 
 _SAMPLE_EVERY = 8
@@ -27,12 +28,18 @@ _SAVED = 2.0
 
 
 class PollScheduler:
-    """The schedule of polls for all awaited jobs. ``polls_per_s`` caps the rate; None: it depends on the jobs only."""
+    """The schedule of polls for all awaited jobs. ``polls_per_s`` caps the rate; None: it depends on the jobs only.
 
-    def __init__(self, times: ServiceTimes, polls_per_s: float | None = None) -> None:
+    ``requests`` spaces polls and submits together.
+    """
+
+    def __init__(
+        self, times: ServiceTimes, polls_per_s: float | None = None, requests: RequestRate | None = None
+    ) -> None:
         self._times = times
         self._turnaround = ServiceTime()  # from acceptance to end, of all workflows together
         self._cap = math.inf if polls_per_s is None else polls_per_s
+        self._requests = requests or RequestRate()
         self._queue = InFlightQueue()
         self._jobs = self._queue.jobs
         self._next_at = self._sample_at = -math.inf
@@ -48,7 +55,7 @@ class PollScheduler:
 
     def take(self, now: float) -> int | None:
         """Return the ticket of a job to poll now, for ``record`` or ``remove``; None if none is due or allowed."""
-        if self._next_at > now:
+        if self._next_at > now or self._requests.next_at(now) > now:
             return None
         ticket = self._sample(now)
         if ticket is None:
@@ -56,22 +63,26 @@ class PollScheduler:
             ticket = min(due, key=lambda ticket: self._jobs[ticket].alive_at, default=None)
         if ticket is not None:
             self._jobs[ticket].is_polled = True
+            self._requests.sent(now)
             rate = self.polls_per_s(now)
             saved_s = SHORTEST_S if rate >= self._cap else max(SHORTEST_S, _SAVED / rate)
             self._next_at = max(self._next_at, now - saved_s) + 1 / rate
         return ticket
 
     def reserve(self, now: float) -> float:
-        """Reserve a poll that isn't scheduled here, and return the time at which the cap allows it."""
-        if self._cap == math.inf:
-            return now
-        self._next_at = max(now, self._next_at) + 1 / self._cap
-        return self._next_at - 1 / self._cap
+        """Reserve a poll that isn't scheduled here, and return the time at which cap and rate of requests allow it."""
+        at = self._requests.next_at(now)
+        if self._cap < math.inf:
+            at = max(at, self._next_at)
+            self._next_at = at + 1 / self._cap
+        self._requests.sent(at)
+        return at
 
     def next_at(self, now: float) -> float:
         """Return when to call ``take`` again; infinity if no poll is due before a further event."""
         at = min((job.due_at for job in self._jobs.values() if not job.is_polled), default=math.inf)
-        return max(min(at, self._sample_at) if self._has_samples else at, self._next_at)
+        at = min(at, self._sample_at) if self._has_samples else at
+        return max(at, self._next_at, self._requests.next_at(now))
 
     def record(self, ticket: int, status: JobStatus, now: float) -> None:
         """Record the result of a poll. A job that has ended is removed; calling ``remove`` for it is optional."""

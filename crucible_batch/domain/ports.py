@@ -48,7 +48,7 @@ class Gateway(Protocol):
         """Buy one job under ``key``, or find the existing job of that key. Safe to call again with the same key."""
         ...
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:
         """Read a job. Raises with code ``JOB_NOT_FOUND`` and status 404 if the gateway doesn't know it."""
         ...
 

@@ -348,9 +348,8 @@ class JobWorker:
         for look in range(_LOOKS_AT_UNKNOWN):
             if look:
                 await self._context.clock.sleep(LOOK_AGAIN_AFTER_S)
-            await self._context.poller.out_of_turn()
             try:
-                return (await self._context.gateway.job(job_id)).credits
+                return (await self._context.poller.read(job_id)).credits
             except GatewayError as error:
                 if error.status != 404:
                     break

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from crucible_batch.domain.events import Listed, Unavailable
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader, unavailable
 from crucible_batch.engine.poller import Poller
@@ -27,13 +26,11 @@ class LateOutputChecker:
 
     def __init__(
         self,
-        gateway: Gateway,
         clock: Clock,
         fetcher: Downloader,
         poller: Poller,
         on_record: Callable[[JobSnapshot], None],
     ) -> None:
-        self._gateway = gateway
         self._poller = poller
         self._clock = clock
         self._fetcher = fetcher
@@ -66,9 +63,8 @@ class LateOutputChecker:
         return await self._look(job_id)
 
     async def _look(self, job_id: str) -> JobSnapshot | None:
-        await self._poller.out_of_turn()
         try:
-            snapshot = await self._gateway.job(job_id)
+            snapshot = await self._poller.read(job_id)
         except GatewayError as error:
             if not error.is_not_found:
                 raise

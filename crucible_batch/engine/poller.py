@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
+from crucible_batch.errors import GatewayError
 
 _NOTABLE_S = 1.0
 """A shorter outage is not worth a new place in the schedule."""
@@ -28,7 +29,7 @@ class Interrupted:
 
 
 class Poller:
-    """Polls jobs until they end. ``on_poll`` is called with the status of a job that has not ended."""
+    """Polls jobs until they end. ``limit`` learns from the answers."""
 
     def __init__(
         self,
@@ -37,14 +38,14 @@ class Poller:
         scheduler: PollScheduler,
         *,
         job_timeout_s: float,
-        on_poll: Callable[[JobStatus], None],
+        limit: ConcurrencyLimit,
         outage: Outage | None = None,
     ) -> None:
         self._gateway = gateway
         self._clock = clock
         self._scheduler = scheduler
         self._job_timeout_s = job_timeout_s
-        self._on_poll = on_poll
+        self._limit = limit
         self._outage = outage or Outage()
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._alarms: list[float] = []
@@ -71,7 +72,7 @@ class Poller:
         try:
             while True:
                 await self._turn(ticket)
-                snapshot = await self._gateway.job(job_id)
+                snapshot = await self._poll(job_id)
                 now = self._clock.monotonic()
                 scheduler.record(ticket, snapshot.status, now)
                 if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
@@ -85,7 +86,7 @@ class Poller:
                 if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage
                     scheduler.remove(ticket)
                     ticket, outage_s = add(is_due_now=True), self._outage_s()
-                self._on_poll(snapshot.status)
+                self._limit.polled(snapshot.status)
         finally:
             scheduler.remove(ticket)
             self._give_turns()
@@ -97,8 +98,28 @@ class Poller:
     def _outage_s(self) -> float:
         return self._outage.total_s(self._clock.monotonic())
 
-    async def out_of_turn(self) -> None:
-        """Wait until one request outside the schedule fits into the rate of polls."""
+    async def read(self, job_id: str) -> JobSnapshot:
+        """Read a job outside the schedule, once that fits into the rates of polls and of requests."""
+        await self._out_of_turn()
+        return await self._poll(job_id)
+
+    async def _poll(self, job_id: str) -> JobSnapshot:
+        clock, requests = self._clock, self._limit.requests
+        sent_at = clock.monotonic()
+
+        async def before_retry(error: GatewayError, wait_s: float) -> None:
+            nonlocal sent_at
+            if error.is_pushback:
+                requests.poll_answered(clock.monotonic(), sent_at, is_refused=True)
+            await clock.sleep(wait_s)
+            await self._out_of_turn()
+            sent_at = clock.monotonic()
+
+        snapshot = await self._gateway.job(job_id, before_retry=before_retry)
+        requests.poll_answered(clock.monotonic(), sent_at, is_refused=False)
+        return snapshot
+
+    async def _out_of_turn(self) -> None:
         now = self._clock.monotonic()
         if (at := self._scheduler.reserve(now)) > now:
             await self._clock.sleep(at - now)

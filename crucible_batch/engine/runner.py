@@ -78,7 +78,7 @@ class Runner:
         self.stop = Shutdown(self._outage, ports.explained)
         self._limit = initial_limit(options.concurrency)
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
-        self._polls = PollScheduler(times, options.polls_per_s)
+        self._polls = PollScheduler(times, options.polls_per_s, self._limit.requests)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         self.accounting = JournaledLedger(
             ports.log or history, Ledger(PriceBook.of(terms)), terms.budget, allowance_of=ports.allowance_of
@@ -116,9 +116,7 @@ class Runner:
             same_bytes=self._adder.is_used,
         )
         timeout_s = self._options.job_timeout_s
-        poller = Poller(
-            gateway, clock, self._polls, job_timeout_s=timeout_s, on_poll=self._limit.polled, outage=self._outage
-        )
+        poller = Poller(gateway, clock, self._polls, job_timeout_s=timeout_s, limit=self._limit, outage=self._outage)
         assets = AssetUploader(
             gateway,
             self.accounting,
@@ -136,7 +134,7 @@ class Runner:
             assets=assets,
             poller=poller,
             fetcher=fetcher,
-            lister=LateOutputChecker(gateway, clock, fetcher, poller, records.note),
+            lister=LateOutputChecker(clock, fetcher, poller, records.note),
             records=records,
             stop=self.stop,
             slots=self.slots,

@@ -132,8 +132,8 @@ class HttpGateway(Gateway):
             after_doubt=job.after_doubt,
         )
 
-    async def job(self, job_id: str) -> JobSnapshot:
-        job = await self._api.job(job_id)
+    async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:
+        job = await self._api.job(job_id, before_retry=before_retry)
         if len(job.outputs) > MOST_OUTPUTS:
             self._warn_once(f"a job lists {len(job.outputs)} outputs; only the first {MOST_OUTPUTS} are used")
         return JobSnapshot(

@@ -210,10 +210,11 @@ class CrucibleClient:
             before_retry=before_retry,
         )
 
-    async def job(self, job_id: str) -> wire.JobData:
-        """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist."""
+    async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> wire.JobData:
+        """Return a job. The error code is ``JOB_NOT_FOUND`` if it doesn't exist. ``before_retry`` does the waiting."""
         path = f"/api/v1/jobs/{check_id(job_id, what='job id')}"
-        return await self._read(Operation.JOB, path, wire.JobSuccessResponse, asked=("job_id", job_id))
+        asked = ("job_id", job_id)
+        return await self._read(Operation.JOB, path, wire.JobSuccessResponse, asked=asked, before_retry=before_retry)
 
     async def _read(
         self,
@@ -225,6 +226,7 @@ class CrucibleClient:
         *,
         asked: tuple[str, str] | None = None,
         before_send: BeforeSend | None = None,
+        before_retry: BeforeRetry | None = None,
     ) -> D:
         """Make a call and return its data. ``asked`` is the field and the id that the data must be about."""
 
@@ -232,7 +234,7 @@ class CrucibleClient:
             data = read_answer(answer.body, envelope).data
             return _same(data, *asked) if asked else data
 
-        return await self._call(operation, method, path, read, body, before_send=before_send)
+        return await self._call(operation, method, path, read, body, before_send=before_send, before_retry=before_retry)
 
     def _check_job_is_of_key(self, job_id: str, key: str) -> None:
         """Raise an error for the job of another idempotency key: the response to ``generate`` doesn't hold its key."""

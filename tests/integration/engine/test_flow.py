@@ -12,8 +12,8 @@ import pytest
 
 from crucible_batch.api import connecting
 from crucible_batch.domain import events
-from crucible_batch.domain.concurrency_limit import SILENCE
 from crucible_batch.domain.progress import Throttled
+from crucible_batch.domain.refused_share import SILENCE
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 from tests.slow_cases import quick_every

@@ -22,7 +22,7 @@ class Readable:
     def __init__(self, *ids: str) -> None:
         self.ids = ids
 
-    async def job(self, job_id: str) -> object:
+    async def job(self, job_id: str, **_before_retry: object) -> object:
         return self._found(job_id)
 
     async def asset(self, asset_id: str) -> object:

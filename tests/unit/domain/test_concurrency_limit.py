@@ -15,15 +15,13 @@ from crucible_batch.domain.concurrency_limit import (
     FIRST_LIMIT,
     FIRST_MOST,
     MOST_BY_ITSELF,
-    PACE,
     PROBE_S,
-    ROUND,
-    SILENCE,
     STEP,
     ConcurrencyLimit,
     initial_limit,
 )
 from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.domain.refused_share import PACE, ROUND, SILENCE
 
 concurrencies = st.none() | st.integers(1, 200)
 # An accepted submit, or a refused one with the wait that it asks for and the jobs in flight, or a poll, or an end.

@@ -16,20 +16,17 @@ from tests.unit.engine.test_performer_rule import Clock
 
 
 class Gateway:
-    """Answers with one list after the other; None is a 404. Its own poller and downloader."""
+    """A poller that reads one list after the other; None is a 404. Its own downloader."""
 
     def __init__(self, lists: list[tuple[int, ...] | None]) -> None:
         self.lists = lists
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def read(self, job_id: str) -> JobSnapshot:
         numbers = self.lists.pop(0)
         if numbers is None:
             raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)
         links = tuple(OutputLink(number, None) for number in numbers)
         return JobSnapshot(job_id, JobStatus.SUCCEEDED, Decimal(1), outputs=links)
-
-    async def out_of_turn(self) -> None:
-        """No rate to wait for."""
 
     def seen(self, _snapshot: JobSnapshot) -> None:
         """Links are not kept."""
@@ -50,7 +47,7 @@ async def test_a_list_counts_once_it_has_all_that_was_known_or_was_read_four_tim
     answers: list[tuple[int, ...] | None], listed: tuple[int, ...]
 ) -> None:
     gateway = Gateway(answers)
-    checker = LateOutputChecker(gateway, Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
     event = await checker.look(replace(Job("a"), numbers=(0, 1)), "j")
     assert isinstance(event, Listed)
     assert (event.numbers, gateway.lists) == (listed, [])

@@ -36,7 +36,7 @@ class Gateway:
         self.downloads: list[str] = []
         self.fails: GatewayError | None = None
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
         self.asked += 1
         return snapshot(self._outputs, self.asked)
 

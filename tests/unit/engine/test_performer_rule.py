@@ -96,7 +96,7 @@ class Gateway:
         self.submitted.append(key)
         return _given(self.answer)
 
-    async def job(self, _job_id: str) -> JobSnapshot:
+    async def job(self, _job_id: str, **_before_retry: object) -> JobSnapshot:
         if self.unknown:
             self.unknown -= 1
             raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)
@@ -157,7 +157,7 @@ class Bench:
             assets=SimpleNamespace(
                 ready=ready, release=_ignored, look_up=_nothing, missing=lambda *_asked: 0, claim=_ignored
             ),
-            poller=SimpleNamespace(until_ended=until_ended, out_of_turn=_nothing),
+            poller=SimpleNamespace(until_ended=until_ended, read=self.gateway.job),
             fetcher=SimpleNamespace(seen=lambda _snapshot: None, fetch=self.fetching),
             lister=SimpleNamespace(look=self.looking),
             records=self.records,

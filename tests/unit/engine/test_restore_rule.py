@@ -22,7 +22,7 @@ class Gateway:
     def __init__(self, **prices: str) -> None:
         self.prices = prices
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
         return JobSnapshot(job_id, JobStatus.SUCCEEDED, D(self.prices[job_id]))
 
 

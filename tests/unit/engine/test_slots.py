@@ -7,8 +7,9 @@ import contextlib
 
 import pytest
 
-from crucible_batch.domain.concurrency_limit import SILENCE, ConcurrencyLimit
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Throttled
+from crucible_batch.domain.refused_share import SILENCE
 from crucible_batch.engine import Slots
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot

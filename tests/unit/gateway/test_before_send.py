@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import exchange, open_gateway
 from tests.unit.gateway.conftest import BASE, GOOD_DATA, KEY
 
@@ -91,3 +92,16 @@ async def test_a_try_that_is_not_sent_shows_nothing_of_the_gateway(world, failed
         await here.gateway.submit("w", {}, key="k", before_send=Check(0))
     assert outage.is_on
     assert here.requests == []
+
+
+async def test_the_retries_of_a_poll_wait_as_the_caller_says(world, failed, waiting):
+    here, waits = world(failed(429)), []
+
+    async def wait(error: GatewayError, wait_s: float) -> None:
+        waits.append(error.status)
+        raise NotNow
+
+    with pytest.raises(NotNow):
+        await here.gateway.job("0b9a8f5e-3c1d-4e2f-8a7b-6c5d4e3f2a1b", before_retry=wait)
+    assert waits == [429]
+    assert waiting.slept == []

@@ -92,7 +92,7 @@ class SimulatedGateway(Gateway):
             job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry, key)
         return Submission(job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:
         def effect(now: float) -> JobSnapshot:
             lost = self._around.requests.lost_jobs
             if self._weather.strikes("job-lost", Operation.JOB):
@@ -102,7 +102,7 @@ class SimulatedGateway(Gateway):
                 raise RefusedError(404, "JOB_NOT_FOUND", "Job not found.")
             return self._snapshot(self._world.job(self._account_id, job_id, now))
 
-        return await self._call(Operation.JOB, effect)
+        return await self._call(Operation.JOB, effect, before_retry=before_retry)
 
     async def account(self) -> Account:
         def effect(now: float) -> Account:

@@ -1,0 +1,79 @@
+"""What the rate of requests learns from polls, and that their retries wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
+from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.domain.poll_scheduler import PollScheduler
+from crucible_batch.domain.ports import BeforeRetry
+from crucible_batch.domain.request_rate import RequestRate
+from crucible_batch.domain.service_times import ServiceTimes
+from crucible_batch.engine.poller import Poller
+from crucible_batch.errors import GatewayError
+from tests.unit.engine.desk import D
+
+REFUSED = GatewayError("slow down", code="RATE_LIMITED", status=429)
+BROKEN = GatewayError("broken", code="HTTP_500", status=500)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time, self.slept = 100.0, []
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
+class Requests(RequestRate):
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[tuple[float, float, bool]] = []
+
+    def poll_answered(self, now: float, sent_at: float, *, is_refused: bool) -> None:
+        self.answers.append((now, sent_at, is_refused))
+
+
+class Gateway:
+    async def job(self, job_id: str, *, before_retry: BeforeRetry) -> JobSnapshot:
+        await before_retry(REFUSED, 7.0)
+        await before_retry(BROKEN, 9.0)
+        return JobSnapshot(job_id, JobStatus.SUCCEEDED, D("1"))
+
+
+def poller(per_s: float) -> tuple[Poller, Clock, Requests]:
+    clock, limit = Clock(), ConcurrencyLimit(4, 4)
+    limit.requests = requests = Requests()
+    requests.per_s = per_s
+    scheduler = PollScheduler(ServiceTimes(), requests=requests)
+    return Poller(Gateway(), clock, scheduler, job_timeout_s=1000.0, limit=limit), clock, requests
+
+
+async def test_the_rate_learns_which_polls_were_refused_and_each_retry_waits():
+    watcher, clock, requests = poller(math.inf)
+    timer = asyncio.create_task(watcher.keep_time())
+    found = await watcher.until_ended("job", "w", price=D("1"), is_due_now=True)
+    timer.cancel()
+    await asyncio.gather(timer, return_exceptions=True)
+    assert found.status is JobStatus.SUCCEEDED
+    assert [is_refused for _, _, is_refused in requests.answers] == [True, False]
+    assert [waited for waited in clock.slept if waited > 5] == [7.0, 9.0]
+
+
+async def test_a_retry_and_a_read_outside_the_schedule_wait_for_the_rate_of_requests():
+    watcher, _, requests = poller(1 / 20)
+    requests.sent(100.0)
+    begin = requests.next_at(100.0)
+    await watcher.read("job")
+    assert begin > 119
+    assert requests.answers == [(begin, begin, True), (begin + 40, begin + 40, False)]
