@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -27,13 +26,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # No test reads or writes what the user's own runs remember: below a device no directory can be made.
 os.environ["XDG_STATE_HOME"] = "/dev/null/none"
 
-# The tests' directories are in memory where there is room: to sync files to a disk is half of the time of a small run.
-# A killed process loses nothing of what it has written, on either. To have them on a disk: PYTEST_DEBUG_TEMPROOT=/tmp.
-_MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 4 << 30  # one complete run leaves 0.6 GB, until the next one begins
-if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
-
 # Programs that tests start write as they do for users, who don't set this: the order of what they print depends on it.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
@@ -51,7 +43,10 @@ gc.disable()
 
 
 def _use_memory(directory: Path, free_bytes: int) -> None:
-    """Have tmp_path in memory, since the tests wait for the disk at each sync of a journal otherwise."""
+    """Have tmp_path in memory where there is room, since tests otherwise wait for the disk at each sync of a journal.
+
+    A killed process loses nothing that it has written, in memory as on a disk.
+    """
     if "TMPDIR" in os.environ or not os.access(directory, os.W_OK):
         return
     found = os.statvfs(directory)
@@ -59,7 +54,7 @@ def _use_memory(directory: Path, free_bytes: int) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(directory))
 
 
-_use_memory(Path("/dev/shm"), free_bytes=4 << 30)
+_use_memory(Path("/dev/shm"), free_bytes=4 << 30)  # one complete run leaves 0.6 GB
 
 
 @pytest.fixture(scope="session", autouse=True)
