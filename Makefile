@@ -65,8 +65,8 @@ demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the resul
 demo-cluster: $(STAMP)  ## Run the demo on three local workers, and kill one of them
 	@$(BIN)/crucible-batch demo --cluster $(OPEN)
 
-# Four workers for two cores: half of a test's time is spent waiting for a command.
-WORKERS ?= 4
+# Six workers for two cores: half of a test's time is spent waiting for a command.
+WORKERS ?= 6
 SHARED := -n $(WORKERS) --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(SHARED)
 test: $(STAMP)  ## Run the tests, except for those marked slow

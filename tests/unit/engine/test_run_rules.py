@@ -92,7 +92,7 @@ class Gateway:
         self.submitted.append(key)
         raise GatewayError("refused", code="NO", status=400)
 
-    async def job(self, job_id: str) -> JobSnapshot:
+    async def job(self, job_id: str, **_named: object) -> JobSnapshot:
         return JobSnapshot(job_id, JobStatus.FAILED, D(2), error=ERROR)
 
 

@@ -96,6 +96,11 @@ async def test_fsync_is_asked_for_at_each_commit(tmp_path, binding):
         connection.close()
 
 
+def writers() -> set[threading.Thread]:
+    """The threads that write journals, also those that killed runs of earlier tests have left behind."""
+    return {thread for thread in threading.enumerate() if thread.name == "journal-writer"}
+
+
 async def test_a_wait_that_is_cancelled_takes_nothing_back(tmp_path, binding, held):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("warm", held(0))
@@ -109,6 +114,7 @@ async def test_a_wait_that_is_cancelled_takes_nothing_back(tmp_path, binding, he
 
 
 async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, binding, held):
+    before = writers()
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("warm", held(0))
         tasks = [asyncio.ensure_future(journal.append(f"{n}", held(n))) for n in range(20)]
@@ -116,7 +122,7 @@ async def test_closing_writes_what_is_queued_and_may_be_done_twice(tmp_path, bin
         journal.close()
         journal.close()
         await asyncio.gather(*tasks)
-        assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
+        assert writers() <= before
     assert len(stored(tmp_path / ".crucible" / "journal.sqlite3")) == 21
 
 
@@ -142,10 +148,11 @@ async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held
 
 
 async def test_the_writer_is_a_thread_that_keeps_no_process_alive(tmp_path, binding, held):
+    before = writers()
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("warm", held(0))
-        assert [thread.daemon for thread in threading.enumerate() if thread.name == "journal-writer"] == [True]
-    assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
+        assert [thread.daemon for thread in writers() - before] == [True]
+    assert writers() <= before
 
 
 async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
