@@ -13,7 +13,6 @@ What a block is, its language says:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
@@ -40,36 +39,14 @@ _ENVIRONMENT = {"make", "pip", "export", "."}
 _ENDLESS = {"sandbox", "view", "schedule"}
 _CRON_TIME = re.compile(r"((?:[\d*,/-]+ +){4}[\d*,/-]+) +(.+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-READERS = 4
 TYPED = [page for page in PAGES if list(blocks(page))]
-
-
-@pytest.fixture(scope="module")
-def faults(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str | None]:
-    """Type the pages that are chosen, some at a time, since a reader mostly waits; return what is wrong with each."""
-    ours = test_a_page_says_what_happens.__name__
-    chosen = [item for item in request.session.items if getattr(item, "originalname", None) == ours]
-    folders = {item.callspec.params["page"]: tmp_path_factory.mktemp("page") for item in chosen}
-    found: dict[Path, str | None] = {}
-
-    async def read(page: Path, chair: asyncio.Semaphore) -> None:
-        async with chair:
-            found[page] = await _type(page, folders[page])
-
-    async def read_all() -> None:
-        chair = asyncio.Semaphore(READERS)
-        async with asyncio.TaskGroup() as group:
-            for page in folders:
-                group.create_task(read(page, chair))
-
-    asyncio.run(read_all())
-    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TYPED, ids=title)
-def test_a_page_says_what_happens(page: Path, faults: dict[Path, str | None]) -> None:
-    assert faults[page] is None, faults[page]
+async def test_a_page_says_what_happens(page: Path, tmp_path: Path) -> None:
+    fault = await _type(page, tmp_path)
+    assert fault is None, fault
 
 
 async def _type(page: Path, folder: Path) -> str | None:
