@@ -108,6 +108,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'connection.execute("commit")': _SQL,
         'connection.execute("rollback")': _SQL,
         'await self.write("select 1", ())': _SQL,
+        "self._is_closed = None": _FALSE,
     },
     "outputs/image_check.py": {
         "head = _part(file, 0, None)": "more than the beginning is read, and only the beginning looked at",
