@@ -117,8 +117,8 @@ def an_unknown_status_taken_for_failed(stack: ExitStack) -> None:
     async def until_ended(self: Any, *args: Any, **options: Any) -> Any:
         look = self._gateway.job
 
-        async def hasty(job_id: str) -> Any:
-            snapshot = await look(job_id)
+        async def hasty(job_id: str, **named: Any) -> Any:
+            snapshot = await look(job_id, **named)
             if snapshot.status is JobStatus.UNKNOWN:
                 return dataclasses.replace(snapshot, status=JobStatus.FAILED)
             return snapshot
