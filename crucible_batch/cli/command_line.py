@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
+
+from crucible_batch.shell_command import shell_command
 
 _HERE_ONLY = {"--dry-run", "-n"}
 _BUDGET_OPTIONS = ("--budget", "--max-cost")
@@ -56,3 +59,8 @@ def with_budget(command: str, budget: str) -> str:
         if "--budget" not in found:
             found += ["--budget", budget]
     return shlex.join(found if "--budget" in found else [*found, "--budget", budget])
+
+
+def merge_command(run_dir: Path) -> str:
+    """Return the command that merges the shards of a run directory."""
+    return f"{shell_command('merge', run_dir)}   # once all shards have ended"

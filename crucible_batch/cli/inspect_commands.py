@@ -183,7 +183,7 @@ def schema(
     gateway: opt.GatewayOptions,
 ) -> None:
     """Print the JSON Schema of the manifest, for editors and validators."""
-    from crucible_batch.cli.status import print_live_schema, print_schema
+    from crucible_batch.cli.schema import print_live_schema, print_schema
 
     others = {"report": report, "plan": plan, "sidecar": sidecar, "notification": notification}
     chosen = [name for name, is_wanted in others.items() if is_wanted]

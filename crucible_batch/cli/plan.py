@@ -18,12 +18,12 @@ from crucible_batch.api import (
     probe,
 )
 from crucible_batch.api.cancellation import interruptible_immediately
-from crucible_batch.cli.command_line import again, with_budget, with_option
+from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
-from crucible_batch.cli.render.shards import merge_command, show_shard_commands
+from crucible_batch.cli.render.shards import show_shard_commands
 from crucible_batch.cli.render.summary import BUYS_AGAIN
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working

@@ -22,8 +22,8 @@ from crucible_batch.api import (
     list_runs,
     newest_run_directory,
 )
+from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
-from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, say, say_note, working
 from crucible_batch.cli.units import grouped

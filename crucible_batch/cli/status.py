@@ -1,15 +1,10 @@
-"""The ``status``, ``report`` and ``schema`` commands. Only ``schema --live`` contacts the gateway."""
+"""The ``status`` and ``report`` commands. Neither contacts the gateway."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shlex
-import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,15 +17,11 @@ from crucible_batch.api import (
     clean,
     describe_shards,
     format_credits,
-    live_manifest_schema,
-    manifest_schema,
-    message_schema,
     next_pick,
-    plan_schema,
     read_status,
     write_report_again,
 )
-from crucible_batch.atomic_files import check_target, replacing
+from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
@@ -43,7 +34,6 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
-from crucible_batch.cli.render.shards import merge_command
 from crucible_batch.cli.render.summary import (
     FailureGroup,
     allowance_of,
@@ -54,10 +44,8 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
 from crucible_batch.cli.units import format_duration
-from crucible_batch.errors import ExitCode, UserError
-from crucible_batch.report import PAGE_FILE, REPORT_FILE, Report
-from crucible_batch.report.sidecar import sidecar_schema
-from crucible_batch.settings import Settings
+from crucible_batch.errors import ExitCode
+from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 
 WIDEST = 100
@@ -97,11 +85,6 @@ def progress_json(found: Progress, balance: Balance, now: float) -> Json:
         "left_low_s": None if left is None else round(left.low_s, 1),
         "left_high_s": None if left is None or left.high_s is None else round(left.high_s, 1),
     }
-
-
-_SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
-_SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
-_MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
 
 def show_status(answer: CommandOutput, run_dir: Path) -> None:
@@ -224,57 +207,3 @@ def write_report_and_show(answer: CommandOutput, run_dir: Path, *, html: bool) -
     for path in (run_dir / REPORT_FILE, page):
         if path is not None:
             say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
-
-
-SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "manifest": manifest_schema,
-    "report": lambda: {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Report.model_json_schema(mode="serialization"),
-        "title": "crucible-batch report.json, version 1",
-    },
-    "plan": plan_schema,
-    "sidecar": sidecar_schema,
-    "notification": message_schema,
-}
-
-
-def print_schema(of: str, *, output: Path | None, force: bool) -> None:
-    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
-    _check_output(output, force=force)
-    _put(SCHEMAS[of](), output)
-
-
-def print_live_schema(answer: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
-    """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
-    _check_output(output, force=force)
-    with working(answer.err, "querying the gateway"):
-        schema = asyncio.run(live_manifest_schema(settings))
-    _check_output(output, force=force)  # the file may have been created during the request to the gateway
-    _put(schema, output)
-
-
-def _check_output(output: Path | None, *, force: bool) -> None:
-    if output is not None:
-        check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
-
-
-def _is_schema_of_ours(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_SCHEMA_BYTES)
-    except OSError:
-        return False
-    return content.startswith(_SCHEMA_BEGINS) and _SCHEMA_IS_OURS in content
-
-
-def _put(schema: dict[str, Any], output: Path | None) -> None:
-    text = json.dumps(schema, indent=2) + "\n"
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        with replacing(output) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise UserError(f"the schema can't be written to {output}: {error.strerror}", hint="name another -o") from error

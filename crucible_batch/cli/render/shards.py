@@ -47,10 +47,6 @@ def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> Non
     fact(console, "then", (shell_command("merge", plan.outputs_at or plan.run_dir), "command"), width=_WIDTH)
 
 
-def merge_command(run_dir: Path) -> str:
-    return f"{shell_command('merge', run_dir)}   # once all shards have ended"
-
-
 def loop_command(saved: Path, count: int) -> str:
     return f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
 

@@ -1,0 +1,76 @@
+"""The ``schema`` command: the JSON Schemas of the files that are read and written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from crucible_batch.api import live_manifest_schema, manifest_schema, message_schema, plan_schema
+from crucible_batch.atomic_files import check_target, replacing
+from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.terminal import working
+from crucible_batch.errors import UserError
+from crucible_batch.report import Report
+from crucible_batch.report.sidecar import sidecar_schema
+from crucible_batch.settings import Settings
+
+_SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
+_SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
+_MAX_SCHEMA_BYTES = 64 * 1024 * 1024
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "manifest": manifest_schema,
+    "report": lambda: {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Report.model_json_schema(mode="serialization"),
+        "title": "crucible-batch report.json, version 1",
+    },
+    "plan": plan_schema,
+    "sidecar": sidecar_schema,
+    "notification": message_schema,
+}
+
+
+def print_schema(of: str, *, output: Path | None, force: bool) -> None:
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
+    _check_output(output, force=force)
+    _put(SCHEMAS[of](), output)
+
+
+def print_live_schema(answer: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
+    """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
+    _check_output(output, force=force)
+    with working(answer.err, "querying the gateway"):
+        schema = asyncio.run(live_manifest_schema(settings))
+    _check_output(output, force=force)  # the file may have been created during the request to the gateway
+    _put(schema, output)
+
+
+def _check_output(output: Path | None, *, force: bool) -> None:
+    if output is not None:
+        check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
+
+
+def _is_schema_of_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_SCHEMA_BYTES)
+    except OSError:
+        return False
+    return content.startswith(_SCHEMA_BEGINS) and _SCHEMA_IS_OURS in content
+
+
+def _put(schema: dict[str, Any], output: Path | None) -> None:
+    text = json.dumps(schema, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with replacing(output) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"the schema can't be written to {output}: {error.strerror}", hint="name another -o") from error
