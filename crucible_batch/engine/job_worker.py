@@ -191,14 +191,16 @@ class JobWorker:
     def _before_send(self, job: Job) -> None:
         """Raise ``_NotSent`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right before it is.
 
-        In a pause, in an outage and in a stopping run, only a submit in doubt is sent, since its answer shows whether
-        the job was bought. A submit whose key the gateway may have forgotten is never sent: it might buy the job again.
+        In a pause, in an outage and in a stopping run, only a submit whose last try is in doubt is sent, since its
+        answer shows whether the job was bought. One that an earlier run left in doubt waits, also after a try of this
+        run that was refused. A submit whose key the gateway may have forgotten is never sent: it might buy the job
+        again.
         """
         check, tried = self._check, self._tried
         if not job.in_doubt and not (tried is not None and tried.in_doubt):
             if (event := check.reason_not_to_submit(job)) is not None:
                 raise _NotSent(event)
-        elif tried is None:
+        elif tried is None or not tried.in_doubt:
             if not check.may_resend(job):
                 raise _HoldAgain
         elif check.hold_too_small(job) is not None or check.key_too_old(job) is not None:

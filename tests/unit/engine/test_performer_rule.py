@@ -353,6 +353,33 @@ async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the
     assert bench.gateway.submitted
 
 
+async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -> None:
+    """An earlier run may not have bought it, and this try bought nothing: to send it again may buy it."""
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+
+    async def submit(_workflow: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: Any) -> Any:
+        before_send()
+        bench.gateway.submitted.append(key)
+        if len(bench.gateway.submitted) == 1:
+            bench.pause.suspend()
+            await before_retry(GatewayError("busy", code="RATE_LIMITED", status=429), 0.0)
+            before_send()
+            bench.gateway.submitted.append(key)
+        return Submission("j", D(2), existing=False)
+
+    bench.gateway.submit = submit  # type: ignore[method-assign]
+    sending = asyncio.ensure_future(bench.do(Submit()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(bench.gateway.submitted) == 1
+    bench.pause.suspend(False)
+    async with asyncio.timeout(60):
+        assert isinstance(await sending, Accepted)
+    assert len(bench.gateway.submitted) == 2
+
+
 async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_nothing() -> None:
     """No other may go alone beside it: the first try may have been charged any price."""
     bench = Bench()
