@@ -13,8 +13,8 @@ from crucible_batch.outputs import OutputStore
 
 async def work(gateway: HttpGateway, store: OutputStore, url: str, numbers: Iterator[int]) -> None:
     for number in numbers:
-        async with gateway.download(f"{url}/files/{number}.png") as (head, body):
-            await store.save("{index}{ext}", number, str(number), body, head.length)
+        async with gateway.download(f"{url}/files/{number}.png") as (length, body):
+            await store.save("{index}{ext}", number, str(number), body, length)
 
 
 async def main(url: str, count: int, at_once: int, folder: Path) -> None:

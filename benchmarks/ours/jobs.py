@@ -25,8 +25,8 @@ async def work(gateway: HttpGateway, store: OutputStore, name: str, numbers: Ite
             if job.status is JobStatus.SUCCEEDED:
                 break
         assert job.outputs[0].url is not None
-        async with gateway.download(job.outputs[0].url) as (head, body):
-            await store.save("{index}{ext}", number, str(number), body, head.length)
+        async with gateway.download(job.outputs[0].url) as (length, body):
+            await store.save("{index}{ext}", number, str(number), body, length)
         await gateway.job(job_id)
 
 
