@@ -222,6 +222,8 @@ class SimulatedGateway(Gateway):
                     doubts.append(error)
                 if key is not None:
                     self._pauses.failed(key, in_doubt=error.in_doubt)
+                    if error.code == "IDEMPOTENCY_KEY_REUSED":
+                        self._around.requests.conflicts.add(key)
                 raise
 
         return await self._retrier.run(attempt, before_retry)

@@ -52,6 +52,7 @@ class Judge:
     around: Surroundings
     broken: list[str] = field(default_factory=list)
     _retries: int = 0
+    _resubmits: int = 0
     _felt_before: int = 0
     _refused_before: int = 0
     _deadline: float = math.inf
@@ -82,6 +83,7 @@ class Judge:
         if self.stages is not None and life.edition is not None:
             self.stages.edit(life.edition)
         self._retries += life.retry_failed
+        self._resubmits += life.retry_failed and life.resubmit_unknown
         self._refused_before = self.around.weather.fired["401"]
         self._felt_before = self.around.weather.felt
         self._deadline = math.inf if life.deadline_s is None else true_now() + life.deadline_s
@@ -141,7 +143,7 @@ class Judge:
             most = wanted.get(word, 0) if self.stages is None else self.stages.most(word, ours)
             if any(job.idempotency_key is None for job in jobs):
                 self.complain(f"{word!r} was submitted without a key")
-            alive = sum(job.error_code is None for job in jobs)
+            alive = sum(job.error_code is None and not self._may_be_bought_again(job) for job in jobs)
             if alive > most:
                 self.complain(f"{word!r} was bought {alive} times and is wanted {most} times")
             tries = most * (self.scenario.terms.attempts + self._retries)
@@ -153,12 +155,19 @@ class Judge:
         """A further attempt is bought only after the failure of one before, and never after a hopeless one."""
         for place, job in enumerate(jobs):
             earlier = jobs[:place]
-            open_ends = sum(not (e.error_code and e.finished_at <= job.submitted_at) for e in earlier)
+            open_ends = sum(
+                not (e.error_code and e.finished_at <= job.submitted_at) and not self._may_be_bought_again(e)
+                for e in earlier
+            )
             if open_ends >= most:
                 self.complain(f"{word!r} was bought again before the attempt before had failed")
             hopeless = sum(e.error_code in HOPELESS_CODES for e in earlier)
             if hopeless >= most and not self._retries:
                 self.complain(f"{word!r} was bought again after a hopeless failure")
+
+    def _may_be_bought_again(self, job: Job) -> bool:
+        """Whether a run was told to buy what a lost directory had bought, since its key is known with another image."""
+        return self._resubmits > 0 and job.idempotency_key in self.around.requests.conflicts
 
     # -- money --------------------------------------------------------------------------------------------------------
 
