@@ -14,6 +14,8 @@ from benchmarks.row import Row
 AT_ONCE = 32
 OUTPUT_BYTES = 1024 * 1024
 
+_WHY = "each output is also opened as an image and synced before it gets its name, which curl's files are not"
+
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
@@ -40,6 +42,5 @@ def rows(quick: bool) -> Iterator[Row]:
         f"{median(pace['ours']):.0f} MB/s beside {median(pace['curl']):.0f}, {cpu['ours']:.1f} ms of CPU a file beside"
         f" {cpu['curl']:.1f}; {count} files, {rounds} rounds; curl's are not synced"
     )
-    yield Row(
-        "downloads, beside `curl --parallel` and sha256sum: MB/s", "≥ 0.95×", f"{ratio:.2f}×", ratio >= 0.95, note
-    )
+    what = "downloads, beside `curl --parallel` and sha256sum: MB/s"
+    yield Row(what, "≥ 0.95×", f"{ratio:.2f}×", ratio >= 0.95, note, _WHY)
