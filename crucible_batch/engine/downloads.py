@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
 from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
@@ -204,19 +206,33 @@ class Downloader:
             raise
 
     async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
-        tries = 0
-        while True:
-            try:
-                return await self._try(job_id, index, number, take)
-            except (GatewayError, OutputError) as error:
-                tries += 1
-                is_definite = _is_definite(error)
-                if _is_final(error) or tries >= (_TRIES_OF_DEFINITE if is_definite else _TRIES):
-                    raise
-            if not is_definite:
-                # Full jitter, so that downloads that failed together are not repeated together.
-                longest_s = min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (tries - 1))
-                await self._clock.sleep(self._jitter() * longest_s)
+        try:
+            return await self._try(job_id, index, number, take)
+        except (GatewayError, OutputError) as error:
+            if not _may_pass(error):
+                raise
+            failed = [error]
+        # Made only now, since tenacity's loop costs half a request. It hears of the first try by its error.
+        tries = AsyncRetrying(
+            sleep=self._clock.sleep,
+            stop=_is_over,
+            wait=self._wait_s,
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+
+        async def again() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._try(job_id, index, number, take)
+
+        return await tries(again)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Full jitter, so that downloads that failed together are not repeated together."""
+        if _is_definite(_failure(state)):
+            return 0.0
+        return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
 
     async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
         if (snapshot := self._snapshots.get(job_id)) is None:
@@ -258,16 +274,27 @@ def _saved(at: float, index: int, file: SavedFile) -> Saved:
     )
 
 
-def _is_final(error: GatewayError | OutputError) -> bool:
-    """Whether a new link would not help."""
-    return error.final if isinstance(error, OutputError) else isinstance(error, KeyRefusedError)
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, OutputError):
+        return not error.final
+    return isinstance(error, GatewayError) and not isinstance(error, KeyRefusedError)
 
 
-def _is_definite(error: GatewayError | OutputError) -> bool:
+def _is_definite(error: BaseException | None) -> bool:
     """Whether it was refused for its address, size, pixels, type or encoding."""
     if isinstance(error, OutputError):
         return error.definite
+    if not isinstance(error, GatewayError):
+        return False
     return error.code == UNSAFE_URL or (error.code == "BAD_ANSWER" and error.operation == "download")
+
+
+def _is_over(state: RetryCallState) -> bool:
+    return state.attempt_number >= (_TRIES_OF_DEFINITE if _is_definite(_failure(state)) else _TRIES)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
 
 
 def unavailable(code: str, message: str) -> ErrorInfo:
