@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+from rich.text import Text
 
 from crucible_batch import __version__
 from crucible_batch.api import (
@@ -32,7 +33,7 @@ from crucible_batch.api import (
     try_directory,
 )
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import say, working
+from crucible_batch.cli.terminal import say_indented, working
 from crucible_batch.cli.units import counted
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
@@ -213,6 +214,7 @@ def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:
 
 
 def _show(answer: CommandOutput, finding: DoctorCheck) -> None:
-    say(answer.out, (f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"), finding.text)
+    head = Text.assemble((f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"))
+    say_indented(answer.out, head, finding.text)
     if finding.hint:
-        say(answer.out, (" " * 12 + finding.hint, "quiet"))
+        say_indented(answer.out, Text(" " * head.cell_len), (finding.hint, "quiet"))

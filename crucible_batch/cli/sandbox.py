@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from rich.text import Text
+
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.options import SandboxOptions
-from crucible_batch.cli.terminal import open_console, say
+from crucible_batch.cli.terminal import open_console, say, say_indented
 from crucible_batch.errors import UserError
 from crucible_batch.sandbox import DEFAULT_KEY, SandboxConfig, parse_faults, parse_pricing, run_forever
 
@@ -42,7 +44,8 @@ def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
         say(
             answer.err, ("✓ ", "good"), ("a local gateway is running", "strong"), (f"   storage {storage_url}", "quiet")
         )
-        say(answer.err, "  Paste the two lines above into another terminal, then run any manifest. Ctrl-C stops it.")
+        usage = "Paste the two lines above into another terminal, then run any manifest. Ctrl-C stops it."
+        say_indented(answer.err, Text("  "), usage)
 
     try:
         run_forever(config, ready)

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from rich.text import Text
+
 from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import fact, say, working
+from crucible_batch.cli.terminal import fact, say, say_indented, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import shell_command
@@ -102,7 +104,7 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
 def _show_written(answer: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
     where = "here" if directory == Path() else clean(str(directory), 4000)
     say(answer.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
-    say(answer.out, ("  " + "  ".join(sorted(written)), "quiet"))
+    say_indented(answer.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
 
 
 def write_image_manifest(
@@ -147,7 +149,9 @@ def _show_image_manifest(
     plan = shell_command("plan", Path(clean(str(directory), 4000), _MANIFEST))
     fact(answer.out, "next", (f"{plan}{options}", "command"))
     if options:
-        say(answer.out, "  The images are not in the manifest's folder; --allow-outside permits that.")
+        say_indented(
+            answer.out, Text("  "), "The images are not in the manifest's folder; --allow-outside permits that."
+        )
 
 
 def _batch_name(directory: Path) -> str:

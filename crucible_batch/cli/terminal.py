@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeAlias, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
@@ -202,7 +203,7 @@ def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
 
 
 def say_note(console: Console, text: str) -> None:
-    say(console, ("note  ", "label"), text)
+    say_indented(console, Text("note  ", "label"), text)
 
 
 def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None:
@@ -210,18 +211,30 @@ def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None
     console.print(Text.assemble(*parts), soft_wrap=not console.is_terminal)
 
 
+def say_indented(console: Console, head: Text, *parts: str | tuple[str, str] | Text) -> None:
+    """Print text after ``head``, wrapped between words on a terminal, with further lines indented as far as the first.
+
+    It stays one line, which can be copied as such, if it is not printed on a terminal, has a command, or has a word
+    that does not fit.
+    """
+    text = Text.assemble(*parts)
+    room = console.width - head.cell_len
+    has_command = any(span.style == "command" for span in text.spans)
+    fits = room >= max([_LEAST_ROOM, *map(cell_len, text.plain.split())])
+    lines = text.wrap(console, room) if console.is_terminal and fits and not has_command else [text]
+    for number, line in enumerate(lines):
+        line.rstrip()
+        say(console, head if number == 0 else " " * head.cell_len, line)
+
+
 def fact(console: Console, label: str, *parts: str | tuple[str, str] | Text, width: int = 8) -> None:
     """Print a line of a result: a label in a column of ``width``, and what it labels."""
-    say(console, (f"  {label:<{width}} ", "label"), *parts)
+    say_indented(console, Text(f"  {label:<{width}} ", "label"), *parts)
 
 
 def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
-    """Print a sentence after a label, with further lines indented like the first; as one line if not on a terminal."""
-    head = f"{'':{indent}}{label}  "
-    room = console.width - len(head)
-    lines = Text(text).wrap(console, room) if console.is_terminal and room >= _LEAST_ROOM else [Text(text)]
-    for number, line in enumerate(lines):
-        say(console, (head if number == 0 else " " * len(head), "label"), line)
+    """Print a sentence after a label."""
+    say_indented(console, Text(f"{'':{indent}}{label}  ", "label"), text)
 
 
 def say_more(console: Console, count: int) -> None:

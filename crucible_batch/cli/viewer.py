@@ -5,9 +5,11 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
+from rich.text import Text
+
 from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import say, say_note
+from crucible_batch.cli.terminal import say, say_indented, say_note
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
@@ -58,4 +60,4 @@ def _show_address(answer: CommandOutput, url: str, directory: Path, count: int) 
     found = grouped(count, "run") if count else "no run yet"
     say(answer.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
     answer.out.file.flush()
-    say(answer.err, "  Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")
+    say_indented(answer.err, Text("  "), "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

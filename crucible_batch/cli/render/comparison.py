@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from crucible_batch.api import (
     Change,
@@ -17,7 +18,7 @@ from crucible_batch.api import (
     format_credits,
 )
 from crucible_batch.cli.display.progress_text import shorten
-from crucible_batch.cli.terminal import Json, say
+from crucible_batch.cli.terminal import Json, say_indented
 
 _MARKS = {
     ChangeKind.NEW: ("+", "good"),
@@ -51,7 +52,8 @@ def show_comparison(console: Console, found: Comparison) -> None:
     width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
     for mark, head, tail in lines:
         sign, style = _MARKS[mark]
-        say(console, (f"  {sign} ", style), f"{shorten(head, width):<{width}}  ", (tail, "quiet"))
+        start = Text.assemble((f"  {sign} ", style), f"{shorten(head, width):<{width}}  ")
+        say_indented(console, start, (tail, "quiet"))
 
 
 def count_words(found: Comparison) -> str:

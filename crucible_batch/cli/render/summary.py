@@ -20,7 +20,7 @@ from crucible_batch.api import (
     remedy_for,
 )
 from crucible_batch.cli.command_line import with_budget, without_option
-from crucible_batch.cli.terminal import Json, fact, say, say_sentence
+from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
@@ -177,7 +177,7 @@ def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> i
         is_single = len(failures) == 1
         examples = (group.examples or (group.message,)) if is_single or group.messages > 1 else ()
         for example in examples[: max(left, int(is_single))]:
-            say(console, " " * 11, (clean(example, 200), "quiet"))
+            fact(console, "", (clean(example, 200), "quiet"))
             left -= 1
             printed += 1
     return printed
