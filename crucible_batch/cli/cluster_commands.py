@@ -74,7 +74,7 @@ def drain(
     workers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORKER]...", help="Names as `cluster status` shows them.  \\[default: all]", show_default=False
+            metavar="WORKER", help="Names as `cluster status` shows them.  \\[default: all]", show_default=False
         ),
     ] = None,
     *,

@@ -122,14 +122,14 @@ def credits(answer: CommandOutput, gateway: opt.GatewayOptions) -> None:
     show_credits(answer, gateway.settings())
 
 
-@command("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 3, 5), output="json verbose")
+@command("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 2, 3, 5), output="json verbose")
 def workflows(
     answer: CommandOutput,
     gateway: opt.GatewayOptions,
     workflow_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]",
+            metavar="ID",
             help="Show the parameters of this workflow.",
             show_default=False,
             autocompletion=workflow_ids,
@@ -203,7 +203,7 @@ def explain(
     code: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CODE]",
+            metavar="CODE",
             help="Error code to explain; without it, all are listed.",
             show_default=False,
             autocompletion=error_codes,

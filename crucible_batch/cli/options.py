@@ -57,7 +57,12 @@ RunDir = Annotated[
 ]
 RunsDir = Annotated[Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")]
 OutDir = Annotated[
-    Path | None, _jobs("--out-dir", metavar="DIR", help="Directory or s3:// URL.  \\[default: outputs/NAME/RUN_ID]")
+    Path | None,
+    _jobs(
+        "--out-dir",
+        metavar="DIR",
+        help="Run directory, or its s3://, gs:// or az:// URL.  \\[default: outputs/NAME/RUN_ID]",
+    ),
 ]
 Only = Annotated[
     list[str] | None, _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable.")
@@ -209,7 +214,7 @@ class SandboxOptions:
         str, typer.Option(metavar="TEXT", help="Faults to inject, such as 429:0.1,generate.drop-after=2.")
     ] = ""
     pricing: Annotated[
-        str, typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.size=512x512,rise-after=10x16.")
+        str, typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.base=3,upload.base=1.")
     ] = ""
 
 

@@ -222,7 +222,7 @@ def pick(
     run_dir: opt.RunDir,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
+        typer.Argument(metavar="NAME", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
     ] = None,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the names from the picks.")] = False,
@@ -254,7 +254,7 @@ def merge(
     run_dirs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN_DIR...",
+            metavar="RUN_DIR",
             help="The main run directory, for all shards in it, or the directories of the shards.",
             show_default=False,
             autocompletion=run_directories,

@@ -217,9 +217,9 @@ class TelemetryOptions:
         str | None,
         _telemetry(
             "--metrics-listen",
-            metavar="ADDRESS",
-            help="Serve metrics during the run: 9464 or 127.0.0.1:9464. Other hosts can read them only if ADDRESS has"
-            " an address that they can reach.",
+            metavar="ADDR",
+            help="Serve metrics during the run at this address: 9464 or 127.0.0.1:9464. Other hosts can read them only"
+            " if they can reach it.",
         ),
     ] = None
     traces: Annotated[

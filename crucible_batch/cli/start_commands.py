@@ -58,7 +58,7 @@ def demo(
 def init(
     answer: CommandOutput,
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Target directory; created if it does not exist.")
+        Path, typer.Argument(metavar="DIR", help="Target directory; created if it does not exist.")
     ] = Path(),
     images: Annotated[
         Path | None,

@@ -237,7 +237,7 @@ def serving(address: str, manifest: str, figures: RunFigures) -> Iterator[None]:
     except (OSError, UnicodeError) as error:
         raise UserError(
             f"metrics can't be served at {address}: {getattr(error, 'strerror', None) or error}",
-            hint="choose another address: --metrics-listen ADDRESS; nothing was spent",
+            hint="choose another address: --metrics-listen ADDR; nothing was spent",
         ) from error
     try:
         yield

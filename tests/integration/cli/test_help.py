@@ -45,6 +45,18 @@ def test_the_help_of_a_command_has_no_type_names_and_no_exit_codes_of_others(
     assert ("every job succeeded" in text) is (command in {"run", "demo", "merge"})
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_is_complete_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exit_code(*command.split(), "--help", monkeypatch=monkeypatch) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text  # a word that is cut at the width of its column
+    assert not re.search(r"\[\[|\.\.\.[\]}]", text.replace("[OPTIONS]", "")), "the brackets of an argument are doubled"
+
+
 def test_the_version_is_shown(lonely_cli: Cli) -> None:
     assert re.fullmatch(r"crucible-batch \d+\.\d+\.\d+\n", lonely_cli("--version").out)
 
