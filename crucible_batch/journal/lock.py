@@ -83,7 +83,10 @@ starting run fail."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 """Errors of locking on a file system without locks (on NFS, also if the lock service can't be reached)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-_OR_ANOTHER_ID = "wait until it ends (crucible-batch status shows its progress), or use another --run-id"
+_OR_ANOTHER_ID = (
+    "wait until it ends (crucible-batch status shows its progress), or start a new run with another --run-id, which"
+    " buys all its jobs"
+)
 _OR_IF_RUNNING = "wait until it ends, or use --if-running wait or --if-running skip"
 
 

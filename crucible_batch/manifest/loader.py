@@ -58,13 +58,23 @@ def _content(path: Path, max_bytes: int) -> bytes:
             content = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
             size = max(status.st_size, len(content))
     except OSError as error:
-        raise _whole_file(path, f"the manifest can't be read: {(error.strerror or str(error)).lower()}") from None
+        message = f"the manifest can't be read: {(error.strerror or str(error)).lower()}"
+        raise _whole_file(path, message, _hint(path, error)) from None
     except ValueError:  # a NUL in the path
         raise _whole_file(path, "the manifest can't be read: its path contains a NUL character") from None
     if size > max_bytes:
         message = f"the manifest has {size:,} bytes; the limit is {max_bytes:,}"
         raise _whole_file(path, message, yaml_reader.USE_A_TABLE)
     return content
+
+
+def _hint(path: Path, error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return "crucible-batch init DIR creates a folder with an example manifest"
+    if not isinstance(error, IsADirectoryError):
+        return None
+    usual = path / "manifest.yaml"
+    return f"give the manifest in it: {usual}" if usual.is_file() else "give the path of a manifest, a YAML file"
 
 
 def _open(path: str, flags: int) -> int:

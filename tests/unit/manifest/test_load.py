@@ -356,6 +356,18 @@ def test_what_is_no_file_is_a_problem(folder: Any) -> None:
             load_manifest(path)
 
 
+def test_a_wrong_path_of_a_manifest_has_a_hint(folder: Any) -> None:
+    def hint_for(path: Path) -> str | None:
+        with pytest.raises(ManifestError) as caught:
+            load_manifest(path)
+        return caught.value.problems[0].hint
+
+    assert hint_for(folder.path / "missing.yaml") == "crucible-batch init DIR creates a folder with an example manifest"
+    assert hint_for(folder.path) == "give the path of a manifest, a YAML file"
+    usual = folder.write("manifest.yaml", HEAD + JOBS)
+    assert hint_for(folder.path) == f"give the manifest in it: {usual}"
+
+
 def test_overrides_win_over_vars_and_are_text(folder: Any) -> None:
     text = "vars: {brand: Acme, count: 3}\njobs: [{name: a, prompt: '{{ brand }}', params: {n: '{{ count }}'}}]"
     job = folder.job(text, overrides={"brand": "Other", "count": "4"})
