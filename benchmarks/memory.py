@@ -34,7 +34,7 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.progress import Message, Observer
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Runner, RunnerPorts, RunOptions, SystemClock
+from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
 
@@ -155,7 +155,7 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
             observer=observer or Silent(),
             nonce=lambda: "",
         )
-        runner = Runner(ports=ports, terms=terms(), times=ServiceTimes(), options=RunOptions(concurrency=in_flight))
+        runner = Runner(ports=ports, terms=terms(), times=ServiceTimes(), options=EngineOptions(concurrency=in_flight))
         number = journal.begin_run(terms(), now=clock.now())
         ending = asyncio.run(runner.run())
         journal.end_run(number, ending, now=clock.now())

@@ -13,7 +13,7 @@ from typing import Literal, TypedDict, Unpack
 
 from crucible_batch.api.run_paths import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
-from crucible_batch.domain.run_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
+from crucible_batch.domain.engine_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError

@@ -33,7 +33,7 @@ from crucible_batch.domain.progress import (
 )
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.domain.spend_cap import SpendCap
-from crucible_batch.engine import Clock, ProbeSteps, Runner, RunnerPorts, RunOptions
+from crucible_batch.engine import Clock, EngineOptions, ProbeSteps, Runner, RunnerPorts
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
@@ -159,10 +159,10 @@ class RunContext:
     def journal(self) -> AbstractContextManager[Journal]:
         return Journal.open(self.directory, self.binding, now=self.clock.now())
 
-    def options(self) -> RunOptions:
+    def options(self) -> EngineOptions:
         """Return the engine's options, with the time that is left of the deadline now."""
         request = self.request
-        return RunOptions(
+        return EngineOptions(
             concurrency=None if request.concurrency == AUTO else request.concurrency,
             polls_per_s=request.polls_per_s,
             job_timeout_s=request.job_timeout_s,
@@ -180,7 +180,7 @@ class RunContext:
         journal: Journal,
         rows: RowFile,
         *,
-        options: RunOptions,
+        options: EngineOptions,
         workflows: Iterable[Workflow],
         explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error,
     ) -> Runner:

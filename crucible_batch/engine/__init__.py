@@ -1,6 +1,6 @@
 """The engine: commands performed, events journalled, one loop."""
 
-from crucible_batch.domain.run_options import RunOptions
+from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.engine.clock import Clock, SystemClock
 from crucible_batch.engine.probe_steps import ProbeSteps
 from crucible_batch.engine.restore import restore
@@ -11,9 +11,9 @@ from crucible_batch.engine.slots import Slots
 
 __all__ = [
     "Clock",
+    "EngineOptions",
     "ProbeSteps",
     "RunControl",
-    "RunOptions",
     "Runner",
     "RunnerPorts",
     "Slots",

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
+from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
-from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.progress_reporter import ProgressReporter
@@ -115,7 +115,7 @@ class RunControl:
         tell: ProgressReporter,
         reopening: Reopening,
         *,
-        options: RunOptions,
+        options: EngineOptions,
     ) -> None:
         self.pause = Pause(stop, ports.clock, slots.given_back)
         self.deadline = RunDeadline(stop, ports.clock, options.deadline_s)

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
+from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
 from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
 from crucible_batch.domain.ledger import Ledger
@@ -18,7 +19,6 @@ from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
-from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.derived_jobs import JobAdder
@@ -60,7 +60,7 @@ class Runner:
         ports: RunnerPorts,
         terms: RunTerms,
         times: ServiceTimes,
-        options: RunOptions,
+        options: EngineOptions,
         probe: ProbeSteps | None = None,
     ) -> None:
         self._ports = ports

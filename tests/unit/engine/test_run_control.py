@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import Saved, Succeeded
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
@@ -35,7 +35,7 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     bench, tell, waiting = Bench(4), reporter(), deque[tuple[PlannedJob, Job]]()
     ports: Any = SimpleNamespace(clock=bench.clock, outage=Outage())
     reopening = Reopening(list, lambda _name: True, lambda _job: True, waiting)
-    control = RunControl(ports, bench.stop, bench.slots, tell, reopening, options=RunOptions())
+    control = RunControl(ports, bench.stop, bench.slots, tell, reopening, options=EngineOptions())
     assert (control.in_flight, control.saving) == (0, 0)
     slot = Slot()
     await bench.slots.wait_for_turn(slot)

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import Accepted, AssetEvent, Event, Failed, Held, HoldReleased, JobEvent
 from crucible_batch.domain.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.domain.run_options import RunOptions
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
@@ -111,7 +111,7 @@ def runner_of(history: History, gateway: Gateway) -> Runner:
         nonce=lambda: "n",
         load_image=content,
     )
-    return Runner(ports=ports, terms=TERMS, times=ServiceTimes(), options=RunOptions(concurrency=2))
+    return Runner(ports=ports, terms=TERMS, times=ServiceTimes(), options=EngineOptions(concurrency=2))
 
 
 async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing_after_it() -> None:

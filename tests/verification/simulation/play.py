@@ -20,7 +20,7 @@ from crucible_batch.api.run_context import NullObserver
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, RunTerms
 from crucible_batch.domain.service_times import ServiceTimes
-from crucible_batch.engine import Runner, RunnerPorts, RunOptions, restore
+from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, restore
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
@@ -363,7 +363,7 @@ class _Player:
 
 
 def _runner(life: Life, ports: RunnerPorts, terms: RunTerms) -> Runner:
-    options = RunOptions(
+    options = EngineOptions(
         concurrency=life.concurrency,
         job_timeout_s=life.job_timeout_s,
         deadline_s=life.deadline_s,

@@ -1,4 +1,4 @@
-"""How the engine runs a plan; none of these options changes what is bought."""
+"""The options of the engine, a part of those of the command `run`. None of them changes what is bought."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DEFAULT_WAIT_FOR_GATEWAY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of one run.
+class EngineOptions:
+    """How the engine runs the plan of one run.
 
     ``concurrency`` is the most jobs in flight; None: found out by how many the gateway accepts and keeps busy.
     ``polls_per_s`` is the most polls in a second; None: as jobs in flight need it. ``grace_s`` is how long jobs in
