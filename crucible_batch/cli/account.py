@@ -175,7 +175,8 @@ def show_assets(answer: CommandOutput, settings: Settings) -> None:
     if not found:
         say(answer.out, "no assets")
         return
-    table = _table("asset", "status", "#bytes", "file", "created")
+    table = _table("asset", "status", "#bytes", "file", "created", gap=1)
+    table.columns[0].no_wrap = True  # an id that is broken can't be copied
     for asset in found:
         size = "" if asset.byte_size is None else f"{asset.byte_size:,}"
         name = clean_message(asset.original_filename or "", 40)
@@ -218,8 +219,8 @@ def _moment(text: str) -> str:
         return clean_message(text, 30)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
+def _table(*columns: str, gap: int = 2) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap), header_style="dim")
     for column in columns:
         right = column.startswith("#")
         table.add_column(column.removeprefix("#"), justify="right" if right else "left", overflow="fold")

@@ -205,8 +205,8 @@ def _about_accounts(settings: Settings) -> DoctorCheck:
             return DoctorCheck("accounts", "bad", text, error.hint, ExitCode.STOPPED)
         return DoctorCheck("accounts", "warn", f"{text}; only manifests with budget.per need it", error.hint)
     found = counted(len(names), "account")
-    exists = f"is writable, {found}" if directory.is_dir() else "will be created by the first run with budget.per"
-    return DoctorCheck("accounts", "good", f"{shown_path} {exists}")
+    state = f"writable, {found}" if directory.is_dir() else "created by the first run with budget.per"
+    return DoctorCheck("accounts", "good", f"budgets of periods in {shown_path}: {state}")
 
 
 def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:

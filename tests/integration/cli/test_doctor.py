@@ -147,7 +147,7 @@ def test_the_directory_of_accounts_is_tried_and_what_is_wrong_there_is_told(cli:
     manifest = cli.write("monthly", budget="{credits: 9, per: month, account: studio}")
     assert cli("run", manifest, "-q", **chosen).code == 0
     found = finding(cli("doctor", "--json", **chosen), "accounts")
-    assert (found["grade"], found["text"]) == ("good", f"{there} is writable, 1 account")
+    assert (found["grade"], found["text"]) == ("good", f"budgets of periods in {there}: writable, 1 account")
     (file,) = there.iterdir()
     file.write_bytes(b"no database")
     done = cli("doctor", "--json", **chosen)
