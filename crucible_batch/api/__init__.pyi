@@ -55,7 +55,7 @@ from crucible_batch.api.request import JobFilter as JobFilter
 from crucible_batch.api.request import ManifestKeywords as ManifestKeywords
 from crucible_batch.api.request import RunKeywords as RunKeywords
 from crucible_batch.api.request import RunRequest as RunRequest
-from crucible_batch.api.request import read_shard as read_shard
+from crucible_batch.api.request import parse_shard as parse_shard
 from crucible_batch.api.run_directory import try_directory as try_directory
 from crucible_batch.api.run_list import ListedRun as ListedRun
 from crucible_batch.api.run_list import RunDirectories as RunDirectories

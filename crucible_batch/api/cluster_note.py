@@ -13,7 +13,7 @@ from crucible_batch.journal import Journal, is_locked, lock_run_directory
 _RUN = "cluster_run"
 
 
-def noted_run(main: Path) -> str | None:
+def noted_run_in_cluster(main: Path) -> str | None:
     """Return the id of the run in the cluster; None if it was never queued in one."""
     with journal_of(main) as journal:
         return None if journal is None else journal.noted(_RUN)
@@ -21,7 +21,7 @@ def noted_run(main: Path) -> str | None:
 
 def is_run_of_cluster(directory: Path) -> bool:
     """Return whether a run directory is that of a run in a cluster, and no run is active in it on this machine."""
-    return noted_run(directory) is not None and not is_locked(directory)
+    return noted_run_in_cluster(directory) is not None and not is_locked(directory)
 
 
 def present_pause(journal: Journal, *, is_running: bool) -> PausedSince | None:
@@ -34,9 +34,9 @@ def is_with_workers(journal: Journal) -> bool:
     return journal.noted(_RUN) is not None and outstanding_shards(journal) is not None
 
 
-def note_run(main: Path, *, now: float) -> str:
+def note_run_in_cluster(main: Path, *, now: float) -> str:
     """Return the id of the run in the cluster, which is made the first time. The directory needs a journal."""
-    if (known := noted_run(main)) is not None:
+    if (known := noted_run_in_cluster(main)) is not None:
         return known
     with lock_run_directory(main), reopened(main, now=now) as journal:
         known = journal.noted(_RUN)

@@ -22,7 +22,7 @@ import httpx
 from crucible_batch.api.cancellation import Deadline, check_cancelled
 from crucible_batch.api.cluster_deadline import LATE, end_late
 from crucible_batch.api.cluster_end import ended, stopped, wave_ended
-from crucible_batch.api.cluster_note import note_run, noted_run
+from crucible_batch.api.cluster_note import note_run_in_cluster, noted_run_in_cluster
 from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
 from crucible_batch.api.cluster_progress import RunProgress
 from crucible_batch.api.connecting import current_settings, require_key
@@ -149,7 +149,7 @@ class _Coordinator:
             await asyncio.shield(self._claim.close())
 
     async def _run_waves(self) -> RunResult:
-        if noted_run(self._main) is not None:
+        if noted_run_in_cluster(self._main) is not None:
             await self._open()
         outstanding = self._outstanding()
         if outstanding is not None and outstanding.missing:
@@ -268,7 +268,7 @@ class _Coordinator:
             return
         await self._claim.open(
             ClusterRun(
-                run=note_run(self._main, now=SystemClock().now()),
+                run=note_run_in_cluster(self._main, now=SystemClock().now()),
                 manifest=self._terms.manifest_name,
                 run_id=self._terms.run_id,
                 gateway=self.context.settings.gateway,

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.period_note import is_journal_of, note_allowance, note_period, note_run, noted_run
+from crucible_batch.api.period_note import (
+    is_journal_of,
+    note_allowance,
+    note_period,
+    note_run_in_account,
+    noted_run_in_account,
+)
 from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of
@@ -239,7 +245,7 @@ def prices_of(terms: RunTerms | None) -> PriceBook:
 
 def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> RunUsage:
     return RunUsage(
-        run=noted_run(journal) or "",
+        run=noted_run_in_account(journal) or "",
         run_dir=os.path.realpath(journal.path.parent.parent),
         manifest="" if terms is None else terms.manifest_path,
         events=journal.last_number(),
@@ -352,7 +358,7 @@ def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[st
     A copy of a directory that is still there gets an id of its own, and so does a journal from a backup: the former
     journal then is one that is gone.
     """
-    run, here = noted_run(journal), os.path.realpath(journal.path.parent.parent)
+    run, here = noted_run_in_account(journal), os.path.realpath(journal.path.parent.parent)
     share = None if run is None else account.of_run(run)
     if share is not None and is_journal_of(journal, share, events=events):
         if share.run_dir == here or not _has_id(Path(share.run_dir), share.run):
@@ -360,7 +366,7 @@ def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[st
     elif run is not None and share is None:
         return run, None
     run = secrets.token_hex(16)
-    note_run(journal, run)
+    note_run_in_account(journal, run)
     return run, None
 
 
@@ -369,6 +375,6 @@ def _has_id(directory: Path, run: str) -> bool:
         if not Journal.exists(directory):
             return False
         with Journal.read(directory) as journal:
-            return noted_run(journal) == run
+            return noted_run_in_account(journal) == run
     except (CrucibleBatchError, OSError):
         return False

@@ -19,12 +19,12 @@ _PERIOD = "budget period"
 _ALLOWANCE = "budget allowance "
 
 
-def noted_run(journal: Journal) -> str | None:
+def noted_run_in_account(journal: Journal) -> str | None:
     """Return the journal's id in its account; None if it has not been in one."""
     return journal.noted(_RUN_ID)
 
 
-def note_run(journal: Journal, run: str) -> None:
+def note_run_in_account(journal: Journal, run: str) -> None:
     journal.note(_RUN_ID, run)
 
 
@@ -38,7 +38,7 @@ def is_journal_of(journal: Journal, share: AccountShare, *, events: int | None =
 
     ``events`` is the number of its last event, before any was added that isn't counted yet; as it is by default.
     """
-    if noted_run(journal) != share.run:
+    if noted_run_in_account(journal) != share.run:
         return False
     if share.newest is not None and journal.noted(_ALLOWANCE + share.newest) is None:
         return False

@@ -216,7 +216,7 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
         raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
 
 
-def read_shard(shard: str | None) -> ShardId | None:
+def parse_shard(shard: str | None) -> ShardId | None:
     """Return a shard such as "3/8". Raises ``UserError`` if it can't be parsed."""
     try:
         return None if shard is None else ShardId.parse(shard)

@@ -34,7 +34,7 @@ from crucible_batch.api.request import (
     check_run_directory,
     follow_plan,
     make_request,
-    read_shard,
+    parse_shard,
 )
 from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
@@ -128,7 +128,7 @@ async def run(
         **options,
     )
     return await run_request(
-        replace(request, shard=read_shard(shard)),
+        replace(request, shard=parse_shard(shard)),
         confirm=confirm,
         handle_signals=handle_signals,
         observer=observer,

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from crucible_batch.api.budgets import calendar_of
 from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_aside, settle_usage, usage_of
-from crucible_batch.api.period_note import is_journal_of, noted_run
+from crucible_batch.api.period_note import is_journal_of, noted_run_in_account
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_note import outstanding_shards
@@ -105,7 +105,7 @@ def _account_of(journal: Journal, name: str, settings: Settings) -> BudgetAccoun
 
 
 def _settle(journal: Journal, account: BudgetAccount, now: float) -> None:
-    terms, run = account.terms(), noted_run(journal)
+    terms, run = account.terms(), noted_run_in_account(journal)
     share = None if run is None else account.of_run(run)
     if share is None or not is_journal_of(journal, share):
         raise BudgetAccountError(

@@ -60,7 +60,7 @@ def run(
     A saved plan contains its options. If its inputs have changed since it was
     made, the changes are shown and nothing is spent.
     """
-    from crucible_batch.api import read_shard
+    from crucible_batch.api import parse_shard
     from crucible_batch.cli.requests import plan_request, run_request
 
     if not spending.dry_run and (logs.log_file or logs.log_format):
@@ -68,7 +68,7 @@ def run(
 
         open_log(answer, manifest, logs)
     planned = plan_request(manifest, spending.budget, target, only, reading)
-    planned = replace(planned, shard=read_shard(shard))
+    planned = replace(planned, shard=parse_shard(shard))
     request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
     settings = gateway.settings(storage_host)
     if spending.dry_run:

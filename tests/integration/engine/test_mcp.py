@@ -16,7 +16,7 @@ import pytest
 from mcp import Client
 
 from crucible_batch import plan
-from crucible_batch.api import RunRequest, SpendCap, read_shard, running
+from crucible_batch.api import RunRequest, SpendCap, parse_shard, running
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.mcp_server.server import make_server
@@ -302,7 +302,7 @@ async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(con
     async with connect(6) as agent:
         fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}")
         await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
-        request = RunRequest(Path("plan.json"), shard=read_shard("1/2"))
+        request = RunRequest(Path("plan.json"), shard=parse_shard("1/2"))
         with pytest.raises(UserError, match="runs no shards"):
             await running.run_request(request, cap=agent.tools.cap, settings=agent.bench.settings)
         assert await agent.billed() == 0

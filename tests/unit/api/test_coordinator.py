@@ -172,7 +172,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[ShardKey]:
 async def test_a_run_is_opened_with_its_budget_and_what_it_has_used(
     monkeypatch: pytest.MonkeyPatch, noted: OutstandingShards | None, budget: Decimal
 ) -> None:
-    monkeypatch.setattr(cluster_run, "note_run", lambda _main, *, now: "run")
+    monkeypatch.setattr(cluster_run, "note_run_in_cluster", lambda _main, *, now: "run")
     database = Database()
     made = Coordinator(database, noted)
     made._claim.epoch = 0
@@ -186,7 +186,7 @@ async def test_a_run_is_opened_with_its_budget_and_what_it_has_used(
 async def test_a_run_that_is_not_granted_is_not_followed(
     monkeypatch: pytest.MonkeyPatch, answer: str, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(cluster_run, "note_run", lambda _main, *, now: "run")
+    monkeypatch.setattr(cluster_run, "note_run_in_cluster", lambda _main, *, now: "run")
     made = Coordinator(Database(opening=answer))
     made._claim.epoch = 0
     with pytest.raises(error):
@@ -227,7 +227,7 @@ async def test_another_wave_follows_only_a_clean_one_that_has_bought_something(
         finished.append(found)
         return "result", frozenset(map(str, endings))
 
-    monkeypatch.setattr(cluster_run, "noted_run", lambda _main: None)
+    monkeypatch.setattr(cluster_run, "noted_run_in_cluster", lambda _main: None)
     for name, value in {"_divided": divided, "_finish": finish}.items():
         monkeypatch.setattr(made, name, value, raising=False)
     for name in ("wave_ended", "ended"):
@@ -247,7 +247,7 @@ async def test_a_run_is_closed_in_the_database_also_after_an_error(monkeypatch: 
     def broken(_main: Path) -> str:
         raise JournalError("damaged")
 
-    monkeypatch.setattr(cluster_run, "noted_run", broken)
+    monkeypatch.setattr(cluster_run, "noted_run_in_cluster", broken)
     database = Database()
     with pytest.raises(JournalError):
         await Coordinator(database).run()

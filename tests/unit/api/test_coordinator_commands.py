@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.api import RunState, Watch, list_runs, read_status
-from crucible_batch.api.cluster_note import is_run_of_cluster, note_run
+from crucible_batch.api.cluster_note import is_run_of_cluster, note_run_in_cluster
 from crucible_batch.api.controlling import control
 from crucible_batch.api.coordinator import CoordinatorCommands, record, taken
 from crucible_batch.cli.status import next_command
@@ -39,7 +39,7 @@ def main(tmp_path: Path) -> Path:
     """A run directory whose shards are with the workers of a cluster."""
     ground = ShardGround(tmp_path)
     ground.divide([done(0, 1.0)])
-    note_run(ground.main, now=1.0)
+    note_run_in_cluster(ground.main, now=1.0)
     return ground.main
 
 
@@ -171,5 +171,5 @@ def test_shards_without_a_cluster_are_waited_for(tmp_path: Path) -> None:
     assert next_step(snapshot).command == f"crucible-batch merge {ground.main}"
     (listed,) = list_runs(tmp_path / "outputs").runs
     assert listed.state is RunState.WAITING
-    note_run(ground.main, now=1.0)
+    note_run_in_cluster(ground.main, now=1.0)
     assert watch.look().status.is_active

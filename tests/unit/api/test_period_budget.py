@@ -23,7 +23,7 @@ from crucible_batch.api.period_budget import (
     set_aside,
     settled,
 )
-from crucible_batch.api.period_note import noted_period, noted_run
+from crucible_batch.api.period_note import noted_period, noted_run_in_account
 from crucible_batch.api.request import JobFilter
 from crucible_batch.budget_accounts import AccountTerms, BudgetAccount
 from crucible_batch.domain.budget_period import Calendar
@@ -325,7 +325,7 @@ def test_a_copy_of_a_run_directory_has_a_share_of_its_own(place: Place) -> None:
     copy = place.journal("copy")
     assert place.begin(copy, own=9).budget == 9
     assert place.standing() == (0, 17)
-    assert noted_run(copy) != noted_run(place.journal("a"))
+    assert noted_run_in_account(copy) != noted_run_in_account(place.journal("a"))
 
 
 def test_a_moved_run_directory_keeps_its_share(place: Place) -> None:
@@ -404,14 +404,14 @@ def test_a_journal_from_a_backup_made_during_the_run_is_known_by_its_events(plac
 def test_a_run_killed_while_it_sets_credits_aside_keeps_its_id(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = place.journal("a")
     place.begin(journal, own=10)
-    run = noted_run(journal)
+    run = noted_run_in_account(journal)
     with monkeypatch.context() as patched:
         patched.setattr(BudgetAccount, "set_aside", _killed)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 place.begin(journal, own=10)
     assert place.begin(journal, own=7).budget == 7
-    assert (noted_run(journal), place.standing()) == (run, (0, 7))
+    assert (noted_run_in_account(journal), place.standing()) == (run, (0, 7))
 
 
 def _killed(*_: object) -> None:

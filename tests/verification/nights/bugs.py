@@ -131,7 +131,7 @@ def an_allowance_of_the_month_before_that_is_not_counted(stack: ExitStack) -> No
 def a_killed_run_that_returns_as_another_one(stack: ExitStack) -> None:
     def another(journal: Any, _account: Any) -> str:
         run = secrets.token_hex(16)
-        period_budget.note_run(journal, run)
+        period_budget.note_run_in_account(journal, run)
         return run
 
     _set(stack, period_budget, "_identify", another)
