@@ -17,13 +17,13 @@ from crucible_batch.api.connecting import current_settings, gateway_for, require
 from crucible_batch.api.derived_jobs import refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
+from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.notifying import notes_for_plan
 from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_rows import filled_in, with_paid
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.prune_mark import refuse_if_pruned
-from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.request import (
     ManifestKeywords,
     RunRequest,

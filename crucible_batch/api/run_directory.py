@@ -17,7 +17,7 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.outputs import RenameMethod, check_ground
+from crucible_batch.outputs import RenameMethod, check_outputs_can_be_saved
 from crucible_batch.settings import Settings
 
 _FOREIGN = "größe/{index}{ext}"
@@ -36,7 +36,7 @@ def try_directory(directory: Path) -> RenameMethod:
                 lock_run_directory(Path(folder)),
                 Journal.open(Path(folder), Binding("doctor", "doctor", ""), now=0.0),
             ):
-                return check_ground(Path(folder), [_FOREIGN])
+                return check_outputs_can_be_saved(Path(folder), [_FOREIGN])
         except CrucibleBatchError as error:
             raise RunDirectoryError(error.message.replace(folder, str(directory)), hint=error.hint) from error
 

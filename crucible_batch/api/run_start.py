@@ -18,11 +18,11 @@ from crucible_batch.api.derived_jobs import (
 )
 from crucible_batch.api.draft import check_filter, fill_plan
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_run
+from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
-from crucible_batch.api.renaming import find_known_jobs
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shard_log import LoggedJournal
@@ -37,7 +37,7 @@ from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
-from crucible_batch.outputs import OutputStore, Receipts, check_ground
+from crucible_batch.outputs import OutputStore, Receipts, check_outputs_can_be_saved
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         if Journal.exists(directory):  # another run created it in the meantime
             staleness.check(draft, directory)
             refuse_if_divided(directory)
-    check_ground(directory, (planned.output for planned in draft.jobs()))
+    check_outputs_can_be_saved(directory, (planned.output for planned in draft.jobs()))
     opening = claimed_journal(context.store, context.binding, now=context.clock.now())
     journal = await stack.enter_async_context(opening)
     journal.adopt(draft)

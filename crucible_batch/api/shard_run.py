@@ -46,7 +46,7 @@ from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanErro
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
-from crucible_batch.outputs import Receipts, check_ground
+from crucible_batch.outputs import Receipts, check_outputs_can_be_saved
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -97,7 +97,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if not is_locked:  # not created before, so that a refused plan leaves nothing behind
         stack.enter_context(lock_run_directory(directory))
         _refuse_if_merged(plan, shard)  # while the gateway was awaited, a merge may have abandoned the shard
-    check_ground(directory, (planned.output for planned in draft.jobs()))
+    check_outputs_can_be_saved(directory, (planned.output for planned in draft.jobs()))
     _check_directory(directory, plan, shard)
     log = await log_of_shard(context.store, plan, shard, context.binding)
     state = LogState() if log is None else await read_open(log)

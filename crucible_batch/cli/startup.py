@@ -51,7 +51,7 @@ def exit_immediately(code: int) -> None:
     thread that waits for its lock, and Rust aborts the process then.
     """
     if (objects := sys.modules.get("crucible_batch.outputs.objects")) is not None:
-        atexit.unregister(objects.settle)  # it is for programs that are finalized
+        atexit.unregister(objects.wait_for_threads)  # it is for programs that are finalized
     atexit._run_exitfuncs()  # noqa: SLF001 - the rest of an exit has no public name
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

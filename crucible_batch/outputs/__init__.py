@@ -9,7 +9,7 @@ from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
-from crucible_batch.outputs.preflight import check_ground
+from crucible_batch.outputs.preflight import check_outputs_can_be_saved
 from crucible_batch.outputs.publish import add_name, remove_name
 from crucible_batch.outputs.receipts import RECEIPTS_FILE, Receipts, ReceiptsByJob
 from crucible_batch.outputs.safe_fs import Folder, open_output
@@ -40,8 +40,8 @@ __all__ = [
     "Sidecars",
     "add_name",
     "adopt_output",
-    "check_ground",
     "check_output",
+    "check_outputs_can_be_saved",
     "delete_output",
     "delete_page",
     "open_output",

@@ -49,17 +49,17 @@ _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
 }
 
-_SETTLE_S: Final = 0.1
+_THREADS_S: Final = 0.1
 
 
 @atexit.register
-def settle() -> None:
+def wait_for_threads() -> None:
     """Let the threads of obstore release what their last requests hold, before Python's finalization begins.
 
     A thread that waits for Python's lock during the finalization is ended there, and Rust then aborts the process,
     with code 134. There is no sign that the threads have done it; it takes them less than a millisecond.
     """
-    time.sleep(_SETTLE_S)
+    time.sleep(_THREADS_S)
 
 
 class Objects:

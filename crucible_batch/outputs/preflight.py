@@ -17,7 +17,7 @@ _CONTENT: Final = b"crucible-batch tries whether it can save files here\n"
 _FOREIGN: Final = "é語"
 
 
-def check_ground(directory: Path, outputs: Iterable[str]) -> RenameMethod:
+def check_outputs_can_be_saved(directory: Path, outputs: Iterable[str]) -> RenameMethod:
     """Save a test file in a directory as an output is saved. ``outputs`` are the path patterns of the planned outputs.
 
     Returns the method by which outputs will get their names. Raises ``RunDirectoryError`` if they can't get them. The

@@ -19,7 +19,7 @@ from crucible_batch.outputs import (
     RenameMethod,
     Sidecars,
     add_name,
-    check_ground,
+    check_outputs_can_be_saved,
     exclusive_rename,
     remove_name,
 )
@@ -150,7 +150,7 @@ def test_a_place_that_cant_be_filled_is_given_back(
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(RunDirectoryError, match="can't store outputs"):
-        check_ground(tmp_path, [])
+        check_outputs_can_be_saved(tmp_path, [])
     assert files(tmp_path) == []
 
 
@@ -193,5 +193,5 @@ def test_another_file_at_the_place_aside_stays(tmp_path: Path) -> None:
 
 
 def test_the_ground_is_tried_and_left_as_it_was(tmp_path: Path, lacking: RenameMethod) -> None:
-    assert check_ground(tmp_path, ["a/{index}{ext}"]) is lacking
+    assert check_outputs_can_be_saved(tmp_path, ["a/{index}{ext}"]) is lacking
     assert files(tmp_path) == []

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.outputs import RenameMethod, check_ground
+from crucible_batch.outputs import RenameMethod, check_outputs_can_be_saved
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from tests.unit.outputs.making import files
 
 
 def test_where_there_are_hard_links_outputs_get_their_names_by_them(tmp_path: Path) -> None:
-    assert check_ground(tmp_path, []) is RenameMethod.LINK
+    assert check_outputs_can_be_saved(tmp_path, []) is RenameMethod.LINK
     assert files(tmp_path) == []
 
 
@@ -30,7 +30,7 @@ def test_a_disk_that_fails_is_no_file_system_that_lacks_something(
 
     monkeypatch.setattr(os, "link", fail)
     with pytest.raises(RunDirectoryError, match=os.strerror(number)) as caught:
-        check_ground(tmp_path, [])
+        check_outputs_can_be_saved(tmp_path, [])
     assert caught.value.exit_code == 2
     assert files(tmp_path) == []
 
@@ -46,7 +46,7 @@ def test_a_file_system_that_gives_a_name_that_is_taken_is_refused(
         ),
     )
     with pytest.raises(RunDirectoryError, match="lets a new file replace an existing one"):
-        check_ground(tmp_path, [])
+        check_outputs_can_be_saved(tmp_path, [])
     assert files(tmp_path) == []
 
 
@@ -62,9 +62,9 @@ def test_names_that_it_doesnt_take_are_told_where_the_run_has_such(
         return opened(folder, name, flags)
 
     monkeypatch.setattr(Folder, "open", refuse)
-    assert check_ground(tmp_path, ["fox/{index}{ext}"]) is RenameMethod.LINK
+    assert check_outputs_can_be_saved(tmp_path, ["fox/{index}{ext}"]) is RenameMethod.LINK
     with pytest.raises(RunDirectoryError, match="does not accept file names such as 'fuchs-größe/"):
-        check_ground(tmp_path, ["fox/{index}{ext}", "fuchs-größe/{index}{ext}"])
+        check_outputs_can_be_saved(tmp_path, ["fox/{index}{ext}", "fuchs-größe/{index}{ext}"])
     assert files(tmp_path) == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import renaming
+from crucible_batch.api import known_jobs
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 
 JOBS = "{name: fox, prompt: a fox}\n{name: hare, prompt: a hare, image: 1.png, workflow: qwen-edit}"
@@ -112,8 +112,8 @@ async def test_the_search_is_bounded(start, monkeypatch, bound, warning):
         for night in ("1", "2"):
             options = {"out_dir": bench.path / f"outputs/first/{night}", "run_id": night}
             await bench.run(as_named(bench, "first", "{name: fox, prompt: a fox}"), **options)
-        monkeypatch.setattr(renaming, bound, 1)
+        monkeypatch.setattr(known_jobs, bound, 1)
         (found,) = await warnings_of(bench, "second")
         assert found.startswith(warning)
-        monkeypatch.setattr(renaming, "MOST_LISTED", 0)
+        monkeypatch.setattr(known_jobs, "MOST_LISTED", 0)
         assert await warnings_of(bench, "second") == []
