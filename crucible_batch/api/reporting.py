@@ -59,10 +59,10 @@ _BATCH = 256
 def report_rows(run_dir: Path) -> Iterator[JobRow]:
     """Yield the report's rows from the journal, in manifest order."""
     with Journal.read(run_dir) as journal:
-        yield from told_rows(journal)
+        yield from journal_rows(journal)
 
 
-def told_rows(journal: Journal) -> Iterator[JobRow]:
+def journal_rows(journal: Journal) -> Iterator[JobRow]:
     """Return the report's rows from an open journal, in manifest order."""
     newest = newest_run(journal)
     return build_rows(journal.jobs(newest.terms.rule), newest.stops)
@@ -233,7 +233,7 @@ def write_page_of(
         return write_page(
             directory,
             head,
-            told_rows(journal) if rows is None else rows,
+            journal_rows(journal) if rows is None else rows,
             credit_curve(journal.events(), journal.runs()[-1].terms),
             thumbnails=thumbnails,
             enough=budget_for_remaining(journal) if is_short_of_budget(head) else None,

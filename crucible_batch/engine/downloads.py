@@ -20,7 +20,7 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.shutdown import exchange_told
+from crucible_batch.engine.shutdown import message_with_operation
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile
 
@@ -202,7 +202,7 @@ class Downloader:
         except GatewayError as error:
             of_link = error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError)
             if of_link or _is_definite(error):
-                return Unavailable(at=self._clock.now(), error=unavailable(error.code, exchange_told(error)))
+                return Unavailable(at=self._clock.now(), error=unavailable(error.code, message_with_operation(error)))
             raise
 
     async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:

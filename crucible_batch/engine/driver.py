@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Subject(Protocol):
-    """Something with a life: a job or an asset."""
+    """What a driver works on: a job or an asset."""
 
     @property
     def identity(self) -> str: ...

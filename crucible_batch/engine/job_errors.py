@@ -12,7 +12,8 @@ JOB_TIMEOUT = "JOB_TIMEOUT"
 KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 
 
-def of_another(job_id: str) -> GatewayError:
+def job_of_another_key(job_id: str) -> GatewayError:
+    """Return the error of a submit whose answer names a job that belongs to another submit of ours."""
     return GatewayError(
         f"the gateway answered with job {job_id}, which it had returned for another idempotency key",
         code=JOB_OF_ANOTHER_KEY,
@@ -21,7 +22,8 @@ def of_another(job_id: str) -> GatewayError:
     )
 
 
-def timed_out(job_id: str) -> ErrorInfo:
+def job_timed_out(job_id: str) -> ErrorInfo:
+    """Return the reason for ending a run in which a job did not end within the job timeout."""
     return ErrorInfo(
         JOB_TIMEOUT,
         f"job {job_id} has not ended within the job timeout; its credits stay held",

@@ -27,10 +27,10 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
 from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.engine.job_context import JobContext
-from crucible_batch.engine.job_errors import key_reused_with_images, of_another, timed_out
+from crucible_batch.engine.job_errors import job_of_another_key, job_timed_out, key_reused_with_images
 from crucible_batch.engine.job_records import settled_as
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S
-from crucible_batch.engine.poller import Interrupted
+from crucible_batch.engine.poller import PriceToCompare
 from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.engine.slots import Slot
@@ -69,7 +69,7 @@ class JobWorker:
         self._check = PurchaseCheck(context, planned, self._shape)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
-        self._interrupted: Interrupted | None = None
+        self._to_compare: PriceToCompare | None = None
         self._result: JobEvent | GatewayError | None = None
         """The result of a command that is returned later: a price that was read meanwhile is journalled first."""
         self._tried: GatewayError | None = None
@@ -236,7 +236,7 @@ class JobWorker:
                 self._context.slots.refused(self._slot, error.retry_after_s, error.code)
             return self._not_accepted(job, error)
         if not context.owners.claim(job, submission.job_id):
-            return self._not_accepted(job, of_another(submission.job_id))
+            return self._not_accepted(job, job_of_another_key(submission.job_id))
         context.stop.accepted()
         context.slots.accepted(self._slot)
         reused = submission.existing and not submission.after_doubt and not job.in_doubt
@@ -320,8 +320,8 @@ class JobWorker:
             recorded = await self._recorded_price(job_id)
             if recorded is not None and (repriced := self._compare_price(job, recorded)) is not None:
                 return repriced
-        while isinstance(found := await self._wait_for_end(job, job_id), Interrupted):
-            self._interrupted = found
+        while isinstance(found := await self._wait_for_end(job, job_id), PriceToCompare):
+            self._to_compare = found
             if (repriced := self._compare_price(job, found.credits)) is not None:
                 return repriced
         if not isinstance(found, JobSnapshot):
@@ -357,10 +357,10 @@ class JobWorker:
                     break
         return None
 
-    async def _wait_for_end(self, job: Job, job_id: str) -> JobSnapshot | Interrupted | JobLost | None:
-        """Poll until the job has ended; ``Interrupted`` if a record shows a price that has to be compared first."""
-        context, earlier = self._context, self._interrupted
-        self._interrupted = None
+    async def _wait_for_end(self, job: Job, job_id: str) -> JobSnapshot | PriceToCompare | JobLost | None:
+        """Poll until the job has ended; ``PriceToCompare`` if a record shows a price that has to be compared first."""
+        context, earlier = self._context, self._to_compare
+        self._to_compare = None
         is_unread = context.admission.needs_comparison(job.identity)
         try:
             found = await context.poller.until_ended(
@@ -379,7 +379,7 @@ class JobWorker:
             return JobLost(at=context.clock.now(), error=lost)
         context.stop.served()
         if found is None:
-            context.stop.wind_down(ExitCode.STOPPED, timed_out(job_id))
+            context.stop.wind_down(ExitCode.STOPPED, job_timed_out(job_id))
         return found
 
     def _end_event(self, job: Job, snapshot: JobSnapshot) -> Succeeded | Failed:

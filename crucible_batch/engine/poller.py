@@ -20,8 +20,11 @@ _NOTABLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupted:
-    """A job that has not ended and whose record has a higher price, ``credits``, than was known."""
+class PriceToCompare:
+    """A job that has not ended, and whose record has a higher price than was known: ``credits``.
+
+    The wait for its end is interrupted until the two prices were compared.
+    """
 
     credits: Credits
     began: float
@@ -52,11 +55,12 @@ class Poller:
         self._sleepers: asyncio.TaskGroup | None = None
 
     async def until_ended(
-        self, job_id: str, workflow_id: str, *, price: Credits, is_due_now: bool, earlier: Interrupted | None = None
-    ) -> JobSnapshot | Interrupted | None:
+        self, job_id: str, workflow_id: str, *, price: Credits, is_due_now: bool, earlier: PriceToCompare | None = None
+    ) -> JobSnapshot | PriceToCompare | None:
         """Return the job once it has succeeded or failed; None after the job timeout.
 
-        ``Interrupted`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to continue.
+        ``PriceToCompare`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to
+        continue.
         ``is_due_now``: poll immediately, for a job accepted some time ago; its duration is not learned from then.
         An outage of the gateway does not count towards the timeout.
         Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
@@ -80,7 +84,7 @@ class Poller:
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
                 if snapshot.credits > price:
-                    return Interrupted(snapshot.credits, began, running_at)
+                    return PriceToCompare(snapshot.credits, began, running_at)
                 if self._served_s() - began >= self._job_timeout_s:
                     return None
                 if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage

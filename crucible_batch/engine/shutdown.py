@@ -26,10 +26,10 @@ def error_info(error: CrucibleBatchError) -> ErrorInfo:
     """Turn an exception into the data that reports and journals keep."""
     if not isinstance(error, GatewayError):
         return ErrorInfo(error.code, error.message, error.hint)
-    return ErrorInfo(error.code, exchange_told(error), error.hint, error.request_id)
+    return ErrorInfo(error.code, message_with_operation(error), error.hint, error.request_id)
 
 
-def exchange_told(error: GatewayError) -> str:
+def message_with_operation(error: GatewayError) -> str:
     """Return the error's message, with the operation in front where the message is ours and doesn't name it."""
     is_ours = error.code in _OUR_WORDS or error.code.startswith("HTTP_")
     return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message

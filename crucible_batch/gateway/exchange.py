@@ -42,8 +42,8 @@ class ApiExchange:
         self._timeout_s = timeout_s
         self._retry_after_cap_s = retry_after_cap_s
         self._now = now
-        # The wait for a free slot isn't part of the deadline: a POST that was never sent must not end in doubt.
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        # The wait for a free connection isn't part of the deadline: a POST that was never sent must not end in doubt.
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._is_known = False
         """Whether a gateway has answered with success: a web page after that comes from something in front of it."""
 
@@ -61,9 +61,9 @@ class ApiExchange:
 
         ``read`` is called with any 2xx response and raises ``UnreadableError`` if it is not the expected one.
         """
-        async with self._slots:
+        async with self._connections:
             if before_send is not None:
-                before_send()  # after the wait for a slot, which may be long
+                before_send()  # after the wait for a connection, which may be long
             answer = await self._fetch(operation, method, url, body)
         if not 200 <= answer.status < 300:
             raise self._refusal(operation, url, answer)

@@ -64,7 +64,7 @@ class StorageClient:
             if transport is None
             else HttpxChannel(new_client(transport, timeout_s=timeout_s))
         )
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def aclose(self) -> None:
         """Close the connections. May be called twice."""
@@ -77,7 +77,7 @@ class StorageClient:
         upload = _Upload(content, mime_type)
 
         async def attempt() -> None:
-            async with self._slots:
+            async with self._connections:
                 with TransportSeam(Operation.UPLOAD, self._hide):
                     async with asyncio.timeout(self._deadline_s(len(content))):
                         reply = await self._follow(Operation.UPLOAD, url, upload)
@@ -97,7 +97,7 @@ class StorageClient:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._follow(Operation.DOWNLOAD, url, None)
 
-        async with self._slots:
+        async with self._connections:
             reply = await self._retrier.run(attempt, url=url)
             try:
                 length = _declared_length(reply.headers)
