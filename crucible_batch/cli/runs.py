@@ -173,7 +173,7 @@ def _name(status: Status, directory: Path) -> Text:
     name, run_id = status.report.manifest.name, status.report.run_id
     text = Text(clean(f"{name}/{run_id}", 300), style="strong")
     if status.run_dir != directory / name / run_id:
-        text.append(f"\n{clean(str(status.run_dir), 300)}", style="quiet")
+        text.append(f"\n  in {clean(str(status.run_dir), 300)}", style="quiet")
     return text
 
 
