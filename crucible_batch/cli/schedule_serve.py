@@ -12,7 +12,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ServeChoices
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.export.target import seconds
+from crucible_batch.scheduling.export.target import deadline_text
 from crucible_batch.scheduling.serve.scheduler import ServeMessage
 from crucible_batch.scheduling.serve.serving import ServeOptions, serve_schedules
 from crucible_batch.settings import state_directory
@@ -31,7 +31,7 @@ def serve_and_show(answer: CommandOutput, places: Sequence[Path], chosen: ServeC
             raise UserError(f"there is no file {chosen.env_file}", hint="name the file with the API key")
         arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100
     if chosen.deadline is not None:
-        arguments += ["--deadline", seconds(chosen.deadline)]
+        arguments += ["--deadline", deadline_text(chosen.deadline)]
     options = ServeOptions(
         places=tuple(places),
         directory=Path.cwd(),

@@ -12,7 +12,7 @@ from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.history import JobIdOwners
-from crucible_batch.engine.job_records import Records
+from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.engine.poller import Poller
@@ -37,7 +37,7 @@ class JobContext:
     poller: Poller
     fetcher: Downloader
     lister: LateOutputChecker
-    records: Records
+    records: PriceRecords
     stop: Shutdown
     slots: Slots
     clock: Clock

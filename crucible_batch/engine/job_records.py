@@ -9,7 +9,7 @@ from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.prices import Shape
 
 
-class Records:
+class PriceRecords:
     """Keeps for each job the record with the highest price until ``differing`` takes it."""
 
     def __init__(self) -> None:

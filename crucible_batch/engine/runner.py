@@ -26,7 +26,7 @@ from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import JobIdOwners, Survey, survey
 from crucible_batch.engine.job_context import JobContext
-from crucible_batch.engine.job_records import Records
+from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
@@ -103,7 +103,7 @@ class Runner:
         self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
         pause.on_change.append(admission.wake)
         relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
-        records = Records()
+        records = PriceRecords()
         fetcher = Downloader(
             gateway,
             store,

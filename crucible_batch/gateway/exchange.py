@@ -13,7 +13,7 @@ from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
 from crucible_batch.gateway.response_errors import (
     HttpAnswer,
-    TransportSeam,
+    TransportErrors,
     bad_answer,
     foreign_answer,
     refusal,
@@ -83,7 +83,7 @@ class ApiExchange:
 
     async def _fetch(self, operation: Operation, method: str, url: str, body: bytes | None) -> HttpAnswer:
         headers = _HEADERS if body is None else _HEADERS_OF_JSON
-        with TransportSeam(operation, self._key.mask_in):
+        with TransportErrors(operation, self._key.mask_in):
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(method, url, headers, body)
                 try:

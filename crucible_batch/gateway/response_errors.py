@@ -88,7 +88,7 @@ class HttpAnswer:
     drop: Callable[[], Awaitable[None]] = field(repr=False)
 
 
-class TransportSeam:
+class TransportErrors:
     """A block in which errors of the transport, including timeouts, become ``GatewayError``. Cancellation does not.
 
     ``hide`` masks the key in the transport's messages.

@@ -14,7 +14,7 @@ import httpx
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
-from crucible_batch.gateway.response_errors import TransportSeam, bad_answer, bad_request, no_answer, retry_after_s
+from crucible_batch.gateway.response_errors import TransportErrors, bad_answer, bad_request, no_answer, retry_after_s
 from crucible_batch.gateway.retries import Operation, Retrier, decide_retry
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, HttpxChannel, Reply, is_encoded, new_client
 from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
@@ -78,7 +78,7 @@ class StorageClient:
 
         async def attempt() -> None:
             async with self._connections:
-                with TransportSeam(Operation.UPLOAD, self._hide):
+                with TransportErrors(Operation.UPLOAD, self._hide):
                     async with asyncio.timeout(self._deadline_s(len(content))):
                         reply = await self._follow(Operation.UPLOAD, url, upload)
                         await reply.close()
@@ -93,7 +93,7 @@ class StorageClient:
         """
 
         async def attempt() -> Reply:
-            with TransportSeam(Operation.DOWNLOAD, self._hide):
+            with TransportErrors(Operation.DOWNLOAD, self._hide):
                 async with asyncio.timeout(self._timeout_s):
                     return await self._follow(Operation.DOWNLOAD, url, None)
 
@@ -104,7 +104,7 @@ class StorageClient:
                 async with aclosing(self._read(reply, length)) as chunks:
                     yield length, chunks
             finally:
-                with TransportSeam(Operation.DOWNLOAD, self._hide):
+                with TransportErrors(Operation.DOWNLOAD, self._hide):
                     await reply.close()
 
     async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> Reply:
@@ -117,7 +117,7 @@ class StorageClient:
             await reply.close()
             if self._hide(location) != location:
                 raise unsafe("a redirect of the storage's holds the API key")
-            with TransportSeam(operation, self._hide):  # an invalid Location raises InvalidURL
+            with TransportErrors(operation, self._hide):  # an invalid Location raises InvalidURL
                 url = str(httpx.URL(url).join(location))
             reply = await self._send(url, upload)
         problem = self._problem(operation, url, reply)
@@ -162,7 +162,7 @@ class StorageClient:
         read = 0
         while True:
             began = loop.time()
-            with TransportSeam(Operation.DOWNLOAD, self._hide):
+            with TransportErrors(Operation.DOWNLOAD, self._hide):
                 async with asyncio.timeout(left_s):
                     chunk = await anext(chunks, None)
             left_s -= loop.time() - began

@@ -98,7 +98,7 @@ def build_head(
     ledger = Ledger(PriceBook.of(terms))
     for subject, event in events:
         ledger.apply(subject, event)
-    return sum_up(
+    return head_from_ledger(
         terms=terms,
         ending=ending,
         started_at=started_at,
@@ -109,7 +109,7 @@ def build_head(
     )
 
 
-def sum_up(
+def head_from_ledger(
     *,
     terms: RunTerms,
     ending: Ending | None,
@@ -119,6 +119,7 @@ def sum_up(
     counts: CountsRow,
     period: PeriodRow | None = None,
 ) -> ReportHead:
+    """Return the head as ``build_head`` does, by a ledger that has applied the events already."""
     stops = {} if ending is None else ending.stops
     return ReportHead(
         run_id=terms.run_id,

@@ -85,7 +85,7 @@ def own_command() -> tuple[str, ...]:
 
 def run_arguments(schedule: ScheduledManifest, options: ExportOptions, manifest: str | Path) -> list[str]:
     """Return the arguments of ``crucible-batch`` for one run of a schedule, which catches up as the manifest has it."""
-    words = ["run", str(manifest), "--if-running", "skip", "--deadline", seconds(options.deadline_of(schedule))]
+    words = ["run", str(manifest), "--if-running", "skip", "--deadline", deadline_text(options.deadline_of(schedule))]
     if options.env_file is not None:
         words += ["--env-file", str(options.env_file)]
     if schedule.has_command and options.allow_command:
@@ -93,7 +93,7 @@ def run_arguments(schedule: ScheduledManifest, options: ExportOptions, manifest:
     return words
 
 
-def seconds(duration_s: float) -> str:
+def deadline_text(duration_s: float) -> str:
     """Format a duration for ``--deadline``, rounded up: ``6h``, ``90m``, ``45s``."""
     whole = math.ceil(duration_s)
     for size, unit in ((3600, "h"), (60, "m")):

@@ -53,7 +53,7 @@ from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
 from crucible_batch.domain.resuming import resume_job
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.job_records import Records
+from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker, _NotSent
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
@@ -137,7 +137,7 @@ class Bench:
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)
         self.uploading: Callable[[], Awaitable[None]] = _nothing
-        self.records = Records()
+        self.records = PriceRecords()
         self.turn: Callable[[Slot], Awaitable[None]] = _nothing
         self.failing: GatewayError | None = None
         self.outage = Outage()
@@ -534,7 +534,7 @@ async def test_a_record_that_was_read_counts_also_where_the_command_fails() -> N
 
 
 def test_of_the_records_that_were_read_the_highest_counts_once() -> None:
-    records = Records()
+    records = PriceRecords()
     attempt = Attempt(1, "k", 0.0, job_id="j", credits=D(2))
     for credits in (2, 7, 3):
         records.note(JobSnapshot("j", JobStatus.SUCCEEDED, D(credits)))
@@ -544,7 +544,7 @@ def test_of_the_records_that_were_read_the_highest_counts_once() -> None:
 
 @pytest.mark.parametrize(("status", "differs"), [(JobStatus.SUCCEEDED, D(1)), (JobStatus.FAILED, None)])
 def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(status: JobStatus, differs: Decimal | None) -> None:
-    records = Records()
+    records = PriceRecords()
     records.note(JobSnapshot("j", status, D(1)))
     assert records.differing(Attempt(1, "k", 0.0, job_id="j", credits=D(2))) == differs
 

@@ -15,7 +15,7 @@ import yaml
 
 from crucible_batch.errors import UserError
 from crucible_batch.scheduled_time import read_timezone
-from crucible_batch.scheduling.export.target import ExportOptions, own_command, seconds
+from crucible_batch.scheduling.export.target import ExportOptions, deadline_text, own_command
 from crucible_batch.scheduling.export.writing import export, write_files
 from crucible_batch.scheduling.schedules import ScheduledManifest, read_schedule
 
@@ -153,7 +153,7 @@ def test_the_time_limit_is_that_of_the_option_the_manifest_or_six_hours(
 ) -> None:
     options = dataclasses.replace(OPTIONS, deadline_s=deadline_s)
     one = _in(repository, "15 3 * * *", deadline_s=manifest_s)
-    assert f"--deadline {seconds(expected_s)}" in _texts("cron", one, options)[0]
+    assert f"--deadline {deadline_text(expected_s)}" in _texts("cron", one, options)[0]
     service, _ = _texts("systemd", one, options)
     assert f"\nTimeoutStartSec={expected_s + 600}\n" in service
     assert _cron_job(one, options)["jobTemplate"]["spec"]["activeDeadlineSeconds"] == expected_s + 600
@@ -260,7 +260,7 @@ def test_the_command_is_an_absolute_path() -> None:
 
 @pytest.mark.parametrize(("duration_s", "text"), [(21_600, "6h"), (5400, "90m"), (45, "45s"), (0.5, "1s")])
 def test_a_time_limit_is_written_as_the_option_reads_it(duration_s: float, text: str) -> None:
-    assert seconds(duration_s) == text
+    assert deadline_text(duration_s) == text
 
 
 @pytest.mark.parametrize("to", SCHEDULERS)
