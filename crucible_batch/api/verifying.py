@@ -28,7 +28,7 @@ from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, evolve
 from crucible_batch.domain.output_list import merge_output_lists
-from crucible_batch.domain.output_path import is_planned_path
+from crucible_batch.domain.output_path import is_planned_path, relocated_path
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.downloads import Downloader
@@ -180,6 +180,11 @@ class _Record:
         saved = self.saved
         return is_planned_path(self.planned.output, saved.index, saved.sha256, saved.path)
 
+    def as_displaced(self) -> _Record:
+        """Return the record of an output whose path is another's now: missing, and restored to a path of its own."""
+        aside = replace(self.saved, path=relocated_path(self.saved.path, self.saved.sha256))
+        return replace(self, saved=aside, state=FileState.MISSING)
+
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
     """Yield every output that was ever saved, including those that a later run found missing."""
@@ -205,8 +210,29 @@ async def _look(
                 odd.append(record)
         on_checked(counts.total())
     leftovers = () if running else tuple(sorted(path.as_posix() for path in store.leftovers()))
+    for position in _displaced(journal, odd):
+        counts.update({odd[position].state: -1, FileState.MISSING: 1})
+        odd[position] = odd[position].as_displaced()
     differences = tuple(_told(record) for record in odd)
     return Verification(store.directory, running, counts, retired, byte_size, differences, leftovers), odd
+
+
+def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
+    """Return the positions of the records whose path is another output's now.
+
+    If an output was deleted, a new job may have saved its own at the free path. That one is not to be replaced.
+    """
+    paths = {record.saved.path for record in odd if record.state in _MISPLACED}
+    owners: dict[str, _Record] = {}
+    for record in _recorded(journal) if paths else ():
+        if (path := record.saved.path) in paths:
+            owners[path] = max(owners.get(path, record), record, key=lambda each: (not each.retired, each.saved.at))
+
+    def is_displaced(record: _Record) -> bool:
+        owner = owners.get(record.saved.path, record)
+        return (owner.job.identity, owner.saved.index) != (record.job.identity, record.saved.index)
+
+    return [position for position, record in enumerate(odd) if record.state in _MISPLACED and is_displaced(record)]
 
 
 async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record]:

@@ -56,6 +56,9 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
             "check",
             (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
         )
+    if result.unsaved:
+        next_step = shell_command("verify", clean(str(result.run_dir), 4000), "--fix")
+        fact(console, "next", (next_step, "command"), ("   saves the outputs, for no credits", "quiet"))
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
@@ -63,14 +66,16 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
         fact(console, "next", (next_step, "command"), ("   lists each of these entries", "quiet"))
 
 
-def _headline(result: AuditResult) -> tuple[tuple[str, str], str, tuple[str, str]]:
+def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     found = result.audit
     differences = len(found.differences)
-    verdict = ("✗ " + counted(differences, "difference"), "bad") if differences else ("✓ 0 differences", "good")
+    missing = sum(more.missing for more in result.unsaved)
+    verdict = ("✓ 0 differences", "good") if result.ok else ("✗ " + counted(differences, "difference"), "bad")
+    unsaved = (f", {counted(missing, 'unsaved output')}", "bad") if missing else ""
     unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
     checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
     running = " · running now" if result.running else ""
-    return verdict, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
+    return verdict, unsaved, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
 
 
 def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:

@@ -154,7 +154,9 @@ class Downloader:
     async def _replace_changed(
         self, planned: PlannedJob, attempt: Attempt, missed: Saved, number: int | None
     ) -> Saved | Unavailable:
-        restored = await self.restore(planned, attempt, missed, number)
+        # The file may be an output of another job, which was saved there after this one was deleted.
+        free = await self._find_path(planned, missed.path, missed.sha256)
+        restored = await self.restore(planned, attempt, replace(missed, path=free or missed.path), number)
         if isinstance(restored, Unavailable):
             return restored
         if restored.kept is not None:

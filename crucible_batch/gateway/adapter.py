@@ -252,10 +252,11 @@ def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
 
     The number is the output's index. If several outputs share an index, which the contract doesn't intend, it is
     computed from the output's id: a position would change with the list. An output without an id gets the next free
-    number, so that no file replaces another.
+    number, so that no file replaces another. An output that is listed twice counts once.
     """
     if len(outputs) == 1:
         return (OutputLink(index=outputs[0].output_index, url=outputs[0].url),)
+    outputs = _without_repetitions(outputs)
     shared = Counter(output.output_index for output in outputs)
     links: dict[int, OutputLink] = {}
     for output in sorted(outputs, key=lambda output: (output.output_index, output.id)):
@@ -266,6 +267,17 @@ def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
             number += 1
         links[number] = OutputLink(index=number, url=output.url)
     return tuple(links.values())[:MOST_OUTPUTS]
+
+
+def _without_repetitions(outputs: Sequence[JobOutput]) -> list[JobOutput]:
+    """Return the outputs, each once: a record repeats another if its id, index and link (without the query) are equal.
+
+    A repetition in one answer only would otherwise change the numbers, and those recorded then would never be found.
+    """
+    once: dict[tuple[int, str | int, str], JobOutput] = {}
+    for position, output in enumerate(outputs):
+        once.setdefault((output.output_index, output.id or position, (output.url or "").partition("?")[0]), output)
+    return list(once.values())
 
 
 def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:

@@ -1,13 +1,20 @@
 """`audit`: what a person reads, what a script reads, and the exit code."""
 
+import io
 import json
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
+from rich.console import Console
+
 from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
-from crucible_batch.cli.audit import notes
+from crucible_batch.api.verifying import UnsavedOutputs
+from crucible_batch.cli.audit import notes, show_audit
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.audit_claims import UploadClaim, UploadState
+from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
 
 from .conftest import Cli, running_sandbox
 
@@ -87,6 +94,20 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
     assert "not ours" not in done.out
     assert theirs not in done.out
     assert verbose.out.count(theirs) == 2
+
+
+def test_outputs_that_were_not_saved_are_in_the_headline_with_the_command_that_saves_them() -> None:
+    planned = PlannedJob(0, "hero", "hero", "w", {})
+    more = UnsavedOutputs(
+        planned, Job("hero", attempts=(Attempt(1, "key", Decimal(1)),)), retired=False, numbers=(0, 1), missing=1
+    )
+    found = Audit((), (), (), (), 0.5, 0, (), (), (), Decimal(0))
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    show_audit(console, AuditResult(Path("out"), "m", "default", False, found, (more,)), verbose=False)
+    first, *rest = out.getvalue().splitlines()
+    assert first == "✗ 0 differences, 1 unsaved output   m · default"
+    assert "  next     crucible-batch verify out --fix   saves the outputs, for no credits" in rest
 
 
 def test_what_the_books_only_assume_is_said_in_words() -> None:

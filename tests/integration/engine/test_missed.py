@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from crucible_batch import run
+from crucible_batch import run, verify
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
@@ -132,3 +132,22 @@ async def test_a_changed_output_of_a_renamed_job_is_saved_under_its_new_name(sta
         state = await bench.agree(again)
     assert pictures(out) == {"b/0.png": b"retouched", "barn/0.png": before}
     assert (again.ok, state["requests"]["generate"]) == (True, 1)
+
+
+async def test_the_output_of_a_job_that_left_is_moved_aside_for_one_that_was_deleted_and_is_wanted_again(start):
+    async with start() as bench:
+        out = bench.path / "out"
+        embed = "provenance: {embed: true}\n"  # so that the sizes differ, which is all that a run compares
+        await bench.run(bench.manifest(one := "{name: a, prompt: one}", head=embed))
+        old = pictures(out)["a/0.png"]
+        (out / "a/0.png").unlink()
+        await bench.run(bench.manifest("{name: a, prompt: another}", head=embed))
+        new = pictures(out)["a/0.png"]
+        assert len(new) != len(old)
+        again = await bench.run(bench.manifest(one, head=embed))
+        state = await bench.agree(again)
+        kept = f"a/0.{hashlib.sha256(new).hexdigest()[:8]}.png"
+        assert pictures(out) == {"a/0.png": old, kept: new}
+        assert not list(out.rglob("*.damaged-*"))
+    assert (await verify(out)).exit_code == 0
+    assert (again.ok, state["requests"]["generate"]) == (True, 2)

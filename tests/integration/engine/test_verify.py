@@ -112,6 +112,30 @@ def refusing(part: str, status: int, code: str):
     return tamper
 
 
+@pytest.mark.parametrize("both_are_missing", [False, True])
+async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_there_since(start, both_are_missing):
+    async with start() as bench:
+        out = bench.path / "out"
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        old = (out / "a/0.png").read_bytes()
+        (out / "a/0.png").unlink()
+        await bench.run(bench.manifest("{name: a, prompt: two}"))
+        new = (out / "a/0.png").read_bytes()
+        if both_are_missing:
+            (out / "a/0.png").unlink()
+        found = await verify(out)
+        aside = f"a/0.{hashlib.sha256(old).hexdigest()[:8]}.png"
+        expected = [(aside, FileState.MISSING, True)]
+        if both_are_missing:
+            expected.insert(0, ("a/0.png", FileState.MISSING, False))
+        assert [(each.path, each.state, each.retired) for each in found.differences] == expected
+        assert found.counts[FileState.DAMAGED] == 0
+        fixed = await verify(out, fix=True, settings=bench.settings)
+        assert (fixed.exit_code, contents(out)) == (0, {"a/0.png": new, aside: old})
+        assert not list(out.rglob("*.damaged-*"))
+        assert (await verify(out)).exit_code == 0
+
+
 async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(start, tampered):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}"))

@@ -156,6 +156,11 @@ async def test_outputs_that_share_an_index_get_numbers_of_their_own_that_last(wo
     assert three["uc"] == 1
 
 
+async def test_an_output_that_is_listed_twice_keeps_its_number(world, ok, good_data):
+    found = await numbers_by_url(world, ok, good_data, ("a", 0, "ua?t=1"), ("b", 1, "ub"), ("a", 0, "ua?t=2"))
+    assert found == {"ua?t=1": 0, "ub": 1}
+
+
 async def test_outputs_without_an_id_that_share_an_index_count_up(world, ok, good_data):
     found = await numbers_by_url(world, ok, good_data, ("", 0, "u"), ("", 0, "v"), ("x", 5, "w"), ("x", 5, "y"))
     assert list(found) == ["u", "v", "w", "y"]
