@@ -115,7 +115,7 @@ _OF_THE_COMMAND = _of(
     ("DIFFERENT", _DIFFERENCE, "verify found outputs that differ from what was saved.",
      "crucible-batch verify RUN_DIR --fix downloads them again, at no cost."),
     ("DIFFERENCE", _DIFFERENCE, "audit found a difference between the journal and the gateway's ledger.",
-     "Report the job and asset ids in the message to the gateway's operator."),
+     f"{_AGAIN} in 10 minutes if it proposes that. Report other job and asset ids to the gateway's operator."),
     ("DOCTOR", (ExitCode.KEY_REFUSED, ExitCode.STOPPED), "doctor found a problem that prevents runs.",
      "Fix the findings that are marked ✗."),
     ("BUG", (BUG_EXIT_CODE,), "A bug in crucible-batch. Events that are in the journal are safe.",

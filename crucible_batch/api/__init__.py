@@ -83,7 +83,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.watching": ("Snapshot", "Watch"),
         "crucible_batch.domain.asset": ("KeepReason",),
         "crucible_batch.domain.audit": ("Audit", "total"),
-        "crucible_batch.domain.audit_claims": ("Figures", "Finding", "Verdict"),
+        "crucible_batch.domain.audit_claims": ("LISTED_AFTER_S", "Figures", "Finding", "Verdict"),
         "crucible_batch.domain.catch_up": ("DueRun", "ends_all", "first_code"),
         "crucible_batch.domain.credits": ("Credits", "format_credits", "parse_credits"),
         "crucible_batch.domain.events": ("Event", "event_name"),

@@ -100,6 +100,7 @@ from crucible_batch.cluster.records import WorkerRow as WorkerRow
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
+from crucible_batch.domain.audit_claims import LISTED_AFTER_S as LISTED_AFTER_S
 from crucible_batch.domain.audit_claims import Figures as Figures
 from crucible_batch.domain.audit_claims import Finding as Finding
 from crucible_batch.domain.audit_claims import Verdict as Verdict

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import ledger_of
+from crucible_batch.api.shard_note import outstanding_shards
 from crucible_batch.cluster import QueuedShard
 from crucible_batch.domain.cluster_control import GivenControl, newest_number, pause_given
 from crucible_batch.domain.credits import ZERO
@@ -31,17 +33,24 @@ _OUT = (ShardState.WAITING, ShardState.RUNNING)
 
 @dataclass(slots=True)
 class RunProgress:
-    """An observer of the coordinator's own runs, which passes them on as parts of the complete run."""
+    """An observer of the coordinator's own runs, which passes them on as parts of the complete run.
+
+    With ``rules`` of a period, the budget of the complete run is what is set aside at the moment: for the shards of the
+    wave, or for a run of the coordinator's own.
+    """
 
     observer: Observer
     main: Path
     terms: RunTerms
     choice: JobFilter
     clock: Clock
+    rules: PeriodRules | None = None
     has_begun: bool = field(default=False, init=False)
     _counts: Counter[Outcome] = field(default_factory=Counter, init=False)
     """The jobs of the run by their outcome, as the main run directory has them; ``_balance`` has its credits."""
     _balance: Balance = field(default=Balance(None, ZERO, ZERO), init=False)
+    _allowance: Balance | None = field(default=None, init=False)
+    """The newest balance with an allowance of the period, of which its budget and name count."""
     _told: ShardsAdvanced | None = field(default=None, init=False)
     _shown: int | None = field(default=None, init=False)
     """The number of the newest command that was shown; None before the first ones were read."""
@@ -49,6 +58,8 @@ class RunProgress:
     def notify(self, message: Message) -> None:
         """Pass a message of one of the coordinator's runs on, unless it is about its beginning or its end."""
         if isinstance(message, RunBegan):
+            if message.balance.allowance_of is not None:
+                self._allowance = message.balance
             self.begin(message.at)
         elif not isinstance(message, RunEnded):
             self.observer.notify(message)
@@ -65,6 +76,10 @@ class RunProgress:
     def read(self) -> None:
         """Read the main run directory: before each wave. Blocking."""
         with Journal.read(self.main) as journal:
+            shards = outstanding_shards(journal)
+            if self.rules is not None and shards is not None and shards.account is not None:
+                name = self.rules.budget_name(self.rules.calendar.at(self.clock.now()))
+                self._allowance = Balance(shards.budget, ZERO, ZERO, name)
             self._read(journal, {})
 
     def _read(self, journal: Journal, stops: Mapping[str, ErrorInfo]) -> None:
@@ -73,7 +88,8 @@ class RunProgress:
         for planned, job in journal.jobs(self.terms.rule):
             if self.choice.takes(planned.name):
                 counts[outcome_of(job, workflow_class(planned.workflow_id), stops)[0]] += 1
-        self._counts, self._balance = counts, Balance(self.terms.budget, ledger.spent, ledger.held)
+        limit = self._allowance or Balance(self.terms.budget, ZERO, ZERO)
+        self._counts, self._balance = counts, replace(limit, spent=ledger.spent, held=ledger.held)
 
     def advance(self, wave: int, rows: Sequence[QueuedShard]) -> None:
         """Report the shards of a wave, if anything has changed."""

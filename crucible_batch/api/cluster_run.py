@@ -30,6 +30,7 @@ from crucible_batch.api.coordinator import ClusterContext, CoordinatorClaim, Coo
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.notifying import RunNotices
+from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
@@ -131,7 +132,10 @@ class _Coordinator:
         self._terms, self._main = context.terms, context.main
         self._url = run_outputs_url(context.request.out_dir, self._main)
         self._claim = CoordinatorClaim(self.database, context, self.pace)
-        self._progress = RunProgress(self.observer, self._main, self._terms, context.request.job_filter, context.clock)
+        rules = PeriodRules.of(context.manifest, context.settings.base_url)
+        self._progress = RunProgress(
+            self.observer, self._main, self._terms, context.request.job_filter, context.clock, rules
+        )
         request = context.part(shards=context.request.shards or 1)
         check_sharding(request, context.manifest, self._terms, self._main / PLAN_FILE)
 

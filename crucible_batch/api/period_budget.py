@@ -62,6 +62,10 @@ class PeriodRules:
         terms = AccountTerms(budget.account, account_gateway(gateway), per, zone_name(manifest.zone))
         return cls(terms, budget.credits, Calendar(per, manifest.zone))
 
+    def budget_name(self, period: BudgetPeriod) -> str:
+        """Return the name of the budget of a period, such as ``studio, this month``."""
+        return f"{self.terms.account}, {period.words}"
+
     def accounts_directory(self, settings: Settings) -> Path:
         """Return the directory of the accounts' files. Raises ``BudgetAccountError`` if there is none."""
         if settings.accounts_directory is None:
@@ -139,7 +143,7 @@ class PeriodPreview:
     @property
     def budget_name(self) -> str:
         """The budget that it is part of, such as ``studio, this month``."""
-        return f"{self.rules.terms.account}, {self.period.words}"
+        return self.rules.budget_name(self.period)
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""

@@ -14,14 +14,14 @@ from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
 from crucible_batch.api.report_note import note_report, notifications_of
 from crucible_batch.api.request import check_path
-from crucible_batch.api.run_journal import newest_run
+from crucible_batch.api.run_journal import ledger_of, newest_run
 from crucible_batch.api.run_location import journal_outputs_url, local_directory
 from crucible_batch.api.stage_note import noted_stages
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import workflow_class
+from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal
@@ -101,7 +101,7 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         ending=newest.ending,
         started_at=journal.runs()[0].started_at,
         finished_at=newest.finished_at,
-        events=journal.events(),
+        ledger=ledger_of(journal, PriceBook.of(newest.terms)),
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
         period=noted_period(journal),
     )

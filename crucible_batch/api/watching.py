@@ -22,7 +22,7 @@ from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
-from crucible_batch.report import CountsRow, JobRow, OutputRow, build_row, build_rows, head_from_ledger
+from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
 from crucible_batch.report.html import CurvePoint, credit_curve
 
 SENDING = "sending"
@@ -174,7 +174,7 @@ class Watch:
         if self._running:
             counts[Outcome.PENDING] += counts.pop(SENDING, 0)
         counts[Outcome.UNKNOWN] += counts.pop(SENDING, 0)
-        head = head_from_ledger(
+        head = build_head(
             terms=cache.run.terms,
             ending=cache.run.ending,
             started_at=cache.began_at,

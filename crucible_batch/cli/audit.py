@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from crucible_batch.api import (
+    LISTED_AFTER_S,
     Audit,
     AuditResult,
     Figures,
@@ -25,6 +26,7 @@ from crucible_batch.api import (
     total,
 )
 from crucible_batch.cli.account import signed_credits
+from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_sentence, working
 from crucible_batch.cli.units import counted
@@ -33,6 +35,7 @@ from crucible_batch.shell_command import shell_command
 
 ZERO = Decimal(0)
 DIFFERENCES_SHOWN = 20
+_LISTED_AFTER = f"{LISTED_AFTER_S / 60:.0f} minutes"
 
 
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
@@ -79,16 +82,22 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
 
 
 def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
-    """Print each difference: the job or upload, the amounts in the journal, and those in the gateway's ledger."""
+    """Print each difference: the job or upload, the amounts in the journal, and those in the gateway's ledger.
+
+    If entries may not be listed yet, print the command that shows later whether they are.
+    """
     for each in differences[:limit]:
         attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
         kind = "asset" if each.attempt is None else "job"
         returned = "rebated" if each.attempt is None else "refunded"
         fact(console, "differs", (f"{clean(each.name, 80)}{attempt} · {kind} {clean(each.gateway_id or '-')}", "bad"))
         fact(console, "", f"journal: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
-        fact(console, "", clean("; ".join(each.reasons), 300))
+        late = "   it may not be listed yet" if each.is_recent else ""
+        fact(console, "", clean("; ".join(each.reasons), 300), (late, "quiet"))
     if limit is not None and len(differences) > limit:
         fact(console, "", f"… and {len(differences) - limit} more; -v shows all")
+    if any(each.is_recent for each in differences):
+        fact(console, "next", (again(), "command"), (f"   {_LISTED_AFTER} later, shows what is still missing", "quiet"))
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
@@ -210,7 +219,7 @@ def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> 
         answer.blame(
             "DIFFERENCE",
             f"{counted(len(found.differences), 'difference')} between the journal and the gateway's ledger",
-            "each is listed with its job or asset id: contact the gateway's operator",
+            _advice(found.differences),
             exit_code=result.exit_code,
         )
     elif result.unsaved:
@@ -221,6 +230,17 @@ def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> 
             f"{shell_command('verify', run_dir, '--fix')} saves them, for no credits",
             exit_code=result.exit_code,
         )
+
+
+def _advice(differences: Sequence[Finding]) -> str:
+    recent = sum(each.is_recent for each in differences)
+    if not recent:
+        return "each is listed with its job or asset id: contact the gateway's operator"
+    which = f"{recent} of them are entries" if recent < len(differences) else "entries"
+    return (
+        f"{which} of the last {_LISTED_AFTER} that may not be listed yet: run {again()} in {_LISTED_AFTER}; each"
+        " difference is listed with its job or asset id: contact the gateway's operator about those that are left"
+    )
 
 
 def _data(result: AuditResult) -> dict[str, Json]:

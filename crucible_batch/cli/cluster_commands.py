@@ -59,7 +59,7 @@ def status(
     """
     from crucible_batch.cli.cluster import show_cluster
 
-    show_cluster(answer, dsn, metrics_textfile)
+    show_cluster(answer, opt.given_address(dsn), metrics_textfile)
 
 
 @command(
@@ -100,8 +100,8 @@ def drain(
     if run is not None:
         from crucible_batch.cli.cluster import drain_run_and_show
 
-        drain_run_and_show(answer, run, tuple(workers or ()), dsn)
+        drain_run_and_show(answer, run, tuple(workers or ()), opt.given_address(dsn))
         return
     from crucible_batch.cli.cluster import drain_and_show
 
-    drain_and_show(answer, tuple(workers or ()), dsn)
+    drain_and_show(answer, tuple(workers or ()), opt.given_address(dsn))

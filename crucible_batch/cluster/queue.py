@@ -11,7 +11,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 import procrastinate
@@ -20,6 +21,7 @@ import psycopg_pool
 from procrastinate import exceptions
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.manager import JobManager
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
 from crucible_batch.cluster.address import ClusterAddress
 from crucible_batch.cluster.connection import unreachable
@@ -33,7 +35,8 @@ logger = logging.getLogger(__name__)
 QUEUE: Final = "crucible_batch"
 TASK: Final = "crucible_batch.shard"
 _POOL = 2
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
+_RESTART_WAIT = wait_random_exponential(multiplier=0.2, max=5.0)
+"""Waits of at most 0.2, 0.4, ... 5 seconds, with full jitter, so that workers do not return together."""
 _DATABASE_ERRORS = (exceptions.ConnectorException, psycopg.Error, psycopg_pool.PoolTimeout, OSError, TimeoutError)
 
 ShardHandler = Callable[[ShardKey], Awaitable[None]]
@@ -143,19 +146,24 @@ class ShardQueue:
         is back. What the handler raises is logged, and its shard remains in the queue by its lease.
         """
         self._handler = handler
-        wait = _FIRST_WAIT_S
-        while not stop.is_set():
-            failure = await self._work_until(stop, name)
-            if stop.is_set():
-                break
-            if failure is not None:
-                logger.warning("the queue in %s is not available; trying again", self._address.shown)
-                logger.debug("the queue's worker ended", exc_info=failure)
-            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - not a secret
-            wait = min(2 * wait, _LONGEST_WAIT_S) if failure is not None else _FIRST_WAIT_S
+        restarting = AsyncRetrying(
+            retry=retry_if_result(lambda _failure: not stop.is_set()),
+            wait=_RESTART_WAIT,
+            before_sleep=self._log_failure,
+            sleep=partial(_sleep_until_set, stop),
+        )
+        await restarting(self._work_until, stop, name)
+
+    def _log_failure(self, state: RetryCallState) -> None:
+        failure = state.outcome.result() if state.outcome is not None else None
+        if failure is not None:
+            logger.warning("the queue in %s is not available; trying again", self._address.shown)
+            logger.debug("the queue's worker ended", exc_info=failure)
 
     async def _work_until(self, stop: asyncio.Event, name: str) -> BaseException | None:
         """Run one of Procrastinate's workers until it ends or ``stop`` is set; return why it failed, if it did."""
+        if stop.is_set():
+            return None
         worker = asyncio.ensure_future(self._work(name))
         stopping = asyncio.ensure_future(stop.wait())
         try:
@@ -187,6 +195,12 @@ def _lock(key: ShardKey) -> str:
     return f"{key.run}/{key.plan_digest}/{key.number}"
 
 
+async def _sleep_until_set(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
 async def rescue(database: ClusterDatabase, queue: ShardQueue, interval_s: float = RESCUE_S) -> int:
     """Queue the shards that could be claimed and have no task; return how many those were.
 
@@ -200,7 +214,10 @@ async def rescue(database: ClusterDatabase, queue: ShardQueue, interval_s: float
 
 
 async def keep_rescuing(database: ClusterDatabase, queue: ShardQueue, *, interval_s: float = RESCUE_S) -> None:
-    """Call ``rescue`` until cancelled. A database that is away is waited for."""
+    """Call ``rescue`` at an interval until cancelled, with or without an error of the database.
+
+    The interval is random, so that the workers do not ask at the same time.
+    """
     while True:
         try:
             rescued = await rescue(database, queue, interval_s)

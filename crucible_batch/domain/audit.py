@@ -11,9 +11,11 @@ from crucible_batch.domain.audit_claims import (
     Figures,
     Finding,
     JobClaim,
+    LedgerDifference,
     UploadClaim,
     UploadState,
     Verdict,
+    may_be_listed_later,
 )
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
@@ -41,30 +43,32 @@ def audit_job(
     for entry in entries:
         by_kind[entry_kind(entry, of_job=True)].append(entry)
     moving = _is_moving(claim, asked_at)
-    reasons: tuple[str, ...] = ()
+    differences: list[LedgerDifference] = []
     if entries:
-        reasons = tuple(_problems(claim, by_kind, surely_shown=surely_shown, moving=moving))
+        differences += _differences(claim, by_kind, surely_shown=surely_shown, moving=moving)
         agreed = Verdict.MOVING if moving else Verdict.AGREES
     elif claim.price == ZERO:
         agreed = Verdict.AGREES
     elif claim.accepted_at >= asked_at:
         agreed = Verdict.MOVING
     elif surely_shown:
-        agreed, reasons = Verdict.DIFFERS, ("no entry in the ledger",)
+        agreed = Verdict.DIFFERS
+        differences.append(LedgerDifference("no entry in the ledger", claim.accepted_at))
     else:
         agreed = Verdict.UNSEEN
-    reasons = (*reasons, *_other_prices(claim))
+    differences += _other_prices(claim)
     if is_shared:
-        reasons = (*reasons, "the gateway returned the same job for another key")
+        differences.append(LedgerDifference("the gateway returned the same job for another key"))
     return Finding(
         name=claim.name,
         attempt=claim.attempt,
         gateway_id=claim.job_id,
         books=_claimed_figures(claim),
         ledger=_ledger_figures(by_kind),
-        verdict=Verdict.DIFFERS if reasons else agreed,
-        reasons=reasons,
+        verdict=Verdict.DIFFERS if differences else agreed,
+        reasons=tuple(each.reason for each in differences),
         assumed=claim.status is CreditStatus.ASSUMED,
+        is_recent=may_be_listed_later(differences, asked_at),
     )
 
 
@@ -73,30 +77,33 @@ def _is_moving(claim: JobClaim, asked_at: float) -> bool:
     return claim.status is CreditStatus.HELD or learned_at >= asked_at
 
 
-def _problems(
+def _differences(
     claim: JobClaim, by_kind: Mapping[EntryKind, Sequence[LedgerEntry]], *, surely_shown: bool, moving: bool
-) -> Iterator[str]:
+) -> Iterator[LedgerDifference]:
     for kind, word in _WORDS.items():
         if len(by_kind[kind]) > 1:
-            yield f"{word} {len(by_kind[kind])} times"
+            yield LedgerDifference(f"{word} {len(by_kind[kind])} times")
         for size in sorted({entry_amount(entry) for entry in by_kind[kind]} - {claim.price}):
-            yield f"{word} at {format_credits(size)}, not {format_credits(claim.price)}"
+            yield LedgerDifference(f"{word} at {format_credits(size)}, not {format_credits(claim.price)}")
     for entry_type in sorted({entry.entry_type for entry in by_kind[EntryKind.OTHER]}):
-        yield f"an entry of an unknown type: {entry_type}"
+        yield LedgerDifference(f"an entry of an unknown type: {entry_type}")
     if surely_shown and not by_kind[EntryKind.RESERVE]:
-        yield "never reserved"
+        yield LedgerDifference("never reserved", claim.accepted_at)
     ends = [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
     if len(ends) > 1:
-        yield "both charged and refunded"
+        yield LedgerDifference("both charged and refunded")
     expected = _ENDS.get(claim.status)
     if expected is not None and not moving and expected not in ends:
-        yield f"not {_WORDS[expected]}" + (f" but {_WORDS[ends[0]]}" if ends else "")
+        if ends:
+            yield LedgerDifference(f"not {_WORDS[expected]} but {_WORDS[ends[0]]}")
+        else:
+            yield LedgerDifference(f"not {_WORDS[expected]}", claim.ended_at)
 
 
-def _other_prices(claim: JobClaim) -> Iterator[str]:
+def _other_prices(claim: JobClaim) -> Iterator[LedgerDifference]:
     if claim.answered is not None and claim.recorded is not None:
         answered, recorded = format_credits(claim.answered), format_credits(claim.recorded)
-        yield f"its price is {answered} in the answer to its submit, {recorded} in its record"
+        yield LedgerDifference(f"its price is {answered} in the answer to its submit, {recorded} in its record")
 
 
 def _claimed_figures(claim: JobClaim) -> Figures:

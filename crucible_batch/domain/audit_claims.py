@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
 from crucible_batch.domain.job import Job, Phase
+
+LISTED_AFTER_S: Final = 600.0
+"""How long an entry may be missing only because it is not listed yet. The contract promises no time."""
 
 
 class Verdict(enum.StrEnum):
@@ -40,11 +44,26 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerDifference:
+    """One difference. ``missing_at``: when an entry that is missing was made, by our clock; None if none is missing."""
+
+    reason: str
+    missing_at: float | None = None
+
+
+def may_be_listed_later(differences: Sequence[LedgerDifference], asked_at: float) -> bool:
+    """Whether all differences are entries that are missing, and none of them for longer than ``LISTED_AFTER_S``."""
+    since = asked_at - LISTED_AFTER_S
+    return bool(differences) and all(each.missing_at is not None and each.missing_at > since for each in differences)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One job (by attempt) or upload. ``gateway_id`` is its job or asset id, None for an upload that never had one.
 
-    ``reasons`` describe the differences. ``assumed``: the claim is an estimate, so another figure in the ledger doesn't
-    count as a difference. ``present``: the gateway lists the asset; None for jobs.
+    ``reasons`` describe the differences. ``is_recent``: they are entries that are missing and may not be listed yet,
+    since they were made within ``LISTED_AFTER_S``. ``assumed``: the claim is an estimate, so another figure in the
+    ledger doesn't count as a difference. ``present``: the gateway lists the asset; None for jobs.
     """
 
     name: str
@@ -56,6 +75,7 @@ class Finding:
     attempt: int | None = None
     assumed: bool = False
     present: bool | None = None
+    is_recent: bool = False
 
 
 class CreditStatus(enum.StrEnum):

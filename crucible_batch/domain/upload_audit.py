@@ -12,7 +12,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from crucible_batch.domain.audit_claims import Figures, Finding, UploadClaim, UploadState, Verdict
+from crucible_batch.domain.audit_claims import (
+    Figures,
+    Finding,
+    LedgerDifference,
+    UploadClaim,
+    UploadState,
+    Verdict,
+    may_be_listed_later,
+)
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
@@ -251,8 +259,8 @@ def _finding(
 ) -> Finding:
     moving = claim.state is UploadState.OPEN or (claim.deleted_at or claim.answered_at or 0.0) >= asked_at
     there = claim.asset_id is not None and claim.asset_id in present
-    reasons = () if moving else tuple(_problems(claim, charge, rebate, there=there))
-    if reasons:
+    differences = [] if moving else list(_differences(claim, charge, rebate, there=there))
+    if differences:
         verdict = Verdict.DIFFERS
     elif moving:
         verdict = Verdict.MOVING
@@ -265,27 +273,31 @@ def _finding(
         books=Figures(ZERO if is_open else claim.charge, claim.rebate or ZERO, claim.charge if is_open else ZERO),
         ledger=Figures(charge.size, rebate.size),
         verdict=verdict,
-        reasons=reasons,
+        reasons=tuple(each.reason for each in differences),
         assumed=claim.state is UploadState.ASSUMED or claim.rebate == ZERO,
         present=there,
+        is_recent=may_be_listed_later(differences, asked_at),
     )
 
 
-def _problems(claim: UploadClaim, charge: _LedgerSide, rebate: _LedgerSide, *, there: bool) -> Iterator[str]:
+def _differences(
+    claim: UploadClaim, charge: _LedgerSide, rebate: _LedgerSide, *, there: bool
+) -> Iterator[LedgerDifference]:
     if claim.state is UploadState.KNOWN:
-        yield from _differences("charged", claim.charge, charge)
+        yield from _differing_amounts("charged", claim.charge, charge, claim.answered_at)
     # A rebate of 0 is an assumption: the answer to the deletion was lost, or the asset was gone already.
     if claim.rebate:
-        yield from _differences("rebated", claim.rebate, rebate)
+        yield from _differing_amounts("rebated", claim.rebate, rebate, claim.deleted_at)
         if there:
-            yield "deleted, but still listed by the gateway"
+            yield LedgerDifference("deleted, but still listed by the gateway")
     elif claim.rebate is None and rebate.times:
-        yield f"rebated {format_credits(rebate.size)}, but not deleted by this run directory"
+        yield LedgerDifference(f"rebated {format_credits(rebate.size)}, but not deleted by this run directory")
 
 
-def _differences(word: str, claimed: Credits, shown: _LedgerSide) -> Iterator[str]:
+def _differing_amounts(word: str, claimed: Credits, shown: _LedgerSide, at: float | None) -> Iterator[LedgerDifference]:
     if shown.times > 1:
-        yield f"{word} {shown.times} times"
+        yield LedgerDifference(f"{word} {shown.times} times")
     if shown.size != claimed and shown.doubt is None:
         there = format_credits(shown.size) if shown.times else "no entry of that amount"
-        yield f"{word} {format_credits(claimed)} in the journal, {there} in the ledger"
+        reason = f"{word} {format_credits(claimed)} in the journal, {there} in the ledger"
+        yield LedgerDifference(reason, None if shown.times else at)

@@ -1,6 +1,6 @@
 """Reports of run directories: ``report.json`` for programs, ``report.html`` for people."""
 
-from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs, head_from_ledger
+from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import (
     CountsRow,
@@ -36,6 +36,5 @@ __all__ = [
     "build_row",
     "build_rows",
     "count_jobs",
-    "head_from_ledger",
     "write_report",
 ]

@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.events import Event
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, RunStatus, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import UPLOAD_CLASS, PriceBook, workflow_class
+from crucible_batch.domain.prices import UPLOAD_CLASS, workflow_class
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -90,36 +89,11 @@ def build_head(
     ending: Ending | None,
     started_at: float,
     finished_at: float | None,
-    events: Iterable[tuple[str, Event]],
-    counts: CountsRow,
-    period: PeriodRow | None = None,
-) -> ReportHead:
-    """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
-    ledger = Ledger(PriceBook.of(terms))
-    for subject, event in events:
-        ledger.apply(subject, event)
-    return head_from_ledger(
-        terms=terms,
-        ending=ending,
-        started_at=started_at,
-        finished_at=finished_at,
-        ledger=ledger,
-        counts=counts,
-        period=period,
-    )
-
-
-def head_from_ledger(
-    *,
-    terms: RunTerms,
-    ending: Ending | None,
-    started_at: float,
-    finished_at: float | None,
     ledger: Ledger,
     counts: CountsRow,
     period: PeriodRow | None = None,
 ) -> ReportHead:
-    """Return the head as ``build_head`` does, by a ledger that has applied the events already."""
+    """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
     stops = {} if ending is None else ending.stops
     return ReportHead(
         run_id=terms.run_id,

@@ -42,7 +42,7 @@ OTHERS = {
     "CRUCIBLE_BATCH_DSN",
     "CRUCIBLE_BATCH_ALLOW_COMMANDS", "XDG_STATE_HOME", "WAYLAND_DISPLAY", "XTERM_VERSION", "VTE_VERSION",
     "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
-    "HINT_NOT_A_GATEWAY", "DSN_VARIABLE",  # likewise
+    "HINT_NOT_A_GATEWAY", "DSN_VARIABLE", "LISTED_AFTER_S",  # likewise
     "RUN_DIR",  # a metavar
     "NSFW_REJECTED",  # an example of what a gateway may send
     "IDEMPOTENCY_KEY_REUSED",  # a gateway's own, which gets a hint of ours

@@ -56,6 +56,47 @@ def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_th
     assert f"fox · job {job_id}" in quiet.err
 
 
+def forget_entries(run_dir: Path, *, older_by: float = 0.0) -> None:
+    """Make the journal say that the second job was another one, of which the ledger has no entry."""
+    db = sqlite3.connect(run_dir / ".crucible/journal.sqlite3")
+    with db:
+        rows = db.execute("SELECT seq, subject, type, body FROM events ORDER BY seq").fetchall()
+        last = [subject for _, subject, kind, _ in rows if kind == "Accepted"][-1]
+        for seq, subject, kind, body in rows:
+            event = json.loads(body)
+            if subject == last and kind == "Accepted":
+                event["job_id"] = "00000000-0000-4000-8000-000000000000"
+            event["at"] -= older_by
+            db.execute("UPDATE events SET body = ? WHERE seq = ?", (json.dumps(event), seq))
+    db.close()
+
+
+def test_entries_that_may_not_be_listed_yet_are_a_difference_with_the_command_that_shows_it_later(cli: Cli) -> None:
+    cli.write("late", "- {name: fox, prompt: a fox, repeat: 2}")
+    assert cli("run", "late.yaml", "-q").code == 0
+    forget_entries(cli.cwd / "outputs/late/default")
+    url = cli.environment["CRUCIBLE_API_BASE"]
+    typed = ("audit", "outputs/late/default", "--api-base", url)
+    done, quiet, script = (cli(*typed, *more) for more in ((), ("-q",), ("--json",)))
+    assert (done.code, quiet.code, script.code) == (7, 7, 7)
+    command = "crucible-batch " + " ".join(typed)
+    assert "no entry in the ledger   it may not be listed yet" in done.out
+    assert f"next     {command}   10 minutes later, shows what is still missing" in done.out
+    assert f"next     {command} -q   10 minutes later" in quiet.err
+    hint = script.envelope["error"]["hint"]
+    assert hint.startswith(f"entries of the last 10 minutes that may not be listed yet: run {command} --json in 10")
+
+
+def test_entries_that_are_missing_for_longer_concern_the_operator(cli: Cli) -> None:
+    cli.write("lacking", "- {name: fox, prompt: a fox, repeat: 2}")
+    assert cli("run", "lacking.yaml", "-q").code == 0
+    forget_entries(cli.cwd / "outputs/lacking/default", older_by=3600.0)
+    done, script = (cli("audit", "outputs/lacking/default", *more) for more in ((), ("--json",)))
+    assert (done.code, script.code) == (7, 7)
+    assert "yet" not in done.out
+    assert script.envelope["error"]["hint"].startswith("each is listed with its job or asset id: contact the")
+
+
 def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
     cli.write("scripted")
     assert cli("run", "scripted.yaml", "-q").code == 0

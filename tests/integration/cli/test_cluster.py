@@ -20,6 +20,17 @@ def test_without_an_address_the_command_names_both_ways(lonely_cli: Cli, command
     assert "give --cluster DSN, or set CRUCIBLE_BATCH_DSN" in " ".join(done.err.split())
 
 
+@pytest.mark.parametrize("words", [("status",), ("drain",), ("drain", "--run", "spring")], ids=" ".join)
+def test_env_is_the_address_of_the_environment(lonely_cli: Cli, words: tuple[str, ...]) -> None:
+    """As it is for `run`, `ctl` and `worker`."""
+    done = lonely_cli("cluster", *words, "--cluster", "env")
+    assert done.code == 2
+    assert "give --cluster DSN, or set CRUCIBLE_BATCH_DSN" in " ".join(done.err.split())
+    done = lonely_cli("cluster", *words, "--cluster", "env", CRUCIBLE_BATCH_DSN="postgresql://batch@127.0.0.1:9/there")
+    assert done.code == 5
+    assert "the cluster's database 127.0.0.1:9/there can't be reached" in " ".join(done.err.split())
+
+
 @pytest.mark.parametrize("options", [(), ("--json",), ("-v",), ("--json", "-v")], ids=" ".join)
 @pytest.mark.parametrize("is_given", [True, False])
 def test_a_database_that_cannot_be_reached_is_exit_5(lonely_cli: Cli, options: tuple[str, ...], is_given: bool) -> None:

@@ -176,6 +176,7 @@ class ClusterGround:
 
     def __init__(self, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench, self.cluster = bench, MemoryCluster(clock=bench.clock)
+        self.settings = bench.settings
         self.on_claim: Any = lambda _claim: False
         self.working: list[asyncio.Future[None]] = []
         ground = self
@@ -208,7 +209,7 @@ class ClusterGround:
         while claimed.answer is ClaimAnswer.CLAIMED:
             database: Any = self.cluster
             clock = asyncio.get_running_loop().time
-            tools = WorkerTools(database, database, self.bench.settings, monotonic=clock)
+            tools = WorkerTools(database, database, self.settings, monotonic=clock)
             claim = ShardClaim(claimed, tools, clock(), await self.cluster.deadline(key.run))
             if not await self.on_claim(claim):
                 await claim.work(asyncio.Event())
@@ -225,5 +226,5 @@ class ClusterGround:
         address: Any = None
         async with asyncio.timeout(300):
             return await run_on_cluster(
-                request, address, settings=self.bench.settings, observer=observer, pace=CoordinatorPace(poll_s=0.05)
+                request, address, settings=self.settings, observer=observer, pace=CoordinatorPace(poll_s=0.05)
             )

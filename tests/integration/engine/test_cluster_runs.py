@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from crucible_batch.api.cluster_shard import ShardClaim
 from crucible_batch.api.shard_note import noted_shards
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.domain.progress import Balance, RunBegan, RunEnded, ShardsAdvanced
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.errors import RunBusyError
 from crucible_batch.journal import Journal
@@ -122,3 +124,33 @@ async def test_a_coordinator_whose_run_another_one_has_merges_nothing(
         outstanding = noted_shards(journal)
     assert outstanding is not None
     assert outstanding.missing == (1,)
+
+
+class Balances:
+    """An observer that keeps the balance of each message that has one, with the message's class."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[type[object], Balance]] = []
+
+    def notify(self, message: object) -> None:
+        if (balance := getattr(message, "balance", None)) is not None:
+            self.seen.append((type(message), balance))
+
+
+async def test_with_a_budget_of_a_period_each_message_has_what_is_set_aside_and_names_it(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on one machine: 100 credits are the budget of all runs of the month, and not of this one."""
+    budget = "budget: {credits: 100, per: month, account: studio, max_credits_per_job: 2}\n"
+    async with start() as bench:
+        ground = ClusterGround(bench, monkeypatch)
+        ground.settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        ground.on_claim = never
+        observed = Balances()
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 9}", budget=None, head=budget)
+        result = await ground.run(manifest, shards=3, observer=observed)
+    assert result.ok
+    assert {balance.allowance_of for _, balance in observed.seen} == {"studio, this month"}
+    assert {balance.budget for _, balance in observed.seen} == {Decimal(18)}
+    assert {RunBegan, ShardsAdvanced, RunEnded} < {kind for kind, _ in observed.seen}
+    assert observed.seen[-1] == (RunEnded, Balance(Decimal(18), Decimal(18), Decimal(0), "studio, this month"))

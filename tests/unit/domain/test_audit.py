@@ -160,6 +160,55 @@ def test_a_jobs_entries_must_follow_its_standing(status: CreditStatus, entries: 
     assert reasons(found) == expected
 
 
+def recent(found: Audit) -> list[bool]:
+    return [each.is_recent for each in found.differences]
+
+
+def test_only_what_was_made_within_ten_minutes_may_not_be_listed_yet() -> None:
+    """It is a difference nevertheless."""
+    timer = replace(TIMER, job_id="j9")
+    for at, expected in ((500.0, True), (400.0, False), (390.0, False)):
+        unlisted = job(held_at=at - 1, accepted_at=at, ended_at=at + 10.0)
+        found = look(*TIMED, jobs=[timer, unlisted])
+        assert (reasons(found), recent(found)) == (["no entry in the ledger"], [expected])
+        unconsumed = job(held_at=50.0, accepted_at=51.0, ended_at=at)
+        found = look(*TIMED, entry("reserve", 2), jobs=[timer, unconsumed])
+        assert (reasons(found), recent(found)) == (["not charged"], [expected])
+        unpaid = upload(begun_at=at - 1, answered_at=at)
+        found = look(*TIMED, jobs=[timer], uploads=[unpaid])
+        assert (len(reasons(found)), recent(found)) == (1, [expected])
+        unrebated = upload(rebate=Decimal("0.5"), deleted_at=at)
+        found = look(*TIMED, entry("upload", "0.5", job_id=None), jobs=[timer], uploads=[unrebated], present=())
+        assert (len(reasons(found)), recent(found)) == (1, [expected])
+
+
+@pytest.mark.parametrize(
+    ("entries", "claim"),
+    [
+        (["consume"], job(accepted_at=51.0, ended_at=990.0)),  # the reservation is older
+        (["reserve", "refund"], job(accepted_at=989.0, ended_at=990.0)),
+        (["reserve", "consume", "consume"], job(accepted_at=989.0, ended_at=990.0)),
+        (["reserve", "bonus"], job(accepted_at=989.0, ended_at=990.0)),
+        (["reserve", "consume"], job(price=3, accepted_at=989.0, ended_at=990.0)),
+        ([], job(accepted_at=989.0, ended_at=990.0, answered=Decimal(2), recorded=Decimal(3))),
+    ],
+)
+def test_another_difference_does_not_go_away_by_waiting(entries: list[str], claim: JobClaim) -> None:
+    listed = [entry(word, 2, at=50.5 + number) for number, word in enumerate(entries)]
+    found = look(*TIMED, *listed, jobs=[TIMER, claim])
+    assert recent(found) == [False]
+
+
+def test_an_upload_with_another_amount_or_listed_twice_is_not_only_late() -> None:
+    new = upload(begun_at=988.0, answered_at=989.0)
+    for entries in ([("upload", "0.6")], [("upload", "0.5"), ("consume", "0.5")]):
+        named = [entry(word, amount, at=988.5, job_id=None, more="asset-1") for word, amount in entries]
+        assert recent(look(*TIMED, *named, jobs=[TIMER], uploads=[new])) == [False]
+    deleted = replace(new, rebate=Decimal("0.5"), deleted_at=990.0)
+    paid = entry("upload", "0.5", at=988.5, job_id=None)
+    assert recent(look(*TIMED, paid, jobs=[TIMER], uploads=[deleted])) == [False]  # it is still at the gateway
+
+
 def test_a_job_that_was_reserved_twice_is_a_difference() -> None:
     found = look(entry("reserve", 2), entry("reserve", 2, at=50.75), entry("consume", 2), jobs=[job()])
     assert reasons(found) == ["reserved 2 times"]

@@ -14,7 +14,9 @@ from crucible_batch.domain.events import AssetEvent, Event
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.job import Job, replay
+from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.prices import PriceBook
 from crucible_batch.domain.retry_rule import RetryRule
 
 
@@ -54,6 +56,12 @@ class History:
     def terms(self, budget: str | None = "100") -> RunTerms:
         amount = None if budget is None else Decimal(budget)
         return RunTerms("campaign", "/m.yaml", "ab" * 32, "nightly", amount, None, 3, frozenset())
+
+    def ledger(self, budget: str | None = "100") -> Ledger:
+        ledger = Ledger(PriceBook.of(self.terms(budget)))
+        for subject, event in self.past:
+            ledger.apply(subject, event)
+        return ledger
 
     @property
     def error(self) -> ErrorInfo:

@@ -65,7 +65,7 @@ def head(history: Any, ending: Ending | None = None, budget: str | None = "100")
         ending=ending,
         started_at=1700000000.125,
         finished_at=None if ending is None else 1700000060.0,
-        events=history.past,
+        ledger=history.ledger(budget),
         counts=count_jobs(history.jobs(), {} if ending is None else ending.stops),
     )
 

@@ -45,7 +45,7 @@ def written(directory: Path, history: Any, ending: Ending | None = None, budget:
         ending=ending,
         started_at=1.0,
         finished_at=None if ending is None else 2.0,
-        events=history.past,
+        ledger=history.ledger(budget),
         counts=count_jobs(history.jobs(), {} if ending is None else ending.stops),
     )
     path = write_report(directory, head, (row.model_dump_json().encode() for row in build_rows(history.jobs(), stops)))

@@ -240,6 +240,7 @@ async def test_a_deadline_and_the_concurrency_come_to_all_workers(scene: Scene) 
 async def test_a_failed_job_of_a_running_shard_is_tried_again_and_its_name_stays_out_of_the_database(
     scene: Scene,
 ) -> None:
+    scene.budget *= 2  # for all jobs, and for the second try as well
     scene.write(JOBS)
     path = scene.folder / "spring.yaml"
     first = "jobs:\n  - {name: first, prompt: for its price}\n  - {name: 'bad[1]', prompt: nsfw}\n"

@@ -28,7 +28,7 @@ KINDS: Mapping[str, Kind] = {
     "proxied": Kind(proxied.proxied, proxied.exchanges_of),
     "stopped": Kind(traced.stopped, traced.calls_of),
     "refused": Kind(traced.refused, traced.refusals_of),
-    "unplugged": Kind(powercut.unplugged),
+    "unplugged": Kind(powercut.unplugged, powercut.boundaries_on_disk),
 }
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,5 +177,10 @@ PLAYS = (undisturbed, killed, killed_twice, state_lost, signalled, together)
 def boundaries_of(scene: Scene) -> list[Boundary]:
     """Run a scene undisturbed, and return the effects that it reached, in their order."""
     with staged(scene, lambda: None) as trial:
-        seen: Counter[str] = Counter()
-        return [Boundary(label, seen[label]) for label in trial.run().trace if not seen.update([label])]
+        return boundaries_in(trial.run().trace)
+
+
+def boundaries_in(trace: Iterable[str]) -> list[Boundary]:
+    """Return the effects of a run by their labels, in their order."""
+    seen: Counter[str] = Counter()
+    return [Boundary(label, seen[label]) for label in trace if not seen.update([label])]

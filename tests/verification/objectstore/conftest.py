@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ BUCKET = "outputs"
 OWNER = ("AKIACANARYOWNER", "canary-secret-of-the-owner-0123456789")
 READER = ("AKIACANARYREADER", "canary-secret-of-the-reader-0123456789")
 CANARIES = (*OWNER, *READER)
+SOCKETS = Path("/tmp")
+GRPC = 10_000
+"""What the server adds to the number of a port for gRPC."""
 _LIMIT_S = 120
 
 
@@ -33,6 +37,8 @@ class S3Server:
 
     endpoint: str
     prefix: str = ""
+    ports: tuple[int, ...] = ()
+    pid: int = 0
 
     @property
     def url(self) -> str:
@@ -64,9 +70,15 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with serving(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[S3Server]:
+    """Start a server whose files are in an empty directory, and stop it. Its data are removed at the end."""
     weed = Path(sys.executable).with_name("weed")
     assert weed.exists(), "install the server: make test-store"
-    directory = tmp_path_factory.mktemp("s3")
     (directory / "s3.json").write_text(
         json.dumps(
             {
@@ -83,9 +95,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                str(weed), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}",
-                f"-s3.config={directory / 's3.json'}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0",
-                "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
+                str(weed), f"-logdir={directory}", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                f"-bucket={BUCKET}", f"-s3.config={directory / 's3.json'}", "-s3.autoCreateBucket=false",
+                "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
                 *(f"-{name}.port={port}" for name, port in ports.items()),
             ],
             stdout=log,
@@ -93,7 +105,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             cwd=directory,
         )  # fmt: skip
     try:
-        found = S3Server(f"http://127.0.0.1:{ports['s3']}")
+        found = S3Server(f"http://127.0.0.1:{ports['s3']}", ports=tuple(ports.values()), pid=process.pid)
         _wait_for(found, process, directory / "log")
         yield found
     finally:
@@ -104,6 +116,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             process.kill()
             process.wait()
         shutil.rmtree(data, ignore_errors=True)
+        for socket_file in sockets_of(ports.values()):
+            socket_file.unlink(missing_ok=True)
+
+
+def sockets_of(ports: Iterable[int]) -> list[Path]:
+    """Return the Unix sockets of a server's ports, whose paths have no option for all of them."""
+    numbers = [number for port in ports for number in (port, port + GRPC)]
+    return [path for number in numbers for path in SOCKETS.glob(f"seaweedfs-*-{number}.sock")]
 
 
 def _identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, object]:
@@ -124,11 +144,11 @@ def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _free_ports(count: int) -> Iterator[int]:
-    """Free ports whose number plus 10,000, which the server uses for gRPC, is free too."""
+    """Free ports whose number for gRPC is free too."""
     chosen = set[int]()
     while len(chosen) < count:
         port = random.randrange(20_000, 32_000)
-        if port not in chosen and all(_is_free(each) for each in (port, port + 10_000)):
+        if port not in chosen and all(_is_free(each) for each in (port, port + GRPC)):
             chosen.add(port)
             yield port
 
