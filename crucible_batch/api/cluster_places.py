@@ -10,11 +10,15 @@ An owner never writes into the directory of another: that one may be frozen, and
 Which directory of a shard the coordinator merges:
 
     shard                                     directory
+    the database is newer than its owners     that of the newest owner who has begun
     withdrawn                                 none: nobody has claimed it
     its last owner has begun                  that owner's
     its last owner has not begun              a copy of that of the newest owner who has, since that one may be frozen
     nobody has begun, and nothing was spent   none
     nobody has begun, but credits were spent  refused: its directories were deleted, and its allowance can't be returned
+
+A database that replaces a lost one, or was restored from a dump, counts epochs from a lower number again. A worker that
+claims such a shard raises its epoch above those of all owners first (``newest_owner``).
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ NEW_WAVE = "new"
 """The folder of a plan whose digest is not known yet: as deep as the final one, since a plan has relative paths."""
 _OWN_FILES = frozenset({".crucible", "report.json", PAGE_FILE, "thumbnails", RECEIPTS_FILE})
 _EPOCH = re.compile(r"\.e([1-9][0-9]{0,8})", re.ASCII)
+_OWNER = re.compile(r"([0-9]{1,5})-of-[0-9]{1,5}\.e([1-9][0-9]{0,8})", re.ASCII)
 
 
 def check_wave_folder(folder: Path, main: Path) -> None:
@@ -76,14 +81,23 @@ def epoch_directory(folder: Path, shard: ShardId, epoch: int) -> Path:
     return folder / f"{shard.folder}.e{epoch}"
 
 
-def newest_begun(folder: Path, shard: ShardId, *, up_to: int) -> Path | None:
+def newest_owner(folder: Path, number: int) -> int:
+    """Return the highest epoch for which there is a directory of the shard, begun or not; 0 if there is none.
+
+    Raises ``OSError`` if the folder can't be read.
+    """
+    found = (_OWNER.fullmatch(path.name) for path in folder.iterdir() if path.is_dir())
+    return max((int(name[2]) for name in found if name is not None and int(name[1]) == number), default=0)
+
+
+def newest_begun(folder: Path, shard: ShardId, *, up_to: int | None = None) -> Path | None:
     """Return the directory of the newest owner in which a run has begun; None if nothing was bought by any of them.
 
     Owners with an epoch above ``up_to`` don't count. Raises ``JournalError``, and ``OSError`` if the folder can't be
     read.
     """
     for epoch, path in sorted(_owners(folder, shard), reverse=True):
-        if epoch <= up_to and path.is_dir() and is_begun(path):
+        if (up_to is None or epoch <= up_to) and path.is_dir() and is_begun(path):
             return path
     return None
 
@@ -182,9 +196,12 @@ def choose_directories(main: Path, plan: SavedPlan, rows: Sequence[QueuedShard])
 
 def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
     folder, shard = plan.path.parent, ShardId(row.key.number, len(plan.head.shards))
+    own = epoch_directory(folder, shard, row.epoch)
+    begun = newest_begun(folder, shard)
+    if begun is not None and newest_begun(folder, shard, up_to=row.epoch) != begun:
+        return begun  # its owner had a database that was lost: what it bought counts, whatever this one states
     if row.state is ShardState.WITHDRAWN:
         return None
-    begun = newest_begun(folder, shard, up_to=row.epoch)
     if begun is None and row.figures.spent:
         abandon = shell_command("merge", main, "--abandon", str(shard.number))
         raise JournalError(
@@ -196,7 +213,6 @@ def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
         if row.ending != LATE:
             logger.error("shard %s could not be run (%s): see the logs of the workers", shard, row.ending)
         return None
-    own = epoch_directory(folder, shard, row.epoch)
     if begun != own:
         take_over(begun, own)
     return own

@@ -10,17 +10,21 @@ import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from crucible_batch import __version__
+from crucible_batch.api.cluster_places import newest_owner
 from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools, lease_clock
 from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.cluster import ClusterAddress, ShardKey
+from crucible_batch.api.run_paths import plan_folder
+from crucible_batch.cluster import ClaimedShard, ClusterAddress, ShardFigures, ShardKey
 from crucible_batch.cluster.database import RESCUE_S, ClusterDatabase
 from crucible_batch.cluster.queue import ShardQueue, keep_rescuing
 from crucible_batch.domain.shard_lease import LEASE_S, RENEW_S, ClaimAnswer, ShardState
 from crucible_batch.errors import ClusterUnreachableError, CrucibleBatchError
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -117,8 +121,7 @@ class _Worker:
             return  # queued again by ``rescue``
         self._is_busy = True
         try:
-            claimed_at = lease_clock()
-            claimed = await self._tools.reports.claim_shard(key, self._id)
+            claimed_at, claimed = await self._claimed(key)
             if claimed.answer is not ClaimAnswer.CLAIMED:
                 logger.debug("shard %s is not to be run here: %s", key, claimed.answer)
                 return
@@ -134,3 +137,29 @@ class _Worker:
             self._stop.set()
         finally:
             self._is_busy = False
+
+    async def _claimed(self, key: ShardKey) -> tuple[float, ClaimedShard]:
+        """Claim a shard; returns when the claim was sent, and the answer.
+
+        If there are directories of later owners, the database is newer than they are, or was restored. The epoch is
+        raised above theirs, so that this owner begins with what the newest one has bought.
+        """
+        reports = self._tools.reports
+        while True:
+            claimed_at = lease_clock()
+            claimed = await reports.claim_shard(key, self._id)
+            if claimed.answer is not ClaimAnswer.CLAIMED or claimed.epoch > await asyncio.to_thread(_owners, claimed):
+                return claimed_at, claimed
+            logger.info("shard %d has a directory of epoch %d or later: it is claimed again", key.number, claimed.epoch)
+            await reports.release_shard(key, claimed.epoch, ShardFigures())
+
+
+def _owners(claimed: ClaimedShard) -> int:
+    """Return the newest epoch of a shard that has a directory here; 0 if none has. In an object store, none counts."""
+    if ObjectUrl.parse(claimed.location) is not None:
+        return 0
+    folder = plan_folder(Path(claimed.location), claimed.key.plan_digest)
+    try:
+        return newest_owner(folder, claimed.key.number)
+    except OSError:
+        return 0  # reported by the run of the shard

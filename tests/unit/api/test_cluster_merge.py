@@ -61,6 +61,15 @@ def test_a_copy_is_merged_if_the_last_owner_has_not_begun(ground: ShardGround) -
     assert (chosen.directories, chosen.abandoned) == ([owner(ground, 2)], [])
 
 
+@pytest.mark.parametrize("state", [ShardState.ENDED, ShardState.WITHDRAWN])
+def test_owners_that_a_newer_database_does_not_know_are_merged(ground: ShardGround, state: ShardState) -> None:
+    """Otherwise what they bought wouldn't count, or the merge would be refused for ever."""
+    ground.shard(1, [done(0, 10.0)], at=owner(ground, 1))
+    ground.shard(1, [done(0, 10.0), done(4, 11.0)], at=owner(ground, 2))
+    chosen = choose_directories(ground.main, plan(ground), [row(int(state is ShardState.ENDED), state=state)])
+    assert (chosen.directories, chosen.abandoned) == ([owner(ground, 2)], [])
+
+
 @pytest.mark.parametrize("ending", ["succeeded", "stopped", "refused"])
 def test_an_allowance_is_not_returned_if_credits_were_spent_whose_journal_was_deleted(
     ground: ShardGround, ending: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,11 @@ class Ground:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    async def release_shard(self, key: ShardKey, epoch: int, _figures: object) -> None:
+        assert isinstance(self.answer, ClaimedShard)
+        assert (key, epoch) == (KEY, self.answer.epoch)
+        self.answer = replace(self.answer, epoch=epoch + 1)  # as the next claim raises it
 
     async def deadline(self, _run: str) -> None:
         """No deadline: those are tested in test_cluster_shard.py."""
@@ -85,6 +91,17 @@ async def test_a_lease_counts_from_when_the_claim_was_sent(ground: Ground) -> No
     """The database's clock of the lease has started when the answer comes."""
     await ground.worker()._handle(KEY)
     assert ground.worked == [(CLAIMED, 100.0)]
+
+
+async def test_the_epoch_is_raised_above_those_of_all_owners(ground: Ground, tmp_path: Path) -> None:
+    """A database that replaces a lost one counts from 1 again, and an earlier owner's directory lacks purchases."""
+    folder = tmp_path / "shards" / KEY.plan_digest[:8]
+    for name in ("3-of-8.e1", "3-of-8.e4", "13-of-80.e9", "3-of-8", "plan.json"):
+        (folder / name).mkdir(parents=True)
+    (folder / "3-of-8.e7").write_text("a file")
+    ground.answer = replace(CLAIMED, location=str(tmp_path))
+    await ground.worker()._handle(KEY)
+    assert [(claimed.epoch, at) for claimed, at in ground.worked] == [(5, 127.0)]
 
 
 @pytest.mark.parametrize("answer", [each for each in ClaimAnswer if each is not ClaimAnswer.CLAIMED])

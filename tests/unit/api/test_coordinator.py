@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_places, cluster_run, coordinator
+from crucible_batch.api import cluster_run, coordinator
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorPace
 from crucible_batch.cluster import AllowanceResult, ClusterRun, QueuedShard, RunClaim, ShardKey
@@ -192,16 +192,6 @@ async def test_a_run_that_is_not_granted_is_not_followed(
     with pytest.raises(error):
         await made._open()
     assert made._claim.epoch == 0
-
-
-def test_the_newest_owner_that_the_database_knows_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory of a later epoch is of another database, or of nobody."""
-    asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(cluster_places, "check_plan_file", lambda *_: None)
-    monkeypatch.setattr(cluster_places, "newest_begun", lambda _folder, of, *, up_to: asked.append((of.number, up_to)))
-    monkeypatch.setattr(cluster_run, "merge", lambda *_args, **_options: None)
-    Coordinator(Database())._merged(plan(), [shard(1, ShardState.ENDED, epoch=3), shard(2, ShardState.ENDED)])
-    assert asked == [(1, 3), (2, 1)]
 
 
 @pytest.mark.parametrize(
