@@ -27,6 +27,7 @@ from PIL import Image
 from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
+from crucible_batch.api.price_memory import PaidPrices
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
@@ -152,7 +153,7 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
             store=store,
             receipts=Receipts(directory),
             clock=clock,
-            observer=observer or Silent(),
+            observer=PaidPrices(observer or Silent(), "memory"),
             nonce=lambda: "",
         )
         runner = Runner(ports=ports, terms=terms(), times=ServiceTimes(), options=EngineOptions(concurrency=in_flight))

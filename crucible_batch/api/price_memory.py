@@ -20,7 +20,19 @@ from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.events import Accepted, Created, Held, Repriced
+from crucible_batch.domain.events import (
+    Accepted,
+    Created,
+    Failed,
+    Held,
+    HoldReleased,
+    JobLost,
+    Refused,
+    Repriced,
+    Settled,
+    SubmitUnknown,
+    Succeeded,
+)
 from crucible_batch.domain.prices import UPLOAD, Shape
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced, Message, Observer
 from crucible_batch.settings import Settings
@@ -54,16 +66,20 @@ class PaidPrices:
     def __init__(self, observer: Observer, run: str) -> None:
         self._observer = observer
         self._run = run
-        self._shapes: dict[str, Shape] = {}
+        self._in_flight: dict[str, Shape] = {}
         self.found: dict[Shape, PaidPrice] = {}
 
     def notify(self, message: Message) -> None:
         if isinstance(message, JobAdvanced):
             match message.event:
                 case Held() as held:
-                    self._shapes[message.identity] = Shape(held.price_class, held.shape)
-                case Accepted(reused=False) | Repriced():
-                    self._note(self._shapes.get(message.identity), message.event.credits, message.at)
+                    self._in_flight[message.identity] = Shape(held.price_class, held.shape)
+                case Accepted(reused=False, credits=credits) | Repriced(settled=None, credits=credits):
+                    self._note(self._in_flight.get(message.identity), credits, message.at)
+                case Repriced(settled=Settled() as settled, credits=credits):
+                    self._note(Shape(settled.price_class, settled.shape), credits, message.at)
+                case Succeeded() | Failed() | Refused() | HoldReleased() | SubmitUnknown() | JobLost():
+                    self._in_flight.pop(message.identity, None)
                 case _:
                     pass
         elif isinstance(message, AssetAdvanced) and isinstance(message.event, Created) and not message.event.assumed:

@@ -13,14 +13,30 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api import price_memory
-from crucible_batch.api.price_memory import PaidPrice, recall_prices, remember_prices
-from crucible_batch.domain.events import Held
+from crucible_batch.api.price_memory import PaidPrice, PaidPrices, recall_prices, remember_prices
+from crucible_batch.api.run_context import NullObserver
+from crucible_batch.domain.events import (
+    Accepted,
+    Failed,
+    Held,
+    HoldReleased,
+    JobEvent,
+    JobLost,
+    Refused,
+    Repriced,
+    Settled,
+    SubmitUnknown,
+    Succeeded,
+)
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
 from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.domain.progress import JobAdvanced
+from crucible_batch.domain.progress import Balance, JobAdvanced
 from crucible_batch.settings import Settings, state_directory
 
 D = Decimal
 W = Shape("workflow:w", "abc")
+NO = ErrorInfo("NO", "no")
 
 
 @pytest.fixture
@@ -107,6 +123,61 @@ def test_a_home_that_cannot_be_written_is_passed_over(settings: Settings, tmp_pa
         here = replace(settings, state_directory=place)
         remember_prices(here, [paid()])
         assert recall_prices(here) == {}
+
+
+# -- what a run notes -------------------------------------------------------------------------------------------------
+
+
+class Noting(PaidPrices):
+    """The prices of a run of one job, of the shape ``W``."""
+
+    def __init__(self) -> None:
+        super().__init__(NullObserver(), "spring · default")
+
+    def hear(self, event: JobEvent, phase: Phase) -> None:
+        nothing = Balance(None, D(0), D(0))
+        self.notify(JobAdvanced(event.at, "a", "job", event, Phase.READY, phase, nothing))
+
+    def buy(self) -> None:
+        held = Held(at=1.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, shape=W.digest, alone=False)
+        self.hear(held, Phase.SUBMITTING)
+        self.hear(Accepted(at=2.0, job_id="j", credits=D(3), reused=False), Phase.IN_FLIGHT)
+
+
+def test_the_price_in_the_record_of_a_job_in_flight_counts() -> None:
+    paid = Noting()
+    paid.buy()
+    paid.hear(Repriced(at=3.0, credits=D(4)), Phase.IN_FLIGHT)
+    assert [(price.shape, price.credits) for price in paid.found.values()] == [("abc", 4)]
+
+
+def test_the_price_in_the_record_of_a_job_that_has_succeeded_counts() -> None:
+    paid = Noting()
+    paid.buy()
+    paid.hear(Succeeded(at=3.0, outputs=1), Phase.FETCHING)
+    settled = Settled(D(3), W.price_class, W.digest)
+    paid.hear(Repriced(at=4.0, credits=D(4), settled=settled), Phase.FETCHING)
+    assert [(price.shape, price.credits) for price in paid.found.values()] == [("abc", 4)]
+
+
+@pytest.mark.parametrize(
+    ("event", "phase"),
+    [
+        (Succeeded(at=3.0, outputs=1), Phase.FETCHING),
+        (Failed(at=3.0, error=NO), Phase.FAILED),
+        (Refused(at=3.0, error=NO), Phase.FAILED),
+        (HoldReleased(at=3.0, error=NO), Phase.READY),
+        (SubmitUnknown(at=3.0, error=NO), Phase.UNKNOWN),
+        (JobLost(at=3.0, error=NO), Phase.VANISHED),
+    ],
+)
+def test_nothing_is_kept_of_a_job_that_has_ended(event: JobEvent, phase: Phase) -> None:
+    """A run may have a million jobs."""
+    paid = Noting()
+    paid.buy()
+    paid.hear(event, phase)
+    assert not paid._in_flight
+    assert paid.found[W].credits == 3
 
 
 @pytest.mark.parametrize(
