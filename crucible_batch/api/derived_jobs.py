@@ -305,7 +305,7 @@ class DerivedJobs:
         )
 
     def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
-        """Return a blocked job in place of one whose file was lost before all outputs of its source were saved.
+        """Return a blocked job in place of one whose file was lost during this run, before its source had all outputs.
 
         The next run notices that, and downloads the file again.
         """
