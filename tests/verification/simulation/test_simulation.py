@@ -117,6 +117,7 @@ ONCE = [
     (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
     (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
     (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
+    (2584190634, "a submit in doubt waited after a pause for the slot of a job that waited for its credits, for ever"),
     (2584188387, "a file was deleted after a run was killed before its last look at a job, and the next left it so"),
     (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
 ]
