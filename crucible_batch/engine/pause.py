@@ -20,7 +20,7 @@ class Pause:
     """Whether the run is paused. Everything here is called from the event loop.
 
     No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
-    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block, and its argument is
+    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block, its argument is
     whether the caller holds credits. A run that is stopping does not wait for the end of its pause. In a cluster, a
     worker that can't know whether its run is paused *suspends* it: the same as a pause, but without a command, and
     until the worker knows.
