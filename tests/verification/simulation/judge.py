@@ -17,6 +17,7 @@ from crucible_batch.domain.events import Created, Event, Held, Intended, Lost
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
+from crucible_batch.sandbox.workflows import prompt
 from tests.verification.simulation.left_jobs import LeftJobs
 from tests.verification.simulation.purse import ZERO, purse_of
 from tests.verification.simulation.scenario import Life, Scenario
@@ -75,6 +76,7 @@ class Judge:
         if self.scenario.staged is not None and self.scenario.last is not None:
             self.stages = Stages(self.scenario.staged, self.scenario.last)
             self.around.word = self.stages.word
+            self.around.leaves = self._check_source
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
@@ -156,6 +158,15 @@ class Judge:
             if len(jobs) > tries:
                 self.complain(f"{word!r} was tried {len(jobs)} times; {tries} are allowed")
             self._check_order(word, jobs, most)
+
+    def _check_source(self, params: Mapping[str, object]) -> None:
+        """A submit leaves: it is of the manifest as it is now, or of an output of a job that the manifest has now."""
+        assert self.stages is not None
+        assets = self.around.world.assets
+        asset = next((each for each in assets if each.asset_id == params.get("image.image")), None)
+        digest = None if asset is None else str(asset.metadata.get("cb_sha256"))
+        if not self.stages.are_from_the_present(prompt(params), digest, self.around.ours()):
+            self.complain(f"{prompt(params)!r} was submitted from an output that the manifest no longer leads to")
 
     def _check_order(self, word: str, jobs: list[Job], most: int) -> None:
         """A further attempt is bought only after the failure of one before, and never after a hopeless one."""
