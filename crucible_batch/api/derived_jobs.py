@@ -269,10 +269,13 @@ class DerivedJobs:
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
         """Return the jobs that are made from an output, the first time that it is given. They are not in the plan yet.
 
-        A job that can't be made is noted with its reason, for the end of the run.
+        None are made from a job that left the plan: it is collected, and another may have its name. A job that can't be
+        made is noted with its reason, for the end of the run.
         """
-        name = planned.name
-        if (name, saved.index) in self._derived or name not in self._planned or not _is_ours(planned, saved):
+        name, known = planned.name, self._planned.get(planned.name)
+        if known is None or known.identity != planned.identity:
+            return []
+        if (name, saved.index) in self._derived or not _is_ours(planned, saved):
             return []
         found: list[PlannedJob] = []
         for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):
@@ -305,7 +308,7 @@ class DerivedJobs:
         )
 
     def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
-        """Return a blocked job in place of one whose file was lost before all outputs of its source were saved.
+        """Return a blocked job in place of one whose file was lost during this run, before its source had all outputs.
 
         The next run notices that, and downloads the file again.
         """

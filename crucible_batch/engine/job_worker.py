@@ -174,7 +174,7 @@ class JobWorker:
 
     async def _submit_again(self, job: Job) -> JobEvent:
         """Submit a job that an earlier run left in doubt."""
-        await self._context.gate.wait_until_open()
+        await self._context.gate.wait_until_open(holds_credits=True)
         ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
         while (error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)) is None:
@@ -183,7 +183,7 @@ class JobWorker:
                 return await self._send(job)
             except _HoldAgain:
                 self._context.slots.left_gateway(self._slot)
-                await self._context.gate.wait_until_open()
+                await self._context.gate.wait_until_open(holds_credits=True)
         held, alone = self._held_before
         admission.restore_hold(job.identity, held, alone=alone)
         return SubmitUnknown(at=self._context.clock.now(), error=error)

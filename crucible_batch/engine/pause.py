@@ -20,13 +20,14 @@ class Pause:
     """Whether the run is paused. Everything here is called from the event loop.
 
     No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
-    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block. A run that is
-    stopping does not wait for the end of its pause. In a cluster, a worker that can't know whether its run is paused
-    *suspends* it: the same as a pause, but without a command, and until the worker knows.
+    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block, its argument is
+    whether the caller holds credits. A run that is stopping does not wait for the end of its pause. In a cluster, a
+    worker that can't know whether its run is paused *suspends* it: the same as a pause, but without a command, and
+    until the worker knows.
     """
 
     def __init__(
-        self, stop: Shutdown, clock: Clock, give_back: Callable[[], AbstractAsyncContextManager[None]]
+        self, stop: Shutdown, clock: Clock, give_back: Callable[[bool], AbstractAsyncContextManager[None]]
     ) -> None:
         self.is_suspended = False
         self.on_change: list[Callable[[], None]] = []
@@ -66,11 +67,14 @@ class Pause:
         """Let the waiting jobs check again whether they have to wait: the run may be stopping."""
         self._changed.set()
 
-    async def wait_until_over(self) -> None:
-        """Return immediately if the run is not paused; else when it is resumed or stops, with a slot again."""
+    async def wait_until_over(self, *, holds_credits: bool = False) -> None:
+        """Return immediately if the run is not paused; else when it is resumed or stops, with a slot again.
+
+        ``holds_credits``: whether the job does, since an earlier run sent its submit.
+        """
         if not self._must_wait():
             return
-        async with self._give_back():
+        async with self._give_back(holds_credits):
             while self._must_wait():
                 self._changed.clear()
                 await self._changed.wait()

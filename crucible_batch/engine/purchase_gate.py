@@ -41,17 +41,18 @@ class PurchaseGate:
         """Whether the run is paused."""
         return self._pause.is_on
 
-    async def wait_until_open(self) -> None:
+    async def wait_until_open(self, *, holds_credits: bool = False) -> None:
         """Wait until the run is not paused and the gateway answers a request that buys nothing, or the run stops.
 
+        ``holds_credits``: as for ``Pause.wait_until_over``.
         Raises ``KeyRefusedError`` if that is its answer, and ``GatewayError`` if there is none in the time allowed.
         """
-        await self._pause.wait_until_over()
+        await self._pause.wait_until_over(holds_credits=holds_credits)
         while self._is_outage():
             async with self._asking:
                 if self._is_outage():
                     await self._ask()
-            await self._pause.wait_until_over()
+            await self._pause.wait_until_over(holds_credits=holds_credits)
 
     def _is_outage(self) -> bool:
         return self._outage.is_on and not self._stop.no_more

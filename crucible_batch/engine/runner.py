@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 
@@ -47,6 +47,8 @@ from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
+_HAS_OUTPUTS = {Phase.SUCCEEDED, Phase.FETCHING}
+"""Phases in which an earlier run has saved outputs. One that was killed may have left a job to be listed once more."""
 _LATER_LOOKS = 16
 """Lists of outputs read again at the same time. Each is one request and needs no slot."""
 
@@ -215,8 +217,8 @@ class Runner:
         return found
 
     def _missed(self, job: Job) -> list[int]:
-        """Return the indexes of a succeeded job's outputs that are no longer on disk in the size that was saved."""
-        outputs = job.outputs.items() if job.phase is Phase.SUCCEEDED else ()
+        """Return the indexes of a job's outputs that are no longer on disk in the size that was saved."""
+        outputs = job.outputs.items() if job.phase in _HAS_OUTPUTS else ()
         return [index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)]
 
     def _is_forgotten(self, job: Job) -> bool:
@@ -305,11 +307,13 @@ class Runner:
                 with self._noting_failures(taken[0].name):
                     self._tell.taken_up(*taken)
                     async with self._recovery.turn():
-                        await self._advance_with_slot(*taken, slot)
+                        await self._advance_with_slot(*taken, slot, self._preliminaries(taken[1]))
 
-    async def _advance_with_slot(self, planned: PlannedJob, job: Job, slot: Slot) -> None:
+    async def _advance_with_slot(
+        self, planned: PlannedJob, job: Job, slot: Slot, preliminaries: Iterable[JobEvent] = ()
+    ) -> None:
         """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
-        job = await self._advance(planned, job, slot, self._next_command)
+        job = await self._advance(planned, job, slot, self._next_command, preliminaries)
         await self._adder.add(planned, job, lambda: self.control.workers.add(1))
         if self._must_return_slot(job):
             self._waiting.append((planned, job))
@@ -333,7 +337,14 @@ class Runner:
         except CrucibleBatchError as error:
             self.stop.note(error, job)
 
-    async def _advance(self, planned: PlannedJob, job: Job, slot: Slot, wants: Callable[[Job], Command | None]) -> Job:
+    async def _advance(
+        self,
+        planned: PlannedJob,
+        job: Job,
+        slot: Slot,
+        wants: Callable[[Job], Command | None],
+        preliminaries: Iterable[JobEvent] = (),
+    ) -> Job:
         worker = JobWorker(self._context, planned, slot, may_buy=not self._is_retired(job.identity))
         perform = worker.perform
         if self._probed is not None and self._probed.only_prepares(job.identity):
@@ -346,7 +357,7 @@ class Runner:
             return latest
 
         try:
-            for event in self._preliminaries(job):
+            for event in preliminaries:
                 await self.accounting.record(job.identity, event)
                 job = advance(job, event)
             driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
@@ -377,10 +388,12 @@ class Runner:
         return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
+        """Yield the events with which a run begins the work on a job."""
         if job.phase is Phase.PREPARING:
             # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
             yield self._unfinished.unsent("an earlier run ended")
-        for index in self._missed(job):
+        # Not of a job that left the plan: nobody asks for its file, and another job's may be at its path.
+        for index in () if self._is_retired(job.identity) else self._missed(job):
             yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=self._clock.now())

@@ -116,12 +116,19 @@ class Slots:
             self._in_use += 1
 
     @asynccontextmanager
-    async def given_back(self) -> AsyncIterator[None]:
-        """Return the caller's slot for the ``async with``, and wait for another one at its end."""
+    async def given_back(self, holds_credits: bool = False) -> AsyncIterator[None]:
+        """Return the caller's slot for the ``async with``, and wait for another one at its end.
+
+        A job that ``holds_credits`` does not wait: all slots may be those of jobs that wait for its credits. Then more
+        jobs are active than allowed, as after ``lend``, and not more at the gateway.
+        """
         self._return()
         try:
             yield
-            await self._acquire()
+            if holds_credits:
+                self._in_use += 1
+            else:
+                await self._acquire()
         except BaseException:
             self._in_use += 1  # the caller returns it
             raise

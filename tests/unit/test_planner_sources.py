@@ -143,6 +143,18 @@ def test_an_output_that_is_given_twice_makes_its_jobs_once(tmp_path: Path) -> No
     assert derived.derive(planned[0], saved("d-1", 0)) == []
 
 
+def test_a_job_that_left_the_plan_makes_none_though_another_has_its_name(tmp_path: Path) -> None:
+    """Its prompt was changed while it was in flight. It is collected; what it made is not a source any more."""
+    _, former, _ = plan(tmp_path, {})
+    derived, planned, _ = plan(tmp_path, {}, jobs=JOBS.replace('"p {{', '"another p {{'))
+    assert former[0].name == planned[0].name
+    assert derived.derive(former[0], saved("d-1", 0, "former")) == []
+    made = derived.derive(planned[0], saved("d-1", 0))
+    assert [(job.name, job.source.sha256 if job.source else None) for job in made] == [
+        (name, saved("d-1", 0).sha256) for name in ("f-d-1-2", "f-d-1-4")
+    ]
+
+
 def test_equal_outputs_are_handled_as_the_manifest_says(tmp_path: Path) -> None:
     jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
     outputs = {"d-1": [saved("d-1", 0, "same")], "d-2": [saved("d-2", 0, "same")]}

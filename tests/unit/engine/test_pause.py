@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 import pytest
 
@@ -197,6 +197,51 @@ async def test_a_cancelled_wait_leaves_the_slots_as_they_were() -> None:
     await settled()
     await ended(waiting)
     assert bench.slots._in_use == 0
+
+
+async def test_who_holds_credits_continues_after_a_pause_though_its_slot_is_with_one_that_waits_for_them() -> None:
+    bench = SlotBench(1)
+    pause = Pause(bench.stop, bench.clock, bench.slots.given_back)
+    answered = asyncio.Event()
+
+    async def in_doubt() -> None:
+        async with bench.slots.slot():
+            await pause.wait_until_over(holds_credits=True)
+            assert bench.slots.too_many
+            answered.set()
+
+    pause.begin()
+    waiting = asyncio.create_task(in_doubt())
+    await settled()
+    other = bench.start("waits for credits", answered)
+    await settled()
+    assert bench.active == ["waits for credits"]
+    pause.end()
+    await settled()
+    assert (waiting.done(), other.done(), bench.slots._in_use) == (True, True, 0)
+
+
+@pytest.mark.parametrize("begins_at", ["before", "its turn"])
+async def test_a_submit_in_doubt_waits_in_a_pause_as_one_that_holds_credits(begins_at: str) -> None:
+    bench, waits_with_credits = Bench(), list[bool]()
+    leave_in_doubt(bench, "32")
+
+    async def turn(_slot: object) -> None:
+        bench.pause.begin()
+
+    def give_back(holds_credits: bool) -> AbstractAsyncContextManager[None]:
+        waits_with_credits.append(holds_credits)
+        return nullcontext()
+
+    bench.pause._give_back = give_back
+    if begins_at == "before":
+        bench.pause.begin()
+    else:
+        bench.turn = turn
+    waiting = asyncio.create_task(bench.performer.perform(bench.job, Submit()))
+    await passed()
+    await ended(waiting)
+    assert waits_with_credits == [True]
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------

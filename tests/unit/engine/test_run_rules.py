@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from crucible_batch.domain.asset import Asset
 from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import Accepted, AssetEvent, Event, Failed, Held, HoldReleased, JobEvent
-from crucible_batch.domain.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.domain.events import (
+    Accepted,
+    AssetEvent,
+    Event,
+    Failed,
+    Held,
+    HoldReleased,
+    JobEvent,
+    Listed,
+    Missed,
+    Saved,
+    Succeeded,
+    Unavailable,
+)
+from crucible_batch.domain.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus, OutputLink
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
+from crucible_batch.outputs import SavedFile
+from crucible_batch.outputs.image_check import Picture
 
 D = Decimal
 FOX = PlannedJob(0, "fox", "fox", "w", {})
@@ -96,17 +114,57 @@ class Gateway:
         return JobSnapshot(job_id, JobStatus.FAILED, D(2), error=ERROR)
 
 
-def runner_of(history: History, gateway: Gateway) -> Runner:
+class FullGateway(Gateway):
+    """A gateway on which every job has succeeded, with two outputs."""
+
+    async def job(self, job_id: str, **_named: object) -> JobSnapshot:
+        return JobSnapshot(job_id, JobStatus.SUCCEEDED, D(2), outputs=(OutputLink(0, "/0"), OutputLink(1, "/1")))
+
+    @asynccontextmanager
+    async def download(self, _url: str) -> AsyncIterator[tuple[None, None]]:
+        yield None, None
+
+
+class Store:
+    """Outputs on a disk. ``keeps``: whether a file that is saved stays there."""
+
+    def __init__(self, *paths: str, keeps: bool = True) -> None:
+        self.paths = set(paths)
+        self._keeps = keeps
+
+    def shortage(self) -> None:
+        """There is room."""
+
+    def sidecars(self) -> None:
+        """There are none."""
+
+    def has(self, path: str, _byte_size: int | None = None) -> bool:
+        return path in self.paths
+
+    async def save(self, _pattern: str, index: int, *_args: object, note: Any, **_named: object) -> None:
+        if self._keeps:
+            self.paths.add(f"{index}.png")
+        picture = Picture("image/png", ".png", 1, 1)
+        note(SavedFile(PurePosixPath(f"{index}.png"), "ab" * 32, 1, picture), None)
+
+
+class SkippingClock(SystemClock):
+    """A clock that never waits."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def runner_of(history: History, gateway: Gateway, store: Store | None = None) -> Runner:
     async def content(_image: InputImage) -> bytes:
         return b"abc"
 
-    store = SimpleNamespace(shortage=lambda: None, sidecars=lambda: None, has=lambda *_file: True)
     ports = RunnerPorts(
         gateway=gateway,  # type: ignore[arg-type]
         history=history,  # type: ignore[arg-type]
-        store=store,  # type: ignore[arg-type]
+        store=store or Store(),  # type: ignore[arg-type]
         receipts=SimpleNamespace(add=lambda _receipt: None, close=lambda: None),  # type: ignore[arg-type]
-        clock=SystemClock(),
+        clock=SystemClock() if store is None else SkippingClock(),
         observer=SimpleNamespace(notify=lambda _message: None),
         nonce=lambda: "n",
         load_image=content,
@@ -135,3 +193,59 @@ async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_i
         await runner_of(history, gateway).run()
     assert [type(event) for event in history.of("fox")] == [Held, Accepted, Failed]
     assert gateway.submitted == []
+
+
+# -- files that were deleted ------------------------------------------------------------------------------------------
+
+BOUGHT = (
+    Held(at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False),
+    Accepted(at=2.0, job_id="g", credits=D(2), reused=False),
+)
+
+
+def saved(index: int) -> Saved:
+    path, sha256 = f"{index}.png", "ab" * 32
+    return Saved(at=4.0, index=index, path=path, sha256=sha256, byte_size=1, mime_type="image/png", width=1, height=1)
+
+
+def steps_of(history: History, after: int) -> list[tuple[type[JobEvent], int | None]]:
+    """Return the events after the first ``after``, each with the output that it is about."""
+    return [(type(event), getattr(event, "index", None)) for event in history.of("fox")[after:]]
+
+
+@pytest.mark.parametrize("end", [(), (Unavailable(at=5.0, error=ERROR),)], ids=["was-killed", "one-is-unavailable"])
+async def test_a_file_that_was_deleted_before_all_outputs_were_saved_is_fetched_with_the_rest(
+    end: tuple[Event, ...],
+) -> None:
+    past = (*BOUGHT, Succeeded(at=3.0, outputs=2), saved(0), *end)
+    history, store = History(FOX, events=past), Store()
+    async with asyncio.timeout(60):
+        ending = await runner_of(history, FullGateway(), store).run()
+    assert steps_of(history, len(past)) == [(Missed, 0), (Saved, 0), (Saved, 1)]
+    assert (ending.exit_code, store.paths) == (0, {"0.png", "1.png"})
+
+
+async def test_a_file_that_was_deleted_before_the_list_was_read_again_is_fetched_by_the_next_run() -> None:
+    past = (*BOUGHT, Succeeded(at=3.0, outputs=2, numbers=(0, 1)), saved(0), saved(1))
+    history, store = History(FOX, events=past), Store("1.png")
+    async with asyncio.timeout(60):
+        ending = await runner_of(history, FullGateway(), store).run()
+    assert steps_of(history, len(past)) == [(Missed, 0), (Saved, 0), (Listed, None)]
+    assert (ending.exit_code, store.paths) == (0, {"0.png", "1.png"})
+
+
+async def test_files_that_are_moved_away_as_they_are_saved_are_fetched_once_in_a_run() -> None:
+    past = (*BOUGHT, Succeeded(at=3.0, outputs=2, numbers=(0, 1)), saved(0))
+    history = History(FOX, events=past)
+    async with asyncio.timeout(60):
+        await runner_of(history, FullGateway(), Store(keeps=False)).run()
+    assert steps_of(history, len(past)) == [(Missed, 0), (Saved, 0), (Saved, 1), (Listed, None)]
+
+
+async def test_a_deleted_file_of_a_job_that_left_the_plan_is_not_fetched_again() -> None:
+    past = (*BOUGHT, Succeeded(at=3.0, outputs=2), saved(0))
+    history, store = History(retired=(FOX,), events=past), Store()
+    async with asyncio.timeout(60):
+        await runner_of(history, FullGateway(), store).run()
+    assert steps_of(history, len(past)) == [(Saved, 1)]
+    assert store.paths == {"1.png"}

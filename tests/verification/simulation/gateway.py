@@ -87,9 +87,14 @@ class SimulatedGateway(Gateway):
                 _require(self._world.price(self._account_id, order, now), available)
             return self._world.submit(self._account_id, order, now)
 
+        def leaving() -> None:
+            if before_send is not None:
+                before_send()
+            self._around.leaves(params)
+
         doubts: list[GatewayError] = []
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts, before_send, before_retry, key)
+            job, is_new = await self._call(Operation.GENERATE, effect, doubts, leaving, before_retry, key)
         return Submission(job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts))
 
     async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:

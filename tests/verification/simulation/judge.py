@@ -13,10 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.events import Created, Event, Held, Lost, SubmitUnknown
+from crucible_batch.domain.events import Created, Event, Held, Intended, Lost
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
+from crucible_batch.sandbox.workflows import prompt
+from tests.verification.simulation.left_jobs import LeftJobs
 from tests.verification.simulation.purse import ZERO, purse_of
 from tests.verification.simulation.scenario import Life, Scenario
 from tests.verification.simulation.staged_rows import is_by_source, stage_faults, why_not_by_source
@@ -37,6 +39,11 @@ class Finished:
     events: Sequence[tuple[str, Event]]
     directory: Path
     was_interrupted: bool
+
+    @property
+    def left(self) -> LeftJobs:
+        """The jobs that it had begun and that its manifest has no longer."""
+        return LeftJobs.of(self.events, self.rows)
 
     def same_as(self, other: Finished) -> bool:
         """Whether nothing has moved since."""
@@ -69,6 +76,7 @@ class Judge:
         if self.scenario.staged is not None and self.scenario.last is not None:
             self.stages = Stages(self.scenario.staged, self.scenario.last)
             self.around.word = self.stages.word
+            self.around.leaves = self._check_source
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
@@ -151,6 +159,15 @@ class Judge:
                 self.complain(f"{word!r} was tried {len(jobs)} times; {tries} are allowed")
             self._check_order(word, jobs, most)
 
+    def _check_source(self, params: Mapping[str, object]) -> None:
+        """A submit leaves: it is of the manifest as it is now, or of an output of a job that the manifest has now."""
+        assert self.stages is not None
+        assets = self.around.world.assets
+        asset = next((each for each in assets if each.asset_id == params.get("image.image")), None)
+        digest = None if asset is None else str(asset.metadata.get("cb_sha256"))
+        if not self.stages.are_from_the_present(prompt(params), digest, self.around.ours()):
+            self.complain(f"{prompt(params)!r} was submitted from an output that the manifest no longer leads to")
+
     def _check_order(self, word: str, jobs: list[Job], most: int) -> None:
         """A further attempt is bought only after the failure of one before, and never after a hopeless one."""
         for place, job in enumerate(jobs):
@@ -187,16 +204,18 @@ class Judge:
     def _check_final_books(self, last: Finished) -> None:
         books, sums = last.head.credits, self.purse.taken()
         doubtful = [e for _, e in last.events if isinstance(e, Lost) or (isinstance(e, Created) and e.assumed)]
-        if self.stages is not None and _left_in_doubt(last):
+        if last.left.in_doubt:  # it is not sent again, and keeps its hold
             return
         if books.held != 0 and not doubtful and not last.head.counts.unknown:
             self.complain(f"{books.held} stay held although everything is settled")
         if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
             return
-        # What the ledger takes beyond all that was named, nobody can know.
-        if books.jobs != (named := self.purse.named("consume")):
+        # What the ledger takes beyond all that was named, nobody can know; nor the end of a job that was lost, and that
+        # the manifest has no longer: it is not asked for again.
+        unseen = self.purse.named("refund", of=last.left.lost)
+        if books.jobs != (named := self.purse.named("consume") + unseen):
             self.complain(f"the report says {books.jobs} for jobs; {named} were named")
-        if books.refunded != (named := self.purse.named("refund")):
+        if books.refunded != (named := self.purse.named("refund") - unseen):
             self.complain(f"the report says {books.refunded} refunded; {named} were named")
         if not doubtful and books.uploads != sums["upload"]:
             self.complain(f"the report says {books.uploads} for uploads; the world took {sums['upload']}")
@@ -249,14 +268,15 @@ class Judge:
             self.complain(f"exit code {finished.exit_code} where {sorted(statuses)} call for {expected}")
 
     def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
-        """Whether 5 is right where jobs are blocked or failed: it goes first where the gateway could not be used, or
-        time was up while a failed one was still looked for."""
+        """Whether 5 is right where no job is left to be done: it goes first where the gateway could not be used, or
+        time was up while a failed job, or one that the manifest has no longer, was still waited for."""
         anything_went_wrong = self.around.weather.felt > self._felt_before
         # One that was lost, is known again and has not ended within its timeout is failed until it has.
         lost = {row.job_id for row in finished.rows if row.error is not None and row.error.code == "LOST_BY_GATEWAY"}
         is_awaited = bool(lost - self.around.requests.lost_jobs)
         was_cut_short = anything_went_wrong or is_awaited or true_now() >= self._deadline
-        return finished.exit_code == 5 and statuses != {"succeeded"} and was_cut_short
+        is_for_a_reason = statuses != {"succeeded"} or bool(finished.left.unfinished)
+        return finished.exit_code == 5 and is_for_a_reason and was_cut_short
 
     def _why_not(self, row: JobRow, last: Finished) -> str | None:
         """Why a job has not succeeded although the sky is clear; None where there is a good reason."""
@@ -311,8 +331,8 @@ class Judge:
         Each of the two may cost more than is left for it, and the budget is exceeded by one price at most.
         """
         left = _left(last)
-        in_doubt = [other.idempotency_key for other in last.rows if other.status == "unknown"]
-        if left is None or not any(map(self.purse.stakes.went_alone, in_doubt)):
+        in_doubt = {other.idempotency_key for other in last.rows if other.status == "unknown"} | last.left.in_doubt
+        if left is None or not any(self.purse.stakes.went_alone(key, _uploads_for(key, last)) for key in in_doubt):
             return False
         blocked = [other for other in last.rows if other.status == "blocked" and not is_by_source(other)]
         alike = (other for other in blocked if other.workflow_id == row.workflow_id)
@@ -340,12 +360,10 @@ def _left(last: Finished) -> Decimal | None:
     return None if books.budget is None else books.budget - books.spent - books.held
 
 
-def _left_in_doubt(last: Finished) -> bool:
-    """Whether a job that the manifest has no longer was never answered: it is not sent again, and keeps its hold."""
-    newest = dict(last.events)
-    keys = {subject: event.key for subject, event in last.events if isinstance(event, Held)}
-    open_keys = {keys[subject] for subject, event in newest.items() if isinstance(event, Held | SubmitUnknown)}
-    return not open_keys <= {row.idempotency_key for row in last.rows}
+def _uploads_for(key: str | None, last: Finished) -> list[str]:
+    """The nonces of the uploads that were paid with the credits held for an attempt's job."""
+    payers = {subject for subject, event in last.events if isinstance(event, Held) and event.key == key}
+    return [event.nonce for _, event in last.events if isinstance(event, Intended) and event.payer in payers]
 
 
 def _is_refused_in_doubt(row: JobRow) -> bool:

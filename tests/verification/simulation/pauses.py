@@ -49,10 +49,9 @@ class Pauses:
         self._left_at.setdefault(key, true_now())
         if self._since is not None and key not in self._in_doubt:
             self.complain(f"{what} was sent {true_now() - self._since:.2f} s after the answer to a pause or a stop")
-        self._in_doubt.discard(key)
 
     def failed(self, key: str, *, in_doubt: bool) -> None:
-        """It was not answered with success. ``in_doubt``: it may have been bought."""
+        """It was not answered with success. ``in_doubt``: it may have been bought, and no later refusal ends that."""
         if in_doubt:
             self._in_doubt.add(key)
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -18,6 +17,7 @@ from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_context import NullObserver
 from crucible_batch.domain.outage import Outage
+from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import InputImage, RunTerms
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, restore
@@ -300,12 +300,12 @@ class _Player:
                 observer=ports.observer,
                 on_deadline=lambda _seconds: None,
             )
-            ending = await self._conduct(runner, life, process, desk)
+            ending, was_interrupted = await self._conduct(runner, life, process, desk)
             journal.end_run(number, ending, now=self._clock.now())
             head = write_report_of(journal, directory)
             rows = tuple(build_rows(journal.jobs(runner._rule), ending.stops))
             events = tuple(journal.events())
-        return Finished(ending.exit_code, head, rows, events, directory, bool(runner.stop.reasons & {ExitCode.SIGINT}))
+        return Finished(ending.exit_code, head, rows, events, directory, was_interrupted)
 
     def _adopt(self, life: Life, journal: Journal, directory: Path) -> SeenDerivation | None:
         """Plan the jobs; return the later stages of the plan."""
@@ -332,21 +332,22 @@ class _Player:
             outage=outage,
         )
 
-    async def _conduct(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> Any:
+    async def _conduct(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> tuple[Ending, bool]:
+        """Return how the run ended, and whether it had been interrupted by then."""
         loop = asyncio.get_running_loop()
         signals = [loop.call_later(at_s, runner.control.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
-                return await (self._commanded(runner, life, process, desk) if life.orders else runner.run())
+                return await (self._commanded(runner, life, process, desk) if life.orders else _run(runner))
         except TimeoutError:
             raise AssertionError(f"a run has not ended after {_LONGEST_RUN_S} virtual seconds") from None
         finally:
             for signal in signals:
                 signal.cancel()
 
-    async def _commanded(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> Any:
+    async def _commanded(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> tuple[Ending, bool]:
         """Run, and give commands meanwhile. A process that dies while it takes one is dead as a whole."""
-        running = asyncio.ensure_future(runner.run())
+        running = asyncio.ensure_future(_run(runner))
         giving = asyncio.ensure_future(give(life.orders, desk, self._judge))
         giving.add_done_callback(lambda _: running.cancel() if process.is_dead else None)
         try:
@@ -371,3 +372,9 @@ def _runner(life: Life, ports: RunnerPorts, terms: RunTerms) -> Runner:
         resubmit_unknown=life.resubmit_unknown,
     )
     return Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
+
+
+async def _run(runner: Runner) -> tuple[Ending, bool]:
+    """Run, and note at its end whether it was interrupted: a stop may be given once more while that is written."""
+    ending = await runner.run()
+    return ending, bool(runner.stop.reasons & {ExitCode.SIGINT})

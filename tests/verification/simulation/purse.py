@@ -7,7 +7,7 @@ are not, but those that the gateway named and those of the world's own ledger.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -177,11 +177,15 @@ class Purse:
                 sums[entry.entry_type] += entry.amount
         return sums
 
-    def named(self, kind: str) -> Decimal:
-        """What the gateway named, at its highest, for the jobs that the ledger booked as ``kind``."""
+    def named(self, kind: str, of: Collection[str] | None = None) -> Decimal:
+        """What the gateway named, at its highest, for the jobs that the ledger booked as ``kind``.
+
+        ``of``: only for those with these keys.
+        """
         jobs = self.around.world.jobs
         rows = (row for row in self.around.world.entries[self.begin :] if row.entry_type == kind)
-        ours = (jobs.find(row.job_id or "") for row in rows if self._key_of(row) is not None)
+        keyed = ((row, self._key_of(row)) for row in rows)
+        ours = (jobs.find(row.job_id or "") for row, key in keyed if key is not None and (of is None or key in of))
         return sum((max(job.answered_price, job.recorded_price) for job in ours), ZERO)
 
     def price_of(self, name: str) -> Decimal:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 from crucible_batch import planner
 from crucible_batch.api import derived_jobs
 from crucible_batch.domain import job
+from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.engine import pause, run_control
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.manifest import deriving_entry, sources
@@ -66,6 +67,16 @@ def a_stop_that_buys_on(stack: ExitStack) -> None:
 @_bug
 def picks_ignored(stack: ExitStack) -> None:
     _set(stack, sources.Picks, "takes", lambda self, name, index: True)
+
+
+@_bug
+def a_former_source_taken_for_the_one_of_its_name(stack: ExitStack) -> None:
+    derive = derived_jobs.DerivedJobs.derive
+
+    def of_that_name(self: derived_jobs.DerivedJobs, planned: PlannedJob, saved: Any) -> Any:
+        return derive(self, self._planned.get(planned.name, planned), saved)
+
+    _set(stack, derived_jobs.DerivedJobs, "derive", of_that_name)
 
 
 @_bug

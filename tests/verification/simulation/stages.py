@@ -204,6 +204,25 @@ class Stages:
         made_by = (job for found in jobs.values() for job in found if self._may_be(job, source))
         return int(any(digest == digest_of(job, int(index)) for job in made_by if int(index) < len(job.outputs)))
 
+    def are_from_the_present(self, name: str, digest: str | None, jobs: Mapping[str, list[Job]]) -> bool:
+        """Whether the manifest has a draft with that prompt now, or such a job is made from a job that it has now.
+
+        ``digest`` is that of the image that is sent. ``jobs`` are the gateway's, by their words.
+        """
+        stage, source, index = name.split(" ", 2)
+        if stage not in (EDIT, FINISH):
+            return name in (_draft(number, revision) for number, revision in enumerate(self.edition.revisions))
+        number, _, output = source.removeprefix(f"{EDIT}-").removeprefix("draft-").partition(".")
+        drafts = jobs.get(_draft(int(number), self.edition.revisions[int(number)]), [])
+        sources = drafts
+        if stage == FINISH:
+            prompt = f"{EDIT} draft-{number} {output or 0}"
+            words = (
+                f"{prompt} from {digest_of(job, int(output or 0))}" for job in drafts if _has(job, int(output or 0))
+            )
+            sources = [job for word in words for job in jobs.get(word, [])]
+        return any(digest == digest_of(job, int(index)) for job in sources if _has(job, int(index)))
+
     def _was_picked(self, source: str, index: int) -> bool:
         return source in self.picked or f"{source}/{index}" in self.picked
 
@@ -249,6 +268,10 @@ class Stages:
 
 def _alive(jobs: Sequence[Job]) -> Job | None:
     return next((job for job in jobs if job.error_code is None), None)
+
+
+def _has(job: Job, index: int) -> bool:
+    return index < len(job.outputs)
 
 
 def digest_of(job: Job, index: int) -> str:

@@ -220,10 +220,15 @@ class Stakes:
     def _beyond(self, known: dict[str, Decimal]) -> Decimal:
         return sum((max(ZERO, self._charges.get(key, ZERO) - most) for key, most in known.items()), ZERO)
 
-    def went_alone(self, key: str) -> bool:
-        """Whether it was sent although what was left didn't cover its bound, and its price was never heard."""
-        purchase = self._purchases.get(key)
-        return purchase is not None and purchase.told is None and not purchase.fits
+    def went_alone(self, key: str | None, uploads: Iterable[str] = ()) -> bool:
+        """Whether its price was never heard, and what was left didn't cover its bound when it was sent.
+
+        Or that of one of its ``uploads``, by their nonces: then it went with all that was left, together with them.
+        """
+        purchase = self._purchases.get(key or "")
+        together = (self._purchases.get(nonce) for nonce in uploads)
+        fits = all(each is None or each.fits for each in (purchase, *together))
+        return purchase is not None and purchase.told is None and not fits
 
     # -- bounds -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import heapq
 import io
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -96,6 +96,8 @@ class Surroundings:
     requests: Requests = field(default_factory=Requests)
     word: Callable[[Job], str] = marker
     """What a job was bought for, as the judge counts it."""
+    leaves: Callable[[Mapping[str, object]], None] = lambda _params: None
+    """Called with the parameters of each submit that is sent."""
     _overdue: list[tuple[float, int, Callable[[float], object]]] = field(default_factory=list)
     _order: Callable[[], int] = field(default_factory=lambda: count().__next__)
     _strangers_left: int = 6

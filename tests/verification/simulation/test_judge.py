@@ -9,6 +9,7 @@ import pytest
 
 from tests.verification.simulation import judge
 from tests.verification.simulation.bugs import RARE, SEEDS_ALLOWED, bugs, first_seed, planted
+from tests.verification.simulation.left_jobs import LeftJobs
 from tests.verification.simulation.soak import play_all
 
 pytestmark = pytest.mark.slow
@@ -43,13 +44,13 @@ def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
     doubt = SimpleNamespace(status="unknown", idempotency_key="key", workflow_id="other")
     blocked = SimpleNamespace(status="blocked", name="job-2", workflow_id="w", images={}, error=None)
     purse = SimpleNamespace(
-        stakes=SimpleNamespace(went_alone={"key"}.__contains__ if went_alone else set().__contains__),
+        stakes=SimpleNamespace(went_alone=lambda key, _uploads: went_alone and key == "key"),
         bound_of=lambda _name, images: None if bound is None else Decimal(bound),
     )
     monkeypatch.setattr(judge, "_left", lambda _last: Decimal("14.7"))
     excused = judge.Judge._may_not_go_alone(
         SimpleNamespace(purse=purse),
         blocked,
-        SimpleNamespace(rows=[doubt, blocked]),  # type: ignore[arg-type]
+        SimpleNamespace(rows=[doubt, blocked], events=[], left=LeftJobs.of([], [])),  # type: ignore[arg-type]
     )
     assert excused is is_excused

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
 from tests.verification.simulation.pauses import Pauses
 from tests.verification.simulation.virtual_time import VirtualLoop, true_now
 
@@ -38,6 +40,25 @@ def test_only_what_left_before_without_an_answer_may_leave_again() -> None:
     assert judged(key="k", is_in_doubt=True) == []
     assert len(judged(key="k", is_in_doubt=False)) == 1
     assert len(judged(key="k", is_in_doubt=None)) == 1
+
+
+@pytest.mark.parametrize(("answers", "may_leave"), [((True, False), True), ((False, False), False)])
+def test_a_refusal_of_a_later_try_does_not_show_that_the_first_bought_nothing(
+    answers: tuple[bool, ...], may_leave: bool
+) -> None:
+    broken: list[str] = []
+
+    async def play() -> None:
+        pauses = Pauses(broken.append)
+        pauses.born()
+        for in_doubt in answers:
+            pauses.leaves("k", "a job")
+            pauses.failed("k", in_doubt=in_doubt)
+        pauses.begin(is_final=False)
+        pauses.leaves("k", "a job")
+
+    _played(play())
+    assert (broken == []) is may_leave
 
 
 def test_a_resume_ends_a_pause_and_no_stop() -> None:

@@ -117,6 +117,14 @@ ONCE = [
     (316575308, "a run was left while a refusal was still being written, and released what that had ended"),
     (1186729816, "a run was killed between a job's image and its submit, and the judge held for both once more"),
     (1700000545, "a record named a price while its job was in flight, and the judge heard of it at the job's end"),
+    (2584190045, "a run was told to stop when it had just ended, and the judge took it for interrupted"),
+    (2584190197, "a submit without an answer, then refused, was sent again in a pause, and the judge forgot the first"),
+    (2584190504, "a job that the manifest has no longer went alone, and the judge looked at those of the report only"),
+    (2584190869, "a job left the manifest after its images were ready, and the judge took its submit for not sent"),
+    (2584190980, "a job was lost, left the manifest and failed, and the judge expected its refund to be known"),
+    (2584191055, "a deadline passed while a job that had left the manifest was collected, and the judge asked for 0"),
+    (2584190634, "a submit in doubt waited after a pause for the slot of a job that waited for its credits, for ever"),
+    (2584188387, "a file was deleted after a run was killed before its last look at a job, and the next left it so"),
     (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}

@@ -428,3 +428,14 @@ def test_that_one_went_alone_outlives_the_process() -> None:
     story.hold(alone)
     story.stakes.told_all()
     assert story.stakes.went_alone(alone)
+
+
+def test_a_job_went_alone_with_an_upload_whose_bound_was_not_known() -> None:
+    story = Story(budget="20", ceiling="7")
+    upload = story.buy("0.1", f"{UPLOAD}/{UPLOAD}")
+    job = story.send()
+    assert not story.stakes.went_alone(job), "its own bound fits"
+    assert story.stakes.went_alone(job, [upload])
+    assert not story.stakes.went_alone(job, [story.buy("0.1", f"{UPLOAD}/{UPLOAD}")]), "that one is bounded and fits"
+    story.answer(job, "1")
+    assert not story.stakes.went_alone(job, [upload]), "its price is known"
