@@ -25,7 +25,6 @@ from judging import (
     small_manifest,
     start,
 )
-from mcp import Client, StdioServerParameters, stdio_client
 from other_gateway import OtherGateway
 from other_world import UPLOAD_PRICE, WORKFLOWS, render
 
@@ -178,6 +177,8 @@ def test_a_run_is_paused_and_resumed_under_load_and_buys_nothing_in_between(
 async def test_an_mcp_client_plans_and_is_refused_a_run_beyond_its_allowance(
     gateway: OtherGateway, tmp_path: Path
 ) -> None:
+    from mcp import Client, StdioServerParameters, stdio_client  # each worker imports this module: this takes 0.4 s
+
     small_manifest(tmp_path, "3, max_credits_per_job: 0.75", "{name: jar, prompt: a jar, repeat: 4}")
     options = ["mcp", "--allow-spend", "2.3"]
     server = StdioServerParameters(command=COMMAND, args=options, env=environment(gateway, tmp_path), cwd=tmp_path)

@@ -67,7 +67,8 @@ def _texts(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
             pass
 
 
-def _constants(tree: ast.Module) -> dict[str, str]:
+def _constants(tree: ast.AST) -> dict[str, str]:
+    assert isinstance(tree, ast.Module)
     return {
         target.id: node.value.value
         for node in tree.body
@@ -77,9 +78,9 @@ def _constants(tree: ast.Module) -> dict[str, str]:
     }
 
 
-def _given(tree: ast.Module, constants: dict[str, str]) -> Iterator[str]:
+def _given(nodes: list[ast.AST], constants: dict[str, str]) -> Iterator[str]:
     """Yield what stands where a code is given: ``code = ``, ``code=``, and the first argument of what takes one."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id="code" | "fallback")], value=value)
@@ -94,54 +95,60 @@ def _given(tree: ast.Module, constants: dict[str, str]) -> Iterator[str]:
                 pass
 
 
-def _suspects(tree: ast.Module) -> set[str]:
+def _suspects(nodes: list[ast.AST]) -> set[str]:
     """Return every string that looks like a code of two words, wherever it stands but in lists of names and codes."""
     listed = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes
         if (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"__all__", "HOPELESS_CODES"})
         for inner in ast.walk(node)
     }
     return {
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and id(node) not in listed and isinstance(node.value, str)
         if "_" in node.value and A_CODE.fullmatch(node.value)
     }
 
 
 @pytest.fixture(scope="module")
-def trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+def nodes() -> dict[Path, list[ast.AST]]:
+    """All nodes of each module, its own first."""
+    return {path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in FILES}
 
 
 @pytest.fixture(scope="module")
-def constants(trees: dict[Path, ast.Module]) -> dict[str, str]:
+def constants(nodes: dict[Path, list[ast.AST]]) -> dict[str, str]:
     """Constants that hold a code, whichever module has them: they are imported under their own names."""
-    found = {name: text for tree in trees.values() for name, text in _constants(tree).items()}
+    found = {name: text for of_file in nodes.values() for name, text in _constants(of_file[0]).items()}
     return {name: text for name, text in found.items() if A_CODE.fullmatch(text)}
 
 
-def test_every_code_that_is_given_is_in_the_table(trees: dict[Path, ast.Module], constants: dict[str, str]) -> None:
-    given = {
-        (path.name, text)
-        for path, tree in trees.items()
-        for text in _given(tree, constants)
-        if A_CODE.fullmatch(text.replace("<status>", "0"))
-    }
-    assert len({text for _, text in given}) > 35  # it finds them where they are
-    assert {(path, text) for path, text in given if text not in NAMES} == set()
+@pytest.fixture(scope="module")
+def given(nodes: dict[Path, list[ast.AST]], constants: dict[str, str]) -> set[tuple[str, str]]:
+    return {(path.name, text) for path, of_file in nodes.items() for text in _given(of_file, constants)}
 
 
-def test_whatever_looks_like_a_code_is_in_the_table(trees: dict[Path, ast.Module]) -> None:
-    found = {(path.name, text) for path, tree in trees.items() for text in _suspects(tree)}
-    codes = {(path, text) for path, text in found if not text.startswith("OTEL_")}  # OpenTelemetry's variables
+@pytest.fixture(scope="module")
+def suspects(nodes: dict[Path, list[ast.AST]]) -> set[tuple[str, str]]:
+    return {(path.name, text) for path, of_file in nodes.items() for text in _suspects(of_file)}
+
+
+def test_every_code_that_is_given_is_in_the_table(given: set[tuple[str, str]]) -> None:
+    codes = {(path, text) for path, text in given if A_CODE.fullmatch(text.replace("<status>", "0"))}
+    assert len({text for _, text in codes}) > 35  # it finds them where they are
+    assert {(path, text) for path, text in codes if text not in NAMES} == set()
+
+
+def test_whatever_looks_like_a_code_is_in_the_table(suspects: set[tuple[str, str]]) -> None:
+    codes = {(path, text) for path, text in suspects if not text.startswith("OTEL_")}  # OpenTelemetry's variables
     assert {(path, text) for path, text in codes if find_code(text) is None and text not in OTHERS} == set()
 
 
-def test_every_code_of_the_table_is_given(trees: dict[Path, ast.Module], constants: dict[str, str]) -> None:
-    given = {text for tree in trees.values() for text in [*_given(tree, constants), *_suspects(tree)]}
-    assert NAMES - SENT - given - set(constants.values()) == set()
+def test_every_code_of_the_table_is_given(
+    given: set[tuple[str, str]], suspects: set[tuple[str, str]], constants: dict[str, str]
+) -> None:
+    assert NAMES - SENT - {text for _, text in given | suspects} - set(constants.values()) == set()
 
 
 def test_every_code_of_the_contract_is_in_the_table() -> None:

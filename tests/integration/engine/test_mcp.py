@@ -13,13 +13,11 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import Client
 
 from crucible_batch import plan
 from crucible_batch.api import RunRequest, SpendCap, parse_shard, running
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
-from crucible_batch.cli.mcp_server.server import make_server
 from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
 from crucible_batch.errors import JournalError, ReportError, UserError
 
@@ -30,7 +28,7 @@ HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height:
 class Agent:
     """A client of a server on a bench."""
 
-    client: Client
+    client: Any
     bench: Any
     tools: ToolBox
     progress: list[tuple[float, float | None]] = field(default_factory=list)
@@ -62,6 +60,9 @@ Connect = Callable[..., AbstractAsyncContextManager[Agent]]
 @pytest.fixture
 def connect(start: Any, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Connect to a server with an ``allow_spend``; other keywords are those of the bench."""
+    from mcp import Client  # not at the top: each worker imports this module, and that takes 0.4 s
+
+    from crucible_batch.cli.mcp_server.server import make_server
 
     @asynccontextmanager
     async def connected(allow_spend: object = None, **config: object) -> AsyncIterator[Agent]:
