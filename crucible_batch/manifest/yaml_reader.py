@@ -294,6 +294,7 @@ _PHRASES: tuple[tuple[str, str, str | None], ...] = (
     ("found undefined tag handle", "an unknown YAML tag", "put text that begins with ! in quotes"),
     ("found invalid Unicode character escape", "an escape that is not a character", None),
     ("found unknown escape character", "an unknown escape in quoted text", "use 'single quotes', or double the \\"),
+    ("found a tab character that violates", "a tab in the indentation", "indent with spaces, not with tabs"),
     ("found incompatible YAML document", "a YAML version that isn't supported", "remove the %YAML line"),
     ("found character that cannot start any token", "a character that can't begin a value", None),
 )
