@@ -163,7 +163,7 @@ def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None 
     for pattern in sorted(unmatched):
         nearest = difflib.get_close_matches(pattern, names, n=1) or names[:1]
         raise UserError(
-            f"no job is named {pattern!r}", hint=f"there is {nearest[0]!r}; patterns like 'hero-*' serve too"
+            f"no job is named {pattern!r}", hint=f"there is {nearest[0]!r}; patterns such as 'hero-*' are accepted"
         )
 
 

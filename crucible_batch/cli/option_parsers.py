@@ -87,6 +87,6 @@ def read_variables(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
-            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="--var brand=Acme")
+            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="such as --var brand=Acme")
         variables[name.strip()] = value
     return variables

@@ -41,8 +41,8 @@ def notes(ledger: Ledger) -> Iterator[str]:
     for surprise in (each for each in ledger.surprises if not each.by_record):
         what = "an upload" if surprise.price_class == UPLOAD_CLASS else f"a job on {_workflow(surprise.price_class)}"
         yield (
-            f"{what} cost {format_credits(surprise.charged)} credits where {format_credits(surprise.held)} were held"
-            " for it: a price above every bound there was before the gateway's answer"
+            f"{what} cost {format_credits(surprise.charged)} credits, more than the {format_credits(surprise.held)}"
+            " held for it: no such price was known before the gateway's answer"
         )
     if ledger.reused_assets:
         yield (

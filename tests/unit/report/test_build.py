@@ -336,7 +336,7 @@ def test_a_run_that_ended_says_how(history: Any) -> None:
 def test_a_price_above_every_bound_is_said_with_what_was_held_for_it(history):
     history.job("a", held("4"), accepted("9"), Succeeded(at=3.0, outputs=1), saved())
     (note,) = head(history).notes
-    assert "a job on z cost 9 credits where 4 were held" in note
+    assert "a job on z cost 9 credits, more than the 4 held" in note
 
 
 def test_what_can_not_be_seen_is_said_and_not_guessed(history):
