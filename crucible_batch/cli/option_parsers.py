@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -45,6 +46,18 @@ def read_concurrency(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
         raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
     return int(text)
+
+
+def parse_host(text: str) -> str:
+    """Parse a host name or an IP address. Raises ``ValueError`` for a URL, or if it has a port."""
+    from ipaddress import ip_address  # noqa: PLC0415 - few commands are given a host
+
+    host = text.removeprefix("[").removesuffix("]")
+    with contextlib.suppress(ValueError):
+        return str(ip_address(host))
+    if not host or re.search(r"[\s/:@?#\[\]]", host):
+        raise ValueError(f"{text!r} is not a host; write a name or an address only, such as storage.example.com")
+    return host
 
 
 def read_rate(text: str) -> float:
