@@ -11,9 +11,12 @@ from typing import Final
 
 from crucible_batch.errors import UserError
 
-_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
+_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?:/+(?P<rest>.*))?", re.DOTALL | re.IGNORECASE)
 _SCHEMES: Final = frozenset({"s3", "gs", "az"})
-_OTHER_SCHEMES: Final = frozenset({"s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2"})
+_OTHER_SCHEMES: Final = frozenset({
+    "s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2", "b2", "oss", "swift", "hdfs",
+    "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs",
+})  # fmt: skip
 _LONGEST: Final = 512
 """Bytes of a URL: a key has at most 1,024, and an output's path at most 255."""
 _HINT: Final = "use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; nothing was spent"
@@ -39,8 +42,9 @@ class ObjectUrl:
     def parse(cls, text: str | PurePath) -> ObjectUrl | None:
         """Return the URL in ``text``; None if it is a path in the file system.
 
-        A ``Path`` made of a URL has lost one of its slashes, and is recognised too. Raises ``UserError`` for a URL that
-        can't be used. The message doesn't contain the URL, which may have a password in it.
+        A ``Path`` made of a URL has lost one of its slashes, or all of ``s3://``, and is recognised too. Raises
+        ``UserError`` for a URL that can't be used. The message doesn't contain the URL, which may have a password in
+        it.
         """
         found = _URL.fullmatch(str(text))
         scheme = found["scheme"].lower() if found is not None else ""
@@ -48,9 +52,10 @@ class ObjectUrl:
             return None
         if scheme not in _SCHEMES:
             raise UserError(f"outputs can't be saved at {scheme}:// addresses", hint=_HINT)
-        if fault := _fault(found["rest"]):
+        rest = found["rest"] or ""
+        if fault := _fault(rest):
             raise UserError(f"the {scheme}:// address {fault}", hint=_HINT)
-        bucket, _, prefix = found["rest"].rstrip("/").partition("/")
+        bucket, _, prefix = rest.rstrip("/").partition("/")
         return cls(scheme, bucket, prefix)
 
 

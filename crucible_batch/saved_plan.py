@@ -200,7 +200,7 @@ class _Lines:
                     yield line
         except OSError as error:
             raise _broken(self.path, f"it can't be read: {error.strerror}") from error
-        raise _broken(self.path, "it is truncated or not a plan: it doesn't end with a digest")
+        raise _broken(self.path, "it doesn't end with a digest, so it is truncated or another kind of file")
 
 
 def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -227,7 +227,7 @@ def _check_beginning(number: int, line: bytes, path: Path) -> None:
 
 def _checked(stated: str, counted: str, file: BinaryIO, path: Path) -> str:
     if stated != counted:
-        raise _broken(path, "it was edited: its digest doesn't match")
+        raise _broken(path, "its digest doesn't match, so it was edited")
     if file.readline(8).rstrip(b"\r\n") != CLOSE or file.readline(8):
         raise _broken(path, "there is text after its digest")
     return stated

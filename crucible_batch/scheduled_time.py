@@ -43,7 +43,8 @@ def check_cron(expression: str) -> None:
     try:
         next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise ValueError(f"is not a cron expression: {error}") from None
+        reason = str(error)
+        raise ValueError(f"is not a cron expression: {reason[:1].lower()}{reason[1:]}") from None
     except StopIteration:
         raise ValueError("describes no time in the next 50 years") from None
 

@@ -128,7 +128,8 @@ def _read(dotenv: Path) -> Mapping[str, HiddenText]:
         if isinstance(error, UnicodeDecodeError):
             why = "it is not UTF-8"
         # Without a cause: the error's frames hold the file's text.
-        raise UserError(f"{dotenv} can't be read: {why}", hint="correct or move the file") from None
+        hint = "check the path" if isinstance(error, FileNotFoundError) else "correct or move the file"
+        raise UserError(f"{dotenv} can't be read: {why}", hint=hint) from None
     return {name: HiddenText(value) for name, value in values.items() if value is not None}
 
 

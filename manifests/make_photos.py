@@ -1,4 +1,4 @@
-"""Makes the product photos of the example manifests: four small still lifes, drawn with Pillow, nobody's copyright.
+"""Makes the product photos of the example manifests: four small still lifes, drawn with Pillow, free of copyright.
 
 Run ``python manifests/make_photos.py`` to draw them again. They are committed, so that nothing needs this at run time.
 """

@@ -108,7 +108,7 @@ async def connect(
 ) -> AsyncIterator[CrucibleClient]:
     """Open a client for the settings, by default those of the environment.
 
-    Raises ``KeyRefusedError`` if there is no key.
+    Raises ``KeyRefusedError`` if there is no key, and ``UserError`` if the base URL is not valid.
     """
     settings = settings or current_settings()
     async with CrucibleClient(

@@ -161,10 +161,11 @@ def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None 
             return
         names.append(planned.name)
     for pattern in sorted(unmatched):
-        nearest = difflib.get_close_matches(pattern, names, n=1) or names[:1]
-        raise UserError(
-            f"no job is named {pattern!r}", hint=f"there is {nearest[0]!r}; patterns like 'hero-*' serve too"
+        near = difflib.get_close_matches(pattern, names, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"there is {names[0]!r}; patterns such as 'hero-*' are accepted"
         )
+        raise UserError(f"no job is named {pattern!r}", hint=hint)
 
 
 def fill_plan(

@@ -97,7 +97,7 @@ def merge(
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
-    ``JournalError``, ``ObjectStoreError``, and ``ReportError`` once they are merged: otherwise nothing is.
+    ``JournalError``, ``ObjectStoreError``, and ``ReportError``. Only after the last of these are the shards merged.
     """
     given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
     command, (sources, stored) = _command(given, out_dir), _sources(given, out_dir, clock())

@@ -177,8 +177,9 @@ def _assigned(journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[s
         paths = [path for path, known in candidates.items() if name in known]
         if not paths:
             known = list(dict.fromkeys(each for names in candidates.values() for each in names))
-            near = difflib.get_close_matches(name, known, n=1) or known[:1]
-            hint = f"there is {near[0]!r}" if near else "no job that may be picked is in the run's plan"
+            near = difflib.get_close_matches(name, known, n=1)
+            others = f"there is {known[0]!r}" if known else "no job that may be picked is in the run's plan"
+            hint = f"did you mean {near[0]!r}?" if near else others
             raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
         if len(paths) > 1:
             raise UserError(

@@ -23,7 +23,7 @@ from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
-from crucible_batch.errors import ExitCode, ReportError, RunDirectoryError
+from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
 from crucible_batch.report import (
@@ -261,7 +261,8 @@ def update_page(
         else:
             page = write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
     except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
-        logger.warning("%s was not made (%s); to have it: %s", PAGE_FILE, error, restore_hint(head, directory))
+        reason = error if isinstance(error, CrucibleBatchError) else f"{PAGE_FILE} can't be written: {error}"
+        logger.warning("%s; to write it: %s", reason, restore_hint(head, directory))
         return None
     with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly
         note_report(journal, directory, head, rows, html=page is not None)

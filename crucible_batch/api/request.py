@@ -221,13 +221,13 @@ def parse_shard(shard: str | None) -> ShardId | None:
     try:
         return None if shard is None else ShardId.parse(shard)
     except ValueError as error:
-        raise UserError(f"shard: {error}", hint="nothing was started; correct the call") from None
+        raise UserError(f"shard: {error}", hint="correct the value; nothing was started") from None
 
 
 def check_request(request: RunRequest) -> None:
     """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid manifest path."""
     if faults := list(_faults(request)):
-        raise UserError("; ".join(faults), hint="nothing was started; correct the call")
+        raise UserError("; ".join(faults), hint="correct the value; nothing was started")
     check_path("the path of the manifest", request.manifest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -147,9 +148,11 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
     except GatewayError as error:
         if error.status != 404:
             raise
-        known = ", ".join(sorted(each.workflow_id for each in (await client.workflows()).workflows))
+        known = sorted(each.workflow_id for each in (await client.workflows()).workflows)
+        near = difflib.get_close_matches(workflow_id, known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"there is no workflow {clean_message(workflow_id)!r}", hint=f"active workflows: {known}"
+            f"there is no workflow {clean_message(workflow_id)!r}", hint=f"{meant}active workflows: {', '.join(known)}"
         ) from error
 
 

@@ -28,6 +28,8 @@ from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 
+_WORDS = (("Value error, ", ""), ("Input should be ", "must be "), (", unable to parse string as an integer", ""))
+"""Phrases of Typer's messages about invalid values, and what is shown instead."""
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports only its subclass
 
 _EXIT_CODES = exit_code_table(tuple(ExitCode), f"{BUG:>5}  a bug in crucible-batch; -v prints the traceback")
@@ -112,6 +114,9 @@ def _refuse(error: Exception) -> int:
         return ExitCode.USER_ERROR
     try:
         with answering(path.partition(" ")[2] or path, json="--json" in sys.argv):
-            raise UserError(error.format_message(), hint=f"{path} --help")  # type: ignore[attr-defined]  # Typer exports no such base
+            message = error.format_message()  # type: ignore[attr-defined]  # Typer exports no such base
+            for theirs, ours in _WORDS:
+                message = message.replace(theirs, ours)
+            raise UserError(message, hint=f"{path} --help")
     except typer.Exit as ending:
         return ending.exit_code

@@ -33,8 +33,8 @@ def _about() -> None:
 
 @command(
     "crucible-batch cluster status",
-    "crucible-batch cluster status --cluster postgresql://batch@db.example/batch --json",
-    "crucible-batch cluster status --metrics-textfile /var/lib/prometheus/node-exporter",
+    "crucible-batch cluster status --cluster postgresql://batch@db/batch --json",
+    "crucible-batch cluster status --metrics-textfile /var/lib/node-exporter",
     codes=(0, 2, 5),
     output="json verbose",
     name="cluster status",

@@ -135,7 +135,8 @@ def recording(answer: CommandOutput) -> Iterator[None]:
     except CrucibleBatchError as error:
         show_failure(answer, error)
     except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        place = error.filename or "a file or an output stream can't be read or written"
+        what = f"{place}: {error.strerror or error}"
         show_failure(answer, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
         _show_bug(answer, error)

@@ -30,8 +30,7 @@ def explain(answer: CommandOutput, name: str) -> None:
     code = find_code(wanted)
     if code is None:
         raise UserError(
-            f"{clean(name, 100)!r} is not in the table of error codes; a code that only the gateway knows is printed"
-            " unchanged",
+            f"{clean(name, 100)!r} is not in the table of error codes; the gateway may send codes that are not in it",
             hint=_advice(wanted),
         )
     answer.data = _as_json(code)

@@ -189,7 +189,7 @@ def schema(
     chosen = [name for name, is_wanted in others.items() if is_wanted]
     if len(chosen) + live > 1:
         raise UserError(
-            "--report, --plan, --sidecar, --notification and --live are five schemas", hint="ask for one at a time"
+            "--report, --plan, --sidecar, --notification and --live exclude each other", hint="give one of them"
         )
     if live:
         print_live_schema(answer, gateway.settings(), output=output, force=force)

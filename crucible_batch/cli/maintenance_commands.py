@@ -81,7 +81,7 @@ def clean(
     from crucible_batch.cli.clean import clean_and_show
 
     if not assets:
-        raise UserError("there is nothing selected to clean", hint=f"crucible-batch clean {run_dir} --assets")
+        raise UserError("nothing is selected to delete", hint=f"crucible-batch clean {run_dir} --assets")
     clean_and_show(answer, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
 
 

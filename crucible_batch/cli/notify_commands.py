@@ -33,9 +33,9 @@ def send_test_message(
     gateway: opt.GatewayOptions,
     allow_command: opt.AllowCommand = False,
 ) -> None:
-    """Send a test message to each channel of a manifest, for whatever events.
+    """Send a test message to each channel of a manifest, whatever its events.
 
-    Needs no API key and asks no gateway. The message is marked as a test,
+    Needs neither a gateway nor an API key. The message is marked as a test,
     but a heartbeat counts it as a real ping.
     """
     from crucible_batch.cli.notify_test import send_and_show

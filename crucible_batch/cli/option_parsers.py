@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -47,6 +48,18 @@ def read_concurrency(text: str) -> int:
     return int(text)
 
 
+def parse_host(text: str) -> str:
+    """Parse a host name or an IP address. Raises ``ValueError`` for a URL, or if it has a port."""
+    from ipaddress import ip_address  # noqa: PLC0415 - few commands are given a host
+
+    host = text.removeprefix("[").removesuffix("]")
+    with contextlib.suppress(ValueError):
+        return str(ip_address(host))
+    if not host or re.search(r"[\s/:@?#\[\]]", host):
+        raise ValueError(f"{text!r} is not a host; write a name or an address only, such as storage.example.com")
+    return host
+
+
 def read_rate(text: str) -> float:
     """Parse a rate per second, a number above 0."""
     rate = float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) else 0.0
@@ -87,6 +100,6 @@ def read_variables(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
-            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="--var brand=Acme")
+            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="such as --var brand=Acme")
         variables[name.strip()] = value
     return variables

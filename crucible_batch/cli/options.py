@@ -17,7 +17,7 @@ import typer
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.help_text import PlainCommand, epilog
-from crucible_batch.cli.option_parsers import option_parser, parse_bytes, read_credits
+from crucible_batch.cli.option_parsers import option_parser, parse_bytes, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
 from crucible_batch.scheduled_time import parse_time
 from crucible_batch.settings import Settings
@@ -87,7 +87,10 @@ Budget = Annotated[
 StorageHost = Annotated[
     list[str] | None,
     _gateway(
-        "--storage-host", metavar="HOST", help="Allow storage links to this host in a private network; repeatable."
+        "--storage-host",
+        metavar="HOST",
+        parser=option_parser(parse_host),
+        help="Allow storage links to this host in a private network; repeatable.",
     ),
 ]
 NoHtml = Annotated[bool, _output("--no-html", help="Do not write report.html.")]

@@ -20,7 +20,7 @@ def pick_and_show(
 ) -> None:
     if not names and not show:
         raise UserError(
-            "name the jobs to pick", hint=f"such as {shell_command('pick', run_dir, '--list')}, which shows the picks"
+            "name the jobs to pick", hint=f"to show those that are picked: {shell_command('pick', run_dir, '--list')}"
         )
     if names and show:
         raise UserError("--list takes no names", hint="leave out --list to pick them")

@@ -48,7 +48,7 @@ def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
-        raise UserError("there is no criterion: --older-than, --keep or --max-size", hint=hint)
+        raise UserError("no criterion is given: --older-than, --keep or --max-size", hint=hint)
     if not directory.is_dir():
         raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
     now = time.time()

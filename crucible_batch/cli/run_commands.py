@@ -234,9 +234,9 @@ def pick(
 ) -> None:
     """Choose the outputs from which the next stage of a run is made.
 
-    Writes the picks file that `pick:` names in the manifest; a text editor
-    does as well. The next run of the manifest makes the picked jobs. Needs no
-    API key, and buys nothing.
+    Writes the picks file that `pick:` names in the manifest; you
+    can also edit that file yourself. The next run of the manifest makes the
+    picked jobs. Needs no API key, and buys nothing.
     """
     from crucible_batch.cli.pick import pick_and_show
 
@@ -246,7 +246,7 @@ def pick(
 @command(
     "crucible-batch merge outputs/spring/default",
     "crucible-batch merge outputs/spring/default --abandon 3",
-    "crucible-batch merge /scratch/shard-1 /scratch/shard-2 --out-dir outputs/spring/default",
+    "crucible-batch merge /scratch/1 /scratch/2 --out-dir outputs/spring/default",
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
 def merge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from rich.text import Text
@@ -32,6 +33,12 @@ def _config(chosen: SandboxOptions) -> SandboxConfig:
         raise UserError(str(error), hint="crucible-batch sandbox --help") from error
 
 
+def _reason(error: OSError) -> str:
+    """Return the system's reason; asyncio appends the address to ``strerror``."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
+
+
 def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
     """Serve until Ctrl-C. The two shell lines are flushed to stdout immediately for scripts that read them."""
     config = _config(chosen)
@@ -51,6 +58,6 @@ def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
         run_forever(config, ready)
     except OSError as error:
         raise UserError(
-            f"the sandbox can't start: {error.strerror or error}", hint="choose another --port or --state file"
+            f"the sandbox can't start: {_reason(error)}", hint="choose another --port or --state file"
         ) from error
     say(answer.err, "stopped")

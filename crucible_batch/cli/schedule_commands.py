@@ -53,8 +53,8 @@ def list_schedules(
 
 @command(
     "crucible-batch schedule export nightly.yaml --to cron",
-    "crucible-batch schedule export . --to systemd --env-file /etc/batch.env -o units",
-    "crucible-batch schedule export . --to kubernetes --image registry.example/batch:1",
+    "crucible-batch schedule export . --to systemd --env-file batch.env -o units",
+    "crucible-batch schedule export . --to kubernetes --image registry/batch:1",
     codes=(0, 2, 5),
     name="schedule export",
 )

@@ -94,6 +94,6 @@ def _print_rest(answer: CommandOutput, found: FoundSchedules) -> None:
     if found.schedules or found.invalid:
         return
     without = len(found.unscheduled)
-    seen = f"; {without} manifest{'s are' if without != 1 else ' is'} without one" if without else ""
+    seen = f"; {without} manifest{'s have' if without != 1 else ' has'} no schedule" if without else ""
     say(answer.out, f"no manifest with a schedule was found{seen}")
     say(answer.out, ("  add one  ", "label"), ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"))

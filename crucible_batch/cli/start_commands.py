@@ -51,7 +51,7 @@ def demo(
 @command(
     "crucible-batch init my-batch",
     "crucible-batch plan my-batch/manifest.yaml",
-    "crucible-batch init . --images photos --prompt 'the same object on white marble'",
+    "crucible-batch init . --images photos --prompt 'the object on marble'",
     codes=(0, 2),
     output="verbose",
 )

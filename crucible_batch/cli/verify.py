@@ -27,7 +27,7 @@ def verify_and_show(answer: CommandOutput, run_dir: Path, settings: Settings | N
     left = [difference for difference in found.differences if not difference.fixed]
     if left:
         message = f"{len(left)} of {found.checked} outputs differ from the journal"
-        hint = None if fix else _fixing(run_dir)
+        hint = _fixing(run_dir) if not fix and _are_fixable(left) else None
         code = DIFFERENT if found.exit_code is ExitCode.DIFFERENCE or found.failure is None else found.failure.code
         answer.blame(code, message, hint, exit_code=found.exit_code)
     if not answer.quiet:
@@ -68,7 +68,7 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
         fact(answer.out, "note", "a run is in progress: only the outputs saved so far were checked", width=10)
     if found.failure is not None:
         fact(answer.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
-    if left and not fix:
+    if not fix and _are_fixable(left):
         fact(answer.out, "next", (_fixing(found.run_dir), "command"), width=10)
 
 
@@ -86,6 +86,11 @@ def _show_difference(answer: CommandOutput, difference: Difference) -> None:
             answer.out,
             (f"             {clean(error.code, 60)}: {clean(error.message, 200)}{clean(hint, 300)}", "quiet"),
         )
+
+
+def _are_fixable(differences: list[Difference]) -> bool:
+    """Return whether ``--fix`` may resolve any of the differences: a link or a directory is removed by the user."""
+    return any(difference.state is not FileState.REPLACED for difference in differences)
 
 
 def _fixing(run_dir: Path) -> str:

@@ -43,9 +43,7 @@ class ClusterAddress:
         """
         text = given or environ.get(DSN_VARIABLE)
         if not text:
-            raise ClusterSetupError(
-                "there is no database of a cluster", hint=f"give --cluster DSN, or set {DSN_VARIABLE}"
-            )
+            raise ClusterSetupError("no cluster database is given", hint=f"give --cluster DSN, or set {DSN_VARIABLE}")
         return cls.parse(text)
 
     @classmethod

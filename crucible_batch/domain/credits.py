@@ -31,9 +31,9 @@ def parse_credits(value: object) -> Credits:
     """
     amount = _finite(value)
     if amount < 0:
-        raise ValueError(f"credits must be zero or more: {value!r}")
+        raise ValueError(f"credits must be zero or more, got {value!r}")
     if _places(amount) > MAX_PLACES:
-        raise ValueError(f"an amount of credits has at most {MAX_PLACES} decimal places: {value!r}")
+        raise ValueError(f"an amount of credits has at most {MAX_PLACES} decimal places, got {value!r}")
     return amount or amount.copy_abs()  # no negative zero
 
 
@@ -68,15 +68,15 @@ def parse_figure(value: object) -> Credits:
 
 def _finite(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
-        raise ValueError(f"not an amount of credits: {value!r}")  # noqa: TRY004 - one error for all invalid amounts
+        raise ValueError(f"{value!r} is not an amount of credits")  # noqa: TRY004 - one error for all invalid amounts
     try:
         amount = Decimal(value)
     except InvalidOperation:
-        raise ValueError(f"not an amount of credits: {value!r}") from None
+        raise ValueError(f"{value!r} is not an amount of credits") from None
     if not amount.is_finite():
-        raise ValueError(f"credits must be finite: {value!r}")
+        raise ValueError(f"credits must be finite, got {value!r}")
     if amount.adjusted() >= MAX_EXPONENT:
-        raise ValueError(f"an amount of credits is below 10^{MAX_EXPONENT}: {value!r}")
+        raise ValueError(f"an amount of credits is below 10^{MAX_EXPONENT}, got {value!r}")
     return amount
 
 

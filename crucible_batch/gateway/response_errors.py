@@ -54,6 +54,15 @@ def _parse_date(value: str) -> datetime | None:
 
 
 _FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
+_FAILURES: Final = (
+    (httpx.ConnectTimeout, "the connection was not established in time"),
+    (httpx.ReadTimeout, "no response in time"),
+    (httpx.WriteTimeout, "the request could not be sent in time"),
+    (httpx.PoolTimeout, "no connection became free in time"),
+    (httpx.ReadError, "the connection was lost while the response was read"),
+    (httpx.WriteError, "the connection was lost while the request was sent"),
+    (httpx.RemoteProtocolError, "the connection was closed before a complete response, or the response is not HTTP"),
+)
 
 _HINTS: Final = {
     401: "check MOLTAZINE_API_KEY",
@@ -166,7 +175,7 @@ def refusal(
         code=code,
         operation=operation,
         status=answer.status,
-        hint=(clean_message(failure.hint) if failure and failure.hint else None) or _hint(answer.status),
+        hint=_hint_of(failure) or _hint(answer.status, is_readable=failure is not None),
         request_id=request_id(answer, failure),
         in_doubt=decide_retry(operation, answer.status).in_doubt,
         retry_after_s=retry_after_s(answer.header, now=now, cap_s=cap_s),
@@ -221,10 +230,15 @@ def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
     return code, clean_message(failure.error) or f"the gateway answered with HTTP status {status} and without a message"
 
 
-def _hint(status: int) -> str:
+def _hint_of(failure: ApiFailure | None) -> str | None:
+    """Return the gateway's own hint, None if it sent none."""
+    return clean_message(failure.hint) or None if failure and failure.hint else None
+
+
+def _hint(status: int, *, is_readable: bool) -> str:
     if status in _HINTS:
         return _HINTS[status]
-    if status < 300:
+    if status < 300 or (status == 404 and not is_readable):
         return _HINT_BAD_ANSWER
     if status < 400:
         return _HINT_REDIRECT
@@ -232,6 +246,6 @@ def _hint(status: int) -> str:
 
 
 def _describe(error: Exception, hide: Callable[[str], str]) -> str:
-    """Return a description of the failure: the message of a failed connection, which holds no URL, else the type."""
+    """Return what failed: the message of a failed connection, which holds no URL, else words for the error's type."""
     text = clean_message(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
-    return text or type(error).__name__
+    return text or next((words for kind, words in _FAILURES if isinstance(error, kind)), type(error).__name__)

@@ -332,7 +332,7 @@ class Retrier:
         if lasted_s < self._outage_s:
             return True
         self.outage.is_given_up = True
-        error.message += f"; the gateway has not answered for {_minutes(lasted_s)}"
+        error.message += f"; the gateway has been unusable for {_minutes(lasted_s)}"
         return False
 
     def _announce(self, state: RetryCallState, call: _Call, url: str) -> None:

@@ -63,7 +63,7 @@ def parse_api_base(text: str) -> httpx.URL:
     """
     url = _parse(text)
     if url is None:
-        raise UserError(f"not a base URL: {clean(text, 100)!r}", hint=f"give one like {PRODUCTION}")
+        raise UserError(f"{clean(text, 100)!r} is not a base URL", hint=f"give one like {PRODUCTION}")
     if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
         raise UserError(
             "the base URL must not contain a user, a query or a fragment", hint=f"give one like {PRODUCTION}"

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -83,10 +84,6 @@ starting run fail."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 """Errors of locking on a file system without locks (on NFS, also if the lock service can't be reached)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-_OR_ANOTHER_ID = (
-    "wait until it ends (crucible-batch status shows its progress), or start a new run with another --run-id, which"
-    " buys all its jobs"
-)
 _OR_IF_RUNNING = "wait until it ends, or use --if-running wait or --if-running skip"
 
 
@@ -101,7 +98,9 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
     another user must not redirect our writes), or if its file system has no locks.
     """
-    with _locked_for(directory, _OR_ANOTHER_ID):
+    progress = f"crucible-batch status {shlex.quote(str(directory))}"
+    hint = f"wait until it ends ({progress} shows its progress), or start another run with --run-id, which buys all its jobs"
+    with _locked_for(directory, hint):
         yield
 
 

@@ -84,10 +84,12 @@ class Journal:
     @contextmanager
     def read(cls, directory: Path) -> Iterator[Journal]:
         """Open a journal read-only; a run may be writing it. Raises ``RunDirectoryError`` if there is none."""
-        if not cls.exists(directory):
+        is_file = directory.is_file()
+        if is_file or not cls.exists(directory):
+            why = "it is a file" if is_file else "it has no journal" if directory.is_dir() else "it does not exist"
             raise RunDirectoryError(
-                f"{directory} is not a run directory: it has no journal",
-                hint="give the directory of a run, such as outputs/NAME/default",
+                f"{directory} is not a run directory: {why}",
+                hint="give the directory of a run, such as outputs/NAME/default; crucible-batch runs lists them",
             )
         with foreign_errors(directory), closing(cls(directory, read_only=True)) as journal:
             yield journal

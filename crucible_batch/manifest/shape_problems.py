@@ -14,6 +14,7 @@ from crucible_batch.manifest.source_map import Path as NodePath
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest, shown
 
 _LONGEST_VALUE = 40
+_NAMES_OF_KEYS = {"api_key", "apikey", "key", "token", "moltazine_api_key"}
 
 # Messages for pydantic's error types. {got} is the actual value.
 _MESSAGES = {
@@ -28,7 +29,7 @@ _MESSAGES = {
     "too_short": "is an empty list",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
+    "literal_error": "must be {expected}, got {got}",
     "credits": "{message}",
     "timezone": "{message}",
     "cron": "{message}",
@@ -71,7 +72,10 @@ def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, o
         siblings = siblings[step]
     # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
     near = nearest(name, [key for key in known if key not in siblings]) or nearest(name, known)
-    return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near)
+    hint = None if near or not known else f"known keys: {', '.join(sorted(known))}"
+    if name.lower() in _NAMES_OF_KEYS:
+        near, hint = None, "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file"
+    return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near, hint=hint)
 
 
 def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:

@@ -147,7 +147,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         try:
             return self._compiled(source)
         except TemplateSyntaxError as error:
-            raise TemplateFault(f"not a template: {_first_lower(error.message)}", **_advice(error, line)) from None
+            reason = _first_lower(error.message).rstrip(".")
+            raise TemplateFault(f"not a template: {reason}", **_advice(error, line)) from None
         except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
             reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or has a huge number"
             raise TemplateFault(f"not a template: {reason}") from None

@@ -264,6 +264,7 @@ def _extent(value: Any) -> tuple[int, int]:
     return 1 + keys + sum(values for values, _ in within), 1 + max((levels for _, levels in within), default=0)
 
 
+_TAB = "found a tab character that violates"
 # Beginnings of libyaml's error messages (the pure parser's are the same), each with our message and hint.
 # The first match is used.
 _PHRASES: tuple[tuple[str, str, str | None], ...] = (
@@ -294,6 +295,7 @@ _PHRASES: tuple[tuple[str, str, str | None], ...] = (
     ("found undefined tag handle", "an unknown YAML tag", "put text that begins with ! in quotes"),
     ("found invalid Unicode character escape", "an escape that is not a character", None),
     ("found unknown escape character", "an unknown escape in quoted text", "use 'single quotes', or double the \\"),
+    (_TAB, "a tab in the indentation", "indent with spaces, not with tabs"),
     ("found incompatible YAML document", "a YAML version that isn't supported", "remove the %YAML line"),
     ("found character that cannot start any token", "a character that can't begin a value", None),
 )
@@ -315,7 +317,8 @@ def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
     place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
     for beginning, message, hint in _PHRASES:
         if phrase.startswith(beginning):
-            return Problem(place, "", f"not YAML: {message}{_opened(error)}", hint=hint or _character_hint(text, mark))
+            opened = "" if beginning == _TAB else _opened(error)
+            return Problem(place, "", f"not YAML: {message}{opened}", hint=hint or _character_hint(text, mark))
     return Problem(place, "", f"not YAML: {phrase or 'the parser gave no reason'}{_opened(error)}")
 
 

@@ -41,6 +41,9 @@ def test_paths_are_left_alone(text: str) -> None:
         "s3://bucket",
         "s3://bucket/",
         "s3:///",
+        Path("s3://"),
+        Path("ftp://canary/x"),
+        "sftp://canary/x",
         "s3://bucket/canary/../b",
         "s3://bucket/canary//b",
         "s3://bucket/canary\\b",
@@ -51,7 +54,7 @@ def test_paths_are_left_alone(text: str) -> None:
         "s3a://canary/x",
     ],
 )
-def test_an_unusable_url_is_refused_and_not_shown(text: str) -> None:
+def test_an_unusable_url_is_refused_and_not_shown(text: str | Path) -> None:
     with pytest.raises(UserError) as caught:
         ObjectUrl.parse(text)
     assert "canary" not in f"{caught.value} {caught.value.hint}"

@@ -264,7 +264,7 @@ class ProgressState:
                 self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
-                return NotableEvent(NotableKind.REQUEST, f"asking for {message.operation}", "", words, retry=True)
+                return NotableEvent(NotableKind.REQUEST, f"{message.operation} request", "", words, retry=True)
             case GatewayUnreachable():
                 self.unreachable = unreachable_words(message)
                 return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)

@@ -107,7 +107,7 @@ def money_parts(state: ProgressState) -> list[str]:
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
     if state.has_canary:
-        parts.append("canary job holds the rest of the budget until its price is confirmed")
+        parts.append("one job holds the rest of the budget until its price is confirmed")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
         # A hold is not an expense: most of a hold on everything that is left is released with the gateway's response.
         parts.append(budget_words(balance))

@@ -214,7 +214,9 @@ def problems_of(error: CrucibleBatchError) -> Json | None:
 
 def _show_changes(console: Console, error: StalePlanError) -> None:
     plan = clean(str(error.plan), 4000)
-    say_sentence(console, ("error ", "bad"), f"{plan} is stale. Changed since it was made:")
+    say_sentence(
+        console, ("error ", "bad"), (f"{error.code}: ", "strong"), f"{plan} is stale. Changed since it was made:"
+    )
     for change in error.changes:
         say(console, "  ", clean(change.message))
     count = len(error.changes) + error.omitted

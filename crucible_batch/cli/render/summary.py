@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -246,6 +247,8 @@ def next_step(
     codes = {group.code for group in failures}
     if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
         return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
+    if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
+        return f"{shlex.join(word for word in shlex.split(command) if word != '--recover')}   # buys the missing jobs"
     match head.exit_code:
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None

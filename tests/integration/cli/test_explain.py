@@ -38,7 +38,7 @@ def test_a_misspelt_code_gets_the_nearest_and_an_unknown_one_where_to_look(lonel
     unknown = lonely_cli("explain", "XYZZY")
     assert unknown.code == 2
     assert "'XYZZY' is not in the table of error codes" in unknown.err
-    assert "a code that only the gateway knows is printed unchanged" in " ".join(unknown.err.split())
+    assert "the gateway may send codes that are not in it" in " ".join(unknown.err.split())
     assert "report.json (jobs[].error)" in unknown.err
 
 

@@ -63,3 +63,11 @@ def test_a_storage_host_can_be_named_more_than_once(cli: Cli) -> None:
     cli.write("hosts")
     assert cli("run", "hosts.yaml", "--storage-host", "a.corp", "--storage-host", "b.corp").code == 0
     assert cli("verify", "outputs/hosts/default", "--fix", "--storage-host", "a.corp").code == 0
+
+
+@pytest.mark.parametrize("host", ["https://a.corp", "a.corp:9000", "a.corp/x", "a b", ""])
+def test_what_is_not_a_storage_host_is_refused_before_anything_is_spent(cli: Cli, host: str) -> None:
+    cli.write("hosts")
+    done = cli("run", "hosts.yaml", "--storage-host", host)
+    assert (done.code, "is not a host" in done.err) == (2, True)
+    assert not (cli.cwd / "outputs").exists()

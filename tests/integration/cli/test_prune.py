@@ -258,7 +258,7 @@ def test_an_unreadable_journal_is_kept_and_counted(nightly: Cli) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "there is no criterion: --older-than, --keep or --max-size"),
+        ((), "no criterion is given: --older-than, --keep or --max-size"),
         (("nowhere", "--keep", "1"), "there is no directory nowhere"),
         (("--keep", "0"), "Invalid value for '--keep'"),
         (("--older-than", "soon"), "'soon' is not a duration"),

@@ -156,7 +156,7 @@ def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() ->
     all_held = Balance(Decimal(40), Decimal(0), Decimal(40))
     tally.take(JobAdvanced(0.0, "1", "a", held, Phase.READY, Phase.SUBMITTING, all_held), 0.0)
     assert GAP.join(money_parts(tally)) == (
-        "0 spent · 40 held · canary job holds the rest of the budget until its price is confirmed · budget 40"
+        "0 spent · 40 held · one job holds the rest of the budget until its price is confirmed · budget 40"
     )
     event = Accepted(at=1.0, job_id="1", credits=Decimal(2), reused=False)
     answered = Balance(Decimal(40), Decimal(0), Decimal(2))

@@ -138,6 +138,12 @@ def test_a_pick_that_names_no_output_is_removed_by_the_next_command_whatever_els
     assert step(*many) == f"correct the picks, then: {RUN}"
 
 
+def test_a_run_that_recovered_nothing_is_continued_without_the_option() -> None:
+    stop = ErrorRow(code="NOT_REMEMBERED", message="it was bought now")
+    report = counted(succeeded=1).model_copy(update={"exit_code": 5, "stops": {"": stop}})
+    assert next_step(report, f"{RUN} --recover -c 4", []) == f"{RUN} -c 4   # buys the missing jobs"
+
+
 def test_blocked_jobs_name_what_has_to_be_changed() -> None:
     report = counted(blocked=1).model_copy(update={"exit_code": 1})
     invalid = group_failures(report, [row("a", "blocked", "DERIVED_JOB_INVALID")])

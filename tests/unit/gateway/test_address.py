@@ -106,8 +106,8 @@ LIKE = "give one like https://crucible.moltazine.com"
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("ftp://h.test", "not a base URL: 'ftp://h.test'", LIKE),
-        ("x" * 101, f"not a base URL: '{'x' * 99}…'", LIKE),
+        ("ftp://h.test", "'ftp://h.test' is not a base URL", LIKE),
+        ("x" * 101, f"'{'x' * 99}…' is not a base URL", LIKE),
         ("https://h.test?x=1", "the base URL must not contain a user, a query or a fragment", LIKE),
         (
             "http://h.test/a",

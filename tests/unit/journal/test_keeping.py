@@ -181,10 +181,12 @@ async def test_pages_that_were_overwritten_are_a_journal_error(tmp_path, binding
         list(journal.events())
 
 
-def test_a_directory_without_a_journal_is_no_run_directory(tmp_path):
+def test_what_is_not_a_run_directory_is_refused_with_the_reason(tmp_path):
     assert not Journal.exists(tmp_path)
-    with pytest.raises(RunDirectoryError, match="not a run directory"), Journal.read(tmp_path):
-        pass
+    (tmp_path / "file").write_text("")
+    for name, reason in (("", "it has no journal"), ("file", "it is a file"), ("nowhere", "it does not exist")):
+        with pytest.raises(RunDirectoryError, match=f"not a run directory: {reason}"), Journal.read(tmp_path / name):
+            pass
 
 
 @pytest.mark.parametrize(

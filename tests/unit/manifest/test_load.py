@@ -451,3 +451,18 @@ def test_options_travel_with_the_manifest(folder: Any) -> None:
     options: dict[str, Any] = {"allow_outside": True, "max_jobs": 5}
     manifest = folder.load(JOBS, **options)
     assert (manifest.allow_outside, manifest.max_jobs) == (True, 5)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("xyzzy", "known keys: assets, budget, "),
+        ("api_key", "a manifest has no API key: set MOLTAZINE_API_KEY"),
+        ("Token", "a manifest has no API key: set MOLTAZINE_API_KEY"),
+    ],
+)
+def test_an_unknown_key_that_is_near_no_known_one_gets_a_hint(folder: Any, key: str, hint: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        folder.load(JOBS + f"{key}: 1")
+    problem = caught.value.problems[0]
+    assert (problem.nearest, (problem.hint or "").startswith(hint)) == (None, True)

@@ -42,7 +42,7 @@ def test_dates_are_in_the_manifests_time_zone_otherwise_in_that_of_the_schedule(
     [
         ("timezone: Mars/Olympus", "'Mars/Olympus' is not a time zone"),
         ("timezone: ", "is empty"),
-        ('schedule: {cron: "61 * * * *"}', "is not a cron expression: Bad minute"),
+        ('schedule: {cron: "61 * * * *"}', "is not a cron expression: bad minute"),
         ('schedule: {cron: "0 3 * * *", catch_up: -1}', "must be at least 0"),
         ("schedule: {timezone: UTC}", "`cron` is missing"),
         ("budget: {credits: 5, per: day}", "`per` needs `account`"),
