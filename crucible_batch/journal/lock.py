@@ -99,7 +99,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     another user must not redirect our writes), or if its file system has no locks.
     """
     progress = f"crucible-batch status {shlex.quote(str(directory))}"
-    hint = f"wait until it ends ({progress} shows its progress), or start another run with --run-id, which buys all its jobs"
+    hint = f"wait until it ends ({progress} shows its progress), or use another --run-id, which buys all jobs again"
     with _locked_for(directory, hint):
         yield
 
