@@ -36,19 +36,19 @@ from crucible_batch.settings import Settings
 T = TypeVar("T")
 
 
-def ask(answer: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
+def ask(output: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
 
     async def put() -> T:
         async with connect(settings) as client:
             return await question(client)
 
-    with working(answer.err, "querying the gateway"):
+    with working(output.err, "querying the gateway"):
         return asyncio.run(put())
 
 
-def show_credits(answer: CommandOutput, settings: Settings) -> None:
-    found = ask(answer, settings, lambda client: client.credits())
-    answer.data = plain_json(
+def show_credits(output: CommandOutput, settings: Settings) -> None:
+    found = ask(output, settings, lambda client: client.credits())
+    output.data = plain_json(
         {
             "balance": format_credits(found.balance),
             "reserved": format_credits(found.reserved),
@@ -68,7 +68,7 @@ def show_credits(answer: CommandOutput, settings: Settings) -> None:
         }
     )
     say(
-        answer.out,
+        output.out,
         (format_credits(found.available), "strong"),
         " credits available",
         (f"   balance {format_credits(found.balance)}, reserved {format_credits(found.reserved)}", "quiet"),
@@ -80,9 +80,9 @@ def show_credits(answer: CommandOutput, settings: Settings) -> None:
         amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
         table.add_row(_moment(entry.created_at), clean_message(what, 60), clean_message(entry.status, 20), amount)
     if table.row_count:
-        answer.out.print(table)
+        output.out.print(table)
     if ended := len(found.recent_entries) - len(listed):
-        say(answer.out, (f"{ended} ended holds are not shown; --json lists all entries", "quiet"))
+        say(output.out, (f"{ended} ended holds are not shown; --json lists all entries", "quiet"))
 
 
 def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> list[CreditLedgerEntry]:
@@ -91,22 +91,22 @@ def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> 
     return [entry for entry in entries if not is_hold(entry.entry_type) or (reserved and entry.job_id not in ended)]
 
 
-def show_workflows(answer: CommandOutput, settings: Settings) -> None:
-    found = ask(answer, settings, lambda client: client.workflows()).workflows
+def show_workflows(output: CommandOutput, settings: Settings) -> None:
+    found = ask(output, settings, lambda client: client.workflows()).workflows
     listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
-    answer.data = plain_json({"workflows": listed})
+    output.data = plain_json({"workflows": listed})
     table = _table("workflow", "updated")
     for each in sorted(found, key=lambda each: each.workflow_id):
         table.add_row(clean_message(each.workflow_id, 128), _moment(each.updated_at))
-    answer.out.print(table)
-    say(answer.out, ("show parameters  ", "label"), ("crucible-batch workflows ID", "command"))
+    output.out.print(table)
+    say(output.out, ("show parameters  ", "label"), ("crucible-batch workflows ID", "command"))
 
 
-def show_workflow(answer: CommandOutput, workflow_id: str, settings: Settings) -> None:
-    metadata = ask(answer, settings, lambda client: _metadata(client, workflow_id))
+def show_workflow(output: CommandOutput, workflow_id: str, settings: Settings) -> None:
+    metadata = ask(output, settings, lambda client: _metadata(client, workflow_id))
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
     known = read_parameters(metadata)
-    answer.data = plain_json(
+    output.data = plain_json(
         {
             "workflow_id": workflow_id,
             "fields": None if fields is None else list(fields),
@@ -118,16 +118,16 @@ def show_workflow(answer: CommandOutput, workflow_id: str, settings: Settings) -
     title = metadata.get("title")
     tail = f"   {clean_message(title, 100)}" if isinstance(title, str) else ""
     tail += f" · about {format_duration(expected_s)} per job" if expected_s is not None else ""
-    say(answer.out, (clean_message(workflow_id), "strong"), (tail, "quiet"))
+    say(output.out, (clean_message(workflow_id), "strong"), (tail, "quiet"))
     if fields is None:
-        say(answer.out, "  The workflow does not list its parameters; those of the manifest are sent unchecked.")
+        say(output.out, "  The workflow does not list its parameters; those of the manifest are sent unchecked.")
         return
     table = _table("parameter", *(["type", "default", "allowed"] if known else []))
     for name in map(clean_message, fields):
         info = known.get(name, ParameterInfo())
         default = "" if info.default is None else shown_value(info.default)
         table.add_row(name[:100], *([info.kind, default, info.shown_values() or _range(info)] if known else []))
-    answer.out.print(table)
+    output.out.print(table)
 
 
 def _facts(info: ParameterInfo) -> dict[str, object]:
@@ -156,10 +156,10 @@ async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, ob
         ) from error
 
 
-def show_assets(answer: CommandOutput, settings: Settings) -> None:
+def show_assets(output: CommandOutput, settings: Settings) -> None:
     """List the account's assets; their signed URLs are never shown."""
-    found = ask(answer, settings, lambda client: client.assets()).assets
-    answer.data = plain_json(
+    found = ask(output, settings, lambda client: client.assets()).assets
+    output.data = plain_json(
         {
             "assets": [
                 {
@@ -176,7 +176,7 @@ def show_assets(answer: CommandOutput, settings: Settings) -> None:
         }
     )
     if not found:
-        say(answer.out, "no assets")
+        say(output.out, "no assets")
         return
     table = _table("asset", "status", "#bytes", "file", "created", gap=1)
     table.columns[0].no_wrap = True  # an id that is broken can't be copied
@@ -186,7 +186,7 @@ def show_assets(answer: CommandOutput, settings: Settings) -> None:
         table.add_row(
             clean_message(asset.asset_id), clean_message(asset.status, 20), size, name, _moment(asset.created_at)
         )
-    answer.out.print(table)
+    output.out.print(table)
 
 
 def signed_credits(amount: Decimal) -> str:

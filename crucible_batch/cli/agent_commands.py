@@ -19,7 +19,7 @@ command = partial(opt.command, commands, "Automate")
 
 
 @command("crucible-batch skill > SKILL.md", codes=(0,), output="verbose")
-def skill(_answer: CommandOutput, context: typer.Context) -> None:
+def skill(_output: CommandOutput, context: typer.Context) -> None:
     """Print a guide for agents: the safe order of commands, results, what not to do.
 
     It is a SKILL.md in Markdown, to be saved where the agent reads its skills.
@@ -36,7 +36,7 @@ def skill(_answer: CommandOutput, context: typer.Context) -> None:
     output="verbose",
 )
 def mcp(
-    _answer: CommandOutput,
+    _output: CommandOutput,
     *,
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="Directory of the manifests and runs; nothing else is used.")

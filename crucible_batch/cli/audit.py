@@ -195,28 +195,28 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> None:
+def audit_and_show(output: CommandOutput, run_dir: Path, settings: Settings) -> None:
     """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
-    with working(answer.err, "querying the gateway"):
+    with working(output.err, "querying the gateway"):
         result = asyncio.run(audit(run_dir, settings=settings))
     found = result.audit
     for finding in found.jobs:
-        answer.event("audited", job=_finding(finding))
+        output.event("audited", job=_finding(finding))
     for finding in found.uploads:
-        answer.event("audited", upload=_finding(finding))
+        output.event("audited", upload=_finding(finding))
     for entry in found.unmatched:
-        answer.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
+        output.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
     for more in result.unsaved:
-        answer.event("unsaved", job=_unsaved(more))
-    answer.data = _data(result)
-    if not answer.quiet:
-        show_audit(answer.out, result, verbose=answer.verbose)
+        output.event("unsaved", job=_unsaved(more))
+    output.data = _data(result)
+    if not output.quiet:
+        show_audit(output.out, result, verbose=output.verbose)
     else:
         if found.differences:
-            show_differences(answer.err, found.differences)
-        show_unsaved(answer.err, result)
+            show_differences(output.err, found.differences)
+        show_unsaved(output.err, result)
     if found.differences:
-        answer.blame(
+        output.blame(
             "DIFFERENCE",
             f"{counted(len(found.differences), 'difference')} between the journal and the gateway's ledger",
             _advice(found.differences),
@@ -224,7 +224,7 @@ def audit_and_show(answer: CommandOutput, run_dir: Path, settings: Settings) -> 
         )
     elif result.unsaved:
         count = sum(more.missing for more in result.unsaved)
-        answer.blame(
+        output.blame(
             "UNSAVED",
             f"{counted(count, 'output')} listed by the gateway and never saved",
             f"{shell_command('verify', run_dir, '--fix')} saves them, for no credits",

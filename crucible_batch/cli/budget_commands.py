@@ -31,7 +31,7 @@ def _about() -> None:
     name="budget show",
 )
 def show(
-    answer: CommandOutput,
+    output: CommandOutput,
     account: Annotated[
         str | None, typer.Argument(metavar="ACCOUNT", help="Show this account only.", show_default=False)
     ] = None,
@@ -43,7 +43,7 @@ def show(
     """
     from crucible_batch.cli.budgets import show_budgets
 
-    show_budgets(answer, account)
+    show_budgets(output, account)
 
 
 @command(
@@ -53,7 +53,7 @@ def show(
     name="budget release",
 )
 def release(
-    answer: CommandOutput,
+    output: CommandOutput,
     account: Annotated[
         str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
     ],
@@ -81,4 +81,4 @@ def release(
     """
     from crucible_batch.cli.budgets import release_and_show
 
-    release_and_show(answer, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)
+    release_and_show(output, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)

@@ -14,34 +14,34 @@ from crucible_batch.shell_command import shell_command
 SHOWN = 20
 
 
-def show_budgets(answer: CommandOutput, account: str | None) -> None:
+def show_budgets(output: CommandOutput, account: str | None) -> None:
     settings = current_settings()
     states = budget_states(settings, now=time.time(), account=account)
-    answer.data = {"accounts": [_state_json(state) for state in states]}
+    output.data = {"accounts": [_state_json(state) for state in states]}
     for state in states:
-        _show_state(answer, state)
+        _show_state(output, state)
     if not states:
-        say(answer.out, f"no run has used a budget account yet in {clean(str(settings.accounts_directory), 4000)}")
+        say(output.out, f"no run has used a budget account yet in {clean(str(settings.accounts_directory), 4000)}")
 
 
-def _show_state(answer: CommandOutput, state: BudgetState) -> None:
+def _show_state(output: CommandOutput, state: BudgetState) -> None:
     shares, terms = state.shares, state.terms
-    say(answer.out, (clean(terms.account), "strong"), (f"   {clean(terms.gateway, 300)}", "quiet"))
+    say(output.out, (clean(terms.account), "strong"), (f"   {clean(terms.gateway, 300)}", "quiet"))
     limit = "?" if state.limit is None else format_credits(state.limit)
     words = f"{format_credits(shares.spent)} of {limit} credits spent {state.period.words}"
     if shares.set_aside:
         words += f", {format_credits(shares.set_aside)} set aside"
-    fact(answer.out, "used", words)
+    fact(output.out, "used", words)
     unit = "credit" if shares.left == 1 else "credits"
-    fact(answer.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
+    fact(output.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
     for run in state.runs[:SHOWN]:
-        fact(answer.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
-    say_more(answer.out, len(state.runs) - SHOWN)
+        fact(output.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
+    say_more(output.out, len(state.runs) - SHOWN)
     for run in state.runs:
         if run.has_shards:
-            fact(answer.out, "merge", (shell_command("merge", run.run_dir), "command"))
+            fact(output.out, "merge", (shell_command("merge", run.run_dir), "command"))
         elif run.is_open and not run.is_active:
-            fact(answer.out, "release", (shell_command("budget", "release", terms.account, run.run_dir), "command"))
+            fact(output.out, "release", (shell_command("budget", "release", terms.account, run.run_dir), "command"))
 
 
 def _run_words(run: BudgetRun) -> str:
@@ -91,12 +91,12 @@ def _run_json(run: BudgetRun) -> Json:
 
 
 def release_and_show(
-    answer: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
+    output: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
 ) -> None:
     found = release(
         current_settings(), account, run_dir, now=time.time(), spent=spent, forget_unanswered=forget_unanswered
     )
-    answer.data = {
+    output.data = {
         "account": account,
         "run_dir": str(found[0].run_dir),
         "released": [
@@ -109,12 +109,12 @@ def release_and_show(
             for each in found
         ],
     }
-    if answer.quiet:
+    if output.quiet:
         return
     for each in found:
-        say(answer.out, ("✓ ", "good"), (f"{format_credits(each.released)} credits released", "strong"))
-        fact(answer.out, "run", clean(str(each.run_dir), 4000))
-        fact(answer.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
+        say(output.out, ("✓ ", "good"), (f"{format_credits(each.released)} credits released", "strong"))
+        fact(output.out, "run", clean(str(each.run_dir), 4000))
+        fact(output.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
         if each.after.set_aside:
             held = format_credits(each.after.set_aside)
-            fact(answer.out, "held", f"{held} credits for unanswered requests: run the same command again")
+            fact(output.out, "held", f"{held} credits for unanswered requests: run the same command again")

@@ -27,71 +27,71 @@ _REASONS = {
 
 
 def clean_and_show(
-    answer: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
+    output: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
 ) -> None:
     work = clean_assets(
-        run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, answer), settings=settings
+        run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, output), settings=settings
     )
-    with nullcontext() if can_ask(answer.err) and not yes else working(answer.err, "deleting assets"):
+    with nullcontext() if can_ask(output.err) and not yes else working(output.err, "deleting assets"):
         cleaning = asyncio.run(work)
-    answer.data = _as_json(cleaning, dry_run=dry_run)
+    output.data = _as_json(cleaning, dry_run=dry_run)
     if cleaning.failure is not None:
         failure = cleaning.failure
-        answer.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
-    if not answer.quiet:
-        _show(answer, cleaning, dry_run=dry_run, is_confirmed=yes or can_ask(answer.err))
+        output.blame(failure.code, failure.message, again(), exit_code=cleaning.exit_code)
+    if not output.quiet:
+        _show(output, cleaning, dry_run=dry_run, is_confirmed=yes or can_ask(output.err))
 
 
-def _confirm(answer: CommandOutput, cleaning: Cleaning) -> bool:
+def _confirm(output: CommandOutput, cleaning: Cleaning) -> bool:
     """Ask on the terminal. Raises ``ConsentError`` after listing the assets if there is none."""
-    is_asked = can_ask(answer.err)
-    if is_asked or not answer.quiet:
-        _show_fates(answer, cleaning)
+    is_asked = can_ask(output.err)
+    if is_asked or not output.quiet:
+        _show_fates(output, cleaning)
     count = grouped(len(cleaning.going), "asset")
     if not is_asked:
-        answer.data = _as_json(cleaning, dry_run=False)
+        output.data = _as_json(cleaning, dry_run=False)
         raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
-    say_sentence(answer.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
-    return agrees(answer.err, f"Delete {count} at the gateway?")
+    say_sentence(output.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
+    return agrees(output.err, f"Delete {count} at the gateway?")
 
 
-def _show(answer: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confirmed: bool) -> None:
+def _show(output: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confirmed: bool) -> None:
     going, deleted = cleaning.going, cleaning.deleted
     where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
     if not going:
-        say(answer.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
+        say(output.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
     elif dry_run:
         charged = format_credits(sum((fate.charged for fate in going), Decimal(0)))
         words = f"{grouped(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
-        say(answer.out, (words, "strong"), where)
+        say(output.out, (words, "strong"), where)
     else:
         mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
         words = f"{grouped(len(deleted), 'asset')} deleted, {format_credits(cleaning.rebates)} credits rebated"
-        say(answer.out, mark, (words, "strong"), where)
-    _show_fates(answer, cleaning)
+        say(output.out, mark, (words, "strong"), where)
+    _show_fates(output, cleaning)
     if cleaning.failure is not None:
-        fact(answer.out, "stopped", (clean(str(cleaning.failure)), "warn"))
-        fact(answer.out, "next", (again(), "command"))
+        fact(output.out, "stopped", (clean(str(cleaning.failure)), "warn"))
+        fact(output.out, "next", (again(), "command"))
     elif dry_run and going:
-        fact(answer.out, "next", (again() if is_confirmed else again("--yes"), "command"))
+        fact(output.out, "next", (again() if is_confirmed else again("--yes"), "command"))
 
 
-def _show_fates(answer: CommandOutput, cleaning: Cleaning) -> None:
+def _show_fates(output: CommandOutput, cleaning: Cleaning) -> None:
     for fate in cleaning.going[:SHOWN]:
         rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits rebated"
         say(
-            answer.out,
+            output.out,
             "  ",
             clean(fate.filename or fate.sha256[:16], 80),
             (f"   {clean(fate.asset_id or '')}{rebate}", "quiet"),
         )
-    say_more(answer.out, len(cleaning.going) - SHOWN)
+    say_more(output.out, len(cleaning.going) - SHOWN)
     kept: dict[str, list[AssetFate]] = defaultdict(list)
     for fate in cleaning.fates:
         if fate.stays is not None:
             kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
     for reason, fates in list(kept.items())[:SHOWN]:
-        fact(answer.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
+        fact(output.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
 
 
 def _as_json(cleaning: Cleaning, *, dry_run: bool) -> Json:

@@ -38,13 +38,13 @@ SHARD_STATES = (
 )
 
 
-def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path | None) -> None:
+def show_cluster(output: CommandOutput, dsn: str | None, metrics_textfile: Path | None) -> None:
     """Show a cluster's runs that have not ended, their running shards, and the workers."""
     view = asyncio.run(cluster_status(dsn, metrics_textfile=metrics_textfile))
-    found, out = view.status, answer.out
+    found, out = view.status, output.out
     names = {worker.worker: worker.name for worker in found.workers}
     runs = {row.run.run: row for row in found.runs}
-    answer.data = {
+    output.data = {
         "database": view.shown,
         "level": found.level,
         "queue_age_s": found.queue_age_s,
@@ -61,42 +61,42 @@ def show_cluster(answer: CommandOutput, dsn: str | None, metrics_textfile: Path 
     fact(out, "queue", f"{queue}{oldest}", ("; no worker is alive to take them" if is_stuck else "", "warn"))
     active = [row for row in found.runs if row.ended_age_s is None or row.run.run in open_runs]
     for row in active[:SHOWN]:
-        _show_run(answer, row, [shard for shard in found.shards if shard.key.run == row.run.run])
+        _show_run(output, row, [shard for shard in found.shards if shard.key.run == row.run.run])
         if (paused := found.paused.get(row.run.run)) is not None:
             by = f"by {clean(paused.source.by, 80)} for {_age(paused.age_s)}; nothing new is bought"
-            fact(answer.out, "paused", (by, "warn"))
+            fact(output.out, "paused", (by, "warn"))
     running = [row for row in found.shards if row.state is ShardState.RUNNING]
     plans = Counter((row.key.run, row.key.plan_digest) for row in found.shards)
     for shard in running[:SHOWN]:
-        _show_shard(answer, shard, runs[shard.key.run], names, plans[shard.key.run, shard.key.plan_digest])
+        _show_shard(output, shard, runs[shard.key.run], names, plans[shard.key.run, shard.key.plan_digest])
     for worker in found.workers[:SHOWN]:
-        _show_worker(answer, worker)
+        _show_worker(output, worker)
     if not found.workers:
         fact(out, "workers", "no worker was seen within a day")
     if max(len(active), len(running), len(found.workers)) > SHOWN:
         say(out, ("  … and more; --json has them all", "quiet"))
 
 
-def drain_and_show(answer: CommandOutput, names: Sequence[str], dsn: str | None) -> None:
+def drain_and_show(output: CommandOutput, names: Sequence[str], dsn: str | None) -> None:
     asked = asyncio.run(drain_workers(names, dsn))
-    answer.data = {"workers": [_worker_json(row) for row in asked]}
-    if answer.quiet:
+    output.data = {"workers": [_worker_json(row) for row in asked]}
+    if output.quiet:
         return
     for row in asked:
         has = f"ends after {grouped(row.shards, 'shard')}" if row.shards else "has no shard"
-        say(answer.out, ("✓ ", "good"), (clean(row.name), "strong"), f" takes no further shards; it {has}")
+        say(output.out, ("✓ ", "good"), (clean(row.name), "strong"), f" takes no further shards; it {has}")
     if not asked:
-        say(answer.out, "no worker is registered")
+        say(output.out, "no worker is registered")
 
 
-def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str], dsn: str | None) -> None:
+def drain_run_and_show(output: CommandOutput, name: str, workers: Sequence[str], dsn: str | None) -> None:
     if workers:
         raise UserError(
             "--run and names of workers can't be used together", hint="drain the run first, and then the workers"
         )
     drained = asyncio.run(drain_run(name, dsn))
     run, shards = drained.run, drained.shards
-    answer.data = {
+    output.data = {
         "run": run.run.run,
         "manifest": run.run.manifest,
         "location": run.run.location,
@@ -104,9 +104,9 @@ def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str],
         "ended": shards.ended,
         "running": shards.running,
     }
-    if answer.quiet:
+    if output.quiet:
         return
-    out = answer.out
+    out = output.out
     say(out, ("✓ ", "good"), (clean(run.run.manifest), "strong"), f" ({clean(run.run.run_id)}) starts no further shard")
     returned = f", {shards.ended} ended that a worker had returned" if shards.ended else ""
     fact(out, "shards", f"{shards.withdrawn} withdrawn{returned}")
@@ -116,8 +116,8 @@ def drain_run_and_show(answer: CommandOutput, name: str, workers: Sequence[str],
         fact(out, "then", "give the run's own command again: it merges the shards that were started")
 
 
-def _show_run(answer: CommandOutput, row: RunRow, shards: Sequence[QueuedShard]) -> None:
-    out, name = answer.out, f"{clean(row.run.manifest)} ({clean(row.run.run_id)})"
+def _show_run(output: CommandOutput, row: RunRow, shards: Sequence[QueuedShard]) -> None:
+    out, name = output.out, f"{clean(row.run.manifest)} ({clean(row.run.run_id)})"
     fact(out, "run", (name, "strong"), (f"   {clean(row.run.location, 4000)}", "quiet"))
     fact(out, "", f"{_credits(row, shards)}")
     states = Counter(map(shard_state, shards))
@@ -149,12 +149,12 @@ def _coordinator(row: RunRow) -> tuple[str | tuple[str, str], ...]:
     return (begun,)
 
 
-def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Mapping[str, str], shards: int) -> None:
+def _show_shard(output: CommandOutput, row: QueuedShard, run: RunRow, names: Mapping[str, str], shards: int) -> None:
     figures, worker = row.figures, row.worker or ""
     done = figures.succeeded + figures.failed
     taken = f", taken over {grouped(row.epoch - 1, 'time')}" if row.epoch > 1 else ""
     fact(
-        answer.out,
+        output.out,
         "shard",
         f"{row.key.number} of {shards}, {clean(run.run.manifest)} {row.key.plan_digest[:8]}",
         (f"   {clean(names.get(worker, worker))} since {_age(row.claimed_age_s)}{taken}", "quiet"),
@@ -164,13 +164,13 @@ def _show_shard(answer: CommandOutput, row: QueuedShard, run: RunRow, names: Map
     )
 
 
-def _show_worker(answer: CommandOutput, row: WorkerRow) -> None:
+def _show_worker(output: CommandOutput, row: WorkerRow) -> None:
     silent = is_stale(0.0, row.seen_age_s)
     parts = [grouped(row.shards, "shard"), f"release {clean(row.release)}", f"started {_age(row.age_s)} ago"]
     if row.draining_age_s is not None:
         parts.append(f"draining since {_age(row.draining_age_s)}")
     fact(
-        answer.out,
+        output.out,
         "worker",
         (clean(row.name), "strong"),
         (f"   {', '.join(parts)}", "quiet"),

@@ -40,7 +40,7 @@ def _about() -> None:
     name="cluster status",
 )
 def status(
-    answer: CommandOutput,
+    output: CommandOutput,
     *,
     dsn: Dsn = None,
     metrics_textfile: Annotated[
@@ -59,7 +59,7 @@ def status(
     """
     from crucible_batch.cli.cluster import show_cluster
 
-    show_cluster(answer, opt.given_address(dsn), metrics_textfile)
+    show_cluster(output, opt.given_address(dsn), metrics_textfile)
 
 
 @command(
@@ -70,7 +70,7 @@ def status(
     name="cluster drain",
 )
 def drain(
-    answer: CommandOutput,
+    output: CommandOutput,
     workers: Annotated[
         list[str] | None,
         typer.Argument(
@@ -100,8 +100,8 @@ def drain(
     if run is not None:
         from crucible_batch.cli.cluster import drain_run_and_show
 
-        drain_run_and_show(answer, run, tuple(workers or ()), opt.given_address(dsn))
+        drain_run_and_show(output, run, tuple(workers or ()), opt.given_address(dsn))
         return
     from crucible_batch.cli.cluster import drain_and_show
 
-    drain_and_show(answer, tuple(workers or ()), opt.given_address(dsn))
+    drain_and_show(output, tuple(workers or ()), opt.given_address(dsn))

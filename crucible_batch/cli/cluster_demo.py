@@ -91,29 +91,29 @@ class PlayedCluster:
     proof: Proof
 
 
-def play_cluster(answer: CommandOutput, request: RunRequest) -> PlayedCluster:
+def play_cluster(output: CommandOutput, request: RunRequest) -> PlayedCluster:
     """Run a request on a cluster that is made for it and deleted afterwards.
 
     Raises ``ClusterSetupError`` without PostgreSQL or the extra, and if the workers don't start.
     """
     ClusterAddress.parse("host=localhost")  # the drivers are there
-    if not answer.quiet:
-        say_sentence(answer.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
+    if not output.quiet:
+        say_sentence(output.err, ("Starting PostgreSQL and three workers; no data leaves this machine.", "quiet"))
     with temporary_postgres() as dsn:
         try:
-            with showing(answer, request, DisplayMode.AUTO) as shown:
-                return asyncio.run(_played(answer, request, dsn, shown))
+            with showing(output, request, DisplayMode.AUTO) as shown:
+                return asyncio.run(_played(output, request, dsn, shown))
         except asyncio.CancelledError:
             raise Terminated(int(ExitCode.SIGTERM)) from None
 
 
-async def _played(answer: CommandOutput, request: RunRequest, dsn: str, shown: RunOnScreen) -> PlayedCluster:
+async def _played(output: CommandOutput, request: RunRequest, dsn: str, shown: RunOnScreen) -> PlayedCluster:
     if (task := asyncio.current_task()) is not None:  # as for Ctrl-C: all that was started is ended first
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with serve(_SANDBOX) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
         with _workers(gateway, dsn) as workers:
-            playing = asyncio.ensure_future(_kill_one(answer, dsn, workers))
+            playing = asyncio.ensure_future(_kill_one(output, dsn, workers))
             address = ClusterAddress.parse(dsn)
             running = asyncio.ensure_future(run_on_cluster(request, address, settings=settings, observer=shown))
             try:
@@ -169,7 +169,7 @@ def _workers(gateway: Running, dsn: str) -> Iterator[_Workers]:
                 worker.wait()
 
 
-async def _kill_one(answer: CommandOutput, dsn: str, workers: _Workers) -> Killed:
+async def _kill_one(output: CommandOutput, dsn: str, workers: _Workers) -> Killed:
     """Kill a worker that has jobs in flight, and return which it was. Raises ``ClusterSetupError`` if none starts."""
     while True:
         await asyncio.sleep(_POLL_S)
@@ -183,8 +183,8 @@ async def _kill_one(answer: CommandOutput, dsn: str, workers: _Workers) -> Kille
             pid = pids.get(shard.worker or "")
             if shard.state is ShardState.RUNNING and shard.figures.held > 0 and pid in workers.by_pid:
                 workers.by_pid[pid].kill()
-                if not answer.quiet:
-                    say(answer.err, ("killed   ", "warn"), f"worker {pid}, which had shard {shard.key.number} of"
+                if not output.quiet:
+                    say(output.err, ("killed   ", "warn"), f"worker {pid}, which had shard {shard.key.number} of"
                         f" {SHARDS}; another worker takes it over after 15 seconds")  # fmt: skip
                 return Killed(pid, shard.key.number)
 
@@ -195,7 +195,7 @@ def _state_of(gateway: Running) -> Any:
         return json.loads(reply.read(), parse_float=Decimal)
 
 
-def show_proof(answer: CommandOutput, played: PlayedCluster) -> bool:
+def show_proof(output: CommandOutput, played: PlayedCluster) -> bool:
     head, proof, killed = played.ran.result.report, played.proof, played.killed
     spent, budget = Decimal(head.credits.spent), Decimal(head.credits.budget or 0)
     holds = proof.holds_for(head.counts.total, spent, budget)
@@ -207,16 +207,16 @@ def show_proof(answer: CommandOutput, played: PlayedCluster) -> bool:
         "holds": holds,
         "killed": None if killed is None else {"worker": killed.pid, "shard": killed.shard},
     }
-    answer.data = {**(answer.data if isinstance(answer.data, dict) else {}), "cluster": data}
-    if answer.quiet:
+    output.data = {**(output.data if isinstance(output.data, dict) else {}), "cluster": data}
+    if output.quiet:
         return holds
     if killed is not None:
         found = played.ran.result.run_dir.glob(f"shards/*/{killed.shard}-of-{SHARDS}.e*")
         folders = " and ".join(sorted(path.name for path in found))
-        fact(answer.out, "killed", f"worker {killed.pid}; its shard was run in {folders}")
+        fact(output.out, "killed", f"worker {killed.pid}; its shard was run in {folders}")
     style = "good" if holds else "bad"
     fact(
-        answer.out,
+        output.out,
         "ledger",
         (f"{proof.jobs} jobs charged, {proof.charged_twice or 'none'} twice", style),
         f" · {format_credits(proof.total)} credits in total, at most {format_credits(proof.peak)} of"

@@ -25,7 +25,7 @@ _EXIT_CODES = {int(signal.SIGINT): ExitCode.SIGINT, int(signal.SIGTERM): ExitCod
 
 
 def run_on_cluster_and_show(
-    answer: CommandOutput,
+    output: CommandOutput,
     request: RunRequest,
     settings: Settings,
     cluster: str,
@@ -37,19 +37,19 @@ def run_on_cluster_and_show(
     address = ClusterAddress.resolve(given_address(cluster), os.environ)
     stopped: list[int] = []
     command = _next(cluster)
-    with showing(answer, request, display) as shown:
+    with showing(output, request, display) as shown:
         run = run_on_cluster(request, address, settings=settings, observer=shown)
         result = asyncio.run(_until_signal(run, stopped))
     if result is not None:
-        show_run_ending(answer, shown.finished(result), request.job_filter, command=command)
+        show_run_ending(output, shown.finished(result), request.job_filter, command=command)
         return
     code = _EXIT_CODES[stopped[0]]
     message = "the coordinator has stopped; workers finish the shards that are queued"
-    answer.blame("INTERRUPTED", message, command, exit_code=code)
-    answer.is_failure_shown = True
-    if not answer.quiet:
-        say_sentence(answer.err, (message, "warn"))
-        fact(answer.err, "next", (command, "command"))
+    output.blame("INTERRUPTED", message, command, exit_code=code)
+    output.is_failure_shown = True
+    if not output.quiet:
+        say_sentence(output.err, (message, "warn"))
+        fact(output.err, "next", (command, "command"))
 
 
 async def _until_signal(run: Coroutine[None, None, RunResult], stopped: list[int]) -> RunResult | None:

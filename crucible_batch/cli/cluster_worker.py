@@ -23,7 +23,7 @@ _FINAL = (ExitCode.OK, ExitCode.USER_ERROR, ExitCode.KEY_REFUSED)
 
 
 def work_and_show(
-    answer: CommandOutput, cluster: str | None, gateway: GatewayOptions, *, processes: int, once: bool
+    output: CommandOutput, cluster: str | None, gateway: GatewayOptions, *, processes: int, once: bool
 ) -> None:
     """Work until SIGTERM or Ctrl-C, or until nothing waits with ``once``."""
     given = given_address(cluster)
@@ -31,8 +31,8 @@ def work_and_show(
     settings = gateway.settings()
     require_key(settings)
     if processes > 1:
-        answer.exit_code = asyncio.run(_Children(answer, given, processes, once=once).keep())
-        answer.data = {"processes": processes}
+        output.exit_code = asyncio.run(_Children(output, given, processes, once=once).keep())
+        output.data = {"processes": processes}
         return
     share_one_heap()
 
@@ -40,16 +40,16 @@ def work_and_show(
         stop = _stop_event()
 
         def ready(name: str) -> None:
-            answer.event("worker_ready", name=name, cluster=address.shown)
-            if not answer.quiet:
-                say(answer.err, ("worker ", "label"), f"{name} waits for shards in {address.shown}")
+            output.event("worker_ready", name=name, cluster=address.shown)
+            if not output.quiet:
+                say(output.err, ("worker ", "label"), f"{name} waits for shards in {address.shown}")
 
         return await run_worker(address, stop, once=once, settings=settings, on_ready=ready)
 
     claims = asyncio.run(work())
-    answer.data = {"shards": claims}
-    if not answer.quiet:
-        say(answer.err, ("worker ", "label"), f"ended, {claims} shards claimed")
+    output.data = {"shards": claims}
+    if not output.quiet:
+        say(output.err, ("worker ", "label"), f"ended, {claims} shards claimed")
 
 
 def _stop_event() -> asyncio.Event:
@@ -70,7 +70,7 @@ def _stop_event() -> asyncio.Event:
 class _Children:
     """The processes of a worker with several: each is a worker of its own."""
 
-    answer: CommandOutput
+    output: CommandOutput
     given: str | None
     processes: int
     once: bool
@@ -93,7 +93,7 @@ class _Children:
                 return code
             if asyncio.get_running_loop().time() - began > _LONGEST_WAIT_S:
                 wait = _FIRST_WAIT_S
-            say(self.answer.err, ("worker ", "warn"), f"process {child.pid} ended ({code}); another is started")
+            say(self.output.err, ("worker ", "warn"), f"process {child.pid} ended ({code}); another is started")
             _done, waiting = await asyncio.wait({asyncio.ensure_future(stop.wait())}, timeout=wait)
             for task in waiting:
                 task.cancel()

@@ -114,46 +114,46 @@ def answering(
     command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Iterator[CommandOutput]:
     """Run a command's body, show any exception, write the envelope, and raise ``typer.Exit``."""
-    answer = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
-    _log_to(answer)
+    output = CommandOutput(command, json=json, quiet=quiet, verbose=verbose)
+    _log_to(output)
     try:
-        with recording(answer):
-            yield answer
+        with recording(output):
+            yield output
     except KeyboardInterrupt:
-        _interrupted(answer, "stopped by Ctrl-C", ExitCode.SIGINT)
+        _interrupted(output, "stopped by Ctrl-C", ExitCode.SIGINT)
     except Terminated:
-        _interrupted(answer, "stopped by a signal", ExitCode.SIGTERM)
-    answer.close()
-    raise typer.Exit(int(answer.exit_code))
+        _interrupted(output, "stopped by a signal", ExitCode.SIGTERM)
+    output.close()
+    raise typer.Exit(int(output.exit_code))
 
 
 @contextmanager
-def recording(answer: CommandOutput) -> Iterator[None]:
+def recording(output: CommandOutput) -> Iterator[None]:
     """Show what the block raises, and record it for the envelope."""
     try:
         yield
     except CrucibleBatchError as error:
-        show_failure(answer, error)
+        show_failure(output, error)
     except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
         place = error.filename or "a file or an output stream can't be read or written"
         what = f"{place}: {error.strerror or error}"
-        show_failure(answer, DiskError(what, hint="fix the disk problem, then run the same command again"))
+        show_failure(output, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
-        _show_bug(answer, error)
+        _show_bug(output, error)
 
 
-def _interrupted(answer: CommandOutput, message: str, code: ExitCode) -> None:
-    answer.blame("INTERRUPTED", message, exit_code=code)
-    _log(answer, None)
-    if not answer.log_is_on_stderr:
-        with at_level(answer.err, logging.WARNING):
-            say(answer.err, message)
-    answer.is_failure_shown = True
+def _interrupted(output: CommandOutput, message: str, code: ExitCode) -> None:
+    output.blame("INTERRUPTED", message, exit_code=code)
+    _log(output, None)
+    if not output.log_is_on_stderr:
+        with at_level(output.err, logging.WARNING):
+            say(output.err, message)
+    output.is_failure_shown = True
 
 
-def _log(answer: CommandOutput, error: CrucibleBatchError | None) -> None:
-    if answer.log is not None and answer.error is not None:
-        answer.log.error(error, str(answer.error["message"]), int(answer.exit_code), str(answer.error["code"]))
+def _log(output: CommandOutput, error: CrucibleBatchError | None) -> None:
+    if output.log is not None and output.error is not None:
+        output.log.error(error, str(output.error["message"]), int(output.exit_code), str(output.error["code"]))
 
 
 def rfc3339(seconds: float | None = None) -> str:
@@ -162,38 +162,38 @@ def rfc3339(seconds: float | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def show_failure(answer: CommandOutput, error: CrucibleBatchError) -> None:
+def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     """Show an error, and record it with its exit code for the envelope."""
     from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only if there is an error
 
     request_id = getattr(error, "request_id", None)
-    answer.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
+    output.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
     if (problems := problems_of(error)) is not None:
-        answer.data = problems
-    _log(answer, error)
-    if not answer.log_is_on_stderr:
-        with at_level(answer.err, logging.ERROR):
-            show_error(answer.err, error)
-    answer.is_failure_shown = True
+        output.data = problems
+    _log(output, error)
+    if not output.log_is_on_stderr:
+        with at_level(output.err, logging.ERROR):
+            show_error(output.err, error)
+    output.is_failure_shown = True
 
 
-def _show_bug(answer: CommandOutput, error: Exception) -> None:
+def _show_bug(output: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
-    answer.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
-    _log(answer, None)
-    answer.is_failure_shown = True
-    with at_level(answer.err, logging.CRITICAL):
-        _say_bug(answer, error, what)
+    output.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
+    _log(output, None)
+    output.is_failure_shown = True
+    with at_level(output.err, logging.CRITICAL):
+        _say_bug(output, error, what)
 
 
-def _say_bug(answer: CommandOutput, error: Exception, what: str) -> None:
-    say(answer.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
-    if answer.verbose:
+def _say_bug(output: CommandOutput, error: Exception, what: str) -> None:
+    say(output.err, ("Sorry, this is a bug in crucible-batch: ", "bad"), ascii(what)[1:-1])
+    if output.verbose:
         trace = redacted("".join(traceback.format_exception(error)))
-        answer.err.print(Text(ascii(trace)[1:-1].replace("\\n", "\n")), soft_wrap=True)
+        output.err.print(Text(ascii(trace)[1:-1].replace("\\n", "\n")), soft_wrap=True)
     else:
-        say(answer.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
-    say(answer.err, "        everything in the journal is safe; run the same command again to resume")
+        say(output.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
+    say(output.err, "        everything in the journal is safe; run the same command again to resume")
 
 
 def _is_same_file(one: TextIO, other: TextIO) -> bool:
@@ -213,24 +213,24 @@ def _write_line(line: Mapping[str, Json]) -> None:
 class _Notes(logging.Handler):
     """A log handler that prints records as notes, above a live display."""
 
-    def __init__(self, answer: CommandOutput) -> None:
-        super().__init__(logging.INFO if answer.verbose else logging.WARNING)
-        self._answer = answer
+    def __init__(self, output: CommandOutput) -> None:
+        super().__init__(logging.INFO if output.verbose else logging.WARNING)
+        self._output = output
         self.addFilter(without_opentelemetry)
         self.addFilter(Redaction())
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._answer.quiet or self._answer.log_is_on_stderr:
+        if self._output.quiet or self._output.log_is_on_stderr:
             return
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != "crucible_batch":
             return
-        with at_level(self._answer.err, record.levelno):
-            say_note(self._answer.err, printable(record.getMessage()))
+        with at_level(self._output.err, record.levelno):
+            say_note(self._output.err, printable(record.getMessage()))
 
 
-def _log_to(answer: CommandOutput) -> None:
+def _log_to(output: CommandOutput) -> None:
     """Show our log records, and warnings of other libraries, which Python would otherwise print without redaction."""
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]
-    root.addHandler(_Notes(answer))
-    logging.getLogger("crucible_batch").setLevel(logging.INFO if answer.verbose else logging.WARNING)
+    root.addHandler(_Notes(output))
+    logging.getLogger("crucible_batch").setLevel(logging.INFO if output.verbose else logging.WARNING)

@@ -21,7 +21,7 @@ from crucible_batch.cli.options import given_address
 from crucible_batch.cli.terminal import Json, say
 
 
-def control_and_show(answer: CommandOutput, run: Path, words: Sequence[str], cluster: str | None) -> None:
+def control_and_show(output: CommandOutput, run: Path, words: Sequence[str], cluster: str | None) -> None:
     """Give a command to a run, of ``cluster`` if that is given. Raises as ``control`` or ``control_cluster_run``."""
     where: dict[str, Json] = {}
     taken: ControlAnswer
@@ -31,9 +31,9 @@ def control_and_show(answer: CommandOutput, run: Path, words: Sequence[str], clu
         directory = local_directory(run)
         where["run_dir"] = str(directory)
         taken = control(directory, words)
-    answer.data = {**where, "message": taken.message, **taken.data}
-    if not answer.quiet:
-        say(answer.out, ("✓ ", "good"), clean(taken.message, 1000))
+    output.data = {**where, "message": taken.message, **taken.data}
+    if not output.quiet:
+        say(output.out, ("✓ ", "good"), clean(taken.message, 1000))
 
 
 def _is_elsewhere(run: Path) -> bool:

@@ -53,57 +53,57 @@ DEMO_DIR = Path("outputs/demo/default")
 CLUSTER_DEMO_DIR = Path("outputs/demo/cluster")
 
 
-def run_demo(answer: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
+def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
     """Run the demo manifest on a new sandbox, in a new directory.
 
     If ``open_page`` is None, the comparison grid opens in a browser if output goes to a terminal and there is a screen.
     """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
-    if not answer.quiet:
-        say_sentence(answer.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
+    if not output.quiet:
+        say_sentence(output.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
     request = RunRequest(manifest, out_dir=target)
-    ran = asyncio.run(_run_on_sandbox(answer, request, display))
-    show_run_ending(answer, ran, request.job_filter, command=None)
-    if not answer.quiet:
-        fact(answer.out, "manifest", str(manifest))
-        fact(answer.out, "next", ("crucible-batch init my-batch", "command"))
-    _show_page(answer, ran.result.page, open_page)
+    ran = asyncio.run(_run_on_sandbox(output, request, display))
+    show_run_ending(output, ran, request.job_filter, command=None)
+    if not output.quiet:
+        fact(output.out, "manifest", str(manifest))
+        fact(output.out, "next", ("crucible-batch init my-batch", "command"))
+    _show_page(output, ran.result.page, open_page)
 
 
-def run_cluster_demo(answer: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
+def run_cluster_demo(output: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
     from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
 
     manifest = demo_manifest()
     request = RunRequest(manifest, out_dir=free_directory(out_dir or CLUSTER_DEMO_DIR), shards=SHARDS)
-    played = play_cluster(answer, request)
-    show_run_ending(answer, played.ran, request.job_filter, command=None)
-    if not show_proof(answer, played):
+    played = play_cluster(output, request)
+    show_run_ending(output, played.ran, request.job_filter, command=None)
+    if not show_proof(output, played):
         message = "the ledger of the gateway doesn't show what the report states"
-        answer.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)
-    if not answer.quiet:
-        fact(answer.out, "next", ("crucible-batch worker --help", "command"))
-    _show_page(answer, played.ran.result.page, open_page)
+        output.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)
+    if not output.quiet:
+        fact(output.out, "next", ("crucible-batch worker --help", "command"))
+    _show_page(output, played.ran.result.page, open_page)
 
 
-def _is_watched(answer: CommandOutput) -> bool:
-    return answer.out.is_terminal and not answer.json and not answer.quiet
+def _is_watched(output: CommandOutput) -> bool:
+    return output.out.is_terminal and not output.json and not output.quiet
 
 
-def _show_page(answer: CommandOutput, page: Path | None, open_page: bool | None) -> None:
-    is_wanted = open_page if open_page is not None else _is_watched(answer) and has_screen()
+def _show_page(output: CommandOutput, page: Path | None, open_page: bool | None) -> None:
+    is_wanted = open_page if open_page is not None else _is_watched(output) and has_screen()
     if page is None or not is_wanted:
         return
     if open_grid(page):
-        say_sentence(answer.err, ("Opening the comparison grid in your browser.", "quiet"))
+        say_sentence(output.err, ("Opening the comparison grid in your browser.", "quiet"))
     else:
-        say_note(answer.err, "no browser could be opened; open the page manually")
+        say_note(output.err, "no browser could be opened; open the page manually")
 
 
-async def _run_on_sandbox(answer: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:
+async def _run_on_sandbox(output: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:
     async with serve(SandboxConfig(runners=6)) as gateway:
         settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
-        return await run_showing(answer, request, settings, display)
+        return await run_showing(output, request, settings, display)
 
 
 def demo_manifest() -> Path:

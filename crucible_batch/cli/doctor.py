@@ -61,21 +61,21 @@ class DoctorCheck:
     exit_code: ExitCode = ExitCode.OK
 
 
-def examine(answer: CommandOutput, settings: Settings) -> None:
+def examine(output: CommandOutput, settings: Settings) -> None:
     """Run all checks and show their results. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
-    with working(answer.err, "running checks"):
+    with working(output.err, "running checks"):
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
         findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings)]
-    answer.data = {"findings": [_finding_json(finding) for finding in findings]}
+    output.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
-        _show(answer, finding)
+        _show(output, finding)
     codes = {finding.exit_code for finding in findings}
     for code in (ExitCode.KEY_REFUSED, ExitCode.STOPPED):
         if code in codes:
             worst = next(finding for finding in findings if finding.exit_code is code)
-            answer.blame("DOCTOR", f"{worst.topic}: {worst.text}", worst.hint, exit_code=code)
+            output.blame("DOCTOR", f"{worst.topic}: {worst.text}", worst.hint, exit_code=code)
             break
 
 
@@ -213,8 +213,8 @@ def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:
     return {"topic": finding.topic, "grade": finding.grade, "text": finding.text, "hint": finding.hint}
 
 
-def _show(answer: CommandOutput, finding: DoctorCheck) -> None:
+def _show(output: CommandOutput, finding: DoctorCheck) -> None:
     head = Text.assemble((f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"))
-    say_indented(answer.out, head, finding.text)
+    say_indented(output.out, head, finding.text)
     if finding.hint:
-        say_indented(answer.out, Text(" " * head.cell_len), (finding.hint, "quiet"))
+        say_indented(output.out, Text(" " * head.cell_len), (finding.hint, "quiet"))

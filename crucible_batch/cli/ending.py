@@ -39,15 +39,15 @@ class FinishedRun:
     earlier: EarlierRuns | None
 
 
-def show_run_ending(answer: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
+def show_run_ending(output: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
     """Show how a run ended. ``command`` resumes it; None if it can't be resumed."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
     what_next = None if command is None else _next_command(result, job_filter, failures, command)
     data = head_json(head, result.run_dir, result.page)
-    answer.data = data if result.outputs_at is None else {**data, "outputs_at": result.outputs_at}
+    output.data = data if result.outputs_at is None else {**data, "outputs_at": result.outputs_at}
     tail = f" · {format_duration(ran.took_s)}"
-    show_ending(answer, result, failures, what_next, tail=tail, earlier=ran.earlier)
+    show_ending(output, result, failures, what_next, tail=tail, earlier=ran.earlier)
 
 
 def _next_command(result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str) -> str | None:
@@ -59,7 +59,7 @@ def _next_command(result: RunResult, job_filter: JobFilter, failures: list[Failu
 
 
 def show_ending(
-    answer: CommandOutput,
+    output: CommandOutput,
     result: RunResult,
     failures: list[FailureGroup],
     what_next: str | None,
@@ -70,21 +70,21 @@ def show_ending(
     """Show how a run, or a merged run, ended; ``answer.data`` is left as it is. ``tail`` is added to the first line."""
     head = result.report
     if not result.ok:
-        _blame(answer, head, result.exit_code, what_next)
+        _blame(output, head, result.exit_code, what_next)
     line = ending_line(head, result.run_dir, failures, result.exit_code)
-    if (log := log_of(answer)) is not None:
-        code = None if answer.error is None else str(answer.error["code"])
-        shown = f"{line}; next: {what_next}" if what_next and answer.log_is_on_stdout else line
+    if (log := log_of(output)) is not None:
+        code = None if output.error is None else str(output.error["code"])
+        shown = f"{line}; next: {what_next}" if what_next and output.log_is_on_stdout else line
         facts = head_json(head, result.run_dir, result.page)
         names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
         log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
-    answer.is_failure_shown = True
-    if answer.quiet and not result.ok and not answer.log_is_on_stderr:
-        with at_level(answer.err, logging.ERROR):
-            say(answer.err, redacted(line))
-    if not answer.quiet and not answer.log_is_on_stdout:
+    output.is_failure_shown = True
+    if output.quiet and not result.ok and not output.log_is_on_stderr:
+        with at_level(output.err, logging.ERROR):
+            say(output.err, redacted(line))
+    if not output.quiet and not output.log_is_on_stdout:
         show_summary(
-            answer.out,
+            output.out,
             head,
             result.run_dir,
             failures=failures,
@@ -94,14 +94,14 @@ def show_ending(
             earlier=earlier,
         )
         if result.outputs_at is not None:
-            fact(answer.out, "outputs", clean(result.outputs_at, 4000))
+            fact(output.out, "outputs", clean(result.outputs_at, 4000))
 
 
-def _blame(answer: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
+def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
     """Record the first reason for which the run stopped, else that not all jobs succeeded."""
     stop = next(iter(head.stops.values()), None)
     if stop is not None:
-        answer.blame(stop.code, stop.message, stop.hint, stop.request_id, exit_code=exit_code)
+        output.blame(stop.code, stop.message, stop.hint, stop.request_id, exit_code=exit_code)
     else:
         message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
-        answer.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)
+        output.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)

@@ -24,7 +24,7 @@ its contract and the usual ones, and a gateway may send others. If several error
 130/143, 3, 5, 4, 1."""
 
 
-def explain(answer: CommandOutput, name: str) -> None:
+def explain(output: CommandOutput, name: str) -> None:
     """Explain one code. Raises ``UserError`` for an unknown one."""
     wanted = name.strip().upper().replace("-", "_")
     code = find_code(wanted)
@@ -33,22 +33,22 @@ def explain(answer: CommandOutput, name: str) -> None:
             f"{clean(name, 100)!r} is not in the table of error codes; the gateway may send codes that are not in it",
             hint=_advice(wanted),
         )
-    answer.data = _as_json(code)
-    say(answer.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
-    advise(answer.out, "means   ", code.meaning, indent=2)
+    output.data = _as_json(code)
+    say(output.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
+    advise(output.out, "means   ", code.meaning, indent=2)
     for number in code.exit_codes:
-        advise(answer.out, "exit    ", f"{number}: {_meaning(number)}", indent=2)
-    advise(answer.out, "to do   ", code.what_to_do, indent=2)
+        advise(output.out, "exit    ", f"{number}: {_meaning(number)}", indent=2)
+    advise(output.out, "to do   ", code.what_to_do, indent=2)
 
 
-def list_codes(answer: CommandOutput) -> None:
-    answer.data = {"codes": [_as_json(code) for code in CODES]}
+def list_codes(output: CommandOutput) -> None:
+    output.data = {"codes": [_as_json(code) for code in CODES]}
     widest = max(len(code.name) for code in CODES)
     for topic in Topic:
-        say(answer.out, (topic.value, "strong"))
+        say(output.out, (topic.value, "strong"))
         for code in (code for code in CODES if code.topic is topic):
-            advise(answer.out, f"{code.name:<{widest}}", code.meaning, indent=2)
-    say(answer.out, ("what to do  ", "label"), ("crucible-batch explain CODE", "command"))
+            advise(output.out, f"{code.name:<{widest}}", code.meaning, indent=2)
+    say(output.out, ("what to do  ", "label"), ("crucible-batch explain CODE", "command"))
 
 
 def print_page() -> None:

@@ -24,7 +24,7 @@ command = partial(opt.command, commands, "Inspect")
     "crucible-batch status", "crucible-batch status outputs/spring/default", codes=(0, 2, 5), output="json verbose"
 )
 def status(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dir: Annotated[
         Path | None,
         typer.Argument(
@@ -43,12 +43,12 @@ def status(
     from crucible_batch.cli.runs import newest_run_of_outputs
     from crucible_batch.cli.status import show_status
 
-    show_status(answer, newest_run_of_outputs(answer) if run_dir is None else local_directory(run_dir))
+    show_status(output, newest_run_of_outputs(output) if run_dir is None else local_directory(run_dir))
 
 
 @command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
 def runs(
-    answer: CommandOutput,
+    output: CommandOutput,
     directory: opt.RunsDir = DEFAULT_DIRECTORY,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
@@ -62,12 +62,12 @@ def runs(
     """
     from crucible_batch.cli.runs import show_runs
 
-    show_runs(answer, directory, limit=limit)
+    show_runs(output, directory, limit=limit)
 
 
 @command("crucible-batch view", "crucible-batch view outputs/spring/default --open", codes=(0, 2))
 def view(
-    answer: CommandOutput,
+    output: CommandOutput,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="A run's directory, or one with runs up to two levels below it.")
     ] = DEFAULT_DIRECTORY,
@@ -88,11 +88,11 @@ def view(
     from crucible_batch.api import local_directory
     from crucible_batch.cli.viewer import serve_view
 
-    serve_view(answer, local_directory(directory), port, open_browser=open_, is_controlled=control)
+    serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
 
 
 @command("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))
-def audit(answer: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOptions) -> None:
+def audit(output: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOptions) -> None:
     """Reconcile a run with the gateway's ledger.
 
     Checks each job and upload, as far back as the gateway's ledger reaches.
@@ -102,29 +102,29 @@ def audit(answer: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOption
     from crucible_batch.api import local_directory
     from crucible_batch.cli.audit import audit_and_show
 
-    audit_and_show(answer, local_directory(run_dir), gateway.settings())
+    audit_and_show(output, local_directory(run_dir), gateway.settings())
 
 
 @command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")
-def report(answer: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
+def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.api import local_directory
     from crucible_batch.cli.status import write_report_and_show
 
-    write_report_and_show(answer, local_directory(run_dir), html=not no_html)
+    write_report_and_show(output, local_directory(run_dir), html=not no_html)
 
 
 @command("crucible-batch credits", codes=(0, 3, 5), output="json verbose")
-def credits(answer: CommandOutput, gateway: opt.GatewayOptions) -> None:
+def credits(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     """Show the account's credits and its latest transactions."""
     from crucible_batch.cli.account import show_credits
 
-    show_credits(answer, gateway.settings())
+    show_credits(output, gateway.settings())
 
 
 @command("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 2, 3, 5), output="json verbose")
 def workflows(
-    answer: CommandOutput,
+    output: CommandOutput,
     gateway: opt.GatewayOptions,
     workflow_id: Annotated[
         str | None,
@@ -140,17 +140,17 @@ def workflows(
     from crucible_batch.cli.account import show_workflow, show_workflows
 
     if workflow_id is None:
-        show_workflows(answer, gateway.settings())
+        show_workflows(output, gateway.settings())
     else:
-        show_workflow(answer, workflow_id, gateway.settings())
+        show_workflow(output, workflow_id, gateway.settings())
 
 
 @command("crucible-batch assets", codes=(0, 3, 5), output="json verbose")
-def assets(answer: CommandOutput, gateway: opt.GatewayOptions) -> None:
+def assets(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     """List the input images that the account has at the gateway."""
     from crucible_batch.cli.account import show_assets
 
-    show_assets(answer, gateway.settings())
+    show_assets(output, gateway.settings())
 
 
 @command(
@@ -160,7 +160,7 @@ def assets(answer: CommandOutput, gateway: opt.GatewayOptions) -> None:
     output="verbose",
 )
 def schema(
-    answer: CommandOutput,
+    result: CommandOutput,
     *,
     report: Annotated[bool, typer.Option("--report", help="Print the schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print the schema of a saved plan instead.")] = False,
@@ -192,14 +192,14 @@ def schema(
             "--report, --plan, --sidecar, --notification and --live exclude each other", hint="give one of them"
         )
     if live:
-        print_live_schema(answer, gateway.settings(), output=output, force=force)
+        print_live_schema(result, gateway.settings(), output=output, force=force)
     else:
         print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
 @command("crucible-batch explain NO_ANSWER", "crucible-batch explain", codes=(0, 2), output="json verbose")
 def explain(
-    answer: CommandOutput,
+    output: CommandOutput,
     code: Annotated[
         str | None,
         typer.Argument(
@@ -214,9 +214,9 @@ def explain(
     """Explain an error code: its meaning, and what to do about it."""
     from crucible_batch.cli import explain
 
-    if markdown and not answer.json:
+    if markdown and not output.json:
         explain.print_page()
     elif code is None:
-        explain.list_codes(answer)
+        explain.list_codes(output)
     else:
-        explain.explain(answer, code)
+        explain.explain(output, code)

@@ -28,7 +28,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what wo
     codes=(0, 2, 3, 5, 6, 7, 130),
 )
 def verify(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dir: opt.RunDir,
     *,
     fix: Annotated[bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")] = False,
@@ -44,7 +44,7 @@ def verify(
     from crucible_batch.api import local_directory
     from crucible_batch.cli.verify import verify_and_show
 
-    verify_and_show(answer, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
+    verify_and_show(output, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
 
 
 @command(
@@ -53,7 +53,7 @@ def verify(
     codes=(0, 2, 3, 5, 6, 130),
 )
 def clean(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dir: opt.RunDir,
     *,
     assets: Annotated[
@@ -82,7 +82,7 @@ def clean(
 
     if not assets:
         raise UserError("nothing is selected to delete", hint=f"crucible-batch clean {run_dir} --assets")
-    clean_and_show(answer, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
+    clean_and_show(output, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
 
 
 @command(
@@ -91,7 +91,7 @@ def clean(
     codes=(0, 2, 5, 130),
 )
 def prune(
-    answer: CommandOutput,
+    output: CommandOutput,
     directory: opt.RunsDir = DEFAULT_DIRECTORY,
     *,
     older_than: Annotated[
@@ -133,4 +133,4 @@ def prune(
     from crucible_batch.api import RetentionRules
     from crucible_batch.cli.prune import prune_and_show
 
-    prune_and_show(answer, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)
+    prune_and_show(output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)

@@ -31,26 +31,26 @@ def read_abandoned(values: Sequence[str]) -> list[int] | Literal["all"]:
 
 
 def merge_and_show(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dirs: Sequence[Path],
     out_dir: Path | None,
     abandon: list[int] | Literal["all"],
     *,
     html: bool,
 ) -> None:
-    with working(answer.err, "merging the shards"):
+    with working(output.err, "merging the shards"):
         result = merge(run_dirs, out_dir=out_dir, abandon=abandon, html=html)
     head = result.report
-    answer.data = _as_json(result)
+    output.data = _as_json(result)
     if head is None:
-        if not answer.quiet:
-            say_sentence(answer.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
-            fact(answer.out, "results", clean(str(result.run_dir), 4000))
+        if not output.quiet:
+            say_sentence(output.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
+            fact(output.out, "results", clean(str(result.run_dir), 4000))
         return
     status = read_status(result.run_dir)
     failures = group_failures(head, status.jobs())
     merged = RunResult(result.run_dir, head, result.exit_code, page=result.page, outputs_at=result.outputs_at)
-    show_ending(answer, merged, failures, next_command(status), tail=f" · {_headline(result)}")
+    show_ending(output, merged, failures, next_command(status), tail=f" · {_headline(result)}")
 
 
 def _headline(result: MergeResult) -> str:

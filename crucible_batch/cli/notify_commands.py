@@ -25,7 +25,7 @@ command = partial(opt.command, commands, "Notifications")
     name="notify test",
 )
 def send_test_message(
-    answer: CommandOutput,
+    output: CommandOutput,
     manifest: opt.ManifestOrPlan,
     *,
     event: Annotated[RunEvent, typer.Option("--event", help="The event that the message is about.")] = RunEvent.SUCCESS,
@@ -41,4 +41,4 @@ def send_test_message(
     from crucible_batch.cli.notify_test import send_and_show
     from crucible_batch.cli.requests import manifest_request
 
-    send_and_show(answer, manifest_request(manifest, reading), gateway.settings(), event, allow_command=allow_command)
+    send_and_show(output, manifest_request(manifest, reading), gateway.settings(), event, allow_command=allow_command)

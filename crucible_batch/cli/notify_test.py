@@ -14,13 +14,13 @@ from crucible_batch.settings import Settings
 
 
 def send_and_show(
-    answer: CommandOutput, request: RunRequest, settings: Settings, event: RunEvent, *, allow_command: bool
+    output: CommandOutput, request: RunRequest, settings: Settings, event: RunEvent, *, allow_command: bool
 ) -> None:
     """Send the message and show a line for each channel. Exit code 5 if it could not be sent to all of them."""
     request = replace(request, allow_command=allow_command)
-    with working(answer.err, "sending"):
+    with working(output.err, "sending"):
         results = asyncio.run(send_test(request, settings, event))
-    answer.data = {
+    output.data = {
         "notifications": [
             {
                 "event": result.event,
@@ -33,13 +33,13 @@ def send_and_show(
             for result in results
         ]
     }
-    if not answer.quiet:
+    if not output.quiet:
         for result in results:
             mark = ("✓ ", "good") if result.is_sent else ("✗ ", "bad")
-            say(answer.out, mark, clean(f"{result.channel} {result.source}"), (f"  {result.error or 'sent'}", "quiet"))
+            say(output.out, mark, clean(f"{result.channel} {result.source}"), (f"  {result.error or 'sent'}", "quiet"))
         if not results:
-            say(answer.out, "The manifest has no notifications: add them under `notify`.")
+            say(output.out, "The manifest has no notifications: add them under `notify`.")
     failed = sum(not result.is_sent for result in results)
     if failed:
         message = f"{failed} of {len(results)} messages could not be sent"
-        answer.blame("NOTIFICATION_FAILED", message, exit_code=ExitCode.STOPPED)
+        output.blame("NOTIFICATION_FAILED", message, exit_code=ExitCode.STOPPED)

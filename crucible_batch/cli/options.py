@@ -246,7 +246,7 @@ def command(
         words = name or body.__name__
         groups: dict[str, type] = {}
         parameters: list[Parameter] = []
-        _answer, *own = signature(body, eval_str=True).parameters.values()
+        _result, *own = signature(body, eval_str=True).parameters.values()
         for parameter in own:
             kind = parameter.annotation
             if isinstance(kind, type) and is_dataclass(kind):
@@ -259,10 +259,10 @@ def command(
 
         @wraps(body)
         def answered(**given: object) -> None:
-            with answering(words, **{each: bool(given.pop(each)) for each in shown}) as answer:
+            with answering(words, **{each: bool(given.pop(each)) for each in shown}) as result:
                 for each, kind in groups.items():
                     given[each] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-                body(answer, **given)
+                body(result, **given)
 
         vars(answered)["__signature__"] = Signature(parameters)
         own_name = name.rpartition(" ")[2] if name else None

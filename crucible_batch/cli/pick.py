@@ -16,7 +16,7 @@ _NAMES_SHOWN = 20
 
 
 def pick_and_show(
-    answer: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
+    output: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
 ) -> None:
     if not names and not show:
         raise UserError(
@@ -27,31 +27,31 @@ def pick_and_show(
     found = read_picks_of(run_dir) if show else pick(run_dir, names, remove=remove, file=file)
     status = read_status(run_dir)
     what_next = run_again(status)
-    answer.data = {
+    output.data = {
         "run_dir": str(run_dir),
         "running": status.running,
         "picks": [_as_json(each) for each in found],
         "next": what_next,
     }
-    if answer.quiet:
+    if output.quiet:
         return
     for each in found:
-        _show(answer, each)
+        _show(output, each)
     if status.running and not show:
-        fact(answer.out, "note", "a run is active and has read its picks; the change takes effect in the next run")
-    fact(answer.out, "next", (what_next, "command"))
+        fact(output.out, "note", "a run is active and has read its picks; the change takes effect in the next run")
+    fact(output.out, "next", (what_next, "command"))
 
 
-def _show(answer: CommandOutput, found: PicksFile) -> None:
+def _show(output: CommandOutput, found: PicksFile) -> None:
     stages = ", ".join(clean(name, 80) for name in found.stages)
     changed = [f"{len(names)} {word}" for word, names in (("added", found.added), ("removed", found.removed)) if names]
     count = f"{len(found.picks)} picked" if found.picks or found.exists or found.added else "nothing picked yet"
-    say(answer.out, ("✓ ", "good"), f"{clean(str(found.path), 4000)}: {', '.join([count, *changed])}")
-    fact(answer.out, "stage", stages)
+    say(output.out, ("✓ ", "good"), f"{clean(str(found.path), 4000)}: {', '.join([count, *changed])}")
+    fact(output.out, "stage", stages)
     if found.picks:
         shown = ", ".join(clean(name, 130) for name in found.picks[:_NAMES_SHOWN])
         more = f" and {len(found.picks) - _NAMES_SHOWN} more" if len(found.picks) > _NAMES_SHOWN else ""
-        fact(answer.out, "picks", shown + more)
+        fact(output.out, "picks", shown + more)
 
 
 def _as_json(found: PicksFile) -> Json:

@@ -35,21 +35,21 @@ _Result = TypeVar("_Result")
 
 
 def show_what_a_run_would_do(
-    answer: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
+    output: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
-    for_run = answer.command == "run"
-    with working(answer.err, "reading the manifest, querying the gateway"):
+    for_run = output.command == "run"
+    with working(output.err, "reading the manifest, querying the gateway"):
         planning = plan_request(
-            request, save_to, force=force, all_rows=answer.verbose, for_run=for_run, settings=settings
+            request, save_to, force=force, all_rows=output.verbose, for_run=for_run, settings=settings
         )
         summary = asyncio.run(_interruptible(planning))
-    answer.data = plan_json(summary, saved=save_to)
-    if not answer.quiet:
-        show_plan(answer.out, summary)
+    output.data = plan_json(summary, saved=save_to)
+    if not output.quiet:
+        show_plan(output.out, summary)
         if save_to is not None:
-            fact(answer.out, "saved", clean(str(save_to), 4000), width=9)
+            fact(output.out, "saved", clean(str(save_to), 4000), width=9)
         if summary.shards:
-            show_shard_commands(answer.out, summary, save_to or request.manifest)
+            show_shard_commands(output.out, summary, save_to or request.manifest)
             return
         plan_again = again("--dry-run") if for_run else again()
         what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
@@ -58,7 +58,7 @@ def show_what_a_run_would_do(
         if summary.is_waiting:  # likewise
             what_next = merge_command(summary.run_dir)
         if what_next is not None:
-            fact(answer.out, "next", (what_next, "command"), width=9)
+            fact(output.out, "next", (what_next, "command"), width=9)
 
 
 async def _interruptible(work: Awaitable[_Result]) -> _Result:
@@ -67,10 +67,10 @@ async def _interruptible(work: Awaitable[_Result]) -> _Result:
 
 
 def probe_and_show(
-    answer: CommandOutput, request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool
+    output: CommandOutput, request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool
 ) -> bool:
     """Probe with the progress of a run, and return whether the plan may be divided. Otherwise shows why it can't be."""
-    with showing(answer, request, DisplayMode.AUTO) as shown:
+    with showing(output, request, DisplayMode.AUTO) as shown:
         found = asyncio.run(
             probe(request, save_to, force=force, handle_signals=True, observer=shown, settings=settings)
         )
@@ -78,7 +78,7 @@ def probe_and_show(
         return True
     # After refused jobs the same command would only try the next ones.
     command = None if found.run.exit_code is ExitCode.SOME_FAILED else again()
-    show_run_ending(answer, shown.finished(found.run), request.job_filter, command=command)
+    show_run_ending(output, shown.finished(found.run), request.job_filter, command=command)
     return False
 
 

@@ -44,7 +44,7 @@ _STAYS = {
 }
 
 
-def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
+def prune_and_show(output: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
@@ -52,72 +52,72 @@ def prune_and_show(answer: CommandOutput, directory: Path, rules: RetentionRules
     if not directory.is_dir():
         raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
     now = time.time()
-    with working(answer.err, "reading the runs"):
+    with working(output.err, "reading the runs"):
         pruning = plan_pruning(directory, rules=rules, now=now)
     if not pruning.is_complete:
-        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
-    if not dry_run and pruning.going and (yes or _agreed(answer, pruning)):
-        with working(answer.err, "deleting outputs"):
+        say_note(output.err, "too many entries to search all of them; name a directory of runs")
+    if not dry_run and pruning.going and (yes or _agreed(output, pruning)):
+        with working(output.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)
-        _show_pruned(answer, done)
+        _show_pruned(output, done)
         return
-    answer.data = _as_json(pruning, dry_run=True)
-    if not answer.quiet:
-        _show(answer, pruning, "would be pruned")
+    output.data = _as_json(pruning, dry_run=True)
+    if not output.quiet:
+        _show(output, pruning, "would be pruned")
         if pruning.going and not yes:
-            fact(answer.out, "next", (again("--yes"), "command"))
+            fact(output.out, "next", (again("--yes"), "command"))
 
 
-def _agreed(answer: CommandOutput, pruning: Pruning) -> bool:
+def _agreed(output: CommandOutput, pruning: Pruning) -> bool:
     """Ask on the terminal; False if there is none, so that the command is a dry run."""
-    if not can_ask(answer.err):
+    if not can_ask(output.err):
         return False
-    _show_runs(answer, pruning)
-    say_sentence(answer.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
-    return agrees(answer.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
+    _show_runs(output, pruning)
+    say_sentence(output.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
+    return agrees(output.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
 
 
-def _show_pruned(answer: CommandOutput, done: Pruning) -> None:
-    answer.data = _as_json(done, dry_run=False)
+def _show_pruned(output: CommandOutput, done: Pruning) -> None:
+    output.data = _as_json(done, dry_run=False)
     failed = [run for run in done.going if run.error is not None]
     if failed:
         first = failed[0].error
         runs = grouped(len(failed), "run")
         message = f"{runs} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
         code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
-        answer.blame(code, message, again(), exit_code=ExitCode.STOPPED)
-    if not answer.quiet:
-        _show(answer, done, "pruned")
+        output.blame(code, message, again(), exit_code=ExitCode.STOPPED)
+    if not output.quiet:
+        _show(output, done, "pruned")
         for run in failed:
-            fact(answer.out, "failed", (clean(f"{run.run_dir}: {run.error}", 4000), "bad"))
+            fact(output.out, "failed", (clean(f"{run.run_dir}: {run.error}", 4000), "bad"))
 
 
-def _show(answer: CommandOutput, pruning: Pruning, done: str) -> None:
+def _show(output: CommandOutput, pruning: Pruning, done: str) -> None:
     going = pruning.going
     where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
     runs = grouped(len(pruning.runs), "run")
     words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
-    say(answer.out, (words, "strong"), where)
-    _show_runs(answer, pruning)
+    say(output.out, (words, "strong"), where)
+    _show_runs(output, pruning)
 
 
-def _show_runs(answer: CommandOutput, pruning: Pruning) -> None:
+def _show_runs(output: CommandOutput, pruning: Pruning) -> None:
     going = pruning.going
     for run in going[:SHOWN]:
         assert run.decision.prune is not None  # as it is going
         reason = (f"   {_GOES[run.decision.prune]}", "quiet")
-        say(answer.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
-    say_more(answer.out, len(going) - SHOWN)
+        say(output.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
+    say_more(output.out, len(going) - SHOWN)
     for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
-        fact(answer.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
+        fact(output.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
     rest = [run for run in pruning.runs if run.decision == PruneDecision()]
     idle = Counter("pruned earlier" if run.facts.is_pruned else "no criterion applies" for run in rest)
     for words, count in idle.items():
-        fact(answer.out, "kept", f"{count}  ", (words, "quiet"))
+        fact(output.out, "kept", f"{count}  ", (words, "quiet"))
     others = [path for run in going for path in (f"{run.run_dir}/{kept}" for kept in run.kept)]
     if others:
         names = ", ".join(clean(path, 300) for path in others[:3]) + (" …" if len(others) > 3 else "")
-        fact(answer.out, "left", f"{len(others)}  ", (f"not as they were saved, so not deleted: {names}", "warn"))
+        fact(output.out, "left", f"{len(others)}  ", (f"not as they were saved, so not deleted: {names}", "warn"))
 
 
 def _bytes(run: PrunableRun) -> int:

@@ -31,7 +31,7 @@ command = partial(opt.command, commands, "Create images")
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
 def run(
-    answer: CommandOutput,
+    output: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
     spending: run_opt.SpendingOptions,
@@ -66,7 +66,7 @@ def run(
     if not spending.dry_run and (logs.log_file or logs.log_format):
         from crucible_batch.cli.logs.run_log import open_log
 
-        open_log(answer, manifest, logs)
+        open_log(output, manifest, logs)
     planned = plan_request(manifest, spending.budget, target, only, reading)
     planned = replace(planned, shard=parse_shard(shard))
     request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
@@ -74,18 +74,18 @@ def run(
     if spending.dry_run:
         from crucible_batch.cli.plan import show_what_a_run_would_do
 
-        show_what_a_run_would_do(answer, request, settings)
+        show_what_a_run_would_do(output, request, settings)
     elif cluster is not None:
         from crucible_batch.cli.cluster_run import run_on_cluster_and_show
 
         request = replace(request, shards=shards)
-        run_on_cluster_and_show(answer, request, settings, cluster, schedule=schedule, display=display)
+        run_on_cluster_and_show(output, request, settings, cluster, schedule=schedule, display=display)
     elif shards is not None:
         raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
         from crucible_batch.cli.scheduled_runs import run_scheduled
 
-        run_scheduled(answer, request, settings, display, schedule)
+        run_scheduled(output, request, settings, display, schedule)
 
 
 @command(
@@ -97,7 +97,7 @@ def run(
     codes=(0, 2, 3, 4, 5, 6, 130, 143),
 )
 def plan(
-    answer: CommandOutput,
+    output: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
     budget: opt.Budget = None,
@@ -128,14 +128,14 @@ def plan(
 
     request = replace(plan_request(manifest, budget, target, only, reading), shards=shards)
     settings = gateway.settings()
-    if probe and not probe_and_show(answer, request, settings, save_to, force=force):
+    if probe and not probe_and_show(output, request, settings, save_to, force=force):
         return
-    show_what_a_run_would_do(answer, request, settings, save_to=save_to, force=force)
+    show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
 
 
 @command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml", codes=(0, 2, 3, 5))
 def validate(
-    answer: CommandOutput,
+    output: CommandOutput,
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
     ],
@@ -154,7 +154,7 @@ def validate(
     from crucible_batch.cli.validate import validate_all
 
     requests = [manifest_request(manifest, reading) for manifest in manifests]
-    validate_all(answer, requests, gateway.settings() if live else None)
+    validate_all(output, requests, gateway.settings() if live else None)
 
 
 @command(
@@ -166,7 +166,7 @@ def validate(
     codes=(0, 2, 5),
 )
 def ctl(
-    answer: CommandOutput,
+    output: CommandOutput,
     run: Annotated[
         Path,
         typer.Argument(
@@ -208,7 +208,7 @@ def ctl(
     """
     from crucible_batch.cli.control import control_and_show
 
-    control_and_show(answer, run, words, cluster)
+    control_and_show(output, run, words, cluster)
 
 
 @command(
@@ -218,7 +218,7 @@ def ctl(
     codes=(0, 2, 5, 130),
 )
 def pick(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dir: opt.RunDir,
     names: Annotated[
         list[str] | None,
@@ -240,7 +240,7 @@ def pick(
     """
     from crucible_batch.cli.pick import pick_and_show
 
-    pick_and_show(answer, run_dir, names or [], remove=remove, show=show, file=file)
+    pick_and_show(output, run_dir, names or [], remove=remove, show=show, file=file)
 
 
 @command(
@@ -250,7 +250,7 @@ def pick(
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
 def merge(
-    answer: CommandOutput,
+    output: CommandOutput,
     run_dirs: Annotated[
         list[Path],
         typer.Argument(
@@ -287,7 +287,7 @@ def merge(
     """
     from crucible_batch.cli.merge import merge_and_show, read_abandoned
 
-    merge_and_show(answer, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
+    merge_and_show(output, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
 
 
 @command(
@@ -297,7 +297,7 @@ def merge(
     codes=(0, 2, 3, 5),
 )
 def worker(
-    answer: CommandOutput,
+    output: CommandOutput,
     *,
     cluster: Annotated[
         str | None, opt.dsn_option(help="Address of the PostgreSQL database.  \\[default: CRUCIBLE_BATCH_DSN]")
@@ -321,4 +321,4 @@ def worker(
     """
     from crucible_batch.cli.cluster_worker import work_and_show
 
-    work_and_show(answer, cluster, gateway, processes=processes, once=once)
+    work_and_show(output, cluster, gateway, processes=processes, once=once)

@@ -42,7 +42,7 @@ from crucible_batch.settings import Settings
 
 
 def run_and_show(
-    answer: CommandOutput,
+    output: CommandOutput,
     request: RunRequest,
     settings: Settings,
     display: DisplayMode,
@@ -56,21 +56,21 @@ def run_and_show(
     directory.
     """
     try:
-        ran = asyncio.run(run_showing(answer, request, settings, display, manifest=manifest))
+        ran = asyncio.run(run_showing(output, request, settings, display, manifest=manifest))
     except EarlierRunError as error:
-        directory = _choose_directory(answer, error, command, request.deadline_s)
+        directory = _choose_directory(output, error, command, request.deadline_s)
         command = with_option(command, "--out-dir", str(directory))
         request = replace(request, out_dir=directory)
-        ran = asyncio.run(run_showing(answer, request, settings, display, manifest=manifest))
+        ran = asyncio.run(run_showing(output, request, settings, display, manifest=manifest))
     if request.plan is None and (time := ran.result.report.scheduled_at) is not None:
         command = with_option(command, "--scheduled-at", time)
     if request.shard is not None:
         command = with_option(command, "--shard", str(request.shard))
-    show_run_ending(answer, ran, request.choice, command=command)
+    show_run_ending(output, ran, request.choice, command=command)
     return ran.result.run_dir
 
 
-def _choose_directory(answer: CommandOutput, error: EarlierRunError, command: str, within_s: float | None) -> Path:
+def _choose_directory(output: CommandOutput, error: EarlierRunError, command: str, within_s: float | None) -> Path:
     """Ask on the terminal whether to continue the earlier run or begin a new one, and return its directory.
 
     Without a terminal, or if neither is chosen, raises the error with the commands for both.
@@ -78,12 +78,12 @@ def _choose_directory(answer: CommandOutput, error: EarlierRunError, command: st
     earlier, new = (with_option(command, "--out-dir", str(directory)) for directory in (error.earlier, error.new))
     hint = f"to continue the earlier run: {earlier}; to begin a new one: {new}"
     refusal = EarlierRunError(error.earlier, error.new, error.found, hint)
-    if not can_ask(answer.err):
+    if not can_ask(output.err):
         raise refusal
-    say_sentence(answer.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
-    say(answer.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
+    say_sentence(output.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
+    say(output.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
-    choice = ask(answer.err, question, end=None if within_s is None else time.monotonic() + within_s)
+    choice = ask(output.err, question, end=None if within_s is None else time.monotonic() + within_s)
     if choice in {"c", "continue"}:
         return error.earlier
     if choice in {"n", "new"}:
@@ -92,18 +92,18 @@ def _choose_directory(answer: CommandOutput, error: EarlierRunError, command: st
 
 
 async def run_showing(
-    answer: CommandOutput,
+    output: CommandOutput,
     request: RunRequest,
     settings: Settings,
     display_mode: DisplayMode,
     *,
     manifest: Manifest | None = None,
 ) -> FinishedRun:
-    with showing(answer, request, display_mode) as shown:
+    with showing(output, request, display_mode) as shown:
         result = await run_request(
             request,
             manifest=manifest,
-            confirm=partial(_consents, answer, shown.display) if can_ask(answer.err) else None,
+            confirm=partial(_consents, output, shown.display) if can_ask(output.err) else None,
             handle_signals=True,
             observer=shown,
             settings=settings,
@@ -140,43 +140,43 @@ class RunOnScreen:
 
 
 @contextmanager
-def showing(answer: CommandOutput, request: RunRequest, display_mode: DisplayMode) -> Iterator[RunOnScreen]:
+def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMode) -> Iterator[RunOnScreen]:
     """Show the run of the block on the streams of ``answer``, and log it if ``answer`` has a log."""
     share_one_heap()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     title += "" if request.shard is None else f" · shard {request.shard}"
-    others: list[Observer] = [JsonLines(answer)] if answer.json else []
-    if (log := log_of(answer)) is not None:
+    others: list[Observer] = [JsonLines(output)] if output.json else []
+    if (log := log_of(output)) is not None:
         others.append(log)
-    with _choose_display(display_mode, answer, title) as display:
+    with _choose_display(display_mode, output, title) as display:
         yield RunOnScreen(display, others)
 
 
-def _choose_display(mode: DisplayMode, answer: CommandOutput, title: str) -> Display:
+def _choose_display(mode: DisplayMode, output: CommandOutput, title: str) -> Display:
     """Return the display for a mode. Progress goes to stderr, so that stdout contains only the result.
 
     ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it shows nothing, unless stderr is a
     terminal and stdout is not: two streams on one screen would garble each other.
     """
-    lively = is_lively(answer.err)
+    lively = is_lively(output.err)
     if mode is DisplayMode.AUTO:
-        if answer.quiet or answer.log_is_on_stderr or (answer.json and (answer.stdout_is_screen or not lively)):
+        if output.quiet or output.log_is_on_stderr or (output.json and (output.stdout_is_screen or not lively)):
             mode = DisplayMode.NONE
         else:
             mode = DisplayMode.RICH if lively else DisplayMode.PLAIN
     if mode is DisplayMode.RICH and lively:
-        return LiveDisplay(answer.err, title)
-    return Display() if mode is DisplayMode.NONE else PlainDisplay(answer.err)
+        return LiveDisplay(output.err, title)
+    return Display() if mode is DisplayMode.NONE else PlainDisplay(output.err)
 
 
-def _consents(answer: CommandOutput, display: Display, summary: PlanSummary) -> bool:
+def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> bool:
     """Ask on the terminal for consent to a run without a budget, and wait for an answer until the run's deadline."""
     end = None if summary.left_s is None else time.monotonic() + summary.left_s
     display.pause()
-    show_plan(answer.err, summary)
-    say(answer.err, "")
-    say_sentence(answer.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
-    is_agreed = agrees(answer.err, f"Spend up to {_most(summary)}?", end=end)
+    show_plan(output.err, summary)
+    say(output.err, "")
+    say_sentence(output.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
+    is_agreed = agrees(output.err, f"Spend up to {_most(summary)}?", end=end)
     display.resume()
     return is_agreed
 

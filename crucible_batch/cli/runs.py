@@ -48,30 +48,30 @@ _NARROWEST = 12
 _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def show_runs(answer: CommandOutput, directory: Path, *, limit: int) -> None:
+def show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
     if directory != DEFAULT_DIRECTORY and not directory.is_dir():
         raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
-    with working(answer.err, "reading the runs"):
+    with working(output.err, "reading the runs"):
         found = list_runs(directory, limit=limit)
         commands = [_next(run) for run in found.runs]
     now = time.time()
-    answer.data = {
+    output.data = {
         "directory": str(directory),
         "found": found.found,
         "complete": found.is_complete,
         "runs": [run_json(run, command) for run, command in zip(found.runs, commands, strict=True)],
     }
     if found.runs:
-        _print_table(answer.out, found, commands, now)
-        _print_totals(answer.out, found, limit)
+        _print_table(output.out, found, commands, now)
+        _print_totals(output.out, found, limit)
     else:
-        say(answer.out, f"no runs in {clean(str(directory), 4000)}")
-        say(answer.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
+        say(output.out, f"no runs in {clean(str(directory), 4000)}")
+        say(output.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
     if not found.is_complete:
-        say_note(answer.err, "too many entries to search all of them; name a directory of runs")
+        say_note(output.err, "too many entries to search all of them; name a directory of runs")
 
 
-def newest_run_of_outputs(answer: CommandOutput) -> Path:
+def newest_run_of_outputs(output: CommandOutput) -> Path:
     """Return the newest run directory of ``outputs/``, and print which it is. Raises ``RunDirectoryError``."""
     run_dir = newest_run_directory(DEFAULT_DIRECTORY)
     if run_dir is None:
@@ -79,7 +79,7 @@ def newest_run_of_outputs(answer: CommandOutput) -> Path:
             f"no run was found in {DEFAULT_DIRECTORY}/",
             hint="name a run directory, or start a run: crucible-batch run MANIFEST",
         )
-    say(answer.err, ("newest run  ", "label"), clean(str(run_dir), 4000))
+    say(output.err, ("newest run  ", "label"), clean(str(run_dir), 4000))
     return run_dir
 
 

@@ -39,7 +39,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
-def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
+def serve_sandbox(output: CommandOutput, chosen: SandboxOptions) -> None:
     """Serve until Ctrl-C. The two shell lines are flushed to stdout immediately for scripts that read them."""
     config = _config(chosen)
 
@@ -49,10 +49,10 @@ def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
         say(console, f"export CRUCIBLE_API_BASE={shlex.quote(api_url)}")
         console.file.flush()
         say(
-            answer.err, ("✓ ", "good"), ("a local gateway is running", "strong"), (f"   storage {storage_url}", "quiet")
+            output.err, ("✓ ", "good"), ("a local gateway is running", "strong"), (f"   storage {storage_url}", "quiet")
         )
         usage = "Paste the two lines above into another terminal, then run any manifest. Ctrl-C stops it."
-        say_indented(answer.err, Text("  "), usage)
+        say_indented(output.err, Text("  "), usage)
 
     try:
         run_forever(config, ready)
@@ -60,4 +60,4 @@ def serve_sandbox(answer: CommandOutput, chosen: SandboxOptions) -> None:
         raise UserError(
             f"the sandbox can't start: {_reason(error)}", hint="choose another --port or --state file"
         ) from error
-    say(answer.err, "stopped")
+    say(output.err, "stopped")

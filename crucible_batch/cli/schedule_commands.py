@@ -32,7 +32,7 @@ def _about() -> None:
     name="schedule list",
 )
 def list_schedules(
-    answer: CommandOutput,
+    output: CommandOutput,
     places: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -48,7 +48,7 @@ def list_schedules(
     """
     from crucible_batch.cli.schedule_list import show_times
 
-    show_times(answer, places or [Path()], count=count)
+    show_times(output, places or [Path()], count=count)
 
 
 @command(
@@ -59,7 +59,7 @@ def list_schedules(
     name="schedule export",
 )
 def export_schedules(
-    answer: CommandOutput,
+    output: CommandOutput,
     places: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST|DIR", help="Manifests, or folders of them.", show_default=False)
     ],
@@ -81,7 +81,7 @@ def export_schedules(
     """
     from crucible_batch.cli.schedule_export import export_and_show
 
-    export_and_show(answer, places, to.value, chosen, folder=folder, force=force)
+    export_and_show(output, places, to.value, chosen, folder=folder, force=force)
 
 
 @command(
@@ -91,7 +91,7 @@ def export_schedules(
     name="schedule serve",
 )
 def serve_schedules(
-    answer: CommandOutput,
+    output: CommandOutput,
     places: Annotated[list[Path], typer.Argument(metavar="DIR|MANIFEST", help="Folders of manifests, or manifests.")],
     *,
     chosen: ServeChoices,
@@ -105,4 +105,4 @@ def serve_schedules(
     """
     from crucible_batch.cli.schedule_serve import serve_and_show
 
-    serve_and_show(answer, places, chosen)
+    serve_and_show(output, places, chosen)

@@ -23,7 +23,7 @@ _ZONES = "/zoneinfo/"
 
 
 def export_and_show(
-    answer: CommandOutput,
+    output: CommandOutput,
     places: Sequence[Path],
     to: str,
     chosen: ExportChoices,
@@ -52,10 +52,10 @@ def export_and_show(
     if folder is not None:
         paths = write_files(files, folder, force=force)
     shown = zip(files, paths, strict=True)
-    answer.data = {"to": to, "files": [_as_json(file, path) for file, path in shown]}
-    _print(answer, files, paths)
-    if not answer.quiet:
-        _show_next_steps(answer, files, _notes(found, options, to), folder)
+    output.data = {"to": to, "files": [_as_json(file, path) for file, path in shown]}
+    _print(output, files, paths)
+    if not output.quiet:
+        _show_next_steps(output, files, _notes(found, options, to), folder)
 
 
 def _as_json(file: ExportedFile, path: Path | None) -> Json:
@@ -64,23 +64,23 @@ def _as_json(file: ExportedFile, path: Path | None) -> Json:
 
 
 def _show_next_steps(
-    answer: CommandOutput, files: Sequence[ExportedFile], notes: Iterable[str], folder: Path | None
+    output: CommandOutput, files: Sequence[ExportedFile], notes: Iterable[str], folder: Path | None
 ) -> None:
     for note in dict.fromkeys(notes):
-        say_note(answer.err, note)
+        say_note(output.err, note)
     if folder is None:
-        say_note(answer.err, "-o DIR writes the files, and shows the commands that install them")
+        say_note(output.err, "-o DIR writes the files, and shows the commands that install them")
         return
-    say(answer.err, ("install  ", "label"), (f"cd {shlex.quote(str(folder))}", "command"))
+    say(output.err, ("install  ", "label"), (f"cd {shlex.quote(str(folder))}", "command"))
     for step in dict.fromkeys(step for file in files for step in file.steps):
-        say(answer.err, ("install  ", "label"), (step, "command"))
+        say(output.err, ("install  ", "label"), (step, "command"))
 
 
-def _print(answer: CommandOutput, files: Sequence[ExportedFile], paths: Sequence[Path | None]) -> None:
+def _print(output: CommandOutput, files: Sequence[ExportedFile], paths: Sequence[Path | None]) -> None:
     for file, path in zip(files, paths, strict=True):
         if path is not None:
-            say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
-        elif not answer.json:
+            say(output.out, ("✓ ", "good"), clean(str(path), 4000))
+        elif not output.json:
             if len(files) > 1:
                 print(f"# --- {file.name}")  # noqa: T201 - a file is printed as it is
             print(file.text, end="", flush=True)  # noqa: T201

@@ -18,22 +18,22 @@ from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifes
 _LONGEST_PATH = 300
 
 
-def show_times(answer: CommandOutput, places: Sequence[Path], *, count: int) -> None:
+def show_times(output: CommandOutput, places: Sequence[Path], *, count: int) -> None:
     """Show the next ``count`` times. Exit code 2 if a manifest that was named is invalid."""
     now = datetime.now(UTC)
     found = find_schedules(places)
     times = next_times(found.schedules, now, count)
-    answer.data = {
+    output.data = {
         "times": [_time_json(moment, schedule, now) for moment, schedule in times],
         "unscheduled": [str(path) for path in found.unscheduled],
         "invalid": [_invalid_json(path, error) for path, error in found.invalid.items()],
     }
     if times:
-        _print_times(answer, times, now)
-    _print_rest(answer, found)
+        _print_times(output, times, now)
+    _print_rest(output, found)
     if found.named_invalid:
         message = f"{len(found.named_invalid)} of {len(found.named)} manifests can't be read"
-        answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
+        output.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
 
 
 def _time_json(moment: datetime, schedule: ScheduledManifest, now: datetime) -> dict[str, Json]:
@@ -52,7 +52,7 @@ def _invalid_json(path: Path, error: ManifestError) -> dict[str, Json]:
     return {"manifest": str(path), "problems": [problem_json(problem) for problem in error.problems]}
 
 
-def _print_times(answer: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
+def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
     rows = [
         (_local(moment, schedule), duration(moment - now), clean(str(schedule.path), _LONGEST_PATH), schedule)
         for moment, schedule in times
@@ -60,7 +60,7 @@ def _print_times(answer: CommandOutput, times: Sequence[tuple[datetime, Schedule
     width = max(cell_len(length) for _, length, _, _ in rows)
     for local, length, path, schedule in rows:
         note = clean(f"{schedule.cron} {schedule.zone_name}", _LONGEST_PATH)
-        say(answer.out, (local, "strong"), f"   in {length:<{width}}   ", path, (f"   {note}", "quiet"))
+        say(output.out, (local, "strong"), f"   in {length:<{width}}   ", path, (f"   {note}", "quiet"))
 
 
 def _local(moment: datetime, schedule: ScheduledManifest) -> str:
@@ -83,17 +83,17 @@ def duration(length: timedelta) -> str:
     return f"{rest} min"
 
 
-def _print_rest(answer: CommandOutput, found: FoundSchedules) -> None:
+def _print_rest(output: CommandOutput, found: FoundSchedules) -> None:
     for path, error in found.invalid.items():
         if path not in found.named:
-            say_note(answer.err, f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
-        show_error(answer.err, error)
+            say_note(output.err, f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
+        show_error(output.err, error)
     for path in found.unscheduled:
         if path in found.named:
-            say_note(answer.err, f"{clean(str(path), _LONGEST_PATH)} has no schedule")
+            say_note(output.err, f"{clean(str(path), _LONGEST_PATH)} has no schedule")
     if found.schedules or found.invalid:
         return
     without = len(found.unscheduled)
     seen = f"; {without} manifest{'s have' if without != 1 else ' has'} no schedule" if without else ""
-    say(answer.out, f"no manifest with a schedule was found{seen}")
-    say(answer.out, ("  add one  ", "label"), ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"))
+    say(output.out, f"no manifest with a schedule was found{seen}")
+    say(output.out, ("  add one  ", "label"), ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"))

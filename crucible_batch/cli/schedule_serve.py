@@ -20,7 +20,7 @@ from crucible_batch.settings import state_directory
 _LONGEST_LINE = 4000
 
 
-def serve_and_show(answer: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
+def serve_and_show(result: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
     """Serve until a signal. With ``--json``, each start, end and skip is a line; what runs print goes to stderr."""
     for place in places:
         if not place.exists():
@@ -42,26 +42,26 @@ def serve_and_show(answer: CommandOutput, places: Sequence[Path], chosen: ServeC
     )
 
     def report(message: ServeMessage) -> None:
-        answer.event(message.kind, **message.fields)
-        if not answer.quiet:
+        result.event(message.kind, **message.fields)
+        if not result.quiet:
             at = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  "
             style = "warn" if message.kind in ("scheduled_skip", "scheduler_note") else "strong"
-            say(answer.err, (at, "quiet"), (clean(message.text, _LONGEST_LINE), style))
+            say(result.err, (at, "quiet"), (clean(message.text, _LONGEST_LINE), style))
 
     def output(name: str, line: str) -> None:
-        if not answer.quiet:
-            say(answer.err, (f"{name} | ", "label"), clean(line, _LONGEST_LINE))
+        if not result.quiet:
+            say(result.err, (f"{name} | ", "label"), clean(line, _LONGEST_LINE))
 
     def ready(url: str | None) -> None:
         names = [str(place) for place in places]
-        answer.data = {"places": list(names), "health": url}
-        answer.event("serving", places=list(names), health=url)
-        if not answer.quiet:
-            say(answer.out, ("✓ ", "good"), clean(f"serving {', '.join(names)}", _LONGEST_LINE))
+        result.data = {"places": list(names), "health": url}
+        result.event("serving", places=list(names), health=url)
+        if not result.quiet:
+            say(result.out, ("✓ ", "good"), clean(f"serving {', '.join(names)}", _LONGEST_LINE))
             if url is not None:
-                say(answer.out, ("  health  ", "label"), (url, "command"))
-            answer.out.file.flush()
+                say(result.out, ("  health  ", "label"), (url, "command"))
+            result.out.file.flush()
 
     serve_schedules(options, report, output, ready)
-    if not answer.quiet:
-        say(answer.err, "stopped; the next start resumes unfinished runs")
+    if not result.quiet:
+        say(result.err, "stopped; the next start resumes unfinished runs")

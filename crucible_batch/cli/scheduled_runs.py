@@ -30,7 +30,7 @@ from crucible_batch.settings import Settings
 
 
 def run_scheduled(
-    answer: CommandOutput,
+    output: CommandOutput,
     request: RunRequest,
     settings: Settings,
     display: DisplayMode,
@@ -39,47 +39,47 @@ def run_scheduled(
     """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
     request = replace(request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT})
     prepared = prepare_run(request, settings)
-    command = _Runs(answer, settings, display, is_time_given=request.scheduled_at is not None)
+    command = _Runs(output, settings, display, is_time_given=request.scheduled_at is not None)
     while True:
         try:
             with ExitStack() as stack:
                 with preparation_failures_notified(prepared.manifest, prepared.request, settings):
-                    if stack.enter_context(_held(answer, prepared, options.if_running)):
+                    if stack.enter_context(_held(output, prepared, options.if_running)):
                         prepared = prepared.reread()
                 command.make(prepared, options.catch_up)
                 return
         except RunBusyError as error:
             if options.if_running is IfRunning.SKIP:
-                _show_skipped(answer, error)
+                _show_skipped(output, error)
                 return
             if options.if_running is not IfRunning.WAIT:
                 raise
 
 
 def _held(
-    answer: CommandOutput, prepared: PreparedRun, if_running: IfRunning | None
+    output: CommandOutput, prepared: PreparedRun, if_running: IfRunning | None
 ) -> AbstractContextManager[bool | None]:
     if if_running is None:
         return nullcontext()
 
     def show(other: str) -> None:
-        say(answer.err, ("waiting  ", "label"), clean(other, 4000))
+        say(output.err, ("waiting  ", "label"), clean(other, 4000))
 
     wait = if_running is IfRunning.WAIT
     return hold_results(prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show)
 
 
-def _show_skipped(answer: CommandOutput, error: RunBusyError) -> None:
-    answer.data = {"skipped": True, "reason": error.message}
-    if not answer.quiet:
-        say(answer.out, ("skipped  ", "label"), clean(error.message, 4000))
+def _show_skipped(output: CommandOutput, error: RunBusyError) -> None:
+    output.data = {"skipped": True, "reason": error.message}
+    if not output.quiet:
+        say(output.out, ("skipped  ", "label"), clean(error.message, 4000))
 
 
 @dataclass(slots=True)
 class _Runs:
     """The runs of one command. ``errors`` are those of the runs that were made, by exit code."""
 
-    answer: CommandOutput
+    output: CommandOutput
     settings: Settings
     display: DisplayMode
     is_time_given: bool
@@ -101,29 +101,29 @@ class _Runs:
             is_missed = number < len(due)
             self._announce(prepared, each, f"{number} of {len(due)}", is_missed=is_missed)
             self._make_one(prepared, each, is_missed=is_missed)
-            if ends_all(self.answer.exit_code):
+            if ends_all(self.output.exit_code):
                 self._show_not_started(due[number:])
                 break
-        answer = self.answer
-        answer.data = {**(answer.data if isinstance(answer.data, Mapping) else {}), "caught_up": self.caught_up}
-        answer.exit_code = first_code(self.errors)
-        answer.error = self.errors.get(answer.exit_code)
+        output = self.output
+        output.data = {**(output.data if isinstance(output.data, Mapping) else {}), "caught_up": self.caught_up}
+        output.exit_code = first_code(self.errors)
+        output.error = self.errors.get(output.exit_code)
 
     def _make_one(self, prepared: PreparedRun, due: DueRun, *, is_missed: bool) -> None:
         """Make one of several runs. An error ends this run only, unless another run holds its directory."""
-        answer = self.answer
-        answer.data, answer.error, answer.exit_code = None, None, ExitCode.OK
+        output = self.output
+        output.data, output.error, output.exit_code = None, None, ExitCode.OK
         run_dir: Json = None
         try:
             run_dir = str(self._run(prepared, due))
         except RunBusyError:
             raise
         except CrucibleBatchError as error:
-            show_failure(answer, error)
-        self.errors.setdefault(answer.exit_code, answer.error)
+            show_failure(output, error)
+        self.errors.setdefault(output.exit_code, output.error)
         if is_missed:
             made = {"run_id": due.run_id, "scheduled_at": _shown(due), "run_dir": run_dir}
-            self.caught_up.append({**made, "exit_code": int(answer.exit_code), "error": answer.error})
+            self.caught_up.append({**made, "exit_code": int(output.exit_code), "error": output.error})
 
     def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
         from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the run is skipped
@@ -133,18 +133,18 @@ class _Runs:
         # The id depends on the time, so that the same command would begin another run once its own night has passed.
         is_of_its_time = prepared.depends_on_time and not self.is_time_given
         command = again("--scheduled-at", _shown(due)) if is_of_its_time else again()
-        return run_and_show(self.answer, request, self.settings, self.display, manifest=manifest, command=command)
+        return run_and_show(self.output, request, self.settings, self.display, manifest=manifest, command=command)
 
     def _announce(self, prepared: PreparedRun, due: DueRun, which: str, *, is_missed: bool) -> None:
-        self.answer.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
-        if not self.answer.quiet:
+        self.output.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
+        if not self.output.quiet:
             at = due.scheduled_at.astimezone(prepared.manifest.zone).isoformat(timespec="minutes")
             missed = " (missed)" if is_missed else ""
-            say(self.answer.err, (f"run {which}  ", "label"), f"{due.run_id}, scheduled at {at}{missed}")
+            say(self.output.err, (f"run {which}  ", "label"), f"{due.run_id}, scheduled at {at}{missed}")
 
     def _show_not_started(self, rest: Sequence[DueRun]) -> None:
-        if rest and not self.answer.quiet:
-            say(self.answer.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
+        if rest and not self.output.quiet:
+            say(self.output.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
 
 
 def _shown(due: DueRun) -> str:

@@ -41,10 +41,10 @@ def print_schema(of: str, *, output: Path | None, force: bool) -> None:
     _put(SCHEMAS[of](), output)
 
 
-def print_live_schema(answer: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
+def print_live_schema(result: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
     """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
     _check_output(output, force=force)
-    with working(answer.err, "querying the gateway"):
+    with working(result.err, "querying the gateway"):
         schema = asyncio.run(live_manifest_schema(settings))
     _check_output(output, force=force)  # the file may have been created during the request to the gateway
     _put(schema, output)

@@ -20,7 +20,7 @@ command = partial(opt.command, commands, "Start")
 
 @command("crucible-batch demo", "crucible-batch demo --cluster", codes=(0, 1, 2, 5, 7, 130))
 def demo(
-    answer: CommandOutput,
+    output: CommandOutput,
     out_dir: opt.OutDir = None,
     open_: Annotated[
         bool | None,
@@ -43,9 +43,9 @@ def demo(
     from crucible_batch.cli.demo import run_cluster_demo, run_demo
 
     if cluster:
-        run_cluster_demo(answer, out_dir=out_dir, open_page=open_)
+        run_cluster_demo(output, out_dir=out_dir, open_page=open_)
         return
-    run_demo(answer, out_dir=out_dir, display=display, open_page=open_)
+    run_demo(output, out_dir=out_dir, display=display, open_page=open_)
 
 
 @command(
@@ -56,7 +56,7 @@ def demo(
     output="verbose",
 )
 def init(
-    answer: CommandOutput,
+    output: CommandOutput,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Target directory; created if it does not exist.")
     ] = Path(),
@@ -82,13 +82,13 @@ def init(
     from crucible_batch.cli.starter import write_image_manifest, write_starter
 
     if images is not None and prompt is not None:
-        write_image_manifest(answer, directory, images, prompt, workflow)
+        write_image_manifest(output, directory, images, prompt, workflow)
         return
     if images is not None:
         raise UserError("--images needs a prompt", hint="add --prompt TEXT: what to do with each image")
     if prompt is not None or workflow is not None:
         raise UserError("--prompt and --workflow need a folder of images", hint="add --images FOLDER")
-    write_starter(answer, directory)
+    write_starter(output, directory)
 
 
 @command(
@@ -98,7 +98,7 @@ def init(
     codes=(0, 2),
     output="verbose",
 )
-def sandbox(answer: CommandOutput, chosen: opt.SandboxOptions) -> None:
+def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
     """Run a local gateway, for tests that cost nothing.
 
     Prints the two environment variables that select it; paste them into
@@ -106,12 +106,12 @@ def sandbox(answer: CommandOutput, chosen: opt.SandboxOptions) -> None:
     """
     from crucible_batch.cli.sandbox import serve_sandbox
 
-    serve_sandbox(answer, chosen)
+    serve_sandbox(output, chosen)
 
 
 @command("crucible-batch doctor", codes=(0, 3, 5), output="json verbose")
-def doctor(answer: CommandOutput, gateway: opt.GatewayOptions) -> None:
+def doctor(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     """Check the prerequisites of a run: API key, gateway, clock, disk, versions."""
     from crucible_batch.cli.doctor import examine
 
-    examine(answer, gateway.settings())
+    examine(output, gateway.settings())

@@ -52,17 +52,17 @@ jobs:
 """
 
 
-def write_starter(answer: CommandOutput, directory: Path) -> None:
+def write_starter(output: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
     contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
     _write_files(directory, contents)
-    _show_written(answer, directory, "starter folder created", contents)
+    _show_written(output, directory, "starter folder created", contents)
     where = clean(str(directory), 4000)
-    fact(answer.out, "next", (shell_command("plan", Path(where, _MANIFEST)), "command"))
-    fact(answer.out, "editor", (shell_command("schema", "--live", "-o", Path(where, _SCHEMA)), "command"))
-    fact(answer.out, "", "adds your workflows to the schema")
-    fact(answer.out, "no key?", ("crucible-batch sandbox", "command"))
-    fact(answer.out, "", "in another terminal: a local gateway")
+    fact(output.out, "next", (shell_command("plan", Path(where, _MANIFEST)), "command"))
+    fact(output.out, "editor", (shell_command("schema", "--live", "-o", Path(where, _SCHEMA)), "command"))
+    fact(output.out, "", "adds your workflows to the schema")
+    fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
+    fact(output.out, "", "in another terminal: a local gateway")
 
 
 def _packaged(name: str) -> bytes:
@@ -101,14 +101,14 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
 
 
-def _show_written(answer: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
+def _show_written(output: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
     where = "here" if directory == Path() else clean(str(directory), 4000)
-    say(answer.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
-    say_indented(answer.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
+    say(output.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
+    say_indented(output.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
 
 
 def write_image_manifest(
-    answer: CommandOutput, directory: Path, folder: Path, prompt: str, workflow: str | None
+    output: CommandOutput, directory: Path, folder: Path, prompt: str, workflow: str | None
 ) -> None:
     """Write a manifest and a table for the images of ``folder``, and check that they are valid.
 
@@ -116,7 +116,7 @@ def write_image_manifest(
     """
     if not prompt.strip():
         raise UserError("the prompt is empty", hint='write what to do with each image: --prompt "on white marble"')
-    with working(answer.err, "reading the images"):
+    with working(output.err, "reading the images"):
         found = list_images(folder, directory)
     options = " --allow-outside" if found.leads_out else ""
     text = _TEXT.format(
@@ -135,22 +135,22 @@ def write_image_manifest(
             path.unlink(missing_ok=True)
         option = "--workflow" if "workflow" in problem.field else "--prompt"
         raise UserError(f"{option}: {problem.message}", hint=problem.hint or "correct it; nothing was written")
-    _show_image_manifest(answer, directory, found, contents, options)
+    _show_image_manifest(output, directory, found, contents, options)
 
 
 def _show_image_manifest(
-    answer: CommandOutput, directory: Path, found: ImageFolder, contents: Iterable[str], options: str
+    output: CommandOutput, directory: Path, found: ImageFolder, contents: Iterable[str], options: str
 ) -> None:
-    _show_written(answer, directory, f"a manifest for {grouped(len(found.images), 'image')}", contents)
+    _show_written(output, directory, f"a manifest for {grouped(len(found.images), 'image')}", contents)
     for name, why in found.skipped[:_MOST_SKIPPED]:
-        fact(answer.out, "skipped", clean(f"{name}: {why}"))
+        fact(output.out, "skipped", clean(f"{name}: {why}"))
     if (more := len(found.skipped) - _MOST_SKIPPED) > 0:
-        fact(answer.out, "skipped", f"{more:,} more")
+        fact(output.out, "skipped", f"{more:,} more")
     plan = shell_command("plan", Path(clean(str(directory), 4000), _MANIFEST))
-    fact(answer.out, "next", (f"{plan}{options}", "command"))
+    fact(output.out, "next", (f"{plan}{options}", "command"))
     if options:
         say_indented(
-            answer.out, Text("  "), "The images are not in the manifest's folder; --allow-outside permits that."
+            output.out, Text("  "), "The images are not in the manifest's folder; --allow-outside permits that."
         )
 
 

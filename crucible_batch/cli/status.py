@@ -87,20 +87,20 @@ def progress_json(found: Progress, balance: Balance, now: float) -> Json:
     }
 
 
-def show_status(answer: CommandOutput, run_dir: Path) -> None:
+def show_status(output: CommandOutput, run_dir: Path) -> None:
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
     balance = Balance(amounts.budget, amounts.spent, amounts.held, allowance_of(status.report))
-    answer.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
+    output.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
-        answer.data["shards"] = _shards_json(status.shards)
+        output.data["shards"] = _shards_json(status.shards)
     if progress is not None:
-        answer.data["progress"] = progress_json(progress, balance, now)
+        output.data["progress"] = progress_json(progress, balance, now)
     if progress is not None or status.paused is not None:
-        answer.data["paused"] = _paused_json(status.paused)
+        output.data["paused"] = _paused_json(status.paused)
     failures = [] if status.running else group_failures(status.report, status.jobs())
     show_summary(
-        answer.out,
+        output.out,
         status.report,
         run_dir,
         failures=failures,
@@ -108,18 +108,18 @@ def show_status(answer: CommandOutput, run_dir: Path) -> None:
         tail=_tail(status),
     )
     if status.shards is not None:
-        fact(answer.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
+        fact(output.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
     if status.pruned is not None:
         again = shell_command("verify", status.run_dir, "--fix")
-        fact(answer.out, "pruned", f"outputs were deleted on {status.pruned}; to download them again:")
-        fact(answer.out, "", (again, "command"))
+        fact(output.out, "pruned", f"outputs were deleted on {status.pruned}; to download them again:")
+        fact(output.out, "", (again, "command"))
     if status.paused is not None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
-        fact(answer.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
+        fact(output.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
         cluster = "" if status.running else " --cluster env"
-        fact(answer.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}", "command"))
+        fact(output.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}", "command"))
     if progress is not None:
-        show_progress(answer.out, progress, balance, now, is_paused=status.paused is not None)
+        show_progress(output.out, progress, balance, now, is_paused=status.paused is not None)
 
 
 def _paused_json(paused: PausedSince | None) -> Json:
@@ -199,11 +199,11 @@ def _shards_json(shards: OutstandingShards) -> Json:
     }
 
 
-def write_report_and_show(answer: CommandOutput, run_dir: Path, *, html: bool) -> None:
-    with working(answer.err, "writing the report"):
+def write_report_and_show(output: CommandOutput, run_dir: Path, *, html: bool) -> None:
+    with working(output.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None
-    answer.data = head_json(head, run_dir, page)
+    output.data = head_json(head, run_dir, page)
     for path in (run_dir / REPORT_FILE, page):
         if path is not None:
-            say(answer.out, ("✓ ", "good"), clean(str(path), 4000))
+            say(output.out, ("✓ ", "good"), clean(str(path), 4000))

@@ -14,7 +14,7 @@ from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.settings import Settings
 
 
-def validate_all(answer: CommandOutput, requests: Sequence[RunRequest], live: Settings | None = None) -> None:
+def validate_all(output: CommandOutput, requests: Sequence[RunRequest], live: Settings | None = None) -> None:
     """Check all manifests and show their problems. Exit code 2 if there are any.
 
     With ``live``, the parameters are checked against the workflows of that gateway.
@@ -24,30 +24,30 @@ def validate_all(answer: CommandOutput, requests: Sequence[RunRequest], live: Se
     for request in requests:
         path = request.manifest
         try:
-            manifest, jobs = validate_request(request) if live is None else _ask(answer, request, live)
+            manifest, jobs = validate_request(request) if live is None else _ask(output, request, live)
         except UserError as error:
             invalid += 1
             problems = error.problems if isinstance(error, ManifestError) else ()
-            show_error(answer.err, error)
+            show_error(output.err, error)
             problem_list: list[Json] = [problem_json(problem) for problem in problems]
             results.append({"path": str(path), "ok": False, "problems": problem_list})
             continue
         results.append({"path": str(path), "ok": True, "name": manifest.name, "jobs": jobs})
-        if not answer.quiet:
-            say(answer.out, ("✓ ", "good"), clean(str(path)), (f"  {counted(jobs, 'job')}", "quiet"))
+        if not output.quiet:
+            say(output.out, ("✓ ", "good"), clean(str(path)), (f"  {counted(jobs, 'job')}", "quiet"))
             for warning in manifest.warnings:
-                say(answer.out, ("  note  ", "warn"), clean(str(warning)))
-    answer.data = {"manifests": results}
+                say(output.out, ("  note  ", "warn"), clean(str(warning)))
+    output.data = {"manifests": results}
     if invalid:
         message = f"{invalid} of {len(requests)} manifests can't be run"
-        answer.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
+        output.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
 
 
-def _ask(answer: CommandOutput, request: RunRequest, settings: Settings) -> tuple[Any, int]:
+def _ask(output: CommandOutput, request: RunRequest, settings: Settings) -> tuple[Any, int]:
     # Imported on use: a check without the gateway loads no HTTP client.
     import asyncio  # noqa: PLC0415
 
     from crucible_batch.api import validate_live  # noqa: PLC0415
 
-    with working(answer.err, "querying the gateway"):
+    with working(output.err, "querying the gateway"):
         return asyncio.run(validate_live(request, settings))

@@ -20,31 +20,31 @@ DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_show(answer: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
-    with _counting(answer) as on_checked:
+def verify_and_show(output: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
+    with _counting(output) as on_checked:
         found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
-    answer.data = _as_json(found)
+    output.data = _as_json(found)
     left = [difference for difference in found.differences if not difference.fixed]
     if left:
         message = f"{len(left)} of {found.checked} outputs differ from the journal"
         hint = _fixing(run_dir) if not fix and _are_fixable(left) else None
         code = DIFFERENT if found.exit_code is ExitCode.DIFFERENCE or found.failure is None else found.failure.code
-        answer.blame(code, message, hint, exit_code=found.exit_code)
-    if not answer.quiet:
-        _show(answer, found, left, fix=fix)
+        output.blame(code, message, hint, exit_code=found.exit_code)
+    if not output.quiet:
+        _show(output, found, left, fix=fix)
 
 
 @contextmanager
-def _counting(answer: CommandOutput) -> Iterator[Callable[[int], None]]:
+def _counting(output: CommandOutput) -> Iterator[Callable[[int], None]]:
     """Show the number of checked files on a terminal; yield the callback that takes the count."""
-    if not is_lively(answer.err) or answer.quiet:
+    if not is_lively(output.err) or output.quiet:
         yield lambda _count: None
         return
-    with answer.err.status(Text("checking", style="dim"), spinner="dots", spinner_style="cyan") as status:
+    with output.err.status(Text("checking", style="dim"), spinner="dots", spinner_style="cyan") as status:
         yield lambda count: status.update(Text(f"{count:,} files checked", style="dim"))
 
 
-def _show(answer: CommandOutput, found: Verification, left: list[Difference], *, fix: bool) -> None:
+def _show(output: CommandOutput, found: Verification, left: list[Difference], *, fix: bool) -> None:
     fixed = len(found.differences) - len(left)
     mark, style = ("✗", "bad") if left else ("✓", "good")
     whole = found.counts.get(FileState.OK, 0)
@@ -57,33 +57,33 @@ def _show(answer: CommandOutput, found: Verification, left: list[Difference], *,
     headline = Text.assemble(
         (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
     )
-    say_sentence(answer.out, headline)
+    say_sentence(output.out, headline)
     for difference in found.differences[:SHOWN]:
-        _show_difference(answer, difference)
-    say_more(answer.out, len(found.differences) - SHOWN)
+        _show_difference(output, difference)
+    say_more(output.out, len(found.differences) - SHOWN)
     if found.leftovers:
         done = "removed" if fix else "the next run removes them"
-        fact(answer.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)
+        fact(output.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)
     if found.running:
-        fact(answer.out, "note", "a run is in progress: only the outputs saved so far were checked", width=10)
+        fact(output.out, "note", "a run is in progress: only the outputs saved so far were checked", width=10)
     if found.failure is not None:
-        fact(answer.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
+        fact(output.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
     if not fix and _are_fixable(left):
-        fact(answer.out, "next", (_fixing(found.run_dir), "command"), width=10)
+        fact(output.out, "next", (_fixing(found.run_dir), "command"), width=10)
 
 
-def _show_difference(answer: CommandOutput, difference: Difference) -> None:
+def _show_difference(output: CommandOutput, difference: Difference) -> None:
     whose = f"   {clean(difference.name, 80)}" + (", retired" if difference.retired else "")
     label = ("  fixed      ", "good") if difference.fixed else (f"  {difference.state.value:<10} ", "bad")
     was = f", was {difference.state.value}" if difference.fixed else ""
-    say(answer.out, label, clean(difference.path, 300), (whose + was, "quiet"))
+    say(output.out, label, clean(difference.path, 300), (whose + was, "quiet"))
     if difference.kept is not None:
-        say(answer.out, ("             the other file is kept as ", "quiet"), clean(difference.kept, 300))
+        say(output.out, ("             the other file is kept as ", "quiet"), clean(difference.kept, 300))
     if difference.error is not None:
         error = difference.error
         hint = f"; {error.hint}" if error.hint else ""
         say(
-            answer.out,
+            output.out,
             (f"             {clean(error.code, 60)}: {clean(error.message, 200)}{clean(hint, 300)}", "quiet"),
         )
 

@@ -17,7 +17,7 @@ from crucible_batch.view import find_runs, new_token, run_viewer
 
 
 def serve_view(
-    answer: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool = False
+    output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool = False
 ) -> None:
     """Serve until Ctrl-C. The address is flushed to stdout immediately. ``outputs/`` need not exist yet."""
     if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
@@ -31,33 +31,33 @@ def serve_view(
 
     def ready(home: str) -> None:
         url = home if own is None else f"{home}runs/{own}/"
-        answer.data = {"url": url, "directory": str(directory), "runs": count}
-        answer.event("serving", url=url, directory=str(directory), runs=count)
-        if not answer.quiet:
-            _show_address(answer, url, directory, count)
+        output.data = {"url": url, "directory": str(directory), "runs": count}
+        output.event("serving", url=url, directory=str(directory), runs=count)
+        if not output.quiet:
+            _show_address(output, url, directory, count)
         if token is not None:
-            _show_token(answer, url, token)
+            _show_token(output, url, token)
         if open_browser and not webbrowser.open(url):
-            say_note(answer.err, "no browser could be opened; open the address manually")
+            say_note(output.err, "no browser could be opened; open the address manually")
 
     run_viewer(directory, port, ready, token=token)
-    if not answer.quiet:
-        say(answer.err, "stopped; runs continue")
+    if not output.quiet:
+        say(output.err, "stopped; runs continue")
 
 
-def _show_token(answer: CommandOutput, url: str, token: str) -> None:
+def _show_token(output: CommandOutput, url: str, token: str) -> None:
     """Show the address with the token of this session.
 
     It is not given to ``webbrowser``: other users of this machine can see the arguments of its process.
     """
-    answer.event("control", url=f"{url}#control={token}", token=token)
-    say(answer.err, "  Runs can be controlled from this address, which is for you alone:")
-    say(answer.err, "  ", (f"{url}#control={token}", "command"))
-    answer.err.file.flush()
+    output.event("control", url=f"{url}#control={token}", token=token)
+    say(output.err, "  Runs can be controlled from this address, which is for you alone:")
+    say(output.err, "  ", (f"{url}#control={token}", "command"))
+    output.err.file.flush()
 
 
-def _show_address(answer: CommandOutput, url: str, directory: Path, count: int) -> None:
+def _show_address(output: CommandOutput, url: str, directory: Path, count: int) -> None:
     found = grouped(count, "run") if count else "no run yet"
-    say(answer.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
-    answer.out.file.flush()
-    say_indented(answer.err, Text("  "), "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")
+    say(output.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
+    output.out.file.flush()
+    say_indented(output.err, Text("  "), "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

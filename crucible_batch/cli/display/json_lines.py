@@ -37,12 +37,12 @@ _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 class JsonLines:
     """An observer that writes each progress message to the JSON output of the command."""
 
-    def __init__(self, answer: CommandOutput) -> None:
-        self._answer = answer
+    def __init__(self, output: CommandOutput) -> None:
+        self._output = output
 
     def notify(self, message: Message) -> None:
         kind, fields = event_of(message)
-        self._answer.event(kind, rfc3339(message.at), **fields)
+        self._output.event(kind, rfc3339(message.at), **fields)
 
 
 LINES: Mapping[type[Message], tuple[str, str]] = {

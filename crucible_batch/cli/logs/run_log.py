@@ -123,12 +123,12 @@ class FileWriter:
 class OpenLog:
     """The log that is open during a command, attached to Python's root logger; ``close`` detaches it."""
 
-    def __init__(self, log: RunLog, writer: FileWriter | None, answer: CommandOutput) -> None:
+    def __init__(self, log: RunLog, writer: FileWriter | None, output: CommandOutput) -> None:
         self.log = log
         self._writer = writer
-        self._answer = answer
+        self._output = output
         logging.getLogger().addHandler(log)
-        if answer.verbose:
+        if output.verbose:
             logging.getLogger(_OURS).setLevel(logging.DEBUG)
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
@@ -141,16 +141,16 @@ class OpenLog:
             return
         file = self._writer.file
         file.close()
-        if file.missing and not self._answer.quiet:
+        if file.missing and not self._output.quiet:
             words = f"{file.missing} log entries could not be written to {file.path}: {file.reason}"
-            say_note(self._answer.err, words)
+            say_note(self._output.err, words)
 
 
-def log_of(answer: CommandOutput) -> RunLog | None:
-    return answer.log.log if isinstance(answer.log, OpenLog) else None
+def log_of(output: CommandOutput) -> RunLog | None:
+    return output.log.log if isinstance(output.log, OpenLog) else None
 
 
-def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> None:
+def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None:
     """Open the log of a command and give it to ``answer``, if there is a log file or a format.
 
     With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it is then only the
@@ -167,8 +167,8 @@ def open_log(answer: CommandOutput, manifest: Path, options: LogOptions) -> None
         writer or write_to_stderr,
         context,
         log_format=log_format,
-        verbose=answer.verbose,
-        only_failures=writer is None and answer.quiet,
+        verbose=output.verbose,
+        only_failures=writer is None and output.quiet,
     )
-    answer.log_is_on_stderr = writer is None
-    answer.log = OpenLog(log, writer, answer)
+    output.log_is_on_stderr = writer is None
+    output.log = OpenLog(log, writer, output)

@@ -67,9 +67,9 @@ def _listed(name: str, entry: ToolEntry) -> Tool:
 
 
 def _refusal(command: str, message: str, hint: str) -> Json:
-    answer = CommandOutput(command)
-    answer.blame("USAGE", message, hint, exit_code=ExitCode.USER_ERROR)
-    return safe_envelope(answer)
+    output = CommandOutput(command)
+    output.blame("USAGE", message, hint, exit_code=ExitCode.USER_ERROR)
+    return safe_envelope(output)
 
 
 def _faults(error: ValidationError) -> str:

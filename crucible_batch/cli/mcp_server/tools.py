@@ -65,24 +65,24 @@ class ToolBox:
     runs: list[ActiveRun] = field(default_factory=list)
 
     async def validate(self, given: ValidateArguments, _send: SendProgress) -> Json:
-        def check(answer: CommandOutput) -> None:
+        def check(output: CommandOutput) -> None:
             request = RunRequest(self.root.manifest(given.manifest), variables=given.variables)
-            validate_all(answer, [request])
+            validate_all(output, [request])
 
         return await _in_thread("validate", check)
 
     async def plan(self, given: PlanArguments, _send: SendProgress) -> Json:
-        answer = _output("plan")
-        with recording(answer):
+        output = _output("plan")
+        with recording(output):
             request = await asyncio.to_thread(self._planned, given)
             summary = await plan_request(request, settings=self.settings, transport=self.transport)
-            answer.data = self._with_cap(plan_json(summary))
-        return safe_envelope(answer)
+            output.data = self._with_cap(plan_json(summary))
+        return safe_envelope(output)
 
     async def run(self, given: RunArguments, send: SendProgress) -> Json:
         """Run a manifest. If the call is cancelled, the run stops buying, and the call ends when the run has."""
-        answer, active = _output("run"), ActiveRun()
-        with recording(answer):
+        output, active = _output("run"), ActiveRun()
+        with recording(output):
             request = await asyncio.to_thread(self._planned, given)
             self.runs.append(active)
             try:
@@ -90,18 +90,18 @@ class ToolBox:
                     tasks.start_soon(active.report, send)
                     tasks.start_soon(active.stop_when_cancelled)
                     with anyio.CancelScope(shield=True):
-                        await self._run(answer, request, given, active)
+                        await self._run(output, request, given, active)
                     active.ended()
                     tasks.cancel_scope.cancel()
             finally:
                 self.runs.remove(active)
-                answer.data = self._with_cap(answer.data)
-        return safe_envelope(answer)
+                output.data = self._with_cap(output.data)
+        return safe_envelope(output)
 
     async def status(self, given: StatusArguments, _send: SendProgress) -> Json:
-        def show(answer: CommandOutput) -> None:
-            show_status(answer, self.root.inside("the run directory", given.run_dir))
-            answer.data = self._with_cap(answer.data)
+        def show(output: CommandOutput) -> None:
+            show_status(output, self.root.inside("the run directory", given.run_dir))
+            output.data = self._with_cap(output.data)
 
         return await _in_thread("status", show)
 
@@ -109,7 +109,7 @@ class ToolBox:
         return await _in_thread("report", partial(self._report, given))
 
     async def explain(self, given: ExplainArguments, _send: SendProgress) -> Json:
-        return await _in_thread("explain", lambda answer: explain(answer, given.code))
+        return await _in_thread("explain", lambda output: explain(output, given.code))
 
     def _planned(self, given: PlanArguments) -> RunRequest:
         """Return the request of a plan or a run, within the root. Blocking."""
@@ -127,8 +127,8 @@ class ToolBox:
         self.root.check_run_directory(request)
         return request
 
-    async def _run(self, answer: CommandOutput, request: RunRequest, given: RunArguments, active: ActiveRun) -> None:
-        with recording(answer):
+    async def _run(self, output: CommandOutput, request: RunRequest, given: RunArguments, active: ActiveRun) -> None:
+        with recording(output):
             result = await run_request(
                 request,
                 observer=active,
@@ -146,9 +146,9 @@ class ToolBox:
                 notify_option=result.report.notify_option,
             )
             ended = FinishedRun(result, 0.0, None)
-            await asyncio.to_thread(show_run_ending, answer, ended, request.job_filter, command=command)
+            await asyncio.to_thread(show_run_ending, output, ended, request.job_filter, command=command)
 
-    def _report(self, given: ReportArguments, answer: CommandOutput) -> None:
+    def _report(self, given: ReportArguments, output: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
         status = read_status(directory)
         rows = (row for row in status.jobs() if given.status in {None, row.status})
@@ -160,7 +160,7 @@ class ToolBox:
             jobs.append(_safe(row.model_dump(mode="json", exclude_defaults=True)))
             size += len(json.dumps(jobs[-1]))
         next_offset = given.offset + len(jobs) if is_more else None
-        answer.data = {**head_json(status.report, directory), "jobs": jobs, "next_offset": next_offset}
+        output.data = {**head_json(status.report, directory), "jobs": jobs, "next_offset": next_offset}
 
     def _with_cap(self, data: Json) -> Json:
         if self.cap is None or not isinstance(data, dict | None):
@@ -220,25 +220,25 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
 
 def _output(command: str) -> CommandOutput:
     """Return an output that prints nothing: its text for people is not wanted."""
-    answer = CommandOutput(command, quiet=True)
-    answer.out = answer.err = Console(file=io.StringIO(), quiet=True)
-    return answer
+    output = CommandOutput(command, quiet=True)
+    output.out = output.err = Console(file=io.StringIO(), quiet=True)
+    return output
 
 
 async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Json:
-    answer = _output(command)
+    output = _output(command)
 
     def work() -> None:
-        with recording(answer):
-            body(answer)
+        with recording(output):
+            body(output)
 
     await asyncio.to_thread(work)
-    return safe_envelope(answer)
+    return safe_envelope(output)
 
 
-def safe_envelope(answer: CommandOutput) -> Json:
+def safe_envelope(output: CommandOutput) -> Json:
     """Return the result, without secrets, control characters and very long texts."""
-    return _safe(answer.envelope())
+    return _safe(output.envelope())
 
 
 def _safe(value: Any) -> Json:

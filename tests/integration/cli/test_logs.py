@@ -179,10 +179,10 @@ def test_lines_for_another_stream_than_the_journal_have_none(cli: Cli) -> None:
     assert "<3>" not in err
 
 
-def _log_all(answer: CommandOutput, options: LogOptions, secret: str) -> None:
+def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
     """Log a secret in each way in which text of others gets into a log."""
-    open_log(answer, Path(f"{secret}.yaml"), options)
-    log = log_of(answer)
+    open_log(output, Path(f"{secret}.yaml"), options)
+    log = log_of(output)
     assert log is not None
     error = ErrorInfo(secret, f"it is {secret}", request_id=secret)
     failed = Failed(at=0.0, error=error)
@@ -204,8 +204,8 @@ def test_no_secret_is_in_a_log(
     secret_text.register_secret(ADDRESS)
     path = tmp_path / "n.log"
     disguised = DISGUISES[disguise](secret)
-    with pytest.raises(typer.Exit), answering("run", quiet=True) as answer:
-        _log_all(answer, LogOptions(log_file=path, log_format=log_format), disguised)
+    with pytest.raises(typer.Exit), answering("run", quiet=True) as output:
+        _log_all(output, LogOptions(log_file=path, log_format=log_format), disguised)
     text = path.read_text()
     assert len(text.splitlines()) == 4
     for line in text.splitlines():
