@@ -153,7 +153,8 @@ def _exit(code: int) -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as it is if it was closed
+                stream.flush()
         os._exit(code & 0xFF)
     sys.exit(code)
