@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -29,10 +30,12 @@ def serve(number: int) -> None:
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
     for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
         importlib.import_module(copying)
+    gc.disable()  # all that is made here stays: prepare() freezes it
     with _names_read() as names:
         program = importlib.import_module("tests.loaded_program")
         program.load()
         program.prepare()
+    gc.enable()
     names = {name for name in names if not name.startswith("CRUCIBLE_BATCH_")}  # options, which commands read again
     woken, waker = socket.socketpair()
     waker.setblocking(False)
