@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from crucible_batch.api.cluster_note import is_with_workers
+from crucible_batch.api.cluster.note import is_with_workers
 from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
 from crucible_batch.api.control_socket import connected, listening, user_name, user_of
 from crucible_batch.domain.control import ControlSource

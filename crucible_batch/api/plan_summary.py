@@ -13,7 +13,7 @@ from crucible_batch.api.plan_comparison import Comparison, compare
 from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, price_lines, stage_lines, starts_of
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of, ledger_of
-from crucible_batch.api.sharded_plan import waits_for_shards
+from crucible_batch.api.shards.divided_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo

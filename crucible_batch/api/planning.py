@@ -35,9 +35,9 @@ from crucible_batch.api.request import (
     make_request,
 )
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
-from crucible_batch.api.shard_planning import DraftedPlan, plan_shards
-from crucible_batch.api.shard_run import plan_shard
-from crucible_batch.api.sharded_plan import check_sharding, shard_notes
+from crucible_batch.api.shards.divided_plan import check_sharding, shard_notes
+from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
+from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory

@@ -25,8 +25,8 @@ from crucible_batch.api.run_journal import changed_at_of, jobs_with_past, newest
 from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.run_location import journal_outputs_url
 from crucible_batch.api.run_paths import plan_folder
-from crucible_batch.api.shard_directories import shard_folders
-from crucible_batch.api.shard_note import noted_shard, noted_shards, outstanding_shards
+from crucible_batch.api.shards.directories import shard_folders
+from crucible_batch.api.shards.note import noted_shard, noted_shards, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
     KeepCause,

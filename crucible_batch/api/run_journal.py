@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from crucible_batch.api.shard_note import describe_shards, outstanding_shards
+from crucible_batch.api.shards.note import describe_shards, outstanding_shards
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import PlannedJob, RunTerms

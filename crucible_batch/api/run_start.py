@@ -25,10 +25,10 @@ from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
-from crucible_batch.api.shard_log import LoggedJournal
-from crucible_batch.api.sharded_plan import refuse_if_divided
+from crucible_batch.api.shards.divided_plan import refuse_if_divided
+from crucible_batch.api.shards.log import LoggedJournal
+from crucible_batch.api.shards.stored_plans import claimed_journal
 from crucible_batch.api.spend_cap import capped, check_cap
-from crucible_batch.api.stored_plans import claimed_journal
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.budget_accounts import BudgetAccount
 from crucible_batch.domain.redaction import clean

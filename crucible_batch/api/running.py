@@ -42,7 +42,7 @@ from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.run_paths import plan_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured
-from crucible_batch.api.shard_run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
+from crucible_batch.api.shards.run import explain_shard, merge_command, quiet_shard, shard_terms, start_shard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer

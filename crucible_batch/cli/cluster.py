@@ -21,7 +21,7 @@ from crucible_batch.api import (
     format_credits,
     is_stale,
 )
-from crucible_batch.api.cluster import ALIVE, STALLED, shard_state, worker_state
+from crucible_batch.api.cluster.administration import ALIVE, STALLED, shard_state, worker_state
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import format_duration, grouped

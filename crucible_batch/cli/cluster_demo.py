@@ -25,7 +25,7 @@ from crucible_batch.api import (
     cluster_status,
     format_credits,
 )
-from crucible_batch.api.cluster_run import run_on_cluster
+from crucible_batch.api.cluster.run import run_on_cluster
 from crucible_batch.cli.command_output import CommandOutput, Terminated
 from crucible_batch.cli.ending import FinishedRun
 from crucible_batch.cli.options import DisplayMode

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 
 from crucible_batch.api import ClusterAddress, RunRequest, RunResult
 from crucible_batch.api.cancellation import cancel_for
-from crucible_batch.api.cluster_run import run_on_cluster
+from crucible_batch.api.cluster.run import run_on_cluster
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending

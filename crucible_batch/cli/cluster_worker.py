@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from crucible_batch.api import DSN_VARIABLE, ClusterAddress
-from crucible_batch.api.cluster_worker import run_worker
+from crucible_batch.api.cluster.worker import run_worker
 from crucible_batch.api.connecting import require_key
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.options import GatewayOptions, given_address

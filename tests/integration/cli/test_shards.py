@@ -18,7 +18,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.api.shard_note import note_shards, noted_shard, noted_shards
+from crucible_batch.api.shards.note import note_shards, noted_shard, noted_shards
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.journal import Journal, lock_run_directory

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import cancellation, cluster_run, coordinator
-from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
-from crucible_batch.api.coordinator import CoordinatorPace
+from crucible_batch.api import cancellation
+from crucible_batch.api.cluster import coordinator
+from crucible_batch.api.cluster import run as cluster_run
+from crucible_batch.api.cluster.claimed_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster.coordinator import CoordinatorPace
+from crucible_batch.api.cluster.run import run_on_cluster
 from crucible_batch.cluster import (
     AllowanceResult,
     ClaimedShard,

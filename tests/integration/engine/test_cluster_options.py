@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import cluster_end, cluster_run
-from crucible_batch.api.cluster_shard import ShardClaim
+from crucible_batch.api.cluster import end as cluster_end
+from crucible_batch.api.cluster import run as cluster_run
+from crucible_batch.api.cluster.claimed_shard import ShardClaim
 from crucible_batch.cluster import ShardKey
 from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, ShardsAdvanced
@@ -82,7 +83,7 @@ async def test_a_run_that_ends_before_its_first_job_is_notified_as_a_failure(
         async def away(*_args: object, **_options: object) -> None:
             raise ClusterUnreachableError("the database is away")
 
-        monkeypatch.setattr("crucible_batch.api.cluster_run.ClusterDatabase.opened", away)
+        monkeypatch.setattr("crucible_batch.api.cluster.run.ClusterDatabase.opened", away)
         with pytest.raises(ClusterUnreachableError):
             await ground.run(bench.manifest("{name: t, prompt: text}", head=HEART), shards=1)
     assert [request.path for request in receiver.requests] == ["/5"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api.cluster_shard import ShardClaim
-from crucible_batch.api.shard_note import noted_shards
+from crucible_batch.api.cluster.claimed_shard import ShardClaim
+from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.progress import Balance, RunBegan, RunEnded, ShardsAdvanced

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, publish_wave
-from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster.claimed_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster.directories import NEW_WAVE, PLAN_FILE, publish_wave
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.events import Held

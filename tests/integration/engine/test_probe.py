@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
-from crucible_batch.api.sharded_plan import is_untouched
+from crucible_batch.api.shards.divided_plan import is_untouched
+from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.domain.asset import Asset, AssetPhase
 from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api.cluster_shard import ShardClaim
+from crucible_batch.api.cluster.claimed_shard import ShardClaim
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.errors import ShardsUnknownError
 from crucible_batch.outputs import ObjectStoreError

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api.shard_log import ShardTakenError
+from crucible_batch.api.shards.log import ShardTakenError
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_commands
-from crucible_batch.api.cluster_commands import _Given
+from crucible_batch.api.cluster import commands as cluster_commands
+from crucible_batch.api.cluster.commands import _Given
 from crucible_batch.api.control_desk import ControlAnswer, read_command
 from crucible_batch.cluster import ClusterRun, ControlTaker, RunRow
 from crucible_batch.domain.cluster_control import HEARD_S, GivenControl

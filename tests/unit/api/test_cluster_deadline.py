@@ -8,7 +8,7 @@ import pytest
 
 from crucible_batch.api import cancellation
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.cluster_deadline import store_deadline
+from crucible_batch.api.cluster.deadline import store_deadline
 
 
 class Database:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.cluster_places import choose_directories, epoch_directory
+from crucible_batch.api.cluster.directories import choose_directories, epoch_directory
 from crucible_batch.cluster import QueuedShard, ShardFigures, ShardKey
 from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.domain.sharding import ShardId

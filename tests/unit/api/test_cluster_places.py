@@ -11,9 +11,10 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from crucible_batch.api import cluster_places, cluster_shard
-from crucible_batch.api.cluster_places import check_wave_folder, epoch_directory, newest_begun, take_over
-from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster import claimed_shard as cluster_shard
+from crucible_batch.api.cluster import directories as cluster_places
+from crucible_batch.api.cluster.claimed_shard import ShardClaim, WorkerTools
+from crucible_batch.api.cluster.directories import check_wave_folder, epoch_directory, newest_begun, take_over
 from crucible_batch.cluster import ClaimedShard, ShardKey
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.cluster_progress import RunProgress
+from crucible_batch.api.cluster.progress import RunProgress
 from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.shard_note import note_shards, noted_shards
+from crucible_batch.api.shards.note import note_shards, noted_shards
 from crucible_batch.domain.cluster_control import GivenControl, deadline_given
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.progress import Balance, Controlled, Message, RunBegan

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.api import cluster_places, cluster_run, stored_wave
 from crucible_batch.api.cancellation import cancel_for
-from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorCommands, CoordinatorPace
+from crucible_batch.api.cluster import directories as cluster_places
+from crucible_batch.api.cluster import run as cluster_run
+from crucible_batch.api.cluster import stored_wave
+from crucible_batch.api.cluster.coordinator import CoordinatorClaim, CoordinatorCommands, CoordinatorPace
 from crucible_batch.api.notifying import _failure
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_telemetry import cluster_run_metrics

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_shard
-from crucible_batch.api.cluster_shard import FigureCounter, ShardClaim, WorkerTools
+from crucible_batch.api.cluster import claimed_shard as cluster_shard
+from crucible_batch.api.cluster.claimed_shard import FigureCounter, ShardClaim, WorkerTools
 from crucible_batch.api.request import RunRequest
 from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
 from crucible_batch.domain.cluster_control import ASK_S, GivenControl

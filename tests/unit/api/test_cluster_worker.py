@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_worker
-from crucible_batch.api.cluster_worker import WorkerPace, _Worker, run_worker
+from crucible_batch.api.cluster import worker as cluster_worker
+from crucible_batch.api.cluster.worker import WorkerPace, _Worker, run_worker
 from crucible_batch.cluster import ClaimedShard, ShardKey
 from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import command_feed
-from crucible_batch.api.command_feed import CommandFeed
+from crucible_batch.api.cluster import command_feed
+from crucible_batch.api.cluster.command_feed import CommandFeed
 from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ClusterUnreachableError, ControlError, JournalError

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import cluster_run, coordinator
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.coordinator import CoordinatorClaim, CoordinatorPace
+from crucible_batch.api.cluster import coordinator
+from crucible_batch.api.cluster import run as cluster_run
+from crucible_batch.api.cluster.coordinator import CoordinatorClaim, CoordinatorPace
 from crucible_batch.cluster import AllowanceResult, ClusterRun, QueuedShard, RunClaim, ShardKey
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.shard_lease import AllowanceAnswer, FencedAnswer, ShardState

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from crucible_batch.api import RunState, Watch, list_runs, read_status
-from crucible_batch.api.cluster_note import is_run_of_cluster, note_run_in_cluster
+from crucible_batch.api.cluster.coordinator import CoordinatorCommands, record, taken
+from crucible_batch.api.cluster.note import is_run_of_cluster, note_run_in_cluster
 from crucible_batch.api.controlling import control
-from crucible_batch.api.coordinator import CoordinatorCommands, record, taken
 from crucible_batch.cli.status import next_command
 from crucible_batch.cluster import ShardKey
 from crucible_batch.domain.cluster_control import GivenControl

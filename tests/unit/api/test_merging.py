@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import merging
-from crucible_batch.api.merging import merge
-from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.sharded_plan import refuse_if_divided
+from crucible_batch.api.shards import merging
+from crucible_batch.api.shards.divided_plan import refuse_if_divided
+from crucible_batch.api.shards.merging import merge
+from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Relocated, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
@@ -500,7 +500,7 @@ def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("crucible_batch.api.merge_transaction.ShardMerge.add", stop)
+        patch.setattr("crucible_batch.api.shards.merge_transaction.ShardMerge.add", stop)
         with pytest.raises(KeyboardInterrupt):
             merge([ground.main], html=False)
     assert len(ground.receipts()) == 16

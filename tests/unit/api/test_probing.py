@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.probing import ProbeChoice, admission_of
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.shards.probing import ProbeChoice, admission_of
 from crucible_batch.domain.asset import Asset, AssetPhase
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import AssetSpec

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.merging import merge
 from crucible_batch.api.pruning import Pruning, plan_pruning, prune_runs
-from crucible_batch.api.shard_note import note_shard
+from crucible_batch.api.shards.merging import merge
+from crucible_batch.api.shards.note import note_shard
 from crucible_batch.domain.retention import RetentionRules
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.journal import Journal, lock_run_directory

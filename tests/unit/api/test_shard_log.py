@@ -10,7 +10,7 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.api.shard_log import (
+from crucible_batch.api.shards.log import (
     LoggedJournal,
     LogState,
     ShardLog,
@@ -18,7 +18,7 @@ from crucible_batch.api.shard_log import (
     ShardTakenError,
     is_before_purchase,
 )
-from crucible_batch.api.stored_plans import (
+from crucible_batch.api.shards.stored_plans import (
     LIST,
     list_plan,
     listed_plans,
@@ -26,7 +26,7 @@ from crucible_batch.api.stored_plans import (
     publish_bytes,
     refuse_unknown_plans,
 )
-from crucible_batch.api.stored_shard import is_current, restore_rows, set_stale_journal_aside
+from crucible_batch.api.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside
 from crucible_batch.domain.events import Accepted, Event, Held, Intended, Prepared
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
@@ -316,7 +316,7 @@ async def test_another_object_in_the_place_of_a_plan_is_kept(fake: DictObjects) 
 
 def test_an_entry_is_json_that_later_releases_can_read() -> None:
     """The names of its fields are part of the format."""
-    from crucible_batch.api.shard_log import _ENTRY
+    from crucible_batch.api.shards.log import _ENTRY
 
     content = JournalRows(((1, "s", "Held", "{}"),), ((1, 1.5, None, "{}", None),), {"key": "k"})
     entry = ShardLogEntry("d", ShardId(1, 2), "ab", content)

@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from crucible_batch.api.budgets import budget_states, release_budget
-from crucible_batch.api.merging import merge
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.shard_period import division_limit
-from crucible_batch.api.sharded_plan import set_aside
+from crucible_batch.api.shards.divided_plan import set_aside
+from crucible_batch.api.shards.merging import merge
+from crucible_batch.api.shards.note import noted_shards
+from crucible_batch.api.shards.period_budget import division_limit
 from crucible_batch.budget_accounts import BudgetAccount, account_files
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.plan import RunTerms

@@ -11,9 +11,9 @@ import pytest
 
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan
 from crucible_batch.api.run_paths import shard_directory
-from crucible_batch.api.shard_note import note_shard, note_shards, noted_shard, noted_shards
-from crucible_batch.api.shard_run import ShardRows, _begin, shard_terms
-from crucible_batch.api.sharded_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
+from crucible_batch.api.shards.divided_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
+from crucible_batch.api.shards.note import note_shard, note_shards, noted_shard, noted_shards
+from crucible_batch.api.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo

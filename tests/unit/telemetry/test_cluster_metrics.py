@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.api.cluster import cluster_figures
+from crucible_batch.api.cluster.administration import cluster_figures
 from crucible_batch.cluster import ClusterRun, ClusterStatus, QueuedShard, RunRow, ShardKey, WorkerRow
 from crucible_batch.domain.shard_lease import LEASE_S, ShardState
 from crucible_batch.errors import UserError

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.api.cluster_worker import WorkerPace, run_worker
-from crucible_batch.api.coordinator import CoordinatorPace
+from crucible_batch.api.cluster.coordinator import CoordinatorPace
+from crucible_batch.api.cluster.run import run_on_cluster
+from crucible_batch.api.cluster.worker import WorkerPace, run_worker
 from tests.preloaded import COMMAND
 
 _LOOK_AGAIN_AFTER_S = 0.1

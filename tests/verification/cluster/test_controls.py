@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from crucible_batch.api import cluster_commands
-from crucible_batch.api.cluster_commands import control_cluster_run
+from crucible_batch.api.cluster import commands as cluster_commands
+from crucible_batch.api.cluster.commands import control_cluster_run
 from crucible_batch.api.control_desk import ControlAnswer
 from crucible_batch.cluster import ClusterAddress, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.cluster_deadline import LATE, end_late
+from crucible_batch.api.cluster.deadline import LATE, end_late
 from crucible_batch.cluster import ClusterAddress, ClusterRun, ShardFigures, ShardKey
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.credits import Credits

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import cluster_places, cluster_worker
-from crucible_batch.api.cluster_shard import ShardClaim
+from crucible_batch.api.cluster import directories as cluster_places
+from crucible_batch.api.cluster import worker as cluster_worker
+from crucible_batch.api.cluster.claimed_shard import ShardClaim
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer, ShardState
 from tests import lease_model

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import cluster_run, cluster_worker, coordinator
-from crucible_batch.api.cluster_run import run_on_cluster
-from crucible_batch.api.cluster_worker import run_worker
+from crucible_batch.api.cluster import coordinator
+from crucible_batch.api.cluster import run as cluster_run
+from crucible_batch.api.cluster import worker as cluster_worker
+from crucible_batch.api.cluster.run import run_on_cluster
+from crucible_batch.api.cluster.worker import run_worker
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import RunResult
 from crucible_batch.cluster import ClusterAddress

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
-from crucible_batch.api.sharded_plan import is_untouched
+from crucible_batch.api.shards.directories import ShardDirectory, ShardJournalError, shard_errors
+from crucible_batch.api.shards.divided_plan import is_untouched
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.sharding import OutstandingShards

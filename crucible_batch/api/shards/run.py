@@ -22,16 +22,16 @@ from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
-from crucible_batch.api.shard_log import LogState
-from crucible_batch.api.shard_note import note_shard, noted_in, noted_shard
-from crucible_batch.api.spend_cap import refuse_shard
-from crucible_batch.api.stored_shard import (
+from crucible_batch.api.shards.log import LogState
+from crucible_batch.api.shards.note import note_shard, noted_in, noted_shard
+from crucible_batch.api.shards.stored_shard import (
     log_of_shard,
     read_open,
     restore_rows,
     set_stale_journal_aside,
     take_log,
 )
+from crucible_batch.api.spend_cap import refuse_shard
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from crucible_batch.api.run_journal import journal_of, reopened
-from crucible_batch.api.shard_note import outstanding_shards
+from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.journal import Journal, is_locked, lock_run_directory
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import ledger_of
-from crucible_batch.api.shard_note import outstanding_shards
+from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.cluster import QueuedShard
 from crucible_batch.domain.cluster_control import GivenControl, newest_number, pause_given
 from crucible_batch.domain.credits import ZERO

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.lost_shards import adopt_jobs, restored_shards
-from crucible_batch.api.merge_transaction import ShardMerge
 from crucible_batch.api.prune_mark import refuse_if_pruned
 from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
-from crucible_batch.api.shard_directories import (
+from crucible_batch.api.shards.directories import (
     MergeSources,
     ShardDirectory,
     allow_locks,
@@ -31,10 +29,12 @@ from crucible_batch.api.shard_directories import (
     shard_errors,
     unknown_shards,
 )
-from crucible_batch.api.shard_note import noted_shards
-from crucible_batch.api.shard_outputs import OutputAdopter
-from crucible_batch.api.shard_period import settle_merged
-from crucible_batch.api.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
+from crucible_batch.api.shards.merge_transaction import ShardMerge
+from crucible_batch.api.shards.note import noted_shards
+from crucible_batch.api.shards.outputs import OutputAdopter
+from crucible_batch.api.shards.period_budget import settle_merged
+from crucible_batch.api.shards.restoring import adopt_jobs, restored_shards
+from crucible_batch.api.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.sharding import OutstandingShards

@@ -20,12 +20,12 @@ from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
 from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.run_paths import plan_folder, state_directory_of
-from crucible_batch.api.shard_directories import ShardDirectory
-from crucible_batch.api.shard_log import Closed, LogState, ShardLog
-from crucible_batch.api.shard_note import note_shard, noted_in
-from crucible_batch.api.shard_run import ShardRows
-from crucible_batch.api.stored_plans import fetch_plan, listed_plans, note_merged
-from crucible_batch.api.stored_shard import is_current, restore_rows
+from crucible_batch.api.shards.directories import ShardDirectory
+from crucible_batch.api.shards.log import Closed, LogState, ShardLog
+from crucible_batch.api.shards.note import note_shard, noted_in
+from crucible_batch.api.shards.run import ShardRows
+from crucible_batch.api.shards.stored_plans import fetch_plan, listed_plans, note_merged
+from crucible_batch.api.shards.stored_shard import is_current, restore_rows
 from crucible_batch.domain.merging import MergeChoice
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.errors import UserError

@@ -20,19 +20,18 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Deadline, check_cancelled
-from crucible_batch.api.cluster_deadline import LATE, end_late
-from crucible_batch.api.cluster_end import ended, stopped, wave_ended
-from crucible_batch.api.cluster_note import note_run_in_cluster, noted_run_in_cluster
-from crucible_batch.api.cluster_places import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
-from crucible_batch.api.cluster_progress import RunProgress
+from crucible_batch.api.cluster.coordinator import ClusterContext, CoordinatorClaim, CoordinatorPace, taken
+from crucible_batch.api.cluster.deadline import LATE, end_late
+from crucible_batch.api.cluster.directories import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
+from crucible_batch.api.cluster.end import ended, stopped, wave_ended
+from crucible_batch.api.cluster.note import note_run_in_cluster, noted_run_in_cluster
+from crucible_batch.api.cluster.progress import RunProgress
+from crucible_batch.api.cluster.stored_wave import merge_stored_wave, publish_stored_wave
 from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.api.coordinator import ClusterContext, CoordinatorClaim, CoordinatorPace, taken
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.api.merging import MergeResult, merge
 from crucible_batch.api.notifying import RunNotices
 from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.planning import plan_request
-from crucible_batch.api.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
 from crucible_batch.api.run_journal import ledger_of
@@ -40,9 +39,10 @@ from crucible_batch.api.run_location import run_outputs_url
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.run_telemetry import cluster_run_metrics
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_note import noted_in
-from crucible_batch.api.sharded_plan import check_sharding
-from crucible_batch.api.stored_wave import merge_stored_wave, publish_stored_wave
+from crucible_batch.api.shards.divided_plan import check_sharding
+from crucible_batch.api.shards.merging import MergeResult, merge
+from crucible_batch.api.shards.note import noted_in
+from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.cluster import ClusterAddress, ClusterRun, QueuedShard
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED

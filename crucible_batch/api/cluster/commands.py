@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from crucible_batch.api.cluster import run_named
-from crucible_batch.api.cluster_places import PLAN_FILE
+from crucible_batch.api.cluster.administration import run_named
+from crucible_batch.api.cluster.directories import PLAN_FILE
 from crucible_batch.api.control_desk import ControlAnswer, read_command
 from crucible_batch.api.control_socket import user_name
 from crucible_batch.api.controlling import TERMINAL

@@ -13,13 +13,13 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from crucible_batch.api.cluster_places import MANIFEST_FILE, PLAN_FILE
-from crucible_batch.api.merging import MergeResult, merge
+from crucible_batch.api.cluster.directories import MANIFEST_FILE, PLAN_FILE
 from crucible_batch.api.object_runs import in_thread, open_store
 from crucible_batch.api.run_journal import is_begun
 from crucible_batch.api.run_paths import plan_folder, plan_outputs_url, shards_directory_of
-from crucible_batch.api.stored_merge import bring_shards
-from crucible_batch.api.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
+from crucible_batch.api.shards.merging import MergeResult, merge
+from crucible_batch.api.shards.stored_merge import bring_shards
+from crucible_batch.api.shards.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.sharding import ShardId
 from crucible_batch.engine import SystemClock

@@ -14,9 +14,9 @@ A run that winds down buys nothing more, and waits for jobs in flight for its gr
 
 In a directory, the lease is also checked right before each purchase is sent, when its hold is in the journal. Another
 worker copies the journal when the lease is over, so that the copy has each purchase that this one may still send. In an
-object store, the log of the shard decides who may buy (``api/shard_log.py``). Commands to the run are taken from the
-database (``api/command_feed.py``), for the first time before the run begins. A run that a command stops is reported, as
-one that ends by itself.
+object store, the log of the shard decides who may buy (``api/shards/log.py``). Commands to the run are taken from the
+database (``api/cluster/command_feed.py``), for the first time before the run begins. A run that a command stops is
+reported, as one that ends by itself.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Interruptible
-from crucible_batch.api.cluster_deadline import LATE, unread_figures
-from crucible_batch.api.cluster_places import (
+from crucible_batch.api.cluster.command_feed import CommandFeed
+from crucible_batch.api.cluster.deadline import LATE, unread_figures
+from crucible_batch.api.cluster.directories import (
     MANIFEST_FILE,
     PLAN_FILE,
     check_wave_folder,
@@ -44,12 +45,11 @@ from crucible_batch.api.cluster_places import (
     newest_begun,
     take_over,
 )
-from crucible_batch.api.command_feed import CommandFeed
+from crucible_batch.api.cluster.stored_wave import fetch_stored_wave
 from crucible_batch.api.request import RunRequest, follow_plan
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_log import ShardTakenError
-from crucible_batch.api.stored_wave import fetch_stored_wave
+from crucible_batch.api.shards.log import ShardTakenError
 from crucible_batch.cluster import ClaimedShard, ShardFigures
 from crucible_batch.cluster.database import ClusterDatabase
 from crucible_batch.domain.job import Phase

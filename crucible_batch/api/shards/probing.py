@@ -22,8 +22,8 @@ from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_note import noted_in
-from crucible_batch.api.sharded_plan import check_sharding, is_untouched
+from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched
+from crucible_batch.api.shards.note import noted_in
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase

@@ -14,16 +14,16 @@ from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
-from crucible_batch.api.shard_note import noted_in, outstanding_shards
-from crucible_batch.api.shard_period import DivisionLimit, division_limit
-from crucible_batch.api.sharded_plan import (
+from crucible_batch.api.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
     division_number,
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.stored_plans import claimed_journal, publish_plan
+from crucible_batch.api.shards.note import noted_in, outstanding_shards
+from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
+from crucible_batch.api.shards.stored_plans import claimed_journal, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division

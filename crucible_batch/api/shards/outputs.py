@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from crucible_batch.api.shard_directories import ShardDirectory, ShardJournalError, shard_errors
+from crucible_batch.api.shards.directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.domain.events import Event, Relocated, Saved
 from crucible_batch.domain.job import ALLOWED_PHASES, Job
 from crucible_batch.domain.output_path import is_planned_path, relocated_path

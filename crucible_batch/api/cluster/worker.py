@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from crucible_batch import __version__
-from crucible_batch.api.cluster_places import newest_owner
-from crucible_batch.api.cluster_shard import ShardClaim, WorkerTools, lease_clock
+from crucible_batch.api.cluster.claimed_shard import ShardClaim, WorkerTools, lease_clock
+from crucible_batch.api.cluster.directories import newest_owner
 from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.cluster import ClaimedShard, ClusterAddress, ShardFigures, ShardKey

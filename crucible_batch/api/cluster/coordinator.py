@@ -17,9 +17,9 @@ from typing import Final
 import httpx
 
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.cluster_deadline import store_deadline
-from crucible_batch.api.cluster_shard import lease_clock
-from crucible_batch.api.command_feed import CommandFeed
+from crucible_batch.api.cluster.claimed_shard import lease_clock
+from crucible_batch.api.cluster.command_feed import CommandFeed
+from crucible_batch.api.cluster.deadline import store_deadline
 from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.notifying import RunNotices
 from crucible_batch.api.request import RunRequest

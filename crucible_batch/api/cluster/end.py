@@ -8,8 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 from crucible_batch.api.cleaning import clean_quietly, decide_fates
-from crucible_batch.api.coordinator import ClusterContext
-from crucible_batch.api.merging import MergeResult
+from crucible_batch.api.cluster.coordinator import ClusterContext
 from crucible_batch.api.notifying import notify_end
 from crucible_batch.api.object_runs import publish_report, store_by
 from crucible_batch.api.reporting import collect_rows, write_results
@@ -17,7 +16,8 @@ from crucible_batch.api.run_directory import open_for_repair
 from crucible_batch.api.run_journal import reopened
 from crucible_batch.api.run_location import directory_outputs_url
 from crucible_batch.api.running import RunResult
-from crucible_batch.api.shard_note import outstanding_shards
+from crucible_batch.api.shards.merging import MergeResult
+from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import SHARD_ABANDONED
 from crucible_batch.domain.outcome import EVERYTHING, conclude, outcome_of

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.cluster_deadline import LATE
+from crucible_batch.api.cluster.deadline import LATE
 from crucible_batch.api.run_journal import is_begun
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing

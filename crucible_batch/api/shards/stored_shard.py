@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from crucible_batch.api.object_runs import claim_prefix, note_url
-from crucible_batch.api.shard_log import LoggedJournal, LogState, ShardLog
-from crucible_batch.api.stored_plans import publish_plan
+from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
+from crucible_batch.api.shards.stored_plans import publish_plan
 from crucible_batch.domain.sharding import ShardId
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Binding, Journal, add_rows, rows_after, set_journal_aside

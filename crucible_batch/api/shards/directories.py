@@ -17,7 +17,7 @@ from pathlib import Path
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_journal import is_begun
 from crucible_batch.api.run_paths import plan_folder
-from crucible_batch.api.shard_note import noted_in, noted_shards
+from crucible_batch.api.shards.note import noted_in, noted_shards
 from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
@@ -28,7 +28,7 @@ from crucible_batch.shell_command import quoted, shell_command
 
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _SHARD_FOLDER = re.compile(r"([0-9]{1,5}-of-[0-9]{1,5})(?:\.e([1-9][0-9]{0,8}))?", re.ASCII)
-"""The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster_places.py``)."""
+"""The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster/directories.py``)."""
 _OTHER_FILES = 128
 """Files that the rest of a command has open at most: databases, outputs, streams."""
 
