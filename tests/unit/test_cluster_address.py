@@ -51,7 +51,7 @@ def test_the_option_takes_precedence_over_the_environment() -> None:
     environ = {"CRUCIBLE_BATCH_DSN": "host=from-environment"}
     assert ClusterAddress.resolve(None, environ).shown == "from-environment:5432/"
     assert ClusterAddress.resolve("host=given", environ).shown == "given:5432/"
-    with pytest.raises(ClusterSetupError, match="no database") as caught:
+    with pytest.raises(ClusterSetupError, match="no cluster database") as caught:
         ClusterAddress.resolve(None, {"CRUCIBLE_BATCH_DSN": ""})
     assert caught.value.hint == "give --cluster DSN, or set CRUCIBLE_BATCH_DSN"
 

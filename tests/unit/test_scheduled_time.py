@@ -69,8 +69,8 @@ def test_a_time_is_its_own_latest_time_and_not_its_next() -> None:
     [
         ("nightly", "must have five fields"),
         ("0 15 3 * * *", "it has 6"),
-        ("60 3 * * *", "Bad minute"),
-        ("0 0 30 2 *", "Bad day-of-month"),
+        ("60 3 * * *", "bad minute"),
+        ("0 0 30 2 *", "bad day-of-month"),
         ("@daily", "must have five fields"),
     ],
 )

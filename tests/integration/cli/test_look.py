@@ -52,7 +52,7 @@ def test_a_page_that_cannot_be_made_is_a_note_and_the_run_is_a_success(cli: Cli)
     in_the_way.mkdir(parents=True)
     done = cli("run", "unpaged.yaml")
     assert done.code == 0
-    assert "report.html was not made" in done.err
+    assert "report.html can't be written" in done.err
     assert "crucible-batch report outputs/unpaged/default" in done.err
     assert "pictures" not in done.out
     refused = cli("report", str(in_the_way.parent))

@@ -149,5 +149,5 @@ def test_a_directory_in_which_nothing_has_begun_reports_it(run_dir: Path) -> Non
         connection.execute("DELETE FROM runs")
     with pytest.raises(RunDirectoryError, match="no run has begun"):
         Watch(run_dir).look()
-    with pytest.raises(RunDirectoryError, match="no journal"):
+    with pytest.raises(RunDirectoryError, match="it does not exist"):
         Watch(run_dir / "nowhere").look()
