@@ -61,7 +61,8 @@ class PurchaseCheck:
 
     def may_resend(self, job: Job) -> bool:
         """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it has."""
-        if self.key_too_old(job) is not None or self._context.gate.is_paused:
+        is_stopped = not self._context.stop.may_buy_now()
+        if is_stopped or self._context.gate.is_paused or self.key_too_old(job) is not None:
             return False
         ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         hold, alone = ledger.hold_of(job.identity), job.identity in ledger.alone

@@ -62,7 +62,7 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader
-from crucible_batch.errors import GatewayError
+from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.input_images import read_input
 from tests.unit.domain.histories import saved
 
@@ -353,23 +353,28 @@ async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the
     assert bench.gateway.submitted
 
 
-async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -> None:
-    """An earlier run may not have bought it, and this try bought nothing: to send it again may buy it."""
-    bench = Bench()
-    leave_in_doubt(bench, "32")
-    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+def refused_once(bench: Bench, meanwhile: Callable[[], None]) -> None:
+    """Let the first try of a submit be refused, call ``meanwhile``, and let the next one be accepted."""
 
     async def submit(_workflow: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: Any) -> Any:
         before_send()
         bench.gateway.submitted.append(key)
         if len(bench.gateway.submitted) == 1:
-            bench.pause.suspend()
+            meanwhile()
             await before_retry(GatewayError("busy", code="RATE_LIMITED", status=429), 0.0)
             before_send()
             bench.gateway.submitted.append(key)
         return Submission("j", D(2), existing=False)
 
     bench.gateway.submit = submit  # type: ignore[method-assign]
+
+
+async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -> None:
+    """An earlier run may not have bought it, and this try bought nothing: to send it again may buy it."""
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+    refused_once(bench, bench.pause.suspend)
     sending = asyncio.ensure_future(bench.do(Submit()))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -378,6 +383,17 @@ async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -
     async with asyncio.timeout(60):
         assert isinstance(await sending, Accepted)
     assert len(bench.gateway.submitted) == 2
+
+
+async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_run_that_stops() -> None:
+    bench = Bench()
+    leave_in_doubt(bench, "32")
+    bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
+    refused_once(bench, lambda: bench.stop.wind_down(ExitCode.STOPPED, ERROR))
+    async with asyncio.timeout(60):
+        assert isinstance(await bench.do(Submit()), SubmitUnknown)
+    assert len(bench.gateway.submitted) == 1
+    assert bench.accounting.ledger.hold_of("job") == 32
 
 
 async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_nothing() -> None:
