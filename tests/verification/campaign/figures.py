@@ -71,9 +71,9 @@ def _results(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _run_again(told: Mapping[str, Any]) -> str:
-    """The rows that were run again later, since they had too little time, each with its revision."""
+    """The rows that were run again later, with more time or with a fault fixed, each with its revision."""
     again = [f"{row['row']} (`{row['revision'][:9]}`)" for row in told["rows"] if "revision" in row]
-    return f" Rows run again with more time: {', '.join(again)}." if again else ""
+    return f" Rows run again later, as [Test regime](regime.md) states: {', '.join(again)}." if again else ""
 
 
 def placed(page: str, figures: str) -> str:
