@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal.safe_files import DIRECTORY, LOCK, PRIVATE, check_rights, refuse_links
+from crucible_batch.shell_command import shell_command
 
 HOLDER = "holder"
 _LONGEST = 1000
@@ -98,7 +98,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
     another user must not redirect our writes), or if its file system has no locks.
     """
-    progress = f"crucible-batch status {shlex.quote(str(directory))}"
+    progress = shell_command("status", directory)
     hint = f"wait until it ends ({progress} shows its progress), or use another --run-id, which buys all jobs again"
     with _locked_for(directory, hint):
         yield

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "input_images": {"errors", "domain"},
     "planner": {"errors", "domain", "manifest"},
     "gateway": {"errors", "domain", "secret_text"},
-    "journal": {"errors", "domain", "atomic_files", "lazy_imports", "temporary_database"},
+    "journal": {"errors", "domain", "atomic_files", "lazy_imports", "shell_command", "temporary_database"},
     "outputs": {"errors", "domain", "atomic_files", "object_url", "temporary_database"},
     "report": {"errors", "domain", "atomic_files", "shell_command"},
     "saved_plan": {"errors", "domain", "atomic_files", "shell_command"},
