@@ -192,9 +192,9 @@ class JobWorker:
         """Raise ``_NotSent`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right before it is.
 
         In a pause, in an outage and in a stopping run, only a submit whose last try is in doubt is sent, since its
-        answer shows whether the job was bought. One that an earlier run left in doubt waits, also after a try of this
-        run that was refused. A submit whose key the gateway may have forgotten is never sent: it might buy the job
-        again.
+        answer shows whether the job was bought. One that an earlier run left in doubt waits for the end of a pause or
+        an outage, and is not sent in a stopping run, also after a try of this run that was refused. A submit whose key
+        the gateway may have forgotten is never sent: it might buy the job again.
         """
         check, tried = self._check, self._tried
         if not job.in_doubt and not (tried is not None and tried.in_doubt):
