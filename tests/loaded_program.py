@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import hashlib
@@ -26,6 +27,7 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.engine import job_worker, late_outputs, runner
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
+from crucible_batch.outputs import objects
 from crucible_batch.report.html import page
 from crucible_batch.sandbox import SandboxConfig, pictures
 from crucible_batch.view import feed
@@ -47,6 +49,7 @@ def prepare() -> None:
     """Prepare what each command would prepare again, and make cheap what takes long."""
     for module in (late_outputs, runner, job_worker):
         module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
+    atexit.unregister(objects.wait_for_threads)  # a command of its own does without it too (``exit_immediately``)
     _wait_less()
     pictures.render = plain_picture
     prepare_for(next(iter(SandboxConfig().accounts)))
