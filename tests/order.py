@@ -1,34 +1,50 @@
-"""The order of the tests in several workers: first those that mostly wait, beside which there is other work to do."""
+"""The order of the tests in several workers: each worker always has tests that wait beside those that compute."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 # Directories whose tests mostly wait for commands. All others keep a core busy.
 _WAITING = (
     "tests/verification/crash/",
+    "tests/verification/pricing/",
     "tests/acceptance/",
     "tests/integration/cli/",
     "tests/integration/view/",
-    "tests/verification/pricing/",
 )
 
 
 def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return ``items`` in an order in which the share of each worker, an equal part of the list, begins with waiting.
+    """Return ``items`` in an order in which the share of each worker, an equal part of the list, mixes both kinds.
 
-    Otherwise the longest waits come last, when there is no other work. All tests of a file are in one share, in order.
+    While some workers wait, the others compute, from the start to the end. All tests of a file are in one share.
     """
     files = [list(group) for _, group in itertools.groupby(items, key=_file)]
-    waiting = [file for file in files if _file(file[0]).startswith(_WAITING)]
-    others = [file for file in files if not _file(file[0]).startswith(_WAITING)]
-    shares = [list(itertools.chain.from_iterable(waiting[start::workers])) for start in range(workers)]
-    for file in others:
-        min(shares, key=len).extend(file)
-    return list(itertools.chain.from_iterable(shares))
+    shares: list[list[list[pytest.Item]]] = [[] for _ in range(workers)]
+    for file in sorted(files, key=len, reverse=True):
+        min(shares, key=lambda share: sum(map(len, share))).append(file)
+    return [item for share in shares for file in _mixed(share) for item in file]
+
+
+def _mixed(share: list[list[pytest.Item]]) -> list[list[pytest.Item]]:
+    waiting = [file for file in share if _is_waiting(file)]
+    computing = [file for file in share if not _is_waiting(file)]
+    return [file for _, file in sorted([*_placed(waiting), *_placed(computing)], key=lambda placed: placed[0])]
+
+
+def _placed(files: list[list[pytest.Item]]) -> Iterator[tuple[float, list[pytest.Item]]]:
+    """Give each file with the part of the tests that are before it, from 0 to 1."""
+    before, total = 0, sum(map(len, files))
+    for file in files:
+        yield before / total, file
+        before += len(file)
+
+
+def _is_waiting(file: list[pytest.Item]) -> bool:
+    return _file(file[0]).startswith(_WAITING)
 
 
 def _file(item: pytest.Item) -> str:
