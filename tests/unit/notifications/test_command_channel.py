@@ -124,11 +124,13 @@ async def test_a_cancelled_command_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_the_command_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
-    left = "(until [ -e stop ]; do sleep 0.1; done) &"
+    wanted = tmp_path / "wanted"
+    wanted.touch()
+    left = "(while [ -e wanted ]; do sleep 0.1; done) &"
     try:
         await Command("x", ("sh", "-c", left), tmp_path, {"PATH": os.environ["PATH"]}).send(message())
     finally:
-        (tmp_path / "stop").touch()
+        wanted.unlink()
 
 
 def test_a_program_is_found_in_the_path_or_relative_to_the_manifest(tmp_path: Path) -> None:
