@@ -136,11 +136,7 @@ class OutstandingShards:
 
 @dataclass(frozen=True, slots=True)
 class ShardOf:
-    """What a shard's own run directory belongs to.
-
-    The first ``seeded`` events of its journal are images that were at the gateway when the plan was divided.
-    """
+    """What a shard's own run directory belongs to."""
 
     plan_digest: str
     shard: ShardId
-    seeded: int = 0

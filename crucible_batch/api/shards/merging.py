@@ -48,8 +48,6 @@ from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 10
-
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
