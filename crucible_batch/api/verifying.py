@@ -22,8 +22,7 @@ from crucible_batch.api.object_runs import claim_prefix, publish_report, store_o
 from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
-from crucible_batch.api.run_journal import jobs_with_past, newest_run
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import jobs_with_past, local_directory, newest_run
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, evolve
