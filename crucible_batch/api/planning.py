@@ -23,7 +23,7 @@ from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_rows import filled_in, with_paid
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
-from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.request import (
     ManifestKeywords,
     RunRequest,
