@@ -55,7 +55,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.pruning": ("PrunableRun", "Pruning", "plan_pruning", "prune_runs"),
         "crucible_batch.api.request": ("JobFilter", "ManifestKeywords", "RunKeywords", "RunRequest", "parse_shard"),
         "crucible_batch.api.run_directory": ("try_directory",),
-        "crucible_batch.api.run_location": ("local_directory",),
+        "crucible_batch.api.run_journal": ("local_directory",),
         "crucible_batch.api.run_list": (
             "ListedRun",
             "RunDirectories",

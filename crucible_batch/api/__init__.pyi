@@ -53,6 +53,7 @@ from crucible_batch.api.request import RunKeywords as RunKeywords
 from crucible_batch.api.request import RunRequest as RunRequest
 from crucible_batch.api.request import parse_shard as parse_shard
 from crucible_batch.api.run_directory import try_directory as try_directory
+from crucible_batch.api.run_journal import local_directory as local_directory
 from crucible_batch.api.run_list import ListedRun as ListedRun
 from crucible_batch.api.run_list import RunDirectories as RunDirectories
 from crucible_batch.api.run_list import RunList as RunList
@@ -61,7 +62,6 @@ from crucible_batch.api.run_list import list_runs as list_runs
 from crucible_batch.api.run_list import newest_run_directory as newest_run_directory
 from crucible_batch.api.run_list import order_of as order_of
 from crucible_batch.api.run_list import state_of as state_of
-from crucible_batch.api.run_location import local_directory as local_directory
 from crucible_batch.api.running import RunResult as RunResult
 from crucible_batch.api.running import run as run
 from crucible_batch.api.running import run_request as run_request

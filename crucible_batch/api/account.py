@@ -62,7 +62,7 @@ async def refuse_other_account(
     """
     known = journal.remembered_key()
     if known is not None and is_of_key(known, key):
-        return DirectoryAccount(known if known.startswith(_KIND) else _fingerprint(key), is_proven=True)
+        return DirectoryAccount(known, is_proven=True)
     return DirectoryAccount(_fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account))
 
 
@@ -141,10 +141,7 @@ def _fingerprint(key: str, salt: bytes | None = None) -> str:
 
 def is_of_key(fingerprint: str, key: str) -> bool:
     """Return whether the fingerprint was made from the key; False if the fingerprint is malformed."""
-    kind, _, rest = fingerprint.partition(":")
-    if kind != _KIND:  # of release 0.1
-        old = hashlib.sha256(b"crucible-batch:" + key.encode()).hexdigest()[:16]
-        return hmac.compare_digest(fingerprint.encode(), old.encode())
+    _, _, rest = fingerprint.partition(":")
     try:
         salt = bytes.fromhex(rest.partition(":")[0])
     except ValueError:

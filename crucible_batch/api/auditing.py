@@ -12,8 +12,7 @@ import httpx
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.run_journal import jobs_with_past, ledger_of
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import jobs_with_past, ledger_of, local_directory
 from crucible_batch.api.verifying import UnsavedOutputs, unsaved
 from crucible_batch.domain.audit import Audit, JournalClaims
 from crucible_batch.domain.audit import audit as join

@@ -13,8 +13,7 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.object_runs import publish_report, store_of
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
-from crucible_batch.api.run_journal import jobs_with_past
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import jobs_with_past, local_directory
 from crucible_batch.domain.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Deleted

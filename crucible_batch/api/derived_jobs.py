@@ -16,8 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from crucible_batch.api.run_journal import journal_of
-from crucible_batch.api.run_location import run_outputs_url
+from crucible_batch.api.run_journal import journal_of, run_outputs_url
 from crucible_batch.api.stage_note import PickedStage, note_stages
 from crucible_batch.domain.derived_jobs import (
     SOURCE_FAILED,

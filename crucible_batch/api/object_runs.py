@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from crucible_batch.api.concurrent_work import for_each
-from crucible_batch.api.run_location import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
+from crucible_batch.api.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.api.shards.note import noted_shard
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import may_hold_output

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.run_journal import newest_run
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import local_directory, newest_run
 from crucible_batch.api.stage_note import PickedStage, noted_stages
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.retry_rule import RetryRule

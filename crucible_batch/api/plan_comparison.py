@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crucible_batch.api.plan_rows import retries
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_location import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob

@@ -14,7 +14,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.api.derived_jobs import refuse_saved_stages, saved_outputs
+from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
 from crucible_batch.api.known_jobs import find_known_jobs
@@ -23,7 +23,7 @@ from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_rows import filled_in, with_paid
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
-from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.request import (
     ManifestKeywords,
     RunRequest,
@@ -127,7 +127,7 @@ async def plan_request(
         earlier = None
         if request.out_dir is None:
             earlier = find_earlier_run(directory, manifest.path, basis.binding, settings.api_key)
-        notes = list(_notes_of(request, manifest, settings, directory, earlier))
+        notes = tuple(_notes_of(request, manifest, settings, directory, earlier))
         gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
         staleness = PlanStaleness(request, basis)
@@ -135,23 +135,11 @@ async def plan_request(
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
         staleness.check(draft, directory)
         check_filter(draft, request.job_filter, derived)
+        drafted = DraftedPlan(request, basis, draft, directory, notes)
         if request.shards is not None and gateway is not None and save_to is not None:
-            drafted = DraftedPlan(request, basis, draft, directory, tuple(notes))
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
-        if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
-            notes.append(str(known))
-        period = preview(manifest, settings, directory, terms, request.budget)
-        terms = terms if period is None else replace(terms, budget=period.budget)
-        choice, told = request.choice, tuple(notes)
-        summary = await summarise(
-            draft, terms, directory, gateway, choice=choice, notes=told, all_rows=all_rows, derived=derived
-        )
-        summary = replace(
-            _with_period(summary, period),
-            lines=with_paid(summary.lines, recall_prices(settings)),
-            earlier_dir=None if earlier is None else earlier.directory,
-            shards=() if request.plan is None else request.plan.head.shards,
-        )
+        summary = await _summarise(drafted, derived, gateway, settings, all_rows=all_rows)
+        summary = replace(summary, earlier_dir=None if earlier is None else earlier.directory)
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
@@ -181,6 +169,30 @@ def _notes_of(
         yield from shard_notes(directory)
     if earlier is not None:
         yield note_earlier_run(earlier, directory)
+
+
+async def _summarise(
+    plan: DraftedPlan, derived: DerivedJobs | None, gateway: HttpGateway | None, settings: Settings, *, all_rows: bool
+) -> PlanSummary:
+    """Summarise a plan within the budget of its period, with the prices that were paid before."""
+    request, basis = plan.request, plan.basis
+    known = find_known_jobs(plan.draft, plan.directory, basis.binding)
+    period = preview(basis.source, settings, plan.directory, basis.terms, request.budget)
+    summary = await summarise(
+        plan.draft,
+        basis.terms if period is None else replace(basis.terms, budget=period.budget),
+        plan.directory,
+        gateway,
+        choice=request.choice,
+        notes=plan.notes if known is None else (*plan.notes, str(known)),
+        all_rows=all_rows,
+        derived=derived,
+    )
+    return replace(
+        _with_period(summary, period),
+        lines=with_paid(summary.lines, recall_prices(settings)),
+        shards=() if request.plan is None else request.plan.head.shards,
+    )
 
 
 def _with_period(summary: PlanSummary, period: PeriodPreview | None) -> PlanSummary:

@@ -14,8 +14,7 @@ from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
 from crucible_batch.api.report_note import note_report, notifications_of
 from crucible_batch.api.request import check_path
-from crucible_batch.api.run_journal import ledger_of, newest_run
-from crucible_batch.api.run_location import journal_outputs_url, local_directory
+from crucible_batch.api.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
 from crucible_batch.api.stage_note import noted_stages
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job

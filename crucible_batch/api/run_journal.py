@@ -1,11 +1,16 @@
-"""What the journal of a run directory has: its newest run, its jobs and its ledger; and opening it to add to it."""
+"""What the journal of a run directory has: its newest run, its jobs, its ledger, and the URL of its outputs.
+
+A run whose outputs are in an object store has its journal in a local directory (``run_paths``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Final
 
+from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.shards.note import describe_shards, outstanding_shards
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
@@ -13,6 +18,10 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.errors import RunDirectoryError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord
+from crucible_batch.object_url import ObjectUrl
+
+OUTPUTS_AT: Final = "outputs_at"
+"""The name under which a journal stores the URL of its outputs."""
 
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
@@ -75,3 +84,40 @@ def ledger_of(journal: Journal | None, prices: PriceBook | None = None) -> Ledge
     for subject, event in journal.events() if journal is not None else ():
         ledger.apply(subject, event)
     return ledger
+
+
+def local_directory(run_dir: str | Path) -> Path:
+    """Return the directory of a run's journal: that of an object store's URL, any other path unchanged.
+
+    Raises ``UserError`` for an invalid URL, and ``RunDirectoryError`` if this machine has no journal of a run there.
+    """
+    url = ObjectUrl.parse(run_dir)
+    if url is None:
+        return Path(run_dir)
+    directory = state_directory_of(url)
+    if not Journal.exists(directory):
+        raise RunDirectoryError(
+            f"this machine has no journal of a run at {url}",
+            hint=f"run the manifest with --out-dir {url}: what it bought before is found again at no cost",
+        )
+    return directory
+
+
+def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
+    """Return the URL in an object store that a journal has noted for its outputs; None if they are in its directory."""
+    text = journal.noted(OUTPUTS_AT)
+    return None if text is None else ObjectUrl.parse(text)
+
+
+def directory_outputs_url(directory: Path) -> ObjectUrl | None:
+    """Return the URL that the journal of a run directory has noted for its outputs; None without a journal, too."""
+    if not Journal.exists(directory):
+        return None
+    with Journal.read(directory) as journal:
+        return journal_outputs_url(journal)
+
+
+def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
+    """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None if they are local."""
+    url = None if out_dir is None else ObjectUrl.parse(out_dir)
+    return url or directory_outputs_url(directory)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
@@ -22,7 +23,7 @@ from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
-from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
@@ -69,20 +70,12 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     """
     directory, manifest = context.directory, context.manifest
     check_cap(context.cap, context.request, manifest, context.terms, directory)
-    is_known = directory.exists()
-    if is_known:
-        # Locked before planning, so that a busy directory is refused immediately.
-        stack.enter_context(lock_run_directory(directory))
-        refuse_if_pruned(directory)
-        refuse_if_divided(directory)
-    elif context.request.out_dir is None:
-        refuse_if_run_elsewhere(directory, manifest.path, context.binding, context.settings.api_key)
+    is_known = _lock_existing(stack, context)
     rules = PeriodRules.of(manifest, context.settings.base_url)
     if rules is not None:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
     draft = stack.enter_context(PlanFile.temporary())
-    filled = filled_in(directory, manifest)
-    basis = PlanBasis(manifest, context.terms, context.settings.gateway, filled=filled)
+    basis = PlanBasis(manifest, context.terms, context.settings.gateway, filled=filled_in(directory, manifest))
     staleness = PlanStaleness(context.request, basis)
     with staleness.explaining():
         gateway, derived = await _plan(stack, context, draft, basis)
@@ -98,26 +91,56 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
             staleness.check(draft, directory)
             refuse_if_divided(directory)
     check_outputs_can_be_saved(directory, (planned.output for planned in draft.jobs()))
-    opening = claimed_journal(context.store, context.binding, now=context.clock.now())
-    journal = await stack.enter_async_context(opening)
+    journal = await stack.enter_async_context(claimed_journal(context.store, context.binding, now=context.clock.now()))
     journal.adopt(draft)
     remember_run(manifest.path, context.terms.run_id, directory)
     # Read before restoring: the events of ``restore`` count as this run's.
     after = journal.last_number()
-    key = require_key(context.settings)
-    account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
-    if derived is not None and not is_known:
-        # Another run may have created the directory in the meantime.
-        derived = _plan_again(draft, basis, journal, context.store)
-    receipts, ceiling, is_ours = Receipts(directory), context.terms.ceiling, account.is_proven
-    while await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=is_ours) and derived:
-        # What was restored has outputs, and so jobs of the next stage, which may have receipts as well.
-        derived = _plan_again(draft, basis, journal, context.store)
-    journal.remember_key(account.fingerprint)
+    plan_again = partial(_plan_again, draft, basis, journal, context.store)
+    derived = await _restore(context, journal, gateway, derived, plan_again, is_known=is_known)
     stack.enter_context(capped(context.cap, journal, context.terms, directory))
     allowance = None if rules is None else await _set_aside(context, rules, journal, after)
     derivation = None if derived is None else RunDerivation(derived, journal)
     return StartedRun(gateway, journal, basis, after, allowance, derivation)
+
+
+def _lock_existing(stack: AsyncExitStack, context: RunContext) -> bool:
+    """Lock the run directory if it exists, and return whether it does. It is refused if it can't be continued."""
+    directory = context.directory
+    if directory.exists():
+        # Locked before planning, so that a busy directory is refused immediately.
+        stack.enter_context(lock_run_directory(directory))
+        refuse_if_pruned(directory)
+        refuse_if_divided(directory)
+        return True
+    if context.request.out_dir is None:
+        refuse_if_run_elsewhere(directory, context.manifest.path, context.binding, context.settings.api_key)
+    return False
+
+
+async def _restore(
+    context: RunContext,
+    journal: Journal,
+    gateway: HttpGateway,
+    derived: DerivedJobs | None,
+    plan_again: Callable[[], DerivedJobs | None],
+    *,
+    is_known: bool,
+) -> DerivedJobs | None:
+    """Restore what the journal has lost, and return the later stages of the plan.
+
+    Raises ``OtherAccountError`` and ``RunDirectoryError`` as ``refuse_other_account``, before anything is restored.
+    """
+    key = require_key(context.settings)
+    account = await refuse_other_account(journal, gateway, key, same_account=context.request.same_account)
+    if derived is not None and not is_known:
+        derived = plan_again()  # another run may have created the directory in the meantime
+    receipts, ceiling, is_ours = Receipts(context.directory), context.terms.ceiling, account.is_proven
+    while await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=is_ours) and derived:
+        # What was restored has outputs, and so jobs of the next stage, which may have receipts as well.
+        derived = plan_again()
+    journal.remember_key(account.fingerprint)
+    return derived
 
 
 def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal, store: OutputStore) -> DerivedJobs | None:

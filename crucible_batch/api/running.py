@@ -38,7 +38,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
-from crucible_batch.api.run_location import run_outputs_url
+from crucible_batch.api.run_journal import run_outputs_url
 from crucible_batch.api.run_paths import plan_outputs_url
 from crucible_batch.api.run_start import StartedRun, start_run
 from crucible_batch.api.run_telemetry import measured

@@ -14,8 +14,7 @@ from pathlib import Path
 from crucible_batch.api.plan_rows import plan_rows
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_journal import journal_of
-from crucible_batch.api.run_location import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url, journal_of
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ledger import Ledger

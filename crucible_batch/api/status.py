@@ -10,11 +10,10 @@ from pathlib import Path
 
 from crucible_batch.api.cluster.note import is_with_workers, present_pause
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.prune_mark import pruned_on
+from crucible_batch.api.prune_note import pruned_on
 from crucible_batch.api.reporting import head_of, remedy_of, report_rows
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import changed_at_of, manifest_of, newest_run
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import changed_at_of, local_directory, manifest_of, newest_run
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.domain.control import PausedSince
 from crucible_batch.domain.credits import Credits

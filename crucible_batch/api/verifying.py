@@ -19,11 +19,10 @@ import httpx
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.object_runs import claim_prefix, publish_report, store_of
-from crucible_batch.api.prune_mark import refuse_if_pruned, unmark
+from crucible_batch.api.prune_note import forget_pruning, refuse_if_pruned
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
-from crucible_batch.api.run_journal import jobs_with_past, newest_run
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import jobs_with_past, local_directory, newest_run
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, evolve
@@ -148,7 +147,7 @@ async def verify(
         if settings.api_key is None and not any(record.is_mendable for record in records):
             return replace(found, differences=tuple(_told(record) for record in records))
         async with open_for_repair(directory, settings, transport) as bench:
-            unmark(bench.journal)
+            forget_pruning(bench.journal)
             await claim_prefix(store, bench.journal.binding(), may_be_empty=True)
             mender = _Mender(bench, store)
             differences = [*await mender.mend(records), *await mender.complete()]

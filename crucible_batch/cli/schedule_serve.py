@@ -22,24 +22,7 @@ _LONGEST_LINE = 4000
 
 def serve_and_show(result: CommandOutput, places: Sequence[Path], chosen: ServeChoices) -> None:
     """Serve until a signal. With ``--json``, each start, end and skip is a line; what runs print goes to stderr."""
-    for place in places:
-        if not place.exists():
-            raise UserError(f"there is no file or folder {place}", hint="name a folder of manifests")
-    arguments: list[str] = []
-    if chosen.env_file is not None:
-        if not chosen.env_file.is_file():
-            raise UserError(f"there is no file {chosen.env_file}", hint="name the file with the API key")
-        arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100
-    if chosen.deadline is not None:
-        arguments += ["--deadline", deadline_text(chosen.deadline)]
-    options = ServeOptions(
-        places=tuple(places),
-        directory=Path.cwd(),
-        most_running=chosen.most_running,
-        arguments=tuple(arguments),
-        health=chosen.health,
-        state_directory=state_directory(os.environ),
-    )
+    options = _options(places, chosen)
 
     def report(message: ServeMessage) -> None:
         result.event(message.kind, **message.fields)
@@ -65,3 +48,25 @@ def serve_and_show(result: CommandOutput, places: Sequence[Path], chosen: ServeC
     serve_schedules(options, report, output, ready)
     if not result.quiet:
         say(result.err, "stopped; the next start resumes unfinished runs")
+
+
+def _options(places: Sequence[Path], chosen: ServeChoices) -> ServeOptions:
+    """Return the options of the scheduler. Raises ``UserError`` if a file or folder does not exist."""
+    for place in places:
+        if not place.exists():
+            raise UserError(f"there is no file or folder {place}", hint="name a folder of manifests")
+    arguments: list[str] = []
+    if chosen.env_file is not None:
+        if not chosen.env_file.is_file():
+            raise UserError(f"there is no file {chosen.env_file}", hint="name the file with the API key")
+        arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100
+    if chosen.deadline is not None:
+        arguments += ["--deadline", deadline_text(chosen.deadline)]
+    return ServeOptions(
+        places=tuple(places),
+        directory=Path.cwd(),
+        most_running=chosen.most_running,
+        arguments=tuple(arguments),
+        health=chosen.health,
+        state_directory=state_directory(os.environ),
+    )

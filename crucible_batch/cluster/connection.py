@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import psycopg
@@ -31,16 +31,9 @@ class ClusterConnection:
     statements that may be repeated. Concurrent calls wait for each other.
     """
 
-    def __init__(
-        self,
-        address: ClusterAddress,
-        *,
-        patience_s: float = 0.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, address: ClusterAddress, *, patience_s: float = 0.0) -> None:
         self.address = address
         self._patience_s = patience_s
-        self._sleep = sleep
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
 
@@ -66,7 +59,7 @@ class ClusterConnection:
                 except psycopg.Error as error:
                     raise refused(self.address, error) from None
                 pause = min(wait, self._patience_s - waited) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
-                await self._sleep(pause)
+                await asyncio.sleep(pause)
                 waited, wait = waited + max(pause, 0.05), min(2 * wait, _LONGEST_WAIT_S)
 
     async def _try(self, statement: str, values: Mapping[str, object] | None) -> list[DictRow]:

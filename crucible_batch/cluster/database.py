@@ -6,9 +6,8 @@ raise ``ClusterUnreachableError`` and ``ClusterSetupError``.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from psycopg.rows import DictRow
@@ -64,7 +63,6 @@ class ClusterDatabase:
         create: bool = False,
         patience_s: float = PATIENCE_S,
         lease_s: float = LEASE_S,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> ClusterDatabase:
         """Connect, without patience the first time. ``create``: create or migrate the schema, as workers and runs do.
 
@@ -73,11 +71,11 @@ class ClusterDatabase:
         first = ClusterConnection(address)
         try:
             if create:
-                await migrate(address, sleep=sleep)
+                await migrate(address)
             level = await require_level(first)
         finally:
             await first.close()
-        database = cls(ClusterConnection(address, patience_s=patience_s, sleep=sleep), lease_s=lease_s)
+        database = cls(ClusterConnection(address, patience_s=patience_s), lease_s=lease_s)
         database.level = level
         return database
 

@@ -102,17 +102,16 @@ class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
     The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
-    the complete plan. ``division`` counts the divided plans of the run directory, from 1. ``abandoned`` are those of
-    ``merged`` that were given up without a directory. ``fingerprint`` is that of the plan's API key. ``earlier`` are
-    the digests of the divided plans before, all of whose shards are merged. ``account`` is the one in which the credits
-    of a period are set aside for the shards; None if the budget is not that of a period.
+    the complete plan. ``abandoned`` are those of ``merged`` that were given up without a directory. ``fingerprint`` is
+    that of the plan's API key. ``earlier`` are the digests of the divided plans before, all of whose shards are merged.
+    ``account`` is the one in which the credits of a period are set aside for the shards; None if the budget is not that
+    of a period.
     """
 
     plan_digest: str
     allowances: Mapping[int, StoredCredits]
     merged: frozenset[int] = field(default_factory=frozenset)
     budget: StoredCredits | None = None
-    division: int = 1
     abandoned: frozenset[int] = field(default_factory=frozenset)
     fingerprint: str | None = None
     earlier: tuple[str, ...] = ()
@@ -122,6 +121,11 @@ class OutstandingShards:
     def plans(self) -> tuple[str, ...]:
         """The digests of all divided plans of the run directory."""
         return (*self.earlier, self.plan_digest)
+
+    @property
+    def division(self) -> int:
+        """The number of the plan among the divided plans of the run directory, from 1."""
+        return len(self.plans)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -136,11 +140,7 @@ class OutstandingShards:
 
 @dataclass(frozen=True, slots=True)
 class ShardOf:
-    """What a shard's own run directory belongs to.
-
-    The first ``seeded`` events of its journal are images that were at the gateway when the plan was divided.
-    """
+    """What a shard's own run directory belongs to."""
 
     plan_digest: str
     shard: ShardId
-    seeded: int = 0

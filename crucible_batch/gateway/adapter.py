@@ -29,7 +29,6 @@ from crucible_batch.domain.gateway_types import (
     Workflow,
 )
 from crucible_batch.domain.identity import Json
-from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.output_list import MOST_OUTPUTS
 from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
@@ -37,7 +36,7 @@ from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
 from crucible_batch.gateway.response_errors import bad_request
-from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
+from crucible_batch.gateway.retries import Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.storage import StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base
 from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobData, JobOutput
@@ -200,20 +199,17 @@ async def open_gateway(
     key: ApiKey | str,
     *,
     transport: httpx.AsyncBaseTransport | None = None,
-    storage_transport: httpx.AsyncBaseTransport | None = None,
     proxy: str | None = None,
     storage_hosts: Iterable[str] = (),
     timeout_s: float = 30.0,
     retry: RetryPolicy | Retrier | None = RetryPolicy(),  # noqa: B008 - frozen
-    on_retry: OnRetry | None = None,
-    outage: Outage | None = None,
 ) -> AsyncIterator[HttpGateway]:
     """Open a gateway with its clients, and close them at the end of the block.
 
-    ``transport`` is used for storage too, unless ``storage_transport`` is given. ``storage_hosts`` are hosts that
-    storage links may lead to although their addresses aren't public. ``outage`` notes whether the API answers.
+    ``transport`` is used for storage too. ``storage_hosts`` are hosts that storage links may lead to although their
+    addresses aren't public.
     """
-    retrier = as_retrier(retry, on_retry, outage)
+    retrier = as_retrier(retry)
     key = key if isinstance(key, ApiKey) else ApiKey(key)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
@@ -222,7 +218,7 @@ async def open_gateway(
         storage = StorageClient(
             parse_api_base(base_url),
             retrier.for_storage(),
-            transport=storage_transport or transport,
+            transport=transport,
             proxy=proxy,
             timeout_s=timeout_s,
             trusted_hosts=storage_hosts,

@@ -355,9 +355,9 @@ class Retrier:
             self._on_retry(notice)
 
 
-def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None, outage: Outage | None = None) -> Retrier:
-    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring the rest."""
-    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry, outage=outage)
+def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None = None) -> Retrier:
+    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring ``on_retry``."""
+    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
 
 
 def _minutes(seconds: float) -> str:

@@ -20,8 +20,7 @@ __all__, __getattr__, __dir__ = lazily(
         ),
         "crucible_batch.journal.merged_events": ("MergedEvents",),
         "crucible_batch.journal.plan_file": ("PlanFile",),
-        "crucible_batch.journal.run_record": ("RunRecord",),
         "crucible_batch.journal.shared_rows": ("JournalRows", "add_rows", "rows_after", "set_journal_aside"),
-        "crucible_batch.journal.store": ("Journal",),
+        "crucible_batch.journal.store": ("Journal", "RunRecord"),
     },
 )

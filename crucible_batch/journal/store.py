@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
 from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
@@ -32,8 +34,26 @@ from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.journal.group_commit import GroupCommitWriter, Statement
 from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFile
 from crucible_batch.journal.replay import asset_of, job_of
-from crucible_batch.journal.run_record import RunRecord
 from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run in this directory. ``ending`` is None while it runs, and if it was killed.
+
+    ``begins_after`` is the number of the journal's last event when the run began; None if it was not recorded.
+    """
+
+    started_at: float
+    finished_at: float | None
+    terms: RunTerms
+    ending: Ending | None
+    begins_after: int | None = None
+
+    @property
+    def stops(self) -> Mapping[str, ErrorInfo]:
+        """Why jobs were not started, as ``outcome_of`` takes it; empty if the run has no ending."""
+        return {} if self.ending is None else self.ending.all_stops
 
 
 class Journal:

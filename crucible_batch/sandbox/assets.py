@@ -156,7 +156,7 @@ class Assets:
             return asset
         lost = self._context.faults.draw("upload", Stage.UPLOAD) == "never-ready"
         ready_at = None if lost else now + self._context.config.ready_after_s
-        asset = replace(asset, upload=Upload(arrival.sha256, arrival.width, arrival.height, now, ready_at))
+        asset = replace(asset, upload=Upload(arrival.sha256, arrival.width, arrival.height, ready_at))
         self._put(asset)
         return asset
 

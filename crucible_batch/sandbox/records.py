@@ -87,7 +87,6 @@ class Upload:
     sha256: str
     width: int
     height: int
-    uploaded_at: float
     ready_at: float | None
 
 

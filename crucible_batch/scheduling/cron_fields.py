@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _ALL = (range(60), range(24), range(1, 32), range(1, 13), range(7))
-_NAMES = ("minute", "hour", "day", "month", "weekday")
 _LIMITS = (59, 23, 31, 12, 7)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")

@@ -29,9 +29,7 @@ _MARGIN_S = 0.5
 _NAMED = 5
 
 
-async def control_cluster_run(
-    name: str, words: Sequence[str], dsn: str | None = None, *, via: str = TERMINAL
-) -> ControlAnswer:
+async def control_cluster_run(name: str, words: Sequence[str], dsn: str | None = None) -> ControlAnswer:
     """Give a command to a run of a cluster, and return what its workers do.
 
     ``name`` is the id of the run in the database, its run directory, or its manifest name. ``dsn`` is a PostgreSQL
@@ -43,7 +41,7 @@ async def control_cluster_run(
     """
     command = read_command(words)
     address = ClusterAddress.resolve(dsn, os.environ)
-    source = ControlSource(user_name(os.geteuid()), via)
+    source = ControlSource(user_name(os.geteuid()), TERMINAL)
     async with await ClusterDatabase.opened(address, patience_s=0.0) as database:
         run = run_named(name, await database.status())
         return await _Given(database, run, command, source).answer()

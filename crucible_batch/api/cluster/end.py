@@ -13,8 +13,7 @@ from crucible_batch.api.notifying import notify_end
 from crucible_batch.api.object_runs import publish_report, store_by
 from crucible_batch.api.reporting import collect_rows, write_results
 from crucible_batch.api.run_directory import open_for_repair
-from crucible_batch.api.run_journal import reopened
-from crucible_batch.api.run_location import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url, reopened
 from crucible_batch.api.running import RunResult
 from crucible_batch.api.shards.merging import MergeResult
 from crucible_batch.api.shards.note import outstanding_shards

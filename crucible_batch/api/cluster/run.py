@@ -34,8 +34,7 @@ from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_journal import ledger_of
-from crucible_batch.api.run_location import run_outputs_url
+from crucible_batch.api.run_journal import ledger_of, run_outputs_url
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.run_telemetry import cluster_run_metrics
 from crucible_batch.api.running import RunResult, run_request

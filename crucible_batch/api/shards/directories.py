@@ -172,13 +172,10 @@ def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Pa
 
     ``outstanding`` is the note of its journal. Raises ``RunDirectoryError`` for links, and ``JournalError``.
     """
-    known = () if outstanding is None else outstanding.plans
-    if outstanding is not None and len(known) != outstanding.division:
-        return []  # noted by an earlier release, which kept no list of the plans
     folder = main / SHARDS_FOLDER
     if not _is_directory(folder):
         return []
-    digests = {digest[:8] for digest in known}
+    digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
     names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
     plans = (folder / name for name in names if _is_directory(folder / name))
     return [path for plan in plans for path in _newest_owners(plan) if _is_begun(path)]

@@ -268,7 +268,6 @@ def set_aside(
         digest,
         allowances,
         budget=budget,
-        division=division_number(journal),
         fingerprint=fingerprint,
         account=account,
         earlier=() if outstanding is None else outstanding.plans,

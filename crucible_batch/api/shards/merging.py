@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.prune_mark import refuse_if_pruned
+from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
 from crucible_batch.api.shards.directories import (
@@ -47,8 +47,6 @@ from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
-
-_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)

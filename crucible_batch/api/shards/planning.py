@@ -12,7 +12,7 @@ from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_ru
 from crucible_batch.api.object_runs import open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_location import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
 from crucible_batch.api.shards.divided_plan import (
     DividedPlan,

@@ -26,7 +26,7 @@ def restored_shards(shards: Sequence[ShardDirectory], before: OutstandingShards 
     allowances = dict.fromkeys(range(1, shards[0].found.shard.count + 1), ZERO)
     allowances |= {shard.number: shard.terms.budget or ZERO for shard in shards if shard.number in allowances}
     earlier = () if before is None else before.plans
-    return OutstandingShards(shards[0].found.plan_digest, allowances, division=len(earlier) + 1, earlier=earlier)
+    return OutstandingShards(shards[0].found.plan_digest, allowances, earlier=earlier)
 
 
 def adopt_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:

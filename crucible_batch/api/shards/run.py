@@ -170,7 +170,7 @@ def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, n
     """Note the shard, and store which images are at the gateway: the first events of its journal, once."""
     if journal.last_number():
         return
-    note_shard(journal, ShardOf(plan.digest, shard, seeded=len(rows.ready)))
+    note_shard(journal, ShardOf(plan.digest, shard))
     journal.restore(
         (ASSET_PREFIX + digest, [Found(at=now, asset_id=asset_id)]) for digest, asset_id in sorted(rows.ready.items())
     )

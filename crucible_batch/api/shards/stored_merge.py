@@ -18,7 +18,7 @@ from typing import Final
 
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
-from crucible_batch.api.run_location import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.api.run_paths import plan_folder, state_directory_of
 from crucible_batch.api.shards.directories import ShardDirectory
 from crucible_batch.api.shards.log import Closed, LogState, ShardLog

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api.run_location import local_directory
+from crucible_batch.api.run_journal import local_directory
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL

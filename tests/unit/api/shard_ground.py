@@ -183,3 +183,8 @@ def snapshot(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.relative_to(directory).parts[0] not in {".crucible", "shards"}
     }
+
+
+def events_of(directory: Path) -> list[tuple[str, Event]]:
+    with Journal.read(directory) as journal:
+        return list(journal.events())

@@ -131,12 +131,13 @@ def test_plans_that_were_merged_before_are_known(tmp_path: Path) -> None:
     with Journal.open(ground.main, BINDING, now=1.0) as journal:
         shards = noted_shards(journal)
         assert shards is not None
-        later = replace(shards, plan_digest=SECOND, division=2, earlier=shards.plans)
+        later = replace(shards, plan_digest=SECOND, earlier=shards.plans)
         note_shards(journal, later)
     refuse_if_divided(ground.main)
     with Journal.open(ground.main, BINDING, now=1.0) as journal:
-        note_shards(journal, replace(later, earlier=()))  # by a release that kept no list
-    refuse_if_divided(ground.main)
+        note_shards(journal, replace(later, earlier=()))
+    with pytest.raises(ShardsUnknownError):
+        refuse_if_divided(ground.main)
 
 
 def test_a_job_that_the_main_directory_has_bought_too_is_not_counted_twice(lost: ShardGround) -> None:

@@ -12,7 +12,7 @@ from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLi
 from crucible_batch.domain.job import Job
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.errors import GatewayError
-from tests.unit.engine.test_performer_rule import Clock
+from tests.unit.engine.worker_bench import Clock
 
 
 class Gateway:

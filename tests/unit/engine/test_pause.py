@@ -17,9 +17,9 @@ from crucible_batch.engine.run_control import RunDeadline, Workers
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
 from tests.unit.engine.desk import desk, passed
-from tests.unit.engine.test_performer_rule import Bench, leave_in_doubt
 from tests.unit.engine.test_slots import Bench as SlotBench
 from tests.unit.engine.test_slots import Clock, settled
+from tests.unit.engine.worker_bench import Bench, leave_in_doubt
 
 WHY = ErrorInfo("X", "why")
 
@@ -76,7 +76,7 @@ async def test_a_run_that_stops_does_not_wait_for_the_end_of_its_pause() -> None
 
 
 async def held(bench: Bench) -> Held:
-    event = await bench.performer.perform(bench.job, Hold())
+    event = await bench.worker.perform(bench.job, Hold())
     assert isinstance(event, Held)
     await bench.record(event)
     return event
@@ -86,7 +86,7 @@ async def test_a_pause_between_the_hold_and_the_submit_takes_the_hold_back_and_s
     bench = Bench()
     await held(bench)
     bench.pause.begin()
-    event = await bench.performer.perform(bench.job, Submit())
+    event = await bench.worker.perform(bench.job, Submit())
     assert isinstance(event, HoldReleased)
     assert event.error.code == PAUSED
     assert bench.gateway.submitted == []
@@ -100,7 +100,7 @@ async def test_a_pause_that_comes_while_the_submit_waits_for_its_turn_keeps_it_b
         bench.pause.begin()
 
     bench.turn = turn
-    assert isinstance(await bench.performer.perform(bench.job, Submit()), HoldReleased)
+    assert isinstance(await bench.worker.perform(bench.job, Submit()), HoldReleased)
     assert bench.gateway.submitted == []
 
 
@@ -127,7 +127,7 @@ async def test_a_submit_that_an_earlier_run_left_in_doubt_is_not_sent_in_a_pause
     bench = Bench()
     leave_in_doubt(bench, "32")
     bench.pause.begin()
-    waiting = asyncio.create_task(bench.performer.perform(bench.job, Submit()))
+    waiting = asyncio.create_task(bench.worker.perform(bench.job, Submit()))
     assert await waits(waiting)
     assert bench.gateway.submitted == []
     await ended(waiting)
@@ -145,7 +145,7 @@ async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_kee
         pass
 
     bench.turn = turn
-    waiting = asyncio.create_task(bench.performer.perform(bench.job, Submit()))
+    waiting = asyncio.create_task(bench.worker.perform(bench.job, Submit()))
     assert await waits(waiting)
     assert bench.gateway.submitted == []
     bench.pause.end()
@@ -238,7 +238,7 @@ async def test_a_submit_in_doubt_waits_in_a_pause_as_one_that_holds_credits(begi
         bench.pause.begin()
     else:
         bench.turn = turn
-    waiting = asyncio.create_task(bench.performer.perform(bench.job, Submit()))
+    waiting = asyncio.create_task(bench.worker.perform(bench.job, Submit()))
     await passed()
     await ended(waiting)
     assert waits_with_credits == [True]
@@ -329,7 +329,7 @@ async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_
     bench = Bench()
     await held(bench)
     bench.stop.before_purchase.append(bench.pause.suspend)
-    event = await bench.performer.perform(bench.job, Submit())
+    event = await bench.worker.perform(bench.job, Submit())
     assert isinstance(event, HoldReleased)
     assert "database does not answer" in event.error.message
     assert bench.gateway.submitted == []

@@ -17,7 +17,7 @@ from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
-from tests.unit.engine.test_performer_rule import Bench, leave_in_doubt
+from tests.unit.engine.worker_bench import Bench, leave_in_doubt
 
 NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", operation="credits")
 
@@ -138,7 +138,7 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
         return Account(Decimal(9), Decimal(0), Decimal(9))
 
     bench.gateway.account = account  # type: ignore[method-assign]
-    assert isinstance(await bench.performer.perform(bench.job, Hold()), Held)
+    assert isinstance(await bench.worker.perform(bench.job, Hold()), Held)
     assert reads == [True]
 
 

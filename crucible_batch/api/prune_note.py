@@ -1,4 +1,4 @@
-"""The mark in the journal of a run whose outputs were deleted by ``prune``, completely or in part."""
+"""The note in the journal of a run whose outputs were deleted by ``prune``, completely or in part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pruned_on(journal: Journal) -> str | None:
     return journal.noted(PRUNED) or None
 
 
-def unmark(journal: Journal) -> None:
-    """Remove the mark, since the outputs are about to be downloaded again."""
+def forget_pruning(journal: Journal) -> None:
+    """Remove the note, since the outputs are about to be downloaded again."""
     if journal.noted(PRUNED):
         journal.note(PRUNED, "")

@@ -1,0 +1,118 @@
+"""Uploads that the storage refuses, and those whose answer is lost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from crucible_batch.domain.asset import Asset
+from crucible_batch.domain.events import (
+    Created,
+    Event,
+    Held,
+    Lost,
+)
+from crucible_batch.domain.gateway_types import (
+    AssetSnapshot,
+    AssetStatus,
+    UploadIntent,
+)
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage
+from crucible_batch.domain.ports import BeforeSend
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader
+from crucible_batch.errors import GatewayError
+from tests.unit.engine.worker_bench import NO_ANSWER, Clock, Gateway
+
+D = Decimal
+
+
+class Storage(Gateway):
+    """A gateway whose storage answers each upload with a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+        self.created = 0
+
+    async def assets(self) -> list[AssetSnapshot]:
+        return []
+
+    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
+        self.created += 1
+        return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
+
+    async def upload(self, _intent: UploadIntent, _spec: object, _content: bytes) -> None:
+        raise GatewayError("refused", code=f"HTTP_{self.status}", status=self.status)
+
+    async def asset(self, asset_id: str) -> AssetSnapshot:
+        return AssetSnapshot(asset_id, AssetStatus.PENDING, 1)
+
+    async def delete_asset(self, asset_id: str) -> Decimal:
+        self.deleted.append(asset_id)
+        return D(1)
+
+
+@pytest.mark.parametrize(("status", "deleted"), [(403, ["a1", "a2"]), (429, []), (503, [])])
+async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
+    image: InputImage, status: int, deleted: list[str]
+) -> None:
+    """A storage that asks for less may take it later: what was paid for is not thrown away."""
+    storage = Storage(status)
+    accounting = JournaledLedger(storage, Ledger(), D(100))
+    held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
+    accounting.ledger.apply("job", held)
+    desk = AssetUploader(
+        storage,  # type: ignore[arg-type]
+        accounting,
+        SystemClock(),
+        past=Asset,
+        nonce=lambda: "n",
+        observe=lambda _image, _event: None,
+    )
+    await desk.look_up([image])
+    with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"):
+        await desk.ready(image, payer="job")
+    assert storage.deleted == deleted
+
+
+class Forgetful(Storage):
+    """A gateway whose answer to an intent is lost, and that lists an asset with its nonce in a given state."""
+
+    def __init__(self, status: AssetStatus) -> None:
+        super().__init__(503)
+        self.listed_as = status
+
+    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+        before_send()
+        self.created += 1
+        raise NO_ANSWER
+
+    async def assets(self) -> list[AssetSnapshot]:
+        return [AssetSnapshot("a1", self.listed_as, 1, nonce="n")] if self.created else []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(AssetStatus.READY, Created), (AssetStatus.PENDING, Created), (AssetStatus.DELETED, Lost)]
+)
+async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
+    image: InputImage, status: AssetStatus, kind: type[Event]
+) -> None:
+    storage = Forgetful(status)
+    accounting = JournaledLedger(storage, Ledger(), D(100))
+    uploader = AssetUploader(
+        storage,  # type: ignore[arg-type]
+        accounting,
+        Clock(),
+        past=Asset,
+        nonce=lambda: "n",
+        observe=lambda _image, _event: None,
+    )
+    event = await uploader._find_lost(Asset("x", nonce="n"))
+    assert isinstance(event, Lost)  # nothing is listed before the intent
+    storage.created = 1
+    assert isinstance(await uploader._find_lost(Asset("x", nonce="n")), kind)
