@@ -40,6 +40,7 @@ from crucible_batch.api.cluster.deadline import LATE, unread_figures
 from crucible_batch.api.cluster.directories import (
     MANIFEST_FILE,
     PLAN_FILE,
+    check_no_later_owner,
     check_wave_folder,
     epoch_directory,
     newest_begun,
@@ -273,6 +274,8 @@ class ShardClaim:
             plan = read_saved_plan(folder / PLAN_FILE)
         self._plan, folder, shard = plan, plan.path.parent, self._shard_of(plan)
         directory = epoch_directory(folder, shard, claimed.epoch)
+        if url is None:
+            check_no_later_owner(folder, shard, claimed.epoch)
         if url is None and (source := newest_begun(folder, shard, up_to=claimed.epoch - 1)) is not None:
             take_over(source, directory)
         request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})

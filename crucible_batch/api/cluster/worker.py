@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx
 
@@ -30,6 +31,8 @@ from crucible_batch.settings import Settings
 logger = logging.getLogger(__name__)
 
 _SEEN_S = 5.0
+MOST_CLAIMS: Final = 1_000
+"""How far a shard's epoch is raised at most by claiming it again. Each claim is two requests to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +145,17 @@ class _Worker:
         """Claim a shard; returns when the claim was sent, and the answer.
 
         If there are directories of later owners, the database is newer than they are, or was restored. The epoch is
-        raised above theirs, so that this owner begins with what the newest one has bought.
+        raised above theirs, so that this owner begins with what the newest one has bought. If more than
+        ``MOST_CLAIMS`` claims were needed, the shard keeps its epoch, and ``ShardClaim`` reports that it can't be run.
         """
         reports = self._tools.reports
         while True:
             claimed_at = lease_clock()
             claimed = await reports.claim_shard(key, self._id)
-            if claimed.answer is not ClaimAnswer.CLAIMED or claimed.epoch > await asyncio.to_thread(_owners, claimed):
+            if claimed.answer is not ClaimAnswer.CLAIMED:
+                return claimed_at, claimed
+            missing = await asyncio.to_thread(_owners, claimed) - claimed.epoch
+            if missing < 0 or missing >= MOST_CLAIMS:
                 return claimed_at, claimed
             logger.info("shard %d has a directory of epoch %d or later: it is claimed again", key.number, claimed.epoch)
             await reports.release_shard(key, claimed.epoch, ShardFigures())

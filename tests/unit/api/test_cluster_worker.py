@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.api.cluster import worker as cluster_worker
-from crucible_batch.api.cluster.worker import WorkerPace, _Worker, run_worker
+from crucible_batch.api.cluster.worker import MOST_CLAIMS, WorkerPace, _Worker, run_worker
 from crucible_batch.cluster import ClaimedShard, ShardKey
 from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError
@@ -102,6 +102,28 @@ async def test_the_epoch_is_raised_above_those_of_all_owners(ground: Ground, tmp
     ground.answer = replace(CLAIMED, location=str(tmp_path))
     await ground.worker()._handle(KEY)
     assert [(claimed.epoch, at) for claimed, at in ground.worked] == [(5, 127.0)]
+
+
+async def test_a_directory_with_an_epoch_that_no_owner_can_have_does_not_keep_a_worker_busy(
+    ground: Ground, tmp_path: Path
+) -> None:
+    """Each claim raises the epoch by one. The run of the shard refuses such a folder."""
+    folder = tmp_path / "shards" / KEY.plan_digest[:8]
+    (folder / "3-of-8.e999999999").mkdir(parents=True)
+    ground.answer = replace(CLAIMED, location=str(tmp_path))
+    async with asyncio.timeout(10):
+        await ground.worker()._handle(KEY)
+    assert ([claimed.epoch for claimed, _ in ground.worked], ground.stop.is_set()) == ([2], False)
+
+
+@pytest.mark.parametrize(("newest", "epoch"), [(2 + MOST_CLAIMS - 1, 2 + MOST_CLAIMS), (2 + MOST_CLAIMS, 2)])
+async def test_an_epoch_is_raised_only_as_far_as_repeated_claims_can_do_it_soon(
+    ground: Ground, tmp_path: Path, newest: int, epoch: int
+) -> None:
+    (tmp_path / "shards" / KEY.plan_digest[:8] / f"3-of-8.e{newest}").mkdir(parents=True)
+    ground.answer = replace(CLAIMED, location=str(tmp_path))
+    await ground.worker()._handle(KEY)
+    assert [claimed.epoch for claimed, _ in ground.worked] == [epoch]
 
 
 @pytest.mark.parametrize("answer", [each for each in ClaimAnswer if each is not ClaimAnswer.CLAIMED])
