@@ -219,19 +219,28 @@ async def _look(
 def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
     """Return the positions of the records whose path is another output's now.
 
-    If an output was deleted, a new job may have saved its own at the free path. That one is not to be replaced.
+    If an output was deleted, a new job may have saved its own at the free path. That one is not to be replaced, also
+    if the plan has changed back since, so that the path is the deleted one's again.
     """
     paths = {record.saved.path for record in odd if record.state in _MISPLACED}
+    is_odd = {_output_of(record) for record in odd}
     owners: dict[str, _Record] = {}
+
+    def rank(record: _Record) -> tuple[bool, bool, float]:
+        return _output_of(record) not in is_odd, not record.retired, record.saved.at
+
     for record in _recorded(journal) if paths else ():
         if (path := record.saved.path) in paths:
-            owners[path] = max(owners.get(path, record), record, key=lambda each: (not each.retired, each.saved.at))
+            owners[path] = max(owners.get(path, record), record, key=rank)
 
     def is_displaced(record: _Record) -> bool:
-        owner = owners.get(record.saved.path, record)
-        return (owner.job.identity, owner.saved.index) != (record.job.identity, record.saved.index)
+        return _output_of(owners.get(record.saved.path, record)) != _output_of(record)
 
     return [position for position, record in enumerate(odd) if record.state in _MISPLACED and is_displaced(record)]
+
+
+def _output_of(record: _Record) -> tuple[str, int]:
+    return record.job.identity, record.saved.index
 
 
 async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record]:

@@ -31,12 +31,20 @@ def job_timed_out(job_id: str) -> ErrorInfo:
     )
 
 
-def key_reused_with_images(error: ErrorInfo) -> ErrorInfo:
+def key_reused_with_images(error: ErrorInfo, *, in_doubt: bool) -> ErrorInfo:
     """Return the error of a reused key with a hint for a job with images.
 
     The key depends on the images' bytes, the request on their asset ids. After an asset was deleted and uploaded again,
-    a gateway that compares requests finds the same key with another body.
+    a gateway that compares requests finds the same key with another body. ``in_doubt``: the job is an unanswered submit
+    of this run directory, which the gateway has received.
     """
+    if in_doubt:
+        return replace(
+            error,
+            hint="the earlier submit has reached the gateway, with its image as another asset, which was deleted since:"
+            " nothing was charged now, and the credits of the earlier submit stay held. Its outputs can't be requested"
+            " with this key; with another --run-id, the job is bought again",
+        )
     return replace(
         error,
         hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -26,6 +28,7 @@ from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, 
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
 from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.engine.deleted_images import image_deleted, with_present_assets
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import job_of_another_key, job_timed_out, key_reused_with_images
 from crucible_batch.engine.job_records import settled_as
@@ -74,6 +77,8 @@ class JobWorker:
         """The result of a command that is returned later: a price that was read meanwhile is journalled first."""
         self._tried: GatewayError | None = None
         """The error of the latest try of a submit."""
+        self._was_refused = False
+        """Whether the latest submit was refused by a definite answer about this job."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """The hold of a submit in doubt before it was sent again, and whether it was alone."""
 
@@ -173,17 +178,27 @@ class JobWorker:
         return event
 
     async def _submit_again(self, job: Job) -> JobEvent:
-        """Submit a job that an earlier run left in doubt."""
+        """Submit a job that an earlier run left in doubt.
+
+        If it is refused, and its images have other assets now, it is sent with these under the same key.
+        """
         await self._context.gate.wait_until_open(holds_credits=True)
         ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
         while (error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)) is None:
             await self._context.slots.wait_for_turn(self._slot)
-            try:
-                return await self._send(job)
-            except _HoldAgain:
-                self._context.slots.left_gateway(self._slot)
-                await self._context.gate.wait_until_open(holds_credits=True)
+            with suppress(_HoldAgain):
+                event = await self._send(job)
+                if not (isinstance(event, SubmitUnknown) and self._was_refused and self._images):
+                    return event
+                moved = await with_present_assets(job, self._planned.images, self._context.assets)
+                if moved is None:
+                    return replace(event, error=image_deleted(event.error))
+                if moved == job:
+                    return event
+                job = moved
+            self._context.slots.left_gateway(self._slot)
+            await self._context.gate.wait_until_open(holds_credits=True)
         held, alone = self._held_before
         admission.restore_hold(job.identity, held, alone=alone)
         return SubmitUnknown(at=self._context.clock.now(), error=error)
@@ -219,7 +234,7 @@ class JobWorker:
     async def _send(self, job: Job) -> JobEvent:
         """Send a submit, and return what follows from its answer. Raises ``_HoldAgain``."""
         context = self._context
-        self._tried = None
+        self._tried, self._was_refused = None, False
         params = {**self._planned.params, **job.assets}
         try:
             submission = await context.gateway.submit(
@@ -232,6 +247,7 @@ class JobWorker:
         except _NotSent as withheld:
             return withheld.event
         except GatewayError as error:
+            self._was_refused = error.is_refusal and error.status not in (401, 402)
             if error.is_pushback:
                 self._context.slots.refused(self._slot, error.retry_after_s, error.code)
             return self._not_accepted(job, error)
@@ -264,7 +280,7 @@ class JobWorker:
         context = self._context
         info = error_info(error)
         if error.code == KEY_REUSED and self._images:
-            info = key_reused_with_images(info)
+            info = key_reused_with_images(info, in_doubt=job.in_doubt)
         if error.in_doubt or job.in_doubt:
             if job.in_doubt and not error.in_doubt:
                 # This try has bought nothing; an earlier one may have, so its hold stays.

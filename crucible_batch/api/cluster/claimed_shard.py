@@ -40,6 +40,7 @@ from crucible_batch.api.cluster.deadline import LATE, unread_figures
 from crucible_batch.api.cluster.directories import (
     MANIFEST_FILE,
     PLAN_FILE,
+    check_no_later_owner,
     check_wave_folder,
     epoch_directory,
     newest_begun,
@@ -90,14 +91,15 @@ _UNFIT = (
 
 
 class FigureCounter:
-    """An observer that counts what a shard's run has done so far."""
+    """An observer that counts what a shard's run has done so far. Before the run begins, its figures are ``known``."""
 
-    def __init__(self) -> None:
-        self.figures = ShardFigures()
+    def __init__(self, known: ShardFigures) -> None:
+        self.figures = known
 
     def notify(self, message: Message) -> None:
         match message:
             case RunBegan(counts=counts, balance=balance):
+                self.figures = ShardFigures()
                 counted = {word: counts.get(word, 0) for word in (Outcome.SUCCEEDED, Outcome.FAILED)}
                 self._set(balance, succeeded=counted[Outcome.SUCCEEDED], failed=counted[Outcome.FAILED])
             case JobAdvanced(before=before, phase=phase, balance=balance):
@@ -146,24 +148,27 @@ class WorkerTools:
 class ShardClaim:
     """A shard that this worker has claimed. ``claimed_at`` is when the claim was sent, on the monotonic clock.
 
-    ``left_s`` is the time until the run's deadline, from then at the latest; None without one.
+    ``left_s`` is the time until the run's deadline, from then at the latest; None without one. ``known`` is what an
+    earlier owner has reported: it counts until this one has read the journal, and if it can't run the shard.
     """
 
     claimed: ClaimedShard
     tools: WorkerTools
     claimed_at: float
     left_s: float | None = None
+    known: ShardFigures = field(default_factory=ShardFigures)
     is_lost: bool = False
     is_stopped: bool = False
-    _counter: FigureCounter = field(default_factory=FigureCounter)
     _runner: Interruptible | None = None
     _run: asyncio.Task[RunResult] | None = None
     _plan: SavedPlan | None = None
+    _counter: FigureCounter = field(init=False)
     _renewed_at: float = field(init=False)
     _feed: CommandFeed = field(init=False)
 
     def __post_init__(self) -> None:
         self._renewed_at = self.claimed_at
+        self._counter = FigureCounter(self.known)
         tools = self.tools
         take = partial(tools.heartbeats.take_controls, self.claimed.key, self.claimed.epoch)
         self._feed = CommandFeed(take, monotonic=tools.monotonic, sleep=tools.sleep, names=self._names)
@@ -227,7 +232,7 @@ class ShardClaim:
         return None if was_cut else result.report.status
 
     def _unread(self, ending: str) -> str:
-        """Return the ending of a run that has not begun. What earlier owners have spent was not read."""
+        """Return the ending of a run that has not begun. The journals of earlier owners were not read."""
         self._counter.figures = unread_figures(self.claimed, self._counter.figures)
         return ending
 
@@ -273,6 +278,8 @@ class ShardClaim:
             plan = read_saved_plan(folder / PLAN_FILE)
         self._plan, folder, shard = plan, plan.path.parent, self._shard_of(plan)
         directory = epoch_directory(folder, shard, claimed.epoch)
+        if url is None:
+            check_no_later_owner(folder, shard, claimed.epoch)
         if url is None and (source := newest_begun(folder, shard, up_to=claimed.epoch - 1)) is not None:
             take_over(source, directory)
         request = follow_plan(RunRequest(plan.path, out_dir=directory, shard=shard, html=False), {})

@@ -18,7 +18,8 @@ Which directory of a shard the coordinator merges:
     nobody has begun, but credits were spent  refused: its directories were deleted, and its allowance can't be returned
 
 A database that replaces a lost one, or was restored from a dump, counts epochs from a lower number again. A worker that
-claims such a shard raises its epoch above those of all owners first (``newest_owner``).
+claims such a shard raises its epoch above those of all owners first (``newest_owner``). Each claim raises it by one, so
+a folder whose name has an epoch far above is not reached: such a shard can't be run (``check_no_later_owner``).
 """
 
 from __future__ import annotations
@@ -88,6 +89,21 @@ def newest_owner(folder: Path, number: int) -> int:
     """
     found = (_OWNER.fullmatch(path.name) for path in folder.iterdir() if path.is_dir())
     return max((int(name[2]) for name in found if name is not None and int(name[1]) == number), default=0)
+
+
+def check_no_later_owner(folder: Path, shard: ShardId, epoch: int) -> None:
+    """Raise ``SavedPlanError`` if there is a directory of the shard with a later epoch: what it has is not taken over.
+
+    Raises ``OSError`` if the folder can't be read.
+    """
+    if (newest := newest_owner(folder, shard.number)) <= epoch:
+        return
+    later = epoch_directory(folder, shard, newest)
+    if is_begun(later):
+        hint = "run the manifest again: that directory is merged, and the jobs that are left are divided again"
+    else:
+        hint = "nothing was bought in it: if no worker runs there, move it away; then run the manifest again"
+    raise SavedPlanError(f"{later} has a later epoch than the newest claim of the shard, epoch {epoch}", hint=hint)
 
 
 def newest_begun(folder: Path, shard: ShardId, *, up_to: int | None = None) -> Path | None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx
 
@@ -30,6 +31,8 @@ from crucible_batch.settings import Settings
 logger = logging.getLogger(__name__)
 
 _SEEN_S = 5.0
+MOST_CLAIMS: Final = 1_000
+"""How far a shard's epoch is raised at most by claiming it again. Each claim is two requests to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +124,13 @@ class _Worker:
             return  # queued again by ``rescue``
         self._is_busy = True
         try:
-            claimed_at, claimed = await self._claimed(key)
+            claimed_at, claimed, known = await self._claimed(key)
             if claimed.answer is not ClaimAnswer.CLAIMED:
                 logger.debug("shard %s is not to be run here: %s", key, claimed.answer)
                 return
             self.claims += 1
             left_s = await self._tools.reports.deadline(key.run)
-            claim = ShardClaim(claimed, self._tools, claimed_at, left_s)
+            claim = ShardClaim(claimed, self._tools, claimed_at, left_s, known)
             logger.info("%s claimed, epoch %d", claim, claimed.epoch)
             await claim.work(self._stop)
         except ClusterUnreachableError as error:
@@ -138,20 +141,32 @@ class _Worker:
         finally:
             self._is_busy = False
 
-    async def _claimed(self, key: ShardKey) -> tuple[float, ClaimedShard]:
-        """Claim a shard; returns when the claim was sent, and the answer.
+    async def _claimed(self, key: ShardKey) -> tuple[float, ClaimedShard, ShardFigures]:
+        """Claim a shard; returns when the claim was sent, the answer, and what an earlier owner has reported.
 
         If there are directories of later owners, the database is newer than they are, or was restored. The epoch is
-        raised above theirs, so that this owner begins with what the newest one has bought.
+        raised above theirs, so that this owner begins with what the newest one has bought. If more than
+        ``MOST_CLAIMS`` claims were needed, the shard keeps its epoch, and ``ShardClaim`` reports that it can't be run.
         """
-        reports = self._tools.reports
+        reports, known, expected = self._tools.reports, ShardFigures(), 1
         while True:
             claimed_at = lease_clock()
             claimed = await reports.claim_shard(key, self._id)
-            if claimed.answer is not ClaimAnswer.CLAIMED or claimed.epoch > await asyncio.to_thread(_owners, claimed):
-                return claimed_at, claimed
+            if claimed.answer is not ClaimAnswer.CLAIMED:
+                return claimed_at, claimed, known
+            if claimed.epoch != expected:  # it had another owner before
+                known = await self._reported(key)
+            missing = await asyncio.to_thread(_owners, claimed) - claimed.epoch
+            if missing < 0 or missing >= MOST_CLAIMS:
+                return claimed_at, claimed, known
             logger.info("shard %d has a directory of epoch %d or later: it is claimed again", key.number, claimed.epoch)
-            await reports.release_shard(key, claimed.epoch, ShardFigures())
+            await reports.release_shard(key, claimed.epoch, known)
+            expected = claimed.epoch + 1
+
+    async def _reported(self, key: ShardKey) -> ShardFigures:
+        """Return what was reported last of a shard. After a claim, only its owner can change it."""
+        rows = await self._tools.reports.shards(key.run)
+        return next((row.figures for row in rows if row.key == key), ShardFigures())
 
 
 def _owners(claimed: ClaimedShard) -> int:

@@ -136,6 +136,33 @@ async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_the
         assert (await verify(out)).exit_code == 0
 
 
+async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gives_it_to_a_deleted_one(start):
+    """The prompt was changed back. A run compares sizes only, which are the same here."""
+    async with start() as bench:
+        out = bench.path / "out"
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        old = (out / "a/0.png").read_bytes()
+        (out / "a/0.png").unlink()
+        await bench.run(bench.manifest("{name: a, prompt: two}"))
+        new = (out / "a/0.png").read_bytes()
+        assert (len(new), new != old) == (len(old), True)
+        again = bench.manifest("{name: a, prompt: one}")
+        await bench.run(again)
+        aside = f"a/0.{hashlib.sha256(old).hexdigest()[:8]}.png"
+        found = await verify(out)
+        assert [(each.path, each.state, each.retired) for each in found.differences] == [
+            (aside, FileState.MISSING, False)
+        ]
+        fixed = await verify(out, fix=True, settings=bench.settings)
+        assert (fixed.exit_code, contents(out)) == (0, {"a/0.png": new, aside: old})
+        assert not list(out.rglob("*.damaged-*"))
+        assert (await verify(out)).exit_code == 0
+        result = await bench.run(again)
+        state = await bench.agree(result)
+    assert [output.path for row in result.jobs() for output in row.outputs] == [aside]
+    assert (contents(out), state["requests"]["generate"]) == ({"a/0.png": new, aside: old}, 2)
+
+
 async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(start, tampered):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}"))

@@ -133,6 +133,24 @@ def test_a_third_owner_begins_with_what_both_before_it_have_bought(
     """Otherwise it could spend once more what the second one has spent of the allowance."""
     ground.shard(1, [done(0, 10.0)], at=owner(ground, 1), ending=None)
     ground.shard(1, [done(0, 10.0), in_flight(4, 11.0)], at=owner(ground, 2), ending=None)
+    assert prepared(ground, monkeypatch, epoch=3) == owner(ground, 3)
+    assert spent_and_held(owner(ground, 3)) == (2, 2)
+
+
+@pytest.mark.parametrize("stray", [4, 999999999])
+def test_no_owner_begins_below_a_later_one(ground: ShardGround, monkeypatch: pytest.MonkeyPatch, stray: int) -> None:
+    """What it has bought would be unknown. The database is another one, or a folder was named like that of an owner."""
+    ground.shard(1, [done(0, 10.0)], at=owner(ground, 1), ending=None)
+    owner(ground, stray).mkdir()
+    with pytest.raises(SavedPlanError, match="epoch 3") as caught:
+        prepared(ground, monkeypatch, epoch=3)
+    assert str(owner(ground, stray)) in caught.value.message
+    assert "run the manifest again" in str(caught.value.hint)
+    assert not owner(ground, 3).exists()
+
+
+def prepared(ground: ShardGround, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Path | None:
+    """Prepare the run of an owner of the first shard, and return its directory."""
     shards = [PlannedShard(number, 2, 2, Decimal(20)) for number in range(1, 5)]
     head = SimpleNamespace(shards=shards, options=SimpleNamespace())
     monkeypatch.setattr(
@@ -140,7 +158,5 @@ def test_a_third_owner_begins_with_what_both_before_it_have_bought(
     )
     monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
     key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=Settings(None, base_url="https://g.test"))
-    claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, 3, Decimal(20), str(ground.main), "https://g.test")
-    request = ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared()
-    assert request.out_dir == owner(ground, 3)
-    assert spent_and_held(owner(ground, 3)) == (2, 2)
+    claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, epoch, Decimal(20), str(ground.main), "https://g.test")
+    return ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared().out_dir

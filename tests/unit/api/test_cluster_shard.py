@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,15 @@ from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.progress import Balance, JobAdvanced, RunBegan, RunEnded
 from crucible_batch.domain.shard_lease import ClaimAnswer, FencedAnswer
-from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError, ExitCode, RunBusyError, SavedPlanError
+from crucible_batch.errors import (
+    ClusterSetupError,
+    ClusterUnreachableError,
+    CrucibleBatchError,
+    DeadlineError,
+    ExitCode,
+    RunBusyError,
+    SavedPlanError,
+)
 from crucible_batch.settings import Settings
 
 KEY = ShardKey("run", "ab" * 32, 3)
@@ -57,9 +65,11 @@ class Database:
     given: list[GivenControl] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     reported: ShardFigures = field(default_factory=ShardFigures)
+    renewed: list[ShardFigures] = field(default_factory=list)
 
-    async def renew_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
+    async def renew_shard(self, key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
+        self.renewed.append(figures)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             raise ClusterUnreachableError("it is away")
@@ -76,8 +86,9 @@ class Database:
         self.calls.append(f"report {ending}")
         return FencedAnswer.ACCEPTED
 
-    async def release_shard(self, key: ShardKey, epoch: int, _figures: ShardFigures) -> FencedAnswer:
+    async def release_shard(self, key: ShardKey, epoch: int, figures: ShardFigures) -> FencedAnswer:
         assert (key, epoch) == (KEY, 2)
+        self.reported = figures
         self.calls.append("release")
         return self.released
 
@@ -97,6 +108,7 @@ class Ground:
     renewals: int = 0
     stops_worker: bool = False
     left_s: float | None = None
+    known: ShardFigures = field(default_factory=ShardFigures)
     deadlines: list[float | None] = field(default_factory=list)
 
     async def sleep(self, seconds: float) -> None:
@@ -131,7 +143,7 @@ class Ground:
         settings = Settings(None, base_url="https://gateway.test")
         database: Any = self.database
         tools = WorkerTools(database, database, settings, monotonic=lambda: self.now, sleep=self.slept)
-        await ShardClaim(CLAIMED, tools, claimed_at=0.0, left_s=self.left_s).work(self.stop)
+        await ShardClaim(CLAIMED, tools, claimed_at=0.0, left_s=self.left_s, known=self.known).work(self.stop)
 
 
 def request() -> RunRequest:
@@ -307,6 +319,42 @@ async def test_a_shard_that_can_not_be_run_is_reported_as_refused(play: Play) ->
     assert ground.database.reported == ShardFigures(held=Decimal(10))  # what earlier owners spent was not read
 
 
+EARLIER = ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1, pending=1)
+"""What an earlier owner has reported."""
+
+
+@pytest.mark.parametrize(
+    ("error", "call"), [(SavedPlanError("it was edited"), "report refused"), (DeadlineError(), "report stopped")]
+)
+async def test_a_shard_that_can_not_be_run_has_still_spent_what_its_earlier_owner_has_reported(
+    play: Play, error: CrucibleBatchError, call: str
+) -> None:
+    """If the directories were deleted, nothing else tells the coordinator that it can't return the allowance."""
+
+    def refused() -> object:
+        raise error
+
+    ground = await play(prepared=refused, known=EARLIER)
+    await ground.work()
+    assert (ground.database.calls, ground.database.reported) == ([call], replace(EARLIER, held=Decimal(6)))
+
+
+async def test_a_worker_that_can_not_run_shards_returns_one_with_the_figures_of_its_earlier_owner(play: Play) -> None:
+    def refused() -> object:
+        raise ClusterSetupError("another gateway")
+
+    ground = await play(prepared=refused, known=EARLIER)
+    with pytest.raises(ClusterSetupError):
+        await ground.work()
+    assert (ground.database.calls, ground.database.reported) == (["release"], EARLIER)
+
+
+async def test_the_figures_of_an_earlier_owner_are_renewed_until_its_journal_is_read(play: Play) -> None:
+    ground = await play(known=EARLIER)
+    await ground.work()
+    assert set(ground.database.renewed) == {EARLIER}
+
+
 async def test_a_run_has_the_time_that_is_left_since_the_claim_was_sent(play: Play) -> None:
     ground = await play(left_s=60.0, now=25.0)
     ground.end.set()
@@ -338,7 +386,7 @@ async def test_a_deadline_that_passes_while_an_earlier_journal_is_copied_begins_
 
 
 def test_figures_are_those_of_the_run_so_far() -> None:
-    counter, balance = FigureCounter(), Balance(Decimal(10), Decimal(4), Decimal(2))
+    counter, balance = FigureCounter(ShardFigures(blocked=7, pending=1)), Balance(Decimal(10), Decimal(4), Decimal(2))
     counter.notify(RunBegan(0.0, 5, {Outcome.SUCCEEDED: 1}, balance))
     for before, phase, event in (
         (Phase.IN_FLIGHT, Phase.SUCCEEDED, Succeeded(at=0.0, outputs=1)),
@@ -346,7 +394,7 @@ def test_figures_are_those_of_the_run_so_far() -> None:
         (Phase.SUCCEEDED, Phase.SUCCEEDED, Succeeded(at=0.0, outputs=1)),
     ):
         counter.notify(JobAdvanced(0.0, "a", "a", event, before, phase, balance))
-    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1)
+    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1)  # none of the earlier owner's
     counter.notify(RunEnded(0.0, Ending(RunStatus.PARTIAL, 1), {Outcome.SUCCEEDED: 3, Outcome.BLOCKED: 2}, balance))
     assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=3, blocked=2)
 

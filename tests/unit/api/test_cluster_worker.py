@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from crucible_batch.api.cluster import worker as cluster_worker
-from crucible_batch.api.cluster.worker import WorkerPace, _Worker, run_worker
-from crucible_batch.cluster import ClaimedShard, ShardKey
+from crucible_batch.api.cluster.worker import MOST_CLAIMS, WorkerPace, _Worker, run_worker
+from crucible_batch.cluster import ClaimedShard, ShardFigures, ShardKey
 from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 from crucible_batch.errors import ClusterSetupError, ClusterUnreachableError
 
@@ -31,8 +31,11 @@ class Ground:
     is_draining: bool = False
     is_forgotten: bool = False
     states: list[ShardState] = field(default_factory=list)
+    figures: ShardFigures = field(default_factory=ShardFigures)
+    reads: int = 0
     now: float = 100.0
     worked: list[tuple[ClaimedShard, float]] = field(default_factory=list)
+    known: list[ShardFigures] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def claim_shard(self, key: ShardKey, _worker: str) -> ClaimedShard:
@@ -42,9 +45,9 @@ class Ground:
             raise self.answer
         return self.answer
 
-    async def release_shard(self, key: ShardKey, epoch: int, _figures: object) -> None:
+    async def release_shard(self, key: ShardKey, epoch: int, figures: object) -> None:
         assert isinstance(self.answer, ClaimedShard)
-        assert (key, epoch) == (KEY, self.answer.epoch)
+        assert (key, epoch, figures) == (KEY, self.answer.epoch, self.figures)
         self.answer = replace(self.answer, epoch=epoch + 1)  # as the next claim raises it
 
     async def deadline(self, _run: str) -> None:
@@ -56,8 +59,16 @@ class Ground:
     async def forget_worker(self, _worker: str) -> None:
         self.is_forgotten = True
 
-    async def shards(self) -> list[Any]:
-        return [SimpleNamespace(state=state) for state in self.states]
+    async def shards(self, run: str | None = None) -> list[Any]:
+        if run is None:
+            return [SimpleNamespace(state=state) for state in self.states]
+        self.reads += 1
+        others = (ShardKey(run, KEY.plan_digest, 2), ShardKey(run, "cd" * 32, KEY.number))
+        other = ShardFigures(Decimal(99))
+        return [
+            *(SimpleNamespace(key=key, figures=other) for key in others),
+            SimpleNamespace(key=KEY, figures=self.figures),
+        ]
 
     async def waiting(self) -> int:
         """The tasks in the queue: a shard that was returned has none for a while."""
@@ -73,8 +84,11 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Ground:
     made = Ground()
 
     class Claim:
-        def __init__(self, claimed: ClaimedShard, _tools: object, claimed_at: float, *_: object) -> None:
+        def __init__(
+            self, claimed: ClaimedShard, _tools: object, claimed_at: float, _left_s: object, known: ShardFigures
+        ) -> None:
             self.claimed, self.claimed_at = claimed, claimed_at
+            made.known.append(known)
 
         async def work(self, stop: asyncio.Event) -> None:
             assert stop is made.stop
@@ -102,6 +116,43 @@ async def test_the_epoch_is_raised_above_those_of_all_owners(ground: Ground, tmp
     ground.answer = replace(CLAIMED, location=str(tmp_path))
     await ground.worker()._handle(KEY)
     assert [(claimed.epoch, at) for claimed, at in ground.worked] == [(5, 127.0)]
+
+
+@pytest.mark.parametrize(("epoch", "newest", "reads"), [(1, 0, 0), (2, 0, 1), (7, 0, 1), (1, 4, 0), (3, 5, 1)])
+async def test_a_shard_that_had_an_owner_begins_with_what_that_one_has_reported(
+    ground: Ground, tmp_path: Path, epoch: int, newest: int, reads: int
+) -> None:
+    """Until its journal is read. Each claim of one worker is not another owner."""
+    if newest:
+        (tmp_path / "shards" / KEY.plan_digest[:8] / f"3-of-8.e{newest}").mkdir(parents=True)
+    if reads:
+        ground.figures = ShardFigures(Decimal(4), Decimal(2), succeeded=2)
+    ground.answer = replace(CLAIMED, epoch=epoch, location=str(tmp_path))
+    await ground.worker()._handle(KEY)
+    assert (ground.known, ground.reads) == ([ground.figures], reads)
+    assert ground.worked[0][0].epoch == max(epoch, newest + 1)
+
+
+async def test_a_directory_with_an_epoch_that_no_owner_can_have_does_not_keep_a_worker_busy(
+    ground: Ground, tmp_path: Path
+) -> None:
+    """Each claim raises the epoch by one. The run of the shard refuses such a folder."""
+    folder = tmp_path / "shards" / KEY.plan_digest[:8]
+    (folder / "3-of-8.e999999999").mkdir(parents=True)
+    ground.answer = replace(CLAIMED, location=str(tmp_path))
+    async with asyncio.timeout(10):
+        await ground.worker()._handle(KEY)
+    assert ([claimed.epoch for claimed, _ in ground.worked], ground.stop.is_set()) == ([2], False)
+
+
+@pytest.mark.parametrize(("newest", "epoch"), [(2 + MOST_CLAIMS - 1, 2 + MOST_CLAIMS), (2 + MOST_CLAIMS, 2)])
+async def test_an_epoch_is_raised_only_as_far_as_repeated_claims_can_do_it_soon(
+    ground: Ground, tmp_path: Path, newest: int, epoch: int
+) -> None:
+    (tmp_path / "shards" / KEY.plan_digest[:8] / f"3-of-8.e{newest}").mkdir(parents=True)
+    ground.answer = replace(CLAIMED, location=str(tmp_path))
+    await ground.worker()._handle(KEY)
+    assert [claimed.epoch for claimed, _ in ground.worked] == [epoch]
 
 
 @pytest.mark.parametrize("answer", [each for each in ClaimAnswer if each is not ClaimAnswer.CLAIMED])

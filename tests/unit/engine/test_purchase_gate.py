@@ -17,6 +17,7 @@ from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+from tests.unit.engine.desk import passed
 from tests.unit.engine.worker_bench import Bench, leave_in_doubt
 
 NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", operation="credits")
@@ -82,6 +83,24 @@ async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_
     world.gateway.answers.set()
     await asyncio.gather(*waiting)
     assert world.gateway.reads == 1
+
+
+async def test_a_pause_that_begins_in_an_outage_keeps_the_gate_closed_after_its_end() -> None:
+    world = World()
+    world.outage.unanswered(0.0)
+    passing = asyncio.create_task(world.gate.wait_until_open())
+    await passed()
+    world.pause.begin()
+    world.gateway.answers.set()
+    await passed()
+    assert (world.gateway.reads, world.outage.is_on, passing.done()) == (1, False, False)
+    world.gateway.answers.clear()
+    world.outage.unanswered(2.0)
+    world.pause.end()
+    await passed()
+    assert (world.gateway.reads, passing.done()) == (2, False)  # another outage has begun in the pause
+    world.gateway.answers.set()
+    await passing
 
 
 async def test_a_gate_stays_closed_where_another_outage_begins() -> None:

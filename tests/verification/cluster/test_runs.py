@@ -230,6 +230,23 @@ async def test_a_worker_of_another_gateway_returns_the_shard_and_ends(scene: Sce
     scene.check_all_done(4)
 
 
+async def test_a_folder_with_the_epoch_of_no_owner_delays_no_worker_and_is_explained(scene: Scene) -> None:
+    """Each claim raises an epoch by one, so that a worker would claim the shard for months."""
+    scene.write(4)
+    first = scene.coordinator("--shards", "1")
+    (row,) = await scene.until_shards(lambda rows: any(row.state is ShardState.WAITING for row in rows))
+    stray = scene.run_dir / "shards" / row.key.plan_digest[:8] / "1-of-1.e999999999"
+    stray.mkdir()
+    worker = scene.worker()
+    await worker.says(f"{stray} has a later epoch than the newest claim of the shard, epoch 1")
+    assert "move it away; then run the manifest again" in worker.log
+    assert await first.ended() == 5, first.log
+    stray.rmdir()
+    second = scene.coordinator("--shards", "1")
+    assert await second.ended() == 0, second.log
+    scene.check_all_done(4)
+
+
 @pytest.mark.slow
 async def test_processes_of_a_worker_are_replaced_and_stopped_together(scene: Scene) -> None:
     scene.write(4)
