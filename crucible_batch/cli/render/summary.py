@@ -217,15 +217,6 @@ def ending_line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], e
     return "; ".join(parts)
 
 
-def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether a run ended because the next job didn't fit its own budget."""
-    if head.period is not None and head.period.exhausted:
-        return False
-    return head.exit_code == ExitCode.OUT_OF_CREDITS and any(
-        stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()
-    )
-
-
 def next_step(
     head: ReportHead,
     command: str,
@@ -270,7 +261,7 @@ def next_of_run(
     remake: str | None = None,
 ) -> str | None:
     """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
-    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
+    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if head.is_short_of_budget else None
     never = codes_never_retried(run_dir) if failures else frozenset()
     return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
 

@@ -42,13 +42,6 @@ def same_command(head: ReportHead, directory: Path, budget: Credits | None = Non
     )
 
 
-def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether the run ended because the next job didn't fit its own budget."""
-    if head.period is not None and head.period.exhausted:
-        return False
-    return head.status == RunStatus.BLOCKED and _blocking_code(head) == BUDGET_EXHAUSTED
-
-
 def advice(
     head: ReportHead, directory: Path, enough: Credits | None = None, remedy: Remedy | None = Remedy.RETRY
 ) -> Advice:
