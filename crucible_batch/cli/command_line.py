@@ -33,6 +33,11 @@ def with_option(command: str, option: str, value: str) -> str:
     return shlex.join([*words, option, value])
 
 
+def with_flag(command: str, flag: str) -> str:
+    """Return the command with an option that takes no value, unless it has it."""
+    return command if flag in command.split() else f"{command} {flag}"
+
+
 def without_option(command: str, option: str) -> str:
     """Return the command without an option that takes a value, each time that it is given."""
     words = shlex.split(command)

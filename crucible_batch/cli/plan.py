@@ -24,7 +24,7 @@ from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.shards import show_shard_commands
-from crucible_batch.cli.render.summary import BUYS_AGAIN
+from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.errors import ExitCode
@@ -140,6 +140,8 @@ def _once_settled(summary: PlanSummary, command: str) -> str | None:
             return "nothing to run: every job is done"
         case Remedy.RETRY:
             return f"{command} --retry-failed"
+        case Remedy.GET_ACCESS:
+            return f"{GET_ACCESS}, then: {command} --retry-failed"
         case Remedy.CHANGE:
             return f"change the failed jobs, then: {command}"
         case _:

@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 
 from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
-from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.domain.retry_rule import KEY_REUSED, is_access_denied
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.retries import Operation, decide_retry
@@ -66,7 +66,7 @@ _FAILURES: Final = (
 )
 
 _HINTS: Final = {
-    401: "check MOLTAZINE_API_KEY",
+    401: "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found",
     402: "add credits, then run the same command again",
     429: "the gateway asks for fewer requests; run the same command again later",
 }
@@ -82,6 +82,7 @@ _HINT_BAD_ANSWER: Final = (
 _HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
 _HINT_LATER: Final = "run the same command again later"
 _HINT_REFUSED: Final = "correct what the message names; the same request is refused again"
+_HINT_DENIED: Final = "the gateway denies access: ask its operator what this API key may do"
 _HINT_KEY_REUSED: Final = (
     "if a run directory that is lost has bought the job, a copy of it, or its receipts.jsonl, brings the outputs back"
 )
@@ -242,6 +243,8 @@ def _hint_of(failure: ApiFailure | None) -> str | None:
 def _hint(status: int, code: str, *, is_readable: bool) -> str:
     if code == KEY_REUSED:
         return _HINT_KEY_REUSED
+    if status == 403 or (status < 500 and is_access_denied(code)):
+        return _HINT_DENIED
     if status in _HINTS:
         return _HINTS[status]
     if status < 300 or (status == 404 and not is_readable):

@@ -326,6 +326,7 @@ def test_a_budget_below_what_was_spent_is_not_too_small_for_nothing() -> None:
 
 
 RUN, PLAN = "crucible-batch run m.yaml", "crucible-batch plan m.yaml"
+ACCESS = "ask the gateway's operator for access"
 TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
 
 
@@ -368,6 +369,7 @@ RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; 
             f"{REMAKE} --retry-failed",
         ),
         ({"comparison": FAILED, "remedy": Remedy.CHANGE}, None, f"change the failed jobs, then: {RUN}"),
+        ({"comparison": FAILED, "remedy": Remedy.GET_ACCESS}, None, f"{ACCESS}, then: {RUN} --retry-failed"),
         ({"comparison": FAILED}, None, None),  # unreadable jobs
         ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, None, f"{RUN} --retry-failed {RESUBMIT}"),
         ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN, "budget": None}, None, f"{RUN} --retry-failed {RESUBMIT}"),

@@ -106,6 +106,17 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
 
 
+def test_a_denied_job_is_retried_only_once_there_is_access() -> None:
+    step = f"ask the gateway's operator for access, then: {RUN} --retry-failed"
+    report = counted(failed=1).model_copy(update={"exit_code": 1})
+    for code in ("FORBIDDEN", "HTTP_403", "ACCOUNT_SUSPENDED"):
+        assert next_step(report, RUN, group_failures(report, [row("a", "failed", code)])) == step
+        stops = {"*": ErrorRow(code=code, message="not for you")}
+        stopped = counted(failed=5, pending=2).model_copy(update={"exit_code": 5, "stops": stops})
+        assert next_step(stopped, RUN, []) == step
+        assert next_step(stopped, f"{RUN} --retry-failed", []) == step
+
+
 def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about_it() -> None:
     report = counted(failed=2).model_copy(update={"exit_code": 1})
     for others in ([], ["GPU_LOST"], ["OUTPUT_EXISTS"]):
