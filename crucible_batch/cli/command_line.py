@@ -66,6 +66,6 @@ def with_budget(command: str, budget: str) -> str:
     return shlex.join(found if "--budget" in found else [*found, "--budget", budget])
 
 
-def merge_command(run_dir: Path) -> str:
+def merge_command(run_dir: str | Path) -> str:
     """Return the command that merges the shards of a run directory."""
     return f"{shell_command('merge', run_dir)}   # once all shards have ended"
