@@ -36,6 +36,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "NotificationError",
             "DeadlineError",
             "JournalError",
+            "ObjectStoreError",
             "OtherAccountError",
             "ReportError",
             "RunBusyError",

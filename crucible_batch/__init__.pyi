@@ -52,6 +52,7 @@ from crucible_batch.errors import ManifestError as ManifestError
 from crucible_batch.errors import NotAGatewayError as NotAGatewayError
 from crucible_batch.errors import NothingToDivideError as NothingToDivideError
 from crucible_batch.errors import NotificationError as NotificationError
+from crucible_batch.errors import ObjectStoreError as ObjectStoreError
 from crucible_batch.errors import OtherAccountError as OtherAccountError
 from crucible_batch.errors import ReportError as ReportError
 from crucible_batch.errors import RunBusyError as RunBusyError

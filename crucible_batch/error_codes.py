@@ -163,7 +163,8 @@ _OF_THE_GATEWAY = _of(
      "Report it to the gateway's operator. For storage in a private network, use --storage-host HOST."),
     (HTTP, (ExitCode.KEY_REFUSED, ExitCode.STOPPED),
      "The gateway or a proxy responded with this status and without an error code.",
-     f"5xx and 429: {_AGAIN.lower()} later. 401: check the key. 3xx: use the final address as the base URL."),
+     (f"5xx and 429: {_AGAIN.lower()} later. 401: check the key. 403: ask the gateway's operator for access."
+      " 3xx: use the final address as the base URL.")),
 )  # fmt: skip
 
 _OF_A_RUN = _of(
@@ -257,6 +258,9 @@ _SENT_BY_THE_GATEWAY = _of(
     Topic.SENT,
     ("UNAUTHORIZED", _KEY, "The gateway does not accept the API key.",
      "Check MOLTAZINE_API_KEY and the base URL; crucible-batch doctor shows where both were found."),
+    ("FORBIDDEN", _FAILED_OR_STOPPED, "The gateway knows the API key and denies access (HTTP 403).",
+     ("Ask the gateway's operator, with the request id, what the key may do. Then run the same manifest with"
+      " --retry-failed. Until then each attempt is denied again; denied submits cost nothing.")),
     ("INTERNAL_ERROR", _STOPPED, "An error inside the gateway (HTTP 500), in all tries.",
      f"{_AGAIN} later. If it stays, report it to the gateway's operator with the request id."),
     ("SERVICE_UNAVAILABLE", _STOPPED, "The gateway is down or overloaded (HTTP 503), in all tries.",

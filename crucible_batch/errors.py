@@ -22,6 +22,7 @@
     ├── ClusterUnreachableError  a cluster's database can't be reached                   exit 5
     ├── DeadlineError          the deadline passed before the run began                  exit 5
     ├── SpendLimitError        the run could spend more than its server may              exit 4
+    ├── ObjectStoreError       the object store refuses a request (2), or failed (5)     exit 2 or 5
     ├── ReportError            the report can't be written; the journal is complete      exit 5
     └── GatewayError           a request that failed                                     exit 5
         ├── KeyRefusedError    no key, or the gateway refused it                         exit 3
@@ -385,6 +386,20 @@ class GatewayError(CrucibleBatchError):
         where = f"{self.operation}: " if self.operation else ""
         status = f" [HTTP {self.status}]" if self.status else ""
         return f"{where}{self.code}: {self.message}{status}"
+
+
+class ObjectStoreError(CrucibleBatchError):
+    """A failed request to the object store of the outputs. Nothing in it comes from credentials or from the answer.
+
+    ``is_refused``: the store answered, and a repetition would fail too, as without a bucket or access.
+    """
+
+    code = "OBJECT_STORE"
+
+    def __init__(self, message: str, *, hint: str, is_refused: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_refused = is_refused
+        self.exit_code = ExitCode.USER_ERROR if is_refused else ExitCode.STOPPED
 
 
 class KeyRefusedError(GatewayError):

@@ -25,7 +25,7 @@ def run_command(
     *more: str,
     run_id: str = DEFAULT_RUN_ID,
     scheduled_at: str | None = None,
-    out_dir: Path | None = None,
+    out_dir: str | Path | None = None,
     notify_option: str | None = None,
 ) -> str:
     """Return the command that runs a manifest in a run directory. ``out_dir=None`` means the default directory.

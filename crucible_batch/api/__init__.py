@@ -122,7 +122,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.parameter_info": ("ParameterInfo", "shown_value"),
         "crucible_batch.domain.redaction": ("Secret", "clean", "mask_link_secrets", "clean_message"),
         "crucible_batch.domain.retention": ("KeepCause", "PruneCause", "PruneDecision", "RetentionRules"),
-        "crucible_batch.domain.retry_rule": ("Remedy", "remedy_for"),
+        "crucible_batch.domain.retry_rule": ("Remedy", "is_access_denied", "remedy_for"),
         "crucible_batch.domain.saved_plan": ("DEFAULT_MAX_MANIFEST_BYTES",),
         "crucible_batch.domain.sharding": ("OutstandingShards",),
         "crucible_batch.domain.spend_cap": ("SpendCap",),

@@ -155,6 +155,7 @@ from crucible_batch.domain.retention import PruneCause as PruneCause
 from crucible_batch.domain.retention import PruneDecision as PruneDecision
 from crucible_batch.domain.retention import RetentionRules as RetentionRules
 from crucible_batch.domain.retry_rule import Remedy as Remedy
+from crucible_batch.domain.retry_rule import is_access_denied as is_access_denied
 from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.domain.shard_lease import ShardState as ShardState

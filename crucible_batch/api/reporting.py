@@ -44,7 +44,6 @@ from crucible_batch.report.html import (
     Thumbnails,
     advice,
     credit_curve,
-    is_short_of_budget,
     write_page,
 )
 
@@ -135,7 +134,7 @@ def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
     return advice(
         head,
         directory,
-        budget_for_remaining(journal) if is_short_of_budget(head) else None,
+        budget_for_remaining(journal) if head.is_short_of_budget else None,
         remedy_of(journal) if head.counts.failed else None,
     )
 
@@ -235,7 +234,7 @@ def write_page_of(
             journal_rows(journal) if rows is None else rows,
             credit_curve(journal.events(), journal.runs()[-1].terms),
             thumbnails=thumbnails,
-            enough=budget_for_remaining(journal) if is_short_of_budget(head) else None,
+            enough=budget_for_remaining(journal) if head.is_short_of_budget else None,
             remedy=remedy_of(journal) if head.counts.failed else None,
             never=newest_run(journal).terms.never,
         )

@@ -13,7 +13,13 @@ from crucible_batch.api.plan_rows import budget_for_remaining
 from crucible_batch.api.prune_note import pruned_on
 from crucible_batch.api.reporting import head_of, remedy_of, report_rows
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import changed_at_of, local_directory, manifest_of, newest_run
+from crucible_batch.api.run_journal import (
+    changed_at_of,
+    journal_outputs_url,
+    local_directory,
+    manifest_of,
+    newest_run,
+)
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.domain.control import PausedSince
 from crucible_batch.domain.credits import Credits
@@ -115,7 +121,8 @@ class Status:
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
     not all of them are merged; ``is_with_workers``: they are with the workers of a cluster. ``paused`` is the pause of
     a run that is active, or is run by the workers of a cluster. ``pruned`` is the day on which outputs were deleted,
-    such as "2026-11-29".
+    such as "2026-11-29". ``outputs_at`` is the URL of the outputs if they are in an object store: commands take it in
+    place of ``run_dir``, on any machine.
     """
 
     run_dir: Path
@@ -128,6 +135,12 @@ class Status:
     paused: PausedSince | None = None
     pruned: str | None = None
     is_with_workers: bool = False
+    outputs_at: str | None = None
+
+    @property
+    def location(self) -> str | Path:
+        """The run directory as commands take it: its path, or the URL of its outputs."""
+        return self.run_dir if self.outputs_at is None else self.outputs_at
 
     @property
     def is_active(self) -> bool:
@@ -150,8 +163,20 @@ def read_status(run_dir: str | Path) -> Status:
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
         paused = present_pause(journal, is_running=progress is not None)
-        pruned, with_workers = pruned_on(journal), is_with_workers(journal)
-        return Status(directory, running, head, progress, manifest, changed_at, shards, paused, pruned, with_workers)
+        url = journal_outputs_url(journal)
+        return Status(
+            directory,
+            running,
+            head,
+            progress,
+            manifest,
+            changed_at,
+            shards,
+            paused,
+            pruned_on(journal),
+            is_with_workers(journal),
+            None if url is None else str(url),
+        )
 
 
 def remedy_for_failed(run_dir: str | Path) -> Remedy | None:

@@ -20,8 +20,8 @@ command = partial(opt.command, cluster, "Clusters")
 Dsn = Annotated[
     str | None,
     opt.dsn_option(
-        help="Address of the cluster's PostgreSQL database. Other users of this machine can see it; the variable is"
-        " better for a password.  \\[default: CRUCIBLE_BATCH_DSN]",
+        help="Address of the cluster's PostgreSQL database, which other users of this machine can see; env: that of"
+        " CRUCIBLE_BATCH_DSN, which they can't.  \\[default: env]",
     ),
 ]
 

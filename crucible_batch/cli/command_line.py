@@ -33,6 +33,11 @@ def with_option(command: str, option: str, value: str) -> str:
     return shlex.join([*words, option, value])
 
 
+def with_flag(command: str, flag: str) -> str:
+    """Return the command with an option that takes no value, unless it has it."""
+    return command if flag in command.split() else f"{command} {flag}"
+
+
 def without_option(command: str, option: str) -> str:
     """Return the command without an option that takes a value, each time that it is given."""
     words = shlex.split(command)
@@ -61,6 +66,6 @@ def with_budget(command: str, budget: str) -> str:
     return shlex.join(found if "--budget" in found else [*found, "--budget", budget])
 
 
-def merge_command(run_dir: Path) -> str:
+def merge_command(run_dir: str | Path) -> str:
     """Return the command that merges the shards of a run directory."""
     return f"{shell_command('merge', run_dir)}   # once all shards have ended"

@@ -158,12 +158,13 @@ async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
         hint = f"set {KEY_VARIABLE}, or write it to .env here; crucible-batch demo runs without a key"
         return DoctorCheck("key", "bad", "not set", hint, ExitCode.KEY_REFUSED)
     if not reachable:
-        return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway can't be reached")
+        return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway did not answer the health check")
     try:
         async with connect(settings) as client:
             credits = await client.credits()
     except KeyRefusedError as error:
-        return DoctorCheck("key", "bad", f"{where}; refused: {clean(error.message)}", error.hint, ExitCode.KEY_REFUSED)
+        text = f"{where}; refused: {clean(error.message)}"
+        return DoctorCheck("key", "bad", text, f"check {KEY_VARIABLE}", ExitCode.KEY_REFUSED)
     except CrucibleBatchError as error:
         return DoctorCheck("key", "bad", f"{where}; {clean(str(error))}", error.hint, ExitCode.STOPPED)
     return DoctorCheck("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
@@ -24,11 +25,11 @@ from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.shards import show_shard_commands
-from crucible_batch.cli.render.summary import BUYS_AGAIN
+from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.errors import ExitCode
-from crucible_batch.settings import Settings
+from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import run_command
 
 _Result = TypeVar("_Result")
@@ -58,6 +59,8 @@ def show_what_a_run_would_do(
         if summary.is_waiting:  # likewise
             what_next = merge_command(summary.run_dir)
         if what_next is not None:
+            if settings.api_key is None:
+                what_next = once_there_is_a_key(what_next, settings.env_file)
             fact(output.out, "next", (what_next, "command"), width=9)
 
 
@@ -107,6 +110,16 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
     return command
 
 
+def once_there_is_a_key(step: str, env_file: Path | None) -> str:
+    """Return the next command after a plan that was made without an API key, which only ``run`` needs."""
+    where = f"in {shlex.quote(str(env_file))}" if env_file is not None else "in the environment or in .env"
+    first, comma, command = step.rpartition(", then: ")
+    if not command.startswith("crucible-batch run "):
+        return step
+    before = f"{first} and " if comma else ""
+    return f"{before}set {KEY_VARIABLE} {where}, then: {command}"
+
+
 def _needs_budget(summary: PlanSummary, command: str) -> bool:
     return summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split()
 
@@ -140,6 +153,8 @@ def _once_settled(summary: PlanSummary, command: str) -> str | None:
             return "nothing to run: every job is done"
         case Remedy.RETRY:
             return f"{command} --retry-failed"
+        case Remedy.GET_ACCESS:
+            return f"{GET_ACCESS}, then: {command} --retry-failed"
         case Remedy.CHANGE:
             return f"change the failed jobs, then: {command}"
         case _:

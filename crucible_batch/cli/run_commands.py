@@ -300,7 +300,8 @@ def worker(
     output: CommandOutput,
     *,
     cluster: Annotated[
-        str | None, opt.dsn_option(help="Address of the PostgreSQL database.  \\[default: CRUCIBLE_BATCH_DSN]")
+        str | None,
+        opt.dsn_option(help="Address of the PostgreSQL database; env: that of CRUCIBLE_BATCH_DSN.  \\[default: env]"),
     ] = None,
     processes: Annotated[
         int,

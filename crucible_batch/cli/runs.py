@@ -25,7 +25,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.status import next_command
-from crucible_batch.cli.terminal import Json, say, say_note, working
+from crucible_batch.cli.terminal import Json, fact, say, say_note, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
@@ -45,6 +45,8 @@ _GAP = 2
 _WIDEST = (44, 22, 12, 16, 8)
 """The columns' widths at most; longer text is wrapped. The first column is narrower on a narrow terminal."""
 _NARROWEST = 12
+"""The least width of the first column. Where less is left for it, each run is a block of lines instead of a row."""
+_LABEL = 8
 _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -120,13 +122,26 @@ def _print_table(console: Console, found: RunList, commands: Sequence[str | None
     """Print a row for each run. A command has a line of its own, which is never broken, so that it can be copied."""
     rows = [_cells(run, found.directory, now) for run in found.runs]
     widths = _widths(rows, console.width)
-    console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
+    is_table = widths[0] >= min(_NARROWEST, _widest_line(rows, 0))
+    if is_table:
+        console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
     for run, cells, command in zip(found.runs, rows, commands, strict=True):
-        console.print(_row(cells, widths))
+        if is_table:
+            console.print(_row(cells, widths))
+        else:
+            _print_block(console, cells)
         if run.error is not None:
             say(console, "  ", (clean(run.error.message, 300), "quiet"))
         if command is not None:
-            say(console, ("  next  ", "label"), (command, "command"))
+            fact(console, "next", (command, "command"), width=5 if is_table else _LABEL)
+
+
+def _print_block(console: Console, cells: Sequence[Text]) -> None:
+    """Print a run as lines: its name, then each other column that has text, after its label."""
+    console.print(cells[0], overflow="fold")
+    for name, cell in zip(_COLUMNS[1:], cells[1:], strict=True):
+        if cell.plain:
+            fact(console, name, Text(" · ").join(cell.split()), width=_LABEL)
 
 
 def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
@@ -138,13 +153,14 @@ def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
 
 
 def _widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """Return the width of each column: that of its widest line, within ``_WIDEST`` and the room there is."""
-    widths = [
-        min(most, max(cell_len(line) for row in (*rows, [Text(name) for name in _COLUMNS]) for line in _lines(row, at)))
-        for at, most in enumerate(_WIDEST)
-    ]
+    """Return the width of each column: that of its widest line, within ``_WIDEST``; the first has what is left."""
+    widths = [min(most, _widest_line(rows, at)) for at, most in enumerate(_WIDEST)]
     rest = sum(widths[1:]) + _GAP * len(widths)
-    return [max(_NARROWEST, min(widths[0], room - rest)), *widths[1:]]
+    return [min(widths[0], room - rest), *widths[1:]]
+
+
+def _widest_line(rows: Sequence[Sequence[Text]], at: int) -> int:
+    return max(cell_len(line) for row in (*rows, [Text(name) for name in _COLUMNS]) for line in _lines(row, at))
 
 
 def _lines(row: Sequence[Text], at: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
         fact(output.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
         cluster = "" if status.running else " --cluster env"
-        fact(output.out, "resume", (f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}", "command"))
+        fact(output.out, "resume", (f"{shell_command('ctl', status.location, 'resume')}{cluster}", "command"))
     if progress is not None:
         show_progress(output.out, progress, balance, now, is_paused=status.paused is not None)
 
@@ -155,11 +154,11 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if status.is_with_workers and not status.running:  # its coordinator merges the shards
         return f"{run_again(status)} --cluster env   # if its coordinator has ended"
     if status.shards is not None and not status.running:
-        return merge_command(status.run_dir)
+        return merge_command(status.location)
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused
         return None
     if head.exit_code == ExitCode.OK and not _chose_some(status):
-        return next_pick(status.run_dir) if head.waiting else None
+        return next_pick(status.location) if head.waiting else None
     if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
         return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():
@@ -179,7 +178,7 @@ def run_again(status: Status) -> str:
     is_needed = head.period is None and head.budget_source != "manifest"
     budget = head.credits.budget if is_needed else None
     options = () if budget is None else ("--budget", format_credits(budget))
-    out_dir = None if is_default else status.run_dir
+    out_dir = None if is_default else status.location
     return run_command(
         manifest,
         *options,

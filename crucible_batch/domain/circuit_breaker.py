@@ -32,6 +32,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Container, Hashable
 
+from crucible_batch.domain.retry_rule import is_access_denied
+
 
 class FailureScope(enum.Enum):
     """The jobs that a definite refusal of a submit concerns."""
@@ -52,7 +54,7 @@ def failure_scope(status: int | None, code: str, never: Container[str]) -> Failu
     code = code.upper()
     if status is None or code in never or code.startswith("ASSET_"):
         return FailureScope.JOB
-    if code.startswith("ACCOUNT_") or code == "FORBIDDEN":
+    if is_access_denied(code):
         return FailureScope.EVERYONE
     if status in _JOBS_STATUSES:
         return FailureScope.JOB

@@ -45,18 +45,29 @@ PAID_CODES = frozenset({"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS"
 of ``KEY_REUSED``)."""
 
 
+_DENIED_CODES = frozenset({"FORBIDDEN", "HTTP_403"})
+
+
+def is_access_denied(code: str) -> bool:
+    """Whether the gateway refuses every request of the account with this code, until its operator changes that."""
+    code = code.upper()
+    return code in _DENIED_CODES or code.startswith("ACCOUNT_")
+
+
 class Remedy(enum.Enum):
     """What to do about failed jobs.
 
     ``RETRY``: another attempt at one of them may succeed. ``CHANGE``: none can succeed unless the jobs are changed.
     ``CONTINUE``: some are paid for, and no attempt at the others can succeed. ``BUY_AGAIN``: the same, but some of them
-    were bought by a run directory that is lost, and another attempt would buy them again.
+    were bought by a run directory that is lost, and another attempt would buy them again. ``GET_ACCESS``: another
+    attempt may succeed once the gateway no longer denies access to the account, and not before.
     """
 
     RETRY = enum.auto()
     BUY_AGAIN = enum.auto()
     CHANGE = enum.auto()
     CONTINUE = enum.auto()
+    GET_ACCESS = enum.auto()
 
 
 def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
@@ -65,16 +76,19 @@ def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
     ``never`` are the codes, in upper case, after which there is no other attempt. Reads only as many as needed.
     """
     remedy: Remedy | None = None
+    is_denied = False
     for code in codes:
         if code.upper() == KEY_REUSED:
             remedy = Remedy.BUY_AGAIN
         elif code.upper() in PAID_CODES:
             remedy = Remedy.CONTINUE if remedy is not Remedy.BUY_AGAIN else remedy
-        elif code.upper() not in never:
-            return Remedy.RETRY
-        else:
+        elif code.upper() in never:
             remedy = remedy or Remedy.CHANGE
-    return remedy
+        elif is_access_denied(code):
+            is_denied = True
+        else:
+            return Remedy.RETRY
+    return Remedy.GET_ACCESS if is_denied else remedy
 
 
 ONCE = RetryRule(attempts=1)

@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
+from crucible_batch.domain.retry_rule import KEY_REUSED, is_access_denied
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.retries import Operation, decide_retry
@@ -65,7 +66,7 @@ _FAILURES: Final = (
 )
 
 _HINTS: Final = {
-    401: "check MOLTAZINE_API_KEY",
+    401: "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found",
     402: "add credits, then run the same command again",
     429: "the gateway asks for fewer requests; run the same command again later",
 }
@@ -81,6 +82,10 @@ _HINT_BAD_ANSWER: Final = (
 _HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
 _HINT_LATER: Final = "run the same command again later"
 _HINT_REFUSED: Final = "correct what the message names; the same request is refused again"
+_HINT_DENIED: Final = "the gateway denies access: ask its operator what this API key may do"
+_HINT_KEY_REUSED: Final = (
+    "if a run directory that is lost has bought the job, a copy of it, or its receipts.jsonl, brings the outputs back"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +180,9 @@ def refusal(
         code=code,
         operation=operation,
         status=answer.status,
-        hint=_hint_of(failure) or _hint(answer.status, is_readable=failure is not None),
+        hint=_hint_of(failure) or _hint(answer.status, code, is_readable=failure is not None),
         request_id=request_id(answer, failure),
-        in_doubt=decide_retry(operation, answer.status).in_doubt,
+        in_doubt=decide_retry(operation, answer.status, code).in_doubt,
         retry_after_s=retry_after_s(answer.header, now=now, cap_s=cap_s),
     )
 
@@ -235,7 +240,11 @@ def _hint_of(failure: ApiFailure | None) -> str | None:
     return clean_message(failure.hint) or None if failure and failure.hint else None
 
 
-def _hint(status: int, *, is_readable: bool) -> str:
+def _hint(status: int, code: str, *, is_readable: bool) -> str:
+    if code == KEY_REUSED:
+        return _HINT_KEY_REUSED
+    if status == 403 or (status < 500 and is_access_denied(code)):
+        return _HINT_DENIED
     if status in _HINTS:
         return _HINTS[status]
     if status < 300 or (status == 404 and not is_readable):

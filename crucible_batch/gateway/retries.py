@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.ports import BeforeRetry
+from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.errors import UNSAFE_URL, GatewayError
 from crucible_batch.gateway.transport import InvalidCertificateError
 from crucible_batch.gateway.url_guard import host_of
@@ -87,17 +88,19 @@ _UNSURE: Final = {
 }
 
 
-def decide_retry(operation: Operation, status: int | None) -> RetryDecision:
-    """Decide what follows a failed attempt. ``status`` is None if there was no response.
+def decide_retry(operation: Operation, status: int | None, code: str = "") -> RetryDecision:
+    """Decide what follows a failed attempt. ``status`` is None if there was no response; ``code`` is the gateway's.
 
-    A 2xx status is one of a response that could not be read or belonged to another request.
+    A 2xx status is one of a response that could not be read or belonged to another request. A 409 means that an earlier
+    submit with the same key is in progress, unless its code is ``KEY_REUSED``: another request has the key, so this one
+    was definitely not accepted, and is not accepted later either.
     """
     effect = _EFFECTS.get(operation, Effect.READ)
     if status is None or 200 <= status < 300 or status in (408, 425) or status >= 500:
         return _UNSURE[effect]
     if status == 429:
         return _RETRY
-    if status == 409 and effect is Effect.KEYED:
+    if status == 409 and effect is Effect.KEYED and code != KEY_REUSED:
         return _RETRY_IN_DOUBT
     if status < 400 and effect is not Effect.READ:
         return _DOUBT
@@ -175,7 +178,7 @@ def is_worth_retrying(error: BaseException) -> bool:
         return False
     if error.code == "BAD_ANSWER" and error.operation == Operation.DOWNLOAD:
         return False
-    return decide_retry(Operation(error.operation), error.status).retry
+    return decide_retry(Operation(error.operation), error.status, error.code).retry
 
 
 _NOTHING_BEHIND: Final = frozenset({502, 504})

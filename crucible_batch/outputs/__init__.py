@@ -1,9 +1,10 @@
 """Results: the paths of outputs, and saving them so that no partial file gets a name."""
 
 from crucible_batch.domain.output_path import output_path, relocated_path
+from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
-from crucible_batch.outputs.errors import ObjectStoreError, OutputError, ResultsError
+from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import CrucibleBatchError, ObjectStoreError
 
 MOVE_IT: Final = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
 
@@ -38,20 +38,6 @@ class ResultsError(CrucibleBatchError):
     """The run directory can't be written; the journal is intact."""
 
     code = "RESULTS"
-
-
-class ObjectStoreError(CrucibleBatchError):
-    """A failed request to the object store of the outputs. Nothing in it comes from credentials or from the answer.
-
-    ``is_refused``: the store answered, and a repetition would fail too, as without a bucket or access.
-    """
-
-    code = "OBJECT_STORE"
-
-    def __init__(self, message: str, *, hint: str, is_refused: bool = False) -> None:
-        super().__init__(message, hint=hint)
-        self.is_refused = is_refused
-        self.exit_code = ExitCode.USER_ERROR if is_refused else ExitCode.STOPPED
 
 
 class DamagedUploadError(ObjectStoreError):

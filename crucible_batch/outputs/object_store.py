@@ -22,7 +22,8 @@ from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import is_planned_path, may_hold_output, relocated_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.provenance import sidecar
-from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, ObjectStoreError, OutputError
+from crucible_batch.errors import ObjectStoreError
+from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder

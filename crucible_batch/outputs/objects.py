@@ -24,8 +24,9 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import S3Store, from_url
 
 from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
+from crucible_batch.errors import ObjectStoreError
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs.errors import DamagedUploadError, ObjectStoreError
+from crucible_batch.outputs.errors import DamagedUploadError
 from crucible_batch.outputs.object_port import ObjectInfo
 
 _DIGEST: Final = "sha256"

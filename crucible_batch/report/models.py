@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.plan import BudgetSource, NotifyOption
+from crucible_batch.errors import ExitCode
 
 Amount = Annotated[
     Decimal,
@@ -259,6 +261,15 @@ class ReportHead(_Model):
     notifications: list[NotificationRow] = Field(
         default_factory=list, description="Notifications of the newest run, as far as their results are known."
     )
+
+    @property
+    def is_short_of_budget(self) -> bool:
+        """Whether the run ended because the next job didn't fit its own budget, and not that of its period."""
+        if self.period is not None and self.period.exhausted:
+            return False
+        return self.exit_code == ExitCode.OUT_OF_CREDITS and any(
+            stop.code == BUDGET_EXHAUSTED for stop in self.stops.values()
+        )
 
 
 class Report(ReportHead):

@@ -25,7 +25,6 @@ from crucible_batch.report.html import (
     compact,
     ending,
     head_json,
-    is_short_of_budget,
     make_assets,
     page_pieces,
     report_scripts,
@@ -55,7 +54,7 @@ def state_text(snapshot: Snapshot) -> str:
 def next_step(snapshot: Snapshot) -> Advice:
     """Return what to do next."""
     head, run_dir = snapshot.status.report, snapshot.status.run_dir
-    enough = budget_for_rest(run_dir) if is_short_of_budget(head) and not snapshot.status.running else None
+    enough = budget_for_rest(run_dir) if head.is_short_of_budget and not snapshot.status.running else None
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
     said = advice(head, run_dir, enough, remedy)
     if snapshot.status.paused is not None:

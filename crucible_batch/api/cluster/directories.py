@@ -223,7 +223,9 @@ def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
         raise JournalError(
             f"the directories of shard {shard} in {folder} were deleted, and its worker has reported"
             f" {format_credits(row.figures.spent)} credits as spent",
-            hint=f"restore them from a backup; or return its allowance as if nothing was spent: {abandon}",
+            hint="restore them from a backup; or run the same command with a new database: the shard is run again, and"
+            " finds the jobs that were bought as long as the gateway knows their keys; or return its allowance as if"
+            f" nothing was spent: {abandon}",
         )
     if begun is None:
         if row.ending != LATE:

@@ -18,7 +18,6 @@ from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
     GatewayError,
-    KeyRefusedError,
     ManifestError,
     Place,
     Problem,
@@ -194,8 +193,6 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
     say_sentence(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
     if error.hint:
         advise(console, "hint", clean(error.hint))
-    if isinstance(error, KeyRefusedError) and error.status is not None:
-        advise(console, "hint", "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found")
     if isinstance(error, GatewayError) and error.request_id:
         advise(console, "request id", clean(error.request_id, 100))
     if error.code != UserError.code and find_code(error.code) is not None:

@@ -18,9 +18,10 @@ from crucible_batch.api import (
     clean,
     codes_never_retried,
     format_credits,
+    is_access_denied,
     remedy_for,
 )
-from crucible_batch.cli.command_line import with_budget, without_option
+from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted
 from crucible_batch.errors import ExitCode
@@ -48,6 +49,9 @@ SOURCES_NAMED = 10
 """The most names in a command that removes picks."""
 BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
 """The comment of a command with ``--resubmit-unknown`` for jobs that failed with ``IDEMPOTENCY_KEY_REUSED``."""
+
+
+GET_ACCESS = "ask the gateway's operator for access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,15 +221,6 @@ def ending_line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], e
     return "; ".join(parts)
 
 
-def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether a run ended because the next job didn't fit its own budget."""
-    if head.period is not None and head.period.exhausted:
-        return False
-    return head.exit_code == ExitCode.OUT_OF_CREDITS and any(
-        stop.code == "BUDGET_EXHAUSTED" for stop in head.stops.values()
-    )
-
-
 def next_step(
     head: ReportHead,
     command: str,
@@ -256,6 +251,8 @@ def next_step(
             return _once_some_failed(command, other, failures, never, run_dir)
         case ExitCode.OUT_OF_CREDITS:
             return _once_blocked(head, command, other, enough)
+        case ExitCode.STOPPED if any(is_access_denied(stop.code) for stop in head.stops.values()):
+            return f"{GET_ACCESS}, then: {with_flag(other, '--retry-failed')}"
         case _:
             return command
 
@@ -270,7 +267,7 @@ def next_of_run(
     remake: str | None = None,
 ) -> str | None:
     """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
-    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if is_short_of_budget(head) else None
+    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if head.is_short_of_budget else None
     never = codes_never_retried(run_dir) if failures else frozenset()
     return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
 
@@ -305,10 +302,12 @@ def _once_some_failed(
         case Remedy.CHANGE:
             first.append("change the failed jobs")
             again = other
-        case Remedy.RETRY | Remedy.BUY_AGAIN:
-            again = other if "--retry-failed" in other else f"{other} --retry-failed"
+        case Remedy.RETRY | Remedy.BUY_AGAIN | Remedy.GET_ACCESS as remedy:
+            if remedy is Remedy.GET_ACCESS:
+                first.append(GET_ACCESS)
+            again = with_flag(other, "--retry-failed")
             if "IDEMPOTENCY_KEY_REUSED" in codes:
-                again = again if "--resubmit-unknown" in again else f"{again} --resubmit-unknown"
+                again = with_flag(again, "--resubmit-unknown")
                 comment = BUYS_AGAIN
         case _:
             pass

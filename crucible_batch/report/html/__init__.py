@@ -2,7 +2,7 @@
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
 from crucible_batch.report.html.charts import CurvePoint, credit_curve
-from crucible_batch.report.html.endings import Advice, advice, ending, is_short_of_budget
+from crucible_batch.report.html.endings import Advice, advice, ending
 from crucible_batch.report.html.page import (
     PAGE_FILE,
     Cards,
@@ -37,7 +37,6 @@ __all__ = [
     "embedded",
     "ending",
     "head_json",
-    "is_short_of_budget",
     "make_assets",
     "miniature_of",
     "page_pieces",

@@ -8,7 +8,7 @@ from pathlib import Path
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.outcome import RunStatus
-from crucible_batch.domain.retry_rule import Remedy
+from crucible_batch.domain.retry_rule import Remedy, is_access_denied
 from crucible_batch.report.models import ReportHead
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
 
@@ -42,11 +42,7 @@ def same_command(head: ReportHead, directory: Path, budget: Credits | None = Non
     )
 
 
-def is_short_of_budget(head: ReportHead) -> bool:
-    """Return whether the run ended because the next job didn't fit its own budget."""
-    if head.period is not None and head.period.exhausted:
-        return False
-    return head.status == RunStatus.BLOCKED and _blocking_code(head) == BUDGET_EXHAUSTED
+_DENIED = "The gateway denied access. Ask its operator to grant it,"
 
 
 def advice(
@@ -72,6 +68,8 @@ def advice(
             return _once_blocked(head, directory, again, enough)
         case RunStatus.RUNNING:
             return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
+        case RunStatus.STOPPED if any(is_access_denied(stop.code) for stop in head.stops.values()):
+            return Advice(f"{_DENIED} and resume with:", f"{again} --retry-failed")
         case _:
             return Advice("The run stopped early. Resume with:", again)
 
@@ -94,6 +92,8 @@ def _once_some_failed(again: str, remedy: Remedy | None) -> Advice:
         case Remedy.BUY_AGAIN:
             known = "Some jobs were bought by a run directory that is lost; with a copy of it, they cost nothing."
             return Advice(f"{known} To buy them again:", f"{again} --retry-failed")
+        case Remedy.GET_ACCESS:
+            return Advice(f"{_DENIED} and run:", f"{again} --retry-failed")
         case Remedy.RETRY:
             return Advice("Retry the failed jobs; completed jobs are not paid for again:", f"{again} --retry-failed")
         case Remedy.CHANGE:

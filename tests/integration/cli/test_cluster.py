@@ -72,3 +72,11 @@ def test_a_run_on_a_cluster_refuses_an_option_that_it_would_ignore(cli: Cli, opt
     done = cli("run", "m.yaml", "--cluster", "host=h", *option)
     assert done.code == 2
     assert f"{option[0]} and --cluster can't be used together" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("words", [("run",), ("ctl",), ("worker",), ("cluster", "status"), ("cluster", "drain")])
+def test_each_help_with_the_option_has_the_value_that_takes_the_address_of_the_environment(
+    lonely_cli: Cli, words: tuple[str, ...]
+) -> None:
+    shown = " ".join(lonely_cli(*words, "--help", COLUMNS="200").out.replace("│", " ").split())
+    assert "env: that of CRUCIBLE_BATCH_DSN" in shown

@@ -154,6 +154,7 @@ def test_a_refusal_of_the_gateway_has_its_request_id(cli: Cli) -> None:
     assert done.code == 3
     assert re.search(r"^error [A-Z_]+: .+ \[HTTP 401\]$", done.err, re.MULTILINE)
     assert re.search(r"^request id  \S+$", done.err, re.MULTILINE)
+    assert len(re.findall(r"^hint  ", done.err, re.MULTILINE)) == 1
     assert "moltazine_other" not in done.out + done.err
 
 

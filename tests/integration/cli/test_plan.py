@@ -23,7 +23,7 @@ from crucible_batch.api import (
     StagePreview,
 )
 from crucible_batch.api.derived_jobs import NextStage
-from crucible_batch.cli.plan import next_after_plan
+from crucible_batch.cli.plan import next_after_plan, once_there_is_a_key
 from crucible_batch.cli.render.comparison import contrast
 from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -326,6 +326,7 @@ def test_a_budget_below_what_was_spent_is_not_too_small_for_nothing() -> None:
 
 
 RUN, PLAN = "crucible-batch run m.yaml", "crucible-batch plan m.yaml"
+ACCESS = "ask the gateway's operator for access"
 TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
 
 
@@ -368,6 +369,7 @@ RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; 
             f"{REMAKE} --retry-failed",
         ),
         ({"comparison": FAILED, "remedy": Remedy.CHANGE}, None, f"change the failed jobs, then: {RUN}"),
+        ({"comparison": FAILED, "remedy": Remedy.GET_ACCESS}, None, f"{ACCESS}, then: {RUN} --retry-failed"),
         ({"comparison": FAILED}, None, None),  # unreadable jobs
         ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, None, f"{RUN} --retry-failed {RESUBMIT}"),
         ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN, "budget": None}, None, f"{RUN} --retry-failed {RESUBMIT}"),
@@ -393,6 +395,33 @@ def test_without_a_key_a_finished_job_is_done_and_no_other_one_to_buy(cli: Cli) 
     more = cli("plan", name, "--json", MOLTAZINE_API_KEY="").envelope["data"]
     assert (more["states"]["done"], more["states"]["new"]) == (1, 1)
     assert "no API key" in " ".join(more["notes"])
+
+
+@pytest.mark.parametrize(
+    ("step", "env_file", "shown"),
+    [
+        (RUN, None, f"set MOLTAZINE_API_KEY in the environment or in .env, then: {RUN}"),
+        (RUN, Path("a b.env"), f"set MOLTAZINE_API_KEY in 'a b.env', then: {RUN}"),
+        (
+            f"change the failed jobs, then: {RUN}",
+            Path("k"),
+            f"change the failed jobs and set MOLTAZINE_API_KEY in k, then: {RUN}",
+        ),
+        (PLAN, None, PLAN),
+        ("nothing to run: every job is done", None, "nothing to run: every job is done"),
+    ],
+)
+def test_without_a_key_it_is_set_before_the_command_that_needs_it(step: str, env_file: Path | None, shown: str) -> None:
+    assert once_there_is_a_key(step, env_file) == shown
+
+
+@pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
+def test_a_plan_without_a_key_names_it_before_run(lonely_cli: Cli, command: tuple[str, ...]) -> None:
+    name = lonely_cli.write("keyless")
+    done = lonely_cli(*command, name)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("  next ")]
+    assert line.endswith("set MOLTAZINE_API_KEY in the environment or in .env, then: crucible-batch run keyless.yaml")
+    assert lonely_cli("run", name).code == 3
 
 
 def test_a_plan_of_failed_jobs_that_only_an_option_of_run_buys_again_names_it() -> None:

@@ -37,6 +37,23 @@ def test_runs_are_listed_with_state_counts_credits_and_a_next_command_that_works
     assert "short.yaml" not in cli("runs").out  # nothing is left to do there
 
 
+def test_on_a_narrow_terminal_each_run_is_a_block_whose_words_are_not_broken(cli: Cli) -> None:
+    cli("run", cli.write("narrow", SOME_FAIL), "--run-id", "2026-01-05")
+    cli("run", cli.write("s", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"))
+    for columns in ("20", "40"):
+        lines = cli("runs", COLUMNS=columns).out.splitlines()
+        first = lines.index("s/default")
+        assert lines[first + 4].startswith("  age      ")
+        assert [line.rstrip() for line in (*lines[first + 1 : first + 4], lines[first + 5])] == [
+            "  state    stopped · BUDGET_EXHAUSTED",
+            "  jobs     2 of 3 · 1 blocked",
+            "  credits  4 of 4",
+            "  next     crucible-batch run s.yaml --budget 6",
+        ]
+    assert "narrow/2026-01-05" in cli("runs", COLUMNS="20").out
+    assert cli("runs", COLUMNS="80").out.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
+
+
 def test_json_lists_what_the_table_shows(cli: Cli) -> None:
     cli("run", cli.write("in-json", SOME_FAIL), "--run-id", "night")
     data = check_stream(cli("runs", "--json"), "runs")["data"]

@@ -176,3 +176,28 @@ async def test_an_image_that_the_gateway_lost_fails_its_job_and_not_the_workflow
         await bench.agree(result)
     assert result.exit_code == 1
     assert tally(result) == {"failed": 1, "succeeded": 3}
+
+
+@pytest.mark.parametrize("is_lost_first", [False, True])
+async def test_a_409_for_a_key_of_another_request_is_definite_unless_a_submit_was_not_answered(
+    start, tampered, tally, is_lost_first
+):
+    tries = itertools.count()
+
+    async def tamper(request: httpx.Request, send):
+        if not is_submit(request):
+            return await send()
+        if next(tries) == 0 and is_lost_first:
+            await send()
+            raise httpx.ReadError("the answer is lost")
+        return refusal(409, "IDEMPOTENCY_KEY_REUSED")
+
+    async with start() as bench:
+        result = await bench.run(bench.manifest(jobs(1)), transport=tampered(tamper))
+        bought = len((await bench.state())["jobs"])
+    (row,) = result.jobs()
+    assert row.error.code == "IDEMPOTENCY_KEY_REUSED"
+    if is_lost_first:
+        assert (tally(result), next(tries), bought, result.report.credits.held > 0) == ({"unknown": 1}, 2, 1, True)
+    else:
+        assert (tally(result), next(tries), bought, result.report.credits.held) == ({"failed": 1}, 1, 0, 0)

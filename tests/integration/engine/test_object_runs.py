@@ -12,6 +12,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.api.run_journal import local_directory
+from crucible_batch.cli.status import next_command
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL
@@ -77,6 +78,9 @@ async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_b
         manifest = bench.manifest("\n".join(f"{{name: j{number}, prompt: p{number}}}" for number in range(12)))
         store.fault = failing("create")
         stopped = await bench.run(manifest, out_dir=URL, concurrency=1)
+        status = api.read_status(stopped.run_dir)
+        assert (status.run_dir, status.outputs_at, status.location) == (stopped.run_dir, URL, URL)
+        assert f" --out-dir {URL}" in str(next_command(status))
         assert stopped.exit_code == 5
         assert [stop.code for stop in stopped.report.stops.values()] == ["OBJECT_STORE"]
         before = await bought(bench)
@@ -346,6 +350,9 @@ async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves
         manifest = bench.manifest(STAGES)
         store.fault = failing("read")
         stopped = await bench.run(manifest, out_dir=URL, concurrency=1)
+        status = api.read_status(stopped.run_dir)
+        assert (status.run_dir, status.outputs_at, status.location) == (stopped.run_dir, URL, URL)
+        assert f" --out-dir {URL}" in str(next_command(status))
         assert stopped.exit_code == 5
         assert [stop.code for stop in stopped.report.stops.values()] == ["OBJECT_STORE"]
         assert (stopped.report.credits.held, stopped.report.credits.uploads) == (0, 0)

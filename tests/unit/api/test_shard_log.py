@@ -176,6 +176,26 @@ async def test_more_entries_than_are_read_at_once_and_their_sum(objects: ObjectP
     assert (numbers(state), state.position, len(state.entries)) == (list(range(1, 42)), 41, 2)
 
 
+async def test_entries_that_the_sum_includes_may_be_missing_or_damaged_and_later_ones_not(fake: DictObjects) -> None:
+    log = log_on(fake)
+    for number in range(1, 4):
+        await log.append(rows(number))
+    await log.sum_up(rows(1, 2, 3))
+    for number in range(4, 7):
+        await log.append(rows(number))
+    first, second, fourth = (f"{log.prefix}/0000000{number}.json" for number in (1, 2, 4))
+    del fake.content[first]
+    fake.content[second] = b"{"
+    assert numbers(await log_on(fake).read()) == [1, 2, 3, 4, 5, 6]
+    kept = fake.content.pop(fourth)
+    with pytest.raises(JournalError, match=r"00000004\.json is missing"):
+        await log_on(fake).read()
+    fake.content[fourth] = kept
+    del fake.content[f"{log.prefix}/journal.json"]
+    with pytest.raises(JournalError, match=r"00000002\.json can.t be read"):
+        await log_on(fake).read()
+
+
 async def test_a_sum_that_is_not_all_of_the_log_is_not_stored(fake: DictObjects) -> None:
     log = log_on(fake)
     await log.append(rows(1, 2))

@@ -12,7 +12,6 @@ from crucible_batch.cli.render.summary import (
     FailureGroup,
     credits_words,
     group_failures,
-    is_short_of_budget,
     next_step,
     show_summary,
 )
@@ -105,6 +104,17 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
         assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml"
     groups = group_failures(report, [row("a", "failed", "GPU_LOST")])
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
+
+
+def test_a_denied_job_is_retried_only_once_there_is_access() -> None:
+    step = f"ask the gateway's operator for access, then: {RUN} --retry-failed"
+    report = counted(failed=1).model_copy(update={"exit_code": 1})
+    for code in ("FORBIDDEN", "HTTP_403", "ACCOUNT_SUSPENDED"):
+        assert next_step(report, RUN, group_failures(report, [row("a", "failed", code)])) == step
+        stops = {"*": ErrorRow(code=code, message="not for you")}
+        stopped = counted(failed=5, pending=2).model_copy(update={"exit_code": 5, "stops": stops})
+        assert next_step(stopped, RUN, []) == step
+        assert next_step(stopped, f"{RUN} --retry-failed", []) == step
 
 
 def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about_it() -> None:
@@ -284,7 +294,7 @@ def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:
     stop = ErrorRow(code="BUDGET_EXHAUSTED", message="budget studio: 50 of 50 credits used")
     report = counted(blocked=1).model_copy(update={"exit_code": 4, "period": period, "stops": {"w": stop}})
     assert next_step(report, RUN, [], enough=Decimal(90)) == f"{RUN}   # from 2026-12-01 00:00 Europe/Berlin"
-    assert not is_short_of_budget(report)
+    assert not report.is_short_of_budget
     assert credits_words(report).endswith(" · studio: 46 of 50 spent this month, 4 set aside")
     books = report.credits.model_copy(update={"budget": Decimal(6)})
     allowed = credits_words(report.model_copy(update={"credits": books}))
@@ -293,4 +303,4 @@ def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:
     assert " · budget 6" in credits_words(report.model_copy(update={"credits": books, "period": None}))
     own = report.model_copy(update={"period": period.model_copy(update={"exhausted": False})})
     assert next_step(own, RUN, [], enough=Decimal(90)) == f"{RUN} --budget 90"
-    assert is_short_of_budget(own)
+    assert own.is_short_of_budget

@@ -21,6 +21,10 @@ from crucible_batch.domain.retry_rule import HOPELESS_CODES, PAID_CODES, Remedy,
         (["IDEMPOTENCY_KEY_REUSED"], Remedy.BUY_AGAIN),
         (["INVALID_PARAMS", "IDEMPOTENCY_KEY_REUSED", "OUTPUT_EXISTS"], Remedy.BUY_AGAIN),
         (["IDEMPOTENCY_KEY_REUSED", "GPU_LOST"], Remedy.RETRY),
+        (["FORBIDDEN"], Remedy.GET_ACCESS),
+        (["HTTP_403", "Account_Suspended"], Remedy.GET_ACCESS),
+        (["FORBIDDEN", "OUTPUT_EXISTS", "INVALID_PARAMS", "IDEMPOTENCY_KEY_REUSED"], Remedy.GET_ACCESS),
+        (["FORBIDDEN", "GPU_LOST"], Remedy.RETRY),
     ],
 )
 def test_the_remedy_follows_from_the_codes(codes: list[str], remedy: Remedy | None) -> None:

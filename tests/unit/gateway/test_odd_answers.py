@@ -181,6 +181,22 @@ async def test_401_is_the_key_refused(world, failed, call, operation):
     assert len(here.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (401, "UNAUTHORIZED", "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found"),
+        (403, "FORBIDDEN", "the gateway denies access: ask its operator what this API key may do"),
+        (403, "OTHER", "the gateway denies access: ask its operator what this API key may do"),
+        (400, "ACCOUNT_SUSPENDED", "the gateway denies access: ask its operator what this API key may do"),
+        (400, "OTHER", "correct what the message names; the same request is refused again"),
+    ],
+)
+async def test_a_refusal_without_a_hint_has_one_by_its_status_and_code(world, failed, call, status, code, hint):
+    with pytest.raises(GatewayError) as caught:
+        await call(world(failed(status, code)).client, "credits")
+    assert caught.value.hint == hint
+
+
 @each_operation
 async def test_an_html_401_is_the_key_refused_too(world, reply, call, operation):
     with pytest.raises(KeyRefusedError):

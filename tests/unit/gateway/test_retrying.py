@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy, retries
 from crucible_batch.gateway.retries import wait_s
@@ -45,7 +46,10 @@ async def test_generate_tells_a_known_key_from_a_purchase(world, ok, good_data, 
 
 
 @pytest.mark.parametrize("first", [httpx.ReadError, 500, 200])
-@pytest.mark.parametrize(("second", "code"), [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, "KEY_REUSED")])
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, KEY_REUSED), (409, KEY_REUSED)],
+)
 async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, second, code):
     here = world(first if first is httpx.ReadError else reply(first, raw=b"<html>"), failed(second, code))
     with pytest.raises(GatewayError) as caught:
@@ -53,6 +57,15 @@ async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, se
     assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (code, second, True)
     assert isinstance(caught.value, KeyRefusedError) is (second == 401)
     assert len(here.requests) == 2
+
+
+@pytest.mark.parametrize(("code", "is_definite"), [(KEY_REUSED, True), ("IN_PROGRESS", False), (None, False)])
+async def test_a_409_is_retried_unless_another_request_has_the_key(world, failed, code, is_definite):
+    here = world(*(failed(409, code) for _ in range(3)))
+    with pytest.raises(GatewayError) as caught:
+        await here.client.generate("w", {}, idempotency_key="k")
+    assert (caught.value.status, caught.value.in_doubt) == (409, not is_definite)
+    assert len(here.requests) == (1 if is_definite else 3)
 
 
 async def test_the_wanted_answer_ends_the_doubt(world, ok, good_data):

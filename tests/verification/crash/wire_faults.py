@@ -157,7 +157,7 @@ FAULTS = (
     WireFault("cut-and-unsized", _DONE, unsized(5)),
     WireFault("unsized", _DONE, unsized(0)),
     WireFault("garbage", _DONE, lambda _answer, _: Delivery((b"\x16\x03\x01\x00\xff" * 60,), End.CLOSE)),
-    WireFault("gzip-unasked", _DONE, _zipped),
+    WireFault("unrequested-gzip", _DONE, _zipped),
     WireFault("interim-first", _DONE, _hinted),
     WireFault("drip", _DONE, _drip),
     WireFault("answered-twice", _DONE, lambda answer, _: Delivery((answer.raw() * 2,))),

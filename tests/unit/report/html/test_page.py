@@ -338,6 +338,7 @@ def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
     ("remedy", "text", "command"),
     [
         (Remedy.RETRY, "Retry the failed jobs", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
+        (Remedy.GET_ACCESS, "The gateway denied access", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
         (Remedy.CHANGE, "Another attempt cannot succeed", "crucible-batch run m.yaml --out-dir {}"),
         (Remedy.CONTINUE, "No new attempt is needed", "crucible-batch run m.yaml --out-dir {}"),
     ],
