@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -16,17 +17,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, Any, TypeAlias
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
+shared_directory: Path | None = None
+"""Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``)."""
 _ROOT = Path(__file__).parents[1]
 _SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
-_NAMES_BYTES = 1 << 16
+_GREETING_BYTES = 1 << 17
 _NUMBER_BYTES = 32
 
 Stream: TypeAlias = "int | IO[str]"
@@ -163,36 +167,46 @@ def _read(stream: IO[str] | None) -> str:
 class _Server:
     """A child that forks commands, seen from the tests."""
 
-    _env: Mapping[str, str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _control: socket.socket | None = None
 
     def start(self) -> None:
-        """Start the server in the environment of the tests, and wait until it has loaded the program; once only."""
-        if self._env is not None:
+        """Connect to the server that all workers of the tests share, and wait until it has loaded the program.
+
+        The first one that needs it starts it, in the environment of the tests, and ends it. To load takes 2 s of CPU.
+        """
+        if self._control is not None:
             return
-        self._env = dict(os.environ)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(number)],
-                cwd=_ROOT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[number],
-            )
         atexit.register(self.close)
-        self._names_read = frozenset(json.loads(self._control.recv(_NAMES_BYTES)))
+        while not (greeting := self._connect().recv(_GREETING_BYTES)):  # it has just ended
+            pass
+        loaded = json.loads(greeting)
+        self._names_read = frozenset(loaded["names_read"])
+        self._loaded_with = self._read_at_load(loaded["env"])
+
+    def _connect(self) -> socket.socket:
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with _directory() as directory:
+            address = str(directory / "server")
+            try:
+                self._control.connect(address)
+            except (FileNotFoundError, ConnectionRefusedError):  # none was started, or it has ended with who started it
+                self._process = _listening(address)
+                self._control.connect(address)
+        return self._control
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
-        """Return whether all variables are as in the tests' environment that were read when the program was loaded."""
-        assert self._env is not None
-        return self._read_at_load(env) == self._read_at_load(self._env)
+        """Return whether all variables are as in the server's environment that were read when it loaded the program."""
+        return self._read_at_load(env) == self._loaded_with
 
     def _read_at_load(self, env: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in env.items() if name in self._names_read or _is_read_below(name)}
 
     def close(self) -> None:
-        self._control.close()
-        self._process.wait(timeout=120)
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.communicate(timeout=120)
 
     def start_command(
         self,
@@ -213,8 +227,33 @@ class _Server:
                 *(_stream(stream, number == 0, theirs) for number, stream in enumerate(streams)), strict=True
             )
             sent = array.array("i", [*its, their_reply.fileno()])
+            assert self._control is not None
             self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
         return Forked(words, reply, ours)
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """Give the directory of the socket: that of all workers, for one of them at a time, or else one of its own."""
+    if shared_directory is None:
+        with tempfile.TemporaryDirectory(prefix="forks-") as own:
+            yield Path(own)
+        return
+    with (shared_directory / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield shared_directory
+
+
+def _listening(address: str) -> subprocess.Popen[bytes]:
+    """Start a server that listens at ``address``, and ends when its stdin is closed."""
+    Path(address).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(address)
+        listener.listen()
+        number = listener.fileno()
+        return subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(number)], cwd=_ROOT, stdin=subprocess.PIPE, pass_fds=[number]
+        )
 
 
 def _is_read_below(name: str) -> bool:
