@@ -30,6 +30,31 @@ shared_directory: Path | None = None
 """Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``)."""
 _ROOT = Path(__file__).parents[1]
 _SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
+_SCRIPT = """\
+#!{python} -IS
+import array, json, os, signal, socket, sys
+control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+try:
+    control.connect({address!r})
+except OSError:  # the worker that started the server has ended before this one
+    os.execv({command!r}, [{command!r}, *sys.argv[1:]])
+control.recv(1 << 17)
+how = dict(words=sys.argv, cwd=os.getcwd(), env=dict(os.environ), closed="", is_leader=False, program="")
+reply, theirs = socket.socketpair()
+sent = array.array("i", [0, 1, 2, theirs.fileno()])
+control.sendmsg([json.dumps(how).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
+theirs.close()
+pid = int(reply.recv(32))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _frame: os.kill(pid, number))
+for stream in (0, 1, 2):
+    os.close(stream)
+code = int(reply.recv(32))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 _GREETING_BYTES = 1 << 17
 _NUMBER_BYTES = 32
 
@@ -96,6 +121,19 @@ def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **optio
     if closed:
         words = ["sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}', "sh", *words]
     return subprocess.Popen(words, cwd=cwd, text=True, **{"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options})
+
+
+def forking_script(directory: Path) -> str:
+    """Write a script ``crucible-batch`` into ``directory``, for other programs to start, and return its path.
+
+    It runs the command in a fork, and must be started in an environment in which the same would be loaded.
+    """
+    server = _server(os.getpid())
+    server.start()
+    path = directory / "crucible-batch"
+    path.write_text(_SCRIPT.format(python=sys.executable, address=server.address, command=COMMAND), encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
 
 
 class Forked:
@@ -169,6 +207,10 @@ class _Server:
 
     _process: subprocess.Popen[bytes] | None = None
     _control: socket.socket | None = None
+    address = ""
+
+    def __init__(self) -> None:
+        self._own = contextlib.ExitStack()
 
     def start(self) -> None:
         """Connect to the server that all workers of the tests share, and wait until it has loaded the program.
@@ -186,13 +228,14 @@ class _Server:
 
     def _connect(self) -> socket.socket:
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with _directory() as directory:
-            address = str(directory / "server")
+        with _lock(shared_directory):
+            directory = shared_directory or self._own.enter_context(tempfile.TemporaryDirectory(prefix="forks-"))
+            self.address = str(Path(directory) / "server")
             try:
-                self._control.connect(address)
+                self._control.connect(self.address)
             except (FileNotFoundError, ConnectionRefusedError):  # none was started, or it has ended with who started it
-                self._process = _listening(address)
-                self._control.connect(address)
+                self._process = _listening(self.address)
+                self._control.connect(self.address)
         return self._control
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
@@ -207,6 +250,7 @@ class _Server:
             self._control.close()
         if self._process is not None:
             self._process.communicate(timeout=120)
+        self._own.close()
 
     def start_command(
         self,
@@ -233,15 +277,14 @@ class _Server:
 
 
 @contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    """Give the directory of the socket: that of all workers, for one of them at a time, or else one of its own."""
-    if shared_directory is None:
-        with tempfile.TemporaryDirectory(prefix="forks-") as own:
-            yield Path(own)
+def _lock(shared: Path | None) -> Iterator[None]:
+    """Let one worker at a time look for the server, and start it."""
+    if shared is None:
+        yield
         return
-    with (shared_directory / "lock").open("w", encoding="utf-8") as lock:
+    with (shared / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield shared_directory
+        yield
 
 
 def _listening(address: str) -> subprocess.Popen[bytes]:
