@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import functools
 import gc
 import hashlib
@@ -17,6 +18,7 @@ import typer.main
 from PIL import Image
 from pydantic import BaseModel
 
+from crucible_batch import saved_plan
 from crucible_batch.api import account, price_memory
 from crucible_batch.cli import app, demo
 from crucible_batch.domain import outage
@@ -24,6 +26,7 @@ from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import job_worker, late_outputs, runner
 from crucible_batch.gateway.retries import Retrier
@@ -64,6 +67,9 @@ def prepare_for(key: str) -> None:
     _prepare_command_line()
     for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
         codec._adapter(kind)
+    for part in (PlanHead, PlanRow, ShardRow, saved_plan._Numbered):
+        saved_plan.adapter_of(part)
+    codecs.lookup("utf-8-sig")
     for template in ("page.html.j2", "charts.html.j2"):
         page._environment().get_template(template)
     for model in _models_below(BaseModel):
