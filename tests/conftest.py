@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from crucible_batch.api import account
+from tests import preloaded
 from tests.order import dealt
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
@@ -55,6 +59,25 @@ def _use_memory(directory: Path, free_bytes: int) -> None:
 
 
 _use_memory(Path("/dev/shm"), free_bytes=4 << 30)  # one complete run leaves 0.6 GB
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each worker of pytest-xdist the directory in which it finds the server that forks commands for all."""
+    node.workerinput["forks"] = _directory_of_forks(node.config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the workers share one server that forks commands."""
+    if (worker := getattr(config, "workerinput", None)) is not None:
+        preloaded.shared_directory = Path(worker["forks"])
+
+
+@functools.cache
+def _directory_of_forks(config: pytest.Config) -> str:
+    directory = tempfile.TemporaryDirectory(prefix="forks-")
+    config.add_cleanup(directory.cleanup)
+    return directory.name
 
 
 @pytest.fixture(scope="session", autouse=True)

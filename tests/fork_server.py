@@ -23,9 +23,9 @@ _NUMBER_BYTES = 32
 
 
 def serve(number: int) -> None:
-    """Load the program, and run it in a fork for each request on the socket ``number``, until that is closed.
+    """Load the program, and serve each client that connects to the listening socket ``number``, until stdin is closed.
 
-    Before the first request it sends the names of the environment variables that were read meanwhile.
+    A client has a process of its own, which goes on until the client closes the connection.
     """
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
     for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
@@ -35,24 +35,48 @@ def serve(number: int) -> None:
         program = importlib.import_module("tests.loaded_program")
         program.load()
         program.prepare()
-    gc.enable()
     names = {name for name in names if not name.startswith("CRUCIBLE_BATCH_")}  # options, which commands read again
+    greeting = json.dumps({"names_read": sorted(names), "env": dict(os.environ)}).encode()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes of the clients
+    with socket.socket(fileno=number) as listener:
+        while True:
+            ready, _, _ = select.select([listener, 0], [], [])
+            if listener not in ready:
+                return
+            client, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            client.close()
+    with client:
+        client.send(greeting)
+        gc.enable()
+        request, descriptors = _forked(client)
+    if request is None:
+        return
+    for its_number, stream in enumerate(descriptors[:3]):
+        os.dup2(stream, its_number)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    _become(request)
+
+
+def _forked(client: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Return each request in a fork, with its descriptors; None in this process, once ``client`` has closed its end."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(waker.fileno())
     replies: dict[int, socket.socket] = {}
-    with socket.socket(fileno=number) as control, woken, waker:
-        control.send(json.dumps(sorted(names)).encode())
+    with woken, waker:
         while True:
-            ready, _, _ = select.select([control, woken], [], [])
+            ready, _, _ = select.select([client, woken], [], [])
             if woken in ready:
                 woken.recv(_NUMBER_BYTES)
                 _tell_ends(replies)
                 continue
-            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 4)
+            request, descriptors, _, _ = socket.recv_fds(client, _REQUEST_BYTES, 4)
             if not request:
-                return
+                return None, []
             *streams, reply = descriptors
             if (pid := os.fork()) == 0:
                 break
@@ -64,11 +88,7 @@ def serve(number: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for other in replies.values():
         other.close()
-    for its_number, stream in enumerate(streams):
-        os.dup2(stream, its_number)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    _become(json.loads(request))
+    return json.loads(request), descriptors
 
 
 @contextlib.contextmanager

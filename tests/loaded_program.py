@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import functools
 import gc
 import hashlib
@@ -17,13 +18,16 @@ import typer.main
 from PIL import Image
 from pydantic import BaseModel
 
+from crucible_batch import saved_plan
 from crucible_batch.api import account, price_memory
-from crucible_batch.cli import app
+from crucible_batch.cli import app, demo
 from crucible_batch.domain import outage
 from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
+from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import job_worker, late_outputs, runner
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
@@ -33,7 +37,7 @@ from crucible_batch.sandbox import SandboxConfig, pictures
 from crucible_batch.view import feed
 from tests.cheap import plain_picture
 
-_LOOK_AGAIN_AFTER_S = 0.1
+_LOOK_AGAIN_AFTER_S = 0.02
 
 
 def load() -> None:
@@ -63,6 +67,9 @@ def prepare_for(key: str) -> None:
     _prepare_command_line()
     for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
         codec._adapter(kind)
+    for part in (PlanHead, PlanRow, ShardRow, saved_plan._Numbered):
+        saved_plan.adapter_of(part)
+    codecs.lookup("utf-8-sig")
     for template in ("page.html.j2", "charts.html.j2"):
         page._environment().get_template(template)
     for model in _models_below(BaseModel):
@@ -70,10 +77,14 @@ def prepare_for(key: str) -> None:
 
 
 def _wait_less() -> None:
-    """Retry after a tenth of the time, report an outage early, and let the viewer look often.
+    """Retry after a tenth of the time, poll and report an outage early, and let the viewer look often.
 
-    The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``.
+    The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``, polls in
+    ``tests/unit/domain/test_poll_scheduler.py``.
     """
+    announce = ServiceTimes.announce
+    ServiceTimes.announce = lambda self, workflow_id, expected_s: announce(self, workflow_id, (expected_s or 0) / 10)
+    demo.SandboxConfig = functools.partial(SandboxConfig, time_scale=0.1)
     Retrier.__init__.__kwdefaults__["jitter"] = lambda: random.random() / 10
     outage.FIRST_TOLD_S = 0.5
     feed.BUSY_S, feed.IDLE_S, feed.PACE_EVERY_S = 0.2, 0.4, 1.0

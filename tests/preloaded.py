@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -16,17 +17,45 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, Any, TypeAlias
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
+shared_directory: Path | None = None
+"""Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``)."""
 _ROOT = Path(__file__).parents[1]
 _SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
-_NAMES_BYTES = 1 << 16
+_SCRIPT = """\
+#!{python} -IS
+import array, json, os, signal, socket, sys
+control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+try:
+    control.connect({address!r})
+except OSError:  # the worker that started the server has ended before this one
+    os.execv({command!r}, [{command!r}, *sys.argv[1:]])
+control.recv(1 << 17)
+how = dict(words=sys.argv, cwd=os.getcwd(), env=dict(os.environ), closed="", is_leader=False, program="")
+reply, theirs = socket.socketpair()
+sent = array.array("i", [0, 1, 2, theirs.fileno()])
+control.sendmsg([json.dumps(how).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
+theirs.close()
+pid = int(reply.recv(32))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _frame: os.kill(pid, number))
+for stream in (0, 1, 2):
+    os.close(stream)
+code = int(reply.recv(32))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+_GREETING_BYTES = 1 << 17
 _NUMBER_BYTES = 32
 
 Stream: TypeAlias = "int | IO[str]"
@@ -92,6 +121,19 @@ def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **optio
     if closed:
         words = ["sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}', "sh", *words]
     return subprocess.Popen(words, cwd=cwd, text=True, **{"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options})
+
+
+def forking_script(directory: Path) -> str:
+    """Write a script ``crucible-batch`` into ``directory``, for other programs to start, and return its path.
+
+    It runs the command in a fork, and must be started in an environment in which the same would be loaded.
+    """
+    server = _server(os.getpid())
+    server.start()
+    path = directory / "crucible-batch"
+    path.write_text(_SCRIPT.format(python=sys.executable, address=server.address, command=COMMAND), encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
 
 
 class Forked:
@@ -163,36 +205,52 @@ def _read(stream: IO[str] | None) -> str:
 class _Server:
     """A child that forks commands, seen from the tests."""
 
-    _env: Mapping[str, str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _control: socket.socket | None = None
+    address = ""
+
+    def __init__(self) -> None:
+        self._own = contextlib.ExitStack()
 
     def start(self) -> None:
-        """Start the server in the environment of the tests, and wait until it has loaded the program; once only."""
-        if self._env is not None:
+        """Connect to the server that all workers of the tests share, and wait until it has loaded the program.
+
+        The first one that needs it starts it, in the environment of the tests, and ends it. To load takes 2 s of CPU.
+        """
+        if self._control is not None:
             return
-        self._env = dict(os.environ)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(number)],
-                cwd=_ROOT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[number],
-            )
         atexit.register(self.close)
-        self._names_read = frozenset(json.loads(self._control.recv(_NAMES_BYTES)))
+        while not (greeting := self._connect().recv(_GREETING_BYTES)):  # it has just ended
+            pass
+        loaded = json.loads(greeting)
+        self._names_read = frozenset(loaded["names_read"])
+        self._loaded_with = self._read_at_load(loaded["env"])
+
+    def _connect(self) -> socket.socket:
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with _lock(shared_directory):
+            directory = shared_directory or self._own.enter_context(tempfile.TemporaryDirectory(prefix="forks-"))
+            self.address = str(Path(directory) / "server")
+            try:
+                self._control.connect(self.address)
+            except (FileNotFoundError, ConnectionRefusedError):  # none was started, or it has ended with who started it
+                self._process = _listening(self.address)
+                self._control.connect(self.address)
+        return self._control
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
-        """Return whether all variables are as in the tests' environment that were read when the program was loaded."""
-        assert self._env is not None
-        return self._read_at_load(env) == self._read_at_load(self._env)
+        """Return whether all variables are as in the server's environment that were read when it loaded the program."""
+        return self._read_at_load(env) == self._loaded_with
 
     def _read_at_load(self, env: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in env.items() if name in self._names_read or _is_read_below(name)}
 
     def close(self) -> None:
-        self._control.close()
-        self._process.wait(timeout=120)
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.communicate(timeout=120)
+        self._own.close()
 
     def start_command(
         self,
@@ -213,8 +271,32 @@ class _Server:
                 *(_stream(stream, number == 0, theirs) for number, stream in enumerate(streams)), strict=True
             )
             sent = array.array("i", [*its, their_reply.fileno()])
+            assert self._control is not None
             self._control.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
         return Forked(words, reply, ours)
+
+
+@contextlib.contextmanager
+def _lock(shared: Path | None) -> Iterator[None]:
+    """Let one worker at a time look for the server, and start it."""
+    if shared is None:
+        yield
+        return
+    with (shared / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _listening(address: str) -> subprocess.Popen[bytes]:
+    """Start a server that listens at ``address``, and ends when its stdin is closed."""
+    Path(address).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(address)
+        listener.listen()
+        number = listener.fileno()
+        return subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(number)], cwd=_ROOT, stdin=subprocess.PIPE, pass_fds=[number]
+        )
 
 
 def _is_read_below(name: str) -> bool:

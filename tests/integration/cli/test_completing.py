@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.preloaded import COMMAND
+from tests.preloaded import COMMAND, forking_script
 
 from .conftest import Cli
 
@@ -24,11 +24,15 @@ tab() {
 """
 
 
-def press_tab(cli: Cli, *words: str) -> list[str]:
-    """Install the completion as a user does, start a bash that reads it, and press Tab behind the words."""
+def press_tab(cli: Cli, *words: str, is_installed: bool = False) -> list[str]:
+    """Install the completion as a user does, start a bash that reads it, and press Tab behind the words.
+
+    ``is_installed``: with the installed command, and not a fork.
+    """
     home = cli.cwd / "home"
     home.mkdir(exist_ok=True)
-    environment = {**cli.environment, "HOME": str(home), "PATH": f"{Path(COMMAND).parent}:{cli.environment['PATH']}"}
+    found = Path(COMMAND if is_installed else forking_script(home)).parent
+    environment = {**cli.environment, "HOME": str(home), "PATH": f"{found}:{cli.environment['PATH']}"}
     script = f'[ -f ~/.bashrc ] || crucible-batch --install-completion >&2\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
     done = subprocess.run(
         [BASH, "--norc", "-c", script, "bash", *words],
@@ -40,8 +44,8 @@ def press_tab(cli: Cli, *words: str) -> list[str]:
 
 
 def test_commands_and_options_are_completed(lonely_cli: Cli) -> None:
-    assert press_tab(lonely_cli, "sta") == ["status"]
-    assert press_tab(lonely_cli, "run", "--resub") == ["--resubmit-unknown"]
+    assert press_tab(lonely_cli, "sta", is_installed=True) == ["status"]
+    assert press_tab(lonely_cli, "run", "--resub", is_installed=True) == ["--resubmit-unknown"]
     assert press_tab(lonely_cli, "run", "m.yaml", "--display", "") == ["auto", "rich", "plain", "none"]
 
 

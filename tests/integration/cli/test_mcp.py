@@ -18,7 +18,7 @@ from crucible_batch.cli.mcp_server import serve_agents
 from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import Cli
-from tests.preloaded import COMMAND, Process
+from tests.preloaded import Process, forking_script
 
 FOX = "version: 1\nname: mcp-fox\nworkflow: zimage-base\nbudget: {max_credits_per_job: 2}\njobs:\n"
 FOX += "  - {name: fox, prompt: A fox, repeat: 3}\n"
@@ -35,7 +35,8 @@ def connected(cli: Cli, *options: str) -> AbstractAsyncContextManager[Any]:
     """Start a server, and connect a client to it."""
     from mcp import Client, StdioServerParameters, stdio_client  # each worker imports this module: this takes 0.4 s
 
-    server = StdioServerParameters(command=COMMAND, args=["mcp", *options], env=cli.environment, cwd=cli.cwd)
+    command = forking_script(cli.cwd)
+    server = StdioServerParameters(command=command, args=["mcp", *options], env=cli.environment, cwd=cli.cwd)
     return Client(stdio_client(server))
 
 

@@ -1,11 +1,14 @@
 """The forks in which the other tests run commands: each ends as the installed command does."""
 
+import json
 import signal
+import subprocess
 from contextlib import closing
+from subprocess import PIPE
 
 import pytest
 
-from tests.preloaded import Forked
+from tests.preloaded import Forked, forking_script
 
 from .conftest import Cli
 from .screen import Screen
@@ -49,6 +52,31 @@ def test_a_fork_shows_on_a_terminal_what_the_installed_command_shows(
         shown.append(screen.text)
     assert shown[0] == shown[1]
     assert ("\x1b[32m" in shown[0]) is not bool(variables)
+
+
+def test_a_script_that_forks_ends_as_a_fork(lonely_cli: Cli) -> None:
+    lonely_cli.write("broken", "- {name: fox, promt: a fox}")
+    words = ("validate", "broken.yaml")
+    process = lonely_cli.start(*words)
+    expected = (*process.communicate(timeout=120), process.returncode)
+    script = forking_script(lonely_cli.cwd)
+    done = subprocess.run(
+        [script, *words], cwd=lonely_cli.cwd, env=lonely_cli.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == expected
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_script_that_forks_hands_signals_on(lonely_cli: Cli, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [forking_script(lonely_cli.cwd), "view", "--json"], env=lonely_cli.environment, stdout=PIPE, cwd=lonely_cli.cwd
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert json.loads(process.stdout.read().splitlines()[-1])["exit_code"] == 0
+    assert process.returncode == 0
 
 
 FREE = ("HOME", "TERM", "FORCE_COLOR", "JOURNAL_STREAM", "CRUCIBLE_BATCH_ALLOW_COMMANDS")

@@ -23,7 +23,7 @@ from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
-from tests.preloaded import COMMAND
+from tests.preloaded import forking_script
 
 from .conftest import Cli, running_sandbox
 
@@ -117,14 +117,14 @@ def test_a_shard_has_its_jobs_with_the_keys_and_paths_of_the_whole_run(cli: Cli,
         assert row["job_id"] == other["job_id"], "the whole run found the shard's job at the gateway"
 
 
-def test_a_plan_prints_commands_that_work_as_they_are(cli: Cli) -> None:
+def test_a_plan_prints_commands_that_work_as_they_are(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
     cli.write("printed", "- {name: fox, prompt: a fox, repeat: 3}", budget=CEILING)
     done = cli("plan", "printed.yaml", "--shards", "2", "-o", "my plan.json")
     assert done.code == 0, done.err
     lines = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
     assert "crucible-batch run 'my plan.json' --shard 1/2" in lines["next"]
     loop = lines["or"].partition("or all")[2].strip()
-    path = f"{Path(COMMAND).parent}:{os.environ['PATH']}"
+    path = f"{Path(forking_script(tmp_path_factory.mktemp('bin'))).parent}:{os.environ['PATH']}"
     ran = subprocess.run(
         ["sh", "-c", loop],
         check=False,
