@@ -218,7 +218,7 @@ _OF_A_JOB = _of(
     ("ASSET_NOT_READY", _FAILED, "An input image was uploaded but did not become ready. The job was not bought.",
      "The message shows what was charged and refunded. --retry-failed tries again."),
     ("INPUT_CHANGED", _FAILED, "An input image was changed or deleted after planning.",
-     "Do not change input images during a run. Run the same manifest again."),
+     "Run the same manifest again. If it is an output of this run, first run crucible-batch verify RUN_DIR --fix."),
 )  # fmt: skip
 
 _OF_AN_OUTPUT = _of(
