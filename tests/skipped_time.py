@@ -32,14 +32,11 @@ class _SkippingSelector(selectors.DefaultSelector):
         self.others = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if ready := super().select(0):
-            return ready
-        if timeout is None:  # for a signal, or another process
-            return super().select(None)
-        if timeout <= 0:
-            return []
+        # One call of the kernel each time: all of these return at once where something is ready.
+        if timeout is None or timeout <= 0:  # None: for a signal, or another process
+            return super().select(timeout)
         if self.others:
-            return self._really(timeout)
+            return super().select(0) or self._really(timeout)
         if self.at_work:
             return super().select(_THREAD_S)
         if ready := super().select(_DELIVERY_S):

@@ -37,14 +37,14 @@ CODE_LIMIT = 100
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit`` characters."""
-    if len(text) <= limit and text.isascii() and text.isprintable():  # nearly all text
-        return " ".join(text.split())
     # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer than their values.
     return truncate(strip_invisible(text[: limit * 8]), limit)
 
 
 def strip_invisible(text: str) -> str:
     """Remove terminal escapes and invisible characters, and join the lines."""
+    if text.isascii() and text.isprintable():  # nearly all text
+        return " ".join(text.split())
     spaced = " ".join(strip_escapes(text).split())
     return "".join(char for char in spaced if unicodedata.category(char) not in _UNSEEN)
 

@@ -32,21 +32,29 @@ def dumps(value: object, *, sort_keys: bool = False) -> str:
     return "".join(parts)
 
 
-_scalar = json.JSONEncoder(allow_nan=False).encode
-_name = functools.lru_cache(1024)(_scalar)
+_text: Callable[[str], str] = json.encoder.encode_basestring_ascii
+_float = json.JSONEncoder(allow_nan=False).encode
+_name = functools.lru_cache(1024)(_text)
 _WORDS = {None: "null", True: "true", False: "false"}
 
 
 def members(record: Any) -> dict[str, object]:
     """Return the fields of a dataclass by name, as `dumps` writes them. Their values are not copied."""
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: getattr(record, name) for name in _field_names(record.__class__)}
+
+
+@functools.cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _write(value: object, put: Callable[[str], None], *, sort_keys: bool) -> None:
-    if value is None or isinstance(value, bool):
+    if isinstance(value, str):
+        put(_text(value))
+    elif value is None or isinstance(value, bool):
         put(_WORDS[value])
-    elif isinstance(value, str | float):
-        put(_scalar(value))
+    elif isinstance(value, float):
+        put(_float(value))
     elif isinstance(value, int):
         put(int.__repr__(value))
     elif isinstance(value, Decimal):
@@ -63,7 +71,7 @@ def _write(value: object, put: Callable[[str], None], *, sort_keys: bool) -> Non
             before = ","
         put("]" if value else "[]")
     elif isinstance(value, datetime):
-        put(_scalar(value.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
+        put(_text(value.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
     elif dataclasses.is_dataclass(value):
         _write_object(members(value).items(), put, sort_keys=sort_keys)
     else:

@@ -110,6 +110,7 @@ def _uvicorn_config(app: Starlette) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nobody asks where a request comes from
         timeout_graceful_shutdown=1,  # a client that keeps reading must not keep the process alive
     )
 

@@ -19,6 +19,8 @@ from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import stop_after
 from tests.preloaded import start_program
 
+SHORT_JOBS = True
+
 ONE, TWO, THREE = ("{name: a, prompt: one}", "{name: a, prompt: two}", "{name: a, prompt: three}")
 
 

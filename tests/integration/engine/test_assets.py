@@ -9,6 +9,8 @@ from decimal import Decimal
 import httpx
 import pytest
 
+SHORT_JOBS = True
+
 EDIT = "workflow: qwen-edit, image"
 
 

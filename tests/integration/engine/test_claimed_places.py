@@ -14,6 +14,7 @@ from crucible_batch import api
 from crucible_batch.outputs import FileState
 
 HAS_PAGES = True
+SHORT_JOBS = True
 OURS = [
     ".crucible/journal.sqlite3",
     ".crucible/lock",

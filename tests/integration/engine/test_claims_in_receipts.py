@@ -16,6 +16,8 @@ from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.errors import ExitCode, OtherAccountError
 from crucible_batch.sandbox import parse_pricing
 
+SHORT_JOBS = True
+
 Line = dict[str, Any]
 PRICE = Decimal(2)
 

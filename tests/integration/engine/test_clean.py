@@ -14,6 +14,8 @@ from crucible_batch.errors import ConsentError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings
 
+SHORT_JOBS = True
+
 NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
 
 

@@ -109,26 +109,26 @@ async def test_after_the_deadline_nothing_is_bought_and_the_same_command_continu
 ) -> None:
     async with start() as bench:
         ground = ground_of(bench, monkeypatch)
-        manifest = bench.manifest("{name: t, prompt: text, repeat: 90}", budget=180, head=SLOW)
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 36}", budget=72, head=SLOW)
         began = bench.clock.now()
-        result = await ground.run(manifest, shards=3, deadline_s=15)
+        result = await ground.run(manifest, shards=3, deadline_s=6)
         ended = bench.clock.now()
         state = await bench.state()
         bought = len(state["jobs"])
-        assert 3 < bought < 90
-        assert max(job["submitted_at"] for job in state["jobs"]) <= began + 15
-        assert 15 <= ended - began < 15 + 60
+        assert 3 < bought < 36
+        assert max(job["submitted_at"] for job in state["jobs"]) <= began + 6
+        assert 6 <= ended - began < 6 + 60
         await bench.clock.sleep(600)
         assert len((await bench.state())["jobs"]) == bought
         counts = result.report.counts
         assert (result.exit_code, result.report.status, result.report.stops["*"].code) == (5, "stopped", "DEADLINE")
-        assert counts.pending == 90 - counts.succeeded
+        assert counts.pending == 36 - counts.succeeded
         assert (counts.blocked, counts.failed, counts.unknown) == (0, 0, 0)
         assert {lease.state for lease in ground.cluster.rules.shards.values()} == {ShardState.MERGED}
         again = await ground.run(manifest, shards=3)
         keys = await keys_of(bench, again)
     assert again.ok
-    assert len(keys) == 90
+    assert len(keys) == 36
 
 
 async def test_a_shard_whose_worker_is_dead_at_the_deadline_is_ended_and_merged(

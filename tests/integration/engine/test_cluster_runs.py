@@ -66,11 +66,11 @@ async def test_the_directory_of_the_last_owner_is_merged(start: Any, monkeypatch
             return True
 
         ground.on_claim = killed
-        manifest = bench.manifest("{name: t, prompt: text, repeat: 40}", budget=80, head="concurrency: 1\n")
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 12}", budget=24, head="concurrency: 1\n")
         result = await ground.run(manifest, shards=1)
         keys = await check(ground, result)
     assert result.ok
-    assert len(keys) == 40
+    assert len(keys) == 12
     assert ground.cluster.calls == ["1 e2 succeeded accepted", "closed"]
 
 

@@ -12,6 +12,8 @@ from crucible_batch import api
 from crucible_batch.domain.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
 
+SHORT_JOBS = True
+
 IN_DOUBT = [
     ("Held", '{"at": 1, "attempt": 1, "key": "k", "credits": "7", "price_class": "workflow:zimage-base"}'),
     ("Failed", '{"at": 2, "error": {"code": "X", "message": "x"}}'),

@@ -22,6 +22,8 @@ from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import STRIDE, Killer
 
+SHORT_JOBS = True
+
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -531,7 +533,7 @@ async def test_many_sources_are_worked_on_together(start: Any) -> None:
     """The workers that have no job left do not end while a source may still bring some."""
     sheets = '{name: sheet, prompt: "heron {{ repeat }}", workflow: zimage-sheet, repeat: 2}'
     finals = '{name: "final-{{ source.name }}", from: "sheet*", workflow: upscale-2x}'
-    async with start() as bench:
+    async with start(time_scale=1.0) as bench:
         most = 0
 
         async def watch() -> None:

@@ -7,6 +7,8 @@ import hashlib
 import httpx
 import pytest
 
+SHORT_JOBS = True
+
 ONE = "{name: a, prompt: one}"
 
 

@@ -7,6 +7,8 @@ import json
 import httpx
 import pytest
 
+SHORT_JOBS = True
+
 EDIT = "{{name: {0}, workflow: qwen-edit, prompt: {0}, image: a.png}}"
 EDITS = f"{EDIT.format('a')}\n{EDIT.format('b')}"
 

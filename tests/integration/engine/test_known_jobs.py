@@ -12,6 +12,8 @@ from crucible_batch import api
 from crucible_batch.api import known_jobs
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 
+SHORT_JOBS = True
+
 JOBS = "{name: fox, prompt: a fox}\n{name: hare, prompt: a hare, image: 1.png, workflow: qwen-edit}"
 
 

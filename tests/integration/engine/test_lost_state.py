@@ -20,6 +20,8 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
 from tests.integration.engine.test_resume import THREE, stop_after
 
+SHORT_JOBS = True
+
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -19,6 +19,7 @@ from tests.integration.engine.stored import URL
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
 HAS_PAGES = True
+SHORT_JOBS = True
 ONE = "{name: a, prompt: a}"
 TWO = "{name: a, prompt: a}\n{name: b, prompt: b}"
 

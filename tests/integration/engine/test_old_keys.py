@@ -12,6 +12,8 @@ import pytest
 
 from crucible_batch.domain.job import Phase
 
+SHORT_JOBS = True
+
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

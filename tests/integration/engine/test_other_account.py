@@ -13,6 +13,8 @@ from crucible_batch import api
 from crucible_batch.errors import OtherAccountError, RunDirectoryError
 from crucible_batch.settings import Settings
 
+SHORT_JOBS = True
+
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -137,11 +137,11 @@ async def test_without_waiting_an_outage_ends_the_run_after_the_tries_of_its_req
     async with start() as bench:
         dark = Blackout(bench.clock, after=6, lasting_s=1e9)
         result = await bench.run(
-            bench.manifest(jobs(24), budget=48), transport=tampered(dark), concurrency=8, wait_for_gateway_s=0
+            bench.manifest(jobs(12), budget=24), transport=tampered(dark), concurrency=8, wait_for_gateway_s=0
         )
         tries = Counter(key for key, is_dark in dark.submits if is_dark)
         assert max(tries.values()) <= RetryPolicy().attempts
-        again = await bench.run(bench.manifest(jobs(24), budget=48))
+        again = await bench.run(bench.manifest(jobs(12), budget=24))
         await bench.agree(again)
     assert result.exit_code == 5
     assert again.exit_code == 0

@@ -15,6 +15,8 @@ from crucible_batch.domain.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.gateway import client
 
+SHORT_JOBS = True
+
 ONE = "{name: a, prompt: one}"
 TWO = f"{ONE}\n{{name: b, prompt: two}}"
 

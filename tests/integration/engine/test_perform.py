@@ -11,6 +11,8 @@ from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.settings import Settings
 
+SHORT_JOBS = True
+
 THREE = "{name: a, prompt: one}\n{name: b, prompt: two}\n{name: c, prompt: three}"
 
 

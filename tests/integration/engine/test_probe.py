@@ -440,6 +440,7 @@ async def taken(bench: Any) -> Decimal:
 # -- planted bugs: each takes one rule away, and the tests above notice ------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_probe_that_submits_what_it_prepares_is_noticed(start, monkeypatch):
     async def perform(self: ImagePreparer, job: Any, command: Any) -> Any:
         return await self._worker.perform(job, command)
@@ -449,6 +450,7 @@ async def test_a_probe_that_submits_what_it_prepares_is_noticed(start, monkeypat
         await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)
 
 
+@pytest.mark.slow
 async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
     async def keep(self: ImagePreparer, job: Any, command: Any) -> Any:
         event = await perform(self, job, command)
@@ -460,6 +462,7 @@ async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
         await test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
 
 
+@pytest.mark.slow
 async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
     async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
         made = await bring_up(self, image, asset, payer)

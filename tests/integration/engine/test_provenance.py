@@ -19,6 +19,8 @@ from crucible_batch import __version__
 from crucible_batch.api import verify, write_report_again
 from crucible_batch.outputs import sidecars
 
+SHORT_JOBS = True
+
 ONE = "{name: a, prompt: one}"
 EMBED = "provenance: {embed: true}\n"
 

@@ -17,6 +17,7 @@ from crucible_batch.errors import JournalError
 from crucible_batch.report.html import thumbnails
 
 HAS_PAGES = True
+SHORT_JOBS = True
 EDITS = "{name: c, prompt: 'to {{ k }}', workflow: qwen-edit, image: a.png, matrix: {k: [red, blue]}, repeat: 2}"
 TWO = "{name: a, prompt: one}\n{name: b, prompt: two}"
 

@@ -47,7 +47,7 @@ async def test_the_shards_of_a_run_are_merged_and_settled(
         assert (await api.verify(URL)).exit_code == 0
 
 
-@pytest.mark.parametrize("budget", [80, 30])
+@pytest.mark.parametrize("budget", [32, 18])
 async def test_a_killed_worker_whose_machine_is_lost_is_replaced_within_the_allowance(
     start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
@@ -67,11 +67,11 @@ async def test_a_killed_worker_whose_machine_is_lost_is_replaced_within_the_allo
             return True
 
         ground.on_claim = killed
-        manifest = bench.manifest("{name: t, prompt: text, repeat: 40}", budget=budget, head="concurrency: 2\n")
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 16}", budget=budget, head="concurrency: 2\n")
         result = await ground.run(manifest, shards=1, out_dir=Path(URL))
         keys = await check(ground, result)
         assert len(keys) == budget / 2
-        assert result.exit_code == (0 if budget == 80 else 4)
+        assert result.exit_code == (0 if budget == 32 else 4)
 
 
 async def test_a_worker_that_wakes_up_after_its_lease_sends_nothing_more(

@@ -26,6 +26,8 @@ from tests.integration.engine.conftest import Tampered
 from tests.integration.engine.stored import URL, use_store
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
+SHORT_JOBS = True
+
 JOBS = 12
 PRICE = 2
 

@@ -16,6 +16,8 @@ from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings
 from tests.unit.outputs.making import nested_folders
 
+SHORT_JOBS = True
+
 THREE = "{name: a, prompt: one}\n{name: b, prompt: two, workflow: zimage-sheet}\n{name: c, prompt: three}"
 NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
 
