@@ -317,6 +317,11 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
         return request
     if not is_saved_plan(request.manifest):
         if environ is not None:
+            if request.shard is not None and not Path(request.manifest).exists():
+                raise UserError(
+                    f"{request.manifest} can't be read: no such file or directory",
+                    hint="give the file of the divided plan, which crucible-batch plan MANIFEST --shards N -o made",
+                )
             choose_shard(request.shard, None, environ)
         return request
     plan = read_saved_plan(request.manifest)

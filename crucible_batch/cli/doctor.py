@@ -113,7 +113,7 @@ async def _about_gateway(settings: Settings, *, is_usable: bool) -> list[DoctorC
             findings.append(DoctorCheck("health", "good", f"up, {took_s * 1000:.0f} ms"))
             findings += _about_clock(date)
         else:
-            findings.append(_unreachable(f"HTTP {status}", *([HINT_NOT_A_GATEWAY] if status == 404 else [])))
+            findings.append(_unreachable(f"HTTP {status}", _hint_of_status(status)))
     findings.append(await _about_key(settings, reachable=reachable))
     return findings
 
@@ -134,6 +134,14 @@ async def _health(settings: Settings) -> tuple[int, str | None, float]:
     finally:
         await channel.aclose()
     return status, date, took_s
+
+
+def _hint_of_status(status: int) -> str:
+    if status == 404:
+        return HINT_NOT_A_GATEWAY
+    if status < 500:
+        return "the server denies the request: check the base URL, or ask its operator for access"
+    return "the server fails: try again later, or report it to its operator"
 
 
 def _unreachable(text: str, hint: str = "check the network and the base URL") -> DoctorCheck:
@@ -158,7 +166,7 @@ async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
         hint = f"set {KEY_VARIABLE}, or write it to .env here; crucible-batch demo runs without a key"
         return DoctorCheck("key", "bad", "not set", hint, ExitCode.KEY_REFUSED)
     if not reachable:
-        return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway did not answer the health check")
+        return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway's check failed")
     try:
         async with connect(settings) as client:
             credits = await client.credits()

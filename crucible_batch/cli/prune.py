@@ -21,6 +21,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.runs import age
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
@@ -28,7 +29,6 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 SHOWN = 20
 _GOES = {
     PruneCause.INTERRUPTED: "an earlier prune was interrupted",
-    PruneCause.AGE: "older than --older-than",
     PruneCause.COUNT: "not one of the newest --keep runs of its manifest",
     PruneCause.SIZE: "the oldest, while all runs exceed --max-size",
 }
@@ -56,28 +56,28 @@ def prune_and_show(output: CommandOutput, directory: Path, rules: RetentionRules
         pruning = plan_pruning(directory, rules=rules, now=now)
     if not pruning.is_complete:
         say_note(output.err, "too many entries to search all of them; name a directory of runs")
-    if not dry_run and pruning.going and (yes or _agreed(output, pruning)):
+    if not dry_run and pruning.going and (yes or _agreed(output, pruning, rules)):
         with working(output.err, "deleting outputs"):
             done = prune_runs(pruning, now=now)
-        _show_pruned(output, done)
+        _show_pruned(output, done, rules)
         return
     output.data = _as_json(pruning, dry_run=True)
     if not output.quiet:
-        _show(output, pruning, "would be pruned")
+        _show(output, pruning, "would be pruned", rules)
         if pruning.going and not yes:
             fact(output.out, "next", (again("--yes"), "command"))
 
 
-def _agreed(output: CommandOutput, pruning: Pruning) -> bool:
+def _agreed(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -> bool:
     """Ask on the terminal; False if there is none, so that the command is a dry run."""
     if not can_ask(output.err):
         return False
-    _show_runs(output, pruning)
+    _show_runs(output, pruning, rules)
     say_sentence(output.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
     return agrees(output.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
 
 
-def _show_pruned(output: CommandOutput, done: Pruning) -> None:
+def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) -> None:
     output.data = _as_json(done, dry_run=False)
     failed = [run for run in done.going if run.error is not None]
     if failed:
@@ -87,25 +87,26 @@ def _show_pruned(output: CommandOutput, done: Pruning) -> None:
         code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
         output.blame(code, message, again(), exit_code=ExitCode.STOPPED)
     if not output.quiet:
-        _show(output, done, "pruned")
+        _show(output, done, "pruned", rules)
         for run in failed:
             fact(output.out, "failed", (clean(f"{run.run_dir}: {run.error}", 4000), "bad"))
 
 
-def _show(output: CommandOutput, pruning: Pruning, done: str) -> None:
+def _show(output: CommandOutput, pruning: Pruning, done: str, rules: RetentionRules) -> None:
     going = pruning.going
     where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
     runs = grouped(len(pruning.runs), "run")
     words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
     say(output.out, (words, "strong"), where)
-    _show_runs(output, pruning)
+    _show_runs(output, pruning, rules)
 
 
-def _show_runs(output: CommandOutput, pruning: Pruning) -> None:
+def _show_runs(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -> None:
     going = pruning.going
+    goes = {**_GOES, PruneCause.AGE: f"ended more than {age(rules.older_than_s or 0)} ago"}
     for run in going[:SHOWN]:
         assert run.decision.prune is not None  # as it is going
-        reason = (f"   {_GOES[run.decision.prune]}", "quiet")
+        reason = (f"   {goes[run.decision.prune]}", "quiet")
         say(output.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
     say_more(output.out, len(going) - SHOWN)
     for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():

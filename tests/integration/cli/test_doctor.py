@@ -29,12 +29,12 @@ def finding(done: Done, topic: str) -> dict[str, Any]:
 
 
 @contextmanager
-def gateway_of_another_time(date: str) -> Iterator[str]:
-    """A gateway that is up, has that date, and answers nothing else."""
+def gateway_of_another_time(date: str, health: int = 200) -> Iterator[str]:
+    """A gateway that is up, has that date, and answers nothing else. ``health`` is the status of its health."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response_only(200 if self.path == "/api/health" else 404)
+            self.send_response_only(health if self.path == "/api/health" else 404)
             self.send_header("Date", date)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -69,6 +69,20 @@ def test_a_gateway_that_cannot_be_connected_to_is_named_with_the_reason(tmp_path
     done = Cli(tmp_path, f"https://{place}")("doctor", "--json")
     why = f"no answer: can't connect to {place}: {os.strerror(errno.ECONNREFUSED)}"
     assert (done.code, finding(done, "health")["text"]) == (5, why)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [(403, "ask its operator for access"), (404, "the gateway's base URL"), (503, "try again later")],
+)
+def test_a_server_that_answers_with_an_error_is_not_called_a_problem_of_the_network(
+    lonely_cli: Cli, status: int, hint: str
+) -> None:
+    with gateway_of_another_time("Thu, 01 Jan 2026 00:00:00 GMT", status) as url:
+        done = lonely_cli("doctor", "--json", CRUCIBLE_API_BASE=url)
+    found = finding(done, "health")
+    assert (done.code, found["text"]) == (3, f"HTTP {status}")
+    assert hint in str(found["hint"])
 
 
 def test_a_clock_that_is_off_is_told_with_its_sign(lonely_cli: Cli) -> None:

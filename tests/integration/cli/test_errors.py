@@ -137,6 +137,11 @@ def test_no_mistake_of_a_user_shows_a_traceback(lonely_cli: Cli, args: tuple[str
     [
         (("status", "nowhere"), "error RUN_DIRECTORY: nowhere is not a run directory", "hint  give the directory"),
         (("run", "x.yaml", "--budgt"), "error USAGE: No such option: --budgt", "hint  crucible-batch run --help"),
+        (
+            ("run", "no.json", "--shard", "1/2"),
+            "error USAGE: no.json can't be read: no such file or directory",
+            "hint  give the file of the divided plan",
+        ),
         (("credits",), "error NO_API_KEY: there is no API key", "hint  set MOLTAZINE_API_KEY"),
         (("init", "/proc/none"), "error USAGE: /proc/none: ", "hint  choose another folder"),
     ],

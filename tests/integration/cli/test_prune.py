@@ -80,6 +80,7 @@ def test_without_a_terminal_and_yes_it_only_shows(nightly: Cli) -> None:
 
 def test_outputs_go_and_the_journal_the_report_and_the_newest_run_stay(nightly: Cli) -> None:
     newest = names(nightly.cwd / "outputs/nightly/c")
+    assert "   ended more than 1 s ago" in nightly("prune", "--older-than", "1s", "--dry-run").out
     done = nightly("prune", "--older-than", "1s", "--yes", "--json")
     data = done.envelope["data"]
     assert (done.code, data["pruned"], data["dry_run"]) == (0, 2, False)

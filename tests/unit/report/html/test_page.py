@@ -402,3 +402,12 @@ def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> N
     assert f"The next stage waits for {HOSTILE}." in data["advice"]["text"]
     assert data["advice"]["command"] == data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
     assert data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None
+
+
+def test_a_run_that_was_denied_is_resumed_once_there_is_access(tmp_path: Path) -> None:
+    stops = {"*": ErrorRow(code="FORBIDDEN", message="not for you")}
+    stopped = head().model_copy(update={"status": "stopped", "exit_code": 5, "stops": stops})
+    write_page(tmp_path, stopped, iter([row()]), [])
+    advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
+    assert advice["text"].startswith("The gateway denied access. Ask its operator")
+    assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --retry-failed"
