@@ -59,7 +59,6 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "starts = {*range(0, len(text) - size + 1, ), max(len(text) - size, 0)}": (
             "more pieces than are needed find what these find, and how much shorter a part may be isn't promised"
         ),
-        "if len(text) < limit and text.isascii() and text.isprintable():  # as nearly all is": _SPEED,
     },
     "domain/output_path.py": {
         'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()': _SPEED,
