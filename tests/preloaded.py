@@ -220,11 +220,17 @@ class _Server:
         if self._control is not None:
             return
         atexit.register(self.close)
-        while not (greeting := self._connect().recv(_GREETING_BYTES)):  # it has just ended
-            pass
+        while not (greeting := self._greeting()):
+            assert self._process is None, "the server has ended before it has loaded the program"
         loaded = json.loads(greeting)
         self._names_read = frozenset(loaded["names_read"])
         self._loaded_with = self._read_at_load(loaded["env"])
+
+    def _greeting(self) -> bytes:
+        """Connect, and return what the server sends first; nothing if it has ended with the worker that started it."""
+        with contextlib.suppress(ConnectionResetError):
+            return self._connect().recv(_GREETING_BYTES)
+        return b""
 
     def _connect(self) -> socket.socket:
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
