@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import sysconfig
 import threading
@@ -23,9 +24,10 @@ _NUMBER_BYTES = 32
 
 
 def serve(number: int) -> None:
-    """Load the program, and run it in a fork for each request on the socket ``number``, until that is closed.
+    """Load the program, and run it in a fork for each request of the workers that connect to the socket ``number``.
 
-    Before the first request it sends the names of the environment variables that were read meanwhile.
+    To each it first sends the names of the environment variables that were read while the program was loaded. It ends
+    when the last one has closed its connection.
     """
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
     for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
@@ -41,34 +43,65 @@ def serve(number: int) -> None:
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(waker.fileno())
-    replies: dict[int, socket.socket] = {}
-    with socket.socket(fileno=number) as control, woken, waker:
-        control.send(json.dumps(sorted(names)).encode())
-        while True:
-            ready, _, _ = select.select([control, woken], [], [])
-            if woken in ready:
-                woken.recv(_NUMBER_BYTES)
-                _tell_ends(replies)
-                continue
-            request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 4)
-            if not request:
-                return
-            *streams, reply = descriptors
-            if (pid := os.fork()) == 0:
-                break
-            for stream in streams:
-                os.close(stream)
-            replies[pid] = socket.socket(fileno=reply)
-            replies[pid].send(f"{pid:{_NUMBER_BYTES}}".encode())
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for other in replies.values():
-        other.close()
+    with socket.socket(fileno=number) as listener, woken, waker:
+        asked = _next_request(listener, woken, json.dumps(sorted(names)).encode())
+    if asked is None:
+        return
+    request, (*streams, reply) = asked
+    descriptors = [*streams, reply]
     for its_number, stream in enumerate(streams):
         os.dup2(stream, its_number)
     for descriptor in descriptors:
         os.close(descriptor)
     _become(json.loads(request))
+
+
+def _next_request(listener: socket.socket, woken: socket.socket, names: bytes) -> tuple[bytes, list[int]] | None:
+    """Return in each fork the request that it is for and its descriptors; in the server, None at its end."""
+    controls: list[socket.socket] = []
+    replies: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([listener, woken, *controls], [], [])
+        if woken in ready:
+            woken.recv(_NUMBER_BYTES)
+            _tell_ends(replies)
+        elif listener in ready:
+            _welcome(listener, names, controls)
+        else:
+            control = next(each for each in controls if each in ready)
+            request, descriptors = b"", []
+            with contextlib.suppress(ConnectionError):  # a worker that was killed
+                request, descriptors, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 4)
+            if not request:
+                controls.remove(control)
+                control.close()
+                if not controls:
+                    return None
+                continue
+            if (pid := os.fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in (*controls, *replies.values()):
+                    other.close()
+                return request, descriptors
+            *streams, reply = descriptors
+            for stream in streams:
+                os.close(stream)
+            replies[pid] = socket.socket(fileno=reply)
+            with contextlib.suppress(ConnectionError):
+                replies[pid].send(f"{pid:{_NUMBER_BYTES}}".encode())
+
+
+def _welcome(listener: socket.socket, names: bytes, controls: list[socket.socket]) -> None:
+    """Accept the connection of a worker: a process of the same user."""
+    control, _ = listener.accept()
+    _pid, user, _group = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if user != os.getuid():
+        control.close()
+        return
+    controls.append(control)
+    with contextlib.suppress(ConnectionError):  # a worker that was killed
+        control.send(names)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +30,7 @@ _ROOT = Path(__file__).parents[1]
 _SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
 _NAMES_BYTES = 1 << 16
 _NUMBER_BYTES = 32
+_MOST_WORKERS = 64
 
 Stream: TypeAlias = "int | IO[str]"
 """``PIPE``, ``DEVNULL``, a descriptor, or a file."""
@@ -179,23 +182,49 @@ class _Server:
     """A child that forks commands, seen from the tests."""
 
     _env: Mapping[str, str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server in the environment of the tests, and wait until it has loaded the program; once only."""
+        """Start the server in the environment of the tests, and wait until it has loaded the program; once only.
+
+        The workers of pytest-xdist share the server of the first one that needs it.
+        """
         if self._env is not None:
             return
         self._env = dict(os.environ)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(number)],
-                cwd=_ROOT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[number],
-            )
+        name = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()} {uuid.uuid4()}")
+        names = b""
+        while not names:
+            self._control = self._connected(f"\0crucible-batch tests {name}")
+            with contextlib.suppress(ConnectionError):  # it has just ended with its last worker
+                names = self._control.recv(_NAMES_BYTES)
         atexit.register(self.close)
-        self._names_read = frozenset(json.loads(self._control.recv(_NAMES_BYTES)))
+        self._names_read = frozenset(json.loads(names))
+
+    def _connected(self, address: str) -> socket.socket:
+        """Return a connection to the server, which is started if there is none."""
+        while True:
+            control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                try:
+                    listener.bind(address)
+                except OSError:  # another worker's
+                    with contextlib.suppress(ConnectionRefusedError):  # it doesn't listen yet, or no longer
+                        control.connect(address)
+                        return control
+                    control.close()
+                    time.sleep(0.01)
+                    continue
+                listener.listen(_MOST_WORKERS)
+                control.connect(address)  # it ends with its last connection
+                number = listener.fileno()
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _SERVE, str(number)],
+                    cwd=_ROOT,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[number],
+                )
+                return control
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
         """Return whether all variables are as in the tests' environment that were read when the program was loaded."""
@@ -207,7 +236,8 @@ class _Server:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(timeout=120)
+        if self._process is not None and "PYTEST_XDIST_TESTRUNUID" not in os.environ:  # else others may need it
+            self._process.wait(timeout=120)
 
     def start_command(
         self,
