@@ -108,11 +108,26 @@ def start_command(
     )
 
 
-def start_program(program: str, *args: str, cwd: Path, env: Mapping[str, str] = os.environ) -> Forked:
+def start_program(
+    program: str,
+    *args: str,
+    cwd: Path,
+    env: Mapping[str, str] = os.environ,
+    stdout: Stream = DEVNULL,
+    stderr: Stream = 2,
+) -> Forked:
     """Start a program of a test, as ``python -c PROGRAM ARGS`` would. It finds the command's modules loaded."""
     server = _server(os.getpid())
     server.start()
-    return server.start_command(["-c", *args], cwd, env, (DEVNULL, DEVNULL, 2), "", False, program)
+    return server.start_command(["-c", *args], cwd, env, (DEVNULL, stdout, stderr), "", False, program)
+
+
+def run_module(name: str, *args: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run a module of the tests to its end, as ``python -m NAME ARGS`` would in the directory of the project."""
+    program = f"import runpy, sys; sys.path.insert(0, {str(_ROOT)!r}); runpy.run_module({name!r}, run_name='__main__')"
+    process = start_program(program, *args, cwd=_ROOT, stdout=PIPE, stderr=PIPE)
+    out, err = process.communicate(timeout=timeout_s)
+    return subprocess.CompletedProcess([name, *args], process.returncode or 0, out, err)
 
 
 def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **options: Any) -> subprocess.Popen[str]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.preloaded import run_module
 from tests.verification.crash.scenes import UPLOAD_PRICE, Scene
 
-ROOT = Path(__file__).parents[3]
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 KEY = "moltazine_sandbox"
 
@@ -29,14 +29,7 @@ def campaign() -> Campaign:
     """Play trials, as ``make crash`` does, and return what it tells."""
 
     def run(*options: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.verification.crash", "--json", *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        done = run_module("tests.verification.crash", "--json", *options, timeout_s=600)
         assert done.returncode in {0, 1}, done.stderr
         assert done.stdout, done.stderr  # it has fallen over, else
         return json.loads(done.stdout)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.preloaded import run_module
 
 
 def played(*options: str) -> Any:
     """Kill the command at places, as ``python -m tests.verification.crash.probed`` does."""
-    command = [sys.executable, "-m", "tests.verification.crash.probed", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
+    done = run_module("tests.verification.crash.probed", *options, timeout_s=1800)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 

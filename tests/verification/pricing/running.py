@@ -18,6 +18,7 @@ from tests.verification.pricing.gateway import KEY, Gateway, png
 from tests.verification.pricing.judge import Verdict, judge, story
 from tests.verification.pricing.world import World
 
+KEPT = ("LANG", "LC_", "PYTHON")  # else a variable of the tests that is read at the start would keep them from forking
 PATIENCE = 120  # seconds; a run that takes longer hangs
 
 
@@ -108,7 +109,7 @@ class Bench:
         return outcome
 
     def command(self, *arguments: str, kill_after: int | None = None) -> Outcome:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith(KEPT)}
         ours = {
             "HOME": str(self.folder),
             "NO_COLOR": "1",

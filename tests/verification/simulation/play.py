@@ -74,6 +74,11 @@ class Tally:
     def over_budget(self) -> int:
         return sum("were gone after" in text for text in self.broken)
 
+    @property
+    def story(self) -> str:
+        """What happened, in words that are the same each time."""
+        return f"{self.trace} {self.virtual_s} {self.faults}"
+
     def add(self, other: Tally) -> None:
         self.seeds += other.seeds
         self.runs += other.runs
