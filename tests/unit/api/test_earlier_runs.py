@@ -10,6 +10,7 @@ import pytest
 
 from crucible_batch.api import earlier_runs
 from crucible_batch.api.earlier_runs import RememberedRun, list_file, recall, remember
+from tests.case_table import each_case
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -20,7 +21,7 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "place"), PLACES)
+@each_case("environ, place", PLACES)
 def test_the_list_is_in_the_state_directory_of_the_environment(environ: dict[str, str], place: str | None) -> None:
     assert list_file(environ) == (None if place is None else Path(place))
 

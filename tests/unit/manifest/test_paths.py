@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from crucible_batch.manifest.names import path_fault, text_fault
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])
+@each_case("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])
 def test_paths_that_can_be_used(path: str) -> None:
     assert text_fault(path) is None
     assert path_fault(path) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
+@each_case(
+    "path, message",
     [
         ("a\0b", "contains a NUL character"),
         ("a\udcff", "is not UTF-8"),
