@@ -37,7 +37,7 @@ WRONG: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@each_case("name, value", WRONG)
 def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"^{name}") as caught:
         asyncio.run(run(tmp_path / "missing.yaml", **{name: value}))

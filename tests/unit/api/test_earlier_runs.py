@@ -79,7 +79,7 @@ def test_a_directory_that_no_file_system_has_is_passed_over(tmp_path: Path, text
     assert list(recall(tmp_path / "runs.json", tmp_path / "a.yaml", "default")) == []
 
 
-@pytest.mark.parametrize("content", BROKEN)
+@each_case("content", BROKEN)
 def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "runs.json"
     file.write_bytes(content)

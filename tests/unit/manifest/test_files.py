@@ -61,8 +61,8 @@ def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:
             files.find(text)
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
+@each_case(
+    "image, message",
     [
         ("gone.png", "no such file or directory"),
         ("sub", "is a directory"),
@@ -149,7 +149,7 @@ PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("prompt", "content", "message"), PROMPT_FILES)
+@each_case("prompt, content, message", PROMPT_FILES)
 def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: bytes | None, message: str) -> None:
     if content is not None:
         folder.write("p.txt", content)
@@ -163,8 +163,8 @@ def test_a_prompt_file_of_32_kib_is_allowed(folder: Any) -> None:
     assert len(folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt) == 32 * 1024
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
-@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
+@each_case("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
+@each_case("begin", [b"", b"\xef\xbb\xbf"])
 def test_what_is_dropped_from_a_prompt_file_doesnt_count(folder: Any, begin: bytes, end: bytes) -> None:
     folder.write("p.txt", begin + b"x" * (32 * 1024) + end)
     assert folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt == "x" * (32 * 1024)
@@ -188,7 +188,7 @@ def test_prompts_are_bounded(folder: Any) -> None:
     assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768
 
 
-@pytest.mark.parametrize(
+@each_case(
     "field",
     ["image: {}.png", "images: {{m: {}.png}}", "prompt: '@{}.txt'", "foreach: {}.csv", "foreach: '{}*.png'"],
 )
@@ -217,7 +217,7 @@ def test_a_folder_holds_paths_by_their_parts(path: str, expected: bool) -> None:
     assert Files(Path("/"), allow_outside=False).is_inside(path)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", ""])
+@each_case("end", ["\n", "\r\n", "\n\n", ""])
 def test_only_line_breaks_are_dropped_at_the_end_of_a_prompt_file(tmp_path: Path, end: str) -> None:
     """The prompt is part of the key: one space less would be another job, and paid again."""
     (tmp_path / "p.txt").write_bytes(f" a \t\u00a0 {end}".encode())

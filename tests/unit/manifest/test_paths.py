@@ -45,8 +45,8 @@ def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyP
     assert text_fault("\udcff") == ("is not UTF-8", "rename it so that its name is valid UTF-8")  # in no locale
 
 
-@pytest.mark.parametrize(
-    ("text", "field", "message"),
+@each_case(
+    "text, field, message",
     [
         ("jobs: [{name: '{{ \"\\udcff\" }}a'}]", "jobs[0].name", "contains half of a surrogate pair"),
         ("jobs: [{name: a, image: '{{ \"\\udcff\" }}.png'}]", "jobs[0].image", "is not UTF-8"),

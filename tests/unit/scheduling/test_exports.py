@@ -301,8 +301,8 @@ def test_a_container_reads_no_env_file_of_this_machine(repository: Path) -> None
     assert any("--from-env-file=/srv/shop/.env " in step for file in files for step in file.steps)
 
 
-@pytest.mark.parametrize(
-    ("entry", "needs_files", "variables"),
+@each_case(
+    "entry, needs_files, variables",
     [
         ('{on: [failure], command: ["./tell.sh"]}', True, ()),
         ("{on: [failure], command: [/usr/bin/logger]}", False, ()),
