@@ -6,18 +6,25 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+_MarkedCase = type(pytest.param())
 
 
 def each_case(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run a test with each case, as ``pytest.mark.parametrize`` does, but as one test that has one set of fixtures.
 
     All cases are run. Each failure is shown with a note that has the arguments of its case. Decorators can be stacked.
+
+    The cases share the fixtures of the test, except for those with a method ``for_case(number)``, which returns what
+    the case of this number gets. If all others are ``tmp_path``, each case has a directory of its own as well, and so
+    finds no file of another one.
     """
     keys = [name.strip() for name in names.split(",")]
-    rows = [dict(zip(keys, case if len(keys) > 1 else (case,), strict=True)) for case in cases]
+    rows = [dict(zip(keys, _values(case, len(keys)), strict=True)) for case in cases]
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
         inner_test, inner_rows = getattr(test, "case_table", (test, [{}]))
@@ -26,23 +33,30 @@ def each_case(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., Any]]
     return decorate
 
 
+def _values(case: Any, count: int) -> Iterable[Any]:
+    if isinstance(case, _MarkedCase):
+        raise TypeError(f"a case with marks or an id of its own needs pytest.mark.parametrize: {case!r:.200}")
+    values: Iterable[Any] = case if count > 1 else (case,)
+    return values
+
+
 def _as_one_test(test: Callable[..., Any], rows: list[dict[str, Any]]) -> Callable[..., Any]:
     assert rows, "there are no cases"
 
     @functools.wraps(test)
     def run_all(**fixtures: Any) -> None:
         failures: list[BaseException] = []
-        for row in rows:
+        for number, row in enumerate(rows):
             with _noting(failures, row):
-                test(**fixtures, **row)
+                test(**_for_case(fixtures, number), **row)
         _raise(failures, len(rows))
 
     @functools.wraps(test)
     async def run_all_async(**fixtures: Any) -> None:
         failures: list[BaseException] = []
-        for row in rows:
+        for number, row in enumerate(rows):
             with _noting(failures, row):
-                await test(**fixtures, **row)
+                await test(**_for_case(fixtures, number), **row)
         _raise(failures, len(rows))
 
     one_test: Any = run_all_async if inspect.iscoroutinefunction(test) else run_all
@@ -51,6 +65,20 @@ def _as_one_test(test: Callable[..., Any], rows: list[dict[str, Any]]) -> Callab
     one_test.__signature__ = signature.replace(parameters=fixtures)
     one_test.case_table = (test, rows)
     return one_test
+
+
+def _for_case(fixtures: dict[str, Any], number: int) -> dict[str, Any]:
+    own = {name: value.for_case(number) for name, value in fixtures.items() if hasattr(value, "for_case")}
+    if fixtures.keys() - own.keys() == {"tmp_path"}:
+        own["tmp_path"] = directory_of_case(fixtures["tmp_path"], number)
+    return fixtures | own
+
+
+def directory_of_case(directory: Path, number: int) -> Path:
+    """Return a directory for a case, below that of the test. It is the same at each call for a case."""
+    path = directory / f"case-{number}"
+    path.mkdir(exist_ok=True)
+    return path
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from crucible_batch.cluster import ClusterAddress, require_extra
 from crucible_batch.cluster import address as address_module
 from crucible_batch.errors import ClusterSetupError
 from crucible_batch.secret_text import registered_secrets
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@each_case(
+    "text, shown",
     [
         ("postgresql://batch:pa55-w0rd@db.test:6432/runs", "db.test:6432/runs"),
         ("postgresql://batch:pa55%2Dw0rd@db.test/runs?sslmode=require", "db.test:5432/runs"),
@@ -40,7 +41,7 @@ def test_every_connection_has_limits_and_our_schema() -> None:
         assert part in dsn
 
 
-@pytest.mark.parametrize("text", ["hunter2 not a dsn", "postgresql://u:hunter2%zz@h/d", "password=hunter2 hots=x"])
+@each_case("text", ["hunter2 not a dsn", "postgresql://u:hunter2%zz@h/d", "password=hunter2 hots=x"])
 def test_an_invalid_address_is_refused_without_its_text(text: str) -> None:
     with pytest.raises(ClusterSetupError, match="is not valid") as caught:
         ClusterAddress.parse(text)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from crucible_batch import input_images
 from crucible_batch.input_images import InputError, load_input, read_input
+from tests.case_table import each_case
 
 
 def drawn(kind: str) -> bytes:
@@ -19,9 +20,9 @@ def drawn(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo", "photo.txt", ".hidden", "фото.webp"])
-@pytest.mark.parametrize(
-    ("kind", "mime"),
+@each_case("name", ["photo.jpg", "photo.png", "photo", "photo.txt", ".hidden", "фото.webp"])
+@each_case(
+    "kind, mime",
     [
         ("PNG", "image/png"),
         ("JPEG", "image/jpeg"),
@@ -49,9 +50,7 @@ def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
     assert read_input(tmp_path / "a").spec.mime_type == "image/jpeg"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99]
-)
+@each_case("content", [b"", b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99])
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(content)
@@ -70,7 +69,7 @@ def test_too_large_is_refused_and_the_limit_itself_is_not(tmp_path: Path, monkey
         read_input(path)
 
 
-@pytest.mark.parametrize("obstacle", ["missing", "directory", "loop"])
+@each_case("obstacle", ["missing", "directory", "loop"])
 def test_what_cannot_be_read_is_an_input_error(tmp_path: Path, obstacle: str) -> None:
     path = tmp_path / "photo.png"
     if obstacle == "directory":

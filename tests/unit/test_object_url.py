@@ -8,10 +8,11 @@ import pytest
 
 from crucible_batch.errors import UserError
 from crucible_batch.object_url import ObjectUrl
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("text", "url"),
+@each_case(
+    "text, url",
     [
         ("s3://bucket/prefix", "s3://bucket/prefix"),
         ("s3://bucket/a/b c/é/", "s3://bucket/a/b c/é"),
@@ -27,12 +28,12 @@ def test_a_url_is_recognised_also_as_a_path(text: str | Path, url: str) -> None:
     assert found == ObjectUrl.parse(Path(url))
 
 
-@pytest.mark.parametrize("text", ["outputs/a", "/s3:/bucket", "./x/s3://bucket/a", "c:/x", "s3", "a b://c"])
+@each_case("text", ["outputs/a", "/s3:/bucket", "./x/s3://bucket/a", "c:/x", "s3", "a b://c"])
 def test_paths_are_left_alone(text: str) -> None:
     assert ObjectUrl.parse(text) is None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "s3://key:canary@bucket/prefix",

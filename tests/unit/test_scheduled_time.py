@@ -16,6 +16,7 @@ from crucible_batch.scheduled_time import (
     times_after,
     times_until,
 )
+from tests.case_table import each_case
 
 BERLIN = read_timezone("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 28, 22, tzinfo=UTC), datetime(2026, 10, 24, 22, tzinfo=UTC)
@@ -26,8 +27,8 @@ def _local(expression: str, after: datetime, count: int) -> list[str]:
     return [moment.astimezone(BERLIN).strftime("%d %H:%M%z") for moment in found]
 
 
-@pytest.mark.parametrize(
-    ("expression", "after", "times"),
+@each_case(
+    "expression, after, times",
     [
         ("30 2 * * *", SPRING, ["29 03:00+0200", "30 02:30+0200"]),  # 02:30 doesn't exist on the 29th
         ("30 2 * * *", AUTUMN, ["25 02:30+0200", "26 02:30+0100"]),  # and occurs twice on the 25th
@@ -64,8 +65,8 @@ def test_a_time_is_its_own_latest_time_and_not_its_next() -> None:
     assert next(times_after("15 3 * * *", BERLIN, moment)) == moment + timedelta(days=1)
 
 
-@pytest.mark.parametrize(
-    ("expression", "message"),
+@each_case(
+    "expression, message",
     [
         ("nightly", "must have five fields"),
         ("0 15 3 * * *", "it has 6"),
@@ -79,7 +80,7 @@ def test_what_is_not_a_cron_expression_is_refused(expression: str, message: str)
         check_cron(expression)
 
 
-@pytest.mark.parametrize("name", ["Europe", "Nope/No", "", "../etc/passwd", "/etc/localtime", "UTC\0"])
+@each_case("name", ["Europe", "Nope/No", "", "../etc/passwd", "/etc/localtime", "UTC\0"])
 def test_what_is_not_a_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a time zone"):
         read_timezone(name)
@@ -94,8 +95,8 @@ def test_variables_are_in_the_time_zone() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
+@each_case(
+    "text, moment",
     [
         ("2026-11-26T02:15:00Z", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),
         ("2026-11-26t02:15:00z", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),
@@ -109,8 +110,8 @@ def test_a_time_is_read_with_its_offset_and_to_the_second(text: str, moment: dat
     assert parse_time(text) == moment
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
+@each_case(
+    "text, message",
     [
         ("2026-11-26T03:15:00", "has no offset from UTC"),
         ("2026-11-26T03:15", "has no offset from UTC"),
@@ -135,8 +136,8 @@ def test_a_time_of_another_form_is_refused(text: str, message: str) -> None:
 NOW = datetime(2026, 11, 26, 2, 16, 40, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("name", "moment"),
+@each_case(
+    "name, moment",
     [
         ("nightly-29927655", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),
         ("my-nightly-2-29927655\n", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),

@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,6 +26,7 @@ from crucible_batch.cli.plan import next_after_plan, once_there_is_a_key
 from crucible_batch.cli.render.comparison import contrast
 from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
+from tests.case_table import each_case
 
 from .conftest import Cli, Done
 from .test_json import check_stream
@@ -142,8 +142,8 @@ def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | 
     return PriceLine("w", count, certainty, each and Decimal(each), ceiling and Decimal(ceiling))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("lines", "words"),
+@each_case(
+    "lines, words",
     [
         ([], "0"),
         ([line(Certainty.LEARNED, "2", 3)], "at least 6"),
@@ -155,7 +155,6 @@ def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | 
         ([line(Certainty.LEARNED, "2", 1, "4"), line(Certainty.BOUNDED, "4", 1, "4")], "2 to 8"),
         ([line(Certainty.LEARNED, "2"), line(Certainty.UNKNOWN, None)], "at least 2 + w"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_sum_of_bounds_says_which_bounds_it_has(lines: list[PriceLine], words: str) -> None:
     assert cost_words(lines) == words
@@ -187,7 +186,7 @@ def summary(budget: int | None, *lines: PriceLine) -> PlanSummary:
     )
 
 
-@pytest.mark.parametrize(("budget", "beyond"), [(97, 30), (98, 0), (1, 30), (None, 0)])
+@each_case("budget, beyond", [(97, 30), (98, 0), (1, 30), (None, 0)])
 def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(budget: int | None, beyond: int) -> None:
     """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
     price = PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32))
@@ -287,8 +286,8 @@ def test_a_shortfall_of_the_first_stage_stays_certain_beside_that_of_the_next() 
     assert "falls short by 382 or more" in printed(summary(100, seen, UNPRICED))
 
 
-@pytest.mark.parametrize(
-    ("budget", "balance", "words"),
+@each_case(
+    "budget, balance, words",
     [
         (None, 50, "50 credits; it may be too little by up to 430"),
         (102, 50, "50 credits; it may be too little by up to 50"),  # 2 of the budget are spent
@@ -303,8 +302,8 @@ def test_the_account_is_compared_with_what_the_budget_lets_the_run_spend(
     assert words in printed(plan)
 
 
-@pytest.mark.parametrize(
-    ("budget", "words"),
+@each_case(
+    "budget, words",
     [
         (None, "50 credits; it is too little by 430 or more"),
         (102, "50 credits; it may be too little by up to 50"),
@@ -330,8 +329,8 @@ ACCESS = "ask the gateway's operator for access"
 TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
 
 
-@pytest.mark.parametrize(
-    ("changes", "step"),
+@each_case(
+    "changes, step",
     [
         ({"enough": Decimal(12)}, f"{RUN} --budget 12"),
         ({}, "set a budget: --budget N, or budget.credits in the manifest"),
@@ -352,8 +351,8 @@ REMAKE = "crucible-batch plan m.yaml --budget 4 -o plan.json"
 RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; with a copy of it, that is free"
 
 
-@pytest.mark.parametrize(
-    ("changes", "save_to", "step"),
+@each_case(
+    "changes, save_to, step",
     [
         ({"comparison": DONE}, None, "nothing to run: every job is done"),
         ({"comparison": DONE}, "plan.json", "nothing to run: every job is done"),

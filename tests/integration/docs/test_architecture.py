@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from crucible_batch.sandbox import SandboxConfig, serve
+from tests.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "crucible_batch"
@@ -56,7 +56,7 @@ def test_the_path_has_at_most_twenty_steps() -> None:
 ANSWERS = [row for row in _section("Where to find the code").splitlines() if row.startswith("| ")][1:]
 
 
-@pytest.mark.parametrize("text", [*ANSWERS, *_steps()], ids=lambda text: text.strip("| ")[:40])
+@each_case("text", [*ANSWERS, *_steps()])
 def test_a_name_is_defined_in_a_file_that_is_named_beside_it(text: str) -> None:
     files = [*re.findall(rf"`({_FILE})`", text), EVENTS]
     folders = [folder for folder in re.findall(r"`([a-z_/]+/)`", text) if (PACKAGE / folder).is_dir()]

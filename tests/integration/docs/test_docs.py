@@ -17,9 +17,10 @@ from benchmarks import table
 from crucible_batch.api import Message
 from crucible_batch.cli.display.json_lines import LINES
 from crucible_batch.errors import ExitCode
+from tests.case_table import each_case
 from tests.preloaded import run_command
 
-from .page import PAGES, blocks, title
+from .page import PAGES, blocks
 from .transcript import steps
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -121,7 +122,7 @@ def test_every_line_of_json_is_in_the_docs() -> None:
     )  # the head, the events, and the command's own
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "--only" in page.read_text(encoding="utf-8")], ids=title)
+@each_case("page", [page for page in PAGES if "--only" in page.read_text(encoding="utf-8")])
 def test_a_part_tried_first_is_not_bought_twice(page: Path) -> None:
     """Jobs are reused within one run directory, so a part is run in the directory of the complete run."""
     commands = [step.command for block in blocks(page) if block.language == "console" for step in steps(block.text)]

@@ -29,6 +29,7 @@ from crucible_batch.cli.app import app
 from crucible_batch.errors import ManifestError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.scheduling.export.target import MARK
+from tests.case_table import each_case
 from tests.command_tree import all_commands
 
 from .page import PAGES, ROOT, Block, blocks, prose, title
@@ -205,13 +206,13 @@ def _cron_fault(line: str) -> str | None:
     return _command_fault(words[begins:])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=title)
+@each_case("page", PAGES)
 def test_a_command_within_a_sentence_exists(page: Path) -> None:
     spans = re.findall(r"`(crucible-batch[^`]*)`", prose(page))
     assert not [fault for span in spans if (fault := _command_fault(shlex.split(span, comments=True)))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=title)
+@each_case("page", PAGES)
 def test_a_link_of_a_page_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose(page))
     assert not [target for target in targets if not (page.parent / target).exists()]

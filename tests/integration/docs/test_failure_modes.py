@@ -7,7 +7,7 @@ import functools
 import re
 from pathlib import Path
 
-import pytest
+from tests.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/reliability/failure-modes.md"
@@ -31,7 +31,7 @@ def test_every_mode_has_its_row_in_order() -> None:
     assert len(lines) == len(ROWS)
 
 
-@pytest.mark.parametrize(("number", "tests"), [(row[0], row[3]) for row in ROWS])
+@each_case("number, tests", [(row[0], row[3]) for row in ROWS])
 def test_a_row_names_tests_that_are_there(number: str, tests: str) -> None:
     named = _NAMED.findall(tests)
     assert named, f"row {number} names no test"

@@ -9,12 +9,12 @@ import shlex
 import sys
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from crucible_batch import validate
 from crucible_batch.errors import ExitCode
 from crucible_batch.sandbox import SandboxConfig, serve
+from tests.case_table import each_case
 from tests.preloaded import run_command
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def _commands() -> list[str]:
     return [line for line in lines if line.startswith("crucible-batch")]
 
 
-@pytest.mark.parametrize("line", _commands())
+@each_case("line", _commands())
 def test_a_command_and_its_options_exist(line: str) -> None:
     words = shlex.split(line, comments=True)
     done = run_command([words[1], "--help"], cwd=ROOT, env=os.environ, timeout_s=120)

@@ -12,6 +12,7 @@ from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.pricing import Purchase
 from crucible_batch.sandbox.world import World
+from tests.case_table import each_case
 
 BASE = Decimal(2)
 BEGAN = 1000.0
@@ -36,8 +37,8 @@ def uploaded(world: World) -> Decimal:
     return world.create_asset(account, Intent("image/png", 10, None, {}), BEGAN).charged
 
 
-@pytest.mark.parametrize(
-    ("rule", "purchase", "price"),
+@each_case(
+    "rule, purchase, price",
     [
         (Pricing(), Purchase(0, 0, 0.9), BASE),
         (Pricing(base=Decimal(7)), Purchase(0, 0, 0), 7),
@@ -70,8 +71,8 @@ def many(count: int, buy: Callable[[World], Decimal]) -> Callable[[World], list[
     return lambda world: [buy(world) for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("rules", "buy", "prices"),
+@each_case(
+    "rules, buy, prices",
     [
         (
             "zimage-base.size=512x512",
@@ -146,8 +147,8 @@ async def test_a_restart_remembers_what_was_stated_and_how_many_were_bought(star
         assert (await client.get("/api/v1/credits"))["balance"] == 993
 
 
-@pytest.mark.parametrize(
-    ("text", "about"),
+@each_case(
+    "text, about",
     [
         ("cheap", "not [workflow.]name=value"),
         ("discount=2", "known are base, size"),
@@ -166,7 +167,7 @@ def test_a_rule_that_can_not_be_read_is_refused_with_what_there_is(text: str, ab
     assert about in str(refused.value)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "pricing",
     [
         {"nope": Pricing()},

@@ -14,6 +14,7 @@ from crucible_batch.sandbox.assets import NotAnImageError, inspect
 from crucible_batch.sandbox.drawing import NAMED_STYLES, PLAIN_STYLES, SCENES, paint, style_of
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job, OutputShape
+from tests.case_table import each_case
 
 
 def job(workflow_id: str, size: tuple[int, int] = (160, 120), mime_type: str = "image/png", **params: object) -> Job:
@@ -37,7 +38,7 @@ def test_the_same_params_give_the_same_bytes() -> None:
     assert len(made) == 1
 
 
-@pytest.mark.parametrize(
+@each_case(
     "other",
     [
         job("zimage-base", prompt__text="a lighthouse", sampler__seed=2),
@@ -73,14 +74,14 @@ def test_every_scene_of_every_style_can_be_painted() -> None:
             assert paint((70, 64), style, Random(seed)).size == (70, 64)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (64, 2048), (2048, 64), (700, 333)])
+@each_case("size", [(64, 64), (64, 2048), (2048, 64), (700, 333)])
 def test_a_picture_has_the_size_and_type_that_it_should_have(size: tuple[int, int]) -> None:
     for mime_type in ("image/png", "image/jpeg"):
         facts = inspect(render(job("zimage-base", size, mime_type, prompt__text="x " * 500), 0, None))
         assert (facts.mime_type, facts.width, facts.height) == (mime_type, *size)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text", ["", "x" * 32_000, "word " * 6000, "a\nb\tc\x00d", "\u65e5\u672c\u8a9e \U0001f426 e\u0301", "\u202e\u200b"]
 )
 def test_any_prompt_can_be_written(text: str) -> None:
@@ -121,7 +122,7 @@ def test_an_upscale_is_the_input_enlarged() -> None:
     assert difference(source, buffer.getvalue()) < 4
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+@each_case("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
 def test_inputs_of_any_mode_are_taken(mode: str) -> None:
     buffer = io.BytesIO()
     Image.new(mode, (20, 20)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")

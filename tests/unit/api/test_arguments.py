@@ -12,6 +12,7 @@ import pytest
 from crucible_batch import plan, run, validate
 from crucible_batch.api import RunRequest, plan_request, run_request
 from crucible_batch.errors import UserError
+from tests.case_table import each_case
 
 WRONG: list[tuple[str, Any]] = [
     ("concurrency", 0),
@@ -36,7 +37,7 @@ WRONG: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@each_case("name, value", WRONG)
 def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"^{name}") as caught:
         asyncio.run(run(tmp_path / "missing.yaml", **{name: value}))
@@ -49,8 +50,8 @@ def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
         asyncio.run(run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5))
 
 
-@pytest.mark.parametrize("function", [run_request, plan_request])
-@pytest.mark.parametrize("budget", ["1e-19", "1e12", "-1", "NaN"])
+@each_case("function", [run_request, plan_request])
+@each_case("budget", ["1e-19", "1e12", "-1", "NaN"])
 def test_a_budget_that_would_make_the_journal_unreadable_is_refused(function: Any, budget: str) -> None:
     with pytest.raises(UserError, match=r"^budget: "):
         asyncio.run(function(RunRequest(Path("missing.yaml"), budget=Decimal(budget))))
@@ -61,14 +62,14 @@ def test_a_plan_refuses_a_budget_by_its_name() -> None:
         asyncio.run(plan("missing.yaml", budget="ten"))
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+@each_case("wrong", [0, -1, float("nan")])
 def test_a_plan_refuses_a_deadline_that_is_over(wrong: float) -> None:
     with pytest.raises(UserError, match=r"^deadline_s must be more than 0"):
         asyncio.run(plan("missing.yaml", deadline_s=wrong))
 
 
-@pytest.mark.parametrize("name", ["max_job", "plan", "job_filter", "retry_faild"])
-@pytest.mark.parametrize("function", [run, plan, validate])
+@each_case("name", ["max_job", "plan", "job_filter", "retry_faild"])
+@each_case("function", [run, plan, validate])
 def test_an_argument_that_there_is_not_is_refused_as_python_does(function: Any, name: str) -> None:
     with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument '{name}'"):
         asyncio.run(function("missing.yaml", **{name: None}))

@@ -16,6 +16,7 @@ from crucible_batch.cluster import ClusterRun, ControlTaker, RunRow
 from crucible_batch.domain.cluster_control import HEARD_S, GivenControl
 from crucible_batch.domain.control import ControlCommand, ControlSource
 from crucible_batch.errors import ControlError
+from tests.case_table import each_case
 
 ANNA, BEN = ControlSource("anna@host", "terminal"), ControlSource("ben@host", "terminal")
 D = Decimal
@@ -114,8 +115,8 @@ async def test_a_run_that_is_stopping_takes_no_more_commands_until_it_is_started
     assert len(earlier.given) == 2
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
+@each_case(
+    "words, message",
     [
         (
             ("stop",),

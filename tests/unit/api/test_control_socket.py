@@ -13,6 +13,7 @@ from crucible_batch.api.control_desk import read_command
 from crucible_batch.api.control_socket import user_name, user_of
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError
+from tests.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
 
@@ -45,8 +46,8 @@ def entry(at: float, action: str, source: ControlSource = ANNA) -> ControlEntry:
     return ControlEntry(at, ControlCommand(ControlAction(action)), source)
 
 
-@pytest.mark.parametrize(
-    ("actions", "since"),
+@each_case(
+    "actions, since",
     [
         ("", None),
         ("pause", 1.0),
@@ -62,8 +63,8 @@ def test_a_run_is_paused_from_its_first_pause_to_the_resume(actions: str, since:
     assert (None if pause is None else pause.at) == since
 
 
-@pytest.mark.parametrize(
-    ("words", "command"),
+@each_case(
+    "words, command",
     [
         (["pause"], ControlCommand(ControlAction.PAUSE)),
         (["concurrency", "8"], ControlCommand(ControlAction.CONCURRENCY, 8)),
@@ -75,7 +76,7 @@ def test_words_are_commands(words: list[str], command: ControlCommand) -> None:
     assert read_command(words) == command
 
 
-@pytest.mark.parametrize(
+@each_case(
     "words",
     [[], [""], ["Pause"], ["pause", ""], ["concurrency", "-1"], ["concurrency", "1e3"], ["concurrency", "\u0661"],
      ["concurrency", "9" * 5000],

@@ -10,6 +10,7 @@ import pytest
 
 from crucible_batch.api import earlier_runs
 from crucible_batch.api.earlier_runs import RememberedRun, list_file, recall, remember
+from tests.case_table import each_case
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -20,7 +21,7 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "place"), PLACES)
+@each_case("environ, place", PLACES)
 def test_the_list_is_in_the_state_directory_of_the_environment(environ: dict[str, str], place: str | None) -> None:
     assert list_file(environ) == (None if place is None else Path(place))
 
@@ -78,7 +79,7 @@ def test_a_directory_that_no_file_system_has_is_passed_over(tmp_path: Path, text
     assert list(recall(tmp_path / "runs.json", tmp_path / "a.yaml", "default")) == []
 
 
-@pytest.mark.parametrize("content", BROKEN)
+@each_case("content", BROKEN)
 def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "runs.json"
     file.write_bytes(content)

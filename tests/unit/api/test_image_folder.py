@@ -9,6 +9,7 @@ from PIL import Image
 
 from crucible_batch.api import image_folder, list_images
 from crucible_batch.errors import UserError
+from tests.case_table import each_case
 
 
 def photo(path: Path, form: str | None = None) -> None:
@@ -24,7 +25,7 @@ def test_names_differ_also_where_case_and_composition_do_not_count(tmp_path: Pat
     assert not found.leads_out
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@each_case("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_an_image_is_known_by_its_content(tmp_path: Path, form: str) -> None:
     photo(tmp_path / "a.dat", form)
     (tmp_path / "b.png").write_text("a text")

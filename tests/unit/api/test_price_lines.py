@@ -7,8 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from crucible_batch.api import Certainty, PlanSummary, PriceLine
 from crucible_batch.api.plan_rows import PlanCounts, price_lines, starts_of
 from crucible_batch.api.request import JobFilter
@@ -18,6 +16,7 @@ from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, shape_of
+from tests.case_table import each_case
 
 D = Decimal
 
@@ -64,8 +63,8 @@ def line(what: str, each: str | None, *, ceiling: str | None = None) -> PriceLin
     return PriceLine(what, 1, Certainty.LEARNED, price, most, bound)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("lines", "budget", "images", "beyond"),
+@each_case(
+    "lines, budget, images, beyond",
     [
         ([line("w", "2")], "10", 0, "30"),
         ([line("w", "2"), line("v", "3")], "10", 0, "45"),
@@ -120,8 +119,8 @@ def books(*, seen: str | None = None, held: str | None = None, ceiling: str | No
     return ledger
 
 
-@pytest.mark.parametrize(
-    ("ledger", "budget", "message"),
+@each_case(
+    "ledger, budget, message",
     [
         (books(seen="2"), "2", None),
         (books(seen="2"), "1", "0 of 1 credits used; the next job needs 2"),

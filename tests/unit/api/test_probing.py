@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.shards.probing import ProbeChoice, admission_of
 from crucible_batch.domain.asset import Asset, AssetPhase
@@ -20,6 +18,7 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
+from tests.case_table import each_case
 
 D = Decimal
 NOBODY = frozenset[str]()
@@ -98,7 +97,7 @@ def test_the_next_job_is_bought_where_one_has_failed_without_a_price_and_five_in
     assert not scene.stages.is_complete
 
 
-@pytest.mark.parametrize("phase", [Phase.READY, Phase.UNKNOWN, Phase.SUBMITTING])
+@each_case("phase", [Phase.READY, Phase.UNKNOWN, Phase.SUBMITTING])
 def test_no_other_job_is_bought_where_one_was_not_answered_or_could_not_be_paid(phase: Phase) -> None:
     scene = Scene(planned("a"), planned("b"))
     assert scene.buy() == {"a"}

@@ -24,13 +24,14 @@ from crucible_batch.errors import (
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
 from crucible_batch.telemetry.figures import PeriodFigures
+from tests.case_table import each_case
 
 HOUR = 3600.0
 NOW = 1_795_000_000.0  # in November 2026
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
+@each_case(
+    "error, code",
     [
         (UserError("x"), 2), (ConsentError("x"), 2), (KeyRefusedError("x", code="x"), 3), (DeadlineError(), 5),
         (JournalError("x"), 5), (RunBusyError("x"), 6), (KeyboardInterrupt(), 130), (asyncio.CancelledError(), 130),

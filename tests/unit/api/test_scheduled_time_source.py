@@ -13,6 +13,7 @@ from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import Manifest, load_manifest
 from crucible_batch.scheduled_time import parse_time, read_timezone
+from tests.case_table import each_case
 
 HEAD = "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
 NIGHTLY = 'schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}\n'
@@ -28,8 +29,8 @@ def _load(tmp_path: Path, text: str) -> Manifest:
     return load_manifest(path)
 
 
-@pytest.mark.parametrize(
-    ("given", "environ", "text", "found"),
+@each_case(
+    "given, environ, text, found",
     [
         (GIVEN, {**AT, **JOB}, NIGHTLY, "2026-01-01T00:00:00Z"),
         (None, {**AT, **JOB}, NIGHTLY, "2026-02-02T00:00:00Z"),
@@ -47,8 +48,8 @@ def test_the_first_source_that_is_there_has_the_scheduled_time(
     assert find_scheduled_time(_load(tmp_path, text), given, environ, NOW) == parse_time(found)
 
 
-@pytest.mark.parametrize(
-    ("now", "night"),
+@each_case(
+    "now, night",
     [
         ("2026-11-26T02:15:00Z", "2026-11-26"),  # 03:15 in Berlin, on time
         ("2026-11-26T02:14:59Z", "2026-11-25"),
@@ -65,7 +66,7 @@ def test_a_run_that_begins_late_belongs_to_its_own_night(tmp_path: Path, now: st
     assert f"{found.astimezone(read_timezone('Europe/Berlin')):%Y-%m-%d}" == night
 
 
-@pytest.mark.parametrize("text", ["nonsense", "2026-11-26T03:15:00", "2026-11-26"])
+@each_case("text", ["nonsense", "2026-11-26T03:15:00", "2026-11-26"])
 def test_an_invalid_variable_is_named(tmp_path: Path, text: str) -> None:
     environ = {"CRUCIBLE_BATCH_SCHEDULED_AT": text}
     with pytest.raises(UserError, match=r"^CRUCIBLE_BATCH_SCHEDULED_AT: ") as caught:

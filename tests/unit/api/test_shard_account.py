@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-import pytest
-
 from crucible_batch.api.account import _fingerprint as fingerprint_of
 from crucible_batch.api.account import refuse_account_of_shard
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
+from tests.case_table import each_case
 
 OURS, OTHER = "key-of-ours", "another-key"
 
@@ -42,8 +41,8 @@ def refused(account: PlanAccount, key: str, *readable: str, **options: Any) -> s
     return None
 
 
-@pytest.mark.parametrize(
-    ("job", "asset", "key", "readable", "words"),
+@each_case(
+    "job, asset, key, readable, words",
     [
         (None, None, OURS, (), None),
         ("job", "image", OURS, (), None),  # the key is the same, so nothing is read

@@ -37,6 +37,7 @@ from crucible_batch.domain.sharding import LearnedPrice, OutstandingShards, Plan
 from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError, UserError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
+from tests.case_table import each_case
 
 BINDING = Binding("m", "default", "http://gateway")
 TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", Decimal(20), Decimal(4), 3, frozenset())
@@ -127,8 +128,8 @@ def test_a_divided_plan_is_read_as_any_plan_and_a_parameter_named_shard_is_not_a
     assert [row.name for row in plan.shard_rows(2)] == ["owl"]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
+@each_case(
+    "change, words",
     [
         ({"identity": "11" * 32}, "has another identity than its content"),
         ({"params": {"prompt.text": "wolf"}}, "has another identity"),
@@ -302,8 +303,8 @@ def test_what_is_spent_and_held_is_not_divided() -> None:
     assert left_of(ledger, Decimal(20)) == 18
 
 
-@pytest.mark.parametrize(
-    ("story", "words"),
+@each_case(
+    "story, words",
     [
         ([HELD], "in flight"),
         ([HELD, ACCEPTED], "in flight"),

@@ -11,6 +11,7 @@ import pytest
 from crucible_batch.cli.cluster_demo import Proof
 from crucible_batch.cli.temporary_postgres import find_programs
 from crucible_batch.errors import ClusterSetupError
+from tests.case_table import each_case
 
 D = Decimal
 
@@ -47,8 +48,8 @@ def state(*rows: tuple[str, str, int], keys: tuple[str, ...] = ("k1", "k2")) -> 
 BOTH = (("grant", "", 1000), ("upload", "", 1), ("reserve", "a", 2), ("reserve", "b", 2), ("consume", "a", 2))
 
 
-@pytest.mark.parametrize(
-    ("found", "spent", "budget", "holds"),
+@each_case(
+    "found, spent, budget, holds",
     [
         (state(*BOTH), 5, 5, True),
         (state(*BOTH), 5, 4, False),  # above the budget

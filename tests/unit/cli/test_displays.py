@@ -33,6 +33,7 @@ from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stag
 from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
+from tests.case_table import each_case
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
 
@@ -93,7 +94,7 @@ def test_a_failure_is_notable_and_clean_and_a_retry_is_told_apart() -> None:
     assert (end.code, end.message, end.retry, again.retry) == ("BOOM", "it went [red]boom", False, True)
 
 
-@pytest.mark.parametrize("done", [(0, 0), (1, 0), (0, 1), (99_999, 1), (50_000, 1)])
+@each_case("done", [(0, 0), (1, 0), (0, 1), (99_999, 1), (50_000, 1)])
 def test_the_bar_is_as_wide_as_it_may_be_and_shows_a_single_failure(done: tuple[int, int]) -> None:
     tally = ProgressState()
     tally.take(began(100_000, succeeded=done[0], failed=done[1]), 0.0)
@@ -321,13 +322,13 @@ def busy(clock: list[float]) -> LiveDisplay:
     return display
 
 
-@pytest.mark.parametrize("width", [20, 40, 55, 80, 120])
+@each_case("width", [20, 40, 55, 80, 120])
 def test_no_line_of_the_panel_is_wider_than_the_terminal(width: int) -> None:
     lines = drawn(busy([0.0]), width)
     assert {Text(line).cell_len for line in lines} == {min(width, 100)}
 
 
-@pytest.mark.parametrize("height", [6, 8, 10, 24])
+@each_case("height", [6, 8, 10, 24])
 def test_the_panel_is_never_higher_than_the_terminal_and_keeps_what_matters_most(height: int) -> None:
     lines = drawn(busy([0.0]), 80, height)
     assert len(lines) < height
@@ -387,7 +388,7 @@ def test_bytes_are_counted_once_however_often_a_download_is_told_of() -> None:
     assert (tally.down.per_s(6.0), tally.down.per_s(60.0)) == (1000.0, 0.0)
 
 
-@pytest.mark.parametrize(("ends", "low_s", "high_s"), [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])
+@each_case("ends, low_s, high_s", [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])
 def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: float, high_s: float | None) -> None:
     pace = Pace(0.0)
     assert pace.left(ends, 60.0) is None
@@ -457,8 +458,8 @@ def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole(refl
     assert steady.endswith("\x1b[?2026l")
 
 
-@pytest.mark.parametrize(
-    ("environ", "reflows"),
+@each_case(
+    "environ, reflows",
     [
         ({"TERM": "xterm-256color"}, True),
         ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)"}, False),

@@ -4,10 +4,11 @@ import pytest
 
 from crucible_batch.cli.units import format_duration, format_left
 from crucible_batch.option_values import parse_duration
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
+@each_case(
+    "text, seconds",
     [
         ("90s", 90),
         ("5m", 300),
@@ -23,7 +24,7 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text", ["", "0", "0s", "-5", "5 m", "5M", "30m1h", "1h1h", "h", "nan", "inf", "1e3", "5min", "٣s", "99999d"]
 )
 def test_anything_else_is_refused(text: str) -> None:
@@ -31,8 +32,8 @@ def test_anything_else_is_refused(text: str) -> None:
         parse_duration(text)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
+@each_case(
+    "seconds, text",
     [(4.23, "4.2 s"), (38, "38 s"), (200, "3 min 20 s"), (59.6, "1 min"), (1500, "25 min"), (7500, "2 h 5 min")],
 )
 def test_a_duration_is_written_in_two_units_at_most(seconds: float, text: str) -> None:
@@ -43,8 +44,8 @@ def test_an_estimate_has_no_tenths() -> None:
     assert format_duration(4, whole=True) == "4 s"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
+@each_case(
+    "seconds, text",
     [
         ((240, 170, 370), "~4 min (3-6)"),
         ((42, 31, 59), "~40 s (30-60)"),

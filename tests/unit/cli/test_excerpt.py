@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from crucible_batch.cli.render.errors import NARROWEST, excerpt, read_lines
 from crucible_batch.errors import Place
+from tests.case_table import each_case
 
 CASES = [
     ("prompt: fox", 1, 7, 80, "prompt: fox", "^^^^^^"),
@@ -29,7 +29,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "column", "end_column", "width", "text", "mark"), CASES)
+@each_case("line, column, end_column, width, text, mark", CASES)
 def test_a_line_is_shown_with_its_mark(
     line: str, column: int, end_column: int, width: int, text: str, mark: str
 ) -> None:

@@ -7,8 +7,6 @@ import logging
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.api import (
     AssetAdvanced,
     Balance,
@@ -44,6 +42,7 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
+from tests.case_table import each_case
 
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
 ERROR = ErrorInfo("BOOM", "it failed", request_id="req-1")
@@ -104,7 +103,7 @@ CASES: list[tuple[Message, str, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("message", "level", "event", "words"), CASES, ids=lambda value: str(value)[:30])
+@each_case("message, level, event, words", CASES)
 def test_a_message_has_its_level_event_and_words(message: Message, level: str, event: str, words: str) -> None:
     entry = entry_of(message)
     assert (logging.getLevelName(level_of(message)), entry.event) == (level, event)
@@ -142,10 +141,8 @@ def test_a_text_line_names_the_manifest_as_soon_as_it_is_known() -> None:
     assert late.endswith("] odd")
 
 
-@pytest.mark.parametrize("log_format", LogFormat)
-@pytest.mark.parametrize(
-    "odd", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1b[2J", "\x85", "\u2028", "\u202e", "\x00", "\ud800"]
-)
+@each_case("log_format", LogFormat)
+@each_case("odd", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1b[2J", "\x85", "\u2028", "\u202e", "\x00", "\ud800"])
 def test_no_text_makes_a_second_line_or_moves_the_cursor(odd: str, log_format: LogFormat) -> None:
     forged = f"x{odd}2026-11-26T22:00:00.000Z INFO    all is well"
     line = format_entry(LogEntry(0.0, logging.INFO, "note", forged), LogContext(forged), log_format)

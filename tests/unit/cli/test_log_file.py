@@ -12,6 +12,7 @@ import pytest
 from crucible_batch.cli.logs import log_file
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.errors import UserError
+from tests.case_table import each_case
 
 LINE = "2026-11-26T22:00:00.000Z INFO    "
 
@@ -29,8 +30,8 @@ def test_lines_are_appended_to_a_file_that_only_its_owner_can_read(tmp_path: Pat
     assert stat.S_IMODE((tmp_path / "n.log").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    ("what", "message"),
+@each_case(
+    "what, message",
     [
         ("link", "is a symbolic link, which is not followed"),
         ("directory", "is not a regular file"),
@@ -53,9 +54,7 @@ def test_nothing_but_a_log_or_a_new_file_is_written_to(tmp_path: Path, what: str
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize(
-    "content", ["", '{"time": "2026', "2026-11-", f"{LINE}a\n", f"\n{LINE}", '{"time": "2026-11-26T"}\n']
-)
+@each_case("content", ["", '{"time": "2026', "2026-11-", f"{LINE}a\n", f"\n{LINE}", '{"time": "2026-11-26T"}\n'])
 def test_a_log_whose_first_line_is_cut_is_a_log(tmp_path: Path, content: str) -> None:
     (tmp_path / "n.log").write_text(content)
     file = _open(tmp_path / "n.log")

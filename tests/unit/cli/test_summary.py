@@ -18,6 +18,7 @@ from crucible_batch.cli.render.summary import (
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
+from tests.case_table import each_case
 
 ZERO = Decimal(0)
 
@@ -45,9 +46,9 @@ def head(stops: int, notes: int) -> ReportHead:
     )
 
 
-@pytest.mark.parametrize("failures", range(5))
-@pytest.mark.parametrize("stops", range(4))
-@pytest.mark.parametrize("notes", [0, 3])
+@each_case("failures", range(5))
+@each_case("stops", range(4))
+@each_case("notes", [0, 3])
 def test_it_has_ten_lines_at_most_and_ends_with_what_to_type(failures: int, stops: int, notes: int) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=200)
@@ -176,8 +177,8 @@ def test_failures_of_one_code_with_different_messages_have_their_number_and_thre
     assert len(text.splitlines()) <= 10
 
 
-@pytest.mark.parametrize("failures", range(1, 5))
-@pytest.mark.parametrize("stops", range(4))
+@each_case("failures", range(1, 5))
+@each_case("stops", range(4))
 def test_examples_of_messages_leave_room_for_the_stops_within_ten_lines(failures: int, stops: int) -> None:
     stream = io.StringIO()
     examples = ("example", "example", "example")
@@ -227,8 +228,8 @@ def blocked(code: str, budget: str = "4") -> ReportHead:
 RUN = "crucible-batch run m.yaml"
 
 
-@pytest.mark.parametrize(
-    ("command", "enough", "step"),
+@each_case(
+    "command, enough, step",
     [
         (RUN, "14", f"{RUN} --budget 14"),
         (f"{RUN} --budget 4 -c 2", "14", f"{RUN} --budget 14 -c 2"),
@@ -253,8 +254,8 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
     assert step == "crucible-batch plan m.yaml --budget 12 -o plan.json"
 
 
-@pytest.mark.parametrize(
-    ("code", "first"),
+@each_case(
+    "code, first",
     [
         ("INSUFFICIENT_CREDITS", "add credits to the account"),
         ("PRICE_ABOVE_CEILING", "raise the ceiling in the manifest"),
@@ -265,7 +266,7 @@ def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: 
     assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
 
 
-@pytest.mark.parametrize("failures", range(4))
+@each_case("failures", range(4))
 def test_the_hint_of_the_first_stop_is_shown_once_within_ten_lines(failures: int) -> None:
     report = blocked("BUDGET_EXHAUSTED")
     hinted = report.stops["workflow:w"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.allowance import Allowance, Share, ShareRequest, most_needed
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from tests.case_table import each_case
 
 W = Shape("workflow:w")
 
@@ -22,8 +22,8 @@ def share(spent: float, set_aside: float = 0) -> Share:
     return Share(Decimal(str(spent)), Decimal(str(set_aside)))
 
 
-@pytest.mark.parametrize(
-    ("others", "wanted", "certain", "used", "granted", "own"),
+@each_case(
+    "others, wanted, certain, used, granted, own",
     [
         # other parties        wanted  certain  used   granted  own share afterwards
         ((), 8, 0, 0, 8, share(0, 8)),

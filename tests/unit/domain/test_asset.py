@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +31,7 @@ from crucible_batch.domain.events import (
     Uploaded,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
+from tests.case_table import each_case
 
 SHA = "ab" * 32
 INTENDED = Intended(at=1.0, nonce="n", credits=Decimal("0.5"), payer="job")
@@ -67,14 +67,14 @@ def after(events: list[AssetEvent]) -> Asset:
     return asset
 
 
-@pytest.mark.parametrize(("events", "phase", "wanted"), ROWS)
+@each_case("events, phase, wanted", ROWS)
 def test_a_row_of_the_table(events: list[AssetEvent], phase: AssetPhase, wanted: AssetCommand | None) -> None:
     asset = after(events)
     assert (asset.phase, decide_asset(asset)) == (phase, wanted)
 
 
-@pytest.mark.parametrize(
-    ("events", "phase", "in_doubt"),
+@each_case(
+    "events, phase, in_doubt",
     [
         ([], AssetPhase.ABSENT, False),
         ([INTENDED], AssetPhase.INTENDED, True),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.gateway_types import LedgerEntry
+from tests.case_table import each_case
 from tests.unit.domain.sandbox_books import Shared
 
 STEPS = st.lists(
@@ -133,15 +134,15 @@ def reasons(found: Audit) -> list[str]:
     return [reason for each in found.differences for reason in each.reasons]
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("words", [("reserve", "consume"), ("RESERVE", "CONSUME"), ("job_reserve", "job.consumed")])
+@each_case("sign", [1, -1])
+@each_case("words", [("reserve", "consume"), ("RESERVE", "CONSUME"), ("job_reserve", "job.consumed")])
 def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: int) -> None:
     found = look(entry(words[0], -2 * sign), entry(words[1], 2 * sign), jobs=[job()])
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES]
 
 
-@pytest.mark.parametrize(
-    ("status", "entries", "expected"),
+@each_case(
+    "status, entries, expected",
     [
         (CreditStatus.CHARGED, ["reserve"], ["not charged"]),
         (CreditStatus.CHARGED, ["reserve", "refund"], ["not charged but refunded"]),
@@ -182,8 +183,8 @@ def test_only_what_was_made_within_ten_minutes_may_not_be_listed_yet() -> None:
         assert (len(reasons(found)), recent(found)) == (1, [expected])
 
 
-@pytest.mark.parametrize(
-    ("entries", "claim"),
+@each_case(
+    "entries, claim",
     [
         (["consume"], job(accepted_at=51.0, ended_at=990.0)),  # the reservation is older
         (["reserve", "refund"], job(accepted_at=989.0, ended_at=990.0)),
@@ -294,8 +295,8 @@ def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerE
     assert found.unmatched == (BEFORE,)
 
 
-@pytest.mark.parametrize(
-    ("claim", "entries", "expected"),
+@each_case(
+    "claim, entries, expected",
     [
         (upload(), [], ["charged 0.5 in the journal, no entry of that amount in the ledger"]),
         (upload(), [("upload", "0.6")], ["charged 0.5 in the journal, no entry of that amount in the ledger"]),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.domain.circuit_breaker import ConsecutiveCounter, FailureScope, failure_scope
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "concerns"),
+@each_case(
+    "status, code, concerns",
     [
         (403, "FORBIDDEN", FailureScope.EVERYONE),
         (403, "QUOTA_GONE", FailureScope.EVERYONE),

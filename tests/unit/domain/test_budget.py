@@ -26,6 +26,7 @@ from crucible_batch.domain.events import Accepted, Created, Event, Held, Intende
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from tests.case_table import each_case
 
 W = Shape("workflow:w", "small")
 D = Decimal
@@ -195,8 +196,8 @@ def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again
     assert start.after(D(2), D("2.01")) == SlowStart()
 
 
-@pytest.mark.parametrize(
-    ("books", "bundle", "alone", "expected"),
+@each_case(
+    "books, bundle, alone, expected",
     [
         (ledger(seen="2"), "40", False, "32"),
         (ledger(seen="2"), "32", False, "32"),
@@ -216,8 +217,8 @@ def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_i
     assert hold_for_submit(books.prices, W, D(bundle), alone=alone) == amount(expected)
 
 
-@pytest.mark.parametrize(
-    ("books", "hold", "alone", "is_outgrown"),
+@each_case(
+    "books, hold, alone, is_outgrown",
     [
         (ledger(seen="2"), "32", False, False),
         (ledger(seen="2.1"), "32", False, True),  # its bound has risen to 33.6
@@ -235,8 +236,8 @@ def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
     assert hold_is_too_small(books, D(40), W, D(hold), alone=alone) is is_outgrown
 
 
-@pytest.mark.parametrize(
-    ("seen", "hold", "others", "alone", "is_sent"),
+@each_case(
+    "seen, hold, others, alone, is_sent",
     [
         ("1", "16", "24", False, True),
         ("1", "15", "24", False, False),  # a price of 1 may become 16
@@ -257,8 +258,8 @@ def test_a_submit_in_doubt_is_sent_on_what_its_hold_and_the_budget_still_cover(
     assert may_resend(books, D(40), W, D(hold), alone=alone) is is_sent
 
 
-@pytest.mark.parametrize(
-    ("ceiling", "answered", "recorded", "code"),
+@each_case(
+    "ceiling, answered, recorded, code",
     [
         ("7", "1", "7", None),
         ("7", "1", "7.5", "PRICE_ABOVE_CEILING"),
@@ -280,7 +281,7 @@ def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() ->
     assert repricing_error(W, D(1), D(17), ledger(seen="17").prices) is None
 
 
-@pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
+@each_case("recorded, ends", [("14", False), ("32", False), ("33", True)])
 def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(recorded: str, ends: bool) -> None:
     assert (repricing_error(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None) is ends
 
@@ -305,8 +306,8 @@ def test_one_that_was_admitted_alone_is_known_as_such_until_it_is_answered() -> 
 HINT = "and run the same command again"
 
 
-@pytest.mark.parametrize(
-    ("request_", "books", "budget", "message", "hint"),
+@each_case(
+    "request_, books, budget, message, hint",
     [
         (
             HoldRequest(W),
@@ -438,8 +439,8 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
     )
 
 
-@pytest.mark.parametrize(
-    ("situation", "message"),
+@each_case(
+    "situation, message",
     [
         (account("1.5", closed=True), "the account has 1.5 credits available; the next job needs 2"),
         (
@@ -456,9 +457,7 @@ def test_an_account_without_credits_is_named_with_what_it_has(situation: Admissi
     assert decision.error.hint == f"add credits to the account {HINT}; completed jobs are not paid for again"
 
 
-@pytest.mark.parametrize(
-    ("seen", "uploads", "needs"), [(None, 0, "costs more"), ("2", 1, "needs more than 2"), ("2", 0, "needs 2")]
-)
+@each_case("seen, uploads, needs", [(None, 0, "costs more"), ("2", 1, "needs more than 2"), ("2", 0, "needs 2")])
 def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
     seen: str | None, uploads: int, needs: str
 ) -> None:
@@ -469,7 +468,7 @@ def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
     assert decision.error.message == f"the account has 1 credits available; the next job {needs}"
 
 
-@pytest.mark.parametrize("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
+@each_case("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
 def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bought(ends: tuple[str, str]) -> None:
     """Nobody can count them. A job without images goes on, and so does all where a price or a ceiling is known."""
     said = {
@@ -503,8 +502,8 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     assert verdict(decide_admission(with_image, books(2), None, IDLE)) == "admit 0"
 
 
-@pytest.mark.parametrize(
-    ("books", "uploads", "enough"),
+@each_case(
+    "books, uploads, enough",
     [
         (ledger(seen="2"), 0, "6"),
         (ledger(seen="2", held="5"), 0, "11"),
@@ -526,8 +525,8 @@ def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_
         assert isinstance(decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block)
 
 
-@pytest.mark.parametrize(
-    ("books", "uploads"),
+@each_case(
+    "books, uploads",
     [(ledger(), 0), (ledger(), 4), (ledger(seen="2"), 4), (ledger(upload="1"), 4), (ledger(upload="1"), 0)],
 )
 def test_a_raised_budget_admits_the_next_job_although_a_price_is_unknown(books: Ledger, uploads: int) -> None:

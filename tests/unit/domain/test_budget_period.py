@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.budget_period import Calendar, Per, zone_name
+from tests.case_table import each_case
 
 HOUR = 3600.0
 ZONES = [
@@ -27,8 +27,8 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-@pytest.mark.parametrize(
-    ("per", "zone", "moment", "first", "start", "hours"),
+@each_case(
+    "per, zone, moment, first, start, hours",
     [
         ("day", "UTC", "2026-11-26T23:59:59+00:00", "2026-11-26", "2026-11-26T00:00:00+00:00", 24),
         ("day", "Europe/Berlin", "2026-11-26T23:30:00+00:00", "2026-11-27", "2026-11-26T23:00:00+00:00", 24),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
-import pytest
-
 from crucible_batch.domain.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
 from tests.case_table import each_case
 
@@ -17,8 +15,8 @@ DAYS = [DueRun(NOW - timedelta(days=days), str(26 - days)) for days in (1, 2, 3)
 ABSENT, NONE = None, None
 
 
-@pytest.mark.parametrize(
-    ("run", "oldest", "is_missed"),
+@each_case(
+    "run, oldest, is_missed",
     [
         (ABSENT, LONG_AGO, True),
         (ABSENT, NOW - timedelta(days=1, seconds=1), True),
@@ -65,8 +63,8 @@ def test_several_times_with_one_run_id_are_one_run_of_the_latest() -> None:
     assert missed_runs(hours, CURRENT, {"26": KnownRun(None)}, LONG_AGO) == [hours[2]]  # 26 is the current one
 
 
-@pytest.mark.parametrize(
-    ("codes", "first"),
+@each_case(
+    "codes, first",
     [
         ([], 0),
         ([0, 0], 0),

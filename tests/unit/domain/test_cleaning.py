@@ -6,14 +6,15 @@ import pytest
 
 from crucible_batch.domain.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.domain.job import Job, Phase
+from tests.case_table import each_case
 
 OURS = Asset("ff", AssetPhase.READY, asset_id="as_1")
 FOUND = Asset("ff", AssetPhase.READY, asset_id="as_1", found=True)
 INTENDED = Asset("ff", AssetPhase.INTENDED, nonce="n")
 
 
-@pytest.mark.parametrize(
-    ("asset", "needed", "shared", "found_too", "reason"),
+@each_case(
+    "asset, needed, shared, found_too, reason",
     [
         (INTENDED, False, False, True, KeepReason.IN_DOUBT),
         (FOUND, False, False, False, KeepReason.FOUND),
@@ -40,12 +41,12 @@ def test_what_the_gateway_does_not_have_is_no_candidate(asset: Asset) -> None:
     assert not is_candidate(asset)
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@each_case("phase", list(Phase))
 def test_only_a_job_that_has_ended_for_good_needs_no_image(phase: Phase) -> None:
     assert may_need_images(Job("ff", phase=phase), retired=False) is (phase not in {Phase.SUCCEEDED, Phase.FAILED})
 
 
-@pytest.mark.parametrize("phase", list(Phase))
+@each_case("phase", list(Phase))
 def test_a_retired_job_that_holds_nothing_needs_none_either(phase: Phase) -> None:
     settled = {Phase.SUCCEEDED, Phase.FAILED, Phase.READY}
     assert may_need_images(Job("ff", phase=phase), retired=True) is (phase not in settled)

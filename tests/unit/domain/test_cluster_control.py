@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.domain.cluster_control import GivenControl, due, is_stopped, may_buy, pause_given
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from tests.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
 
@@ -24,14 +23,14 @@ def numbers(found: list[GivenControl]) -> list[int]:
     return [each.number for each in found]
 
 
-@pytest.mark.parametrize(("age_s", "answer"), [(0.0, True), (2.9, True), (3.0, False), (3600.0, False)])
+@each_case("age_s, answer", [(0.0, True), (2.9, True), (3.0, False), (3600.0, False)])
 def test_a_worker_may_buy_for_three_seconds_after_a_question_that_was_answered(age_s: float, answer: bool) -> None:
     assert may_buy(100.0, 100.0 + age_s) is answer
     assert not may_buy(float("-inf"), 0.0)
 
 
-@pytest.mark.parametrize(
-    ("words", "number"),
+@each_case(
+    "words, number",
     [
         ((), None),
         (("resume",), None),
@@ -53,8 +52,8 @@ def test_a_stop_ends_with_the_next_coordinator() -> None:
     assert not is_stopped(given("pause", "stop!"))
 
 
-@pytest.mark.parametrize(
-    ("words", "performed"),
+@each_case(
+    "words, performed",
     [
         (("pause",), [1]),
         (("pause", "resume", "pause"), [3]),  # never the resume: something would be bought
@@ -71,8 +70,8 @@ def test_of_commands_read_together_the_newest_of_each_kind_is_performed(
     assert numbers(due(given(*words), is_beginning=False)) == performed
 
 
-@pytest.mark.parametrize(
-    ("words", "performed"),
+@each_case(
+    "words, performed",
     [
         (("pause",), [1]),
         (("pause!",), [1]),

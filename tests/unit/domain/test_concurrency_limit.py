@@ -22,6 +22,7 @@ from crucible_batch.domain.concurrency_limit import (
 )
 from crucible_batch.domain.gateway_types import JobStatus
 from crucible_batch.domain.refused_share import PACE, ROUND, SILENCE
+from tests.case_table import each_case
 
 concurrencies = st.none() | st.integers(1, 200)
 # An accepted submit, or a refused one with the wait that it asks for and the jobs in flight, or a poll, or an end.
@@ -107,8 +108,8 @@ def test_one_refusal_in_a_hundred_lowers_nothing():
     assert limit.allowed == 64
 
 
-@pytest.mark.parametrize("share", [0.01, 0.04, 0.1])
-@pytest.mark.parametrize("concurrency", [None, 64])
+@each_case("share", [0.01, 0.04, 0.1])
+@each_case("concurrency", [None, 64])
 def test_refusals_by_chance_leave_the_limit_high(share: float, concurrency: int | None):
     """By chance: at the same share whatever the limit. It is learned, and what it cost is given back."""
     limit, chance = initial_limit(concurrency), random.Random(1)
@@ -119,7 +120,7 @@ def test_refusals_by_chance_leave_the_limit_high(share: float, concurrency: int 
     assert sum(seen[2000:]) / len(seen[2000:]) >= 0.85 * limit.ceiling
 
 
-@pytest.mark.parametrize("capacity", [1, 2, 8, 20, 60])
+@each_case("capacity", [1, 2, 8, 20, 60])
 def test_a_gateway_with_room_for_so_many_is_used_and_refuses_few(capacity: int):
     limit = initial_limit(None)
     full(limit, capacity, 500)
@@ -300,7 +301,7 @@ def played(limit: ConcurrencyLimit, interval_s: float, burst: int, job_s: float)
     return sum(answered), len(answered) - sum(answered)
 
 
-@pytest.mark.parametrize("job_s", [0.1, 0.4, 1.0])
+@each_case("job_s", [0.1, 0.4, 1.0])
 def test_a_gateway_without_bursts_is_used_and_refuses_few(job_s: float):
     accepted, refused = played(initial_limit(None), 0.05, 1, job_s)
     assert accepted >= 0.85 * 200.0 / 0.05

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.credits import format_credits, parse_credits, parse_figure
+from tests.case_table import each_case
 
 AMOUNTS = st.decimals(min_value=0, max_value=Decimal(10) ** 11, places=6)
 
@@ -19,15 +20,15 @@ def test_an_amount_survives_being_written_and_read(amount: Decimal) -> None:
     assert parse_credits(format_credits(amount)) == amount
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@each_case(
+    "text, shown",
     [("12.50", "12.5"), ("0.0", "0"), ("250", "250"), ("1E+2", "100"), ("100", "100"), ("1e-18", f"0.{1:018}")],
 )
 def test_an_amount_is_written_plainly(text: str, shown: str) -> None:
     assert format_credits(parse_credits(text)) == shown
 
 
-@pytest.mark.parametrize("zero", ["-0", "-0.00", "-0E-7", "-0E+3"])
+@each_case("zero", ["-0", "-0.00", "-0E-7", "-0E+3"])
 def test_negative_zero_is_written_as_zero(zero: str) -> None:
     assert format_credits(Decimal(zero)) == "0"
 
@@ -36,16 +37,14 @@ def test_a_thousand_tenths_are_a_hundred() -> None:
     assert sum((parse_credits("0.1") for _ in range(1000)), Decimal(0)) == 100
 
 
-@pytest.mark.parametrize(
-    "value", ["NaN", "Infinity", "-1", "-0.01", "1e12", "1e999999999", "1e-19", "ten", "", 0.1, True, None, [1]]
-)
+@each_case("value", ["NaN", "Infinity", "-1", "-0.01", "1e12", "1e999999999", "1e-19", "ten", "", 0.1, True, None, [1]])
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="credits"):
         parse_credits(value)
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
+@each_case(
+    "value, shown",
     [
         ("2.7755575615628914e-17", "0"), ("-2.8e-17", "0"), ("-0", "0"), ("0.00", "0"), ("1e-999999999", "0"),
         ("-5", "-5"), (-5, "-5"), ("99.99999999999999999", "100"), ("12.300000000000000001", "12.3"),
@@ -63,7 +62,7 @@ def test_a_figure_of_sensible_size_is_exact(amount: Decimal) -> None:
     assert parse_figure(str(-amount)) == -amount
 
 
-@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e12", "-1e12", "1e999999999", "ten", "", 0.1, True, None, [1]])
+@each_case("value", ["NaN", "-Infinity", "1e12", "-1e12", "1e999999999", "ten", "", 0.1, True, None, [1]])
 def test_what_is_no_figure_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="credits"):
         parse_figure(value)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from crucible_batch.domain.derived_jobs import missing_outputs, source_failed
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -14,6 +12,7 @@ from crucible_batch.domain.job import Job, Phase, decide
 from crucible_batch.domain.outcome import Outcome, conclude, outcome_of
 from crucible_batch.domain.plan import placeholder_identity
 from crucible_batch.errors import ExitCode
+from tests.case_table import each_case
 
 
 def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:
@@ -26,8 +25,8 @@ def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:
     return replace(Job("a"), phase=phase, outputs=saved, expected=expected, error=ErrorInfo("BAD", "why"))
 
 
-@pytest.mark.parametrize(
-    ("job", "expected", "picked", "missing"),
+@each_case(
+    "job, expected, picked, missing",
     [
         (source(Phase.READY), [0], False, {}),
         (source(Phase.IN_FLIGHT), [0], True, {}),
@@ -68,8 +67,8 @@ def test_a_blocked_job_is_never_started() -> None:
     assert outcome_of(job, "workflow:w", {}) == (Outcome.BLOCKED, job.error)
 
 
-@pytest.mark.parametrize(
-    ("counts", "by_sources", "code"),
+@each_case(
+    "counts, by_sources, code",
     [
         ({Outcome.BLOCKED: 2, Outcome.SUCCEEDED: 1}, 2, ExitCode.SOME_FAILED),
         ({Outcome.BLOCKED: 2, Outcome.FAILED: 1}, 2, ExitCode.SOME_FAILED),

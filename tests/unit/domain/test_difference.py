@@ -4,7 +4,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +36,7 @@ from crucible_batch.domain.plan_diff import (
     field_changes,
 )
 from crucible_batch.domain.retry_rule import RetryRule
+from tests.case_table import each_case
 
 BOOM = ErrorInfo("BOOM", "it went boom")
 HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
@@ -55,8 +55,8 @@ def job(*events: object, attempts: int = 1) -> Job:
     return replay(Job("a", rule=RetryRule(attempts)), events)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("found", "options", "why", "mark", "code", "credits"),
+@each_case(
+    "found, options, why, mark, code, credits",
     [
         (job(HELD, ACCEPTED, SUCCEEDED, SAVED), {}, ChangeCause.DONE, ChangeKind.DONE, None, 2),
         (
@@ -103,7 +103,6 @@ def job(*events: object, attempts: int = 1) -> Job:
         (job(HELD, HoldReleased(at=2.0, error=BOOM)), {}, ChangeCause.NOT_SENT, ChangeKind.NEW, "BOOM", 0),
         (job(), {}, ChangeCause.NEVER_RUN, ChangeKind.NEW, None, 0),
     ],
-    ids=lambda value: value.name if isinstance(value, ChangeCause) else "-",
 )
 def test_each_row_of_the_table(
     found: Job, options: dict[str, object], why: ChangeCause, mark: ChangeKind, code: str | None, credits: int

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.identity import canonical, idempotency_key, job_identity
+from tests.case_table import each_case
 
 CONTENT: dict[str, Any] = {
     "manifest": "spring",
@@ -61,7 +62,7 @@ GOLDEN_KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("value", "form"), GOLDEN_FORMS)
+@each_case("value, form", GOLDEN_FORMS)
 def test_the_canonical_form_is_frozen(value: Any, form: str) -> None:
     assert canonical(value) == form
 
@@ -101,9 +102,7 @@ def test_different_values_have_different_forms(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [(1, True), (1, "1"), (0, False), (None, "null"), ([], {}), (2**64, 2**64 - 1)]
-)
+@each_case("one, other", [(1, True), (1, "1"), (0, False), (None, "null"), ([], {}), (2**64, 2**64 - 1)])
 def test_what_python_takes_for_equal_or_close_is_told_apart(one: Any, other: Any) -> None:
     assert canonical(one) != canonical(other)
 
@@ -113,17 +112,15 @@ def test_text_is_not_normalised() -> None:
     assert canonical(composed) != canonical(unicodedata.normalize("NFD", "é"))
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}]
-)
+@each_case("value", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}])
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
     words = "^(JSON cannot represent NaN and infinity|text contains a lone surrogate, which is not a character)$"
     with pytest.raises(ValueError, match=words):
         canonical(value)
 
 
-@pytest.mark.parametrize(
-    ("value", "words"),
+@each_case(
+    "value, words",
     [
         ({1: "a"}, "object keys must be text"),
         (object(), "JSON cannot represent object"),
@@ -136,7 +133,7 @@ def test_what_has_no_form_is_a_type_error(value: Any, words: str) -> None:
         canonical(value)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "change",
     [
         {"manifest": "summer"},

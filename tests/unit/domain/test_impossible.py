@@ -6,7 +6,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import get_args
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +46,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.plan_diff import ChangeKind, change_reason
 from crucible_batch.domain.prices import Shape
 from crucible_batch.domain.resuming import resume_job
+from tests.case_table import each_case
 from tests.unit.domain.histories import ERROR, PRICES, lives, saved
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
@@ -155,8 +155,8 @@ def test_whatever_is_told_of_whom_can_be_folded(entries: list[tuple[str, Event]]
     assert job.phase in Phase
 
 
-@pytest.mark.parametrize(
-    ("possible", "impossible", "floor"),
+@each_case(
+    "possible, impossible, floor",
     [
         ([held(images=False)], [prepared("1"), DECLINED], 5),
         ([held(images=True)], [accepted("1"), SUCCEEDED], 5),
@@ -170,7 +170,6 @@ def test_whatever_is_told_of_whom_can_be_folded(entries: list[tuple[str, Event]]
         ([held()], [CREATED, NOT_CREATED, DELETED], 5),
         ([held("1"), accepted("1"), SUCCEEDED], [Repriced(at=1.0, credits=Decimal(6))], 6),
     ],
-    ids=str,
 )
 def test_what_is_held_stays_held_and_what_was_charged_is_counted(
     possible: list[Event], impossible: list[Event], floor: int
@@ -178,8 +177,8 @@ def test_what_is_held_stays_held_and_what_was_charged_is_counted(
     assert committed(*((JOB, event) for event in [*possible, *impossible])) >= floor
 
 
-@pytest.mark.parametrize(
-    ("entries", "floor"),
+@each_case(
+    "entries, floor",
     [
         ([(JOB, held()), (IMAGE, intended()), (IMAGE, intended()), (IMAGE, NOT_CREATED)], 5),
         (
@@ -194,7 +193,6 @@ def test_what_is_held_stays_held_and_what_was_charged_is_counted(
         ([(JOB, held()), (IMAGE, intended()), (IMAGE, DECLINED), (IMAGE, NOT_CREATED), (JOB, prepared("2"))], 5),
         ([(IMAGE, LOST)], 0),
     ],
-    ids=str,
 )
 def test_an_image_frees_nothing_by_what_can_not_have_happened_either(
     entries: list[tuple[str, Event]], floor: int

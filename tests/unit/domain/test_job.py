@@ -46,6 +46,7 @@ from crucible_batch.domain.job import (
 )
 from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.domain.retry_rule import RetryRule
+from tests.case_table import each_case
 from tests.unit.domain.histories import ERROR, lives, saved
 
 ID = "a" * 64
@@ -112,14 +113,14 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("job", "events", "phase", "wanted"), ROWS)
+@each_case("job, events, phase, wanted", ROWS)
 def test_a_row_of_the_table(job: Job, events: list[JobEvent], phase: Phase, wanted: Command | None) -> None:
     after = replay(job, events)
     assert (after.phase, decide(after)) == (phase, wanted)
 
 
-@pytest.mark.parametrize(
-    ("events", "phase", "in_doubt"),
+@each_case(
+    "events, phase, in_doubt",
     [
         ([HELD], Phase.SUBMITTING, True),
         ([HELD, UNANSWERED], Phase.SUBMITTING, True),
@@ -136,7 +137,7 @@ def test_a_new_run_takes_a_job_up(events: list[JobEvent], phase: Phase, in_doubt
     assert resume_job(job) == job
 
 
-@pytest.mark.parametrize(("records", "credits", "recorded"), [([7], 7, 7), ([1], 2, 1), ([7, 9], 9, 9), ([7, 3], 7, 3)])
+@each_case("records, credits, recorded", [([7], 7, 7), ([1], 2, 1), ([7, 9], 9, 9), ([7, 3], 7, 3)])
 def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
     records: list[int], credits: int, recorded: int
 ) -> None:
@@ -145,7 +146,7 @@ def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
     assert (attempt.credits, attempt.answered, attempt.recorded) == (credits, 2, recorded)
 
 
-@pytest.mark.parametrize("after", [[], [saved(0)], [saved(0), saved(1)], [UNAVAILABLE]])
+@each_case("after", [[], [saved(0)], [saved(0), saved(1)], [UNAVAILABLE]])
 def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(after: list[JobEvent]) -> None:
     before = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, *after])
     settled = Settled(before.current.credits, "workflow:w", "")
@@ -162,8 +163,8 @@ def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(end
         evolve(job, Repriced(at=1.0, credits=Decimal(7), settled=said))
 
 
-@pytest.mark.parametrize(
-    ("record", "told_before", "is_final", "differs"),
+@each_case(
+    "record, told_before, is_final, differs",
     [(7, [], False, True), (7, [], True, True), (1, [], False, False), (1, [], True, True), (2, [], True, False),
      (7, [7], True, False), (9, [7], False, True), (1, [1], True, False), (2, [7], True, False)],
 )  # fmt: skip
@@ -202,8 +203,8 @@ def test_retrying_what_failed_opens_one_more_attempt() -> None:
     assert (job.phase, job.attempt) == (Phase.READY, 2)
 
 
-@pytest.mark.parametrize(
-    ("events", "attempt"),
+@each_case(
+    "events, attempt",
     [
         ([HELD, ACCEPTED, FAILED, REOPENED], 2),
         ([HELD, ACCEPTED, FAILED, REFUSED, REOPENED], 2),
@@ -217,9 +218,9 @@ def test_no_number_is_skipped_however_often_a_job_is_opened_again(events: list[J
     assert replay(Job(ID), events).attempt == attempt
 
 
-@pytest.mark.parametrize("events", [[HELD], [HELD, UNANSWERED]])
-@pytest.mark.parametrize(
-    ("age_s", "is_forgotten"),
+@each_case("events", [[HELD], [HELD, UNANSWERED]])
+@each_case(
+    "age_s, is_forgotten",
     [(0, False), (100, False), (100.5, True), (1e9, True), (-300, False), (-300.5, True), (-1e9, True)],
 )
 def test_a_key_is_trusted_for_its_time_and_a_clocks_slack(
@@ -244,7 +245,7 @@ def test_what_was_missed_before_it_could_move_is_fetched_anyway() -> None:
     assert (job.phase, job.outputs) == (Phase.FETCHING, {0: saved(0)})
 
 
-@pytest.mark.parametrize("code", ["MODERATION_REFUSED", "invalid_params", "MINE"])
+@each_case("code", ["MODERATION_REFUSED", "invalid_params", "MINE"])
 def test_what_cannot_get_better_is_not_tried_again(code: str) -> None:
     rule = RetryRule(attempts=3, never=RetryRule().never | {"MINE"})
     job = replay(Job(ID, rule=rule), [HELD, ACCEPTED, Failed(at=1.0, error=ErrorInfo(code, "no"))])
@@ -257,8 +258,8 @@ def test_a_tighter_rule_of_today_still_reads_yesterdays_attempts() -> None:
     assert (job.phase, job.attempt, len(job.attempts)) == (Phase.SUBMITTING, 2, 2)
 
 
-@pytest.mark.parametrize(
-    ("events", "impossible"),
+@each_case(
+    "events, impossible",
     [([], ACCEPTED), ([HELD], SUCCEEDED), ([HELD, ACCEPTED], HELD), ([HELD], PREPARED), ([HELD, ACCEPTED], REFUSED)],
 )
 def test_what_cannot_have_happened_is_refused(events: list[JobEvent], impossible: JobEvent) -> None:

@@ -37,6 +37,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger, PriceSurprise
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from tests.case_table import each_case
 from tests.unit.domain.histories import lives
 
 ERROR = ErrorInfo("X", "x")
@@ -252,14 +253,14 @@ def test_what_was_raised_between_the_decision_and_the_entry_of_a_hold_stays_rais
     assert (ledger.hold_of("job"), ledger.held) == (9, 9)
 
 
-@pytest.mark.parametrize("end", [accepted("2"), REFUSED, DECLINED], ids=lambda event: type(event).__name__)
+@each_case("end", [accepted("2"), REFUSED, DECLINED])
 def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: JobEvent) -> None:
     alone = replace(held("9"), alone=True)
     assert set(books(("job", alone), ("job", UNANSWERED)).alone) == {"job"}
     assert not books(("job", alone), ("job", end)).alone
 
 
-@pytest.mark.parametrize("end", [created("2"), NOT_CREATED, LOST], ids=lambda event: type(event).__name__)
+@each_case("end", [created("2"), NOT_CREATED, LOST])
 def test_an_upload_for_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: AssetEvent) -> None:
     alone = replace(held("9"), alone=True)
     assert set(books(("job", alone), ("asset:x", intended("4"))).alone) == {"job", "asset:x"}
@@ -527,7 +528,7 @@ def test_eight_uploads_without_a_figure_count_at_eight_bounds() -> None:
     assert (ledger.committed, ledger.hold_of("job"), ledger.lost_uploads, ledger.assumed_uploads) == (100, 36, 4, 4)
 
 
-@pytest.mark.parametrize(("rebate", "counts"), [("0.4", "0.4"), ("0.5", "0.5"), ("1000", "0.5")])
+@each_case("rebate, counts", [("0.4", "0.4"), ("0.5", "0.5"), ("1000", "0.5")])
 def test_a_rebate_counts_at_most_what_its_upload_was_charged(rebate: str, counts: str) -> None:
     ledger = books(("job", held("3")), ("asset:x", intended("1")), ("asset:x", created("0.5")))
     ledger.apply("asset:x", deleted(rebate))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.domain.output_list import MOST_OUTPUTS, merge_output_lists
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("known", "listed", "after"),
+@each_case(
+    "known, listed, after",
     [
         ((0,), (0, 1, 2), (0, 1, 2)),
         ((2,), (0, 1, 2), (2, 0, 1)),

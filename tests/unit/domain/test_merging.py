@@ -25,6 +25,7 @@ from crucible_batch.domain.merging import (
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import UserError
+from tests.case_table import each_case
 
 PLAN, OTHER = "a" * 64, "b" * 64
 OUTSTANDING = OutstandingShards(PLAN, {number: Decimal(10) for number in range(1, 5)})
@@ -195,8 +196,8 @@ def test_a_shard_that_was_killed_or_abandoned_is_named_unless_there_is_another_r
     assert united_stops({1: INTERRUPTED, 2: None}, (3,))["*"] == WORSE
 
 
-@pytest.mark.parametrize(
-    ("endings", "counts", "left_over", "code"),
+@each_case(
+    "endings, counts, left_over, code",
     [
         ([DONE, DONE], {Outcome.SUCCEEDED: 2}, False, 0),
         ([DONE, BLOCKED], {Outcome.SUCCEEDED: 1, Outcome.BLOCKED: 1}, False, 4),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from crucible_batch.domain.plan_staleness import (
 )
 from crucible_batch.domain.prices import Certainty, Quote
 from crucible_batch.domain.saved_plan import ImageFile, ManifestFile, PlannedPrice, PlannedState, PlanRow, PlanTerms
+from tests.case_table import each_case
 
 TERMS = PlanTerms(Decimal(10), None, 3, ())
 MANIFEST = ManifestFile("spring", "spring.yaml", "aa", {})
@@ -63,8 +63,8 @@ def test_text_files_are_compared_by_their_bytes() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
+@each_case(
+    "before, after, message",
     [
         (("a", "b"), {"z": ("b", "a")}, None),
         (("a", "b"), {"z": ("a",)}, "workflow z no longer lists the parameter b"),
@@ -82,8 +82,8 @@ def test_a_parameter_list_is_compared_by_its_names(
     assert moves == ([] if message is None else [message])
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
+@each_case(
+    "before, after, message",
     [
         ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "2.0"), None),
         ((Certainty.LEARNED, "2"), (Certainty.LEARNED, "9"), "was 2, is now 9"),
@@ -104,8 +104,8 @@ def test_a_price_is_compared_by_what_is_known_of_it(
         assert moves == ([] if message is None else [f"the price of {name} {message}"])
 
 
-@pytest.mark.parametrize(
-    ("now", "message"),
+@each_case(
+    "now, message",
     [
         (replace(ROW, params={**ROW.params, "prompt.text": "a cat"}), "prompt changed"),
         (replace(ROW, params={**ROW.params, "size.width": 65}), "size.width was 64, is now 65"),
@@ -145,8 +145,8 @@ def test_what_came_and_what_went_is_named() -> None:
     assert said([], [ROW]) == ["new job hero"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "author", "message"),
+@each_case(
+    "before, after, author, message",
     [
         ("new", "new", Author.ANOTHER_RUN, None),
         ("new", "done", Author.THE_PLAN, None),

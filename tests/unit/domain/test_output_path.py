@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from crucible_batch.domain.output_path import (
     output_path,
     relocated_path,
 )
+from tests.case_table import each_case
 
 DIGEST = "0123abcd" + "f" * 56
 TABLE = [
@@ -36,13 +36,13 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "index", "ext", "expected"), TABLE)
+@each_case("pattern, index, ext, expected", TABLE)
 def test_a_pattern_is_filled_in(pattern: str, index: int, ext: str, expected: str) -> None:
     assert output_path(pattern, index, ext) == PurePosixPath(expected)
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
+@each_case(
+    "path, expected",
     [
         ("job/0.png", "job/0.0123abcd.png"),
         ("job.tar.png", "job.tar.0123abcd.png"),
@@ -53,8 +53,8 @@ def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: s
     assert relocated_path(path, DIGEST) == expected
 
 
-@pytest.mark.parametrize(
-    ("pattern", "path", "expected"),
+@each_case(
+    "pattern, path, expected",
     [
         ("job/{index}{ext}", "job/0.png", True),
         ("job/{index}{ext}", "job/0.0123abcd.avif", True),
@@ -96,15 +96,13 @@ def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
     assert first_output_pattern(str(output_path(pattern, index, "{ext}"))) == pattern
 
 
-@pytest.mark.parametrize(
-    "pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"]
-)
+@each_case("pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"])
 def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
     assert first_output_pattern(pattern) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "folded"),
+@each_case(
+    "path, folded",
     [
         ("Job/A-0.PNG", "job/a-0.png"),
         ("Stra\u00dfe/\u00c4.png", "strasse/\u00e4.png"),
@@ -116,14 +114,14 @@ def test_paths_that_some_disk_takes_for_the_same_are_folded_alike(path: str, fol
     assert fold_path(path) == folded
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path", ["0.png", "job/0.png", "a..b/0.png", "job/report.html", "job/thumbnails/0.png", "reports/0.json.png"]
 )
 def test_an_output_may_stand_below_the_run_directory(path: str) -> None:
     assert may_hold_output(path)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path",
     [
         "",
@@ -152,8 +150,8 @@ def test_no_output_may_stand_elsewhere_nor_where_the_run_keeps_files_of_its_own(
 DIGEST = "0123abcd" + "f" * 56
 
 
-@pytest.mark.parametrize(
-    ("pattern", "sha256", "path", "expected"),
+@each_case(
+    "pattern, sha256, path, expected",
     [
         ("job/{index}{ext}", DIGEST, "job/1.png", True),
         ("job/{index}{ext}", DIGEST, "job/1.0123abcd.png", True),
@@ -174,8 +172,8 @@ def test_an_output_is_at_home_where_its_plan_puts_it_or_moves_it(
     assert is_planned_path(pattern, 1, sha256, path) is expected
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
+@each_case(
+    "path, expected",
     [
         ("elsewhere/0.png", True),
         ("0.jpg", True),

@@ -5,17 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
+from tests.case_table import each_case
 
 D = Decimal
 
 
-@pytest.mark.parametrize(
-    ("details", "info"),
+@each_case(
+    "details, info",
     [
         (
             {"type": "integer", "minimum": 1, "maximum": 50, "default": 20},
@@ -33,7 +33,7 @@ def test_facts_are_read_under_their_usual_names(details: dict[str, Any], info: P
     assert read_parameter(details) == info
 
 
-@pytest.mark.parametrize(
+@each_case(
     "details",
     [
         {"minimum": 9, "maximum": 1},
@@ -59,8 +59,8 @@ def test_what_is_contradictory_or_of_another_form_is_ignored(details: dict[str, 
     assert info.fault(-1e9) is None
 
 
-@pytest.mark.parametrize(
-    ("details", "value", "fault"),
+@each_case(
+    "details, value, fault",
     [
         ({"type": "integer", "maximum": 50}, 80, "must be at most 50, got 80"),
         ({"type": "integer", "maximum": 50}, 50, None),

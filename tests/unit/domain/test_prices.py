@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
 from crucible_batch.domain.sharding import LearnedPrice
+from tests.case_table import each_case
 
 D = Decimal
 SMALL, LARGE, OTHER = Shape("workflow:w", "s"), Shape("workflow:w", "l"), Shape("workflow:v", "s")
@@ -20,8 +19,8 @@ def planned(workflow_id: str = "w", prompt: str | None = "a heron", **params: ob
     return PlannedJob(0, "id", "name", workflow_id, named, prompt=prompt)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
+@each_case(
+    "one, other, is_same",
     [
         (planned(prompt__text="a heron"), planned(prompt__text="a lighthouse"), True),
         (planned(seed=1), planned(seed=2), True),
@@ -110,8 +109,8 @@ def test_a_shape_without_a_price_is_expected_to_cost_the_highest_of_its_workflow
     assert (book.expected(SMALL), book.expected(LARGE), book.expected(Shape("workflow:w", "x"))) == (2, 16, 16)
 
 
-@pytest.mark.parametrize(
-    ("ceiling", "seen", "bound"),
+@each_case(
+    "ceiling, seen, bound",
     [("4", None, "4"), ("4", "2", "4"), (None, "2", "32"), (None, "0", None), (None, None, None)],
 )
 def test_each_line_of_the_table_of_bounds(ceiling: str | None, seen: str | None, bound: str | None) -> None:

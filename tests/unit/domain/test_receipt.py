@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from crucible_batch.domain.receipts import (
     receipt_for,
     with_minimum_price,
 )
+from tests.case_table import each_case
 from tests.unit.domain.histories import lives, saved
 
 
@@ -100,7 +100,7 @@ def test_attempts_come_in_their_order_in_whatever_order_they_stand():
     assert [(claim.number, len(claim.receipts)) for claim in found] == [(1, 1), (2, 2)]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "changes",
     [
         {"attempt": 3, "key": "cb1-" + "0" * 64},
@@ -140,7 +140,7 @@ def snapshot(status: JobStatus, credits: int, workflow_id: str = "w") -> JobSnap
     return JobSnapshot("job_1", status, Decimal(credits), workflow_id=workflow_id)
 
 
-@pytest.mark.parametrize(("claimed", "recorded", "counts"), [(0, 7, 7), (1, 7, 7), (7, 1, 7), (2, 2, 2)])
+@each_case("claimed, recorded, counts", [(0, 7, 7), (1, 7, 7), (7, 1, 7), (2, 2, 2)])
 def test_the_higher_of_what_a_receipt_and_a_record_name_counts(claimed: int, recorded: int, counts: int):
     (claim,) = attempt_claims([receipt(credits=Decimal(claimed))])
     job = Job("i" * 64)
@@ -161,7 +161,7 @@ def test_a_job_that_the_gateway_does_not_know_counts_at_what_others_of_its_kind_
     assert replay(job, with_minimum_price(events, Decimal(0))).current.credits == 1  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.UNKNOWN])
+@each_case("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.UNKNOWN])
 def test_a_job_that_has_not_succeeded_is_not_done_whatever_stands_on_disk(status: JobStatus):
     (claim,) = attempt_claims([receipt(outputs=1, saved=output(0))])
     job = Job("i" * 64)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.domain.retry_rule import HOPELESS_CODES, PAID_CODES, Remedy, remedy_for
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("codes", "remedy"),
+@each_case(
+    "codes, remedy",
     [
         ([], None),
         (["GPU_LOST"], Remedy.RETRY),

@@ -15,6 +15,7 @@ from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.refused_share import FALL, ROUND, SILENCE, TOLERATED, is_more_than, is_unchanged
 from crucible_batch.domain.request_rate import MEMORY_S, SECOND_S, RequestRate
 from crucible_batch.domain.service_times import ServiceTimes
+from tests.case_table import each_case
 
 
 def polls(rate: RequestRate, per_s: float, is_refused: Callable[[int], bool], begin: float, count: int) -> float:
@@ -64,7 +65,7 @@ def bucket(limit_per_s: float, burst: float, demand: int, until_s: float) -> tup
         due.append((now + 0.01, number))
 
 
-@pytest.mark.parametrize("limit_per_s", [5.0, 60.0, 500.0])
+@each_case("limit_per_s", [5.0, 60.0, 500.0])
 def test_a_limit_of_requests_is_used_and_refuses_few(limit_per_s: float):
     _, accepted, refused = bucket(limit_per_s, limit_per_s, 40, 200.0)
     assert accepted >= 0.9 * limit_per_s * 100
@@ -208,8 +209,8 @@ def test_requests_are_spaced_evenly_and_those_that_are_late_may_catch_up_a_littl
     )
 
 
-@pytest.mark.parametrize(
-    ("chance", "refusals", "count", "is_over"),
+@each_case(
+    "chance, refusals, count, is_over",
     [(0.0, 1, ROUND, False), (0.0, 2, ROUND, True), (0.0, 4, 100, False), (0.0, 5, 100, True),
      (0.1, 15, 100, False), (0.1, 16, 100, True)],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from crucible_batch.domain.retention import (
     RunFacts,
     decide_pruning,
 )
+from tests.case_table import each_case
 
 DAY_S = 86_400.0
 NOW = 100 * DAY_S
@@ -31,8 +32,8 @@ def pruned(runs: list[RunFacts], rules: RetentionRules) -> list[str]:
     return [each.run_id.removeprefix("day-") for each, decision in zip(runs, decisions, strict=True) if decision.prune]
 
 
-@pytest.mark.parametrize(
-    ("rules", "gone"),
+@each_case(
+    "rules, gone",
     [
         (RetentionRules(older_than_s=25 * DAY_S), ["60", "70"]),
         (RetentionRules(older_than_s=30 * DAY_S), ["60"]),
@@ -61,8 +62,8 @@ def test_the_newest_runs_are_those_of_each_manifest() -> None:
     assert pruned(runs, RetentionRules(max_bytes=0)) == ["10", "20", "30"]
 
 
-@pytest.mark.parametrize(
-    ("change", "cause"),
+@each_case(
+    "change, cause",
     [
         ({"is_running": True}, KeepCause.RUNNING),
         ({"is_readable": False}, KeepCause.UNREADABLE),
@@ -73,10 +74,8 @@ def test_the_newest_runs_are_those_of_each_manifest() -> None:
         *(({"exit_code": code}, KeepCause.UNFINISHED) for code in (None, 3, 4, 5, 130, 143)),
     ],
 )
-@pytest.mark.parametrize("is_pruned", [False, True])
-@pytest.mark.parametrize(
-    "rules", [RetentionRules(older_than_s=1.0), RetentionRules(keep=1), RetentionRules(max_bytes=0)]
-)
+@each_case("is_pruned", [False, True])
+@each_case("rules", [RetentionRules(older_than_s=1.0), RetentionRules(keep=1), RetentionRules(max_bytes=0)])
 def test_a_run_that_may_be_needed_is_kept(
     change: dict[str, object], cause: KeepCause, rules: RetentionRules, is_pruned: bool
 ) -> None:

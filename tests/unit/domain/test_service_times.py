@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.service_times import ServiceTime, ServiceTimes
+from tests.case_table import each_case
 
 ages = st.floats(0, 1e6, allow_nan=False)
 
@@ -23,8 +24,8 @@ def test_the_typical_time_stays_within_what_was_estimated_and_observed(expected_
     assert min(known) * (1 - 1e-9) <= service.typical_s <= max(known) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("announced_s", [None, 8.0, 24.0, 8 / 3])
-@pytest.mark.parametrize("gap_s", [0.5, 2.0])
+@each_case("announced_s", [None, 8.0, 24.0, 8 / 3])
+@each_case("gap_s", [0.5, 2.0])
 def test_after_a_few_dozen_ends_the_mean_is_known_whatever_was_announced(announced_s, gap_s):
     rng, service = random.Random(7), ServiceTime(announced_s)
     for _ in range(60):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from crucible_batch.domain.budget import HoldRequest, Need
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
+from tests.case_table import each_case
 
 D = Decimal
 SMALL, LARGE = Shape("workflow:w", "small"), Shape("workflow:w", "large")
@@ -123,7 +123,7 @@ def test_nothing_left_admits_nothing() -> None:
         assert (division.allowance, list(division.is_admitted)) == (0, [0])
 
 
-@pytest.mark.parametrize("shards", [1, 2, 7])
+@each_case("shards", [1, 2, 7])
 def test_there_may_be_more_shards_than_jobs(shards: int) -> None:
     division = divided([SMALL], shards=shards, left="100")
     assert [shard.jobs for shard in division.shards] == [1, *[0] * (shards - 1)]

@@ -6,8 +6,6 @@ import random
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.domain.shard_lease import (
     LEASE_S,
     RENEW_S,
@@ -17,6 +15,7 @@ from crucible_batch.domain.shard_lease import (
     ShardState,
     is_stale,
 )
+from tests.case_table import each_case
 from tests.lease_model import RunAllowances, ShardLease
 
 D = Decimal
@@ -28,8 +27,8 @@ MERGED = replace(ENDED, state=ShardState.MERGED)
 WITHDRAWN = replace(WAITING, state=ShardState.WITHDRAWN)
 
 
-@pytest.mark.parametrize(
-    ("lease", "claim", "now", "answer", "epoch"),
+@each_case(
+    "lease, claim, now, answer, epoch",
     [
         (WAITING, "b", 100, "claimed", 1),
         (RELEASED, "b", 100, "claimed", 3),
@@ -56,8 +55,8 @@ def test_a_claim_raises_the_epoch_if_nobody_holds_the_shard(
         assert after == lease
 
 
-@pytest.mark.parametrize(
-    ("lease", "epoch", "renew", "report", "release"),
+@each_case(
+    "lease, epoch, renew, report, release",
     [
         (WAITING, 0, "superseded", "superseded", "superseded"),
         (RUNNING, 2, "accepted", "accepted", "accepted"),
@@ -89,8 +88,8 @@ def test_only_the_newest_epoch_of_a_running_shard_counts(
         assert released.charge == lease.charge
 
 
-@pytest.mark.parametrize(
-    ("lease", "charge"),
+@each_case(
+    "lease, charge",
     [(WAITING, 10), (RUNNING, 10), (RELEASED, 10), (replace(RUNNING, spent=D(9), held=D(3)), 12), (ENDED, 8),
      (MERGED, 0), (WITHDRAWN, 0)],
 )  # fmt: skip
@@ -108,8 +107,8 @@ def run_of(*shards: ShardLease, used: int = 0) -> RunAllowances:
     return RunAllowances(D(30), D(used), {("p", number): shard for number, shard in enumerate(shards, 1)})
 
 
-@pytest.mark.parametrize(
-    ("run", "wanted", "answer", "left"),
+@each_case(
+    "run, wanted, answer, left",
     [
         (run_of(), {1: 10, 2: 20}, "accepted", 0),
         (run_of(), {1: 10, 2: 21}, "over_budget", 30),
@@ -143,14 +142,14 @@ def test_a_merged_shard_is_part_of_what_the_run_has_used() -> None:
     assert run.settled(D(9), [])[0].left == 11
 
 
-@pytest.mark.parametrize("lease", [WAITING, RUNNING, RELEASED, WITHDRAWN])
+@each_case("lease", [WAITING, RUNNING, RELEASED, WITHDRAWN])
 def test_a_shard_without_a_report_is_not_merged(lease: ShardLease) -> None:
     run = run_of(lease)
     assert run.settled(D(0), [("p", 1)]) == (run, AllowanceAnswer.CONFLICT)
     assert run.settled(D(0), [("p", 9)]) == (run, AllowanceAnswer.CONFLICT)
 
 
-@pytest.mark.parametrize("lease", [RUNNING, RELEASED, ENDED, MERGED])
+@each_case("lease", [RUNNING, RELEASED, ENDED, MERGED])
 def test_a_shard_that_was_ever_claimed_is_not_withdrawn(lease: ShardLease) -> None:
     run = run_of(WAITING, lease)
     assert run.withdrawn([("p", 1), ("p", 2)]) == (run, AllowanceAnswer.CONFLICT)
@@ -176,7 +175,7 @@ def test_a_run_that_is_ended_early_keeps_what_owners_have_spent_and_what_runs() 
     assert run.shards["p", 2].reported(RELEASED.epoch - 1, D(0), D(0))[1] is FencedAnswer.SUPERSEDED
 
 
-@pytest.mark.parametrize("seed", range(40))
+@each_case("seed", range(40))
 def test_in_any_history_the_budget_covers_what_every_worker_may_spend(seed: int) -> None:
     """Workers never spend more than their allowance; two on one shard find each other's jobs under the same keys."""
     rng = random.Random(seed)

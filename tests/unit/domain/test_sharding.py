@@ -7,22 +7,23 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, shard_from
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(("text", "shard"), [("3/8", ShardId(3, 8)), ("1/1", ShardId(1, 1)), (" 8/8\n", ShardId(8, 8))])
+@each_case("text, shard", [("3/8", ShardId(3, 8)), ("1/1", ShardId(1, 1)), (" 8/8\n", ShardId(8, 8))])
 def test_a_shard_is_read(text: str, shard: ShardId) -> None:
     assert ShardId.parse(text) == shard
     assert ShardId.parse(str(shard)) == shard
 
 
-@pytest.mark.parametrize("text", ["", "3", "0/8", "9/8", "-1/8", "1/0", "1/10001", "3/8/9", "a/b", "٣/8", "1.0/8"])
+@each_case("text", ["", "3", "0/8", "9/8", "-1/8", "1/0", "1/10001", "3/8/9", "a/b", "٣/8", "1.0/8"])
 def test_other_text_is_not_a_shard(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         ShardId.parse(text)
 
 
-@pytest.mark.parametrize(
-    ("environ", "number"),
+@each_case(
+    "environ, number",
     [
         ({}, None),
         ({"CRUCIBLE_BATCH_SHARD": ""}, None),
@@ -42,8 +43,8 @@ def test_the_environment_names_a_shard(environ: dict[str, str], number: int | No
     assert shard_from(environ, 8) == (None if number is None else ShardId(number, 8))
 
 
-@pytest.mark.parametrize(
-    ("environ", "words"),
+@each_case(
+    "environ, words",
     [
         ({"CRUCIBLE_BATCH_SHARD": "three"}, "CRUCIBLE_BATCH_SHARD: 'three' is not a shard such as 3/8"),
         ({"SLURM_ARRAY_TASK_ID": "0"}, "indexes of 8 shards are 1 to 8, so number the array from 1: --array=1-8"),

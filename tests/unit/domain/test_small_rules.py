@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import EVERYTHING, Outcome, RunStatus, conclude, outcome_of
 from crucible_batch.errors import ExitCode
+from tests.case_table import each_case
 
 BUDGET = ErrorInfo("BUDGET_EXHAUSTED", "no more")
 STOPPED = ErrorInfo("INTERRUPTED", "stopped")
@@ -24,13 +23,13 @@ PRECEDENCE = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PRECEDENCE, 2)))
+@each_case("one, other", list(itertools.combinations(PRECEDENCE, 2)))
 def test_of_two_reasons_the_first_in_the_order_is_the_exit_code(one: ExitCode, other: ExitCode) -> None:
     assert conclude({Outcome.SUCCEEDED: 1}, {}, [other, one]).exit_code == one
 
 
-@pytest.mark.parametrize(
-    ("counts", "code", "status"),
+@each_case(
+    "counts, code, status",
     [
         ({}, 0, RunStatus.SUCCEEDED),
         ({Outcome.SUCCEEDED: 3}, 0, RunStatus.SUCCEEDED),
@@ -53,8 +52,8 @@ def test_an_interrupted_run_is_interrupted_whatever_it_left() -> None:
     assert conclude({Outcome.PENDING: 4}, {}, [ExitCode.SIGINT]).status is RunStatus.INTERRUPTED
 
 
-@pytest.mark.parametrize(
-    ("phase", "stops", "outcome"),
+@each_case(
+    "phase, stops, outcome",
     [
         (Phase.SUCCEEDED, {EVERYTHING: BUDGET}, Outcome.SUCCEEDED),
         (Phase.FAILED, {}, Outcome.FAILED),

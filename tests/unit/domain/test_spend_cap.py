@@ -30,6 +30,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.domain.spend_cap import JournalFigures, SpendCap, figures_of
+from tests.case_table import each_case
 
 ERROR = ErrorInfo("X", "x")
 CEILING = Decimal(5)
@@ -57,8 +58,8 @@ def figures(before: list[Event], since: list[Event], subject: str = JOB) -> Jour
     return figures_of("id", events, PriceBook(CEILING, CEILING), after=len(before))
 
 
-@pytest.mark.parametrize(
-    ("before", "since", "certain", "new", "used"),
+@each_case(
+    "before, since, certain, new, used",
     [
         ([], [], 0, 0, 0),
         # bought before the server came: not its own, however it ends
@@ -99,8 +100,8 @@ def created() -> Created:
     return Created(at=9.0, asset_id="i", credits=d(2))
 
 
-@pytest.mark.parametrize(
-    ("before", "since", "new", "used"),
+@each_case(
+    "before, since, new, used",
     [
         ([intended(), created(), BecameReady(at=9.0)], [], 0, 0),
         ([], [intended(), created()], 0, 2),

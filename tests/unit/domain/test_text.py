@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.domain.redaction import MESSAGE_LIMIT, clean
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@each_case(
+    "text, shown",
     [
         ("plain words, é and 🚢", "plain words, é and 🚢"),
         ("", ""),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from crucible_batch.domain.events import Created, Held, Intended, Lost
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD, PriceBook
 from crucible_batch.domain.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
+from tests.case_table import each_case
 
 D = Decimal
 PAID_BACK = FailedUpload(D("0.5"), D("0.5"))
@@ -28,8 +28,8 @@ def books(seen: str | None = None, *, ceiling: str | None = None) -> Ledger:
     return ledger
 
 
-@pytest.mark.parametrize(
-    ("upload", "price", "counts"),
+@each_case(
+    "upload, price, counts",
     [
         (PAID_BACK, "0.5", False),
         (PAID_BACK, None, False),
@@ -51,7 +51,7 @@ def test_an_upload_counts_unless_all_of_it_came_back(upload: FailedUpload, price
     assert upload.counts(None if price is None else D(price)) is counts
 
 
-@pytest.mark.parametrize("upload", [KEPT, NEVER_FOUND, FailedUpload(D("0.5"), D("0.5"), was_refused=True)])
+@each_case("upload", [KEPT, NEVER_FOUND, FailedUpload(D("0.5"), D("0.5"), was_refused=True)])
 def test_two_that_count_are_enough_whatever_was_given_back_beside_them(upload: FailedUpload) -> None:
     ledger = books("0.5")
     assert upload_stop([upload], ledger, None) is None
@@ -59,7 +59,7 @@ def test_two_that_count_are_enough_whatever_was_given_back_beside_them(upload: F
     assert upload_stop([LOST_PAID_BACK, upload, PAID_BACK, upload], ledger, None) is UploadStop.IN_VAIN
 
 
-@pytest.mark.parametrize("upload", [PAID_BACK, LOST_PAID_BACK, FailedUpload(ZERO)])
+@each_case("upload", [PAID_BACK, LOST_PAID_BACK, FailedUpload(ZERO)])
 def test_what_cost_nothing_ends_after_twenty(upload: FailedUpload) -> None:
     assert upload_stop([upload] * (MOST_TRIES - 1), books("0.5"), None) is None
     assert upload_stop([upload] * MOST_TRIES, books("0.5"), None) is UploadStop.TOO_OFTEN
@@ -78,7 +78,7 @@ def test_a_price_of_0_proves_nothing_unless_0_is_the_ceiling() -> None:
     assert upload_stop(uploads, books(ceiling="0"), None) is None
 
 
-@pytest.mark.parametrize(("budget", "stop"), [("13", UploadStop.BUDGET_HELD), ("33", None), (None, None)])
+@each_case("budget, stop", [("13", UploadStop.BUDGET_HELD), ("33", None), (None, None)])
 def test_half_of_the_budget_is_left_to_the_other_jobs(budget: str | None, stop: UploadStop | None) -> None:
     """Two uploads that were found are held at 8 each, 0.5 of them as charged."""
     ledger = books("0.5")
@@ -110,8 +110,8 @@ def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
     assert len(uploads) <= MOST_TRIES
 
 
-@pytest.mark.parametrize(
-    ("uploads", "stop", "figures", "hint"),
+@each_case(
+    "uploads, stop, figures, hint",
     [
         (
             [KEPT, PAID_BACK, KEPT],

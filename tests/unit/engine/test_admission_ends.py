@@ -22,6 +22,7 @@ from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+from tests.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 
 # -- what ends the buying ---------------------------------------------------------------------------------------------
@@ -53,14 +54,13 @@ async def test_an_upload_above_the_declared_ceiling_ends_all_buying(charged: str
         assert at.stop.no_more is ends
 
 
-@pytest.mark.parametrize(
+@each_case(
     "event",
     [
         Created(at=1.0, asset_id="a", credits=D(5), assumed=True),
         NotCreated(at=1.0, error=ERROR),
         Lost(at=1.0, nonce="n"),
     ],
-    ids=lambda event: type(event).__name__,
 )
 async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> None:
     """Neither where the intent is an earlier run's."""
@@ -70,9 +70,7 @@ async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> 
         assert not at.stop.no_more
 
 
-@pytest.mark.parametrize(
-    ("reused", "earlier", "ends"), [(True, False, False), (False, True, False), (False, False, True)]
-)
+@each_case("reused, earlier, ends", [(True, False, False), (False, True, False), (False, False, True)])
 async def test_only_a_purchase_of_this_run_above_the_ceiling_ends_the_buying(
     reused: bool, earlier: bool, ends: bool
 ) -> None:

@@ -23,6 +23,7 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.prices import PriceBook, Shape
+from tests.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 
 # -- alone ------------------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
         assert not at.stop.no_more
 
 
-@pytest.mark.parametrize(("recorded", "ends"), [("14", False), ("32", False), ("33", True)])
+@each_case("recorded, ends", [("14", False), ("32", False), ("33", True)])
 async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recorded: str, ends: bool) -> None:
     """The answer names too little for a shape that is new, whose bound was that of its workflow."""
     large, small = Shape("workflow:w", "large"), Shape("workflow:w", "small")
@@ -351,14 +352,13 @@ async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
 # -- who is waited for ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_case(
     "ended",
     [
         (HoldReleased(at=1.0, error=ERROR),),
         (Refused(at=1.0, error=ERROR),),
         (Accepted(at=1.0, job_id="a", credits=D(0), reused=True), Failed(at=2.0, error=ERROR)),
     ],
-    ids=lambda events: type(events[-1]).__name__,
 )
 async def test_one_that_holds_nothing_any_more_is_not_waited_for(ended: tuple[Event, ...]) -> None:
     async with desk("8", prices=PriceBook(D(5))) as at:
@@ -391,10 +391,9 @@ async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> 
         assert await at.got("b") is not None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "event",
     [Succeeded(at=1.0, outputs=1), JobLost(at=1.0, error=ERROR), Failed(at=1.0, error=ERROR)],
-    ids=lambda event: type(event).__name__,
 )
 async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
     async with desk() as at:

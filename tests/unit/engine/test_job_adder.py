@@ -13,6 +13,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.errors import JournalError
+from tests.case_table import each_case
 
 SOURCE = PlannedJob(0, "source", "source", "w", {})
 MADE = [PlannedJob(1, "one", "one", "w", {}), PlannedJob(2, "two", "two", "w", {})]
@@ -77,7 +78,7 @@ async def test_a_job_that_was_begun_before_its_source_was_lost_continues() -> No
     assert [(job.identity, job.attempt) for _, job in bench.waiting] == [("one", 2), ("two", 1)]
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.READY])
+@each_case("phase", [phase for phase in Phase if phase is not Phase.READY])
 async def test_a_job_that_is_at_the_gateway_or_has_ended_is_not_queued(phase: Phase) -> None:
     bench = Bench(known=("one",))
     bench.phase = phase

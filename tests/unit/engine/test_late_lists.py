@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.domain.events import Listed
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLink
 from crucible_batch.domain.job import Job
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.errors import GatewayError
+from tests.case_table import each_case
 from tests.unit.engine.worker_bench import Clock
 
 
@@ -32,8 +31,8 @@ class Gateway:
         """Links are not kept."""
 
 
-@pytest.mark.parametrize(
-    ("answers", "listed"),
+@each_case(
+    "answers, listed",
     [
         ([(0, 2), (0, 1, 2)], (0, 1, 2)),  # as long as what is known, but without a part of it
         ([(), (0, 1)], (0, 1)),

@@ -23,6 +23,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
+from tests.case_table import each_case
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
@@ -136,13 +137,13 @@ def play(*plays: tuple[str, Decimal, Decimal], budget: str = "400", jobs: int = 
     return gateway, error
 
 
-@pytest.mark.parametrize("cuts", [2, 3, 19])
+@each_case("cuts", [2, 3, 19])
 def test_a_lost_answer_to_an_upload_that_was_given_back_counts_for_nothing(cuts: int) -> None:
     gateway, error = play(*[(CUT, HALF, FULL)] * cuts, (GOES_WELL, HALF, FULL))
     assert (error, len(gateway.assets_by_nonce), gateway.taken) == (None, cuts + 1, HALF)
 
 
-@pytest.mark.parametrize("cuts", [2, 3, 19])
+@each_case("cuts", [2, 3, 19])
 def test_nor_does_one_whose_bytes_were_cut_off_and_that_was_given_back(cuts: int) -> None:
     gateway, error = play(*[(PUT_CUT, HALF, FULL)] * cuts, (GOES_WELL, HALF, FULL))
     assert (error, len(gateway.assets_by_nonce), gateway.taken) == (None, cuts + 1, HALF)
@@ -163,10 +164,9 @@ def test_so_it_does_where_an_upload_costs_nothing(what: str) -> None:
     assert error is not None
 
 
-@pytest.mark.parametrize(
+@each_case(
     "play_",
     [(CUT, HALF, NOTHING), (CUT_AND_GONE, HALF, NOTHING), (PUT_CUT, HALF, HALF), (REFUSED, HALF, FULL)],
-    ids=lambda play_: play_[0],
 )
 def test_two_that_cost_something_or_were_turned_down_are_enough(play_: tuple[str, Decimal, Decimal]) -> None:
     gateway, error = play(play_)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 from types import SimpleNamespace
 
-import pytest
-
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.gateway_types import Submission
 from crucible_batch.domain.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(("job_id", "is_new"), [("abc", False), ("ABC", False), ("abd", True)])
+@each_case("job_id, is_new", [("abc", False), ("ABC", False), ("abd", True)])
 def test_the_job_of_an_earlier_attempt_is_not_taken_for_the_next_in_whatever_case(job_id: str, is_new: bool) -> None:
     attempts = (
         Attempt(1, "key-1", 1.0, AttemptStatus.FAILED, job_id="Abc"),
@@ -28,8 +27,8 @@ def test_the_job_of_an_earlier_attempt_is_not_taken_for_the_next_in_whatever_cas
     assert owners.claim(Job("job", attempts=attempts, attempt=2), job_id) is is_new
 
 
-@pytest.mark.parametrize(
-    ("after_doubt", "in_doubt", "opens"),
+@each_case(
+    "after_doubt, in_doubt, opens",
     [(False, False, True), (True, False, False), (True, True, True), (False, True, True)],
 )
 def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gateway_remembers(

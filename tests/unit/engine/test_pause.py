@@ -16,6 +16,7 @@ from crucible_batch.engine.pause import PAUSED, Pause
 from crucible_batch.engine.run_control import RunDeadline, Workers
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
+from tests.case_table import each_case
 from tests.unit.engine.desk import desk, passed
 from tests.unit.engine.test_slots import Bench as SlotBench
 from tests.unit.engine.test_slots import Clock, settled
@@ -263,7 +264,7 @@ async def test_a_deadline_can_be_set_moved_and_passes() -> None:
     await keeping
 
 
-@pytest.mark.parametrize(("fallen", "ceiling", "limit"), [(False, 32, 32), (False, 3, 3), (True, 3, 3), (True, 32, 8)])
+@each_case("fallen, ceiling, limit", [(False, 32, 32), (False, 3, 3), (True, 3, 3), (True, 32, 8)])
 def test_a_new_ceiling_is_reached_at_once_except_after_pushback(fallen: bool, ceiling: int, limit: int) -> None:
     rule = ConcurrencyLimit(10, 10)
     if fallen:

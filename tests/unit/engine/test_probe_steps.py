@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from crucible_batch.domain.event_order import EventOrder
 from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, Prepared, Refused
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
@@ -32,6 +30,7 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer, ProbedJobs
+from tests.case_table import each_case
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
@@ -142,7 +141,7 @@ async def test_a_job_that_can_not_be_held_is_left_alone() -> None:
     assert (job.phase, journal) == (Phase.READY, [])
 
 
-@pytest.mark.parametrize("command", [Submit(), Poll("g"), Fetch("g", 0), RecheckOutputs("g")])
+@each_case("command", [Submit(), Poll("g"), Fetch("g", 0), RecheckOutputs("g")])
 async def test_no_command_that_submits_or_follows_a_submit_is_performed(command: Command) -> None:
     worker = Worker({})
     assert await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), command) is None

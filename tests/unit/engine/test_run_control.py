@@ -6,8 +6,6 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import Saved, Succeeded
@@ -18,6 +16,7 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.slots import Slot
+from tests.case_table import each_case
 from tests.unit.engine.test_slots import Bench
 
 PLANNED = PlannedJob(0, "fox", "fox", "w", {})
@@ -49,8 +48,8 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     assert (control.in_flight, control.saving) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("in_flight", "saving", "words"),
+@each_case(
+    "in_flight, saving, words",
     [
         (0, 0, "no job is in flight"),
         (1, 0, "1 job in flight is being collected"),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, Outcome, conclude
 from crucible_batch.engine.run_control import RunDeadline
 from crucible_batch.engine.shutdown import Shutdown
+from tests.case_table import each_case
 
 
 def ending_of(stop: Shutdown, counts: dict[Outcome, int]) -> Ending:
     return conclude(counts, stop.stops, stop.reasons)
 
 
-@pytest.mark.parametrize(
-    ("counts", "code"),
+@each_case(
+    "counts, code",
     [
         ({Outcome.SUCCEEDED: 1, Outcome.FAILED: 1}, 1),
         ({Outcome.SUCCEEDED: 1, Outcome.BLOCKED: 1}, 4),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, JobLost, SubmitUnknown, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, replay
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.history import Survey, survey
+from tests.case_table import each_case
 
 ERROR = ErrorInfo("X", "x")
 PLANNED = PlannedJob(0, "a", "a", "w", {})
@@ -63,7 +62,7 @@ PASTS: list[tuple[list[JobEvent], bool, Phase | None, Phase | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("events", "has_images", "wanted", "dropped"), PASTS)
+@each_case("events, has_images, wanted, dropped", PASTS)
 def test_a_submit_in_doubt_is_resumed_only_where_the_plan_still_asks_for_its_job(
     events: list[JobEvent], has_images: bool, wanted: Phase | None, dropped: Phase | None
 ) -> None:
@@ -74,8 +73,8 @@ def test_a_submit_in_doubt_is_resumed_only_where_the_plan_still_asks_for_its_job
         assert found.retired == (frozenset() if is_wanted or phase is None else {"a"})
 
 
-@pytest.mark.parametrize(
-    ("events", "is_wanted", "count"),
+@each_case(
+    "events, is_wanted, count",
     [
         ([], True, 2),
         ([HELD, ACCEPTED], True, 2),

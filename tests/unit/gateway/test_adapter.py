@@ -21,12 +21,13 @@ from crucible_batch.domain.gateway_types import (
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
 from crucible_batch.gateway.adapter import read_expected_s, read_fields
+from tests.case_table import each_case
 
 SPEC = AssetSpec(sha256="ab" * 32, byte_size=3, mime_type="image/png", filename="cat.png")
 
 
-@pytest.mark.parametrize(
-    ("listed", "expected"),
+@each_case(
+    "listed, expected",
     [
         (["prompt.text", "size.width"], ("prompt.text", "size.width")),
         ([{"name": "a"}, {"key": "b"}, {"id": "c"}], ("a", "b", "c")),
@@ -46,8 +47,8 @@ def test_absent_fields_are_none():
     assert read_fields({}) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
+@each_case(
+    "value, expected",
     [(8, 8.0), (Decimal("8.5"), 8.5), (0, None), (-1, None), (True, None), ("8", None), (None, None),
      (Decimal("1E+999999999"), None), (10**400, None)],
 )  # fmt: skip

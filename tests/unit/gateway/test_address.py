@@ -17,13 +17,14 @@ from crucible_batch.gateway.url_guard import (
     shown,
     workflow_segment,
 )
+from tests.case_table import each_case
 
 REMOTE = "https://crucible.test"
 LOCAL = "http://127.0.0.1:8080"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
+@each_case(
+    "text, expected",
     [
         ("https://crucible.moltazine.com", "https://crucible.moltazine.com/"),
         ("https://crucible.moltazine.com/", "https://crucible.moltazine.com/"),
@@ -45,7 +46,7 @@ def test_a_base_url_is_taken(text, expected):
     assert base.raw_host == httpx.URL(expected).raw_host
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "", "crucible.test", "//crucible.test", "https://", "https:///x", "ftp://h.test", "file:///etc/passwd",
@@ -62,8 +63,8 @@ def test_a_base_url_is_refused(text):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("url", "base"),
+@each_case(
+    "url, base",
     [
         ("https://s.test/bucket/x.png?sig=abc", REMOTE),
         ("https://crucible.test/storage/x", REMOTE),
@@ -79,8 +80,8 @@ def test_a_storage_url_is_taken(url, base):
     check_storage_url(url, base)
 
 
-@pytest.mark.parametrize(
-    ("url", "base"),
+@each_case(
+    "url, base",
     [
         ("http://s.test/x?sig=SECRET", REMOTE), ("http://s.test/x?sig=SECRET", LOCAL),
         ("http://127.0.0.1/x?sig=SECRET", REMOTE), ("http://2130706433/?sig=SECRET", LOCAL),
@@ -103,8 +104,8 @@ def test_a_storage_url_is_refused_without_being_shown(url, base):
 LIKE = "give one like https://crucible.moltazine.com"
 
 
-@pytest.mark.parametrize(
-    ("text", "message", "hint"),
+@each_case(
+    "text, message, hint",
     [
         ("ftp://h.test", "'ftp://h.test' is not a base URL", LIKE),
         ("x" * 101, f"'{'x' * 99}…' is not a base URL", LIKE),
@@ -122,8 +123,8 @@ def test_a_base_url_that_is_refused_says_why(text, message, hint):
     assert (str(caught.value), caught.value.hint) == (message, hint)
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
+@each_case(
+    "url, message",
     [
         ("data:,x", "the storage URL is not a valid URL"),
         ("https://u@s.test/x", "the storage URL https://s.test/x contains a user or a password"),
@@ -146,8 +147,8 @@ def test_the_longest_storage_url_is_taken_and_a_longer_one_is_not():
         check_storage_url(longest + "x", REMOTE)
 
 
-@pytest.mark.parametrize(
-    ("check", "value", "message"),
+@each_case(
+    "check, value, message",
     [
         (lambda value: check_id(value, what="job id"), "../credits", "not a job id: '../credits'"),
         (lambda value: check_id(value, what="job id"), "x" * 129, f"not a job id: '{'x' * 99}…'"),
@@ -166,8 +167,8 @@ def test_a_workflow_id_is_one_segment_of_a_path():
     assert workflow_segment("a/b?c X.d") == "a%2Fb%3Fc%20X.d"
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_case(
+    "url, expected",
     [
         ("https://S.test/x", ("https", "s.test", 443)),
         ("http://s.test", ("http", "s.test", 80)),
@@ -178,8 +179,8 @@ def test_an_origin_has_its_port(url, expected):
     assert origin(httpx.URL(url)) == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_case(
+    "url, expected",
     [
         ("https://s.test/" + "x" * 300, "https://s.test/" + "x" * 184 + "…"),
         ("https://s.test/a/b.png?sig=SECRET#f", "https://s.test/a/b.png"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
 from crucible_batch.gateway.url_guard import STORAGE_URL_LIMIT, LinkGuard, is_public
+from tests.case_table import each_case
 
 REMOTE = httpx.URL("https://crucible.test")
 LOCAL = httpx.URL("http://127.0.0.1:8080")
@@ -61,12 +62,12 @@ def tried(monkeypatch):
     return addresses
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@each_case("address", PUBLIC)
 def test_an_address_of_the_internet_is_public(address):
     assert is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", INNER)
+@each_case("address", INNER)
 def test_an_inner_address_is_not_public_in_whatever_form(address):
     assert not is_public(ipaddress.ip_address(address))
 
@@ -189,7 +190,7 @@ async def test_a_name_that_nobody_knows_is_no_answer(names, waiting):
 NUMBERS = ["2130706433", "127.1", "017700000001", "0x7f.1", "0x7F000001", "127.0.0.1.", "0x7f.0.0.0x1", "1.2.3.4.5"]
 
 
-@pytest.mark.parametrize("host", NUMBERS)
+@each_case("host", NUMBERS)
 def test_a_number_in_place_of_a_host_is_refused_as_it_stands(host):
     with pytest.raises(GatewayError) as caught:
         LinkGuard(REMOTE).check(f"https://{host}/x?sig=SIGNATURE")
@@ -197,7 +198,7 @@ def test_a_number_in_place_of_a_host_is_refused_as_it_stands(host):
     assert "SIGNATURE" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"])
+@each_case("host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"])
 def test_a_name_with_digits_in_it_is_a_name(host):
     LinkGuard(REMOTE).check(f"https://{host}/x")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.gateway.response_errors import parse_retry_after
+from tests.case_table import each_case
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CAP = 120.0
@@ -19,8 +19,8 @@ def parse(value: str | None, date: str | None = None) -> float | None:
     return parse_retry_after(value, date=date, now=NOW, cap_s=CAP)
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
+@each_case(
+    "value, expected",
     [
         (None, None), ("0", 0.0), ("5", 5.0), (" 5\t", 5.0), ("007", 7.0), ("120", 120.0), ("121", CAP),
         ("999999999999", CAP), ("9" * 4000, CAP), ("9" * 5000, None),
@@ -40,7 +40,7 @@ def test_a_header_is_read_strictly(value, expected):
     assert parse(value) == expected
 
 
-@pytest.mark.parametrize("date", ["nonsense", "", "Sun, 31 Feb 2026 12:00:00 GMT"])
+@each_case("date", ["nonsense", "", "Sun, 31 Feb 2026 12:00:00 GMT"])
 def test_a_date_header_that_is_nonsense_leaves_our_own_clock(date):
     assert parse("Sun, 01 Mar 2026 12:00:30 GMT", date) == 30.0
 

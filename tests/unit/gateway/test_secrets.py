@@ -34,9 +34,7 @@ def test_a_key_never_shows():
         pickle.dumps(key)
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "a b", " k3y", "k3y\n", "key\r\nX-Evil: 1", "k\x00", "schlüssel", "k" * 513, "\ud800"]
-)
+@each_case("text", ["", " ", "a b", " k3y", "k3y\n", "key\r\nX-Evil: 1", "k\x00", "schlüssel", "k" * 513, "\ud800"])
 def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
     with pytest.raises(KeyRefusedError) as caught:
         ApiKey(text)
@@ -172,8 +170,8 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it():
 ECHO = {"code": f"ODD_{KEY}", "error": f"bad key {KEY} for {SIGNED}", "hint": f"use {KEY}", "request_id": KEY}
 
 
-@pytest.mark.parametrize(
-    ("content", "shown"),
+@each_case(
+    "content, shown",
     [
         (b'{"a": "\xff \\u00e9"}', None),
         (b'{"a": "\xff \\u00e9", "b": "see %b"}', b'{"a": "\xff \\u00e9", "b": "see ***"}'),
@@ -223,8 +221,8 @@ def test_what_the_gateway_says_is_cut_to_what_is_wanted():
     assert clean_message(f"see {SIGNED}", 100) == "see https://s.test/bucket/x.png?***"
 
 
-@pytest.mark.parametrize(
-    ("length", "end", "shown"),
+@each_case(
+    "length, end, shown",
     [
         (801, "see https://user:SECRET@", "see "),  # the character that shows it to be a password is cut off
         (801, "see https://s.test/x, and why", "see https://s.test/x, and wh"),

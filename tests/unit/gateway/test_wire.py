@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.gateway import wire
 from crucible_batch.gateway.json_text import UnreadableError, read_json
+from tests.case_table import each_case
 
 
 def credits_answer(balance: str, entry: str = "1") -> bytes:
@@ -27,7 +28,7 @@ def entry_amount(text: str) -> Decimal:
     return wire.read_answer(credits_answer("1", text), wire.CreditsSuccessResponse).data.recent_entries[0].amount
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text", ["0.1", "12345678901.123456789", "0", "1", "250", "0.000000000001", "999999999999.999999999999", "1.10"]
 )
 def test_credits_come_through_digit_for_digit(text):
@@ -50,7 +51,7 @@ def test_exponents_are_read_as_what_they_say():
     assert balance("25E-1") == Decimal("2.5")
 
 
-@pytest.mark.parametrize("text", ["-1e999999999", "1e12", "-1e-19", '"x"', "null", "true", '"-NaN"'])
+@each_case("text", ["-1e999999999", "1e12", "-1e-19", '"x"', "null", "true", '"-NaN"'])
 def test_a_ledger_amount_that_is_absurd_is_refused(text):
     with pytest.raises(UnreadableError, match="amount"):
         entry_amount(text)
@@ -64,7 +65,7 @@ def test_a_binary_float_is_no_amount():
 HINTS = [None, 5, [], {}, True, "x"]
 
 
-@pytest.mark.parametrize("hint", HINTS)
+@each_case("hint", HINTS)
 def test_no_hint_of_an_output_fails_a_job(hint):
     names = set(wire.JobOutput.model_fields) - {"output_index", "job_id"}
     output = wire.JobOutput.model_validate({"output_index": 0, **dict.fromkeys(names, hint)})
@@ -73,7 +74,7 @@ def test_no_hint_of_an_output_fails_a_job(hint):
     assert isinstance(output.metadata, dict)
 
 
-@pytest.mark.parametrize("hint", HINTS)
+@each_case("hint", HINTS)
 def test_no_hint_of_a_job_or_an_asset_fails_it(hint):
     job = wire.JobData.model_validate(
         {"job_id": "j", "requested_credits": 1, "status": hint, "error_code": hint, "error_message": hint}
@@ -84,14 +85,14 @@ def test_no_hint_of_a_job_or_an_asset_fails_it(hint):
     assert wire.AssetDescriptor.model_validate({"asset_id": "a", **dict.fromkeys(names, hint)}).asset_id == "a"
 
 
-@pytest.mark.parametrize("text", ["640", "640.0", "6.4e2"])
+@each_case("text", ["640", "640.0", "6.4e2"])
 def test_whole_numbers_may_be_written_as_fractions(text):
     raw = f'{{"output_index": {text}, "width": {text}}}'.encode()
     output = wire.read_answer(raw, wire.JobOutput)
     assert (output.output_index, output.width) == (640, 640)
 
 
-@pytest.mark.parametrize("text", ["640.5", "1e999999999", '"640"', "true"])
+@each_case("text", ["640.5", "1e999999999", '"640"', "true"])
 def test_a_width_that_is_none_is_none(text):
     assert wire.read_answer(f'{{"output_index": 0, "width": {text}}}'.encode(), wire.JobOutput).width is None
 
@@ -128,7 +129,7 @@ CONTRACT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONTRACT)
+@each_case("name", CONTRACT)
 def test_each_schema_of_the_contract_has_its_class(name):
     assert issubclass(getattr(wire, name), wire.WireModel)
 

@@ -50,6 +50,7 @@ from crucible_batch.errors import JournalError
 from crucible_batch.journal import codec
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
+from tests.case_table import each_case
 
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 
@@ -144,7 +145,7 @@ GOLDEN: list[tuple[str, str, Event]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "event"), GOLDEN)
+@each_case("kind, body, event", GOLDEN)
 def test_a_row_of_every_release_is_read(kind: str, body: str, event: Event) -> None:
     assert decode_event(kind, body) == event
 
@@ -153,7 +154,7 @@ def test_every_event_has_a_golden_row() -> None:
     assert {kind for kind, _, _ in GOLDEN} == {kind.__name__ for kind in KINDS}
 
 
-@pytest.mark.parametrize("event", [event for _, _, event in GOLDEN])
+@each_case("event", [event for _, _, event in GOLDEN])
 def test_what_is_written_holds_every_field_of_the_golden_row(event: Event) -> None:
     """Defaults are written out: what one release took for granted another may not."""
     kind, body = encode_event(event)
@@ -241,8 +242,8 @@ TERMS_TEXT = (
 )
 
 
-@pytest.mark.parametrize(
-    ("body", "plan_digest"),
+@each_case(
+    "body, plan_digest",
     [
         (TERMS_TEXT + "}", None),
         (TERMS_TEXT + ',"plan_digest":null,"begins_after":0}', None),
@@ -273,8 +274,8 @@ def test_terms_and_endings_survive() -> None:
     assert decode(Ending, encode(ending)) == ending
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
+@each_case(
+    "kind, body",
     [
         ("Teleported", '{"at":1.0}'),
         ("Succeeded", '{"at":1.0}'),
@@ -311,8 +312,8 @@ HELD = '{"at":%s,"attempt":%s,"key":"k","credits":%s,"price_class":"c"}'
 SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"),
+@each_case(
+    "kind, body",
     [
         *(("Held", HELD % (at, 1, '"1"')) for at in ("NaN", "Infinity", "-1e12", "1e300", "253402300800", "null")),
         *(("Held", HELD % (1, attempt, '"1"')) for attempt in ("-1", "1e300", "1" + "0" * 400)),
@@ -325,7 +326,6 @@ SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m
         *(("Uploaded", body) for body in (None, 7, 1.5, b'{"at":1}')),
         *((kind, '{"at":1}') for kind in (None, 7, b"Uploaded")),
     ],
-    ids=str,
 )
 def test_a_value_that_none_of_ours_can_have_can_not_be_read(kind: object, body: object) -> None:
     with pytest.raises(JournalError, match="contains an invalid"):

@@ -11,6 +11,7 @@ import pytest
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import JobSpec, Manifest, expand, load_manifest
 from crucible_batch.manifest.template_sandbox import Sandbox
+from tests.case_table import directory_of_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 
@@ -18,6 +19,10 @@ HEAD = "version: 1\nname: test\nworkflow: z\n"
 @dataclass(frozen=True)
 class Folder:
     path: Path
+
+    def for_case(self, number: int) -> Folder:
+        """Return a folder of its own for a case of a table."""
+        return Folder(directory_of_case(self.path, number))
 
     def write(self, name: str, content: str | bytes = "x") -> Path:
         path = self.path / name

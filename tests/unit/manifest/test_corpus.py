@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.case_table import each_case
 from tests.unit.manifest import corpus
 
 ROOT = Path(__file__).parents[3]
@@ -95,6 +96,6 @@ def test_a_sound_manifest_is_taken_by_the_same_reader(tmp_path: Path) -> None:
     assert outcome(tmp_path / "manifest.yaml") == "taken"
 
 
-@pytest.mark.parametrize("seed", range(5))
+@each_case("seed", range(5))
 def test_a_mutant_can_be_had_again(seed: int) -> None:
     assert corpus.mutated(corpus.SOUND, seed) == corpus.mutated(corpus.SOUND, seed) != corpus.SOUND

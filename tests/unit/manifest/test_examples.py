@@ -6,9 +6,8 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from crucible_batch.manifest import JobSpec, expand, load_manifest
+from tests.case_table import each_case
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 PRICES = {"zimage-base": Decimal(2), "qwen-edit": Decimal(3), "upscale-2x": Decimal(1)}
@@ -29,7 +28,7 @@ def test_no_manifest_is_left_out() -> None:
     assert {path.stem for path in MANIFESTS.glob("*.yaml")} == set(COUNTS)
 
 
-@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+@each_case("name, count", COUNTS.items())
 def test_an_example_makes_what_it_says_within_its_budget(name: str, count: int) -> None:
     made = jobs(name)
     assert len(made) == count
@@ -41,7 +40,7 @@ def test_an_example_makes_what_it_says_within_its_budget(name: str, count: int) 
     assert max(PRICES[job.workflow_id] for job in made) <= (budget.max_credits_per_job or 4)
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@each_case("name", COUNTS)
 def test_an_example_names_its_schema(name: str) -> None:
     first = (MANIFESTS / f"{name}.yaml").read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=../docs/manifest.schema.json"

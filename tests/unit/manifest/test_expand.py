@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import JobSpec, expand, load_manifest
+from tests.case_table import each_case
 
 CSV = "sku,title,seed\na1,Vase,7\nb2,Cup,8\n"
 
@@ -38,7 +37,7 @@ ORDER: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), ORDER)
+@each_case("text, expected", ORDER)
 def test_order_is_rows_then_matrix_then_zip_then_repeat(folder: Any, text: str, expected: list[str]) -> None:
     folder.write("t.csv", CSV)
     assert names(folder, text) == expected
@@ -56,14 +55,14 @@ NAMES: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), NAMES)
+@each_case("text, expected", NAMES)
 def test_names_hold_what_their_template_leaves_out(folder: Any, text: str, expected: list[str]) -> None:
     folder.write("t.csv", CSV)
     assert names(folder, text) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
+@each_case(
+    "name, message",
     [
         ("'{{ v }}/x'", "contains /; folders are set in `output.path`"),
         ("'a\\b'", "contains \\"),
@@ -80,8 +79,8 @@ def test_names_that_no_replacement_would_save_are_refused(folder: Any, name: str
     assert (problem.place.line, problem.place.column, problem.field) == (7, 11, "jobs[0].name")
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "message"),
+@each_case(
+    "text, line, message",
     [
         ("jobs:\n  - {name: a}\n  - {name: a}\n", 6, "'a' is already used by the job at line 5, column 12"),
         ("jobs:\n  - {name: a}\n  - {name: A}\n", 6, "'A' is already used"),
@@ -270,7 +269,7 @@ CLASHES: list[tuple[str, int, int, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "column", "field", "message"), CLASHES)
+@each_case("text, line, column, field, message", CLASHES)
 def test_what_does_not_fit_together_is_refused(
     folder: Any, text: str, line: int, column: int, field: str, message: str
 ) -> None:
@@ -291,7 +290,7 @@ BATCHES: list[tuple[str, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "field"), BATCHES)
+@each_case("text, line, field", BATCHES)
 def test_a_batch_of_more_than_one_is_refused(folder: Any, text: str, line: int, field: str) -> None:
     problem = folder.problem(text)
     assert "size.batch_size must be 1" in problem.message
@@ -336,7 +335,7 @@ COUNTS: list[tuple[str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "count"), COUNTS)
+@each_case("text, count", COUNTS)
 def test_max_jobs_is_the_number_that_may_be(folder: Any, text: str, count: int) -> None:
     folder.write("t.csv", CSV)
     assert len(folder.jobs(text, max_jobs=count)) == count

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crucible_batch.manifest import templates
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.templates import Templates, split_expressions
+from tests.case_table import each_case
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},
@@ -63,14 +64,14 @@ def test_pieces_say_what_the_whole_does(pieces: list[str], native: bool) -> None
         assert in_pieces == whole
 
 
-@pytest.mark.parametrize("piece", PIECES)
+@each_case("piece", PIECES)
 def test_each_piece_alone_says_what_the_whole_does(piece: str) -> None:
     test_pieces_say_what_the_whole_does.hypothesis.inner_test([piece], True)  # type: ignore[attr-defined]
     test_pieces_say_what_the_whole_does.hypothesis.inner_test(["a\n", piece], False)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("source", "pieces"),
+@each_case(
+    "source, pieces",
     [
         ("", [""]),
         ("a {{ b }}", ["a ", " b ", ""]),
@@ -82,7 +83,7 @@ def test_where_a_text_is_cut(source: str, pieces: list[str]) -> None:
     assert split_expressions(source) == pieces
 
 
-@pytest.mark.parametrize(
+@each_case(
     "source",
     [
         "{{{ a }}",

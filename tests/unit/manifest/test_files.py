@@ -12,6 +12,7 @@ import pytest
 from crucible_batch.errors import Place
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.manifest.files import FileFault, Files
+from tests.case_table import each_case
 
 
 @pytest.mark.parametrize("allow", [True, False])
@@ -60,8 +61,8 @@ def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:
             files.find(text)
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
+@each_case(
+    "image, message",
     [
         ("gone.png", "no such file or directory"),
         ("sub", "is a directory"),
@@ -148,7 +149,7 @@ PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("prompt", "content", "message"), PROMPT_FILES)
+@each_case("prompt, content, message", PROMPT_FILES)
 def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: bytes | None, message: str) -> None:
     if content is not None:
         folder.write("p.txt", content)
@@ -162,8 +163,8 @@ def test_a_prompt_file_of_32_kib_is_allowed(folder: Any) -> None:
     assert len(folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt) == 32 * 1024
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
-@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
+@each_case("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
+@each_case("begin", [b"", b"\xef\xbb\xbf"])
 def test_what_is_dropped_from_a_prompt_file_doesnt_count(folder: Any, begin: bytes, end: bytes) -> None:
     folder.write("p.txt", begin + b"x" * (32 * 1024) + end)
     assert folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt == "x" * (32 * 1024)
@@ -187,7 +188,7 @@ def test_prompts_are_bounded(folder: Any) -> None:
     assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768
 
 
-@pytest.mark.parametrize(
+@each_case(
     "field",
     ["image: {}.png", "images: {{m: {}.png}}", "prompt: '@{}.txt'", "foreach: {}.csv", "foreach: '{}*.png'"],
 )
@@ -203,8 +204,8 @@ def test_a_folder_whose_name_only_begins_as_the_manifests_is_another(folder: Any
         assert folder.problems(text, allow_outside=True) == []
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
+@each_case(
+    "path, expected",
     [
         ("/m", True), ("/m/a", True), ("/m/../m/a", True), ("/m-secrets", False), ("/m-secrets/a", False),
         ("/mm", False), ("/m/../m-secrets/a", False), ("/", False), ("/M/a", False),
@@ -216,7 +217,7 @@ def test_a_folder_holds_paths_by_their_parts(path: str, expected: bool) -> None:
     assert Files(Path("/"), allow_outside=False).is_inside(path)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", ""])
+@each_case("end", ["\n", "\r\n", "\n\n", ""])
 def test_only_line_breaks_are_dropped_at_the_end_of_a_prompt_file(tmp_path: Path, end: str) -> None:
     """The prompt is part of the key: one space less would be another job, and paid again."""
     (tmp_path / "p.txt").write_bytes(f" a \t\u00a0 {end}".encode())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import JobSpec, expand, load_manifest
+from tests.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 JOB = HEAD + "jobs:\n  - name: a\n"
@@ -118,7 +119,7 @@ def test_a_hostile_manifest_ends_in_problems_and_soon(folder: Any, content: str 
     assert all(len(str(problem)) < 3000 for problem in problems)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         'jobs: [{name: a, "\\e[31mx": 1}]',

@@ -11,6 +11,7 @@ import yaml
 from crucible_batch.api.live_schema import _about
 from crucible_batch.domain.parameter_info import read_parameter
 from crucible_batch.manifest import live_schema
+from tests.case_table import each_case
 
 WORKFLOWS: dict[str, Any] = {
     "draw": {"prompt.text": {"description": "text"}, "sampler.seed": {"default": 0}},
@@ -60,7 +61,7 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-@pytest.mark.parametrize(("fits", "text"), CASES)
+@each_case("fits, text", CASES)
 def test_a_parameter_stands_only_with_a_workflow_that_lists_it(
     validator: jsonschema.Draft202012Validator, fits: bool, text: str
 ) -> None:

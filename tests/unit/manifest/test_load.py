@@ -12,6 +12,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Place
 from crucible_batch.manifest import JobSpec, expand, load_manifest
+from tests.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"  # what `folder` writes first: three lines
 JOBS = "jobs: [{name: a, prompt: p}]\n"
@@ -156,7 +157,7 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "column", "field", "message", "nearest"), WRONG)
+@each_case("text, line, column, field, message, nearest", WRONG)
 def test_what_is_wrong_has_its_place_its_field_and_a_reason(
     folder: Any, text: str, line: int, column: int, field: str, message: str, nearest: str | None
 ) -> None:
@@ -175,8 +176,8 @@ def test_what_is_wrong_has_its_place_its_field_and_a_reason(
     assert problem.nearest == nearest
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
+@each_case(
+    "text, hint",
     [
         ("jobs: [{name: 7}]", "put it in quotes if it is text"),
         ("jobs: [{name: a, prompt: {x: }}]", "a value that begins with {{ must be in quotes"),
@@ -188,12 +189,12 @@ def test_what_is_wrong_says_what_to_do(folder: Any, text: str, hint: str) -> Non
     assert hint in (folder.problem(text).hint or "")
 
 
-@pytest.mark.parametrize(("text", "value"), [("250", "250"), ("0.1", "0.1"), ("1e3", "1000"), ("'2.50'", "2.50")])
+@each_case("text, value", [("250", "250"), ("0.1", "0.1"), ("1e3", "1000"), ("'2.50'", "2.50")])
 def test_credits_are_exact(folder: Any, text: str, value: str) -> None:
     assert folder.load(JOBS + f"budget: {{credits: {text}}}").budget.credits == Decimal(value)
 
 
-@pytest.mark.parametrize("text", ["[a, b]", "just text", "5", "null"])
+@each_case("text", ["[a, b]", "just text", "5", "null"])
 def test_a_manifest_is_a_mapping(folder: Any, text: str) -> None:
     with pytest.raises(ManifestError, match="a manifest must be a mapping"):
         load_manifest(folder.write("manifest.yaml", text))
@@ -248,7 +249,7 @@ def test_eighteen_slips_of_form_come_at_once_each_on_its_line(folder: Any) -> No
     assert len(found) == 18
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "jobs: [{name: a, repeat: .nan}]",
@@ -412,7 +413,7 @@ WARNINGS: list[tuple[str, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "message"), WARNINGS)
+@each_case("text, line, message", WARNINGS)
 def test_what_may_be_meant_otherwise_is_a_warning(folder: Any, text: str, line: int, message: str) -> None:
     (warning,) = folder.load(text).warnings
     assert message in warning.message
@@ -454,8 +455,8 @@ def test_options_travel_with_the_manifest(folder: Any) -> None:
     assert (manifest.allow_outside, manifest.max_jobs) == (True, 5)
 
 
-@pytest.mark.parametrize(
-    ("key", "hint"),
+@each_case(
+    "key, hint",
     [
         ("xyzzy", "known keys: assets, budget, "),
         ("api_key", "a manifest has no API key: set MOLTAZINE_API_KEY"),

@@ -6,18 +6,18 @@ import hashlib
 import re
 import unicodedata
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.manifest import names
+from tests.case_table import each_case
 
 
 def hexed(raw: str) -> str:
     return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-@pytest.mark.parametrize(
+@each_case(
     "raw",
     [
         "hero",
@@ -40,8 +40,8 @@ def test_a_safe_name_stays_as_it_is(raw: str) -> None:
     assert names.safe(raw) == raw
 
 
-@pytest.mark.parametrize(
-    ("raw", "likeness"),
+@each_case(
+    "raw, likeness",
     [
         ("a:b", "a-b"), ("a<b>c", "a-b-c"), ('say "hi"', "say -hi-"), ("a|b?c*", "a-b-c-"),
         ("line\nbreak", "line-break"),
@@ -57,7 +57,7 @@ def test_a_troublesome_name_becomes_a_likeness_with_eight_hex(raw: str, likeness
     assert names.safe(raw) == f"{expected}-{hexed(raw)}"
 
 
-@pytest.mark.parametrize("raw", ["a" * 121, "é" * 61, "…" * 100, "日本" * 50, "x" * 5000, "a" * 110 + ". . . . . . ."])
+@each_case("raw", ["a" * 121, "é" * 61, "…" * 100, "日本" * 50, "x" * 5000, "a" * 110 + ". . . . . . ."])
 def test_a_long_name_is_cut_at_a_character_and_gets_eight_hex(raw: str) -> None:
     name = names.safe(raw)
     assert len(name.encode()) <= names.MAX_NAME_BYTES
@@ -108,8 +108,8 @@ def test_every_slug_is_a_safe_part_of_a_name(text: str) -> None:
     assert not re.search(r"[\s/\\:{}<>|?*\x00-\x1f]", slug)
 
 
-@pytest.mark.parametrize(
-    ("text", "slug"),
+@each_case(
+    "text, slug",
     [
         ("noir", "noir"), ("Old Noir!", "old-noir"), ("Water  Color", "water-color"), ("a_b", "a-b"), ("1.5", "1.5"),
         ("-2", "-2"), ("1e-05", "1e-05"), ("true", "true"), ("Größe", "größe"), ("東京 タワー", "東京-タワー"),
@@ -126,8 +126,8 @@ def test_a_long_slug_is_cut_and_told_apart() -> None:
     assert names.slug(one).startswith("word-word-")
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
+@each_case(
+    "first, second, same",
     [
         ("a", "a", True), ("Out", "oUT", True), ("straße", "STRASSE", True), ("ﬁ", "fi", True), ("①", "1", True),
         ("é", "e\u0301", True), ("a", "b", False), ("i", "ı", False),

@@ -9,6 +9,7 @@ import pytest
 from crucible_batch.errors import ManifestError
 from crucible_batch.manifest import load_manifest
 from crucible_batch.scheduled_time import read_timezone
+from tests.case_table import each_case
 
 HEAD = "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
 
@@ -25,7 +26,7 @@ def test_a_manifest_without_these_keys_is_in_utc_and_has_no_schedule(tmp_path: P
     assert manifest.zone == read_timezone("UTC")
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         "timezone: Europe/Berlin\n",
@@ -37,8 +38,8 @@ def test_dates_are_in_the_manifests_time_zone_otherwise_in_that_of_the_schedule(
     assert _load(tmp_path, text).zone == read_timezone("Europe/Berlin")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
+@each_case(
+    "text, message",
     [
         ("timezone: Mars/Olympus", "'Mars/Olympus' is not a time zone"),
         ("timezone: ", "is empty"),
@@ -64,7 +65,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["heartbeat", "webhook", "secret", "apprise"])
+@each_case("key", ["heartbeat", "webhook", "secret", "apprise"])
 def test_an_address_or_a_secret_in_the_manifest_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
     with pytest.raises(ManifestError) as caught:
         _load(tmp_path, f"notify: [{{on: [success], {key}: 'https://hc-ping.com/canary'}}]")

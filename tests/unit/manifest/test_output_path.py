@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("path", "message", "nearest"),
+@each_case(
+    "path, message, nearest",
     [
         ("'{nmae}/{index}{ext}'", "unknown field {nmae}", "name"),
         ("'{index}{ext}'", "must contain {name}", None),
@@ -43,8 +43,8 @@ def test_output_paths_that_are_refused(folder: Any, path: str, message: str, nea
     assert problem.nearest == nearest
 
 
-@pytest.mark.parametrize(
-    ("path", "filled"),
+@each_case(
+    "path, filled",
     [
         ("{name}/{index}{ext}", "a/{index}{ext}"),
         ("{name}{ext}", "a{ext}"),

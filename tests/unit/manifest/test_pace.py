@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError
+from tests.case_table import each_case
 from tests.planning import HEAD, Desk
 
 JOBS = "jobs: [{name: a, prompt: b}]\n"
@@ -23,12 +24,12 @@ DEADLINES: list[tuple[str, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "value"), CONCURRENCIES)
+@each_case("text, value", CONCURRENCIES)
 def test_concurrency_is_a_number_of_jobs_or_auto(folder: Any, text: str, value: object) -> None:
     assert folder.load(f"concurrency: {text}\n{JOBS}").concurrency == value
 
 
-@pytest.mark.parametrize(("text", "seconds"), DEADLINES)
+@each_case("text, seconds", DEADLINES)
 def test_a_deadline_is_a_duration_as_in_the_option(folder: Any, text: str, seconds: float) -> None:
     assert folder.load(f"deadline: {text}\n{JOBS}").deadline_s == seconds
 
@@ -38,7 +39,7 @@ def test_a_manifest_without_them_chooses_neither(folder: Any) -> None:
     assert (manifest.concurrency, manifest.deadline_s) == (None, None)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1001", "1.5", "true", "fast", "'8'", "[8]", "9" * 30])
+@each_case("value", ["0", "-1", "1001", "1.5", "true", "fast", "'8'", "[8]", "9" * 30])
 def test_a_concurrency_that_cannot_be_used_has_its_place_and_range(folder: Any, value: str) -> None:
     with pytest.raises(ManifestError) as caught:
         folder.load(f"concurrency: {value}\n{JOBS}")
@@ -47,7 +48,7 @@ def test_a_concurrency_that_cannot_be_used_has_its_place_and_range(folder: Any, 
     assert "from 1 to 1000" in problem.message
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "0s", "366d", "true", "soon", "1m2h", "12:30", "1e-7", "[]", "9" * 30])
+@each_case("value", ["0", "-1", "0s", "366d", "true", "soon", "1m2h", "12:30", "1e-7", "[]", "9" * 30])
 def test_a_deadline_that_cannot_be_used_has_its_place_and_form(folder: Any, value: str) -> None:
     with pytest.raises(ManifestError) as caught:
         folder.load(f"deadline: {value}\n{JOBS}")

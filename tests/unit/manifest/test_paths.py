@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from crucible_batch.manifest.names import path_fault, text_fault
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])
+@each_case("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])
 def test_paths_that_can_be_used(path: str) -> None:
     assert text_fault(path) is None
     assert path_fault(path) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
+@each_case(
+    "path, message",
     [
         ("a\0b", "contains a NUL character"),
         ("a\udcff", "is not UTF-8"),
@@ -44,8 +45,8 @@ def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyP
     assert text_fault("\udcff") == ("is not UTF-8", "rename it so that its name is valid UTF-8")  # in no locale
 
 
-@pytest.mark.parametrize(
-    ("text", "field", "message"),
+@each_case(
+    "text, field, message",
     [
         ("jobs: [{name: '{{ \"\\udcff\" }}a'}]", "jobs[0].name", "contains half of a surrogate pair"),
         ("jobs: [{name: a, image: '{{ \"\\udcff\" }}.png'}]", "jobs[0].image", "is not UTF-8"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import Place
+from tests.case_table import each_case
 
 JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ row }}'}\n"
 
@@ -32,7 +33,7 @@ CSVS: list[tuple[bytes, list[dict[str, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), CSVS)
+@each_case("content, expected", CSVS)
 def test_csv_rows_are_texts_by_column(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
     folder.write("t.csv", content)
     assert rows(folder, "t.csv") == expected
@@ -62,7 +63,7 @@ BAD_CSVS: list[tuple[bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "line", "message"), BAD_CSVS)
+@each_case("content, line, message", BAD_CSVS)
 def test_a_csv_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
     file = folder.write("t.csv", content)
     found = folder.problems(JOB % "t.csv")
@@ -85,7 +86,7 @@ TSVS: list[tuple[bytes, list[dict[str, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), TSVS)
+@each_case("content, expected", TSVS)
 def test_a_tsv_is_a_csv_with_tabs(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
     folder.write("t.TSV", content)
     assert rows(folder, "t.TSV") == expected
@@ -100,7 +101,7 @@ TEXTS: list[tuple[bytes, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), TEXTS)
+@each_case("content, expected", TEXTS)
 def test_each_line_of_a_text_that_is_not_blank_is_a_row(folder: Any, content: bytes, expected: list[str]) -> None:
     folder.write("t.txt", content)
     assert rows(folder, "t.txt") == [{"line": text} for text in expected]
@@ -140,7 +141,7 @@ BAD_TABLES: list[tuple[str, bytes, int, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "line", "message", "hint"), BAD_TABLES)
+@each_case("name, content, line, message, hint", BAD_TABLES)
 def test_a_tsv_or_a_text_that_is_wrong_names_its_line(
     folder: Any, name: str, content: bytes, line: int, message: str, hint: str | None
 ) -> None:
@@ -151,7 +152,7 @@ def test_a_tsv_or_a_text_that_is_wrong_names_its_line(
     assert problem.hint is None if hint is None else hint in (problem.hint or "")
 
 
-@pytest.mark.parametrize("name", ["t.xlsx", "t.XLS", "t.ods", "t.numbers", "t.xlsm"])
+@each_case("name", ["t.xlsx", "t.XLS", "t.ods", "t.numbers", "t.xlsm"])
 def test_a_spreadsheet_gets_the_advice_to_export_it(folder: Any, name: str) -> None:
     problem = folder.problem(JOB % name)
     assert problem.message == f"{name!r} is a spreadsheet, which is not supported"
@@ -166,7 +167,7 @@ JSONLS: list[tuple[bytes, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "expected"), JSONLS)
+@each_case("content, expected", JSONLS)
 def test_jsonl_rows_keep_their_types(folder: Any, content: bytes, expected: list[Any]) -> None:
     folder.write("t.jsonl", content)
     assert rows(folder, "t.jsonl") == expected
@@ -193,7 +194,7 @@ BAD_JSONLS: list[tuple[bytes, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "line", "message"), BAD_JSONLS)
+@each_case("content, line, message", BAD_JSONLS)
 def test_a_jsonl_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
     file = folder.write("t.jsonl", content)
     (problem,) = folder.problems(JOB % "t.jsonl")
@@ -249,7 +250,7 @@ SOURCES: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "message"), SOURCES)
+@each_case("source, message", SOURCES)
 def test_sources_that_cannot_be_used(folder: Any, source: str, message: str) -> None:
     (folder.path / "p").mkdir()
     (folder.path / "dir.csv").mkdir()

@@ -19,6 +19,7 @@ from crucible_batch.manifest import (
     time_variables_in,
 )
 from crucible_batch.scheduled_time import parse_time
+from tests.case_table import each_case
 
 from .conftest import HEAD, Folder
 
@@ -31,8 +32,8 @@ def _at(folder: Folder, text: str, moment: datetime = AT) -> Manifest:
     return replace(folder.load(text), scheduled_at=moment)
 
 
-@pytest.mark.parametrize(
-    ("text", "given", "run_id"),
+@each_case(
+    "text, given, run_id",
     [
         ("", None, "default"),
         ("", "mine", "mine"),
@@ -53,8 +54,8 @@ def test_a_run_id_is_rendered_with_the_time_and_the_vars(
     assert render_run_id(_at(folder, text + JOBS), given) == run_id
 
 
-@pytest.mark.parametrize(
-    ("moment", "run_id"),
+@each_case(
+    "moment, run_id",
     [
         ("2026-03-28T23:30:00Z", "2026-03-29T00:30:00+01:00"),
         ("2026-03-29T01:30:00Z", "2026-03-29T03:30:00+02:00"),
@@ -68,8 +69,8 @@ def test_run_ids_at_clock_changes(folder: Folder, moment: str, run_id: str) -> N
     assert render_run_id(manifest, "{{ date }}") == run_id[:10]
 
 
-@pytest.mark.parametrize(
-    ("template", "message"),
+@each_case(
+    "template, message",
     [
         ("{{ dat }}", "the variable 'dat' is unknown"),
         ("{{ date", "unexpected end of template"),
@@ -98,8 +99,8 @@ def test_a_faulty_option_is_named(folder: Folder) -> None:
     assert caught.value.hint == "did you mean 'date'?"
 
 
-@pytest.mark.parametrize(
-    ("text", "given", "depends"),
+@each_case(
+    "text, given, depends",
     [
         ("", None, False),
         ("run_id: fixed\n", None, False),
@@ -137,8 +138,8 @@ def test_all_templates_of_jobs_have_the_time(folder: Folder) -> None:
     assert (row.prompt, row.image) == ("as of 2026-11-26", image)
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
+@each_case(
+    "text, name",
     [
         ("vars: {month: Mai}\njobs: [{name: '{{ month }}', prompt: b}]", "Mai"),
         ("jobs: [{name: '{{ month }}', prompt: b, matrix: {month: [Mai]}}]", "Mai"),
@@ -154,8 +155,8 @@ def test_a_manifests_own_variables_hide_those_of_the_time(folder: Folder, text: 
     assert job.name == before.name == name
 
 
-@pytest.mark.parametrize(
-    ("text", "used"),
+@each_case(
+    "text, used",
     [
         (JOBS, set()),
         ('run_id: "{{ date }}"\n' + JOBS, set()),

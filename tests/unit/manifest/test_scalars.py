@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from crucible_batch.manifest import yaml_scalars
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
+@each_case(
+    "text, value",
     [
         ("", None), ("~", None), ("null", None), ("Null", None), ("NULL", None), ("nULL", "nULL"),
         ("true", True), ("True", True), ("TRUE", True), ("false", False), ("tRUE", "tRUE"),
@@ -29,8 +30,8 @@ def test_a_plain_scalar_is_what_the_core_schema_says(text: str, value: Any) -> N
     assert type(resolved) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
+@each_case(
+    "text, message",
     [
         (".nan", "is not a valid number"),
         (".inf", "is not a valid number"),
@@ -46,8 +47,8 @@ def test_what_no_job_can_be_given_is_refused(text: str, message: str) -> None:
         yaml_scalars.resolve(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
+@each_case(
+    "text, says",
     [
         ("no", "the text 'no'"), ("Yes", "the text 'Yes'"), ("ON", "the text"), ("off", "the text"), ("y", "the text"),
         ("010", "the number 10"), ("-007", "the number -7"), ("00", "the number 0"),
@@ -58,11 +59,11 @@ def test_what_older_tools_read_otherwise_is_pointed_out(text: str, says: str) ->
     assert says in (yaml_scalars.misreading(text) or "")
 
 
-@pytest.mark.parametrize("text", ["", "0", "10", "1.5", "north", "a_b", "true", "null", "16:9:x", "photo_1", "0x10"])
+@each_case("text", ["", "0", "10", "1.5", "north", "a_b", "true", "null", "16:9:x", "photo_1", "0x10"])
 def test_what_all_tools_read_alike_is_left_alone(text: str) -> None:
     assert yaml_scalars.misreading(text) is None
 
 
-@pytest.mark.parametrize("text", ["no", "010", "12:30", "1_000", "0b1", "Yes", "off", "y", "-0b1", "+1_0"])
+@each_case("text", ["no", "010", "12:30", "1_000", "0b1", "Yes", "off", "y", "-0b1", "+1_0"])
 def test_the_fast_path_never_hides_a_doubt(text: str) -> None:
     assert text[0] in yaml_scalars.MAYBE_TYPED

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from crucible_batch.manifest import manifest_schema
+from tests.case_table import each_case
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SMALL: dict[str, Any] = {"version": 1, "name": "a", "jobs": [{"name": "a"}]}
@@ -38,12 +39,12 @@ def test_every_field_is_described() -> None:
             assert described["description"], name
 
 
-@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda path: path.name)
+@each_case("path", sorted(MANIFESTS.glob("*.yaml")))
 def test_the_examples_fit(validator: jsonschema.Draft202012Validator, path: Path) -> None:
     validator.validate(yaml.safe_load(path.read_text()))
 
 
-@pytest.mark.parametrize(
+@each_case(
     "change",
     [
         {"version": 2},

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from crucible_batch.manifest import manifest_schema
+from tests.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 HEAD = "version: 1\nname: test\nworkflow: z\n"
@@ -110,7 +111,7 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(manifest_schema())
 
 
-@pytest.mark.parametrize(("text", "only_the_loader"), BROKEN)
+@each_case("text, only_the_loader", BROKEN)
 def test_a_broken_manifest_is_refused_by_both(
     folder: Any, validator: jsonschema.Draft202012Validator, text: str, only_the_loader: str
 ) -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Place
 from crucible_batch.manifest import load_manifest, loader
+from tests.case_table import each_case
 
 MARK = b"\xef\xbb\xbf"
 LONG = "# é\n" * 40_000
 
 
-@pytest.mark.parametrize(
-    ("before", "line", "column"),
+@each_case(
+    "before, line, column",
     [
         ("", 1, 1),
         ("a: é", 1, 5),
@@ -25,8 +26,8 @@ LONG = "# é\n" * 40_000
         ("x" * 200_000, 1, 200_001),
     ],
 )
-@pytest.mark.parametrize("mark", [b"", MARK])
-@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xed\xa0\x80"])
+@each_case("mark", [b"", MARK])
+@each_case("bad", [b"\xff", b"\xc3", b"\xed\xa0\x80"])
 def test_what_is_no_utf8_has_its_place_wherever_it_is(
     folder: Any, before: str, line: int, column: int, mark: bytes, bad: bytes
 ) -> None:

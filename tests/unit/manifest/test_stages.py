@@ -9,6 +9,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import Expansion, JobSpec, SourceFile, expand, load_manifest
+from tests.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\njobs:\n"
 DRAFTS = '  - {name: draft, prompt: "a {{ style }} heron", matrix: {style: [noir, old]}}\n'
@@ -65,8 +66,8 @@ def test_a_source_has_its_variables_in_every_template(tmp_path: Path) -> None:
     assert [item.is_expected for item in made] == [False, False, True]
 
 
-@pytest.mark.parametrize(
-    ("template", "made"),
+@each_case(
+    "template, made",
     [
         ("final", ["final-d", "final-d.1", "final-d.2"]),
         ("f-{{ source.name }}", ["f-d", "f-d.1", "f-d.2"]),
@@ -129,8 +130,8 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
     assert len(known) == 4 * 2 + 8
 
 
-@pytest.mark.parametrize(
-    ("entries", "message", "near"),
+@each_case(
+    "entries, message, near",
     [
         (DRAFTS + '  - {name: f, from: "darft-noir"}\n', "no job of the entries above is named", "draft-noir"),
         ('  - {name: f, from: "*"}\n', "there is no entry above", None),
@@ -205,8 +206,8 @@ def test_a_stage_of_jobs_that_are_not_picked_makes_nothing_and_is_no_error(tmp_p
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
+@each_case(
+    "content, message",
     [
         (b"d-9\n", "line 1: no job of this stage's `from` is named 'd-9'"),
         (b"d-1\nd-1/x\n", "line 2: no job of this stage's `from` is named 'd-1/x'"),

@@ -9,6 +9,7 @@ import pytest
 
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.templates import Templates, is_template
+from tests.case_table import each_case
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme",
@@ -31,8 +32,8 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
     return Templates().compile(source).text(variables)
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
+@each_case(
+    "source, expected",
     [
         ("{{ brand }}", "Acme"),
         ("{{brand}}-{{ n }}", "Acme-3"),
@@ -176,7 +177,7 @@ UNKNOWN: list[tuple[str, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "message", "nearest"), UNKNOWN)
+@each_case("source, message, nearest", UNKNOWN)
 def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, nearest: str | None) -> None:
     for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
         with pytest.raises(TemplateFault) as caught:
@@ -186,8 +187,8 @@ def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, 
         assert caught.value.is_unknown_name
 
 
-@pytest.mark.parametrize(
-    ("variables", "hint"),
+@each_case(
+    "variables, hint",
     [
         ({}, "`vars`, `matrix` and `foreach` define variables"),
         ({"brand": "Acme", "row": {}}, "available: brand, row"),
@@ -206,8 +207,8 @@ def test_row_without_rows_says_what_is_missing() -> None:
     assert caught.value.hint == "`row` needs `foreach` in the same job"
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
+@each_case(
+    "source, message",
     [
         ("{{ nothing }}", "the value is null"),
         ("{{ nothing ~ 'x' }}", "the value is null"),
@@ -285,7 +286,7 @@ ESCAPES = [
 ]
 
 
-@pytest.mark.parametrize("source", ESCAPES)
+@each_case("source", ESCAPES)
 def test_nothing_but_values_can_be_reached(source: str) -> None:
     variables = dict(VARIABLES)
     with pytest.raises(TemplateFault):
@@ -383,14 +384,12 @@ def test_names_of_a_template_are_what_it_asks_for(templates: Templates) -> None:
     assert template.names == {"x", "row", "style"}
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"), [("a", False), ("{a}", False), ("{{", True), ("{% x", True), ("{#", True)]
-)
+@each_case("source, expected", [("a", False), ("{a}", False), ("{{", True), ("{% x", True), ("{#", True)])
 def test_plain_text_is_no_template(source: str, expected: bool) -> None:
     assert is_template(source) is expected
 
 
-@pytest.mark.parametrize(
+@each_case(
     "method",
     "center expandtabs ljust rjust zfill join replace translate encode format format_map".split(),  # noqa: SIM905
 )

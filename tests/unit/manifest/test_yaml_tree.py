@@ -16,6 +16,7 @@ from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.source_map import SourceMap
 from crucible_batch.manifest.yaml_reader import MAX_DEPTH
+from tests.case_table import each_case
 
 FILE = Path("m.yaml")
 
@@ -54,8 +55,8 @@ def assert_alike(value: Any, node: SourceMap) -> None:
         assert node.children == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
+@each_case(
+    "text, expected",
     [
         ("a: 1\nb: [x, 2.5, true, null]", {"a": 1, "b": ["x", 2.5, True, None]}),
         ("a: '1'\nb: \"true\"\nc: 'null'", {"a": "1", "b": "true", "c": "null"}),
@@ -77,8 +78,8 @@ def test_values(text: str, expected: Any) -> None:
     assert value(text) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "column", "message"),
+@each_case(
+    "text, line, column, message",
     [
         ("", 1, 1, "the file is empty"),
         ("# only a comment\n", 2, 1, "the file is empty"),
@@ -127,8 +128,8 @@ def test_problems_name_line_column_and_reason(text: str, line: int, column: int,
     assert problem.place == Place(FILE, line, column)
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
+@each_case(
+    "text, hint",
     [
         ("a: 1\na: 2", "it is already at line 1, column 1"),
         ("a: @x", "put the text in quotes"),
@@ -153,8 +154,8 @@ def test_of_two_equal_keys_the_first_counts_and_reading_continues() -> None:
     assert document.root.place(("c", 1, "d")) == Place(FILE, 3, 12)
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "lines"),
+@each_case(
+    "text, value, lines",
     [
         ("a: 1\na: &x {b: 2}\nc: *x\nd: [5]", {"a": 1, "c": {"b": 2}, "d": [5]}, [2]),
         ("x: &x [1]\na: 1\na: [*x, *x]\nd: {e: [5]}", {"x": [1], "a": 1, "d": {"e": [5]}}, [3]),

@@ -7,7 +7,6 @@ import uuid
 from typing import get_args
 
 import jsonschema
-import pytest
 
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import ExitCode
@@ -23,6 +22,7 @@ from crucible_batch.notifications.messages import (
     title_of,
 )
 from crucible_batch.option_values import RunEvent
+from tests.case_table import each_case
 
 from .receiving import ATTEMPT, message
 
@@ -45,7 +45,7 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("code", "succeeded", "event"), ENDS)
+@each_case("code, succeeded, event", ENDS)
 def test_the_event_of_an_end_is_that_of_its_exit_code(code: int, succeeded: int, event: str) -> None:
     assert event_of(code, succeeded) == event
 

@@ -18,6 +18,7 @@ from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.notifications.delivery import DeliveryResult, NotificationChannel, Patience, deliver
 from crucible_batch.notifications.http_channels import Heartbeat, HttpSender, SendError, Webhook, ping_url
 from crucible_batch.secret_text import HiddenText
+from tests.case_table import each_case
 
 from .receiving import ATTEMPT, CANARY, HANG, OK, Receiver, answer, message, receiving
 
@@ -55,8 +56,8 @@ async def sent(channel: NotificationChannel, waits: Waits | None = None, kind: s
 # -- heartbeats ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "code", "path"),
+@each_case(
+    "kind, code, path",
     [
         ("run.started", None, "/start"),
         ("run.succeeded", 0, "/0"),
@@ -73,8 +74,8 @@ async def test_a_ping_has_the_exit_code_and_the_id_that_pairs_start_and_end(kind
     assert request.query == {"rid": [ATTEMPT]}
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
+@each_case(
+    "url, expected",
     [
         ("https://hc.test/uuid", "https://hc.test/uuid/1?rid="),
         ("https://hc.test/uuid/", "https://hc.test/uuid/1?rid="),
@@ -141,14 +142,14 @@ async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_
 # -- answers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "204 No Content"])
+@each_case("status", ["200 OK", "202 Accepted", "204 No Content"])
 async def test_each_2xx_is_a_success(status: str) -> None:
     async with receiving(answer(status)) as receiver:
         assert await sent(webhook(receiver)) == DeliveryResult("partial", "webhook", "env:HOOK_URL", 1)
 
 
-@pytest.mark.parametrize(
-    ("status", "error"),
+@each_case(
+    "status, error",
     [
         ("301 Moved", "HTTP 301 (redirects are not followed)"),
         ("400 Bad Request", "HTTP 400"),
@@ -163,7 +164,7 @@ async def test_a_definite_refusal_is_not_tried_again(status: str, error: str) ->
     assert (result.error, result.attempts, len(receiver.requests)) == (error, 1, 1)
 
 
-@pytest.mark.parametrize("failure", [answer("408 Timeout"), answer("429 Slow"), answer("500 X"), answer("503 X"), None])
+@each_case("failure", [answer("408 Timeout"), answer("429 Slow"), answer("500 X"), answer("503 X"), None])
 async def test_a_passing_failure_is_tried_again(failure: bytes | None) -> None:
     async with receiving(failure, failure, OK) as receiver:
         waits = Waits()
@@ -179,7 +180,7 @@ async def test_the_tries_are_few() -> None:
     assert waits.seconds == [1.0, 2.0, 4.0]
 
 
-@pytest.mark.parametrize(("asked", "waited", "attempts"), [("7", [7.0], 2), ("0", [1.0], 2), ("31", [], 1)])
+@each_case("asked, waited, attempts", [("7", [7.0], 2), ("0", [1.0], 2), ("31", [], 1)])
 async def test_a_wait_that_the_receiver_asks_for_is_kept_if_there_is_time(
     asked: str, waited: list[float], attempts: int
 ) -> None:

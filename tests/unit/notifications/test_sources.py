@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.notifications.sources import SourceFault, SourceReader
+from tests.case_table import each_case
 
 KEY = "moltazine_key-of-the-account-1"
 URL = "https://hc.test/9f1c-canary"
@@ -36,8 +37,8 @@ def test_a_file_is_relative_to_the_manifest_and_its_line_end_is_removed(tmp_path
     assert reader(tmp_path / "below").url(f"file:{tmp_path}/hook") == URL
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
+@each_case(
+    "source, message",
     [
         ("env:UNSET", "env:UNSET: the variable is not set"),
         ("env:EMPTY", "env:EMPTY: the variable is not set"),
@@ -76,7 +77,7 @@ def test_a_source_that_can_not_be_used_is_named_without_its_text(tmp_path: Path,
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("read", ["url", "signing_keys", "apprise_urls", "text"])
+@each_case("read", ["url", "signing_keys", "apprise_urls", "text"])
 def test_the_api_key_is_refused_under_whatever_name(tmp_path: Path, read: str) -> None:
     """A manifest of another person must not send it anywhere."""
     (tmp_path / "env").write_text(f"https://evil.test/{KEY}\n")
@@ -99,7 +100,7 @@ def test_several_secrets_are_separated_by_blanks(tmp_path: Path) -> None:
     assert sources.signing_keys("env:UNPADDED") == (bytes(25),)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         secret(23),
@@ -127,7 +128,7 @@ def test_apprise_urls_are_one_a_line_with_comments(tmp_path: Path) -> None:
     assert sources.apprise_urls("env:URLS") == ("json://a.test/x", "ntfy://topic")
 
 
-@pytest.mark.parametrize("text", ["root:x:0:0:canary", "# canary", "json://a.test\ncanary = 1", "a b://canary"])
+@each_case("text", ["root:x:0:0:canary", "# canary", "json://a.test\ncanary = 1", "a b://canary"])
 def test_a_file_that_has_other_lines_than_apprise_urls_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "urls").write_text(text)
     with pytest.raises(SourceFault, match="file:urls must contain Apprise URLs, one a line") as caught:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.outputs import FileState, check_output
+from tests.case_table import each_case
 
 CONTENT = b"as it was saved"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -73,7 +74,7 @@ def test_a_link_or_a_file_on_the_way_there_counts_too(tmp_path: Path) -> None:
     assert found(tmp_path) in {FileState.REPLACED, FileState.UNREADABLE}
 
 
-@pytest.mark.parametrize("path", ["../0.png", "/etc/passwd", "job/../../0.png"])
+@each_case("path", ["../0.png", "/etc/passwd", "job/../../0.png"])
 def test_a_path_out_of_the_directory_is_not_followed(tmp_path: Path, path: str) -> None:
     run_dir = tmp_path / "run"
     (run_dir / "job").mkdir(parents=True)
@@ -81,7 +82,7 @@ def test_a_path_out_of_the_directory_is_not_followed(tmp_path: Path, path: str) 
     assert found(run_dir, path) is FileState.MISPLACED
 
 
-@pytest.mark.parametrize("path", ["report.json", ".crucible/journal.sqlite3", "thumbnails/0.png", "job/0.png.json"])
+@each_case("path", ["report.json", ".crucible/journal.sqlite3", "thumbnails/0.png", "job/0.png.json"])
 def test_where_no_output_may_stand_nothing_is_read(tmp_path: Path, path: str) -> None:
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_bytes(CONTENT)

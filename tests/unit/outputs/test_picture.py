@@ -11,6 +11,7 @@ from PIL import Image
 
 from crucible_batch.outputs import image_check
 from crucible_batch.outputs.image_check import NoPictureError, Picture
+from tests.case_table import each_case
 
 
 def examine(path: Path, *, whole: bool) -> Picture:
@@ -36,16 +37,16 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize(("kind", "mime", "ext"), TYPES)
+@each_case("whole", [False, True])
+@each_case("kind, mime, ext", TYPES)
 def test_type_and_size_are_those_of_the_bytes(tmp_path: Path, kind: str, mime: str, ext: str, whole: bool) -> None:
     path = tmp_path / "picture.txt"
     path.write_bytes(drawn(kind))
     assert examine(path, whole=whole) == Picture(mime, ext, 40, 30)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@each_case("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+@each_case("share", [0.3, 0.6, 0.9])
 def test_a_cut_is_seen_where_all_of_it_is_decoded(tmp_path: Path, kind: str, share: float) -> None:
     content = drawn(kind, (200, 200))
     path = tmp_path / "picture"
@@ -54,7 +55,7 @@ def test_a_cut_is_seen_where_all_of_it_is_decoded(tmp_path: Path, kind: str, sha
         examine(path, whole=True)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@each_case("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
     content = drawn(kind)
     path = tmp_path / "picture"
@@ -64,8 +65,8 @@ def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
             examine(path, whole=True)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-@pytest.mark.parametrize("missing", [2, 5, 500])
+@each_case("kind", ["PNG", "JPEG", "GIF"])
+@each_case("missing", [2, 5, 500])
 def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kind: str, missing: int) -> None:
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind, (200, 200))[:-missing])
@@ -85,9 +86,9 @@ def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
         examine(path, whole=False)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("size", [16, 100_000])
+@each_case("kind", ["PNG", "JPEG"])
+@each_case("whole", [False, True])
+@each_case("size", [16, 100_000])
 def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bool, size: int) -> None:
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind) + b"\0" * size)
@@ -103,7 +104,7 @@ def test_two_bytes_that_may_be_anywhere_are_looked_for_near_the_end_alone(tmp_pa
         examine(path, whole=False)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
+@each_case("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
 def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
@@ -111,8 +112,8 @@ def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
         examine(path, whole=False)
 
 
-@pytest.mark.parametrize(
-    ("content", "is_another_type"),
+@each_case(
+    "content, is_another_type",
     [
         (b"%PDF-1.7", True),
         (b"\0" * 100, True),

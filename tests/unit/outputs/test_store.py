@@ -18,6 +18,7 @@ from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs import OutputError, OutputStore
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.store import ResultsError
+from tests.case_table import each_case
 from tests.unit.outputs.making import PNG, body, drawn, files
 
 HTML = b"<!doctype html><title>503</title><p>We'll be back soon" + b" " * 2000
@@ -256,7 +257,7 @@ async def test_a_second_name_of_a_file_in_place_of_the_temporary_one_is_not_writ
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("target", ["elsewhere", "run/beside", "nowhere", "run/job"])
+@each_case("target", ["elsewhere", "run/beside", "nowhere", "run/job"])
 async def test_a_link_on_the_way_is_not_followed_wherever_it_leads(tmp_path: Path, target: str) -> None:
     for folder in ("run/beside", "elsewhere"):
         (tmp_path / folder).mkdir(parents=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.sandbox.openapi import describe
+from tests.case_table import each_case
 
 # path, method, statuses of success, model of success, code by status of failure ("" where several codes may come).
 UNAUTHORIZED, INTERNAL = {401: "UNAUTHORIZED"}, {500: "INTERNAL_ERROR"}
@@ -112,7 +113,7 @@ def test_it_has_the_operations_of_the_contract_and_no_others() -> None:
     assert found == {(path, method) for path, method, *_ in OPERATIONS}
 
 
-@pytest.mark.parametrize(("path", "method", "successes", "model", "failures"), OPERATIONS)
+@each_case("path, method, successes, model, failures", OPERATIONS)
 def test_an_operation_answers_as_the_contract_says(
     path: str, method: str, successes: set[int], model: str, failures: dict[int, str]
 ) -> None:
@@ -156,7 +157,7 @@ def test_it_has_the_schemas_of_the_contract_and_no_others() -> None:
     assert describe()["components"]["schemas"].keys() == SCHEMAS.keys()
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@each_case("name", SCHEMAS)
 def test_a_schema_has_the_fields_of_the_contract(name: str) -> None:
     schema = describe()["components"]["schemas"][name]
     required = set(schema.get("required", []))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.sandbox.exact_json import dumps, loads, members
+from tests.case_table import each_case
 
 numbers = st.decimals(allow_nan=False, allow_infinity=False) | st.integers()
 values = st.recursive(
@@ -72,7 +73,7 @@ def test_keys_are_sorted_on_demand() -> None:
     assert dumps({"b": 1, "a": {"d": 2, "c": 3}}, sort_keys=True) == '{"a":{"c":3,"d":2},"b":1}'
 
 
-@pytest.mark.parametrize(
+@each_case(
     "raw",
     [
         b"",

@@ -13,6 +13,7 @@ from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.ledger import audit
 from crucible_batch.sandbox.records import Job, RefusedError
 from crucible_batch.sandbox.world import World
+from tests.case_table import each_case
 
 
 def make_world(**changes: Any) -> World:
@@ -279,7 +280,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
     assert live(1) != live(2)
 
 
-@pytest.mark.parametrize(
+@each_case(
     "settings",
     [
         {"accounts": {}},

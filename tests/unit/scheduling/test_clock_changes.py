@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.clock_changes import clock_changes, first_affected, have_same_clock, is_same_in_utc
 from crucible_batch.scheduling.cron_fields import read_fields
+from tests.case_table import each_case
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -23,8 +22,8 @@ def test_the_changes_of_berlin_are_at_one_in_utc_on_last_sundays() -> None:
     assert {(change.at.hour, change.at.minute, change.at.weekday()) for change in changes} == {(1, 0, 6)}
 
 
-@pytest.mark.parametrize(
-    ("zone", "expression", "affected"),
+@each_case(
+    "zone, expression, affected",
     [
         ("Europe/Berlin", "15 3 * * *", None),
         ("Europe/Berlin", "59 1 * * *", None),
@@ -46,8 +45,8 @@ def test_a_schedule_in_a_skipped_or_repeated_hour_is_found(zone: str, expression
     assert (found and f"{found:%Y-%m-%d %H:%M}") == affected
 
 
-@pytest.mark.parametrize(
-    ("zone", "expression", "is_same"),
+@each_case(
+    "zone, expression, is_same",
     [
         ("Europe/Berlin", "0 * * * *", True),
         ("Europe/Berlin", "*/10 * * * *", True),

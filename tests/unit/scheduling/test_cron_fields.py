@@ -10,12 +10,13 @@ import pytest
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.scheduling.cron_fields import plain_fields, read_fields
 from crucible_batch.scheduling.export.systemd import on_calendar
+from tests.case_table import each_case
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("expression", "plain", "calendar"),
+@each_case(
+    "expression, plain, calendar",
     [
         ("15 3 * * *", "15 3 * * *", ["*-*-* 03:15:00 UTC"]),
         ("*/15 * * * *", "0,15,30,45 * * * *", ["*-*-* *:00,15,30,45:00 UTC"]),
@@ -62,14 +63,14 @@ def test_a_day_and_a_weekday_that_must_both_match_are_only_for_systemd() -> None
         plain_fields(fields)
 
 
-@pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "0 0 * * 1#2"])
+@each_case("expression", ["0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "0 0 * * 1#2"])
 def test_extensions_of_cronsim_are_refused(expression: str) -> None:
     with pytest.raises(ValueError, match="not available"):
         read_fields(expression)
 
 
-@pytest.mark.parametrize(
-    ("expression", "written"),
+@each_case(
+    "expression, written",
     [
         ("*/15 2 * * MON-fri", "*/15 2 * * 1-5"),
         ("5/20 * 3/7 jan *", "5-59/20 * 3-31/7 1 *"),

@@ -10,6 +10,7 @@ import pytest
 
 from crucible_batch.scheduling.schedules import ScheduledManifest
 from crucible_batch.scheduling.serve.decision import Decision, ManifestState, Start, decide, ended, restarted
+from tests.case_table import each_case
 
 from .conftest import at, schedule
 
@@ -26,8 +27,8 @@ def _start(time: str, catch_up: int = 0, attempt: int = 1) -> Start:
     return Start(at(time), A, catch_up, attempt)
 
 
-@pytest.mark.parametrize(
-    ("now", "catch_up", "starts", "skipped"),
+@each_case(
+    "now, catch_up, starts, skipped",
     [
         ("26 03:14", 0, [], 0),  # not due yet
         ("26 03:15", 0, [("26 03:15", 0)], 0),  # due
@@ -51,7 +52,7 @@ def test_a_time_is_started_on_time_and_a_missed_one_within_catch_up(
     assert _decide(now, decision.progress[A], catch_up=catch_up).starts == ()  # and no time twice
 
 
-@pytest.mark.parametrize("late", [0, 4, 400])
+@each_case("late", [0, 4, 400])
 def test_a_new_manifest_begins_now(late: int) -> None:
     now = at("26 03:15") + timedelta(minutes=late)
     decision = decide({A: schedule(NIGHTLY, catch_up=9)}, {}, now, 4)
@@ -102,7 +103,7 @@ def test_a_run_of_a_removed_manifest_keeps_its_place_and_nothing_else() -> None:
 _FINAL = (0, 1, 2, 3, 4, 6, 70, 143)
 
 
-@pytest.mark.parametrize(("exit_code", "is_retried"), [(5, True), (-9, True), *((code, False) for code in _FINAL)])
+@each_case("exit_code, is_retried", [(5, True), (-9, True), *((code, False) for code in _FINAL)])
 def test_only_exit_code_5_and_crashes_are_retried(exit_code: int, is_retried: bool) -> None:
     after = ended(ManifestState(at("26 03:15"), running=_start("26 03:15")), exit_code, at("26 03:30"))
     assert _decide("26 03:39", after).starts == ()
@@ -137,7 +138,7 @@ def test_after_a_restart_an_unfinished_run_is_resumed_at_once() -> None:
     assert decision.starts == (_start("26 03:15"),)
 
 
-@pytest.mark.parametrize("field", ["running", "waiting", "retry"])
+@each_case("field", ["running", "waiting", "retry"])
 def test_after_a_restart_no_start_is_lost(field: str) -> None:
     before = replace(ManifestState(at("26 03:15")), **{field: _start("26 03:15")})
     assert restarted(before, at("26 04:00")).retry == _start("26 03:15")

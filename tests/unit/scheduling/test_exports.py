@@ -18,6 +18,7 @@ from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.export.target import ExportOptions, deadline_text, own_command
 from crucible_batch.scheduling.export.writing import export, write_files
 from crucible_batch.scheduling.schedules import ScheduledManifest, read_schedule
+from tests.case_table import each_case
 
 from .conftest import schedule
 
@@ -103,8 +104,8 @@ def test_two_manifests_of_one_name_are_refused(repository: Path, to: str) -> Non
         export([one, other], to, OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("to", "path"),
+@each_case(
+    "to, path",
     [("cron", "/a\nb.yaml"), ("cron", "/a\\b.yaml"), ("systemd", "/a\tb.yaml"), ("systemd", "/a\udcffb")],
 )
 def test_a_path_that_a_file_can_not_contain_is_refused(to: str, path: str) -> None:
@@ -258,7 +259,7 @@ def test_the_command_is_an_absolute_path() -> None:
     assert Path(script).name == "crucible-batch"
 
 
-@pytest.mark.parametrize(("duration_s", "text"), [(21_600, "6h"), (5400, "90m"), (45, "45s"), (0.5, "1s")])
+@each_case("duration_s, text", [(21_600, "6h"), (5400, "90m"), (45, "45s"), (0.5, "1s")])
 def test_a_time_limit_is_written_as_the_option_reads_it(duration_s: float, text: str) -> None:
     assert deadline_text(duration_s) == text
 
@@ -300,8 +301,8 @@ def test_a_container_reads_no_env_file_of_this_machine(repository: Path) -> None
     assert any("--from-env-file=/srv/shop/.env " in step for file in files for step in file.steps)
 
 
-@pytest.mark.parametrize(
-    ("entry", "needs_files", "variables"),
+@each_case(
+    "entry, needs_files, variables",
     [
         ('{on: [failure], command: ["./tell.sh"]}', True, ()),
         ("{on: [failure], command: [/usr/bin/logger]}", False, ()),

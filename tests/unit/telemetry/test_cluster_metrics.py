@@ -20,6 +20,7 @@ from crucible_batch.telemetry.cluster_metrics import (
     cluster_textfile_path,
     write_cluster_textfile,
 )
+from tests.case_table import each_case
 
 D = Decimal
 DATABASE = "db.example:5432/batch"
@@ -92,7 +93,7 @@ def test_old_figures_are_removed_if_the_database_cannot_be_read(tmp_path: Path) 
     assert [found.name for found in tmp_path.iterdir()] == ["crucible_batch_cluster-db.example-5432-batch.prom"]
 
 
-@pytest.mark.parametrize("database", ["../../etc:5432/x", "/run/pg:5432/a b", "default host:1/ü\n"])
+@each_case("database", ["../../etc:5432/x", "/run/pg:5432/a b", "default host:1/ü\n"])
 def test_the_file_is_in_the_directory_for_any_address(tmp_path: Path, database: str) -> None:
     path = cluster_textfile_path(tmp_path, database)
     assert path.parent == tmp_path

@@ -11,12 +11,13 @@ import pytest
 from crucible_batch.errors import UserError
 from crucible_batch.telemetry.figures import RunFigures
 from crucible_batch.telemetry.metrics import read_address, serving
+from tests.case_table import each_case
 
 from .messages import began, whole_job
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
+@each_case(
+    "text, address",
     [
         ("9464", ("127.0.0.1", 9464)), (":9464", ("127.0.0.1", 9464)), ("127.0.0.1:1", ("127.0.0.1", 1)),
         ("0.0.0.0:9464", ("0.0.0.0", 9464)), ("[::1]:9464", ("::1", 9464)), (" localhost:80 ", ("localhost", 80)),
@@ -26,7 +27,7 @@ def test_an_address_without_a_host_is_that_of_this_machine(text: str, address: t
     assert read_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "-1", "127.0.0.1", "::1:9464", "host:port", "9464/", "²"])
+@each_case("text", ["", "x", "0", "65536", "-1", "127.0.0.1", "::1:9464", "host:port", "9464/", "²"])
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="not valid"):
         read_address(text)

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +16,7 @@ from crucible_batch.gateway.retries import Operation
 from crucible_batch.telemetry.cluster_metrics import CLUSTER_METRICS
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.metrics import METRICS, OPERATIONS, registry_of
+from tests.case_table import each_case
 
 from .messages import balance, began, ended, held, whole_job
 
@@ -131,7 +131,7 @@ def _queries() -> list[str]:
     return [*panels, *(variable["query"] for variable in board["templating"]["list"] if variable["type"] == "query")]
 
 
-@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule["alert"])
+@each_case("rule", _rules())
 def test_an_alert_uses_metrics_that_exist(rule: dict[str, Any]) -> None:
     assert set(SAMPLE.findall(rule["expr"])) <= NAMES
     assert SAMPLE.findall(rule["expr"])

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,6 +15,7 @@ from crucible_batch.domain.events import Accepted, Relocated
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Message
 from crucible_batch.telemetry.spans import RunSpans
+from tests.case_table import each_case
 
 from .messages import (
     accepted,
@@ -118,8 +118,8 @@ def test_the_attributes_of_a_run() -> None:
     assert found["crucible.run.exit_code"] == 1
 
 
-@pytest.mark.parametrize(
-    ("code", "result"),
+@each_case(
+    "code, result",
     [(0, "success"), (1, "failure"), (2, "error"), (4, "error"), (5, "error"), (130, "cancellation"),
      (143, "cancellation")],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.telemetry import metrics
 from crucible_batch.telemetry.figures import RunFigures
 from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
+from tests.case_table import each_case
 
 
 def finished(at: float, code: int) -> RunFigures:
@@ -68,7 +69,7 @@ def test_without_a_success_it_is_0(tmp_path: Path) -> None:
     assert read_last_success(path, "night") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{{{", b"\xff\xfe", b'crucible_batch_last_success_timestamp_seconds{x="'])
+@each_case("content", [b"", b"{{{", b"\xff\xfe", b'crucible_batch_last_success_timestamp_seconds{x="'])
 def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     path = textfile_path(tmp_path, "night")
     path.write_bytes(content)

@@ -18,14 +18,15 @@ from crucible_batch.errors import UserError
 from crucible_batch.telemetry import trace_choice, tracing
 from crucible_batch.telemetry.trace_choice import exporter_names, traces_wanted
 from crucible_batch.telemetry.tracing import RunTrace, create_exporter
+from tests.case_table import each_case
 
 from .messages import began, ended, whole_job
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
 
-@pytest.mark.parametrize(
-    ("choice", "environ", "wanted"),
+@each_case(
+    "choice, environ, wanted",
     [
         (None, {}, False),
         (True, {}, True),
@@ -58,8 +59,8 @@ def test_without_the_extra_the_option_is_an_error_and_the_environment_is_not(
     assert "crucible-batch[otel]" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("environ", "names"),
+@each_case(
+    "environ, names",
     [
         ({}, ["otlp_proto_http"]),
         ({"OTEL_TRACES_EXPORTER": "none"}, ["otlp_proto_http"]),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.report import JobRow, OutputRow
 from crucible_batch.view.comparison import JobPair, PairedJob, pairs_of
+from tests.case_table import each_case
 
 
 def row(name: str = "fox", prompt: str | None = "a fox", **fields: object) -> JobRow:
@@ -76,7 +75,7 @@ def test_a_word_that_is_repeated_is_not_counted_at_both_ends() -> None:
     ]
 
 
-@pytest.mark.parametrize("where", [0, 50_000, 99_999])
+@each_case("where", [0, 50_000, 99_999])
 def test_a_huge_prompt_is_shown_around_what_differs_only(where: int) -> None:
     words = [f"w{number}" for number in range(100_000)]
     other = [*words]

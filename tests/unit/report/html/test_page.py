@@ -32,6 +32,7 @@ from crucible_batch.report.models import (
     SourceRow,
     WaitingRow,
 )
+from tests.case_table import each_case
 
 ZERO = Decimal(0)
 HOSTILE = (
@@ -215,8 +216,8 @@ def test_the_timeline_tells_uploads_from_sending_and_jobs_of_one_matrix_apart(tm
     assert labels == ["lighthouse-in…the-blue-hour", "lighthouse-in…e-golden-hour"]
 
 
-@pytest.mark.parametrize(
-    ("more", "command"),
+@each_case(
+    "more, command",
     [
         ({}, "crucible-batch run m.yaml --out-dir {} --retry-failed"),
         ({"run_id": "tonight"}, "crucible-batch run m.yaml --run-id tonight --out-dir {} --retry-failed"),
@@ -230,8 +231,8 @@ def test_the_page_says_what_to_type_next(tmp_path: Path, more: dict[str, Any], c
     assert advice["text"]
 
 
-@pytest.mark.parametrize(
-    ("code", "ending", "text", "command"),
+@each_case(
+    "code, ending, text, command",
     [
         ("BUDGET_EXHAUSTED", "budget too small for the next job", "The budget is too small for the next job", True),
         ("INSUFFICIENT_CREDITS", "account out of credits", "The account is out of credits", False),
@@ -285,7 +286,7 @@ def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tm
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "prompt",
     [
         "a fox",
@@ -334,8 +335,8 @@ def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
     assert data_of(text)["jobs"][0]["thumbnails"] == []
 
 
-@pytest.mark.parametrize(
-    ("remedy", "text", "command"),
+@each_case(
+    "remedy, text, command",
     [
         (Remedy.RETRY, "Retry the failed jobs", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
         (Remedy.GET_ACCESS, "The gateway denied access", "crucible-batch run m.yaml --out-dir {} --retry-failed"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.report.html.charts import Downsampled
+from tests.case_table import each_case
 
 
-@pytest.mark.parametrize("count", [0, 1, 9, 10, 19, 20, 21, 39, 40, 1000, 12345])
+@each_case("count", [0, 1, 9, 10, 19, 20, 21, 39, 40, 1000, 12345])
 def test_what_is_kept_is_every_so_manieth_from_the_first_on(count: int) -> None:
     series: Downsampled[int] = Downsampled(10)
     for number in range(count):

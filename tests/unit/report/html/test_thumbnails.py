@@ -13,6 +13,7 @@ from PIL import Image
 
 from crucible_batch.report.html import thumbnails as module
 from crucible_batch.report.html.thumbnails import Miniature, Thumbnails, make_miniature
+from tests.case_table import each_case
 
 CAP = 17_000
 
@@ -71,7 +72,7 @@ def test_a_photo_that_lies_on_its_side_is_set_upright(tmp_path: Path) -> None:
     assert not shown(made.content).getexif()
 
 
-@pytest.mark.parametrize("name", ["clear.png", "clear.webp", "palette.gif"])
+@each_case("name", ["clear.png", "clear.webp", "palette.gif"])
 def test_transparency_is_kept(tmp_path: Path, name: str) -> None:
     image = Image.new("RGBA", (80, 60), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 40, 60))
@@ -90,8 +91,8 @@ def test_the_first_frame_stands_for_an_animation(tmp_path: Path) -> None:
     assert red > 200 > blue
 
 
-@pytest.mark.parametrize(
-    ("mode", "value", "expected"),
+@each_case(
+    "mode, value, expected",
     [
         ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
         ("L", 128, (128, 128, 128)),
@@ -121,7 +122,7 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", NO_PICTURES)
+@each_case("name", NO_PICTURES)
 def test_what_is_no_picture_leaves_its_place_free(tmp_path: Path, name: str) -> None:
     (tmp_path / "x").write_bytes(NO_PICTURES[name])
     assert make_miniature(tmp_path / "x", CAP) is None
@@ -188,9 +189,7 @@ def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the
     assert sorted(path.name for path in begun) == ["0.png", "1.png", "2.png", "last.png"]
 
 
-@pytest.mark.parametrize(
-    "path", ["../secret.png", "a/../../secret.png", "link/secret.png", "round/x.png", "a\0/x.png", ""]
-)
+@each_case("path", ["../secret.png", "a/../../secret.png", "link/secret.png", "round/x.png", "a\0/x.png", ""])
 def test_nothing_outside_of_the_run_directory_is_shown(tmp_path: Path, path: str) -> None:
     run_dir = tmp_path / "run"
     (run_dir / "a").mkdir(parents=True)
