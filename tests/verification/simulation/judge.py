@@ -211,12 +211,13 @@ class Judge:
         if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
             return
         # What the ledger takes beyond all that was named, nobody can know; nor the end of a job that was lost, and that
-        # the manifest has no longer: it is not asked for again.
-        unseen = self.purse.named("refund", of=last.left.lost)
-        if books.jobs != (named := self.purse.named("consume") + unseen):
-            self.complain(f"the report says {books.jobs} for jobs; {named} were named")
-        if books.refunded != (named := self.purse.named("refund") - unseen):
-            self.complain(f"the report says {books.refunded} refunded; {named} were named")
+        # the manifest has no longer: it is not asked for again, and counts as paid. It may not have ended yet.
+        lost, named = last.left.lost, self.purse.named
+        unended = named("reserve", of=lost) - named("consume", of=lost)
+        if books.jobs != (paid := named("consume") + unended):
+            self.complain(f"the report says {books.jobs} for jobs; {paid} were named")
+        if books.refunded != (refunded := named("refund") - named("refund", of=lost)):
+            self.complain(f"the report says {books.refunded} refunded; {refunded} were named")
         if not doubtful and books.uploads != sums["upload"]:
             self.complain(f"the report says {books.uploads} for uploads; the world took {sums['upload']}")
         if books.rebates > sums["rebate"]:
