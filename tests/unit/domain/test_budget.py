@@ -22,7 +22,7 @@ from crucible_batch.domain.budget import (
     raised_budget,
     repricing_error,
 )
-from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost
+from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
@@ -84,6 +84,14 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     ("a ceiling is the bound", HoldRequest(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
     ("a ceiling without any price seen", HoldRequest(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
     ("what is held by others counts", HoldRequest(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
+    (
+        "what records may add counts",
+        HoldRequest(W),
+        ledger(ceiling="4"),
+        "10",
+        AdmissionState(True, unread=D(7)),
+        "wait",
+    ),
     ("a bound that fits needn't be alone", HoldRequest(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
     ("job and uploads, both bounds", HoldRequest(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
     ("both ceilings", HoldRequest(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
@@ -362,6 +370,27 @@ HINT = "and run the same command again"
             f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
         ),
         (
+            HoldRequest(W, 1),
+            ledger(ceiling="4", upload_ceiling="3"),
+            "6",
+            "0 of 6 credits used; the next job may cost up to 7 with its upload, by the declared ceilings",
+            f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
+        ),
+        (
+            HoldRequest(W),
+            ledger(seen="2", ceiling="50", held="9"),
+            "10",
+            "9 of 10 credits used (9 of them held); the next job may cost up to 50, its declared ceiling",
+            "raise the budget and run the same command again; completed jobs are not paid for again",
+        ),
+        (
+            HoldRequest(W, held=D(1)),
+            ledger(seen="2", ceiling="50", held="9"),
+            "10",
+            "9 of 10 credits used (9 of them held); the next job may cost up to 50, its declared ceiling",
+            f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
+        ),
+        (
             HoldRequest(W, 2),
             ledger(seen="4", ceiling="4", upload_ceiling="3"),
             "9",
@@ -424,9 +453,29 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
         books.apply("asset:x", event)
     blocked = decide_admission(HoldRequest(W), books, D(9), IDLE)
     assert isinstance(blocked, Block)
-    assert "8 are held for uploads: set budget.max_credits_per_upload to count each at that price" in str(blocked)
+    assert blocked.error.hint is not None
+    assert blocked.error.hint.startswith("credits are held for unanswered requests: run the same command again")
+    assert blocked.error.hint.endswith(
+        ", or raise the budget; 8 are held for uploads: set budget.max_credits_per_upload to count each at that price"
+    )
     books.prices.upload_ceiling = D(8)
     assert "max_credits_per_upload" not in str(decide_admission(HoldRequest(W), books, D(9), IDLE))
+
+
+def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_it() -> None:
+    books = ledger(seen="2", held="1")
+    for event in (
+        Held(at=0.0, attempt=1, key="d", credits=D(9), price_class="workflow:w"),
+        Accepted(at=1.0, job_id="d", credits=D(9), reused=False),
+        Succeeded(at=2.0, outputs=1, numbers=(0,)),
+    ):
+        books.apply("done", event)
+    blocked = decide_admission(HoldRequest(W), books, D(10), IDLE)
+    assert isinstance(blocked, Block)
+    assert blocked.error.message.startswith("10 of 10 credits used (1 of them held)")
+    assert (
+        blocked.error.hint == "raise the budget and run the same command again; completed jobs are not paid for again"
+    )
 
 
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
