@@ -27,13 +27,15 @@ tab() {
 def press_tab(cli: Cli, *words: str, is_installed: bool = False) -> list[str]:
     """Install the completion as a user does, start a bash that reads it, and press Tab behind the words.
 
-    ``is_installed``: with the installed command, and not a fork.
+    ``is_installed``: with the installed command, and not a fork. It installs the completion in any case: a fork can't
+    see which shell has started it.
     """
     home = cli.cwd / "home"
     home.mkdir(exist_ok=True)
     found = Path(COMMAND if is_installed else forking_script(home)).parent
     environment = {**cli.environment, "HOME": str(home), "PATH": f"{found}:{cli.environment['PATH']}"}
-    script = f'[ -f ~/.bashrc ] || crucible-batch --install-completion >&2\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
+    install = f"[ -f ~/.bashrc ] || '{COMMAND}' --install-completion >&2"
+    script = f'{install}\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
     done = subprocess.run(
         [BASH, "--norc", "-c", script, "bash", *words],
         cwd=cli.cwd, env=environment, capture_output=True, text=True, timeout=240, check=False,
