@@ -33,7 +33,7 @@ def stage_faults(stages: Stages, jobs: Mapping[str, list[Job]], rows: Sequence[J
     broken = [f"the report has {name} {n} times" for name, n in Counter(row.name for row in rows).items() if n > 1]
     by_name = {row.name: row for row in rows}
     by_id = {job.job_id: job for found in jobs.values() for job in found}
-    expected = list(stages.expected(jobs))
+    expected = list(stages.expected(jobs, {row.job_id or "" for row in rows}))
     for each in expected:
         row = by_name.pop(each.name, None)
         source = next((other for other in rows if other.name == each.source), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -236,10 +236,13 @@ class Stages:
         of, _, index = rest.partition(".")
         return name == f"{kind} {of} {index or 0}"
 
-    def expected(self, jobs: Mapping[str, list[Job]]) -> Iterator[Expected]:
-        """Yield the jobs that there must be in the end: of each output of each source that has succeeded."""
+    def expected(self, jobs: Mapping[str, list[Job]], reported: Container[str]) -> Iterator[Expected]:
+        """Yield the jobs that there must be in the end: of each output of each source that has succeeded.
+
+        ``reported``: the ids of the jobs in the report. If a job was bought again, its output is of one of them.
+        """
         sources = [
-            (f"draft-{number}", _alive(jobs.get(_draft(number, revision), [])))
+            (f"draft-{number}", _alive(jobs.get(_draft(number, revision), []), reported))
             for number, revision in enumerate(self.edition.revisions)
         ]
         for stage in (EDIT, FINISH) if self.manifest.has_finish else (EDIT,):
@@ -252,7 +255,7 @@ class Stages:
                     name = f"{stage}-{source}" + (f".{index}" if index else "")
                     prompt, digest = f"{stage} {source} {index}", digest_of(job, index)
                     yield Expected(name, prompt, digest, source)
-                    found.append((name, _alive(jobs.get(f"{prompt} from {digest}", []))))
+                    found.append((name, _alive(jobs.get(f"{prompt} from {digest}", []), reported)))
             sources = found
 
     def _is_picked(self, source: str, index: int) -> bool:
@@ -266,8 +269,9 @@ class Stages:
         return self.manifest.is_picked and self.edition.picks is None
 
 
-def _alive(jobs: Sequence[Job]) -> Job | None:
-    return next((job for job in jobs if job.error_code is None), None)
+def _alive(jobs: Sequence[Job], reported: Container[str]) -> Job | None:
+    alive = [job for job in jobs if job.error_code is None]
+    return next((job for job in alive if job.job_id in reported), alive[0] if alive else None)
 
 
 def _has(job: Job, index: int) -> bool:

@@ -129,6 +129,7 @@ ONCE = [
     (2584188387, "a file was deleted after a run was killed before its last look at a job, and the next left it so"),
     (1186729907, "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless"),
     (2530000433, "a submit in doubt of an earlier run, refused, was sent once more in a run that was stopped"),
+    (2923000560, "a source was bought again on request, and the judge expected the next stage of its first output"),
     (2023001083, "a job that the gateway lost has left the manifest before it ended: it counts as paid"),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
