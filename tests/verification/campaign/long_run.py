@@ -42,7 +42,7 @@ def play(jobs: int, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
     chance, scene = Random(seed), scene_of(jobs)
     scene.write(folder)
     (folder / "tmp").mkdir()
-    sandbox = start_sandbox(replace(scene.gateway, runners=64))
+    sandbox = start_sandbox(replace(scene.gateway, runners=64, accounts={CANARY: 2 * scene.budget}))
     try:
         kills = lives = 0
         until, code = time.monotonic() + seconds, None
