@@ -29,6 +29,8 @@ def url_of(url: str) -> HiddenText:
 def _loggers_as_they_were():
     loggers = [logging.getLogger(name) for name in ("apprise", "urllib3", "requests")]
     before = [(log.propagate, list(log.handlers)) for log in loggers]
+    for log in loggers:  # to one that does not propagate, since an earlier test, pytest attaches the handler of caplog
+        log.propagate = True
     yield
     for log, (propagate, handlers) in zip(loggers, before, strict=True):
         log.propagate, log.handlers = propagate, handlers
