@@ -59,7 +59,7 @@ def _options(places: Sequence[Path], chosen: ServeChoices) -> ServeOptions:
     if chosen.env_file is not None:
         if not chosen.env_file.is_file():
             raise UserError(f"there is no file {chosen.env_file}", hint="name the file with the API key")
-        arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100
+        arguments += ["--env-file", os.path.abspath(chosen.env_file)]  # noqa: PTH100 - links are kept
     if chosen.deadline is not None:
         arguments += ["--deadline", deadline_text(chosen.deadline)]
     return ServeOptions(

@@ -5,7 +5,6 @@ The gateway may have bought the job or not: its hold stays, and the same key is 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from decimal import Decimal
 from hashlib import sha256
@@ -14,29 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.engine.in_doubt import leave_in_doubt
+
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 EDIT = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
-
-
 OTHER = "{name: o, prompt: another, workflow: qwen-edit, image: a.png}"
-
-
-async def leave_in_doubt(bench, tampered, manifest, *, arrives: bool) -> None:
-    """End a run while its submit is on its way: the gateway never receives it, or its answer is lost."""
-
-    async def hang(request: httpx.Request, send):
-        if request.url.path.endswith("/generate"):
-            if arrives:
-                await send()
-            asyncio.get_running_loop().call_later(0.02, task.cancel)
-            await asyncio.sleep(5)
-        return await send()
-
-    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang)))
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def delete_images(bench) -> None:
@@ -90,7 +73,7 @@ async def test_a_job_whose_image_is_gone_stays_unknown_with_its_hold_and_is_boug
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await leave_in_doubt(bench, tampered, manifest, arrives=False)
+        await leave_in_doubt(bench, tampered, manifest, answered=0, arrives=False)
         await delete_images(bench)
         for options in ({}, {"retry_failed": True, "resubmit_unknown": True}):
             result = await bench.run(manifest, **options)
@@ -112,7 +95,7 @@ async def test_another_job_of_the_run_uploads_the_image_and_the_next_run_buys_th
     async with start(rebate_share=Decimal(0)) as bench:
         bench.picture("a.png")
         head = "budget: {credits: 30, max_credits_per_job: 10, max_credits_per_upload: 1}\n"
-        await leave_in_doubt(bench, tampered, bench.manifest(EDIT, budget=None, head=head), arrives=False)
+        await leave_in_doubt(bench, tampered, bench.manifest(EDIT, budget=None, head=head), answered=0, arrives=False)
         await delete_images(bench)
         manifest = bench.manifest(f"{EDIT}\n{OTHER}", budget=None, head=head)
         first = await bench.run(manifest)
@@ -126,7 +109,7 @@ async def test_a_job_that_was_bought_before_its_image_was_deleted_is_not_bought_
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await leave_in_doubt(bench, tampered, manifest, arrives=True)
+        await leave_in_doubt(bench, tampered, manifest, answered=0, arrives=True)
         await delete_images(bench)
         await upload_elsewhere(bench)
         submits = Submits()
@@ -141,7 +124,7 @@ async def test_a_bought_job_stays_unknown_if_the_gateway_looks_at_its_image_befo
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await leave_in_doubt(bench, tampered, manifest, arrives=True)
+        await leave_in_doubt(bench, tampered, manifest, answered=0, arrives=True)
         await delete_images(bench)
         here = await upload_elsewhere(bench)
 
@@ -166,7 +149,7 @@ async def test_an_unanswered_submit_with_the_image_of_another_client_is_found_by
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await leave_in_doubt(bench, tampered, manifest, arrives=False)
+        await leave_in_doubt(bench, tampered, manifest, answered=0, arrives=False)
         await delete_images(bench)
         here = await upload_elsewhere(bench)
 
@@ -194,7 +177,7 @@ async def test_a_submit_in_doubt_that_is_refused_for_another_reason_is_sent_once
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await leave_in_doubt(bench, tampered, manifest, arrives=False)
+        await leave_in_doubt(bench, tampered, manifest, answered=0, arrives=False)
         submits = Submits(refuse)
         result = await bench.run(manifest, transport=tampered(submits))
         (row,) = result.jobs()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections import Counter
-from pathlib import Path
 
-import httpx
 import pytest
 
 from crucible_batch.domain.job import Phase
+from tests.integration.engine.in_doubt import leave_in_doubt
 
 SHORT_JOBS = True
 
@@ -20,26 +17,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 DAY_S = 86_400.0
 
 
-async def leave_in_doubt(bench, tampered, manifest: Path) -> None:
-    """End a run while its second submit is on its way; it never arrived."""
-    submits = itertools.count()
-
-    async def hang(request: httpx.Request, send):
-        if request.url.path.endswith("/generate") and next(submits):
-            asyncio.get_running_loop().call_later(0.02, task.cancel)
-            await asyncio.sleep(5)
-        return await send()
-
-    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(hang)))
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
 @pytest.mark.parametrize(("age_s", "is_sent"), [(0.9 * DAY_S, True), (1.1 * DAY_S, False)])
 async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_young(start, tampered, age_s, is_sent):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
+        await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
         bench.clock._wall += age_s
         result = await bench.run(manifest)
         state = await bench.agree(result) if is_sent else await bench.state()
@@ -54,7 +36,7 @@ async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_y
 async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_for(start, tampered, watcher):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
+        await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
         bench.clock._wall += 2 * DAY_S
         told = watcher()
         first = await bench.run(manifest, observer=told)
@@ -74,7 +56,7 @@ async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_f
 async def test_a_clock_that_was_set_back_makes_no_key_young(start, tampered):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
+        await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
         bench.clock._wall -= 3600
         result = await bench.run(manifest)
     assert Counter(row.status for row in result.jobs())["unknown"] == 1
@@ -83,7 +65,7 @@ async def test_a_clock_that_was_set_back_makes_no_key_young(start, tampered):
 async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        await leave_in_doubt(bench, tampered, manifest)
+        await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
         bench.clock._wall += 3 * DAY_S
         result = await bench.run(manifest, key_ttl_s=4 * DAY_S)
         await bench.agree(result)
@@ -93,9 +75,8 @@ async def test_how_long_keys_are_trusted_can_be_said(start, tampered):
 async def test_a_submit_in_doubt_of_a_job_that_left_the_manifest_is_not_sent_again(start, tampered):
     """To ask again might buy what nobody wants any more; what it may have cost stays held."""
     async with start() as bench:
-        await leave_in_doubt(
-            bench, tampered, bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
-        )
+        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
         before = (await bench.state())["requests"]["generate"]
         result = await bench.run(bench.manifest("{name: a, prompt: one}", budget=4))
         state = await bench.state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any, cast
 
 import pytest
 
@@ -57,6 +58,17 @@ class Storage(Gateway):
         return D(1)
 
 
+def uploader_of(storage: Storage, accounting: JournaledLedger, clock: Any) -> AssetUploader:
+    return AssetUploader(
+        cast("Any", storage),  # it has only what an uploader calls
+        accounting,
+        clock,
+        past=Asset,
+        nonce=lambda: "n",
+        observe=lambda _image, _event: None,
+    )
+
+
 @pytest.mark.parametrize(("status", "deleted"), [(403, ["a1", "a2"]), (429, []), (503, [])])
 async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     image: InputImage, status: int, deleted: list[str]
@@ -66,17 +78,10 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     accounting = JournaledLedger(storage, Ledger(), D(100))
     held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
     accounting.ledger.apply("job", held)
-    desk = AssetUploader(
-        storage,  # type: ignore[arg-type]
-        accounting,
-        SystemClock(),
-        past=Asset,
-        nonce=lambda: "n",
-        observe=lambda _image, _event: None,
-    )
-    await desk.look_up([image])
+    uploader = uploader_of(storage, accounting, SystemClock())
+    await uploader.look_up([image])
     with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"):
-        await desk.ready(image, payer="job")
+        await uploader.ready(image, payer="job")
     assert storage.deleted == deleted
 
 
@@ -104,14 +109,7 @@ async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
 ) -> None:
     storage = Forgetful(status)
     accounting = JournaledLedger(storage, Ledger(), D(100))
-    uploader = AssetUploader(
-        storage,  # type: ignore[arg-type]
-        accounting,
-        Clock(),
-        past=Asset,
-        nonce=lambda: "n",
-        observe=lambda _image, _event: None,
-    )
+    uploader = uploader_of(storage, accounting, Clock())
     event = await uploader._find_lost(Asset("x", nonce="n"))
     assert isinstance(event, Lost)  # nothing is listed before the intent
     storage.created = 1
