@@ -159,7 +159,8 @@ class Runner:
     async def _run(self) -> Ending:
         found = self._survey()
         self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
-        if self._probed is not None or not found.is_finished:
+        # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
+        if self._probed is not None or not found.is_finished or self._context.assets.has_held_uploads():
             with self._noting_failures():
                 await self._unfinished.record_forgotten(found.forgotten)
                 # A probe buys no job that was not submitted, and no run one that is retired.

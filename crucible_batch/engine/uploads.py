@@ -131,10 +131,13 @@ class AssetUploader:
         Such a hold may be all that the budget has, and a job that asked before would be blocked for the entire run.
         Raises ``GatewayError`` if they can't be settled.
         """
-        for subject in self._accounting.ledger.holds():
-            digest = subject.removeprefix(ASSET_PREFIX)
-            if digest != subject and digest not in self._assets:
+        for digest in self._held_uploads():
+            if digest not in self._assets:
                 self._assets[digest] = await self._resume(digest, None)
+
+    def has_held_uploads(self) -> bool:
+        """Whether credits are held for an upload, such as one that an earlier run left without an answer."""
+        return bool(self._held_uploads())
 
     async def read_list(self) -> None:
         """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
@@ -387,6 +390,10 @@ class AssetUploader:
             if error.is_not_found:
                 return None
             raise
+
+    def _held_uploads(self) -> list[str]:
+        holds = self._accounting.ledger.holds()
+        return [subject.removeprefix(ASSET_PREFIX) for subject in holds if subject.startswith(ASSET_PREFIX)]
 
     def _to_buy(self, identity: str, images: Iterable[InputImage]) -> set[str]:
         return {

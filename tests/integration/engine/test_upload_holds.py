@@ -95,6 +95,30 @@ async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_th
     assert again.report.credits.over_budget == 0
 
 
+async def test_an_upload_in_doubt_is_searched_for_although_its_job_has_left_the_plan(start, tampered, tally):
+    """The run ends before it could search for the upload, and the next run has no other work to do."""
+    sent: list[httpx.Request] = []
+
+    async def lost_and_then_down(request: httpx.Request, send):
+        if is_intent(request):
+            sent.append(request)
+            await (await send()).aread()
+            raise httpx.ReadError("lost")
+        return httpx.Response(503) if sent and request.url.path.endswith("/assets") else await send()
+
+    other = "{name: t, prompt: two}"
+    async with start(upload_price=Decimal(2), rebate_share=Decimal(1)) as bench:
+        bench.picture("a.png")
+        both = bench.manifest(f"{other}\n{ONE}")
+        ended = await bench.run(both, transport=tampered(lost_and_then_down))
+        before = await bench.state()
+        left = await bench.run(bench.manifest(other))
+        after = await bench.state()
+    assert (ended.exit_code, left.exit_code, tally(left)) == (5, 0, {"succeeded": 1})
+    assert (before["audit"]["spent_on_uploads"], after["audit"]["spent_on_uploads"]) == (2, 0)
+    assert after["audit"]["problems"] == []
+
+
 async def content(_image: InputImage) -> bytes:
     return b"abc"
 

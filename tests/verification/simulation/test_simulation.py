@@ -131,6 +131,7 @@ ONCE = [
     (2530000433, "a submit in doubt of an earlier run, refused, was sent once more in a run that was stopped"),
     (2923000560, "a source was bought again on request, and the judge expected the next stage of its first output"),
     (2023001083, "a job that the gateway lost has left the manifest before it ended: it counts as paid"),
+    (2628000017, "a run without other work did not search for an upload that was never answered"),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
