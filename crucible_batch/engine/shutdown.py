@@ -19,6 +19,10 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, Ke
 
 BUYING = "buying"
 """Key in ``stops`` of what ended all buying, if the run was stopped for another reason later."""
+_UNREAD_HINT = (
+    "the records of the last accepted jobs can't be read, so their prices are unknown and no more jobs are started; run"
+    " the same command again later"
+)
 _OUR_WORDS = {"NO_ANSWER", "BAD_ANSWER"}
 
 
@@ -152,7 +156,8 @@ class Shutdown:
     def unread(self, error: GatewayError) -> None:
         """Count a job just bought whose record, and so its price, can't be read."""
         if self._unread.count_reaches_limit():
-            self.wind_down(ExitCode.STOPPED, error_info(error))
+            info = error_info(error)
+            self.wind_down(ExitCode.STOPPED, replace(info, hint=info.hint or _UNREAD_HINT))
 
     def read(self) -> None:
         """Reset the count of ``unread``."""

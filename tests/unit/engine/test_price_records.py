@@ -171,6 +171,7 @@ async def test_five_jobs_in_a_row_whose_record_cannot_be_read_end_the_buying() -
     assert not stop.no_more
     stop.unread(NO_ANSWER)
     assert stop.no_more
+    assert "the records of the last accepted jobs can't be read" in (stop.stops["*"].hint or "")
 
 
 @pytest.mark.parametrize(("code", "is_lost"), [("JOB_NOT_FOUND", True), ("HTTP_404", False)])

@@ -275,7 +275,10 @@ class Judge:
         # One that was lost, is known again and has not ended within its timeout is failed until it has.
         lost = {row.job_id for row in finished.rows if row.error is not None and row.error.code == "LOST_BY_GATEWAY"}
         is_awaited = bool(lost - self.around.requests.lost_jobs)
-        was_cut_short = anything_went_wrong or is_awaited or true_now() >= self._deadline
+        # Five in a row that were just accepted and have no record: what the next would cost can't be known.
+        stop = finished.head.stops.get("*")
+        is_unread = stop is not None and stop.code == "JOB_NOT_FOUND" and len(lost) >= 5
+        was_cut_short = anything_went_wrong or is_awaited or is_unread or true_now() >= self._deadline
         is_for_a_reason = statuses != {"succeeded"} or bool(finished.left.unfinished)
         return finished.exit_code == 5 and is_for_a_reason and was_cut_short
 

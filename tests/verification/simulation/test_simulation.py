@@ -132,6 +132,7 @@ ONCE = [
     (2923000560, "a source was bought again on request, and the judge expected the next stage of its first output"),
     (2023001083, "a job that the gateway lost has left the manifest before it ended: it counts as paid"),
     (2628000017, "a run without other work did not search for an upload that was never answered"),
+    (1331000211, "five accepted jobs in a row were lost, which ends a run with 5, and the judge asked for 1"),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
