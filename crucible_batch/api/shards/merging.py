@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
+from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.shards.directories import (
     MergeSources,
     ShardDirectory,
