@@ -113,10 +113,8 @@ def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
 
 def directory_outputs_url(directory: Path) -> ObjectUrl | None:
     """Return the URL that the journal of a run directory has noted for its outputs; None without a journal, too."""
-    if not Journal.exists(directory):
-        return None
-    with Journal.read(directory) as journal:
-        return journal_outputs_url(journal)
+    with journal_of(directory) as journal:
+        return None if journal is None else journal_outputs_url(journal)
 
 
 def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
@@ -127,10 +125,8 @@ def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
 
 def refuse_if_pruned(directory: Path) -> None:
     """Raise ``RunPrunedError`` if the outputs of a run directory were deleted. Does nothing without a journal."""
-    if not Journal.exists(directory):
-        return
-    with Journal.read(directory) as journal:
-        if journal.is_begun() and (day := pruned_on(journal)):
+    with journal_of(directory) as journal:
+        if journal is not None and journal.is_begun() and (day := pruned_on(journal)):
             raise RunPrunedError(directory, day)
 
 
