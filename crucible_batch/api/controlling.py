@@ -1,4 +1,4 @@
-"""Commands to the run that is active in a directory: sent from another process, and performed by the run."""
+"""Commands to the run that is active in a directory: the socket that it takes them on, and both ends of it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import pwd
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+import stat
+import struct
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from crucible_batch.api.cluster.note import is_with_workers
 from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
-from crucible_batch.api.control_socket import connected, listening, user_name, user_of
+from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.journal import Journal, is_locked, read_holder
@@ -25,6 +31,8 @@ from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
+SOCKET: Final = Path(".crucible", "control.sock")
+"""The socket in a run's directory, for its user only."""
 TERMINAL: Final = "terminal"
 PAGE: Final = "page"
 _ANSWER_WITHIN_S = 30.0
@@ -33,6 +41,9 @@ _LONGEST = 64 * 1024
 _LAST_ANSWERS_S = 1.0
 _MOST_OPEN = 32
 """The connections at the same time. More are closed immediately: each is an open file, and the run needs its own."""
+_LONGEST_ADDRESS = 100
+"""The bytes of a socket's address: macOS has 104, Linux 108."""
+_PEER = struct.Struct("3i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +192,82 @@ def _no_run(directory: Path) -> ControlError:
         " its file system has no sockets",
         hint="try again in a moment; Ctrl-C in the run's terminal stops it in good order",
     )
+
+
+@contextmanager
+def _address(directory: Path) -> Iterator[str]:
+    """Yield an address of the directory's socket: a path that is short enough, by way of a link if needed."""
+    path = directory.absolute() / SOCKET
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
+        yield str(path)
+        return
+    with TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
+        link = Path(folder, "d")
+        link.symlink_to(path.parent)
+        yield str(link / path.name)
+
+
+@contextmanager
+def listening(directory: Path) -> Iterator[socket.socket]:
+    """Listen on the directory's socket for the block. The caller must hold the directory's lock.
+
+    A socket that a killed run left is replaced; anything else at its path is not. Raises ``OSError`` if there can't be
+    a socket: on file systems without sockets (exFAT), or if its path is taken.
+    """
+    path = directory / SOCKET
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as bound:
+        with _address(directory) as address:
+            bound.bind(address)
+        try:
+            # Nobody can connect before it listens, so its mode is right from the first connection on.
+            path.chmod(0o600)
+            bound.listen()
+            yield bound
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def connected(directory: Path, timeout_s: float) -> socket.socket:
+    """Return a connection to the run that is active in the directory.
+
+    Raises ``FileNotFoundError`` or ``ConnectionRefusedError`` if none takes commands, ``PermissionError`` if it is
+    another user's, and ``OSError``.
+    """
+    status = (directory / SOCKET).lstat()
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FileNotFoundError(str(directory / SOCKET))
+    if status.st_uid not in {os.geteuid(), 0} and os.geteuid() != 0:
+        raise PermissionError(str(directory / SOCKET))
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        with _address(directory) as address:
+            connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def user_of(connection: socket.socket) -> int | None:
+    """Return the user id at the other end; None if it may not give commands: neither our own user nor root.
+
+    Only Linux shows the id. Elsewhere the mode of the socket keeps others out.
+    """
+    if sys.platform != "linux":
+        return os.geteuid()
+    _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return user if user in {os.geteuid(), 0} else None
+
+
+def user_name(user: int) -> str:
+    """Return ``name@host`` of a user of this machine."""
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # in containers
+        name = f"uid {user}"
+    return f"{name}@{socket.gethostname()}"

@@ -23,7 +23,6 @@ from crucible_batch.api.period_budget import PeriodPreview, preview
 from crucible_batch.api.plan_rows import filled_in, with_paid
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
-from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.request import (
     ManifestKeywords,
     RunRequest,
@@ -34,6 +33,7 @@ from crucible_batch.api.request import (
     follow_plan,
     make_request,
 )
+from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
 from crucible_batch.api.shards.divided_plan import check_sharding, shard_notes
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards

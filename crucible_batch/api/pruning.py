@@ -18,10 +18,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible_batch.api.prune_note import PRUNED
 from crucible_batch.api.report_note import last_reported
 from crucible_batch.api.reporting import head_of
-from crucible_batch.api.run_journal import changed_at_of, jobs_with_past, journal_outputs_url, newest_run, reopened
+from crucible_batch.api.run_journal import (
+    PRUNED,
+    changed_at_of,
+    jobs_with_past,
+    journal_outputs_url,
+    newest_run,
+    reopened,
+)
 from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.shards.directories import shard_folders

@@ -1,4 +1,4 @@
-"""What the journal of a run directory has: its newest run, its jobs, its ledger, and the URL of its outputs.
+"""What the journal of a run directory has: runs, jobs, the ledger, the URL of its outputs, whether these were pruned.
 
 A run whose outputs are in an object store has its journal in a local directory (``run_paths``).
 """
@@ -16,12 +16,14 @@ from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.errors import RunDirectoryError, ShardsOutstandingError
+from crucible_batch.errors import RunDirectoryError, RunPrunedError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord
 from crucible_batch.object_url import ObjectUrl
 
 OUTPUTS_AT: Final = "outputs_at"
 """The name under which a journal stores the URL of its outputs."""
+PRUNED: Final = "pruned"
+"""The name under which the journal stores the day of the pruning; empty text means that it is not pruned any more."""
 
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
@@ -111,13 +113,29 @@ def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
 
 def directory_outputs_url(directory: Path) -> ObjectUrl | None:
     """Return the URL that the journal of a run directory has noted for its outputs; None without a journal, too."""
-    if not Journal.exists(directory):
-        return None
-    with Journal.read(directory) as journal:
-        return journal_outputs_url(journal)
+    with journal_of(directory) as journal:
+        return None if journal is None else journal_outputs_url(journal)
 
 
 def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
     """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None if they are local."""
     url = None if out_dir is None else ObjectUrl.parse(out_dir)
     return url or directory_outputs_url(directory)
+
+
+def refuse_if_pruned(directory: Path) -> None:
+    """Raise ``RunPrunedError`` if the outputs of a run directory were deleted. Does nothing without a journal."""
+    with journal_of(directory) as journal:
+        if journal is not None and journal.is_begun() and (day := pruned_on(journal)):
+            raise RunPrunedError(directory, day)
+
+
+def pruned_on(journal: Journal) -> str | None:
+    """Return the day of the pruning, such as "2026-11-29"; None if the outputs were not deleted."""
+    return journal.noted(PRUNED) or None
+
+
+def forget_pruning(journal: Journal) -> None:
+    """Remove the note, since the outputs are about to be downloaded again."""
+    if journal.noted(PRUNED):
+        journal.note(PRUNED, "")

@@ -23,8 +23,8 @@ from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
-from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
 from crucible_batch.api.shards.log import LoggedJournal

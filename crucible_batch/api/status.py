@@ -10,7 +10,6 @@ from pathlib import Path
 
 from crucible_batch.api.cluster.note import is_with_workers, present_pause
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.prune_note import pruned_on
 from crucible_batch.api.reporting import head_of, remedy_of, report_rows
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import (
@@ -19,6 +18,7 @@ from crucible_batch.api.run_journal import (
     local_directory,
     manifest_of,
     newest_run,
+    pruned_on,
 )
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.domain.control import PausedSince

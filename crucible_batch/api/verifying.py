@@ -19,10 +19,9 @@ import httpx
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.object_runs import claim_prefix, publish_report, store_of
-from crucible_batch.api.prune_note import forget_pruning, refuse_if_pruned
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.api.run_directory import LockedRun, locked, open_for_repair
-from crucible_batch.api.run_journal import jobs_with_past, local_directory, newest_run
+from crucible_batch.api.run_journal import forget_pruning, jobs_with_past, local_directory, newest_run, refuse_if_pruned
 from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase, evolve

@@ -118,8 +118,8 @@ class ShardQueue:
     async def _jobs(self, status: str) -> list[Job]:
         return list(await self._app.job_manager.list_jobs_async(queue=QUEUE, status=status))
 
-    async def drop_stalled(self) -> int:
-        """Delete the tasks of workers without a heartbeat, and return how many those were.
+    async def drop_stalled(self) -> None:
+        """Delete the tasks of workers without a heartbeat.
 
         Their shards are queued again by ``rescue``, when their leases are stale.
         """
@@ -127,17 +127,17 @@ class ShardQueue:
             stalled = await self._app.job_manager.get_stalled_jobs(
                 queue=QUEUE, seconds_since_heartbeat=2 * self._lease_s
             )
-            return sum([await self._drop(job) for job in stalled])
+            for job in stalled:
+                await self._drop(job)
 
-    async def _drop(self, job: Job) -> bool:
+    async def _drop(self, job: Job) -> None:
         assert job.id is not None
         try:
             await self._app.job_manager.finish_job_by_id_async(job.id, Status.ABORTED, delete_job=True)
         except exceptions.ConnectorException as error:
-            if isinstance(error.__cause__, psycopg.errors.RaiseException):
-                return False  # another worker has dropped it, or it has ended meanwhile
-            raise
-        return True
+            # Otherwise another worker has dropped it, or it has ended meanwhile.
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
 
     async def serve(self, handler: ShardHandler, stop: asyncio.Event, *, name: str) -> None:
         """Call the handler for each task until ``stop`` is set, one at a time; a task that has begun is awaited.

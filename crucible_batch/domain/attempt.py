@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import ZERO, Credits
@@ -63,3 +64,11 @@ def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool
     in late, and a failed job costs nothing.
     """
     return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)
+
+
+_PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
+
+
+def credits_paid(attempts: Iterable[Attempt]) -> Credits:
+    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds."""
+    return sum((attempt.credits for attempt in attempts if attempt.status in _PAID), ZERO)

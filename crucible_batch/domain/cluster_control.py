@@ -41,9 +41,9 @@ class GivenControl:
     is_current: bool = True
 
 
-def may_buy(heard_at: float, now: float, heard_s: float = HEARD_S) -> bool:
+def may_buy(heard_at: float, now: float) -> bool:
     """Return whether a purchase may be sent. ``heard_at`` is when the last question that was answered was sent."""
-    return now - heard_at < heard_s
+    return now - heard_at < HEARD_S
 
 
 def newest_number(given: Sequence[GivenControl]) -> int:

@@ -28,12 +28,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import dataclass
 from typing import TypeVar
 
-from crucible_batch.domain.attempt import AttemptStatus
+from crucible_batch.domain.attempt import AttemptStatus, credits_paid
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import InputImage, PlannedJob
-
-_COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
 
 class ChangeKind(enum.StrEnum):
@@ -166,7 +164,7 @@ def diff_jobs(
     for name, key in dropped.items():
         gone = earlier(key)
         yield ComparedJob(
-            name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=credits_paid(gone.job))
+            name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=credits_paid(gone.job.attempts))
         )
 
 
@@ -197,7 +195,7 @@ def _reason_of_done(job: Job, to_fetch: OutputPaths) -> ChangeReason:
     missing, resized = to_fetch.missing, to_fetch.resized
     why = ChangeCause.CHANGED_OUTPUT if resized else ChangeCause.DONE
     why = ChangeCause.MISSING_OUTPUT if missing else why
-    return ChangeReason(why, missing=missing, resized=resized, credits=credits_paid(job))
+    return ChangeReason(why, missing=missing, resized=resized, credits=credits_paid(job.attempts))
 
 
 _CAUSES = {
@@ -213,7 +211,7 @@ _CAUSES = {
 
 
 def _with_code(why: ChangeCause, job: Job) -> ChangeReason:
-    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=credits_paid(job))
+    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=credits_paid(job.attempts))
 
 
 def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
@@ -224,18 +222,15 @@ def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None)
         return _with_code(ChangeCause.NOT_SENT, job)
     if before is not None:
         return ChangeReason(
-            ChangeCause.CHANGED, changes=tuple(field_changes(before.planned, planned)), credits=credits_paid(before.job)
+            ChangeCause.CHANGED,
+            changes=tuple(field_changes(before.planned, planned)),
+            credits=credits_paid(before.job.attempts),
         )
     return ChangeReason(ChangeCause.NEVER_RUN)
 
 
 def _is_untouched(job: Job) -> bool:
     return job.phase is Phase.READY and not job.attempts and job.error is None
-
-
-def credits_paid(job: Job) -> Credits:
-    """Return the credits that a job has cost or holds, net of refunds."""
-    return sum((attempt.credits for attempt in job.attempts if attempt.status in _COSTS), ZERO)
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:

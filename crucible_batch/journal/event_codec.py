@@ -8,20 +8,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from crucible_batch.domain.credits import MAX_STORED_EXPONENT, Credits
 from crucible_batch.domain.events import (
     EVENT_NAMES,
-    Accepted,
-    Created,
-    Deleted,
     Event,
     Failed,
     Held,
-    Intended,
     Missed,
-    Prepared,
     Relocated,
-    Repriced,
     Saved,
     Sent,
     Succeeded,
@@ -34,8 +27,11 @@ _MOST: Final = 2**53
 _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
-def check_event(event: Event) -> None:
-    """Raise ``JournalError`` for an event with a value that this program never writes."""
+def _check_event(event: Event) -> None:
+    """Raise ``JournalError`` for an event with a value that this program never writes.
+
+    Amounts are not checked here: ``StoredCredits`` refuses wrong ones already.
+    """
     if not is_moment(event.at) or not _is_plausible(event):
         refuse(f"{type(event).__name__} event")
 
@@ -43,13 +39,7 @@ def check_event(event: Event) -> None:
 def _is_plausible(event: Event) -> bool:
     match event:
         case Held():
-            return _is_amount(event.credits) and _is_count(event.attempt)
-        case Repriced():
-            return _is_amount(event.credits) and (event.settled is None or _is_amount(event.settled.spent))
-        case Prepared() | Accepted() | Intended() | Created():
-            return _is_amount(event.credits)
-        case Deleted():
-            return _is_amount(event.rebate)
+            return _is_count(event.attempt)
         case Succeeded() | Failed():
             is_counted = isinstance(event, Failed) or _is_count(event.outputs)
             return is_counted and (event.running_at is None or is_moment(event.running_at))
@@ -64,10 +54,6 @@ def _is_plausible(event: Event) -> bool:
 
 def _is_count(value: int) -> bool:
     return 0 <= value < _MOST
-
-
-def _is_amount(value: Credits) -> bool:
-    return value.is_finite() and value >= 0 and value.adjusted() < MAX_STORED_EXPONENT
 
 
 def _is_digest(of: Saved | Sent) -> bool:
@@ -88,5 +74,5 @@ def decode_event(kind: object, body: object) -> Event:
             hint="use the release of crucible-batch that wrote it, or a newer one",
         )
     event = decode(known, body)
-    check_event(event)
+    _check_event(event)
     return event

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from crucible_batch.journal import sql
 from crucible_batch.journal.database import foreign_errors
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 from crucible_batch.journal.store import Journal
 
 _NOTES: Final = ("shard", "key", "outputs_at")
 """The notes that belong to the run. The others are about files of one machine."""
-_EVENTS: Final = "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq"
 _RUNS: Final = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
 _ADD_EVENT: Final = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
 _ADD_RUN: Final = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending) VALUES (?, ?, ?, ?, ?)"
@@ -44,7 +44,7 @@ def rows_after(journal: Journal, number: int) -> JournalRows:
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]):
         return JournalRows(
-            tuple(connection.execute(_EVENTS, (number,))),
+            tuple(connection.execute(sql.EVENTS_AFTER, (number,))),
             tuple(connection.execute(_RUNS)),
             {name: value for name in _NOTES if (value := journal.noted(name)) is not None},
         )

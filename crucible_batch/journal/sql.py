@@ -1,6 +1,7 @@
 """The journal's longer SQL statements."""
 
 APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
+EVENTS_AFTER = "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq"
 EVENTS_OF = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"
 RETIRE = (
     """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan AS old

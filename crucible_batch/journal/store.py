@@ -289,10 +289,7 @@ class Journal:
 
     def numbered_events(self, *, after: int = 0) -> Iterator[tuple[int, str, Event]]:
         """Yield number, subject and event of each event after number ``after``, oldest first. Numbers only increase."""
-        rows = self._connection.execute(
-            "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq", (after,)
-        )
-        for number, subject, kind, body in rows:
+        for number, subject, kind, body in self._connection.execute(sql.EVENTS_AFTER, (after,)):
             yield number, text(subject, "subject of an event"), decode_event(kind, body)
 
     def last_number(self) -> int:

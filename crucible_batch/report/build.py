@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus
+from crucible_batch.domain.attempt import Attempt, credits_paid
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
@@ -80,9 +80,6 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}s were" if number != 1 else f"1 {word} was"
 
 
-_COSTS = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
-
-
 def build_head(
     *,
     terms: RunTerms,
@@ -139,7 +136,7 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         job_id=last.job_id if last else None,
         idempotency_key=last.key if last else job.key,
         attempts=[_attempt(attempt) for attempt in job.attempts],
-        credits=sum((attempt.credits for attempt in job.attempts if attempt.status in _COSTS), ZERO),
+        credits=credits_paid(job.attempts),
         outputs=[
             OutputRow(
                 index=saved.index,

@@ -12,8 +12,7 @@ from pathlib import Path
 from crucible_batch.api.cluster.administration import run_named
 from crucible_batch.api.cluster.directories import PLAN_FILE
 from crucible_batch.api.control_desk import ControlAnswer, read_command
-from crucible_batch.api.control_socket import user_name
-from crucible_batch.api.controlling import TERMINAL
+from crucible_batch.api.controlling import TERMINAL, user_name
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.cluster import ClusterAddress, ControlTaker, RunRow

@@ -3,24 +3,30 @@
 Outputs and receipts are complete in the main run directory before one transaction of its journal adds the events of all
 shards, and the note that they are merged. So a merge that was stopped at any point is repeated by the same command:
 what is there already is found, and events are never added twice.
+
+If the journal of the main run directory was lost, it is restored from those of the shards, with their jobs and all that
+was bought for them. What the main run directory had bought before is in its ``receipts.jsonl``, from which the next run
+of the manifest restores it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.prune_note import refuse_if_pruned
 from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
+from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.shards.directories import (
     MergeSources,
     ShardDirectory,
+    ShardJournalError,
     allow_locks,
     find_sources,
     is_lost,
@@ -29,17 +35,19 @@ from crucible_batch.api.shards.directories import (
     shard_errors,
     unknown_shards,
 )
+from crucible_batch.api.shards.divided_plan import is_untouched
 from crucible_batch.api.shards.merge_transaction import ShardMerge
 from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.api.shards.outputs import OutputAdopter
 from crucible_batch.api.shards.period_budget import settle_merged
-from crucible_batch.api.shards.restoring import adopt_jobs, restored_shards
 from crucible_batch.api.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
+from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
+from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode, RunDirectoryError
-from crucible_batch.journal import Binding, Journal, MergedEvents, lock_run_directory
+from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import ReportHead
@@ -186,14 +194,80 @@ def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory])
     )
     if shards and not is_known and unknown_shards(main, outstanding):
         logger.warning("the journal of %s doesn't know these shards: it is restored from theirs", main)
-        adopt_jobs(journal, shards)
-        return restored_shards(shards, outstanding)
+        _adopt_jobs(journal, shards)
+        return _restored_shards(shards, outstanding)
     if outstanding is None:
         raise RunDirectoryError(
             f"{main} has no shards: no plan of it was divided",
             hint="name the directory in which the plan was divided: --out-dir DIR",
         )
     return outstanding
+
+
+def _restored_shards(shards: Sequence[ShardDirectory], before: OutstandingShards | None) -> OutstandingShards:
+    """Return the shards of a plan that the main journal doesn't know. ``before`` is what it knows.
+
+    The allowances of shards without a directory are lost: they can be abandoned, or run and merged.
+    """
+    allowances = dict.fromkeys(range(1, shards[0].found.shard.count + 1), ZERO)
+    allowances |= {shard.number: shard.terms.budget or ZERO for shard in shards if shard.number in allowances}
+    earlier = () if before is None else before.plans
+    return OutstandingShards(shards[0].found.plan_digest, allowances, earlier=earlier)
+
+
+def _adopt_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:
+    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless it has one.
+
+    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count twice.
+    """
+    for shard in shards:
+        _refuse_twice_bought(journal, shard)
+    with PlanFile.temporary() as plan:
+        plan.fill(_united(journal, shards))
+        journal.adopt(plan)
+    with shard_errors(shards[0].path), Journal.read(shards[0].path) as first:
+        key = first.remembered_key()
+    if key is not None and journal.remembered_key() is None:
+        journal.remember_key(key)
+
+
+def _refuse_twice_bought(journal: Journal, shard: ShardDirectory) -> None:
+    rule = shard.terms.rule
+    with shard_errors(shard.path), Journal.read(shard.path) as theirs:
+        for planned, job in theirs.started_jobs(rule):
+            if not is_untouched(job) and not is_untouched(journal.job(planned, rule)):
+                raise ShardJournalError(
+                    f"the main run directory has bought job {planned.name!r} as well as the shard in {shard.path}, and"
+                    " its journal doesn't know the shard; nothing was merged",
+                    hint="restore the newest backup of the main run directory's journal",
+                )
+
+
+def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[PlannedJob]:
+    """Yield the jobs of the plan and of the shards, each once. A place that is taken is changed: only order is lost."""
+    known: set[str] = set()
+    places: set[int] = set()
+    last = max((planned.position for planned in chain(journal.plan(), _jobs_of(shards))), default=0)
+    for planned in journal.plan():
+        known.add(planned.identity)
+        places.add(planned.position)
+        yield planned
+    for shard in shards:
+        for planned in _jobs_of([shard]):
+            if planned.identity in known:
+                continue
+            known.add(planned.identity)
+            if planned.position in places:
+                last += 1
+                planned = replace(planned, position=last)  # noqa: PLW2901 - the same job at another place
+            places.add(planned.position)
+            yield planned
+
+
+def _jobs_of(shards: Sequence[ShardDirectory]) -> Iterator[PlannedJob]:
+    for shard in shards:
+        with shard_errors(shard.path), Journal.read(shard.path) as journal:
+            yield from journal.plan()
 
 
 def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> tuple[int, tuple[str, ...]]:

@@ -1,16 +1,18 @@
-"""The connections to a run's socket: those that say nothing cost the run nothing."""
+"""The connections to a run's socket: who may give commands, and those that say nothing cost the run nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crucible_batch.api import controlling
-from crucible_batch.api.control_socket import SOCKET, connected
-from crucible_batch.api.controlling import controlled
+from crucible_batch.api.controlling import SOCKET, connected, controlled, user_name, user_of
 
 
 @pytest.fixture
@@ -72,3 +74,27 @@ async def test_a_connection_that_is_accepted_after_the_run_has_ended_is_closed_a
     assert await closed(reader)
     writer.close()
     server.close()
+
+
+class Connection:
+    """A connection of a process of this user, as Linux describes it."""
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+
+    def getsockopt(self, *_asked: int) -> bytes:
+        return struct.pack("3i", 4711, self.user, 4711)
+
+
+@pytest.mark.parametrize(("user", "taken"), [(1234, True), (0, True), (1235, False), (65534, False)])
+def test_only_the_user_of_the_run_and_root_give_commands(
+    monkeypatch: pytest.MonkeyPatch, user: int, taken: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(controlling.socket, "SO_PEERCRED", 17, raising=False)
+    assert user_of(Connection(user)) == (user if taken else None)  # type: ignore[arg-type]
+
+
+def test_a_user_without_a_name_has_a_number() -> None:
+    assert user_name(3_999_999).startswith("uid 3999999@")

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible_batch.domain.attempt import credits_paid
 from crucible_batch.domain.events import (
     Accepted,
     Failed,
@@ -31,7 +32,6 @@ from crucible_batch.domain.plan_diff import (
     EarlierPlan,
     OutputPaths,
     change_reason,
-    credits_paid,
     diff_jobs,
     field_changes,
 )
@@ -175,6 +175,6 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
             assert row.reason.mark is ChangeKind.DONE
         elif name in dropped:
             assert row.reason.changes == (Change("content", dropped[name], content),)
-            assert row.reason.credits == credits_paid(job_of(dropped[name]))
+            assert row.reason.credits == credits_paid(job_of(dropped[name]).attempts)
         else:
             assert row.reason.why is ChangeCause.NEVER_RUN

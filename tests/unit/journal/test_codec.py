@@ -308,6 +308,66 @@ def test_what_reads_a_kind_is_built_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert codec._adapter(Reopened) is adapter
 
 
+LAST_MOMENT = 253_402_300_799.0
+MOST = 2**53 - 1
+
+
+@each_case(
+    "event",
+    [
+        Held(at=-62_135_596_800.0, attempt=0, key="k", credits=Decimal(0), price_class="c"),
+        Held(at=LAST_MOMENT, attempt=MOST, key="k", credits=Decimal(0), price_class="c"),
+        Succeeded(at=1.0, outputs=0, running_at=LAST_MOMENT),
+        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=0, height=0),
+        Relocated(at=1.0, index=MOST, path="a"),
+    ],
+)
+def test_the_first_and_the_last_value_of_each_range_are_read(event: Event) -> None:
+    assert decode_event(*encode_event(event)) == event
+
+
+@each_case(
+    "event",
+    [
+        Held(at=LAST_MOMENT + 1, attempt=1, key="k", credits=Decimal(0), price_class="c"),
+        Held(at=1.0, attempt=MOST + 1, key="k", credits=Decimal(0), price_class="c"),
+        Failed(at=1.0, error=ERROR, running_at=LAST_MOMENT + 1),
+        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=0, height=0, sent=Sent("/", 1)),
+        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=-1, height=0),
+        Relocated(at=1.0, index=-1, path="a"),
+    ],
+)
+def test_a_value_outside_its_range_is_an_error_that_names_the_event(event: Event) -> None:
+    with pytest.raises(JournalError) as caught:
+        decode_event(*encode_event(event))
+    assert caught.value.message == f"the journal contains an invalid {type(event).__name__} event"
+
+
+@each_case("amount", ["-1", "NaN", "1E+18"])
+def test_what_was_spent_for_a_job_is_an_amount(amount: str) -> None:
+    settled = f'{{"spent":"{amount}","price_class":"c","shape":"s"}}'
+    with pytest.raises(JournalError, match="Repriced"):
+        decode_event("Repriced", f'{{"at":1.0,"credits":"7","settled":{settled}}}')
+
+
+def test_an_event_of_a_newer_release_is_named_with_what_helps() -> None:
+    with pytest.raises(JournalError) as caught:
+        decode_event("Teleported", '{"at":1.0}')
+    assert caught.value.message == "the journal contains an event of an unknown type: 'Teleported'"
+    assert caught.value.hint == "use the release of crucible-batch that wrote it, or a newer one"
+    with pytest.raises(JournalError, match=r"an invalid event type$"):
+        decode_event(7, '{"at":1.0}')
+
+
+def test_a_time_in_a_column_is_a_number_within_the_years_of_a_date() -> None:
+    times = [codec.moment(value, "start of a run") for value in (-62_135_596_800, 7, LAST_MOMENT)]
+    assert times == [-62_135_596_800.0, 7.0, LAST_MOMENT]
+    assert {type(time) for time in times} == {float}
+    for value in (-62_135_596_801, LAST_MOMENT + 1, float("nan"), "7", None):
+        with pytest.raises(JournalError, match=r"an invalid start of a run$"):
+            codec.moment(value, "start of a run")
+
+
 HELD = '{"at":%s,"attempt":%s,"key":"k","credits":%s,"price_class":"c"}'
 SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
 

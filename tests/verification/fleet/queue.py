@@ -64,9 +64,8 @@ class SimulatedQueue:
         await self._reach()
         return len(self._tasks.waiting)
 
-    async def drop_stalled(self) -> int:
+    async def drop_stalled(self) -> None:
         await self._reach()
-        return 0
 
     async def serve(self, handler: ShardHandler, stop: asyncio.Event, *, name: str) -> None:
         chance = self._link.chance

@@ -1,45 +1,15 @@
-"""Who may give commands to a run, by the user at the other end of the socket; and what words are commands."""
+"""What words are commands, and which of them pause a run."""
 
 from __future__ import annotations
 
-import os
-import struct
-import sys
-
 import pytest
 
-from crucible_batch.api import control_socket
 from crucible_batch.api.control_desk import read_command
-from crucible_batch.api.control_socket import user_name, user_of
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError
 from tests.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
-
-
-class Connection:
-    """A connection of a process of this user, as Linux describes it."""
-
-    def __init__(self, user: int) -> None:
-        self.user = user
-
-    def getsockopt(self, *_asked: int) -> bytes:
-        return struct.pack("3i", 4711, self.user, 4711)
-
-
-@pytest.mark.parametrize(("user", "taken"), [(1234, True), (0, True), (1235, False), (65534, False)])
-def test_only_the_user_of_the_run_and_root_give_commands(
-    monkeypatch: pytest.MonkeyPatch, user: int, taken: bool
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1234)
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(control_socket.socket, "SO_PEERCRED", 17, raising=False)
-    assert user_of(Connection(user)) == (user if taken else None)  # type: ignore[arg-type]
-
-
-def test_a_user_without_a_name_has_a_number() -> None:
-    assert user_name(3_999_999).startswith("uid 3999999@")
 
 
 def entry(at: float, action: str, source: ControlSource = ANNA) -> ControlEntry:
