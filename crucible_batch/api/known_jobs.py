@@ -46,8 +46,8 @@ class KnownJobs:
         jobs = f"{self.count} of {'the first ' if self.is_part else ''}{self.compared} jobs"
         also = "" if self.leads_there else f" and use --out-dir {shlex.quote(where)}"
         return (
-            f"{jobs}: bought already under the manifest name {name!r}, in {where}, and bought again under a new name."
-            f" To reuse the images, set name: {name} in the manifest{also}"
+            f"{jobs} were bought before under the manifest name {name!r}, in {where}; under another name they are"
+            f" bought again. To reuse the images, set name: {name} in the manifest{also}"
         )
 
 

@@ -58,7 +58,7 @@ def _root(
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Run a YAML manifest of image jobs on the Crucible gateway, within a budget and resumable.
+    """Run the image jobs of a YAML manifest on the Crucible gateway, within a budget; interrupted runs resume.
 
     Requires an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo` runs without one.
     """

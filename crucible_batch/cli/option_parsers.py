@@ -36,7 +36,12 @@ def option_parser(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
 def read_credits(text: str) -> Decimal:
     from crucible_batch.api import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
 
-    return parse_credits(text)
+    try:
+        return parse_credits(text)
+    except ValueError:
+        if "," in text:
+            raise ValueError(f"{text!r} has a comma; write 12.5 or 1250") from None
+        raise
 
 
 def read_concurrency(text: str) -> int:

@@ -62,8 +62,8 @@ Shard = Annotated[
 Cluster = Annotated[
     str | None,
     dsn_option(
-        help="Run on the workers of a cluster, by the address of its PostgreSQL database; env: that of"
-        " CRUCIBLE_BATCH_DSN, so that its password is in no list of processes.",
+        help="Run on the workers of a cluster. DSN is the address of its PostgreSQL database; env reads it from"
+        " CRUCIBLE_BATCH_DSN, which keeps its password out of process lists.",
         rich_help_panel="Cluster",
     ),
 ]

@@ -21,7 +21,16 @@ command = partial(opt.command, commands, "Start")
 @command("crucible-batch demo", "crucible-batch demo --cluster", codes=(0, 1, 2, 5, 7, 130))
 def demo(
     output: CommandOutput,
-    out_dir: opt.OutDir = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-dir",
+            metavar="DIR",
+            help="Run directory; a number is added if it exists.  \\[default: outputs/demo/default, with --cluster"
+            " outputs/demo/cluster]",
+            show_default=False,
+        ),
+    ] = None,
     open_: Annotated[
         bool | None,
         typer.Option(

@@ -55,6 +55,9 @@ jobs:
 def write_starter(output: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
     contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
+    # Two starter folders with one name would share a run directory and its budget.
+    named = f"\nname: {_quoted(_batch_name(directory))}\n".encode()
+    contents[_MANIFEST] = contents[_MANIFEST].replace(b"\nname: my-batch\n", named)
     _write_files(directory, contents)
     _show_written(output, directory, "starter folder created", contents)
     where = clean(str(directory), 4000)

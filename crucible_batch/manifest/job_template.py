@@ -387,12 +387,14 @@ class JobTemplate:
             if self._last_twin[1] > _MOST_TWINS:  # equal problems are shown once, so they hide no others
                 rows = ["more rows"] if rows else []
             message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{'; '.join(rows)}"
-            hint = "use the row or the axes in `name`, or `repeat` for several images of one job"
+            hint = "use columns or axes that differ in `name`, or `repeat` for several images of one job"
         else:
             other = self._context.place_of_name(claim.entry)
             at = ", ".join(part for part in (f"line {other.line}, column {other.column}", theirs) if part)
             message = f"the name {name!r}{f' of {ours}' if ours else ''} is already used by the job at {at}"
-            hint = "names must differ in more than upper and lower case"
+            hint = "give one of them another name"
+            if claim.name != name:
+                hint += f"; {claim.name!r} counts as the same name, since a file system may not distinguish them"
         problem = site.problem(("name",), message, hint=hint)
         return problem if row is None else replace(problem, row=row.place)
 

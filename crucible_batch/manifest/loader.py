@@ -74,7 +74,11 @@ def _hint(path: Path, error: OSError) -> str | None:
     if not isinstance(error, IsADirectoryError):
         return None
     usual = path / "manifest.yaml"
-    return f"give the manifest in it: {usual}" if usual.is_file() else "give the path of a manifest, a YAML file"
+    if usual.is_file():
+        return f"give the manifest in it: {usual}"
+    if (path / ".crucible" / "journal.sqlite3").is_file():
+        return "it is a run directory; give the manifest of the run, a YAML file"
+    return "give the path of a manifest, a YAML file"
 
 
 def _open(path: str, flags: int) -> int:

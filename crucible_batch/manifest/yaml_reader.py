@@ -200,7 +200,8 @@ class _TreeBuilder:
         except ValueError:
             is_text = False
         if not is_text:
-            self._complain(event, f"the key {key or 'nothing'!s} is not text", f'put it in quotes: "{key}"')
+            decimals = "; decimals are written with a point, such as 12.5" if key.isdecimal() else ""
+            self._complain(event, f"the key {key or 'nothing'!s} is not text", f'put it in quotes: "{key}"{decimals}')
             return None
         self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key

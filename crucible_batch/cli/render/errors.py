@@ -18,6 +18,7 @@ from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
     GatewayError,
+    KeyRefusedError,
     ManifestError,
     Place,
     Problem,
@@ -25,6 +26,7 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.secret_text import mask_source_line
+from crucible_batch.settings import KEY_VARIABLE
 
 NARROWEST = 20
 """The number of cells of a line shown on the narrowest terminal; fewer would be useless."""
@@ -193,6 +195,9 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
     say_sentence(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
     if error.hint:
         advise(console, "hint", clean(error.hint))
+    if isinstance(error, KeyRefusedError) and KEY_VARIABLE not in (error.hint or ""):
+        # The hint is the gateway's, which may be about HTTP headers.
+        advise(console, "to do", f"check {KEY_VARIABLE}; crucible-batch doctor shows where it was found")
     if isinstance(error, GatewayError) and error.request_id:
         advise(console, "request id", clean(error.request_id, 100))
     if error.code != UserError.code and find_code(error.code) is not None:

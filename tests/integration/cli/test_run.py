@@ -161,6 +161,7 @@ def test_no_key_and_a_wrong_key_are_exit_3(cli: Cli) -> None:
     assert "MOLTAZINE_API_KEY" in nothing.err
     assert "UNAUTHORIZED" in wrong.err
     assert "request id" in wrong.err
+    assert "to do  check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found\n" in wrong.err
     assert "moltazine_wrong" not in wrong.err
 
 

@@ -26,6 +26,14 @@ def test_the_starter_folder_runs_unchanged(cli: Cli) -> None:
     assert (folder.cwd / "outputs/my-batch/default/teapot-garden/0.jpg").is_file()
 
 
+def test_a_starter_has_the_name_of_its_folder_so_that_two_do_not_share_a_run(lonely_cli: Cli) -> None:
+    for folder in ("spring", "2027 [new]: yes"):
+        assert lonely_cli("init", folder).code == 0
+    for folder, name in [("spring", "spring"), ("2027 [new]: yes", "2027-new-yes")]:
+        done = lonely_cli("validate", f"{folder}/manifest.yaml", "--json")
+        assert (done.code, done.envelope["data"]["manifests"][0]["name"]) == (0, name)
+
+
 def test_init_overwrites_nothing(lonely_cli: Cli) -> None:
     mine = lonely_cli.cwd / "products.csv"
     mine.write_text("mine")

@@ -43,14 +43,14 @@ async def test_a_plan_under_a_new_name_names_the_run_that_bought_its_jobs(start,
         monkeypatch.chdir(bench.path)
         (warning,) = await warnings_of(bench, "second")
         assert warning == (
-            "2 of 2 jobs: bought already under the manifest name 'first', in outputs/first/default, and bought again"
-            " under a new name. To reuse the images, set name: first in the manifest"
+            "2 of 2 jobs were bought before under the manifest name 'first', in outputs/first/default; under another"
+            " name they are bought again. To reuse the images, set name: first in the manifest"
         )
         # What the warning advises is true: under that name nothing is new.
         known = await api.plan(as_named(bench, "first"), out_dir="outputs/first/default", settings=bench.settings)
         assert (known.states, known.notes) == ({"done": 2}, ())
         (part,) = await warnings_of(bench, "second", jobs=f"{JOBS}\n{{name: owl, prompt: an owl}}")
-        assert part.startswith("2 of 3 jobs: ")
+        assert part.startswith("2 of 3 jobs were ")
 
 
 async def test_a_run_warns_before_it_buys_and_not_once_it_has_begun(start, caplog):
@@ -106,7 +106,9 @@ async def test_a_directory_that_cannot_be_read_is_passed_over(start):
         assert "in " + str(bench.path / "outputs/first/default") in warning
 
 
-@pytest.mark.parametrize(("bound", "warning"), [("MOST_JOBS", "1 of the first 1 jobs: "), ("MOST_JOURNALS", "2 of 2 ")])
+@pytest.mark.parametrize(
+    ("bound", "warning"), [("MOST_JOBS", "1 of the first 1 jobs were "), ("MOST_JOURNALS", "2 of 2 ")]
+)
 async def test_the_search_is_bounded(start, monkeypatch, bound, warning):
     """Of the directories, those of the same run id and the newest are read."""
     async with start() as bench:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crucible_batch.cli.option_parsers import parse_bytes, parse_pixels
+from crucible_batch.cli.option_parsers import parse_bytes, parse_pixels, read_credits
 from tests.case_table import each_case
 
 
@@ -26,3 +26,9 @@ def test_a_number_of_pixels_is_read_as_people_write_it(text: str, count: int) ->
 def test_anything_else_is_refused(text: str, parse: object) -> None:
     with pytest.raises(ValueError, match="is not valid; write"):
         parse(text)  # type: ignore[operator]
+
+
+@each_case("text", ["12,5", "1,250"])
+def test_credits_with_a_comma_are_refused_with_both_ways_to_write_them(text: str) -> None:
+    with pytest.raises(ValueError, match=f"'{text}' has a comma; write 12.5 or 1250"):
+        read_credits(text)

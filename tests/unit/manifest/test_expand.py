@@ -79,6 +79,13 @@ def test_names_that_no_replacement_would_save_are_refused(folder: Any, name: str
     assert (problem.place.line, problem.place.column, problem.field) == (7, 11, "jobs[0].name")
 
 
+def test_the_hint_of_an_equal_name_explains_another_spelling(folder: Any) -> None:
+    hint = folder.problem("jobs:\n  - {name: a}\n  - {name: a}\n").hint
+    assert hint == "give one of them another name"
+    other = folder.problem("jobs:\n  - {name: a}\n  - {name: A}\n").hint
+    assert other == f"{hint}; 'a' counts as the same name, since a file system may not distinguish them"
+
+
 @each_case(
     "text, line, message",
     [

@@ -366,6 +366,8 @@ def test_a_wrong_path_of_a_manifest_has_a_hint(folder: Any) -> None:
 
     assert hint_for(folder.path / "missing.yaml") == "crucible-batch init DIR creates a folder with an example manifest"
     assert hint_for(folder.path) == "give the path of a manifest, a YAML file"
+    folder.write("a/run/.crucible/journal.sqlite3", "")
+    assert hint_for(folder.path / "a/run") == "it is a run directory; give the manifest of the run, a YAML file"
     usual = folder.write("manifest.yaml", HEAD + JOBS)
     assert hint_for(folder.path) == f"give the manifest in it: {usual}"
 

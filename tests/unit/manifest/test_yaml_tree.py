@@ -136,6 +136,7 @@ def test_problems_name_line_column_and_reason(text: str, line: int, column: int,
         ("a:\n\t- b", "indent with spaces"),
         ("<<: {a: 1}", "put shared values into `params`"),
         ("1: a", 'put it in quotes: "1"'),
+        ("budget: {credits: 12,5}", "decimals are written with a point, such as 12.5"),
     ],
 )
 def test_problems_say_what_to_do(text: str, hint: str) -> None:

@@ -67,4 +67,4 @@ def test_a_new_folder_runs_unchanged(tmp_path: Path, start: Start) -> None:
         lines = start(["sh", "-c", steps], Cli(tmp_path, url).environment).wait_for("jobs succeeded", "report.html")
     assert any(line.startswith("✓ ") and "jobs succeeded" in line for line in lines)
     assert not any("failed" in line for line in lines)
-    assert (tmp_path / "new" / "outputs" / "my-batch" / "default" / "report.html").is_file()
+    assert (tmp_path / "new" / "outputs" / "new" / "default" / "report.html").is_file()
