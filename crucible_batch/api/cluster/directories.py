@@ -211,6 +211,13 @@ def choose_directories(main: Path, plan: SavedPlan, rows: Sequence[QueuedShard])
     )
 
 
+def what_may_be_spent(row: QueuedShard) -> str:
+    """Return the end of the message about a shard whose journal was deleted."""
+    spent, held = format_credits(row.figures.spent), format_credits(row.figures.held)
+    known = f"{spent} credits are known to be spent, and up to {held} more may be"
+    return f"and its worker may have bought something: {known}"
+
+
 def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
     folder, shard = plan.path.parent, ShardId(row.key.number, len(plan.head.shards))
     own = epoch_directory(folder, shard, row.epoch)
@@ -222,9 +229,7 @@ def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
     if begun is None and row.figures.may_have_bought:
         abandon = shell_command("merge", main, "--abandon", str(shard.number))
         raise JournalError(
-            f"the directories of shard {shard} in {folder} were deleted, and its worker may have bought something:"
-            f" {format_credits(row.figures.spent)} credits are known to be spent, and up to"
-            f" {format_credits(row.figures.held)} more may be",
+            f"the directories of shard {shard} in {folder} were deleted, {what_may_be_spent(row)}",
             hint="restore them from a backup; or run the same command with a new database: the shard is run again, and"
             " finds the jobs that were bought as long as the gateway knows their keys; or return its allowance as if"
             f" nothing was spent: {abandon}",
