@@ -133,10 +133,16 @@ def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
     """Return what to do next in a run directory, as its page shows it."""
     return advice(
         head,
-        directory,
+        _location(journal, directory),
         budget_for_remaining(journal) if head.is_short_of_budget else None,
         remedy_of(journal) if head.counts.failed else None,
     )
+
+
+def _location(journal: Journal, directory: Path) -> str | Path:
+    """Return the run directory as commands take it on any machine."""
+    url = journal_outputs_url(journal)
+    return directory if url is None else str(url)
 
 
 def remedy_of(journal: Journal) -> Remedy | None:
@@ -237,6 +243,7 @@ def write_page_of(
             enough=budget_for_remaining(journal) if head.is_short_of_budget else None,
             remedy=remedy_of(journal) if head.counts.failed else None,
             never=newest_run(journal).terms.never,
+            location=_location(journal, directory),
         )
     except OSError as error:
         raise RunDirectoryError(

@@ -80,7 +80,11 @@ class ShardKey:
 
 @dataclass(frozen=True, slots=True)
 class ShardFigures:
-    """What a shard's owner has done so far: jobs by outcome, and the credits of the shard's journal."""
+    """What a shard's owner has done so far: jobs by outcome, and the credits of the shard's journal.
+
+    While the owner runs, a job that has neither succeeded nor failed is pending. So there is a count as soon as a run
+    has begun.
+    """
 
     spent: Credits = ZERO
     held: Credits = ZERO
@@ -94,6 +98,14 @@ class ShardFigures:
     def counts(self) -> Counts:
         """The jobs by outcome, in the order of the database's functions."""
         return self.succeeded, self.failed, self.blocked, self.pending, self.unknown
+
+    @property
+    def may_have_bought(self) -> bool:
+        """Whether something may have been bought: a hold may have been charged.
+
+        Of a shard that no worker could run, and that was ended, the complete allowance is held, without a count.
+        """
+        return self.spent > 0 or (self.held > 0 and any(self.counts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Held(_Event):
 
     ``shape`` is the digest of the parameters that its price depends on (``domain/prices.py``). ``alone``: ``credits``
     is less than the bound of the price, or there is no bound, and no other submit may be unanswered beside it.
-    ``images``: input images are made ready before it is submitted; None in journals of older releases.
+    ``images``: input images are made ready before it is submitted.
     """
 
     attempt: int
@@ -38,7 +38,7 @@ class Held(_Event):
     price_class: str
     shape: str = ""
     alone: bool = False
-    images: bool | None = None
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class Repriced(_Event):
 class Succeeded(_Event):
     """The gateway reports success, with ``outputs`` outputs so far. ``running_at``: when a poll first found it running.
 
-    ``numbers`` are the gateway's numbers of them; None in journals of older releases, which took the list as complete.
+    ``numbers`` are the gateway's numbers of them; None if it was restored from receipts, which have only their count.
     """
 
     outputs: int

@@ -22,8 +22,8 @@ limit ends a list that shows other numbers at each poll."""
 def merge_output_lists(known: Sequence[int] | None, expected: int, listed: Sequence[int]) -> tuple[int, ...] | None:
     """Return the gateway's numbers of all outputs after one more poll, in the order of our indices.
 
-    ``known`` is None for a job of which an older release recorded only the count: its outputs are then those listed
-    first. Returns None if fewer than ``expected`` are listed for such a job.
+    ``known`` is None for a job that was restored from receipts, which have only the count: its outputs are then those
+    listed first. Returns None if fewer than ``expected`` are listed for such a job.
     """
     if known is None:
         if len(listed) < expected:

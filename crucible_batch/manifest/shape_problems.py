@@ -15,6 +15,7 @@ from crucible_batch.manifest.source_map import SourceNode, kind, nearest, shown
 
 _LONGEST_VALUE = 40
 _NAMES_OF_KEYS = {"api_key", "apikey", "key", "token", "moltazine_api_key"}
+_TABLES = ("csv", "tsv", "jsonl")
 
 # Messages for pydantic's error types. {got} is the actual value.
 _MESSAGES = {
@@ -71,11 +72,19 @@ def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, o
     for step in location[:-1]:
         siblings = siblings[step]
     # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
-    near = nearest(name, [key for key in known if key not in siblings]) or nearest(name, known)
+    absent = [key for key in known if key not in siblings]
+    near = nearest(name, absent) or nearest(name, known)
+    if "foreach" in absent and _is_table(name, siblings.get(name)):  # rather than the key with the nearest spelling
+        near = "foreach"
     hint = None if near or not known else f"known keys: {', '.join(sorted(known))}"
     if name.lower() in _NAMES_OF_KEYS:
         near, hint = None, "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file"
     return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near, hint=hint)
+
+
+def _is_table(name: str, value: object) -> bool:
+    """Whether a key or its value names a kind of table, such as ``from_csv`` or ``products.csv``."""
+    return any(isinstance(text, str) and text.lower().endswith(_TABLES) for text in (name, value))
 
 
 def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:

@@ -131,17 +131,26 @@ class _Delimited:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(_short_lines(file), delimiter=self.delimiter, strict=True)
             try:
-                header = next(lines, [])
+                records = _records(lines)
+                _, header = next(records, (1, []))
                 if fault := self._header_fault(path, header):
                     yield fault
                     return
-                yield from self._rows(path, lines, header)
+                yield from self._rows(path, records, header)
             except _LongLine:
                 yield RowFault(path, lines.line_num + 1, f"the line has more than {MAX_LINE_BYTES:,} characters")
-            except csv.Error as error:
-                hint = 'put cells that contain quotation marks in double quotes, and double the marks in them: ""'
-                is_quoting = "limit" not in str(error)
-                yield RowFault(path, max(lines.line_num, 1), f"not {self.name}: {error}", hint if is_quoting else None)
+            except _BadRecord as bad:
+                yield self._record_fault(path, bad)
+
+    def _record_fault(self, path: Path, bad: _BadRecord) -> RowFault:
+        """Return the fault of a record, at its first line: an open quote takes all lines up to the next one."""
+        message, hint = f"not {self.name}: {bad.error}", None
+        if bad.last > bad.first:
+            message = f"{message}, on line {bad.last}; the row began here, with a cell in double quotes"
+            hint = 'close the quotation mark of each cell, and double the marks in it: ""'
+        elif "limit" not in str(bad.error):
+            hint = 'put cells that contain quotation marks in double quotes, and double the marks in them: ""'
+        return RowFault(path, bad.first, message, hint)
 
     def _header_fault(self, path: Path, header: list[str]) -> RowFault | None:
         names = [name.strip() for name in header]
@@ -159,11 +168,12 @@ class _Delimited:
             return RowFault(path, 1, f"there are two columns {twice!r}")
         return None
 
-    def _rows(self, path: Path, lines: Any, header: list[str]) -> Iterator[TableRow | RowFault]:
+    def _rows(
+        self, path: Path, records: Iterator[tuple[int, list[str]]], header: list[str]
+    ) -> Iterator[TableRow | RowFault]:
         names = [name.strip() for name in header]
-        number, before = 0, lines.line_num
-        for cells in lines:
-            line, before = before + 1, lines.line_num
+        number = 0
+        for line, cells in records:
             if not cells:
                 continue
             number += 1
@@ -179,6 +189,27 @@ class _Delimited:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+class _BadRecord(Exception):  # noqa: N818 - it becomes a RowFault
+    """A record that can't be read. ``first`` and ``last`` are the lines on which it begins and on which that shows."""
+
+    def __init__(self, first: int, last: int, error: csv.Error) -> None:
+        super().__init__(str(error))
+        self.first, self.last, self.error = first, last, error
+
+
+def _records(lines: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record of a ``csv.reader`` with the line on which it begins. Raises ``_BadRecord``."""
+    while True:
+        first = lines.line_num + 1
+        try:
+            cells = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _BadRecord(first, max(first, lines.line_num), error) from error
+        yield first, cells
 
 
 class _LongLine(Exception):  # noqa: N818 - it becomes a RowFault

@@ -56,21 +56,22 @@ def next_step(snapshot: Snapshot) -> Advice:
     head, run_dir = snapshot.status.report, snapshot.status.run_dir
     enough = budget_for_rest(run_dir) if head.is_short_of_budget and not snapshot.status.running else None
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
-    said = advice(head, run_dir, enough, remedy)
+    said = advice(head, snapshot.status.location, enough, remedy)
+    location = shlex.quote(str(snapshot.status.location))
     if snapshot.status.paused is not None:
         cluster = "" if snapshot.status.running else " --cluster env"
-        resume = f"crucible-batch ctl {shlex.quote(str(run_dir))} resume{cluster}"
+        resume = f"crucible-batch ctl {location} resume{cluster}"
         return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
     if snapshot.status.running:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
         )
     if snapshot.status.shards is not None:
-        return _while_divided(run_dir, is_with_workers=snapshot.status.is_with_workers)
+        return _while_divided(location, is_with_workers=snapshot.status.is_with_workers)
     if snapshot.status.pruned is not None:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
-        return Advice(f"{deleted} {again}", f"crucible-batch verify {shlex.quote(str(run_dir))} --fix")
+        return Advice(f"{deleted} {again}", f"crucible-batch verify {location} --fix")
     if snapshot.killed:
         return Advice(
             "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",
@@ -79,11 +80,11 @@ def next_step(snapshot: Snapshot) -> Advice:
     return said
 
 
-def _while_divided(run_dir: Path, *, is_with_workers: bool) -> Advice:
+def _while_divided(location: str, *, is_with_workers: bool) -> Advice:
     if is_with_workers:
         workers = "The workers of a cluster run its shards. What they make is shown here once it is merged."
         return Advice(f"{workers} Their progress:", "crucible-batch cluster status --cluster env")
-    merge = f"crucible-batch merge {shlex.quote(str(run_dir))}"
+    merge = f"crucible-batch merge {location}"
     return Advice("The shards of its plan are not merged yet. When all of them have ended:", merge)
 
 
@@ -105,7 +106,7 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
     never = codes_never_retried(watch.run_dir)
     assets = run_assets(is_controlled)
     frame = Frame(next_step(snapshot), assets, live=_live(snapshot, key), home="/", never=never)
-    pieces = page_pieces(watch.run_dir, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
+    pieces = page_pieces(snapshot.status.location, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.assets.policy)
 
 
@@ -149,7 +150,7 @@ def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
     cards = Cards(head, _Served(key))
     jobs = ",".join(cards.cards(rows))
-    return f'{head_json(head, snapshot.status.run_dir, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
+    return f'{head_json(head, snapshot.status.location, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
 
 def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:

@@ -98,16 +98,18 @@ class FigureCounter:
 
     def notify(self, message: Message) -> None:
         match message:
-            case RunBegan(counts=counts, balance=balance):
+            case RunBegan(total=total, counts=counts, balance=balance):
                 self.figures = ShardFigures()
-                counted = {word: counts.get(word, 0) for word in (Outcome.SUCCEEDED, Outcome.FAILED)}
-                self._set(balance, succeeded=counted[Outcome.SUCCEEDED], failed=counted[Outcome.FAILED])
+                succeeded, failed = (counts.get(word, 0) for word in (Outcome.SUCCEEDED, Outcome.FAILED))
+                self._set(balance, succeeded=succeeded, failed=failed, pending=total - succeeded - failed)
             case JobAdvanced(before=before, phase=phase, balance=balance):
                 figures = self.figures
+                succeeded, failed = (_change(counted, before, phase) for counted in (Phase.SUCCEEDED, Phase.FAILED))
                 self._set(
                     balance,
-                    succeeded=figures.succeeded + _change(Phase.SUCCEEDED, before, phase),
-                    failed=figures.failed + _change(Phase.FAILED, before, phase),
+                    succeeded=figures.succeeded + succeeded,
+                    failed=figures.failed + failed,
+                    pending=figures.pending - succeeded - failed,
                 )
             case RunEnded(counts=counts, balance=balance):
                 self._set(balance, **{word.value: counts.get(word, 0) for word in Outcome})

@@ -14,8 +14,9 @@ Which directory of a shard the coordinator merges:
     withdrawn                                 none: nobody has claimed it
     its last owner has begun                  that owner's
     its last owner has not begun              a copy of that of the newest owner who has, since that one may be frozen
-    nobody has begun, and nothing was spent   none
-    nobody has begun, but credits were spent  refused: its directories were deleted, and its allowance can't be returned
+    nobody has begun, by its figures as well  none
+    nobody has begun, but by its figures      refused: its directories were deleted, and its allowance can't be returned
+    credits were spent or held
 
 A database that replaces a lost one, or was restored from a dump, counts epochs from a lower number again. A worker that
 claims such a shard raises its epoch above those of all owners first (``newest_owner``). Each claim raises it by one, so
@@ -210,6 +211,13 @@ def choose_directories(main: Path, plan: SavedPlan, rows: Sequence[QueuedShard])
     )
 
 
+def what_may_be_spent(row: QueuedShard) -> str:
+    """Return the end of the message about a shard whose journal was deleted."""
+    spent, held = format_credits(row.figures.spent), format_credits(row.figures.held)
+    known = f"{spent} credits are known to be spent, and up to {held} more may be"
+    return f"and its worker may have bought something: {known}"
+
+
 def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
     folder, shard = plan.path.parent, ShardId(row.key.number, len(plan.head.shards))
     own = epoch_directory(folder, shard, row.epoch)
@@ -218,11 +226,10 @@ def _directory(main: Path, plan: SavedPlan, row: QueuedShard) -> Path | None:
         return begun  # its owner had a database that was lost: what it bought counts, whatever this one states
     if row.state is ShardState.WITHDRAWN:
         return None
-    if begun is None and row.figures.spent:
+    if begun is None and row.figures.may_have_bought:
         abandon = shell_command("merge", main, "--abandon", str(shard.number))
         raise JournalError(
-            f"the directories of shard {shard} in {folder} were deleted, and its worker has reported"
-            f" {format_credits(row.figures.spent)} credits as spent",
+            f"the directories of shard {shard} in {folder} were deleted, {what_may_be_spent(row)}",
             hint="restore them from a backup; or run the same command with a new database: the shard is run again, and"
             " finds the jobs that were bought as long as the gateway knows their keys; or return its allowance as if"
             f" nothing was spent: {abandon}",

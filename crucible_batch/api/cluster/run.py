@@ -21,7 +21,7 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline, check_cancelled
 from crucible_batch.api.cluster.coordinator import ClusterContext, CoordinatorClaim, CoordinatorPace, taken
-from crucible_batch.api.cluster.deadline import LATE, end_late
+from crucible_batch.api.cluster.deadline import end_late
 from crucible_batch.api.cluster.directories import NEW_WAVE, PLAN_FILE, choose_directories, publish_wave
 from crucible_batch.api.cluster.end import ended, stopped, wave_ended
 from crucible_batch.api.cluster.note import note_run_in_cluster, noted_run_in_cluster
@@ -332,8 +332,7 @@ class _Coordinator:
         reason = DEADLINE_PASSED if self.context.is_late else None
         html, settings = self.context.request.html, self.context.settings
         if self._url is not None:
-            unclaimed = {row.key.number for row in rows if row.state is ShardState.WITHDRAWN or row.ending == LATE}
-            return merge_stored_wave(self._main, plan, unclaimed, reason=reason, html=html, settings=settings)
+            return merge_stored_wave(self._main, plan, rows, reason=reason, html=html, settings=settings)
         chosen = choose_directories(self._main, plan, rows)
         return merge(
             chosen.directories or [self._main],

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api.cluster.directories import MANIFEST_FILE, PLAN_FILE
+from crucible_batch.api.cluster.deadline import LATE
+from crucible_batch.api.cluster.directories import MANIFEST_FILE, PLAN_FILE, what_may_be_spent
 from crucible_batch.api.object_runs import in_thread, open_store
 from crucible_batch.api.run_journal import is_begun
 from crucible_batch.api.run_paths import plan_folder, plan_outputs_url, shards_directory_of
 from crucible_batch.api.shards.merging import MergeResult, merge
 from crucible_batch.api.shards.stored_merge import bring_shards
 from crucible_batch.api.shards.stored_plans import fetch_file, fetch_plan, manifest_key, publish_bytes, publish_plan
+from crucible_batch.cluster import QueuedShard
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.shard_lease import ShardState
 from crucible_batch.domain.sharding import ShardId
 from crucible_batch.engine import SystemClock
-from crucible_batch.errors import SavedPlanError
+from crucible_batch.errors import JournalError, SavedPlanError
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +72,7 @@ def fetch_stored_wave(url: ObjectUrl, digest: str) -> SavedPlan:
 def merge_stored_wave(
     main: Path,
     plan: SavedPlan,
-    unclaimed: Collection[int],
+    rows: Sequence[QueuedShard],
     *,
     reason: ErrorInfo | None,
     html: bool,
@@ -76,15 +80,23 @@ def merge_stored_wave(
 ) -> MergeResult:
     """Merge the shards whose logs have a run. The others bought nothing, and their logs are closed as well. Blocking.
 
-    ``unclaimed`` are the numbers of those that no worker was to run, and ``reason`` is why they have not run, if that
-    is known. Raises as ``merge`` does.
+    ``rows`` are the shards, as the database has them, and ``reason`` is why some have not run, if that is known. Raises
+    as ``merge`` does, and ``JournalError`` if a shard without a log may have bought something.
     """
     url = plan_outputs_url(plan)
     assert url is not None
     bring_shards(main, url, now=SystemClock().now())
     abandoned = [shard.number for shard in plan.head.shards if not _is_begun(main, plan, shard.number)]
-    for number in (number for number in abandoned if number not in unclaimed):
-        logger.error("shard %d of %d could not be run: see the logs of the workers", number, len(plan.head.shards))
+    for row in (row for row in rows if row.key.number in abandoned):
+        shard = ShardId(row.key.number, len(plan.head.shards))
+        if row.figures.may_have_bought:
+            raise JournalError(
+                f"the log of shard {shard} in {url} was deleted, {what_may_be_spent(row)}",
+                hint="restore its objects; or return its allowance as if nothing was spent:"
+                f" {shell_command('merge', str(url), '--abandon', str(shard.number))}",
+            )
+        if row.state is not ShardState.WITHDRAWN and row.ending != LATE:
+            logger.error("shard %d of %d could not be run: see the logs of the workers", shard.number, shard.count)
     return merge([main], abandon=abandoned, reason=reason, html=html, settings=settings, unfinished=True)
 
 

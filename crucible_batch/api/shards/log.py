@@ -208,7 +208,7 @@ def is_before_purchase(event: Event) -> bool:
 
     A job with images is submitted after ``Prepared``, and its images are bought after ``Intended``.
     """
-    return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and event.images is not True)
+    return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and not event.images)
 
 
 @dataclass(slots=True)

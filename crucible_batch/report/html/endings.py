@@ -21,23 +21,26 @@ class Advice:
     command: str | None = None
 
 
-def retry_command(head: ReportHead, directory: Path) -> str:
+def retry_command(head: ReportHead, location: str | Path) -> str:
     """Return the command that retries the failed jobs."""
-    return f"{same_command(head, directory)} --retry-failed"
+    return f"{same_command(head, location)} --retry-failed"
 
 
-def same_command(head: ReportHead, directory: Path, budget: Credits | None = None) -> str:
-    """Return the command that continues this run directory, with its budget or with ``budget``."""
+def same_command(head: ReportHead, location: str | Path, budget: Credits | None = None) -> str:
+    """Return the command that continues this run directory, with its budget or with ``budget``.
+
+    ``location`` is the directory, or the URL of the outputs if they are in an object store.
+    """
     # The budget of a run with a period is what the period had left, which changes.
     if budget is None and head.budget_source == "command" and head.period is None:
         budget = head.credits.budget
-    is_default = directory.parts[-3:] == (DEFAULT_DIRECTORY.name, head.manifest.name, head.run_id)
+    default = (DEFAULT_DIRECTORY.name, head.manifest.name, head.run_id)
     return run_command(
         head.manifest.path,
         *(() if budget is None else ("--budget", format_credits(budget))),
         run_id=head.run_id,
         scheduled_at=head.scheduled_at,
-        out_dir=None if is_default else directory,
+        out_dir=None if isinstance(location, Path) and location.parts[-3:] == default else location,
         notify_option=head.notify_option,
     )
 
@@ -46,15 +49,16 @@ _DENIED = "The gateway denied access. Ask its operator to grant it,"
 
 
 def advice(
-    head: ReportHead, directory: Path, enough: Credits | None = None, remedy: Remedy | None = Remedy.RETRY
+    head: ReportHead, location: str | Path, enough: Credits | None = None, remedy: Remedy | None = Remedy.RETRY
 ) -> Advice:
     """Return what to do next, by how the run ended.
 
-    ``enough`` is a budget for the rest, None if there is none. ``remedy`` is what to do about the failed jobs.
+    For ``location`` see ``same_command``. ``enough`` is a budget for the rest, None if there is none. ``remedy`` is
+    what to do about the failed jobs.
     """
     if head.shard is not None:
         return _of_a_shard(head)
-    again = same_command(head, directory)
+    again = same_command(head, location)
     match head.status:
         case RunStatus.SUCCEEDED if head.waiting:
             picks = ", ".join(stage.pick for stage in head.waiting)
@@ -65,7 +69,7 @@ def advice(
         case RunStatus.PARTIAL | RunStatus.FAILED:
             return _once_some_failed(again, remedy)
         case RunStatus.BLOCKED:
-            return _once_blocked(head, directory, again, enough)
+            return _once_blocked(head, location, again, enough)
         case RunStatus.RUNNING:
             return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)
         case RunStatus.STOPPED if any(is_access_denied(stop.code) for stop in head.stops.values()):
@@ -143,7 +147,7 @@ def _blocking_code(head: ReportHead) -> str:
     return next((code for code in _BLOCKED if code in codes), "")
 
 
-def _once_blocked(head: ReportHead, directory: Path, again: str, enough: Credits | None) -> Advice:
+def _once_blocked(head: ReportHead, location: str | Path, again: str, enough: Credits | None) -> Advice:
     if head.period is not None and head.period.exhausted:
         until = head.period.until
         return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
@@ -154,4 +158,4 @@ def _once_blocked(head: ReportHead, directory: Path, again: str, enough: Credits
     if enough is None:
         declare = "Set budget.max_credits_per_upload in the manifest, then resume with:"
         return Advice(f"The budget is too small for the next job. {declare}", again)
-    return Advice(text, same_command(head, directory, max(enough, head.credits.budget or enough)))
+    return Advice(text, same_command(head, location, max(enough, head.credits.budget or enough)))

@@ -46,16 +46,18 @@ def write_page(
     enough: Credits | None = None,
     remedy: Remedy | None = Remedy.RETRY,
     never: Set[str] = frozenset(),
+    location: str | Path | None = None,
 ) -> Path:
     """Write the page into a run directory, replacing an existing one. Raises ``OSError``.
 
     ``thumbnails`` may be passed with some of them made already; without it, all are made here. For ``enough`` and
-    ``remedy`` see ``advice``, for ``never`` see ``Frame``.
+    ``remedy`` see ``advice``, for ``never`` see ``Frame``. ``location`` is the run directory in commands, such as the
+    URL of an object store; ``directory`` if it is None.
     """
-    target = directory / PAGE_FILE
+    target, named = directory / PAGE_FILE, location or directory
     with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
-        frame = Frame(advice(head, directory, enough, remedy), report_assets(), never=never)
-        for piece in page_pieces(directory, head, rows, curve, pictures, frame=frame):
+        frame = Frame(advice(head, named, enough, remedy), report_assets(), never=never)
+        for piece in page_pieces(named, head, rows, curve, pictures, frame=frame):
             file.write(piece.encode())
     return target
 
@@ -73,7 +75,7 @@ class Frame:
 
 
 def page_pieces(
-    directory: Path,
+    location: str | Path,
     head: ReportHead,
     rows: Iterable[JobRow],
     curve: Sequence[CurvePoint],
@@ -81,12 +83,15 @@ def page_pieces(
     *,
     frame: Frame,
 ) -> Iterator[str]:
-    """Yield the page's text. Names and times of a bounded number of jobs are kept for the timeline."""
+    """Yield the page's text. ``location`` is the run directory in commands.
+
+    Names and times of a bounded number of jobs are kept for the timeline.
+    """
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
         head=head,
-        head_json=head_json(head, directory, frame),
+        head_json=head_json(head, location, frame),
         cards=jobs.cards(rows),
         inputs=jobs.inputs,
         charts=lambda: _charts(jobs.timed, curve, head),
@@ -97,13 +102,13 @@ def page_pieces(
     return stream
 
 
-def head_json(head: ReportHead, directory: Path, frame: Frame) -> Markup:
+def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
     """Return the head's JSON without its closing brace: jobs and inputs follow."""
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
-        "retry": retry_command(head, directory),
-        "again": same_command(head, directory),
-        "pick": shell_command("pick", directory),
+        "retry": retry_command(head, location),
+        "again": same_command(head, location),
+        "pick": shell_command("pick", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
     }

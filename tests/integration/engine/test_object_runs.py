@@ -56,7 +56,11 @@ async def test_outputs_and_reports_are_in_the_store_and_only_the_state_is_local(
             ".crucible/run.json", "a/0.png.json", "b/0.png.json", "receipts.jsonl", "report.html", "report.json",
         ]  # fmt: skip
         assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 2
-        assert b"data:image/webp" in store.content["report.html"]
+        page = store.content["report.html"].decode()
+        assert "data:image/webp" in page
+        assert str(result.run_dir) not in page  # it is of no use on another machine
+        for command in (f" --out-dir {URL} --retry-failed", f" --out-dir {URL}", f"crucible-batch pick {URL}"):
+            assert f'{command}"' in page
         assert local_pictures(bench) == []
         assert local_directory(URL) == result.run_dir
         assert result.run_dir.is_relative_to(bench.path / "state" / "crucible-batch" / "runs")

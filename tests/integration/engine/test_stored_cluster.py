@@ -14,7 +14,7 @@ import pytest
 from crucible_batch import api
 from crucible_batch.api.cluster.claimed_shard import ShardClaim
 from crucible_batch.domain.shard_lease import ShardState
-from crucible_batch.errors import ShardsUnknownError
+from crucible_batch.errors import JournalError, ShardsUnknownError
 from crucible_batch.outputs import ObjectStoreError
 from tests.integration.engine.cluster_ground import ClusterGround
 from tests.integration.engine.stored import URL
@@ -45,6 +45,25 @@ async def test_the_shards_of_a_run_are_merged_and_settled(
         assert len([key for key in store.content if key.endswith(".png")]) == 9
         assert not list(bench.path.rglob("*.png"))
         assert (await api.verify(URL)).exit_code == 0
+
+
+async def test_the_allowance_of_a_shard_is_not_returned_if_its_log_was_deleted(
+    start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        ground = ClusterGround(bench, monkeypatch)
+
+        async def deleted(claim: ShardClaim) -> bool:
+            await claim.work(asyncio.Event())
+            for key in [key for key in store.content if "/1-of-1/" in key]:
+                del store.content[key]
+            return True
+
+        ground.on_claim = deleted
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 3}", budget=18)
+        with pytest.raises(JournalError, match=r"log of shard 1/1 .* was deleted, .* 4 credits are known") as caught:
+            await ground.run(manifest, shards=1, out_dir=Path(URL))
+        assert f"crucible-batch merge {URL} --abandon 1" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("budget", [32, 18])

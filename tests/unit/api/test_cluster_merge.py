@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.api.cluster.claimed_shard import FigureCounter
+from crucible_batch.api.cluster.deadline import unread_figures
 from crucible_batch.api.cluster.directories import choose_directories, epoch_directory
-from crucible_batch.cluster import QueuedShard, ShardFigures, ShardKey
-from crucible_batch.domain.shard_lease import ShardState
+from crucible_batch.cluster import ClaimedShard, QueuedShard, ShardFigures, ShardKey
+from crucible_batch.domain.progress import Balance, RunBegan
+from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 from crucible_batch.domain.sharding import ShardId
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import lock_run_directory
@@ -37,7 +40,10 @@ def plan(ground: ShardGround) -> Any:
 
 
 def row(epoch: int, *, spent: int = 0, ending: str = "succeeded", state: ShardState = ShardState.ENDED) -> QueuedShard:
-    figures = ShardFigures(spent=Decimal(spent))
+    return reported(epoch, ShardFigures(spent=Decimal(spent)), ending=ending, state=state)
+
+
+def reported(epoch: int, figures: ShardFigures, *, ending: str, state: ShardState = ShardState.ENDED) -> QueuedShard:
     key = ShardKey("run", DIGEST, 1)
     return QueuedShard(key, 2, 2, Decimal(20), state, epoch, None, 1.0, None, None, None, ending, figures)
 
@@ -74,10 +80,35 @@ def test_owners_that_a_newer_database_does_not_know_are_merged(ground: ShardGrou
 def test_an_allowance_is_not_returned_if_credits_were_spent_whose_journal_was_deleted(
     ground: ShardGround, ending: str
 ) -> None:
-    with pytest.raises(JournalError, match=r"shard 1/4 .* were deleted, .* reported 4 credits") as caught:
+    with pytest.raises(JournalError, match=r"shard 1/4 .* were deleted, .* 4 credits are known") as caught:
         choose_directories(ground.main, plan(ground), [row(1, spent=4, ending=ending)])
     for way in ("from a backup", "with a new database", "--abandon 1"):
         assert way in str(caught.value.hint)
+
+
+def test_credits_that_the_worker_of_a_deleted_directory_held_may_have_been_charged(ground: ShardGround) -> None:
+    ended = reported(1, ShardFigures(held=Decimal(6), unknown=1), ending="partial")
+    with pytest.raises(JournalError, match=r" 0 credits are known to be spent, and up to 6 more may be"):
+        choose_directories(ground.main, plan(ground), [ended])
+    refunded = reported(1, ShardFigures(failed=2), ending="partial")
+    assert choose_directories(ground.main, plan(ground), [refunded]).abandoned == [1]
+
+
+@pytest.mark.parametrize("ending", ["refused", "stopped", "drained"])
+@pytest.mark.parametrize("held", [6, 0])
+def test_what_an_earlier_worker_has_held_counts_if_the_shard_could_not_be_run_again(
+    ground: ShardGround, ending: str, held: int
+) -> None:
+    """Its complete allowance is held then, as if nobody had begun. What was bought after the last report is unknown."""
+    claimed = ClaimedShard(ShardKey("run", DIGEST, 1), ClaimAnswer.CLAIMED, 2, Decimal(20))
+    counter = FigureCounter(ShardFigures())
+    counter.notify(RunBegan(0.0, 2, {}, Balance(Decimal(20), Decimal(0), Decimal(held))))
+    with pytest.raises(JournalError, match="and up to 20 more may be"):
+        choose_directories(
+            ground.main, plan(ground), [reported(2, unread_figures(claimed, counter.figures), ending=ending)]
+        )
+    unclaimed = reported(2, unread_figures(claimed, ShardFigures()), ending=ending)
+    assert choose_directories(ground.main, plan(ground), [unclaimed]).abandoned == [1]
 
 
 def test_a_shard_that_was_not_begun_is_abandoned_and_logged_unless_the_deadline_was_the_reason(

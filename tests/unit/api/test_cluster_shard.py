@@ -394,7 +394,8 @@ def test_figures_are_those_of_the_run_so_far() -> None:
         (Phase.SUCCEEDED, Phase.SUCCEEDED, Succeeded(at=0.0, outputs=1)),
     ):
         counter.notify(JobAdvanced(0.0, "a", "a", event, before, phase, balance))
-    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1)  # none of the earlier owner's
+    assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=2, failed=1, pending=2)
+    # None of the counts is the earlier owner's.
     counter.notify(RunEnded(0.0, Ending(RunStatus.PARTIAL, 1), {Outcome.SUCCEEDED: 3, Outcome.BLOCKED: 2}, balance))
     assert counter.figures == ShardFigures(Decimal(4), Decimal(2), succeeded=3, blocked=2)
 

@@ -395,6 +395,23 @@ def test_a_key_that_stands_there_is_meant_only_where_no_other_is_like_it(
     assert folder.problem(JOBS + f"budget: {budget}").nearest == nearest
 
 
+@each_case(
+    "key, nearest",
+    [
+        ("from_csv: a.csv", "foreach"),
+        ("from_csv: '{{ brand }}'", "foreach"),
+        ("CSV: [a, b]", "foreach"),
+        ("rows: data/a.TSV", "foreach"),
+        ("form: a*", "from"),
+        ("form: 7", "from"),
+        ("from_csv: a.csv, foreach: b.csv", "from"),
+    ],
+)
+def test_a_key_for_a_table_means_foreach(folder: Any, key: str, nearest: str) -> None:
+    problem = folder.problem("vars: {brand: A}\njobs: [{name: 'a-{{ brand }}', " + key + "}]")
+    assert (problem.message.partition(" '")[0], problem.nearest) == ("unknown key", nearest)
+
+
 def test_an_unknown_override_is_a_problem_with_the_nearest_name(folder: Any) -> None:
     problem = folder.problem("vars: {brand: A}\n" + JOBS, overrides={"brnad": "B"})
     assert (problem.place.line, problem.nearest) == (4, "brand")

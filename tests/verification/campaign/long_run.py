@@ -72,7 +72,13 @@ def _live(folder: Path, url: str, life_s: float | None) -> int | None:
     process = subprocess.Popen(
         [COMMAND, "run", "m.yaml", "--out-dir", "out", "-q", "-c", "32", "--no-html"],
         cwd=folder,
-        env={**os.environ, "MOLTAZINE_API_KEY": CANARY, "CRUCIBLE_API_BASE": url, "TMPDIR": str(folder / "tmp")},
+        env={
+            **os.environ,
+            "MOLTAZINE_API_KEY": CANARY,
+            "CRUCIBLE_API_BASE": url,
+            "TMPDIR": str(folder / "tmp"),
+            "XDG_STATE_HOME": str(folder / "state"),  # not the user's
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -42,12 +42,7 @@ def scene() -> Scene:
 
 
 def probe(trial: Trial, strike: Strike | None = None) -> Ended:
-    environment = {
-        "MOLTAZINE_API_KEY": trial.sandbox.key,
-        "CRUCIBLE_API_BASE": trial.sandbox.url,
-        "TMPDIR": str(trial.folder / "tmp"),
-    }
-    return trial.end(start_command(COMMAND, trial.folder, environment, strike, trial.plant))
+    return trial.end(start_command(COMMAND, trial.folder, trial.environment, strike, trial.plant))
 
 
 def findings(trial: Trial, last: Ended) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ KILLS = {"undisturbed": 1, "killed": 4, "killed_twice": 2, "state_lost": 3, "sig
     ids=["kills and signals", "more kills and signals", "a bad line", "more of a bad line"],
 )
 def test_the_same_command_ends_it_and_nothing_is_bought_twice(
-    campaign: Any, scene: str, trials: dict[str, int]
+    campaign: Any, scene: str, trials: dict[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """No trial reads or writes the state directory of the user who starts it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     told = campaign("--scene", scene, *(word for kind, n in trials.items() for word in ("--kind", f"{kind}={n}")))
     assert told["findings"] == []
     assert told["trials"] == trials
+    assert list(tmp_path.iterdir()) == []

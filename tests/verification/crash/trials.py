@@ -68,14 +68,19 @@ class Trial:
         """Run the command to its end, or to that which ``strike`` makes it find."""
         return self.end(self.start(strike, *options))
 
-    def start(self, strike: Strike | None = None, *options: str) -> Started:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each command of the trial has beside the environment of whoever plays it."""
+        return {
             "MOLTAZINE_API_KEY": self.sandbox.key,
             "CRUCIBLE_API_BASE": self.url or self.sandbox.url,
             "TMPDIR": str(self.folder / "tmp"),
+            "XDG_STATE_HOME": str(self.folder / "state"),  # not the user's
         }
+
+    def start(self, strike: Strike | None = None, *options: str) -> Started:
         args = ["run", "m.yaml", "--out-dir", self.out, "-q", "-c", str(self.scene.concurrency), *options]
-        return start_command(args, self.folder, environment, strike, self.plant, bare=self.bare)
+        return start_command(args, self.folder, self.environment, strike, self.plant, bare=self.bare)
 
     def end(self, started: Started) -> Ended:
         ended = started.wait()
