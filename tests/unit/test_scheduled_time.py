@@ -42,11 +42,9 @@ def test_times_at_clock_changes_are_those_of_debians_cron(expression: str, after
     assert _local(expression, after, len(times)) == times
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
-@pytest.mark.parametrize("expression", ["30 2 * * *", "0 * * * *", "*/30 2 * * *", "30 1-3 * * *", "0 0 * * 1"])
-@pytest.mark.parametrize(
-    "begin", [SPRING, AUTUMN, datetime(2026, 3, 7, 22, tzinfo=UTC), datetime(2026, 10, 31, 22, tzinfo=UTC)]
-)
+@each_case("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+@each_case("expression", ["30 2 * * *", "0 * * * *", "*/30 2 * * *", "30 1-3 * * *", "0 0 * * 1"])
+@each_case("begin", [SPRING, AUTUMN, datetime(2026, 3, 7, 22, tzinfo=UTC), datetime(2026, 10, 31, 22, tzinfo=UTC)])
 def test_times_until_and_after_any_moment_are_the_same_times(zone: str, expression: str, begin: datetime) -> None:
     end, where = begin + timedelta(hours=60), read_timezone(zone)
     all_times = list(takewhile(lambda moment: moment <= end, times_after(expression, where, begin)))

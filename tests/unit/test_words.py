@@ -56,6 +56,8 @@ BANNED = (
     (r"things?", "name it"),
     (r"wholly|whole(?! numbers?\b)", "complete, entire, all"),
 )  # fmt: skip
+_ANY = re.compile(rf"\b(?:{'|'.join(pattern for pattern, _ in BANNED)})\b", re.IGNORECASE)
+"""Takes a quarter of the time of all."""
 _BANNED = tuple((re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in BANNED)
 _TEXT_FILES = {".j2", ".js", ".css", ".sql", ".yaml", ".pyi", ".example"}
 # What a command printed: its words are checked where they are made.
@@ -66,6 +68,8 @@ _PRINTED = re.compile(r"^ *```console\n.*?^ *```$", re.DOTALL | re.MULTILINE)
 def found(text: str) -> Iterator[str]:
     """Yield each banned word in a text with the words around it, and what to write instead."""
     line = " ".join(text.split())
+    if not _ANY.search(line):
+        return
     for pattern, instead in _BANNED:
         for match in pattern.finditer(line):
             around = line[max(0, match.start() - 40) : match.end() + 30]

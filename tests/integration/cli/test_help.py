@@ -9,6 +9,7 @@ import pytest
 
 from crucible_batch.cli import main
 from crucible_batch.errors import ExitCode
+from tests.case_table import each_case
 from tests.command_tree import all_commands
 
 from .conftest import Cli
@@ -31,7 +32,7 @@ def test_the_help_lists_every_command_and_every_exit_code(lonely_cli: Cli) -> No
         assert f"{code.value} {code.meaning}" in text
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_case("command", COMMANDS)
 def test_the_help_of_a_command_has_no_type_names_and_no_exit_codes_of_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -45,7 +46,7 @@ def test_the_help_of_a_command_has_no_type_names_and_no_exit_codes_of_others(
     assert ("every job succeeded" in text) is (command in {"run", "demo", "merge"})
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_case("command", COMMANDS)
 def test_the_help_of_a_command_is_complete_in_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -99,7 +100,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_case("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     import typer.main
 

@@ -22,6 +22,7 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
+from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
 
 from .conftest import Cli
@@ -192,9 +193,9 @@ def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
     raise GatewayError(secret, code=secret, request_id=secret)
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
-@pytest.mark.parametrize("log_format", LogFormat)
-@pytest.mark.parametrize("secret", [KEY, ADDRESS], ids=["key", "address"])
+@each_case("disguise", DISGUISES)
+@each_case("log_format", LogFormat)
+@each_case("secret", [KEY, ADDRESS])
 def test_no_secret_is_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, log_format: LogFormat, disguise: str
 ) -> None:
@@ -207,6 +208,7 @@ def test_no_secret_is_in_a_log(
     with pytest.raises(typer.Exit), answering("run", quiet=True) as output:
         _log_all(output, LogOptions(log_file=path, log_format=log_format), disguised)
     text = path.read_text()
+    path.unlink()
     assert len(text.splitlines()) == 4
     for line in text.splitlines():
         values = json.dumps(json.loads(line), ensure_ascii=False) if log_format is LogFormat.JSON else line

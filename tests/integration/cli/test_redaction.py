@@ -13,6 +13,7 @@ from crucible_batch import secret_text
 from crucible_batch.cli import redaction
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.redaction import Redaction, redacted
+from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
 
 KEY = "moltazine_a-key-that-must-not-be-seen"
@@ -29,8 +30,8 @@ def _as_it_was():
     root.handlers, ours.level = before
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
+@each_case(
+    "text, expected",
     [
         (f"key {KEY} used", "key *** used"),
         (f"Authorization: Bearer {KEY}", "Authorization: Bearer ***"),
@@ -54,13 +55,13 @@ def test_a_key_of_another_form_is_known_by_its_value(monkeypatch: pytest.MonkeyP
     assert redacted("otherkey-123 and otherkey-124") == "*** and otherkey-124"
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
+@each_case("disguise", DISGUISES)
 def test_a_disguised_key_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
     assert not shows(KEY, redacted(f"it is {DISGUISES[disguise](KEY)} there"))
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
+@each_case("disguise", DISGUISES)
 def test_a_disguised_key_is_in_no_note(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disguise: str
 ) -> None:
@@ -73,8 +74,8 @@ def test_a_disguised_key_is_in_no_note(
     assert not shows(KEY, err)
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
-@pytest.mark.parametrize("verbose", [False, True])
+@each_case("disguise", DISGUISES)
+@each_case("verbose", [False, True])
 def test_a_disguised_key_is_in_no_trace(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disguise: str, verbose: bool
 ) -> None:
@@ -120,7 +121,7 @@ def test_a_registered_secret_is_redacted_and_the_host_of_an_address_is_not(
     assert redacted(text) == expected
 
 
-@pytest.mark.parametrize("disguise", DISGUISES)
+@each_case("disguise", DISGUISES)
 def test_a_disguised_address_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str) -> None:
     monkeypatch.setattr(secret_text, "_registered", {})
     secret = "ping_a-long-path-that-must-not-be-seen"

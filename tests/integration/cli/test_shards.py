@@ -23,6 +23,7 @@ from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
+from tests.case_table import each_case
 from tests.preloaded import forking_script
 
 from .conftest import Cli, running_sandbox
@@ -184,8 +185,8 @@ def refused_cli(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
     return cli
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
+@each_case(
+    "command, words",
     [
         (("run", "plan.json"), "is divided into 2 shards, and none was chosen"),
         (("run", "plan.json", "--shard", "1/3"), "shard 1/3 is not one of plan.json, which has 2 shards"),

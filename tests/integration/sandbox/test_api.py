@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.case_table import each_case
+
 UNKNOWN = "7f0c3b7e-1111-4222-8333-444455556666"
 
 
@@ -185,8 +187,8 @@ async def test_a_wrong_method_is_told_the_right_ones(client: Any) -> None:
     assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
 
 
-@pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/assets"])
-@pytest.mark.parametrize(
+@each_case("path", ["/api/v1/generate", "/api/v1/assets"])
+@each_case(
     "content",
     [b"", b"{", b"[]", b"null", b'"x"', b"[" * 10_000, b"\xff\xfe", b'{"workflow_id": NaN}', b"1e9999999999999999999"],
 )
@@ -213,8 +215,8 @@ async def test_a_generation_of_the_wrong_shape_is_a_400(client: Any, body: objec
     assert failure(await client.api.post("/api/v1/generate", json=body)) == "400 INVALID_REQUEST"
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
+@each_case(
+    "body, code",
     [
         ({"mime_type": "image/png"}, "INVALID_REQUEST"),
         ({"byte_size": 1}, "INVALID_REQUEST"),

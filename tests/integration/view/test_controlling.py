@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.case_table import each_case
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.integration.cli.test_control import active
 
@@ -62,8 +63,8 @@ def test_the_page_of_this_session_pauses_and_resumes_the_run(page: Controlled) -
     changes.close()
 
 
-@pytest.mark.parametrize(
-    ("drop", "changed", "status"),
+@each_case(
+    "drop, changed, status",
     [
         ("x-crucible-control", {}, 403),
         ("", {"x_crucible_control": ""}, 403),
@@ -90,7 +91,7 @@ def test_a_command_that_is_not_of_a_page_of_this_session_is_refused(
     assert not page.data(page.key_)["live"]["paused"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"words": "pause"}', b'{"words": [1]}', b"[" * 10_000])
+@each_case("content", [b"", b"{", b"[]", b'{"words": "pause"}', b'{"words": [1]}', b"[" * 10_000])
 def test_what_is_no_command_is_refused(page: Controlled, content: bytes) -> None:
     assert page.post(None, content=content)[0] == 400
 
@@ -104,7 +105,7 @@ def test_a_command_that_is_too_long_wrong_or_for_no_run_is_refused(page: Control
     page.key_ = known
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@each_case("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_commands_are_posted_only(page: Controlled, method: str) -> None:
     headers = {"x-crucible-control": page.token, "origin": str(page.client.base_url).rstrip("/")}
     answer = page.client.request(method, f"/control/{page.key_}", headers=headers)

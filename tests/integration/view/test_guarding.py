@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.case_table import each_case
 from tests.integration.cli.conftest import Cli
 from tests.slow_cases import quick_where
 
@@ -79,7 +80,7 @@ def test_whatever_could_change_something_is_refused(viewer: Viewer, key: str, me
         assert "access-control" not in headers
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path",
     [
         "../../../../../../../../../../etc/passwd",
@@ -109,7 +110,7 @@ def test_only_what_the_journal_says_was_saved_is_served(viewer: Viewer, key: str
         assert len(body) < 60
 
 
-@pytest.mark.parametrize("key", ["..", "%2e%2e", "done", "done/default", "0" * 12, "'"])
+@each_case("key", ["..", "%2e%2e", "done", "done/default", "0" * 12, "'"])
 def test_a_key_is_no_path(viewer: Viewer, key: str) -> None:
     for address in ("/runs/{}/", "/data/{}", "/charts/{}", "/events/{}", "/thumbnails/{}/" + "0" * 64):
         assert ask(viewer, f"GET {address.format(key)}")[0] == 404

@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.api import RunState, Watch, list_runs, newest_run_directory, run_list, state_of
 from crucible_batch.journal import lock_run_directory
+from tests.case_table import each_case
 from tests.unit.journal.kept.make import KEPT
 
 JOURNAL = min(KEPT.glob("*/*/journal.sqlite3"))
@@ -128,11 +129,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_journal_is_listed_and_hides_no_other_run(tmp_path: Path, change: str) -> None:
+@each_case("name", HOSTILE)
+def test_a_hostile_journal_is_listed_and_hides_no_other_run(tmp_path: Path, name: str) -> None:
     make_run(tmp_path / "good", finished_at=2000)
     with sqlite3.connect(make_run(tmp_path / "bad", finished_at=3000) / ".crucible" / "journal.sqlite3") as connection:
-        connection.executescript(change)
+        connection.executescript(HOSTILE[name])
     connection.close()
     assert ("good", RunState.DONE) in listed(tmp_path)
     assert len(listed(tmp_path)) == 2

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
-
 from crucible_batch.domain.budget import (
     AdmissionState,
     Admit,
@@ -186,13 +184,11 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("request_", "books", "budget", "situation", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
-)
+@each_case("line, request_, books, budget, situation, expected", ROWS)
 def test_each_line_of_the_tables(
-    request_: HoldRequest, books: Ledger, budget: str | None, situation: AdmissionState, expected: str
+    line: str, request_: HoldRequest, books: Ledger, budget: str | None, situation: AdmissionState, expected: str
 ) -> None:
-    assert verdict(decide_admission(request_, books, amount(budget), situation)) == expected
+    assert verdict(decide_admission(request_, books, amount(budget), situation)) == expected, line
 
 
 def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> None:

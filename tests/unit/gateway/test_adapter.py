@@ -107,8 +107,8 @@ async def test_a_submission_keeps_what_money_depends_on(world, ok, reply, good_d
     assert (await world(ok(good_data("generate"), 200)).gateway.submit("w", {}, key="k")).existing
 
 
-@pytest.mark.parametrize(
-    ("word", "status"),
+@each_case(
+    "word, status",
     [(status.value, status) for status in JobStatus]
     + [(word, JobStatus.UNKNOWN) for word in ("cancelled", "", "SUCCEEDED", None, 5, [])],
 )

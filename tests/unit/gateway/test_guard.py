@@ -72,7 +72,7 @@ def test_an_inner_address_is_not_public_in_whatever_form(address):
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", INNER)
+@each_case("address", INNER)
 async def test_a_link_to_an_inner_address_is_refused_by_its_name_and_as_it_stands(names, address):
     names["s.test"] = [address]
     guard = LinkGuard(REMOTE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.gateway.retries import Operation, RetryDecision, decide_retry
 from tests.case_table import each_case
@@ -44,7 +42,7 @@ def test_an_answer_means_what_the_table_says(operation, status, expected):
     assert decide_retry(operation, status) == RetryDecision(retry="retry" in expected, in_doubt="doubt" in expected)
 
 
-@pytest.mark.parametrize("operation", Operation)
+@each_case("operation", Operation)
 def test_a_key_of_another_request_is_a_definite_refusal_with_any_status(operation):
     for status in (400, 409, 422):
         assert decide_retry(operation, status, KEY_REUSED) == RetryDecision(retry=False, in_doubt=False)

@@ -13,6 +13,7 @@ from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy, retries
 from crucible_batch.gateway.retries import wait_s
+from tests.case_table import each_case
 
 
 async def test_a_read_succeeds_after_failures(world, ok, reply, good_data):
@@ -45,9 +46,9 @@ async def test_generate_tells_a_known_key_from_a_purchase(world, ok, good_data, 
     assert (await here.client.generate("w", {}, idempotency_key="k")).existing is existing
 
 
-@pytest.mark.parametrize("first", [httpx.ReadError, 500, 200])
-@pytest.mark.parametrize(
-    ("second", "code"),
+@each_case("first", [httpx.ReadError, 500, 200])
+@each_case(
+    "second, code",
     [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, KEY_REUSED), (409, KEY_REUSED)],
 )
 async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, second, code):

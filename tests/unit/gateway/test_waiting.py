@@ -16,6 +16,7 @@ from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.retries import is_unanswered
 from crucible_batch.gateway.transport import InvalidCertificateError
+from tests.case_table import each_case
 
 LIMIT_S = 600.0
 POLICY = RetryPolicy(patience_s=120.0, outage_s=LIMIT_S)
@@ -70,8 +71,8 @@ def down_until(end_s: float, error: Callable[[], GatewayError]) -> Callable[[flo
     return answer
 
 
-@pytest.mark.parametrize(("status", "code"), UNANSWERED)
-@pytest.mark.parametrize("operation", ["job", "generate", "credits", "workflow", "upload", "download", "assets"])
+@each_case("status, code", UNANSWERED)
+@each_case("operation", ["job", "generate", "credits", "workflow", "upload", "download", "assets"])
 async def test_every_request_outlasts_an_outage_that_is_short_enough(operation: str, status: int, code: str) -> None:
     world = Clockwork(down_until(LIMIT_S - 1, lambda: failed(status, code, operation)))
     await world.run()
@@ -79,7 +80,7 @@ async def test_every_request_outlasts_an_outage_that_is_short_enough(operation: 
     assert not world.outage.is_on
 
 
-@pytest.mark.parametrize(("status", "code"), UNANSWERED)
+@each_case("status, code", UNANSWERED)
 async def test_an_outage_ends_the_call_once_it_has_lasted_as_long_as_is_allowed(status: int, code: str) -> None:
     world = Clockwork(down_until(1e9, lambda: failed(status, code)))
     with pytest.raises(GatewayError, match="the gateway has been unusable for 10 min"):

@@ -28,6 +28,7 @@ from crucible_batch.journal import (
     safe_files,
 )
 from crucible_batch.journal.lock import HOLDER, read_holder
+from tests.case_table import each_case
 
 PROGRAM = """
     import sys
@@ -136,7 +137,7 @@ def _said(**fields):
     return json.dumps({"host": "here", "pid": 7, **fields}).encode()
 
 
-@pytest.mark.parametrize(
+@each_case(
     "text",
     [
         b"",

@@ -142,10 +142,11 @@ def test_the_examples_are_found() -> None:
     assert {"manifest.yaml", "demo.yaml", "README.md-1", "manifest.md-1"} <= EXAMPLES.keys()
 
 
-@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES.keys())
+@each_case("place", EXAMPLES)
 def test_an_example_fits_the_schema_and_has_no_problem_of_form(
-    folder: Any, validator: jsonschema.Draft202012Validator, text: str
+    folder: Any, validator: jsonschema.Draft202012Validator, place: str
 ) -> None:
+    text = EXAMPLES[place]
     # YAML 1.1, which PyYAML reads, has `on` as true; editors and our loader read YAML 1.2.
     validator.validate(yaml.safe_load(text.replace("{on: ", "{'on': ").replace("- on: ", "- 'on': ")))
     form = [problem for problem in folder.problems(text) if not re.search(r"\.(image|foreach|prompt)$", problem.field)]

@@ -77,8 +77,8 @@ def test_templates_render(source: str, expected: str) -> None:
     assert text(source) == expected
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
+@each_case(
+    "source, expected",
     [
         ("{{ n }}", 3),
         ("{{ f }}", 0.5),
@@ -144,7 +144,7 @@ SYNTAX: list[tuple[str, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "message", "nearest"), SYNTAX)
+@each_case("source, message, nearest", SYNTAX)
 def test_what_is_no_template_says_why(templates: Templates, source: str, message: str, nearest: str | None) -> None:
     with pytest.raises(TemplateFault, match=message.replace("(", r"\(")) as caught:
         templates.compile(source)
@@ -348,7 +348,7 @@ BOMBS = [
 ]
 
 
-@pytest.mark.parametrize("source", BOMBS)
+@each_case("source", BOMBS)
 def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
     started = time.process_time()
     for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):

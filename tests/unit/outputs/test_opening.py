@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.outputs import OutputStore, open_output
+from tests.case_table import each_case
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_the_run_directory_itself_may_be_reached_by_a_link(run_dir: Path) -> Non
         assert file.read() == b"a fox"
 
 
-@pytest.mark.parametrize(
+@each_case(
     "path",
     ["", ".", "..", "/", "//", "../elsewhere/0.png", "fox/../../elsewhere/0.png", ".crucible/journal.sqlite3", "fox",
      "fox/0.png\0", "fox/0.png/x", "fox/1.png", "fox/../.crucible/journal.sqlite3"],

@@ -136,8 +136,8 @@ def test_an_unknown_key_opens_nothing(world: World) -> None:
         assert refusal(world.authenticate, key) == "401 UNAUTHORIZED"
 
 
-@pytest.mark.parametrize(
-    ("workflow_id", "params"),
+@each_case(
+    "workflow_id, params",
     [
         ("zimage-base", {"nonsense": 1}),
         ("zimage-base", {"prompt.text": 5}),

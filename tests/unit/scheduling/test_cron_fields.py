@@ -44,7 +44,7 @@ EXPRESSIONS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
+@each_case("expression", EXPRESSIONS)
 def test_an_expression_matches_exactly_its_times(expression: str) -> None:
     fields = read_fields(expression)
     expected = list(islice(times_after(expression, UTC, BEGIN), 20))

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.case_table import each_case
 from tests.verification.pricing.book import Answer, Book, Cut, Row, Started
 from tests.verification.pricing.gateway import Gateway
 from tests.verification.pricing.judge import Verdict, judge, story
@@ -109,8 +110,8 @@ def written(budget: int, *steps: str, per_job: int | None = None) -> Verdict:
 FIRST = ("a!", "a$2", "a=2")
 
 
-@pytest.mark.parametrize(
-    ("budget", "steps", "per_job", "kinds"),
+@each_case(
+    "budget, steps, per_job, kinds",
     [
         (100, [*FIRST, "b!", "b$2", "c!", "c$2"], None, set()),
         (100, [*FIRST, "b!", "b$2", "c!", "c$2", "d!", "d$2"], None, {"pace"}),  # one was answered: two at once
