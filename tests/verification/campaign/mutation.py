@@ -42,6 +42,7 @@ MODULES: Mapping[str, str] = {
     ),
     "gateway/log_filter.py": "unit/gateway/test_secrets.py",
     "journal/codec.py": "unit/journal/test_codec.py",
+    "journal/event_codec.py": "unit/journal/test_codec.py",
     "journal/group_commit.py": "unit/journal/test_writing.py",
     "outputs/image_check.py": "unit/outputs/test_picture.py",
 }
