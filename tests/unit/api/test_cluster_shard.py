@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -297,6 +298,25 @@ async def test_a_worker_that_is_cancelled_while_its_shard_stops_ends(
     with pytest.raises(asyncio.CancelledError):
         await working
     assert ground.database.calls == []
+
+
+async def test_a_run_that_begins_although_its_worker_stops_buys_nothing(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cancelled before it could be interrupted, and something in it did not pass that on."""
+    ground = await play()
+    run = ground.run
+
+    async def late(*args: Any, **more: Any) -> Any:
+        ground.stop.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return await run(*args, **more)
+
+    monkeypatch.setattr(cluster_shard, "run_request", late)
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
 
 
 async def test_an_error_of_this_worker_returns_the_shard_and_ends_the_worker(play: Play) -> None:
