@@ -23,6 +23,7 @@ from crucible_batch.domain.sharding import PlannedShard, ShardId
 from crucible_batch.errors import RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings
+from tests.case_table import each_case
 from tests.unit.api.shard_ground import BINDING, DIGEST, ShardGround, content_of, done, in_flight
 
 SHARD = ShardId(1, 4)
@@ -149,12 +150,28 @@ def test_no_owner_begins_below_a_later_one(ground: ShardGround, monkeypatch: pyt
     assert not owner(ground, 3).exists()
 
 
-def prepared(ground: ShardGround, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Path | None:
+@each_case(
+    "digest, allowance, words",
+    [("ff" * 32, 20, "is not the plan that was queued"), (DIGEST, 21, "states another allowance of shard 1")],
+)
+def test_a_plan_that_is_not_as_it_was_queued_is_not_run(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch, digest: str, allowance: int, words: str
+) -> None:
+    """The allowance in its file would be spent, and not the one that is set aside for the shard."""
+    wave(ground).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(SavedPlanError, match=words):
+        prepared(ground, monkeypatch, epoch=1, digest=digest, allowance=allowance)
+    assert not owner(ground, 1).exists()
+
+
+def prepared(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch, *, epoch: int, digest: str = DIGEST, allowance: int = 20
+) -> Path | None:
     """Prepare the run of an owner of the first shard, and return its directory."""
-    shards = [PlannedShard(number, 2, 2, Decimal(20)) for number in range(1, 5)]
+    shards = [PlannedShard(number, 2, 2, Decimal(allowance)) for number in range(1, 5)]
     head = SimpleNamespace(shards=shards, options=SimpleNamespace())
     monkeypatch.setattr(
-        cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=DIGEST, head=head)
+        cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=digest, head=head)
     )
     monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
     key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=Settings(None, base_url="https://g.test"))
