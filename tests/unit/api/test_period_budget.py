@@ -134,6 +134,16 @@ def test_a_new_run_sets_all_aside_that_is_left(place: Place) -> None:
     assert place.standing() == (0, 20)
 
 
+def test_a_run_that_may_add_jobs_sets_aside_all_that_is_left(place: Place) -> None:
+    """What the jobs of its later stages cost is not known yet."""
+    journal = place.journal("a")
+    planned(journal, 4)
+    ready = set_aside(
+        RULES, journal, WITH_CEILING, place.settings, place.clock, own=None, choice=JobFilter(), may_grow=True
+    )
+    assert asyncio.run(ready).budget == 20
+
+
 def test_with_a_ceiling_it_sets_aside_what_its_jobs_may_cost(place: Place) -> None:
     journal = place.journal("a")
     planned(journal, 4)
