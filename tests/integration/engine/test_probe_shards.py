@@ -15,7 +15,7 @@ from crucible_batch import api
 from crucible_batch.domain.events import Accepted, Created, Event, Found, Held, HoldReleased, Intended
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.errors import UserError
+from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_probe import edits, pictures, uploaded
 
@@ -92,6 +92,23 @@ async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_thei
     kinds = sum((purchases(result)[0] for result in results), Counter[str]())
     assert kinds[Accepted.__name__] >= admitted
     assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= 20
+
+
+async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothing(start, tampered):
+    abandoned: list[api.MergeResult] = []
+
+    async def abandon(_request: object, send: Any) -> Any:
+        if not abandoned:
+            abandoned.append(await asyncio.to_thread(api.merge, [bench.path / "out"], abandon="all"))
+        return await send()
+
+    async with start() as bench:
+        await divided(bench, bench.manifest("{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        before = len((await bench.state())["jobs"])
+        with pytest.raises(RunDirectoryError, match="was merged into"):
+            await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
+        assert abandoned[0].abandoned == (1, 2)
+        assert len((await bench.state())["jobs"]) == before
 
 
 async def test_without_a_probe_the_same_plan_is_refused(start):
