@@ -155,6 +155,15 @@ def test_with_a_ceiling_it_sets_aside_what_its_jobs_may_cost(place: Place) -> No
     assert place.begin(place.journal("b")).budget == 8
 
 
+def test_a_preview_counts_what_a_killed_run_of_the_directory_had_set_aside_as_free(place: Place) -> None:
+    journal = place.journal("a")
+    place.begin(journal, own=12)
+    write(journal, *bought("a", NOON + 60, 2))
+    place.begin(place.journal("b"), own=5)
+    found = preview_at(RULES, place.settings, journal, TERMS, own=None, now=NOON + 90)
+    assert (found.budget, found.shares.spent, found.shares.set_aside) == (15, 2, 5)
+
+
 def test_its_own_budget_counts_over_all_runs_in_the_directory(place: Place) -> None:
     journal = place.journal("a")
     write(journal, *bought("a", NOON - 86_400, 4))
