@@ -248,17 +248,23 @@ async def test_nothing_is_sent_after_the_lease_even_before_its_renewal_is_due(
 
 
 async def test_an_accepted_renewal_extends_the_lease_from_when_it_was_sent(play: Play) -> None:
-    ground, found = await play(), list[bool]()
-    sleep = ground.sleep
+    ground, found, sent = await play(), list[bool](), list[float]()
+    sleep, renew = ground.sleep, ground.database.renew_shard
+
+    async def slow(*given: Any) -> FencedAnswer:
+        sent.append(ground.now)
+        ground.now += 3.0
+        return await renew(*given)
 
     async def late(seconds: float) -> None:
         await sleep(seconds)
-        if ground.renewals == 3:  # the second was accepted when it was 8
-            for ground.now in (8 + 14.9, 8 + 15.0):
+        if ground.renewals == 3:
+            for ground.now in (sent[-1] + 14.9, sent[-1] + 15.0):
                 ground.runner.check()
                 found.append(ground.runner.interrupted.is_set())
 
     ground.sleep = late  # type: ignore[method-assign]
+    ground.database.renew_shard = slow  # type: ignore[method-assign]
     await ground.work()
     assert found == [False, True]
     assert ground.database.calls == ["release"]
