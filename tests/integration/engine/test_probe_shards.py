@@ -17,6 +17,7 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.journal import Journal
+from tests.integration.engine.test_deleted_images import delete_images
 from tests.integration.engine.test_probe import edits, pictures, uploaded
 
 MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
@@ -109,6 +110,19 @@ async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothi
             await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
         assert abandoned[0].abandoned == (1, 2)
         assert len((await bench.state())["jobs"]) == before
+
+
+async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start):
+    """Which of them need it is not known on its machine. ``assets.cleanup`` applies to the merged run."""
+    async with start() as bench:
+        pictures(bench, 1)
+        manifest = bench.manifest(edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n")
+        await divided(bench, manifest, 2)
+        await delete_images(bench)
+        result = await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings)
+        assert result.exit_code == 0
+        assert purchases(result)[0][Created.__name__] == 1
+        assert await uploaded(bench) == 1
 
 
 async def test_without_a_probe_the_same_plan_is_refused(start):
