@@ -108,13 +108,13 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
 def remove_name(directory: Path, path: str, other: str, digest: str) -> None:
     """Remove the name ``path`` from a file with the digest, which is kept as ``other`` in the same folder.
 
-    Raises ``OutputError`` if ``path`` has been replaced by another file.
+    Raises ``OutputError`` if either name has been removed, or given to a file with other bytes.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
     with folder_of_output(directory, path) as folder:
         here, kept = folder.stat(first), folder.stat(second)
         is_same = here is not None and kept is not None and os.path.samestat(here, kept)
-        if not is_same and folder.digest(first) != digest:
+        if not is_same and any(folder.digest(name) != digest for name in (first, second)):
             raise OutputError(
                 "OUTPUT_EXISTS", f"{path} was changed while it was moved; run the same command again", final=True
             )

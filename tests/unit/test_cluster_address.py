@@ -32,6 +32,12 @@ def test_the_password_is_not_part_of_what_is_shown(text: str, shown: str) -> Non
     assert "pa55-w0rd" in registered_secrets()
 
 
+@each_case("name", ["password", "sslpassword", "passfile"])
+def test_each_part_that_gives_access_is_redacted_by_itself(name: str) -> None:
+    ClusterAddress.parse(f"host=db.test {name}=canary-of-{name}")
+    assert f"canary-of-{name}" in registered_secrets()
+
+
 def test_every_connection_has_limits_and_our_schema() -> None:
     dsn = ClusterAddress.parse("postgresql://db.test/runs?options=-c%20jit%3Doff").dsn
     for part in (

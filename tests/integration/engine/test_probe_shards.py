@@ -15,8 +15,9 @@ from crucible_batch import api
 from crucible_batch.domain.events import Accepted, Created, Event, Found, Held, HoldReleased, Intended
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.errors import UserError
+from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.journal import Journal
+from tests.integration.engine.test_deleted_images import delete_images
 from tests.integration.engine.test_probe import edits, pictures, uploaded
 
 MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
@@ -92,6 +93,36 @@ async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_thei
     kinds = sum((purchases(result)[0] for result in results), Counter[str]())
     assert kinds[Accepted.__name__] >= admitted
     assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= 20
+
+
+async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothing(start, tampered):
+    abandoned: list[api.MergeResult] = []
+
+    async def abandon(_request: object, send: Any) -> Any:
+        if not abandoned:
+            abandoned.append(await asyncio.to_thread(api.merge, [bench.path / "out"], abandon="all"))
+        return await send()
+
+    async with start() as bench:
+        await divided(bench, bench.manifest("{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        before = len((await bench.state())["jobs"])
+        with pytest.raises(RunDirectoryError, match="was merged into"):
+            await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
+        assert abandoned[0].abandoned == (1, 2)
+        assert len((await bench.state())["jobs"]) == before
+
+
+async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start):
+    """Which of them need it is not known on its machine. ``assets.cleanup`` applies to the merged run."""
+    async with start() as bench:
+        pictures(bench, 1)
+        manifest = bench.manifest(edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n")
+        await divided(bench, manifest, 2)
+        await delete_images(bench)
+        result = await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings)
+        assert result.exit_code == 0
+        assert purchases(result)[0][Created.__name__] == 1
+        assert await uploaded(bench) == 1
 
 
 async def test_without_a_probe_the_same_plan_is_refused(start):

@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 
 from crucible_batch import api
+from crucible_batch.api.shards.note import note_shards
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import ShardsOutstandingError
+from crucible_batch.journal import Binding, Journal
 
 DAY_S = 86_400.0
 SOCKETS = shutil.ignore_patterns("*.sock")
@@ -117,3 +121,19 @@ async def test_an_abandoned_shard_that_runs_after_all_finds_what_was_bought(
         state = await bench.state()
     assert len(state["jobs"]) == before
     assert bought_twice(state) == []
+
+
+async def test_a_directory_that_was_divided_while_consent_was_asked_is_not_run(start: Any) -> None:
+    """Its shards may spend what the run would spend."""
+    async with start() as bench:
+        manifest, out = bench.manifest("{name: t, prompt: text, repeat: 2}", budget=None), bench.path / "out"
+        binding = Binding(manifest.stem, "default", bench.settings.gateway)
+
+        def divide(_plan: api.PlanSummary) -> bool:
+            with Journal.open(out, binding, now=1.0) as journal:
+                note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5)}))
+            return True
+
+        with pytest.raises(ShardsOutstandingError):
+            await api.run(manifest, out_dir=out, confirm=divide, settings=bench.settings)
+        assert (await bench.state())["jobs"] == []

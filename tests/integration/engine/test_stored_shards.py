@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from crucible_batch import api
+from crucible_batch.api.shards import merging
 from crucible_batch.api.shards.log import ShardTakenError
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
@@ -100,6 +101,10 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
 
 class Killed(BaseException):
     """The process is gone: nothing that follows is done."""
+
+
+def killing(*_given: object, **_named: object) -> None:
+    raise Killed
 
 
 def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
@@ -263,6 +268,25 @@ async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any)
         await run.shard(1, "three")
         assert run.merge().report.counts.succeeded == JOBS
         await run.check(Decimal(100))
+
+
+async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(start: Any, ground: Any) -> None:
+    """Until then another machine, which has not the journal of the merge, must not buy the jobs of the shards."""
+    async with start() as bench:
+        run = ground(bench, jobs=2)
+        await run.divide(1)
+        await run.shard(1, "one", 1)
+        for step in ("_merge", "write_results"):
+            with run.patch.context() as patch:
+                patch.setattr(merging, step, killing)
+                with pytest.raises(Killed):
+                    run.merge()
+            with pytest.raises(ShardsUnknownError):
+                await run.run("other")
+        assert run.merge().merged == ()
+        before = await run.keys()
+        assert (await run.run("another")).exit_code == 0
+        assert await run.keys() == before
 
 
 async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, ground: Any) -> None:

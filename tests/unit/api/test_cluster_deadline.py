@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from crucible_batch.api import cancellation
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.cluster.deadline import store_deadline
+from crucible_batch.api.cluster.deadline import LATE, end_late, store_deadline
+from crucible_batch.cluster import ClaimedShard, QueuedShard, ShardFigures, ShardKey
+from crucible_batch.domain.shard_lease import ClaimAnswer, ShardState
 
 
 class Database:
@@ -51,3 +55,28 @@ async def test_storing_a_deadline_ends_at_a_database_that_is_always_slow(monkeyp
     monkeypatch.setattr(cancellation, "time", database)
     await store_deadline(database, "run", 1, Deadline(60.0), database.monotonic)
     assert database.stored == [60.0, 40.0, 20.0, 0.0]
+
+
+async def test_a_late_shard_keeps_its_allowance_until_its_journal_is_merged() -> None:
+    """What its earlier owner has reported may be less than what it has spent. A shard that is run is left alone."""
+    ended = list[tuple[int, int, str, ShardFigures]]()
+    known = ShardFigures(Decimal(4), Decimal(2), succeeded=2)
+
+    async def claim_shard(key: ShardKey, _worker: str) -> ClaimedShard:
+        answer = ClaimAnswer.CLAIMED if key.number != 2 else next(each for each in ClaimAnswer if each != "claimed")
+        return ClaimedShard(key, answer, 7, Decimal(10), "/outputs", "https://gateway.test")
+
+    async def report_shard(key: ShardKey, epoch: int, ending: str, figures: ShardFigures) -> None:
+        ended.append((key.number, epoch, ending, figures))
+
+    states = (ShardState.RUNNING, ShardState.RUNNING, ShardState.WAITING, ShardState.ENDED, ShardState.WITHDRAWN)
+    rows = [
+        QueuedShard(
+            ShardKey("run", "ab" * 32, number), 5, 5, Decimal(10), state, 6, None, 1.0, None, None, None, None, known
+        )
+        for number, state in enumerate(states, 1)
+    ]
+    database: Any = SimpleNamespace(claim_shard=claim_shard, report_shard=report_shard)
+    await end_late(database, rows, "coordinator")
+    all_of_it = ShardFigures(Decimal(4), Decimal(6), succeeded=2)
+    assert ended == [(1, 7, LATE, all_of_it), (3, 7, LATE, all_of_it)]

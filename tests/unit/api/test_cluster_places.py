@@ -20,9 +20,10 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.domain.shard_lease import ClaimAnswer
 from crucible_batch.domain.sharding import PlannedShard, ShardId
-from crucible_batch.errors import RunDirectoryError, SavedPlanError
+from crucible_batch.errors import ClusterSetupError, RunDirectoryError, SavedPlanError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings
+from tests.case_table import each_case
 from tests.unit.api.shard_ground import BINDING, DIGEST, ShardGround, content_of, done, in_flight
 
 SHARD = ShardId(1, 4)
@@ -149,14 +150,44 @@ def test_no_owner_begins_below_a_later_one(ground: ShardGround, monkeypatch: pyt
     assert not owner(ground, 3).exists()
 
 
-def prepared(ground: ShardGround, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Path | None:
+@each_case(
+    "digest, allowance, words",
+    [("ff" * 32, 20, "is not the plan that was queued"), (DIGEST, 21, "states another allowance of shard 1")],
+)
+def test_a_plan_that_is_not_as_it_was_queued_is_not_run(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch, digest: str, allowance: int, words: str
+) -> None:
+    """The allowance in its file would be spent, and not the one that is set aside for the shard."""
+    wave(ground).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(SavedPlanError, match=words):
+        prepared(ground, monkeypatch, epoch=1, digest=digest, allowance=allowance)
+    assert not owner(ground, 1).exists()
+
+
+def test_a_worker_of_another_gateway_runs_no_shard(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that earlier owners have bought would be bought again there."""
+    ground.shard(1, [done(0, 10.0)], at=owner(ground, 1), ending=None)
+    with pytest.raises(ClusterSetupError, match="this worker is set to https://other"):
+        prepared(ground, monkeypatch, epoch=2, base_url="https://other.test")
+    assert not owner(ground, 2).exists()
+
+
+def prepared(
+    ground: ShardGround,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    epoch: int,
+    digest: str = DIGEST,
+    allowance: int = 20,
+    base_url: str = "https://g.test/",
+) -> Path | None:
     """Prepare the run of an owner of the first shard, and return its directory."""
-    shards = [PlannedShard(number, 2, 2, Decimal(20)) for number in range(1, 5)]
+    shards = [PlannedShard(number, 2, 2, Decimal(allowance)) for number in range(1, 5)]
     head = SimpleNamespace(shards=shards, options=SimpleNamespace())
     monkeypatch.setattr(
-        cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=DIGEST, head=head)
+        cluster_shard, "read_saved_plan", lambda path: SimpleNamespace(path=path, digest=digest, head=head)
     )
     monkeypatch.setattr(cluster_shard, "follow_plan", lambda request, _environ: request)
-    key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=Settings(None, base_url="https://g.test"))
+    key, tools = ShardKey("run", DIGEST, 1), MagicMock(settings=Settings(None, base_url=base_url))
     claimed = ClaimedShard(key, ClaimAnswer.CLAIMED, epoch, Decimal(20), str(ground.main), "https://g.test")
     return ShardClaim(claimed, cast("WorkerTools", tools), 0.0)._prepared().out_dir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -247,17 +248,23 @@ async def test_nothing_is_sent_after_the_lease_even_before_its_renewal_is_due(
 
 
 async def test_an_accepted_renewal_extends_the_lease_from_when_it_was_sent(play: Play) -> None:
-    ground, found = await play(), list[bool]()
-    sleep = ground.sleep
+    ground, found, sent = await play(), list[bool](), list[float]()
+    sleep, renew = ground.sleep, ground.database.renew_shard
+
+    async def slow(*given: Any) -> FencedAnswer:
+        sent.append(ground.now)
+        ground.now += 3.0
+        return await renew(*given)
 
     async def late(seconds: float) -> None:
         await sleep(seconds)
-        if ground.renewals == 3:  # the second was accepted when it was 8
-            for ground.now in (8 + 14.9, 8 + 15.0):
+        if ground.renewals == 3:
+            for ground.now in (sent[-1] + 14.9, sent[-1] + 15.0):
                 ground.runner.check()
                 found.append(ground.runner.interrupted.is_set())
 
     ground.sleep = late  # type: ignore[method-assign]
+    ground.database.renew_shard = slow  # type: ignore[method-assign]
     await ground.work()
     assert found == [False, True]
     assert ground.database.calls == ["release"]
@@ -297,6 +304,25 @@ async def test_a_worker_that_is_cancelled_while_its_shard_stops_ends(
     with pytest.raises(asyncio.CancelledError):
         await working
     assert ground.database.calls == []
+
+
+async def test_a_run_that_begins_although_its_worker_stops_buys_nothing(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cancelled before it could be interrupted, and something in it did not pass that on."""
+    ground = await play()
+    run = ground.run
+
+    async def late(*args: Any, **more: Any) -> Any:
+        ground.stop.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return await run(*args, **more)
+
+    monkeypatch.setattr(cluster_shard, "run_request", late)
+    await ground.work()
+    assert ground.runner.interrupted.is_set()
+    assert ground.database.calls == ["release"]
 
 
 async def test_an_error_of_this_worker_returns_the_shard_and_ends_the_worker(play: Play) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +40,7 @@ class Database:
 
     rows: list[QueuedShard] = field(default_factory=list)
     allowance: AllowanceAnswer = AllowanceAnswer.ACCEPTED
+    renewal: FencedAnswer = FencedAnswer.ACCEPTED
     opening: str = "claimed"
     opened: list[ClusterRun] = field(default_factory=list)
     settled: list[tuple[Decimal, set[ShardKey]]] = field(default_factory=list)
@@ -49,6 +50,10 @@ class Database:
     async def open_run(self, run: ClusterRun, _claim: str) -> RunClaim:
         self.opened.append(run)
         return RunClaim(run.run, self.opening, 4, D(0))
+
+    async def renew_run(self, _run: str, epoch: int) -> FencedAnswer:
+        assert epoch == 4
+        return self.renewal
 
     async def shards(self, _run: str) -> list[QueuedShard]:
         return self.rows
@@ -117,6 +122,14 @@ async def test_a_shard_is_settled_once_the_journal_has_it_and_not_when_it_has_en
         database = Database(rows)
         await Coordinator(database, outstanding(*merged))._settle()
         assert database.settled == [(D(7), {rows[2].key, *settled})]
+
+
+@pytest.mark.parametrize("answer", [each for each in FencedAnswer if not each.counts])
+async def test_a_claim_that_is_not_renewed_ends_the_coordinator(answer: FencedAnswer) -> None:
+    database = Database(renewal=answer)
+    with pytest.raises(RunBusyError, match="another coordinator has taken the run"):
+        await Coordinator(database)._claim.renew()
+    await Coordinator(replace(database, renewal=FencedAnswer.ACCEPTED))._claim.renew()
 
 
 async def test_a_settlement_that_is_refused_ends_the_coordinator() -> None:

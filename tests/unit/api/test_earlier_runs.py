@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.api import earlier_runs
-from crucible_batch.api.earlier_runs import RememberedRun, list_file, recall, remember
+from crucible_batch.api.earlier_runs import RememberedRun, find_earlier_run, list_file, recall, remember
+from crucible_batch.domain.events import Accepted, Event, Held, HoldReleased
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.journal import Binding, Journal
 from tests.case_table import each_case
 
 PLACES = [
@@ -87,6 +92,30 @@ def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(tmp_path: Path, 
     remember(file, entry(tmp_path, "a"))
     assert recalled(file, tmp_path) == ["a"]
     assert len(json.loads(file.read_text())) == 1
+
+
+KEY = "moltazine_key_of_earlier_runs"
+HELD = Held(at=1.0, attempt=1, key="key", credits=Decimal(4), price_class="workflow:w", shape="s", images=False)
+ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(4), reused=False)
+RELEASED = HoldReleased(at=2.0, error=ErrorInfo("PAYMENT_REQUIRED", "no credits"))
+
+
+@each_case(
+    "events, is_found",
+    [([], False), ([HELD, RELEASED], False), ([HELD], True), ([HELD, ACCEPTED], True)],
+)
+def test_a_run_is_an_earlier_one_if_it_bought_something_or_may_have(
+    tmp_path: Path, events: list[Event], is_found: bool
+) -> None:
+    """A submit without an answer may have been charged, and another directory would send it under another key."""
+    manifest, binding = tmp_path / "m.yaml", Binding("m", "default", "https://gateway.test")
+    earlier = tmp_path / "outputs" / "m" / "default"
+    terms = RunTerms("m", str(manifest), "", "default", Decimal(5), None, 3, frozenset())
+    with Journal.open(earlier, binding, now=0.0) as journal:
+        journal.begin_run(terms, now=0.0)
+        journal.restore([("fox", events)])
+    found = find_earlier_run(tmp_path / "elsewhere", manifest, binding, KEY)
+    assert (found is not None) is is_found
 
 
 def test_a_list_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,6 +26,7 @@ from crucible_batch.api.period_budget import (
 )
 from crucible_batch.api.period_note import noted_period, noted_run_in_account
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.shards.note import note_shards
 from crucible_batch.budget_accounts import AccountTerms, BudgetAccount
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S
@@ -32,7 +34,8 @@ from crucible_batch.domain.events import Accepted, Event, Failed, Held, Succeede
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.errors import BudgetAccountError, JournalError, RunBusyError, UserError
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import BudgetAccountError, JournalError, RunBusyError, ShardsOutstandingError, UserError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.settings import Settings
 
@@ -134,12 +137,31 @@ def test_a_new_run_sets_all_aside_that_is_left(place: Place) -> None:
     assert place.standing() == (0, 20)
 
 
+def test_a_run_that_may_add_jobs_sets_aside_all_that_is_left(place: Place) -> None:
+    """What the jobs of its later stages cost is not known yet."""
+    journal = place.journal("a")
+    planned(journal, 4)
+    ready = set_aside(
+        RULES, journal, WITH_CEILING, place.settings, place.clock, own=None, choice=JobFilter(), may_grow=True
+    )
+    assert asyncio.run(ready).budget == 20
+
+
 def test_with_a_ceiling_it_sets_aside_what_its_jobs_may_cost(place: Place) -> None:
     journal = place.journal("a")
     planned(journal, 4)
     allowance = place.begin(journal, terms=WITH_CEILING)
     assert (allowance.budget, allowance.granted.is_limited_by_period) == (12, False)
     assert place.begin(place.journal("b")).budget == 8
+
+
+def test_a_preview_counts_what_a_killed_run_of_the_directory_had_set_aside_as_free(place: Place) -> None:
+    journal = place.journal("a")
+    place.begin(journal, own=12)
+    write(journal, *bought("a", NOON + 60, 2))
+    place.begin(place.journal("b"), own=5)
+    found = preview_at(RULES, place.settings, journal, TERMS, own=None, now=NOON + 90)
+    assert (found.budget, found.shares.spent, found.shares.set_aside) == (15, 2, 5)
 
 
 def test_its_own_budget_counts_over_all_runs_in_the_directory(place: Place) -> None:
@@ -401,21 +423,28 @@ def test_a_journal_from_a_backup_made_during_the_run_is_known_by_its_events(plac
     assert asyncio.run(ready).budget == 2 + 20 - 12 - 2
 
 
-def test_a_run_killed_while_it_sets_credits_aside_keeps_its_id(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_run_killed_while_it_sets_credits_aside_keeps_its_id(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, is_after: bool
+) -> None:
+    """Otherwise what it had set aside would count as spent by a journal that is gone."""
     journal = place.journal("a")
     place.begin(journal, own=10)
     run = noted_run_in_account(journal)
+    original = BudgetAccount.set_aside
+
+    def killed(*given: Any) -> None:
+        if is_after:
+            original(*given)
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        patched.setattr(BudgetAccount, "set_aside", _killed)
+        patched.setattr(BudgetAccount, "set_aside", killed)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 place.begin(journal, own=10)
     assert place.begin(journal, own=7).budget == 7
     assert (noted_run_in_account(journal), place.standing()) == (run, (0, 7))
-
-
-def _killed(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -468,6 +497,34 @@ def test_release_settles_by_the_journal_and_keeps_what_is_unanswered(place: Plac
     for _ in range(2):
         (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 95, forget_unanswered=True)
         assert place.standing() == (7, 0)
+
+
+def test_release_of_a_directory_that_is_gone_keeps_what_is_unanswered_unless_it_is_to_be_forgotten(
+    place: Place,
+) -> None:
+    journal = place.journal("a")
+    allowance = place.begin(journal)
+    write(journal, *bought("a", NOON + 60, 7), bought("b", NOON + 60, 5)[0])
+    allowance.settle(journal, TERMS, NOON + 70)
+    journal.close()
+    shutil.rmtree(place.root / "a")
+    release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+    assert place.standing() == (7, 5)
+    place.clock.time = MIDNIGHT + 3600
+    assert place.standing() == (0, 5)
+    release_budget(place.settings, "studio", place.root / "a", now=MIDNIGHT + 3600, forget_unanswered=True)
+    assert place.standing() == (0, 0)
+
+
+def test_nothing_is_released_until_the_shards_of_the_directory_are_merged(place: Place) -> None:
+    """What they have spent is not in its journal yet."""
+    journal = place.journal("a")
+    place.begin(journal)
+    note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(20)}))
+    journal.close()
+    with pytest.raises(ShardsOutstandingError):
+        release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+    assert place.standing() == (0, 20)
 
 
 def test_release_of_a_directory_that_is_gone_counts_all_or_what_the_user_says(place: Place) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import obstore
 import pytest
@@ -23,10 +25,12 @@ from crucible_batch.api.shards.stored_plans import (
     list_plan,
     listed_plans,
     note_merged,
+    plan_key,
     publish_bytes,
+    publish_plan,
     refuse_unknown_plans,
 )
-from crucible_batch.api.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside
+from crucible_batch.api.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
 from crucible_batch.domain.events import Accepted, Event, Held, Intended, Prepared
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
@@ -302,6 +306,40 @@ def test_a_local_journal_that_went_on_without_the_log_is_not_current(tmp_path: P
     set_stale_journal_aside(shard, log_on(fake), LogState(3, "another", "", (rows(1, 2),)))
     assert not Journal.exists(shard)
     assert [path.name for path in (shard / ".crucible").glob("journal*")] == ["journal.sqlite3.before-another-3"]
+
+
+async def test_a_journal_names_its_process_before_the_log_has_its_entry(tmp_path: Path, fake: DictObjects) -> None:
+    """Otherwise it would be set aside as that of a machine which has lost the shard."""
+    shard = ShardGround(tmp_path).shard(1, [done(0, 10.0)])
+    log = log_on(fake)
+
+    def fault(request: str, key: str) -> None:
+        if request == "answer":
+            raise unusable(key)
+
+    fake.fault = fault
+    with Journal.open(shard, BINDING, now=1.0) as journal, pytest.raises(ObjectStoreError):
+        await take_log(journal, log, await log.read(), ObjectOutputStore(shard, fake))
+    state = await log_on(fake).read()
+    assert (state.position, state.writer) == (1, log.writer)
+    assert is_current(shard, state)
+
+
+async def test_a_plan_is_listed_before_it_can_be_run(tmp_path: Path, fake: DictObjects) -> None:
+    plan: Any = SimpleNamespace(digest=AA, path=tmp_path / "plan.json")
+    plan.path.write_bytes(b"plan")
+
+    def fault(request: str, key: str) -> None:
+        if (request, key) == ("create", LIST):
+            raise unusable(key)
+
+    fake.fault = fault
+    with pytest.raises(ObjectStoreError):
+        await publish_plan(fake, plan)
+    assert fake.content == {}
+    fake.fault = lambda _request, _key: None
+    await publish_plan(fake, plan)
+    assert fake.content[plan_key(AA)] == b"plan"
 
 
 async def test_plans_are_listed_until_they_are_merged(tmp_path: Path, objects: ObjectPort) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from crucible_batch.api.shards.note import note_shard, note_shards, noted_shard,
 from crucible_batch.api.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
 from crucible_batch.domain.identity import idempotency_key, job_identity
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
@@ -327,6 +329,33 @@ def test_a_job_with_a_purchase_is_not_divided(tmp_path: Path, story: list[Event]
             list(PlanToDivide(draft, journal, TERMS, everything).jobs())
         assert words in str(raised.value)
         assert raised.value.hint == "let a run finish it first: crucible-batch run m.yaml --budget 20"
+
+
+@each_case(
+    "change, is_there",
+    [
+        ({}, True),
+        ({"status": AssetStatus.PENDING}, False),
+        ({"byte_size": 71}, False),
+        ({"sha256": "ff" * 32}, False),
+        ({"sha256": None}, False),
+    ],
+)
+async def test_an_image_is_there_for_shards_only_if_it_is_ready_with_the_same_bytes(
+    change: dict[str, object], is_there: bool
+) -> None:
+    found = replace(AssetSnapshot("asset-1", AssetStatus.READY, 70, IMAGE.sha256), **change)  # type: ignore[arg-type]
+
+    async def assets() -> list[AssetSnapshot]:
+        return [found]
+
+    image = InputImage(AssetSpec(IMAGE.sha256, 70, "image/png", "a.png"), Path("a.png"))
+    job = PlannedJob(0, ROWS[0].identity, "fox", "w", {}, images={"image": image})
+    with PlanFile.temporary() as draft:
+        draft.fill([job])
+        plan = PlanToDivide(draft, None, TERMS, RunRequest(Path("m")).job_filter)
+        gateway: Any = SimpleNamespace(assets=assets)
+        assert await plan._ready_images(gateway) == ({IMAGE.sha256: "asset-1"} if is_there else {})
 
 
 def test_a_job_whose_hold_was_released_is_new(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from crucible_batch.budget_accounts import (
     account_file,
     account_files,
 )
+from crucible_batch.budget_accounts.database import transaction
 from crucible_batch.domain.allowance import Share, ShareRequest
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
 from crucible_batch.errors import BudgetAccountError, ExitCode
@@ -178,6 +179,16 @@ def test_a_directory_whose_journal_was_deleted_has_spent_all_that_it_had_set_asi
     assert totals(account, TOMORROW) == {"a2": (0, 20)}
 
 
+@pytest.mark.parametrize(("one", "other"), [(TODAY, TOMORROW), (TOMORROW, TODAY)])
+def test_a_deleted_journal_counts_in_its_own_period_and_in_that_of_the_run_that_finds_it_gone(
+    account: BudgetAccount, one: BudgetPeriod, other: BudgetPeriod
+) -> None:
+    """The clock may have been set back, so that its own period is still to come."""
+    ask(account, "a", 30, period=one)
+    assert ask(account, "a2", period=other, used=replace(usage("a2"), run_dir="/outputs/a")).credits == 20
+    assert [totals(account, period)["a"] for period in (one, other)] == [(30, 0), (30, 0)]
+
+
 def test_requests_without_an_answer_of_a_deleted_journal_count_once(account: BudgetAccount) -> None:
     ask(account, "a")
     account.settle(usage("a", {TODAY: 12}, unanswered=4), B + 90)
@@ -251,6 +262,12 @@ def test_another_key_is_reported_once(account: BudgetAccount) -> None:
     keys = [account.is_new_key(key) for key in (KEY, KEY, "two", "two", KEY, "three")]
     assert keys == [False, False, True, False, False, True]
     assert KEY.encode() not in account.path.read_bytes()
+
+
+def test_a_power_cut_does_not_revert_what_was_set_aside(account: BudgetAccount) -> None:
+    with transaction(account.path, write=True) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 def test_only_the_user_can_read_the_file(tmp_path: Path) -> None:

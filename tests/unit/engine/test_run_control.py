@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import Saved, Succeeded
 from crucible_batch.domain.job import Job, Phase
@@ -46,6 +48,31 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     assert (control.in_flight, control.saving) == (0, 0)
     waiting.extend((PLANNED, Job("fox", phase=phase)) for phase in (Phase.IN_FLIGHT, Phase.FETCHING, Phase.READY))
     assert (control.in_flight, control.saving) == (1, 1)
+
+
+@each_case("action, wanted", [("pause", ["begin", "journal"]), ("resume", ["journal", "end"])])
+async def test_a_run_is_paused_before_that_is_written_and_resumed_after(action: str, wanted: list[str]) -> None:
+    """Nothing is bought while it is written, and nothing that a killed run has not on record."""
+    steps = list[str]()
+
+    async def append_control(_number: int, _entry: object) -> None:
+        await asyncio.sleep(0)
+        steps.append("journal")
+
+    pause = SimpleNamespace(begin=lambda: steps.append("begin"), end=lambda: steps.append("end"))
+    control: Any = SimpleNamespace(pause=pause, is_stopping=False, in_flight=0, saving=0)
+    rest: Any = {
+        "journal": SimpleNamespace(append_control=append_control),
+        "clock": Bench(1).clock,
+        "observer": SimpleNamespace(notify=lambda _message: None),
+    }
+    desk = ControlDesk(control=control, number=1, on_deadline=lambda _seconds: None, **rest)
+    source = ControlSource("anna@host", "terminal")
+    if action == "resume":
+        await desk.perform(ControlCommand(ControlAction.PAUSE), source)
+        steps.clear()
+    await desk.perform(ControlCommand(ControlAction(action)), source)
+    assert steps == wanted
 
 
 @each_case(

@@ -297,6 +297,18 @@ class OutputStoreContract:
             await store.remove_name(PATH, "job/aside.png", sha(PNG))
         assert (await place.read(PATH), await place.read("job/aside.png")) == (OTHERS[1], OTHERS[0])
 
+    @pytest.mark.parametrize("other", [None, OTHERS[0]])
+    async def test_an_output_keeps_its_name_unless_it_has_the_second_one(
+        self, place: Place, other: bytes | None
+    ) -> None:
+        store = place.store()
+        await save(store, PNG)
+        if other is not None:
+            await place.write("job/aside.png", other)
+        with pytest.raises(OutputError):
+            await store.remove_name(PATH, "job/aside.png", sha(PNG))
+        assert await place.read(PATH) == PNG
+
     async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(self, place: Place) -> None:
         await place.write("job/x.png", PNG)
         sidecars = place.store().sidecars()

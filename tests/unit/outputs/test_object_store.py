@@ -16,6 +16,7 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectStoreError, OutputError, objects
 from crucible_batch.outputs.errors import DamagedUploadError
+from crucible_batch.outputs.object_store import ShardOutputStore
 from crucible_batch.outputs.objects import Objects
 from tests.unit.outputs.making import PNG, files
 from tests.unit.outputs.object_fakes import DictObjects, unusable
@@ -38,6 +39,27 @@ def fake() -> DictObjects:
 @pytest.fixture
 def store(tmp_path: Path, fake: DictObjects) -> ObjectOutputStore:
     return ObjectOutputStore(tmp_path, fake)
+
+
+@pytest.mark.parametrize("is_foreign", [False, True])
+async def test_a_shard_saves_beside_an_output_of_another_shard_and_not_beside_a_file_of_the_user(
+    tmp_path: Path, fake: DictObjects, is_foreign: bool
+) -> None:
+    async def nobody(_path: str, _sha256: str) -> None:
+        """The journal of the shard has no output at the path."""
+
+    other = b"another output"
+    await fake.create(PATH, other)
+    fake.foreign = {PATH} if is_foreign else set()
+    store = ShardOutputStore(tmp_path, fake)
+    if is_foreign:
+        with pytest.raises(OutputError, match="another object exists at"):
+            await save(store, PNG, find_path=nobody)
+    else:
+        file = await save(store, PNG, find_path=nobody)
+        assert fake.content[file.path.as_posix()] == PNG
+        assert file.path.as_posix() != PATH
+    assert (fake.content[PATH], len(fake.content)) == (other, 1 if is_foreign else 2)
 
 
 async def test_an_output_that_is_not_stored_stops_purchases_until_one_is(

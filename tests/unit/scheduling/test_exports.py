@@ -119,6 +119,14 @@ def test_a_directory_that_systemd_would_read_otherwise_is_refused(directory: str
         export([schedule("15 3 * * *")], "systemd", dataclasses.replace(OPTIONS, directory=Path(directory)))
 
 
+def test_a_percent_sign_does_not_end_the_command_of_cron() -> None:
+    """Cron passes what follows one to the command's stdin, so options such as --deadline would be lost."""
+    one = dataclasses.replace(schedule("15 3 * * *"), path=Path("/srv/100%/nightly.yaml"))
+    (text,) = _texts("cron", one, dataclasses.replace(OPTIONS, directory=Path("/srv/50%")))
+    (line,) = [line for line in text.splitlines() if line.startswith("15 3")]
+    assert line.count("%") == line.count("\\%") == 2
+
+
 def test_a_line_that_is_too_long_for_cron_is_refused() -> None:
     with pytest.raises(UserError, match="longer than the 998 characters"):
         export([schedule("15 3 * * *")], "cron", dataclasses.replace(OPTIONS, directory=Path("/" + "a" * 950)))

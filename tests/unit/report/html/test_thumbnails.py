@@ -167,6 +167,18 @@ def test_a_disk_that_takes_no_thumbnail_costs_a_picture_and_nothing_else(tmp_pat
     assert (placed.source, placed.width, placed.height) == (None, 40, 30)
 
 
+def test_no_thumbnail_is_written_through_a_link(tmp_path: Path) -> None:
+    run_dir, outside = tmp_path / "run", tmp_path / "outside"
+    outside.mkdir()
+    (run_dir / ".crucible").mkdir(parents=True)
+    (run_dir / "thumbnails").symlink_to(outside)
+    (run_dir / ".crucible/thumbnails").symlink_to(outside)
+    saved(run_dir / "n.png", Image.new("RGB", (40, 30)))
+    with Thumbnails(run_dir, 5000) as thumbnails:
+        placed = thumbnails.placed(thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30))
+    assert (placed.source, list(outside.iterdir())) == (None, [])
+
+
 def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,57 @@
+"""What protects a run from being pruned, as its journal has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api.pruning import plan_pruning
+from crucible_batch.domain.asset import ASSET_PREFIX
+from crucible_batch.domain.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.retention import KeepCause, RetentionRules
+from crucible_batch.journal import Journal, PlanFile
+from tests.case_table import each_case
+from tests.unit.api.shard_ground import BINDING, OK, ShardGround, planned
+
+FOX = planned(0)
+IMAGE = ASSET_PREFIX + "ee" * 32
+HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(8), price_class="workflow:w", shape="s", images=True)
+INTENDED = Intended(at=2.0, nonce="n", credits=Decimal("0.5"), payer=FOX.identity)
+ERROR = ErrorInfo("ERROR", "an error")
+
+
+@each_case(
+    "stories, cause",
+    [
+        ([], None),
+        ([(FOX.identity, [HELD, SubmitUnknown(at=2.0, error=ERROR)])], KeepCause.UNKNOWN),
+        # The upload may have been charged, although the job was not submitted.
+        (
+            [
+                (FOX.identity, [HELD]),
+                (IMAGE, [INTENDED, Lost(at=3.0, nonce="n")]),
+                (FOX.identity, [HoldReleased(at=4.0, error=ERROR)]),
+            ],
+            KeepCause.HELD,
+        ),
+    ],
+)
+def test_a_run_with_credits_in_doubt_is_kept(
+    tmp_path: Path, stories: Sequence[tuple[str, Sequence[Event]]], cause: KeepCause | None
+) -> None:
+    for name, began in (("old", 10.0), ("new", 900.0)):
+        directory = tmp_path / "outputs" / "campaign" / name
+        terms = replace(ShardGround(tmp_path).terms, run_id=name, upload_ceiling=Decimal("0.5"))
+        with Journal.open(directory, replace(BINDING, run_id=name), now=began) as journal:
+            with PlanFile.temporary() as draft:
+                draft.fill([FOX])
+                journal.adopt(draft)
+            run = journal.begin_run(terms, now=began)
+            journal.restore(stories)
+            journal.end_run(run, OK, now=began + 1)
+        (directory / "report.json").write_text("{}")
+    pruning = plan_pruning(tmp_path / "outputs", rules=RetentionRules(older_than_s=50.0), now=1000.0)
+    assert [run.decision.keep for run in pruning.runs] == [cause, cause or KeepCause.NEWEST]
