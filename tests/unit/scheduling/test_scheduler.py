@@ -233,6 +233,21 @@ async def _stopping(scheduler: Scheduler, world: World) -> None:
             await asyncio.sleep(0)
 
 
+async def test_a_start_is_in_the_state_file_before_its_run_begins(world: World, tmp_path: Path) -> None:
+    """Otherwise a scheduler that is killed while the run is active would not know of it."""
+    state, handled = tmp_path / "state.json", list[str]()
+    launch = world.launch
+
+    async def launch_and_look(schedule: ScheduledManifest, start: Start) -> int:
+        handled.extend(each["handled"] for each in json.loads(state.read_text())["manifests"].values())
+        return await launch(schedule, start)
+
+    world.launch = launch_and_look  # type: ignore[method-assign]
+    world.write("foxes", "15 3 * * *")
+    await world.serve("26 04:00", state=state)
+    assert handled == [start.isoformat() for _, start in world.started] != []
+
+
 async def test_a_damaged_state_file_is_reported_and_schedules_begin_now(world: World, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     state.write_text("{")
