@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,18 @@ def test_an_output_that_was_not_merged_stays(ground: ShardGround) -> None:
     left = ["1-of-4.e1/job-0/notes.png", "1-of-4.e1/job-4/0.png", "2-of-4/job-1/0.png"]
     assert pictures(ground) == [f"shards/ab12cd34/{name}" for name in left]
     assert run.kept == ("shards/ab12cd34/2-of-4/job-1/0.png",)
+
+
+def test_a_copy_that_an_edited_journal_of_a_shard_names_stays(ground: ShardGround) -> None:
+    merge([ground.main], html=False)
+    shard = ground.folder(2)
+    (shard / "job-1" / "0.png").rename(shard / "my-copy.png")
+    with sqlite3.connect(shard / ".crucible" / "journal.sqlite3") as connection:
+        edit = "UPDATE events SET body = replace(body, 'job-1/0.png', 'my-copy.png') WHERE type = 'Saved'"
+        assert connection.execute(edit).rowcount
+    connection.close()
+    pruned(ground)
+    assert pictures(ground) == ["shards/ab12cd34/2-of-4/my-copy.png"]
 
 
 def test_the_outputs_of_an_abandoned_shard_stay(ground: ShardGround) -> None:
