@@ -390,7 +390,8 @@ def test_a_second_purchase_by_us_would_stand_among_the_strangers_of_our_time() -
     twin = [entry("reserve", 2, at=55.5, job_id="jx"), entry("consume", 2, at=56.5, job_id="jx")]
     dear = entry("reserve", 7, at=55.5, job_id="jy")
     later = entry("reserve", 2, at=500.5, job_id="jz")
-    found = look(*pair, *twin, dear, later, jobs=[job()])
+    free = entry("reserve", 0, at=55.5, job_id="jw")
+    found = look(*pair, *twin, dear, later, free, jobs=[job()])
     assert set(found.at_our_time) == set(twin)
-    assert set(found.unmatched) == {BEFORE, *twin, dear, later}
+    assert set(found.unmatched) == {BEFORE, *twin, dear, later, free}
     assert found.differences == ()

@@ -138,6 +138,17 @@ SPENT = Settled(d(3), "workflow:w", "")
             upload(OLD, Created(at=OLD, asset_id="i", credits=d(2)), Found(at=NEW, asset_id="k")),
             2, 0, 0, 2, id="image found again",
         ),
+        pytest.param(
+            upload(OLD, Created(at=OLD, asset_id="i", credits=d(2)), Created(at=OLD, asset_id="k", credits=d(1))),
+            3, 0, 0, 2, id="image bought twice: the first can't be deleted any more",
+        ),
+        pytest.param(
+            upload(
+                OLD, Intended(at=OLD, nonce="m", credits=d(2), payer=JOB),
+                Created(at=OLD, asset_id="i", credits=d(2)), Found(at=OLD, asset_id="k"),
+            ),
+            4, 4, 4, 0, id="contradictory image: in all",
+        ),
         pytest.param(upload(OLD, NotCreated(at=OLD, error=ERROR)), 0, 0, 0, 0, id="image not bought"),
         pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 2, id="image never answered"),
         pytest.param(

@@ -74,6 +74,8 @@ NOT_CREATED, LOST = NotCreated(at=1.0, error=ERROR), Lost(at=1.0, nonce="n")
 UNANSWERED = SubmitUnknown(at=1.0, error=ERROR)
 DELETED, CREATED = Deleted(at=1.0, rebate=Decimal(1)), Created(at=1.0, asset_id="a", credits=Decimal(3))
 
+REPRICED_LATE = Repriced(at=1.0, credits=Decimal(6), settled=Settled(Decimal(5), "workflow:w", ""))
+
 JOB_EVENTS: list[JobEvent] = [
     held(),
     prepared("2"),
@@ -82,7 +84,7 @@ JOB_EVENTS: list[JobEvent] = [
     REFUSED,
     UNANSWERED,
     Repriced(at=1.0, credits=Decimal(6)),
-    Repriced(at=1.0, credits=Decimal(6), settled=Settled(Decimal(5), "workflow:w", "")),
+    REPRICED_LATE,
     SUCCEEDED,
     FAILED,
     VANISHED,
@@ -198,6 +200,28 @@ def test_an_image_frees_nothing_by_what_can_not_have_happened_either(
     entries: list[tuple[str, Event]], floor: int
 ) -> None:
     assert committed(*entries) >= floor
+
+
+@each_case(
+    "subject, events, is_possible",
+    [
+        (JOB, [held(), accepted(), Repriced(at=1.0, credits=Decimal(6))], True),
+        (JOB, [held(), accepted(), REPRICED_LATE], False),
+        (JOB, [held(), accepted(), SUCCEEDED, REPRICED_LATE], True),
+        (JOB, [held(), accepted(), SUCCEEDED, Repriced(at=1.0, credits=Decimal(6))], False),
+        (IMAGE, [intended(), LOST, intended(), CREATED, DELETED, Found(at=1.0, asset_id="b"), DELETED], True),
+        (IMAGE, [LOST], False),
+        (IMAGE, [intended(), CREATED, LOST], False),
+        (IMAGE, [DELETED], False),
+        (IMAGE, [intended(), CREATED, DELETED, DELETED], False),
+    ],
+)
+def test_the_ledger_knows_what_can_not_have_happened(subject: str, events: list[Event], is_possible: bool) -> None:
+    ledger = Ledger()
+    for event in events:
+        assert not ledger.is_contradictory(subject)
+        ledger.apply(subject, event)
+    assert ledger.is_contradictory(subject) is not is_possible
 
 
 def test_an_unreadable_job_teaches_no_price() -> None:

@@ -119,6 +119,7 @@ def test_what_is_merged_already_is_left_out() -> None:
     assert choice.is_empty
     assert choice.merged == (1, 2)
     partly = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1}))
+    assert choose_shards(found(2, 3), partly, (1, 4), command=COMMAND).abandoned == (4,)  # what 1 spent is counted
     assert list(choose_shards(found(1, 2, 3, 4), partly, (), command=COMMAND).found) == [2, 3, 4]
 
 

@@ -330,3 +330,10 @@ def test_no_history_of_runs_spends_more_than_the_cap(limit: int, seed: int) -> N
         price = chance.choice([Decimal(5), Decimal(5), Decimal(3), Decimal("0.5"), ZERO])
         getattr(world, chance.choice(STEPS))(chance.choice(world.directories), price)
         assert world.billed <= limit
+
+
+def test_a_run_gets_its_budget_beside_what_is_spent_for_good_and_not_beside_what_it_holds() -> None:
+    """The answer to what is held may be that nothing was bought, and the run buys for it again."""
+    cap = SpendCap(d(10))
+    assert cap.set_aside_for("a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9))
+    assert (cap.set_aside, cap.left) == (8, 2)

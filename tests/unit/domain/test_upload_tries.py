@@ -78,7 +78,7 @@ def test_a_price_of_0_proves_nothing_unless_0_is_the_ceiling() -> None:
     assert upload_stop(uploads, books(ceiling="0"), None) is None
 
 
-@each_case("budget, stop", [("13", UploadStop.BUDGET_HELD), ("33", None), (None, None)])
+@each_case("budget, stop", [("13", UploadStop.BUDGET_HELD), ("32", UploadStop.BUDGET_HELD), ("33", None), (None, None)])
 def test_half_of_the_budget_is_left_to_the_other_jobs(budget: str | None, stop: UploadStop | None) -> None:
     """Two uploads that were found are held at 8 each, 0.5 of them as charged."""
     ledger = books("0.5")

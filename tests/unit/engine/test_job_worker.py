@@ -26,7 +26,7 @@ from crucible_batch.domain.job import Prepare, Submit
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import UPLOAD, shape_of
-from crucible_batch.errors import ExitCode, GatewayError
+from crucible_batch.errors import ExitCode, GatewayError, ObjectStoreError
 from tests.unit.engine.worker_bench import ERROR, NO_ANSWER, Bench, leave_in_doubt
 
 D = Decimal
@@ -262,3 +262,49 @@ async def test_one_that_is_alone_keeps_what_its_images_leave_as_long_as_the_expe
     event = await bench.do(Prepare())
     assert isinstance(event, Prepared)
     assert event.credits == 13
+
+
+# -- what an answer does not show -------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_belongs_to_another_submit_does_not_end_the_doubt() -> None:
+    bench = Bench()
+    await bench.hold()
+    bench.worker._context.owners.claim = lambda _job, _job_id: False  # type: ignore[method-assign]
+    event = await bench.do(Submit())
+    assert isinstance(event, SubmitUnknown)
+    await bench.record(event)
+    assert bench.accounting.ledger.held > 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_images_that_a_job_has_claimed_are_free_again_once_they_are_ready_or_have_failed(
+    image: InputImage, fails: bool
+) -> None:
+    bench = Bench(image=image)
+    released: list[str] = []
+    bench.worker._context.assets.release = released.append  # type: ignore[method-assign]
+    await bench.hold(images=1)
+    if fails:
+        bench.uploading = _no_store
+    event = await bench.do(Prepare())
+    assert isinstance(event, HoldReleased if fails else Prepared)
+    assert released == ["job"]
+    assert bench.stop.leaving.is_set() is fails  # every other job would meet it
+
+
+async def _no_store() -> None:
+    raise ObjectStoreError("no store", hint="")
+
+
+async def test_a_job_claims_its_images_when_its_credits_are_held_and_not_before() -> None:
+    bench, claimed = Bench(), list[str]()
+    bench.stop.block(shape_of(bench.planned).price_class, ERROR)
+
+    async def hold() -> Held | None:
+        shape = shape_of(bench.planned)
+        return await bench.admission.hold(bench.job, shape, missing=lambda: 0, claim=lambda: claimed.append("job"))
+
+    assert (await hold(), claimed) == (None, [])
+    bench.stop.stops.clear()
+    assert (isinstance(await hold(), Held), claimed) == (True, ["job"])

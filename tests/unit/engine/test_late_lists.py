@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from crucible_batch.domain.events import Listed
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLink
 from crucible_batch.domain.job import Job
@@ -19,16 +21,18 @@ class Gateway:
 
     def __init__(self, lists: list[tuple[int, ...] | None]) -> None:
         self.lists = lists
+        self.links: list[tuple[int, ...]] = []
+        self.status = JobStatus.SUCCEEDED
 
     async def read(self, job_id: str) -> JobSnapshot:
         numbers = self.lists.pop(0)
         if numbers is None:
             raise GatewayError("not found", code="JOB_NOT_FOUND", status=404)
         links = tuple(OutputLink(number, None) for number in numbers)
-        return JobSnapshot(job_id, JobStatus.SUCCEEDED, Decimal(1), outputs=links)
+        return JobSnapshot(job_id, self.status, Decimal(1), outputs=links)
 
-    def seen(self, _snapshot: JobSnapshot) -> None:
-        """Links are not kept."""
+    def seen(self, snapshot: JobSnapshot) -> None:
+        self.links.append(snapshot.numbers)
 
 
 @each_case(
@@ -50,3 +54,31 @@ async def test_a_list_counts_once_it_has_all_that_was_known_or_was_read_four_tim
     event = await checker.look(replace(Job("a"), numbers=(0, 1)), "j")
     assert isinstance(event, Listed)
     assert (event.numbers, gateway.lists) == (listed, [])
+
+
+async def test_each_record_that_is_read_is_compared_and_new_links_are_used() -> None:
+    gateway, records = Gateway([(), (0, 1, 2)]), list[JobSnapshot]()
+    checker = LateOutputChecker(Clock(), gateway, gateway, records.append)  # type: ignore[arg-type]
+    await checker.look(replace(Job("a"), numbers=(0, 1)), "j")
+    assert [record.numbers for record in records] == [(), (0, 1, 2)]
+    assert gateway.links == [(0, 1, 2)]
+
+
+async def test_the_list_of_a_record_that_has_not_succeeded_is_read_again() -> None:
+    gateway = Gateway([(0, 1)] * 4)
+    gateway.status = JobStatus.RUNNING
+    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    assert isinstance(await checker.look(replace(Job("a"), numbers=(0, 1)), "j"), Listed)
+    assert gateway.lists == []
+
+
+async def test_a_failure_of_the_gateway_shows_nothing_of_a_list() -> None:
+    gateway = Gateway([])
+
+    async def read(_job_id: str) -> JobSnapshot:
+        raise GatewayError("not now", code="HTTP_503", status=503)
+
+    gateway.read = read  # type: ignore[method-assign]
+    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    with pytest.raises(GatewayError, match="not now"):
+        await checker.look(replace(Job("a"), numbers=(0, 1)), "j")

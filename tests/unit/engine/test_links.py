@@ -17,7 +17,7 @@ from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLi
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
-from crucible_batch.errors import GatewayError
+from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import OutputStore
 from tests.planning import Desk
 from tests.unit.outputs.making import PNG
@@ -112,3 +112,44 @@ async def test_no_saved_output_is_journalled_with_its_link(tmp_path: Path) -> No
     assert SIGNATURE not in repr(saved)
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or SIGNATURE.encode() not in path.read_bytes()
+
+
+def failing(status: int | None, code: str, *, key: bool = False) -> GatewayError:
+    return (KeyRefusedError if key else GatewayError)("no", code=code, operation="download", status=status)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_unavailable", "tries"),
+    [
+        (failing(403, "HTTP_403"), True, 4),
+        (failing(404, "HTTP_404"), True, 4),
+        (failing(None, UNSAFE_URL), True, 2),
+        (failing(200, "BAD_ANSWER"), True, 2),
+        (failing(500, "HTTP_500"), False, 4),
+        (failing(None, "NO_ANSWER"), False, 4),
+        (failing(403, "FORBIDDEN", key=True), False, 1),
+    ],
+)
+async def test_an_output_is_unavailable_only_by_its_link_or_its_content(
+    tmp_path: Path, error: GatewayError, is_unavailable: bool, tries: int
+) -> None:
+    """Any other failure shows nothing of an output: the run ends with the error, and the next one fetches it."""
+    planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
+    gateway = Gateway(1)
+    gateway.fails = error
+    fetcher = fetcher_for(gateway, tmp_path / "out")
+    if is_unavailable:
+        assert isinstance(await fetcher.fetch(planned, ATTEMPT, 0), Unavailable)
+    else:
+        with pytest.raises(type(error)):
+            await fetcher.fetch(planned, ATTEMPT, 0)
+    assert len(gateway.downloads) == tries
+
+
+async def test_an_output_is_fetched_by_its_number_and_not_by_its_place(tmp_path: Path) -> None:
+    """The list may have grown since in front of it."""
+    planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
+    gateway = Gateway(3)
+    assert isinstance(await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 2), Saved)
+    assert [url.partition("?")[0] for url in gateway.downloads] == ["https://s.test/2"]
+    assert isinstance(await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 7), Unavailable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ from crucible_batch.domain.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.errors import ExitCode
 from tests.case_table import each_case
+from tests.unit.engine.desk import passed
 
 
 @each_case("job_id, is_new", [("abc", False), ("ABC", False), ("abd", True)])
@@ -39,3 +42,23 @@ def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gate
     known = Submission("j", Decimal(2), existing=True, after_doubt=after_doubt)
     recovery.saw(known, in_doubt=in_doubt)
     assert recovery.forbids_upload() is not opens
+
+
+async def test_only_one_job_asks_until_the_gateway_is_known_to_remember_and_a_purchase_ends_the_run() -> None:
+    stop = Shutdown()
+    recovery = Recovery(stop, wanted=True)
+    inside: list[int] = []
+
+    async def work(number: int) -> None:
+        async with recovery.turn():
+            inside.append(number)
+            await asyncio.Event().wait()
+
+    jobs = [asyncio.create_task(work(number)) for number in range(3)]
+    await passed()
+    assert inside == [0]
+    for job in jobs:
+        job.cancel()
+    recovery.saw(Submission("j", Decimal(2), existing=False), in_doubt=False)
+    assert stop.no_more
+    assert stop.reasons == {ExitCode.STOPPED}

@@ -28,8 +28,9 @@ from crucible_batch.domain.job import (
 )
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer, ProbedJobs
+from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer, ProbedJobs, ready_jobs
 from tests.case_table import each_case
 
 D = Decimal
@@ -208,3 +209,24 @@ async def test_what_a_stopped_run_has_not_come_to_counts_as_not_done() -> None:
     planned = PlannedJob(0, "b", "b", "w", {}, images={"image": IMAGE})
     assert jobs.buys("a")
     assert jobs.is_unprepared(planned)
+
+
+async def test_nothing_is_asked_of_the_gateway_before_the_gate_is_open() -> None:
+    desk, worker = Desk(there=True), Worker({})
+    one, opened = preparer(desk, worker), list[int]()
+
+    async def opens() -> None:
+        opened.append(desk.looked_up)
+
+    one._context.gate.wait_until_open = opens  # type: ignore[method-assign]
+    await driven(Job("j", has_images=True), one)
+    assert (opened, desk.looked_up) == ([0], 1)
+
+
+def test_only_chosen_jobs_that_hold_nothing_are_taken_up() -> None:
+    """One in flight is resumed before, and one that has succeeded needs nothing."""
+    jobs = [(PlannedJob(0, phase, phase, "w", {}), Job(phase, phase=phase)) for phase in Phase]
+    history: Any = SimpleNamespace(jobs=lambda _rule: iter(jobs))
+    chosen = frozenset(phase.value for phase in Phase) - {Phase.FAILED.value}
+    assert [job.phase for _, job in ready_jobs(history, RetryRule(), chosen)] == [Phase.READY]
+    assert [job.phase for _, job in ready_jobs(history, RetryRule(), frozenset({"failed"}))] == [Phase.FAILED]

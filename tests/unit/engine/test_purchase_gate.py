@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.events import Accepted, Held, HoldReleased, SubmitUnknown
+from crucible_batch.domain.events import Accepted, Held, HoldReleased, Refused, SubmitUnknown
 from crucible_batch.domain.gateway_types import Account, ErrorInfo
 from crucible_batch.domain.job import Hold, Submit
 from crucible_batch.domain.outage import Outage
@@ -132,9 +132,12 @@ async def test_a_refused_key_ends_the_wait() -> None:
     world = World()
     world.outage.unanswered(0.0)
     world.gateway.error = KeyRefusedError("x", code="UNAUTHORIZED", status=401)
+    passing = asyncio.create_task(world.gate.wait_until_open())
+    await asyncio.sleep(0)
+    world.outage.answered(1.0)  # by this answer
     world.gateway.answers.set()
     with pytest.raises(KeyRefusedError):
-        await world.gate.wait_until_open()
+        await passing
 
 
 async def test_a_run_that_stops_does_not_wait() -> None:
@@ -170,6 +173,18 @@ async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothi
     assert bench.gateway.submitted == []
     await bench.record(event)
     assert bench.accounting.ledger.held == 0
+
+
+async def test_a_job_whose_workflow_was_found_to_be_gone_meanwhile_is_not_sent() -> None:
+    bench = Bench()
+    await bench.hold()
+
+    async def turn(_slot: object) -> None:
+        bench.worker._context.gone_workflows["w"] = ErrorInfo("WORKFLOW_NOT_FOUND", "x")
+
+    bench.turn = turn
+    assert isinstance(await bench.do(Submit()), Refused)
+    assert bench.gateway.submitted == []
 
 
 async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> None:

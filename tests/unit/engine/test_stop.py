@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, Outcome, conclude
+from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, conclude
 from crucible_batch.engine.run_control import RunDeadline
-from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.engine.shutdown import BUYING, Shutdown
+from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from tests.case_table import each_case
 
 
@@ -71,3 +72,44 @@ async def test_a_deadline_that_was_replaced_and_one_that_is_not_there_stop_nothi
     deadline.set(None)
     clock.now_s = 1e9
     assert stop.may_buy_now()
+
+
+@each_case("is_key_refused", [True, False])
+def test_one_job_that_meets_a_refused_key_ends_the_run_and_one_without_an_answer_does_not(is_key_refused: bool) -> None:
+    stop = Shutdown()
+    kind = KeyRefusedError if is_key_refused else GatewayError
+    stop.note(kind("x", code="X", status=401 if is_key_refused else 500), "fox")
+    assert (stop.leaving.is_set(), stop.no_more) == (is_key_refused, is_key_refused)
+    assert stop.reasons == {ExitCode.KEY_REFUSED if is_key_refused else ExitCode.STOPPED}
+
+
+@each_case("code, is_blocked", [("BUDGET_EXHAUSTED", True), ("PRICE_ABOVE_CEILING", False)])
+def test_a_price_above_the_ceiling_blocks_its_shape_and_not_the_workflow(code: str, is_blocked: bool) -> None:
+    stop = Shutdown()
+    stop.block("workflow:w", ErrorInfo(code, "x"))
+    assert stop.blocked("workflow:w") is is_blocked
+    assert not stop.blocked("workflow:other")
+
+
+def test_refusals_end_the_buying_only_where_no_job_is_accepted_in_between() -> None:
+    stop, error = Shutdown(), GatewayError("no", code="X", status=403)
+    for _ in range(4):
+        stop.refused(error)
+    stop.accepted()
+    for _ in range(4):
+        stop.refused(error)
+    assert not stop.no_more
+    stop.refused(error)
+    assert stop.no_more
+
+
+def test_the_first_reason_is_kept_beside_the_one_that_stops_the_run() -> None:
+    stop = Shutdown()
+    first, later, signal = (ErrorInfo(code, "x") for code in ("PRICE_ROSE", "INSUFFICIENT_CREDITS", "SIGINT"))
+    stop.end_buying(first)
+    stop.end_buying(later)
+    assert stop.stops == {EVERYTHING: first}
+    stop.leave(ExitCode.SIGINT, signal)
+    assert stop.stops == {EVERYTHING: signal, BUYING: first}
+    stop.leave(ExitCode.SIGTERM, later)
+    assert stop.stops == {EVERYTHING: signal, BUYING: first}

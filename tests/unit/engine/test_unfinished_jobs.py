@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from crucible_batch.domain.attempt import Attempt
 from crucible_batch.domain.events import HoldReleased
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 
 
@@ -15,13 +19,13 @@ class Bench:
 
     def __init__(self) -> None:
         self.released: list[str] = []
+        self.unknown: list[str] = []
 
     def now(self) -> float:
         return 1.0
 
     async def record(self, identity: str, event: Any) -> None:
-        assert isinstance(event, HoldReleased)
-        self.released.append(identity)
+        (self.released if isinstance(event, HoldReleased) else self.unknown).append(identity)
 
     def job(self, *_told: object) -> None:
         pass
@@ -45,3 +49,26 @@ async def test_a_run_that_buys_nothing_releases_all_that_was_not_submitted() -> 
     jobs = [left("planned", Phase.PREPARING), left("bought", Phase.SUBMITTING)]
     found = await UnfinishedJobs(bench, bench, bench).skip_unsent(jobs)  # type: ignore[arg-type]
     assert ([job.identity for _, job in found], bench.released) == (["bought"], ["planned"])
+
+
+async def test_at_the_end_of_a_run_no_hold_of_a_submit_is_released() -> None:
+    bench = Bench()
+    jobs = [left(phase.value, phase) for phase in Phase]
+    await UnfinishedJobs(bench, bench, bench).release_unsent(jobs, "the run ended")  # type: ignore[arg-type]
+    assert bench.released == [Phase.PREPARING]
+
+
+async def test_that_a_key_is_too_old_is_recorded_once() -> None:
+    """And not by each run again."""
+    bench = Bench()
+    attempts = (Attempt(1, "key", 0.0),)
+    jobs = [
+        (planned, replace(job, attempts=attempts, error=error))
+        for planned, job, error in (
+            (*left("new", Phase.UNKNOWN), None),
+            (*left("other", Phase.UNKNOWN), ErrorInfo("NO_ANSWER", "x")),
+            (*left("known", Phase.UNKNOWN), ErrorInfo(KEY_MAY_BE_FORGOTTEN, "x")),
+        )
+    ]
+    await UnfinishedJobs(bench, bench, bench).record_forgotten(jobs)  # type: ignore[arg-type]
+    assert (bench.unknown, bench.released) == (["new", "other"], [])

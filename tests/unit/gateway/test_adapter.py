@@ -204,10 +204,11 @@ async def test_an_intent_carries_the_digest_and_the_nonce(world, ok, good_data):
     assert "sig" not in repr(intent)
 
 
-async def test_bytes_of_another_length_than_declared_are_not_sent(world, reply):
+@pytest.mark.parametrize("content", [b"", b"no", b"four"])
+async def test_bytes_of_another_length_than_declared_are_not_sent(world, reply, content):
     here = world(reply(200))
     with pytest.raises(GatewayError) as caught:
-        await here.gateway.upload(UploadIntent("a", "https://s.test/u?sig=1", Decimal(1)), SPEC, b"four")
+        await here.gateway.upload(UploadIntent("a", "https://s.test/u?sig=1", Decimal(1)), SPEC, content)
     assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
 
 

@@ -369,6 +369,7 @@ def test_a_time_in_a_column_is_a_number_within_the_years_of_a_date() -> None:
 
 
 HELD = '{"at":%s,"attempt":%s,"key":"k","credits":%s,"price_class":"c"}'
+REPRICED = '{"at":1,"credits":"%s","settled":{"spent":"%s","price_class":"c","shape":""}}'
 SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
 
 
@@ -378,6 +379,7 @@ SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m
         *(("Held", HELD % (at, 1, '"1"')) for at in ("NaN", "Infinity", "-1e12", "1e300", "253402300800", "null")),
         *(("Held", HELD % (1, attempt, '"1"')) for attempt in ("-1", "1e300", "1" + "0" * 400)),
         *(("Held", HELD % (1, 1, f'"{credits}"')) for credits in ("-1", "NaN", "Infinity", "1E+18", "1E+999999", "")),
+        *(("Repriced", REPRICED % credits) for credits in (("-1", "1"), ("1", "-1"), ("1", "NaN"))),
         *(("Deleted", f'{{"at":1,"rebate":"{rebate}"}}') for rebate in ("-1", "1E+999999")),
         *(("Succeeded", f'{{"at":1,"outputs":{outputs}}}') for outputs in ("-1", "1" + "0" * 400)),
         ("Succeeded", '{"at":1,"outputs":1,"running_at":NaN}'),

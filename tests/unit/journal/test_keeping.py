@@ -33,6 +33,7 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.journal.database import FORMAT
 
 BINDING = Binding("trial", "default", "https://gateway.test")
 RULE = RetryRule()
@@ -149,10 +150,10 @@ def test_a_directory_of_another_run_is_refused_and_stays_its_own(tmp_path, bindi
         assert journal.binding() == binding
 
 
-def test_a_journal_of_a_newer_release_is_refused_and_left_alone(tmp_path, binding):
+def test_a_journal_of_the_next_release_is_refused_and_left_alone(tmp_path, binding):
     with Journal.open(tmp_path, binding, now=1.0):
         pass
-    change(tmp_path, "PRAGMA user_version = 99")
+    change(tmp_path, f"PRAGMA user_version = {FORMAT + 1}")
     before = file_of(tmp_path).read_bytes()
     with pytest.raises(JournalError, match="newer release"), Journal.open(tmp_path, binding, now=1.0):
         pass

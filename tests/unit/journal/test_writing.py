@@ -191,12 +191,15 @@ async def test_of_a_commit_that_fails_nothing_stays_and_nothing_is_left_open():
 
 
 async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
-    gate = threading.Event()
+    """Nothing else is written: its events would be in the journal, and nobody would act on them."""
+    entered, gate, executed = threading.Event(), threading.Event(), list[object]()
 
     class Failing:
         in_transaction = False
 
-        def execute(self, *_: object) -> None:
+        def execute(self, *statement: object) -> None:
+            executed.append(statement)
+            entered.set()
             gate.wait(60)
             raise sqlite3.OperationalError("database or disk is full")
 
@@ -204,7 +207,9 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
 
     writer = GroupCommitWriter(Failing)  # type: ignore[arg-type]
     try:
-        tasks = [asyncio.ensure_future(writer.write("x", ())) for _ in range(3)]
+        tasks = [asyncio.ensure_future(writer.write("x", ()))]
+        await asyncio.to_thread(entered.wait, 60)
+        tasks += [asyncio.ensure_future(writer.write("x", ())) for _ in range(2)]
         await asyncio.sleep(0)
         gate.set()
         async with asyncio.timeout(120):
@@ -213,6 +218,7 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
             assert results[0].hint == SEE_TO_THE_DISK
             with pytest.raises(JournalError, match="full"):
                 await writer.write("x", ())
+            assert len(executed) == 1
     finally:
         writer.close()
 

@@ -1,0 +1,105 @@
+"""Whose older output may be moved aside for a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.domain.events import Saved
+from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.engine.clock import SystemClock
+from crucible_batch.engine.output_relocator import OutputRelocator
+from crucible_batch.outputs import relocated_path
+
+PATH, SHA256, NEW = "fox/0.png", "ab" * 32, "cd" * 32
+ASIDE = relocated_path(PATH, SHA256)
+SAVED = Saved(at=0.0, index=0, path=PATH, sha256=SHA256, byte_size=1, mime_type="image/png", width=1, height=1)
+
+
+class Desk:
+    """A history, a journal and a store in one. ``steps`` are what was done, in order."""
+
+    def __init__(self, owners: Mapping[str, tuple[PlannedJob, Job, bool]], *, is_true: bool = True) -> None:
+        self.owners = owners
+        self.content_is_ours = is_true
+        self.steps: list[str] = []
+
+    def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
+        return self.owners.get(identity)
+
+    def saved_at(self, _path: str) -> list[str]:
+        return [identity for identity in self.owners if identity != "asker"]
+
+    def sidecars(self) -> Any:
+        return SimpleNamespace(move=lambda _path, _aside: self.steps.append("sidecar"))
+
+    async def is_true(self, _saved: Saved) -> bool:
+        return self.content_is_ours
+
+    async def add_name(self, *_names: str) -> None:
+        self.steps.append("linked")
+
+    async def remove_name(self, *_names: str) -> None:
+        self.steps.append("unlinked")
+
+    async def record(self, identity: str, event: Any) -> None:
+        self.steps.append(f"journalled {identity} {event.path}")
+
+
+def owner(
+    identity: str, *, name: str = "fox", retired: bool = False, phase: Phase = Phase.SUCCEEDED, saved: Saved = SAVED
+) -> tuple[PlannedJob, Job, bool]:
+    return (
+        PlannedJob(0, identity, name, "w", {}, output=f"{name}/{{index}}{{ext}}"),
+        Job(identity, phase=phase, outputs={0: saved}),
+        retired,
+    )
+
+
+async def found(desk: Desk) -> str | None:
+    told = lambda *_told: desk.steps.append("told")  # noqa: E731
+    relocator = OutputRelocator(desk, desk, desk, SystemClock(), told)  # type: ignore[arg-type]
+    asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
+    return await relocator.find_path(asker, PATH, NEW)
+
+
+@pytest.mark.parametrize(
+    ("owners", "is_moved"),
+    [
+        ([owner("a", retired=True)], True),
+        ([owner("a", name="renamed")], True),
+        ([owner("a")], False),  # the path is its own in the plan
+        ([owner("a", retired=True, phase=Phase.UNREADABLE)], False),  # it can't take the event
+        ([owner("a", retired=True), owner("b")], False),
+        ([owner("a", retired=True), owner("b", name="renamed")], True),
+        ([], False),
+    ],
+)
+async def test_a_file_is_moved_only_if_no_job_may_keep_it_there(
+    owners: list[tuple[PlannedJob, Job, bool]], is_moved: bool
+) -> None:
+    desk = Desk({each[0].identity: each for each in owners})
+    assert await found(desk) == (PATH if is_moved else None)
+    journalled = [step for each in owners for step in (f"journalled {each[0].identity} {ASIDE}", "told")]
+    assert desk.steps == (["linked", *journalled, "sidecar", "unlinked"] if is_moved else [])
+
+
+async def test_a_file_that_was_changed_is_the_users_and_stays() -> None:
+    desk = Desk({"a": owner("a", retired=True)}, is_true=False)
+    assert (await found(desk), desk.steps) == (None, [])
+
+
+async def test_a_move_that_was_cut_off_after_its_event_is_finished_without_another() -> None:
+    desk = Desk({"a": owner("a", retired=True, saved=replace(SAVED, path=ASIDE))})
+    assert await found(desk) == PATH
+    assert desk.steps == ["linked", "sidecar", "unlinked"]
+
+
+async def test_an_output_of_a_retired_job_displaces_no_other() -> None:
+    desk = Desk({"a": owner("a", retired=True), "asker": owner("asker", retired=True)})
+    assert (await found(desk), desk.steps) == (relocated_path(PATH, NEW), [])
