@@ -62,7 +62,7 @@ Shard = Annotated[
 Cluster = Annotated[
     str | None,
     dsn_option(
-        help="Run on the workers of a cluster. DSN is the address of its PostgreSQL database; env reads it from"
+        help="Run on the workers of a cluster. DSN is the address of its PostgreSQL database; env: that of"
         " CRUCIBLE_BATCH_DSN, which keeps its password out of process lists.",
         rich_help_panel="Cluster",
     ),

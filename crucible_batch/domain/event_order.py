@@ -29,10 +29,9 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.job import ALLOWED_PHASES, Phase
 
 _WITHOUT_HOLD = frozenset({Phase.READY, Phase.FAILED, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE})
-_AFTER_HELD: Mapping[bool | None, frozenset[Phase]] = {
+_AFTER_HELD: Mapping[bool, frozenset[Phase]] = {
     True: frozenset({Phase.PREPARING}),
     False: frozenset({Phase.SUBMITTING}),
-    None: frozenset({Phase.PREPARING, Phase.SUBMITTING}),
 }
 _AFTER: Mapping[type[JobEvent], frozenset[Phase]] = {
     Prepared: frozenset({Phase.SUBMITTING}),

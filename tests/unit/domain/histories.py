@@ -50,7 +50,15 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
     """What may happen to a job next, by what it wishes."""
     match decide(job):
         case Hold():
-            return [Held(at=1.0, attempt=job.attempt, key=job.key, credits=price, price_class="workflow:w")]
+            held = Held(
+                at=1.0,
+                attempt=job.attempt,
+                key=job.key,
+                credits=price,
+                price_class="workflow:w",
+                images=job.has_images,
+            )
+            return [held]
         case Prepare():
             return [
                 Prepared(at=1.0, assets={}, credits=price),

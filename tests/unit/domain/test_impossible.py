@@ -52,7 +52,7 @@ from tests.unit.domain.histories import ERROR, PRICES, lives, saved
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
 
 
-def held(credits: str = "5", *, images: bool | None = None) -> Held:
+def held(credits: str = "5", *, images: bool = False) -> Held:
     return Held(at=1.0, attempt=1, key="k", credits=Decimal(credits), price_class="workflow:w", images=images)
 
 

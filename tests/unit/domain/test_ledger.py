@@ -44,8 +44,8 @@ ERROR = ErrorInfo("X", "x")
 W = Shape("workflow:w")
 
 
-def held(credits: str, price_class: str = "workflow:w") -> Held:
-    return Held(at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class)
+def held(credits: str, price_class: str = "workflow:w", *, images: bool = False) -> Held:
+    return Held(at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class, images=images)
 
 
 def accepted(credits: str, *, reused: bool = False, earlier: bool = False) -> Accepted:
@@ -136,7 +136,7 @@ def test_no_answer_holds() -> None:
 
 
 def test_an_image_is_paid_out_of_the_hold_of_its_job() -> None:
-    ledger = books(("job", held("10")), ("asset:x", intended("10")))
+    ledger = books(("job", held("10", images=True)), ("asset:x", intended("10")))
     assert figures(ledger) == ("0", "10")
     ledger.apply("asset:x", created("0.5"))
     assert figures(ledger) == ("0.5", "9.5")
@@ -420,7 +420,7 @@ def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> 
 def test_jobs_that_continue_without_their_images_and_images_found_again_are_counted() -> None:
     with_image = Prepared(at=0.0, credits=Decimal(2), assets={"x": "asset-1"})
     without = Prepared(at=0.0, credits=Decimal(2), assets={})
-    ledger = books(*((job, held("2")) for job in "abc"), ("a", with_image), ("b", without), ("c", without))
+    ledger = books(*((job, held("2", images=True)) for job in "abc"), ("a", with_image), ("b", without), ("c", without))
     assert ledger.restored_with_images == 2
     found = Found(at=0.0, asset_id="asset-1")
     assert books(("asset:x", found), ("asset:y", found)).reused_assets == 2

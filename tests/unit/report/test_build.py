@@ -41,9 +41,15 @@ ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", hint="try again", request_id="
 STOP = ErrorInfo("BUDGET_EXHAUSTED", "the budget is used up")
 
 
-def held(credits: str, *, attempt: int = 1, workflow: str = "z", at: float = 1.0) -> Held:
-    price_class = f"workflow:{workflow}"
-    return Held(at=at, attempt=attempt, key=f"cb1-{attempt}", credits=D(credits), price_class=price_class)
+def held(credits: str, *, attempt: int = 1, workflow: str = "z", at: float = 1.0, images: bool = False) -> Held:
+    return Held(
+        at=at,
+        attempt=attempt,
+        key=f"cb1-{attempt}",
+        credits=D(credits),
+        price_class=f"workflow:{workflow}",
+        images=images,
+    )
 
 
 def accepted(credits: str, job_id: str = "job_1", *, reused: bool = False) -> Accepted:
@@ -100,7 +106,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
     history.job("four", held("2.75"), accepted("3"))  # held at the gateway's own figure
     history.job("five", held("3"), Refused(at=3.0, error=ERROR))  # nothing was bought
     payer = history.job("six", image="aa")
-    history.past.append((payer.identity, held("4")))
+    history.past.append((payer.identity, held("4", images=True)))
     history.asset(
         "aa",
         Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity),
@@ -279,7 +285,7 @@ def test_rows_and_books_agree(history: Any, events: list[Event], status: str, cr
 
 
 def test_a_row_holds_all_of_a_job(history: Any) -> None:
-    history.job("a", held("2"), Prepared(at=1.5, credits=D(2)), *bought("2")[1:3], saved(1), image="aa")
+    history.job("a", held("2", images=True), Prepared(at=1.5, credits=D(2)), *bought("2")[1:3], saved(1), image="aa")
     (row,) = rows(history)
     assert (row.name, row.workflow_id, row.prompt) == ("a", "z", "a a")
     assert row.params == {"prompt.text": "a a", "seed": 2**60}
@@ -362,11 +368,11 @@ def test_a_report_with_nothing_to_explain_explains_nothing(history):
 def test_an_attempt_shows_when_each_of_its_stages_began(history):
     photo = "ab" * 32
     story = [
-        held("2"),
+        held("2", images=True),
         Prepared(at=1.5, assets={"image.image": "as_1"}, credits=D(2)),
         accepted("2"),
         Failed(at=2.75, error=ERROR, running_at=2.5),
-        held("2", attempt=2, at=2.8),
+        held("2", attempt=2, at=2.8, images=True),
         Prepared(at=2.85, assets={"image.image": "as_1"}, credits=D(2)),
         accepted("2", "job_2"),
         Succeeded(at=3.0, outputs=1, running_at=2.9),
