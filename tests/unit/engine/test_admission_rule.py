@@ -341,6 +341,18 @@ async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_
         assert at.waits("b")
 
 
+async def test_a_submit_in_doubt_costs_the_account_its_price_once_it_is_answered() -> None:
+    async with desk(account="10") as at:
+        at.accounting.ledger.prices.learn(W, D(2))
+        at.accounting.ledger.prices.learn(V, D(9))
+        job = in_doubt(at, "old", "32")
+        await at.admission.read_account()
+        assert await again(at, job) is None
+        await at.answer("old", "2", recorded="2")
+        at.admission._slow_start = SlowStart(5)
+        assert await at.ask("b", V) is None  # 8 of the account's 10 are left
+
+
 async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
     async with desk(account="0") as at:
         job = in_doubt(at, "old", "32")

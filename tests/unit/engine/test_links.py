@@ -18,7 +18,7 @@ from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
-from crucible_batch.outputs import OutputStore
+from crucible_batch.outputs import OutputError, OutputStore
 from tests.planning import Desk
 from tests.unit.outputs.making import PNG
 
@@ -34,7 +34,7 @@ class Gateway:
         self._outputs = outputs
         self.asked = 0
         self.downloads: list[str] = []
-        self.fails: GatewayError | None = None
+        self.fails: GatewayError | OutputError | None = None
 
     async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
         self.asked += 1
@@ -128,10 +128,11 @@ def failing(status: int | None, code: str, *, key: bool = False) -> GatewayError
         (failing(500, "HTTP_500"), False, 4),
         (failing(None, "NO_ANSWER"), False, 4),
         (failing(403, "FORBIDDEN", key=True), False, 1),
+        (OutputError("OUTPUT_EXISTS", "its path is taken", final=True), True, 1),
     ],
 )
 async def test_an_output_is_unavailable_only_by_its_link_or_its_content(
-    tmp_path: Path, error: GatewayError, is_unavailable: bool, tries: int
+    tmp_path: Path, error: GatewayError | OutputError, is_unavailable: bool, tries: int
 ) -> None:
     """Any other failure shows nothing of an output: the run ends with the error, and the next one fetches it."""
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
