@@ -16,6 +16,7 @@ from crucible_batch.domain.events import (
     HoldReleased,
     Intended,
     JobLost,
+    Prepared,
     Refused,
     Repriced,
     SubmitUnknown,
@@ -56,6 +57,22 @@ async def test_a_hold_counts_for_other_decisions_before_it_is_journalled() -> No
         assert await at.admission.hold(job, W, missing=lambda: 0, claim=lambda: None) is not None
         assert (at.accounting.ledger.hold_of("a"), at.accounting.ledger.committed) == (4, 4)
         assert await at.ask("b") is None  # 5 credits are no room for two
+
+
+@each_case("budget, is_admitted", [("52", True), ("51", False)])
+async def test_until_its_record_is_read_a_job_counts_with_all_that_was_held_for_its_submit(
+    budget: str, is_admitted: bool
+) -> None:
+    """20 of the 32 were left for the submit when its images were ready. The next job needs 32."""
+    async with desk(budget) as at:
+        at.accounting.ledger.prices.learn(W, D(2))
+        at.admission._slow_start = SlowStart(5)
+        held = await at.admission.hold(Job("a", has_images=True), W, missing=lambda: 0, claim=lambda: None)
+        assert held is not None
+        await at.accounting.record("a", held)
+        await at.accounting.record("a", Prepared(at=1.0, assets={"image.image": "as_1"}, credits=D(20)))
+        await at.accounting.record("a", Accepted(at=2.0, job_id="a", credits=D(2), reused=False))
+        assert (await at.ask("b") is not None) == is_admitted
 
 
 async def test_one_that_nothing_bounds_waits_for_the_answers_of_all_others() -> None:
