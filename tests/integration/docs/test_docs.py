@@ -8,8 +8,9 @@ import re
 import runpy
 import shlex
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import pydantic
 import pytest
 from PIL import Image
 
@@ -45,7 +46,17 @@ def _printed(*words: str) -> str:
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""
-    assert json.loads((DOCS / file).read_text(encoding="utf-8")) == json.loads(_printed("schema", *options))
+    kept, made = json.loads((DOCS / file).read_text(encoding="utf-8")), json.loads(_printed("schema", *options))
+    if tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14):
+        # Older releases describe no dataclass, and give a pattern for amounts in plans.
+        kept, made = _without_texts(kept), _without_texts(made)
+    assert kept == made
+
+
+def _without_texts(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _without_texts(each) for key, each in schema.items() if key not in {"description", "pattern"}}
+    return [_without_texts(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def test_a_reference_page_is_todays() -> None:
