@@ -25,7 +25,7 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.prices import PriceBook, Shape
 from tests.case_table import each_case
-from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
+from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
 
 # -- alone ------------------------------------------------------------------------------------------------------------
 
@@ -345,14 +345,19 @@ async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> 
             task.cancel()
 
 
+async def sent_again_beside_an_account(at: Desk) -> None:
+    """A submit in doubt that holds 32 and is expected to cost 2 is sent again, after the account was read."""
+    at.accounting.ledger.prices.learn(W, D(2))
+    at.accounting.ledger.prices.learn(V, D(9))
+    job = in_doubt(at, "old", "32")
+    await at.admission.read_account()
+    assert await again(at, job) is None
+
+
 async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> None:
     """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for others."""
     async with desk(account="10") as at:
-        at.accounting.ledger.prices.learn(W, D(2))
-        at.accounting.ledger.prices.learn(V, D(9))
-        job = in_doubt(at, "old", "32")
-        await at.admission.read_account()
-        assert await again(at, job) is None
+        await sent_again_beside_an_account(at)
         at.admission._slow_start = SlowStart(5)
         assert await at.ask("b", V) is None
         assert at.waits("b")
@@ -360,11 +365,7 @@ async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_
 
 async def test_a_submit_in_doubt_costs_the_account_its_price_once_it_is_answered() -> None:
     async with desk(account="10") as at:
-        at.accounting.ledger.prices.learn(W, D(2))
-        at.accounting.ledger.prices.learn(V, D(9))
-        job = in_doubt(at, "old", "32")
-        await at.admission.read_account()
-        assert await again(at, job) is None
+        await sent_again_beside_an_account(at)
         await at.answer("old", "2", recorded="2")
         at.admission._slow_start = SlowStart(5)
         assert await at.ask("b", V) is None  # 8 of the account's 10 are left
