@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 
@@ -26,7 +27,8 @@ class Attempt:
     """One idempotency key and its status.
 
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
-    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ.
+    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ. ``refunded`` and
+    ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``ledger_entries``.
     """
 
     number: int
@@ -43,6 +45,9 @@ class Attempt:
     running_at: float | None = None
     answered: Credits | None = None
     recorded: Credits | None = None
+    refunded: Credits = ZERO
+    consumed: Credits = ZERO
+    ledger_entries: frozenset[str] = frozenset()
 
 
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
@@ -66,9 +71,33 @@ def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool
     return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)
 
 
+def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten) -> Attempt:
+    """Return the attempt after an event about the refund of one of its job's attempts."""
+    if isinstance(event, RefundForgotten) or event.attempt != attempt.number:
+        return attempt
+    if event.entry_id in attempt.ledger_entries:
+        return attempt
+    refunded, consumed = attempt.refunded, attempt.consumed
+    if isinstance(event, Refunded):
+        refunded = min(attempt.credits, refunded + event.credits)
+    else:
+        consumed = min(attempt.credits, consumed + event.credits)
+    entries = attempt.ledger_entries | {event.entry_id}
+    return replace(attempt, refunded=refunded, consumed=consumed, ledger_entries=entries)
+
+
 _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
 
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
-    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds."""
-    return sum((attempt.credits for attempt in attempts if attempt.status in _PAID), ZERO)
+    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds.
+
+    A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
+    """
+    return sum(map(_paid, attempts), ZERO)
+
+
+def _paid(attempt: Attempt) -> Credits:
+    if attempt.status is AttemptStatus.FAILED:
+        return min(attempt.consumed, attempt.credits - attempt.refunded)
+    return attempt.credits if attempt.status in _PAID else ZERO

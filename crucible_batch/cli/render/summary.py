@@ -360,7 +360,9 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     if amounts.refunded:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:
-        parts.append(f"{format_credits(amounts.held)} held")
+        refunds = amounts.held_for_refunds
+        whose = "" if not refunds else f" ({format_credits(refunds)} for refunds that were not seen yet)"
+        parts.append(f"{format_credits(amounts.held)} held{whose}")
     if head.period is None or amounts.budget is None:
         parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
     else:
