@@ -163,10 +163,11 @@ class Stakes:
         if (purchase := self._purchases.get(key)) is None:
             return
         purchase.unanswered = purchase.on_its_way = False
-        purchase.told = max(price, purchase.told or ZERO)
+        highest = max(price, (purchase.told or ZERO) + purchase.returned)
+        purchase.told = highest - purchase.returned
         for name in (purchase.wish.shape, purchase.wish.workflow):
             self._highest[name] = max(price, self._highest.get(name, ZERO))
-            self._latest[name] = purchase.told
+            self._latest[name] = highest
 
     def returned(self, key: str, credits: Decimal | None = None) -> None:
         """Our books know that credits came back; None: all of them."""
