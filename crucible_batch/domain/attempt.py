@@ -28,7 +28,8 @@ class Attempt:
 
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
     ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ. ``refunded`` and
-    ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``ledger_entries``.
+    ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``refunds_seen`` and
+    ``charges_seen``.
     """
 
     number: int
@@ -47,7 +48,8 @@ class Attempt:
     recorded: Credits | None = None
     refunded: Credits = ZERO
     consumed: Credits = ZERO
-    ledger_entries: frozenset[str] = frozenset()
+    refunds_seen: frozenset[str] = frozenset()
+    charges_seen: frozenset[str] = frozenset()
 
 
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
@@ -73,17 +75,17 @@ def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool
 
 def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten) -> Attempt:
     """Return the attempt after an event about the refund of one of its job's attempts."""
-    if isinstance(event, RefundForgotten) or event.attempt != attempt.number:
+    if event.attempt != attempt.number:
         return attempt
-    if event.entry_id in attempt.ledger_entries:
-        return attempt
-    refunded, consumed = attempt.refunded, attempt.consumed
-    if isinstance(event, Refunded):
-        refunded = min(attempt.credits, refunded + event.credits)
-    else:
-        consumed = min(attempt.credits, consumed + event.credits)
-    entries = attempt.ledger_entries | {event.entry_id}
-    return replace(attempt, refunded=refunded, consumed=consumed, ledger_entries=entries)
+    match event:
+        case Refunded(credits=amount, entry_id=entry_id) if entry_id not in attempt.refunds_seen:
+            refunded = min(attempt.credits, attempt.refunded + amount)
+            return replace(attempt, refunded=refunded, refunds_seen=attempt.refunds_seen | {entry_id})
+        case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
+            consumed = min(attempt.credits, attempt.consumed + amount)
+            return replace(attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id})
+        case _:
+            return attempt
 
 
 _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}

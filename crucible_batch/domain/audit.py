@@ -176,12 +176,12 @@ class Audit:
     unmatched: tuple[LedgerEntry, ...]
     at_our_time: tuple[LedgerEntry, ...]
     oldest: float | None
-    is_recorded: bool
     unanswered: int
     never_charged: tuple[UploadClaim, ...]
     perhaps_charged: tuple[UploadClaim, ...]
     perhaps_rebated: tuple[UploadClaim, ...]
     upload_price: Credits
+    is_recorded: bool = False
 
     @property
     def differences(self) -> tuple[Finding, ...]:

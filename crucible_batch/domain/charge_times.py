@@ -229,6 +229,15 @@ class DatedLedger:
         )
         return self.unanswered - sum(later, ZERO)
 
+    def refunds_in(self, period: BudgetPeriod) -> Credits:
+        """Return what is held for the refunds of attempts that may have been bought in a period."""
+        held = ZERO
+        for failed in self.ledger.failed_attempts():
+            bought = self._failed.get((failed.subject, failed.number), _Interval(_ANY_TIME, _ANY_LATER))
+            if not bought.is_before(period.start) and not bought.is_after(period.end):
+                held += failed.held
+        return held
+
     def request(self, period: BudgetPeriod, *, own: Credits | None = None, need: Credits | None = None) -> ShareRequest:
         """Return what a run asks of a period. ``own`` is its own budget, ``need`` the most that its jobs may cost.
 

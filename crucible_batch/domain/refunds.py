@@ -39,7 +39,7 @@ class FailedAttempt:
 
     ``subject`` is the identity of its job, ``price`` the credits that were held for it when it failed. ``found``: it
     was found by its key, and not bought by this run directory. Times are of our clock: ``held_at`` is before its
-    purchase. ``seen`` are the ids of the entries that count already.
+    purchase. ``refunds_seen`` and ``charges_seen`` are the ids of the entries that count already.
     """
 
     subject: str
@@ -52,7 +52,8 @@ class FailedAttempt:
     refunded: Credits = ZERO
     consumed: Credits = ZERO
     forgotten: Credits = ZERO
-    seen: frozenset[str] = frozenset()
+    refunds_seen: frozenset[str] = frozenset()
+    charges_seen: frozenset[str] = frozenset()
 
     @property
     def spent(self) -> Credits:
@@ -68,15 +69,15 @@ class FailedAttempt:
             case RefundForgotten(credits=amount):
                 return replace(self, forgotten=self.forgotten + amount)
             case Refunded(credits=amount, entry_id=entry_id):
-                if entry_id in self.seen:
+                if entry_id in self.refunds_seen:
                     return self
                 refunded = min(self.price, self.refunded + amount)
-                return replace(self, refunded=refunded, seen=self.seen | {entry_id})
+                return replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
             case Consumed(credits=amount, entry_id=entry_id):
-                if entry_id in self.seen:
+                if entry_id in self.charges_seen:
                     return self
                 consumed = min(self.price, self.consumed + amount)
-                return replace(self, consumed=consumed, seen=self.seen | {entry_id})
+                return replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
 
 
 def refund_events(attempt: FailedAttempt, entries: Iterable[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
@@ -88,12 +89,12 @@ def refund_events(attempt: FailedAttempt, entries: Iterable[LedgerEntry], *, now
     refunds: list[Refunded | Consumed] = []
     for entry in entries:
         amount = entry_amount(entry)
-        if entry.key in attempt.seen or not amount or not is_final(entry):
+        if not amount or not is_final(entry):
             continue
         kind = entry_kind(entry, of_job=True)
-        if kind is EntryKind.CONSUME:
+        if kind is EntryKind.CONSUME and entry.key not in attempt.charges_seen:
             charges.append(Consumed(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
-        elif kind is EntryKind.REFUND:
+        elif kind is EntryKind.REFUND and entry.key not in attempt.refunds_seen:
             refunds.append(Refunded(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
     return charges + refunds
 
@@ -110,13 +111,10 @@ def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Cal
         if concerned:
             amount = sum((attempt.held for attempt in concerned), ZERO)
             parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
-    if any(not covered for _, covered in attempts):
-        hint = (
-            "run the same command again later; crucible-batch audit shows what the ledger has now; if you know that the"
-            " refunds came, --forget-refunds releases what is not visible"
-        )
-    else:
-        hint = "run the same command again later, ask the gateway's operator for the refund, or raise the budget"
+    hint = (
+        "run the same command again later, or ask the gateway's operator; if the account shows that the credits came"
+        " back, --forget-refunds releases them"
+    )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 
 

@@ -2,7 +2,7 @@
 
 Each reading is journalled with the entries that are new. How often it is read:
 
-    after a failure             immediately, or after the reading in progress: one serves all failures of a moment
+    after a failure             immediately, but half a second after another: one serves all failures of a moment
     while refunds are awaited   after a second, then less often, but while two readings still overlap; after a gap more
                                 often, and less is bought between two readings
     otherwise                   every 5 s if something was bought or has ended since, and at the end of the run
@@ -27,6 +27,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, KeyRefusedError
 
 _EVERY_S: Final = 5.0
+_MOMENT_S: Final = 0.5
 _FIRST_WAIT_S: Final = 1.0
 _LEAST_WAIT_S: Final = 0.25
 
@@ -78,7 +79,8 @@ class LedgerReader:
         """The entries about each job whose end or refund is open, by the job's id in lower case."""
         self._in_coverage: set[str] = set()
         """Such jobs with an entry since the coverage began: their later entries were seen."""
-        self._began = self._read_at = clock.monotonic()
+        self._began = clock.monotonic()
+        self._read_at = -math.inf
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
         self._expired: Credits = ZERO
@@ -125,7 +127,8 @@ class LedgerReader:
     async def begin(self, *, forget_by: str | None = None) -> None:
         """Continue the readings of earlier runs, once the journal is replayed.
 
-        ``forget_by`` is the person who releases what is held for refunds that are not visible, None if nobody does.
+        ``forget_by`` is the person who releases what is held for refunds that this reading doesn't show either; None if
+        nobody does.
         """
         self._coverage = self._store.ledger_coverage()
         if any(True for _ in self._accounting.ledger.job_ids()):
@@ -134,7 +137,7 @@ class LedgerReader:
             await self.read()
         if forget_by is None:
             return
-        for attempt in [each for each in self._open() if not self._would_be_seen(each)]:
+        for attempt in list(self._open()):
             released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)
             await self._accounting.record(attempt.subject, released)
 
@@ -173,9 +176,11 @@ class LedgerReader:
     def _due_at(self) -> float:
         """Return when the next reading is due, by the monotonic clock; infinity if nothing has happened."""
         if self._is_wanted:
-            return -math.inf
+            return self._read_at + _MOMENT_S
         if self.awaited:
-            is_overlap_at_risk = 2 * (self._bought + self._ended) >= len(self._last)
+            # The refunds may all come at once.
+            new_entries = self._bought + self._ended + sum(1 for _ in self._open())
+            is_overlap_at_risk = 2 * new_entries >= len(self._last)
             return self._read_at + (_LEAST_WAIT_S if is_overlap_at_risk else self._wait_s)
         is_due = self._bought or self._ended or self._accounting.ledger.held_for_refunds
         return self._read_at + _EVERY_S if is_due else math.inf

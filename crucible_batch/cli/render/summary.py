@@ -331,6 +331,9 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
         if enough is None:
             return f"set budget.max_credits_per_upload, then: {other}"
         return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
+    if "REFUND_MISSING" in codes:
+        forgetting = with_flag(command, "--forget-refunds")
+        return f"{forgetting}   # if the account shows that the credits came back; otherwise without the option, later"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:

@@ -57,9 +57,9 @@ def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -
     stopped = dishonest("run", "way-out.yaml", *AT_ONCE)
     assert stopped.code == 4
     ask(dishonest, "config", {"faults": ""})
-    lines = [line for line in (stopped.out + stopped.err).splitlines() if "--forget-refunds" in line]
-    assert lines
-    command = lines[0][lines[0].index("crucible-batch") :].partition("   ")[0]
+    commands = [line for line in (stopped.out + stopped.err).splitlines() if "crucible-batch run" in line]
+    (line,) = [line for line in commands if "--forget-refunds" in line]
+    command = line[line.index("crucible-batch") :].partition("   ")[0]
     done = dishonest(*shlex.split(command)[1:])
     assert done.code == 0
     credits = dishonest("report", "outputs/way-out/default", "--json").envelope["data"]["credits"]

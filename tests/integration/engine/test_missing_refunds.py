@@ -85,7 +85,7 @@ async def test_one_job_whose_refunds_never_come_is_bought_once_for_a_budget_of_o
         assert await most_net(bench) <= 2
         assert (await kinds(bench))["reserve"] == 1
     credits = result.report.credits
-    assert result.exit_code == ExitCode.BUDGET == 4
+    assert result.exit_code == ExitCode.OUT_OF_CREDITS == 4
     assert (credits.spent, credits.held, credits.held_for_refunds, credits.refunded) == (0, 2, 2, 0)
     (row,) = result.jobs()
     assert row.error is not None
