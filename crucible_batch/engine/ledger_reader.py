@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
@@ -178,7 +179,7 @@ class LedgerReader:
         if self._is_wanted:
             return self._read_at + _MOMENT_S
         if self.awaited:
-            # The refunds may all come at once.
+            # The refunds may all come at the same time.
             new_entries = self._bought + self._ended + sum(1 for _ in self._open())
             is_overlap_at_risk = 2 * new_entries >= len(self._last)
             return self._read_at + (_LEAST_WAIT_S if is_overlap_at_risk else self._wait_s)
@@ -241,11 +242,13 @@ class LedgerReader:
             del self._about[closed]
         self._in_coverage &= open_jobs
         statement = Statement(entries)
-        for job_id in open_jobs:
-            if found := statement.about(job_id):
-                self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found)
-                if is_covered:
-                    self._in_coverage.add(job_id)
+        about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
+        named = Counter(entry.key for found in about.values() for entry in found)
+        for job_id, found in about.items():
+            # A text that names several of our jobs doesn't show which of them it is about.
+            self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found if named[entry.key] == 1)
+        if is_covered:
+            self._in_coverage |= about.keys()
 
     def _weigh(self) -> None:
         """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""
