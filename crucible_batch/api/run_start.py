@@ -23,6 +23,7 @@ from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
+from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
@@ -240,8 +241,10 @@ def _no_consent() -> ConsentError:
 async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway, derived: DerivedJobs | None) -> None:
     if not context.needs_consent or context.confirm is None:
         return
-    choice = context.request.choice
-    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, derived=derived)
+    choice, paid = context.request.choice, recall_prices(context.settings)
+    summary = await summarise(
+        draft, context.terms, context.directory, gateway, choice=choice, derived=derived, paid=paid
+    )
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 

@@ -48,13 +48,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS, account_exhausted, purchase_refused
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape, with_uploads
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
-INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
@@ -107,7 +107,7 @@ class AdmissionState:
     this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
     bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
     credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
-    refund: no job is submitted.
+    refund: no job is submitted. ``refusal`` is the gateway's message in it.
     """
 
     others_active: bool
@@ -118,6 +118,7 @@ class AdmissionState:
     unread: Credits = ZERO
     account_left: Credits | None = None
     account_closed: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,9 @@ def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: Admissio
     if state.others_active:
         return Wait()
     if state.account_closed or request.uploads:
-        return Block(_account_exhausted(account, need))
+        if account is not None and need.fits_account(account):
+            return Block(purchase_refused(account, state.refusal))
+        return Block(account_exhausted(account, need.expected, is_open=need.is_open))
     return admit
 
 
@@ -396,16 +399,4 @@ def _price_in_doubt(request: HoldRequest) -> ErrorInfo:
         " still unanswered",
         hint=f"run the same command again{_IF_GONE}, with --resubmit-unknown if it suggests that; or set"
         " budget.max_credits_per_job",
-    )
-
-
-def _account_exhausted(account: Credits | None, need: Need) -> ErrorInfo:
-    available = "too few credits" if account is None else f"{format_credits(max(account, ZERO))} credits"
-    needs = f"needs {'more than ' if need.is_open else ''}{format_credits(need.expected)}"
-    if need.is_open and not need.expected:
-        needs = "costs more"
-    return ErrorInfo(
-        INSUFFICIENT_CREDITS,
-        f"the account has {available} available; the next job {needs}",
-        hint="add credits to the account and run the same command again; completed jobs are not paid for again",
     )
