@@ -31,10 +31,14 @@ def typed(cli: Cli, out: str, *labels: str, then_run: bool = False, then: str = 
         lines[-1] += ' | tee "$TRANSCRIPT"'
         lines.append('next=$(sed -n "s/^  next  *//p" "$TRANSCRIPT" | head -n 1)')
         lines.append('case "$next" in "crucible-batch run "*) eval "$next --budget 20" ;; *) exit 99 ;; esac')
+    return in_shell(cli, "\n".join([*lines, then]))
+
+
+def in_shell(cli: Cli, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that finds the command ``crucible-batch``. It has a file for a transcript, ``$TRANSCRIPT``."""
     tools = cli.cwd / ".tools"
     tools.mkdir(exist_ok=True)
     forking_script(tools)
-    script = "\n".join([*lines, then])
     environment = {**cli.environment, "TRANSCRIPT": str(tools / "transcript")}
     environment["PATH"] = f"{tools}:{environment['PATH']}"
     return subprocess.run(
