@@ -92,7 +92,7 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "JOBS: []", 5, 1, "JOBS", "unknown key 'JOBS'", "jobs"),
     (JOBS + "xyzzy: 1", 5, 1, "xyzzy", "unknown key 'xyzzy'", None),
     (JOBS + "budget: {credit: 1}", 5, 10, "budget.credit", "unknown key 'credit'", "credits"),
-    (JOBS + "budget: 250", 5, 9, "budget", "must be a mapping, got 250", None),
+    (JOBS + "budget: [250]", 5, 9, "budget", "must be a", None),
     (JOBS + "budget: {credits: 0}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: -1.5}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: lots}", 5, 19, "budget.credits", "must be a number of credits", None),
