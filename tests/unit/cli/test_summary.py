@@ -16,7 +16,8 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.account_shortage import CHECK_IT
+from crucible_batch.domain.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
 from tests.case_table import each_case
@@ -103,10 +104,11 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
     report = counted(failed=1).model_copy(update={"exit_code": 1})
     groups = group_failures(report, [row("a", "failed", "OUTPUT_UNAVAILABLE")])
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml"
-    for code in ("OUTPUT_EXISTS", "LOST_BY_GATEWAY"):
+    for code in ("OUTPUT_EXISTS", "OUTPUT_CHANGED", "LOST_BY_GATEWAY"):
         groups = group_failures(report, [row("a", "failed", code)])
         step = next_step(report, "crucible-batch run m.yaml", groups)
-        assert step != "crucible-batch run m.yaml", "the command changes nothing by itself"
+        (first,) = first_steps({code: f"because of {code}"})
+        assert step == f"{first}, then: crucible-batch run m.yaml", "the command changes nothing by itself"
         assert "--retry-failed" not in (step or "")
     groups = group_failures(report, [row("a", "failed", "GPU_LOST")])
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
@@ -270,6 +272,13 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
 )
 def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
     assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
+
+
+def test_an_account_that_shows_enough_credits_after_a_402_is_checked_and_not_filled() -> None:
+    report = blocked("INSUFFICIENT_CREDITS")
+    stop = report.stops["workflow:w"].model_copy(update={"hint": f"{CHECK_IT} with the gateway's operator"})
+    report = report.model_copy(update={"stops": {"workflow:w": stop}})
+    assert next_step(report, RUN, []) == f"{CHECK_IT}, then: {RUN}"
 
 
 @each_case("failures", range(4))
