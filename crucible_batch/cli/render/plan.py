@@ -86,7 +86,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "credits": {
             "estimate": format_credits(plan.estimate),
             "at_least": format_credits(plan.least),
-            "at_most": _amount(plan.most),
+            "at_most": _amount(plan.most_with_stages),
             "certainty": plan.certainty.value,
             "budget": _amount(plan.budget),
             "spent": format_credits(plan.spent),

@@ -333,7 +333,7 @@ async def test_texts_have_no_control_characters_and_no_secrets_and_are_cut(
         prompt = f"a fox \\e[31m red \\u202e {agent.bench.settings.api_key} {'x' * 5000}"
         fox = agent.write("fox", f'{{name: fox, prompt: "{prompt}"}}')
         assert (await agent("run", manifest=fox, budget="2"))["ok"]
-        (job,) = (await agent("report", run_dir="outputs/fox/default"))["data"]["jobs"]
+        (job,) = (await agent("report", run_dir="outputs/fox/default", details=True))["data"]["jobs"]
         assert job["prompt"].startswith("a fox [31m red  ***")
         assert len(job["prompt"]) == LONGEST_TEXT
 
