@@ -182,7 +182,6 @@ def test_what_is_wrong_has_its_place_its_field_and_a_reason(
         ("jobs: [{name: 7}]", "put it in quotes if it is text"),
         ("jobs: [{name: a, prompt: {x: }}]", "a value that begins with {{ must be in quotes"),
         (JOBS + "matrix: {style: noir}", "write [one, two]"),
-        (JOBS + "budget: 250", "write budget: {credits: 250}"),
     ],
 )
 def test_what_is_wrong_says_what_to_do(folder: Any, text: str, hint: str) -> None:
