@@ -131,6 +131,7 @@ class JobTemplate:
         self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
         self._last_twin: tuple[str, int] = "", 0
         self._outside = 0
+        self._file_problems: dict[tuple[tuple[str | int, ...], str], Problem] = {}
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
 
@@ -326,8 +327,17 @@ class JobTemplate:
                 message = "files of more jobs are outside the manifest's directory"
                 faults.problems.append(self._entry.site.problem(text.path, message, hint=fault.hint))
             else:
-                faults.file(self._entry.site, text.path, fault)
+                self._add_once(faults, text, rendered, fault)
             return None
+
+    def _add_once(self, faults: JobProblems, text: TextField, rendered: str, fault: FileFault) -> None:
+        """Add the problem of a file. Further jobs have that of the first one, so that it is reported once."""
+        known = self._file_problems.get((text.path, rendered))
+        if known is not None:
+            faults.problems.append(known)
+            return
+        faults.file(self._entry.site, text.path, fault)
+        self._file_problems[text.path, rendered] = faults.problems[-1]
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
         if workflow_id not in self._merged:
