@@ -135,7 +135,7 @@ async def plan_request(
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
         staleness.check(draft, directory)
         check_filter(draft, request.job_filter, derived)
-        drafted = DraftedPlan(request, basis, draft, directory, notes)
+        drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
         if request.shards is not None and gateway is not None and save_to is not None:
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
         summary = await _summarise(drafted, derived, gateway, settings, all_rows=all_rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,7 +82,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         gateway, derived = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
     check_filter(draft, context.request.job_filter, derived)
-    _log_warnings(manifest, context.settings.ignored)
+    _log_warnings(manifest, context.settings.ignored, basis.notes)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
         logger.warning("%s", known)
     await _ask_consent(context, draft, gateway, derived)
@@ -249,11 +249,11 @@ async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGatewa
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 
 
-def _log_warnings(manifest: Manifest, ignored: str | None) -> None:
-    """Log the manifest's warnings (probable mistakes) and ignored settings, before anything is spent."""
+def _log_warnings(manifest: Manifest, ignored: str | None, notes: Sequence[str]) -> None:
+    """Log the manifest's warnings (probable mistakes), ignored settings and ``notes``, before anything is spent."""
     if ignored:
         logger.warning("%s", clean(ignored))
-    warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
+    warnings = list(dict.fromkeys([*map(str, manifest.warnings), *notes]))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))
     if (more := len(warnings) - _MOST_WARNINGS) > 0:
