@@ -174,6 +174,9 @@ _OF_A_RUN = _of(
     Topic.RUN,
     ("BUDGET_EXHAUSTED", _CREDITS, "The rest of the budget is too small for the next job.",
      f"Raise the budget; {_ASK}. {_AGAIN}: completed jobs are not paid again."),
+    ("REFUND_MISSING", _CREDITS,
+     "The next job doesn't fit into the budget beside the credits held for failed jobs whose refund was not seen.",
+     f"{_AGAIN} later. If you know that the refunds came, --forget-refunds releases those that are not visible."),
     ("INSUFFICIENT_CREDITS", _CREDITS, "The account has too few credits for the next job, by its balance or by a 402.",
      f"Add credits to the account; if it shows enough, check its limits with the gateway's operator. {_AGAIN}."),
     ("PRICE_ABOVE_CEILING", _CREDITS, "A job of the workflow costs more than budget.max_credits_per_job.",
@@ -193,7 +196,7 @@ _OF_A_RUN = _of(
 
 _OF_A_JOB = _of(
     Topic.JOB,
-    ("JOB_FAILED", _FAILED, "The gateway reports the job as failed, without an error code. Its credits are refunded.",
+    ("JOB_FAILED", _FAILED, "The gateway reports the job as failed, without an error code.",
      "--retry-failed runs it again."),
     ("JOB_TIMEOUT", _STOPPED, "The job did not end within --job-timeout. Its credits remain held.",
      f"{_AGAIN} later: the job is polled again, not bought again."),
@@ -292,7 +295,7 @@ _SENT_BY_THE_GATEWAY = _of(
      f"Leave the input images unchanged during a run. {_AGAIN}."),
     ("BODY_TOO_LARGE", _FAILED, "The request has more bytes than the gateway reads.",
      "Shorten the prompt or the parameters."),
-    ("GENERATION_FAILED", _FAILED, "The gateway could not generate the job's outputs. Its credits are refunded.",
+    ("GENERATION_FAILED", _FAILED, "The gateway could not generate the job's outputs.",
      "--retry-failed buys another attempt."),
     *((name, _FAILED, _CONTENT_REFUSED, _CHANGE_CONTENT) for name in (
         "MODERATION_REFUSED", "MODERATION_BLOCKED", "CONTENT_POLICY_VIOLATION", "CONTENT_MODERATED", "NSFW_CONTENT",

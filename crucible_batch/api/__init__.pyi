@@ -101,7 +101,6 @@ from crucible_batch.domain.account_shortage import account_step as account_step
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
-from crucible_batch.domain.audit_claims import LISTED_AFTER_S as LISTED_AFTER_S
 from crucible_batch.domain.audit_claims import Figures as Figures
 from crucible_batch.domain.audit_claims import Finding as Finding
 from crucible_batch.domain.audit_claims import Verdict as Verdict
@@ -118,6 +117,7 @@ from crucible_batch.domain.events import Event as Event
 from crucible_batch.domain.events import event_name as event_name
 from crucible_batch.domain.gateway_types import LedgerEntry as LedgerEntry
 from crucible_batch.domain.job import Phase as Phase
+from crucible_batch.domain.ledger_statement import LISTED_AFTER_S as LISTED_AFTER_S
 from crucible_batch.domain.ledger_statement import is_hold as is_hold
 from crucible_batch.domain.outcome import Outcome as Outcome
 from crucible_batch.domain.pace import Pace as Pace

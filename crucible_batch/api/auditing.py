@@ -18,7 +18,8 @@ from crucible_batch.domain.audit import Audit, JournalClaims
 from crucible_batch.domain.audit import audit as join
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.gateway_types import AssetStatus
+from crucible_batch.domain.gateway_types import Account, AssetStatus
+from crucible_batch.domain.ledger_statement import Statement
 from crucible_batch.domain.prices import UPLOAD
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
@@ -81,7 +82,7 @@ async def audit(
             assets = await gateway.assets()
             missing = tuple([found async for found in unsaved(gateway, jobs_with_past(journal))])
         present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
-        found = join(_read(journal), account.entries, present, asked_at=asked_at)
+        found = join(_read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at)
         bound = journal.binding()
     return AuditResult(directory, bound.manifest_name, bound.run_id, running, found, missing)
 
@@ -93,6 +94,14 @@ def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> N
             f"{directory} belongs to the gateway {bound}, and the settings name {base_url}",
             hint=f"crucible-batch audit {directory} --api-base {bound}",
         )
+
+
+def _statement(journal: Journal, account: Account, asked_at: float) -> Statement:
+    """Return what the gateway's ledger shows now, and what the runs of the directory saw of it."""
+    coverages = journal.ledger_coverages()
+    if coverages:
+        coverages.append(coverages[-1].after({entry.key for entry in account.entries}, asked_at))
+    return Statement(account.entries, journal.ledger_entries(), coverages)
 
 
 def _read(journal: Journal) -> JournalClaims:

@@ -163,9 +163,9 @@ def release_budget(
 ) -> list[ReleasedBudget]:
     """Return what a run that has ended set aside and did not spend. May be repeated.
 
-    The run's journal has what was spent; credits that it holds for unanswered requests stay set aside, unless
-    ``forget_unanswered``. If the directory's journal is gone, all that was set aside counts as spent in each period
-    since then, or ``spent``.
+    The run's journal has what was spent. Credits that it holds for unanswered requests, and for refunds that were not
+    seen, stay set aside, unless ``forget_unanswered``. If the directory's journal is gone, all that was set
+    aside counts as spent in each period since then, or ``spent``.
 
     Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until its shards are merged,
     ``UserError`` for ``spent`` with a journal, ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
@@ -233,7 +233,7 @@ class _Releasing:
         if self.forget_unanswered:
             periods = self.calendar.between(min(since, self.now), self.now + 60)
             charges = dated(journal, prices_of(terms), periods, self.now)
-            forgotten = {each.first: charges.unanswered_in(each) for each in charges.periods}
+            forgotten = {each.first: charges.unanswered_in(each) + charges.refunds_in(each) for each in charges.periods}
             by_period = {first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()}
             usage = replace(usage, by_period=by_period, unanswered=ZERO)
         self.account.settle(usage, self.now)

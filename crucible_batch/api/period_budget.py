@@ -254,7 +254,7 @@ def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> Ru
         manifest="" if terms is None else terms.manifest_path,
         events=journal.last_number(),
         by_period={period.first: charges.used_in(period) for period in charges.periods},
-        unanswered=charges.unanswered,
+        unanswered=charges.unanswered + charges.ledger.held_for_refunds,
     )
 
 

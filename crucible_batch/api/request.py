@@ -78,6 +78,7 @@ class RunRequest:
     yes: bool = False
     recover: bool = False
     resubmit_unknown: bool = False
+    forget_refunds: bool = False
     same_account: bool = False
     concurrency: int | Literal["auto"] | None = None
     polls_per_s: float | None = None
@@ -150,6 +151,9 @@ class RunKeywords(ManifestKeywords, total=False):
     answer is sent again within that time, and after that only with ``resubmit_unknown``."""
     resubmit_unknown: bool
     """Resend submits without an answer even if the gateway may no longer know their idempotency keys."""
+    forget_refunds: bool
+    """Release the credits that are held for failed jobs whose refund the gateway's ledger no longer shows. The journal
+    records who did so."""
     recover: bool
     """Fetch again what an earlier run bought, after its directory was lost. Stops at the first sign that the gateway
     no longer knows the idempotency keys."""

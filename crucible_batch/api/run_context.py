@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ import httpx
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.control_desk import Commanded
+from crucible_batch.api.controlling import user_name
 from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.object_runs import image_loader
 from crucible_batch.api.plan_summary import PlanSummary
@@ -170,6 +172,8 @@ class RunContext:
             retry_failed=request.job_filter.retry_failed,
             recover=request.recover,
             resubmit_unknown=request.resubmit_unknown,
+            refund_patience_s=request.wait_for_gateway_s,
+            forget_refunds_by=user_name(os.geteuid()) if request.forget_refunds else None,
             key_ttl_s=request.key_ttl_s,
             only=request.job_filter.takes,
         )

@@ -25,7 +25,8 @@ class RunUsage:
     """What one run directory has used, by its journal.
 
     ``run`` is the journal's id for this purpose. ``events`` is the number of its last event. ``by_period`` has the
-    credits that it used in each period (key: ``BudgetPeriod.first``), ``unanswered`` included.
+    credits that it used in each period (key: ``BudgetPeriod.first``), ``unanswered`` included: what it
+    holds for requests without an answer, and for refunds that were not seen.
     """
 
     run: str

@@ -73,9 +73,13 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     found = result.audit
     differences = len(found.differences)
     missing = sum(more.missing for more in result.unsaved)
-    verdict = ("✓ 0 differences", "good") if result.ok else ("✗ " + counted(differences, "difference"), "bad")
     unsaved = (f", {counted(missing, 'unsaved output')}", "bad") if missing else ""
     unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
+    verdict = ("✓ 0 differences", "good")
+    if not result.ok:
+        verdict = ("✗ " + counted(differences, "difference"), "bad")
+    elif unseen:
+        verdict = ("? 0 differences", "warn")
     checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
     running = " · running now" if result.running else ""
     return verdict, unsaved, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
@@ -169,11 +173,12 @@ def _words(figures: Figures, returned: str) -> str:
 
 
 def _reach(found: Audit) -> str:
-    if found.oldest is None:
-        return "the gateway shows no entries"
-    text = f"read back to {_moment(found.oldest)}"
+    shown = "the gateway shows no entries now"
+    if found.oldest is not None:
+        shown = f"read back to {_moment(found.oldest)}"
+    text = f"{shown}, and as seen during the runs" if found.is_recorded else shown
     if unseen := found.count(Verdict.UNSEEN):
-        text += f"; {unseen} of the run's purchases may be older and could not be checked"
+        text += f"; the entries of {counted(unseen, 'purchase')} were not seen, so these could not be checked"
     return text
 
 

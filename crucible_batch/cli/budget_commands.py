@@ -69,7 +69,8 @@ def release(
         bool,
         typer.Option(
             "--forget-unanswered",
-            help="Also release credits held for unanswered requests. The gateway may have charged them.",
+            help="Also release credits held for unanswered requests, and for failed jobs whose refund was not seen."
+            " The gateway may have charged them.",
         ),
     ] = False,
 ) -> None:

@@ -93,6 +93,7 @@ def refuse_unsupported(request: RunRequest, schedule: ScheduleOptions) -> None:
         "--metrics-listen": request.metrics_listen is not None,
         "--traces": request.traces is True,
         "--resubmit-unknown": request.resubmit_unknown,
+        "--forget-refunds": request.forget_refunds,
         "--no-sidecars": not request.sidecars,
         "--max-output-size": request.max_output_bytes is not None,
         "--max-pixels": request.max_pixels is not None,

@@ -64,6 +64,7 @@ def run_request(
         yes=spending.yes,
         recover=recover,
         resubmit_unknown=spending.resubmit_unknown,
+        forget_refunds=spending.forget_refunds,
         same_account=spending.same_account,
         concurrency=AUTO if pace.concurrency == 0 else pace.concurrency,
         polls_per_s=pace.polls_per_second,

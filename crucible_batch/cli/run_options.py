@@ -93,6 +93,14 @@ class SpendingOptions:
             " --retry-failed, also buy again what a lost run directory has bought (IDEMPOTENCY_KEY_REUSED).",
         ),
     ] = False
+    forget_refunds: Annotated[
+        bool,
+        _spending(
+            "--forget-refunds",
+            help="Release the credits held for failed jobs whose refund the gateway's ledger no longer shows. They may"
+            " not have been refunded: check the account first.",
+        ),
+    ] = False
     same_account: Annotated[
         bool,
         _spending(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 
@@ -26,7 +27,9 @@ class Attempt:
     """One idempotency key and its status.
 
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
-    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ.
+    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ. ``refunded`` and
+    ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``refunds_seen`` and
+    ``charges_seen``.
     """
 
     number: int
@@ -43,6 +46,10 @@ class Attempt:
     running_at: float | None = None
     answered: Credits | None = None
     recorded: Credits | None = None
+    refunded: Credits = ZERO
+    consumed: Credits = ZERO
+    refunds_seen: frozenset[str] = frozenset()
+    charges_seen: frozenset[str] = frozenset()
 
 
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
@@ -66,9 +73,33 @@ def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool
     return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)
 
 
+def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten) -> Attempt:
+    """Return the attempt after an event about the refund of one of its job's attempts."""
+    if event.attempt != attempt.number:
+        return attempt
+    match event:
+        case Refunded(credits=amount, entry_id=entry_id) if entry_id not in attempt.refunds_seen:
+            refunded = min(attempt.credits, attempt.refunded + amount)
+            return replace(attempt, refunded=refunded, refunds_seen=attempt.refunds_seen | {entry_id})
+        case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
+            consumed = min(attempt.credits, attempt.consumed + amount)
+            return replace(attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id})
+        case _:
+            return attempt
+
+
 _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
 
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
-    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds."""
-    return sum((attempt.credits for attempt in attempts if attempt.status in _PAID), ZERO)
+    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds.
+
+    A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
+    """
+    return sum(map(_paid, attempts), ZERO)
+
+
+def _paid(attempt: Attempt) -> Credits:
+    if attempt.status is AttemptStatus.FAILED:
+        return min(attempt.consumed, attempt.credits - attempt.refunded)
+    return attempt.credits if attempt.status in _PAID else ZERO

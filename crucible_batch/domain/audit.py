@@ -31,13 +31,15 @@ def audit_job(
     entries: Sequence[LedgerEntry],
     *,
     surely_shown: bool,
+    end_shown: bool,
     asked_at: float,
     is_shared: bool = False,
 ) -> Finding:
     """Compare a job's claim with the entries that name it.
 
-    ``surely_shown``: a reservation would be among the entries shown. ``asked_at`` is when the ledger was read, by our
-    clock: later events don't count as differences. ``is_shared``: another claim has the same job.
+    ``surely_shown``: a reservation would be among the entries, ``end_shown``: its end would. ``asked_at`` is when the
+    ledger was read, by our clock: later events don't count as differences. ``is_shared``: another claim has the same
+    job.
     """
     by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
@@ -45,8 +47,9 @@ def audit_job(
     moving = _is_moving(claim, asked_at)
     differences: list[LedgerDifference] = []
     if entries:
-        differences += _differences(claim, by_kind, surely_shown=surely_shown, moving=moving)
-        agreed = Verdict.MOVING if moving else Verdict.AGREES
+        differences += _differences(claim, by_kind, surely_shown=surely_shown, end_shown=end_shown, moving=moving)
+        is_end_unseen = not (end_shown or _ends_in(by_kind) or claim.status is CreditStatus.ASSUMED)
+        agreed = Verdict.MOVING if moving else Verdict.UNSEEN if is_end_unseen else Verdict.AGREES
     elif claim.price == ZERO:
         agreed = Verdict.AGREES
     elif claim.accepted_at >= asked_at:
@@ -78,7 +81,12 @@ def _is_moving(claim: JobClaim, asked_at: float) -> bool:
 
 
 def _differences(
-    claim: JobClaim, by_kind: Mapping[EntryKind, Sequence[LedgerEntry]], *, surely_shown: bool, moving: bool
+    claim: JobClaim,
+    by_kind: Mapping[EntryKind, Sequence[LedgerEntry]],
+    *,
+    surely_shown: bool,
+    end_shown: bool,
+    moving: bool,
 ) -> Iterator[LedgerDifference]:
     for kind, word in _WORDS.items():
         if len(by_kind[kind]) > 1:
@@ -89,15 +97,19 @@ def _differences(
         yield LedgerDifference(f"an entry of an unknown type: {entry_type}")
     if surely_shown and not by_kind[EntryKind.RESERVE]:
         yield LedgerDifference("never reserved", claim.accepted_at)
-    ends = [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
+    ends = _ends_in(by_kind)
     if len(ends) > 1:
         yield LedgerDifference("both charged and refunded")
     expected = _ENDS.get(claim.status)
     if expected is not None and not moving and expected not in ends:
         if ends:
             yield LedgerDifference(f"not {_WORDS[expected]} but {_WORDS[ends[0]]}")
-        else:
+        elif end_shown:
             yield LedgerDifference(f"not {_WORDS[expected]}", claim.ended_at)
+
+
+def _ends_in(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> list[EntryKind]:
+    return [kind for kind in (EntryKind.CONSUME, EntryKind.REFUND) if by_kind[kind]]
 
 
 def _other_prices(claim: JobClaim) -> Iterator[LedgerDifference]:
@@ -153,9 +165,10 @@ class JournalClaims:
 class Audit:
     """The result: a finding for each claim, and the entries without a claim.
 
-    ``unmatched`` are the entries that match no claim; ``at_our_time`` those of them that were made during our runs at a
-    price of ours. An unnoticed second purchase would be among these: it can't be distinguished from another buyer's
-    purchase on the same account.
+    ``oldest`` is the time of the oldest entry that the gateway shows now; ``is_recorded``: entries that runs saw before
+    were used as well. ``unmatched`` are the entries that match no claim; ``at_our_time`` those of them that were made
+    during our runs at a price of ours. An unnoticed second purchase would be among these: it can't be distinguished
+    from another buyer's purchase on the same account.
     """
 
     jobs: tuple[Finding, ...]
@@ -168,6 +181,7 @@ class Audit:
     perhaps_charged: tuple[UploadClaim, ...]
     perhaps_rebated: tuple[UploadClaim, ...]
     upload_price: Credits
+    is_recorded: bool = False
 
     @property
     def differences(self) -> tuple[Finding, ...]:
@@ -177,13 +191,12 @@ class Audit:
         return sum(each.verdict is verdict for each in (*self.jobs, *self.uploads))
 
 
-def audit(claims: JournalClaims, entries: Sequence[LedgerEntry], present: Collection[str], *, asked_at: float) -> Audit:
+def audit(claims: JournalClaims, statement: Statement, present: Collection[str], *, asked_at: float) -> Audit:
     """Match the claims with the entries. ``present`` are the asset ids that the gateway lists.
 
     ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events since then don't
     count as differences.
     """
-    statement = Statement(entries)
     named = [statement.about(claim.job_id) for claim in claims.jobs]
     clocks = Clocks(_clock_samples(claims.jobs, named))
     owners = Counter(claim.job_id.lower() for claim in claims.jobs)
@@ -192,6 +205,7 @@ def audit(claims: JournalClaims, entries: Sequence[LedgerEntry], present: Collec
             claim,
             found,
             surely_shown=claim.bought_here and clocks.surely_shown(statement, claim.held_at),
+            end_shown=claim.ended_at is None or clocks.surely_shown(statement, claim.ended_at),
             is_shared=owners[claim.job_id.lower()] > 1,
             asked_at=asked_at,
         )
@@ -206,6 +220,7 @@ def audit(claims: JournalClaims, entries: Sequence[LedgerEntry], present: Collec
         unmatched=strangers,
         at_our_time=_at_our_time(strangers, claims, clocks, asked_at),
         oldest=statement.oldest,
+        is_recorded=bool(statement.coverages),
         unanswered=claims.unanswered,
         never_charged=uploads.never_charged,
         perhaps_charged=uploads.perhaps_charged,

@@ -5,23 +5,20 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
 from crucible_batch.domain.job import Job, Phase
-
-LISTED_AFTER_S: Final = 600.0
-"""How long an entry may be missing only because it is not listed yet. The contract promises no time."""
+from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
 
 
 class Verdict(enum.StrEnum):
     """Whether a claim and the gateway's ledger agree.
 
     ``VAGUE``: more than one claim, or another buyer's purchase, fits the entry of that amount and time. ``MOVING``: in
-    flight, or changed during the audit. ``UNSEEN``: it may be older than the oldest entry that the gateway shows.
+    flight, or changed during the audit. ``UNSEEN``: an entry of it may have passed without being seen.
     """
 
     AGREES = "agrees"

@@ -16,6 +16,11 @@ counts as unanswered, at its bound, until its record was read too or it has ende
 The number of unanswered submits follows a slow start: one at first, then twice as many as were answered as expected
 since the last answer above the expected price.
 
+A failed job's credits stay held until its refund is seen (``domain/refunds.py``), and a purchase that doesn't fit
+beside them waits for the refund. After the loss of a journal, failed jobs are found again whose refunds may be older
+than the gateway's list. They don't block the submits that follow, which find earlier purchases at no cost: as long as
+nothing new was bought, one submit at a time may be sent without counting them.
+
 The account's available credits are shared with others and out of date when read, and a replay under a known key is
 free. So they limit how many jobs are submitted together, not whether one is: if the account looks too small, one job
 without uploads may still be submitted, and the gateway's 402 decides.
@@ -26,8 +31,12 @@ without uploads may still be submitted, and the gateway's 402 decides.
     one that is alone is unanswered               -            Wait
     uploads, and two of unknown cost              -            Block BUDGET_EXHAUSTED
     bound fits                                    -            ask the account, hold the bound
-    expected doesn't fit                          active       Wait (a hold may be released)
-    expected doesn't fit                          none         Block BUDGET_EXHAUSTED
+    expected doesn't fit
+      it would without what is uncounted          answered     ask the account, hold the rest, alone
+      else                                        active       Wait (a hold may be released)
+      it would with the refunds that are awaited  none         Wait
+      it would with all refunds                   none         Block REFUND_MISSING
+      else                                        none         Block BUDGET_EXHAUSTED
     expected fits, bound doesn't or is unknown    unanswered   Wait
       one alone was never answered, is in doubt   active       Wait
       one alone was never answered, is in doubt   none         Block BUDGET_EXHAUSTED
@@ -53,6 +62,7 @@ from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape, with_uploads
+from crucible_batch.domain.refunds import REFUND_MISSING
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
@@ -61,7 +71,7 @@ _MOST_UNCOUNTED = 2
 """An image is bought once more after a lost answer. The costs of further ones would never be counted."""
 _IF_GONE = " (if a job was changed or removed since then, restore it in the manifest first)"
 """A submit in doubt is sent again only for a job that is still in the plan."""
-BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE})
+BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE, REFUND_MISSING})
 """The codes of a job that isn't started only because credits are missing."""
 
 
@@ -107,7 +117,9 @@ class AdmissionState:
     this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
     bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
     credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
-    refund: no job is submitted. ``refusal`` is the gateway's message in it.
+    refund: no job is submitted, and ``refusal`` is the gateway's message in it. Of the credits held for refunds,
+    ``awaited`` are those that are still waited for, and ``uncounted`` those that don't count, as long as the run only
+    finds what was bought before.
     """
 
     others_active: bool
@@ -119,6 +131,8 @@ class AdmissionState:
     account_left: Credits | None = None
     account_closed: bool = False
     refusal: str = ""
+    awaited: Credits = ZERO
+    uncounted: Credits = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +173,28 @@ def decide_admission(request: HoldRequest, ledger: Ledger, budget: Credits | Non
     if need.bound is not None and need.bound <= left:
         return _ask_account(request, need, Admit(need.bound), state)
     if not need.fits(left):
-        return Wait() if state.others_active else Block(_budget_exhausted(request, ledger, budget, need))
+        return _beside_refunds(request, ledger, budget, state)
     if state.unanswered:
         return Wait()
     if state.alone_in_doubt:
         return Wait() if state.others_active else Block(_price_in_doubt(request))
     return _ask_account(request, need, Admit(left, alone=True), state)
+
+
+def _beside_refunds(request: HoldRequest, ledger: Ledger, budget: Credits, state: AdmissionState) -> Decision:
+    """Decide on a request whose expected price doesn't fit into the rest of the budget."""
+    need = Need.of(request, ledger.prices)
+    left = budget - ledger.committed - state.unread + request.held
+    may_be_free = not (request.uploads or state.unanswered or state.alone_in_doubt)
+    if state.uncounted and may_be_free and need.fits(left + state.uncounted):
+        return _ask_account(request, need, Admit(left + state.uncounted, alone=True), state)
+    if state.others_active:
+        return Wait()
+    if state.awaited and need.fits(left + state.awaited):
+        return Wait()
+    if ledger.held_for_refunds and need.fits(left + ledger.held_for_refunds):
+        return Block(ErrorInfo(REFUND_MISSING, "the refunds of failed jobs are missing"))
+    return Block(_budget_exhausted(request, ledger, budget, need))
 
 
 def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: AdmissionState) -> Decision:
@@ -231,24 +261,29 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
     return bundle if alone and need.fits(bundle) else None
 
 
-def hold_is_too_small(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+def hold_is_too_small(
+    ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool, uncounted: Credits = ZERO
+) -> bool:
     """Whether a submit may no longer be sent on the hold taken for it.
 
     Since then a price was seen that the hold doesn't cover, or charges above their holds have used up the budget.
+    ``uncounted`` as in ``AdmissionState``.
     """
-    return (
-        not _covers_submit(Need.of(HoldRequest(shape), ledger.prices), hold, alone=alone) or ledger.committed > budget
-    )
+    if ledger.committed - uncounted > budget:
+        return True
+    return not _covers_submit(Need.of(HoldRequest(shape), ledger.prices), hold, alone=alone)
 
 
-def may_resend(ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool) -> bool:
+def may_resend(
+    ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool, uncounted: Credits = ZERO
+) -> bool:
     """Whether a submit in doubt may still be sent on the hold that ``decide_admission`` granted it.
 
     It is true right after that decision, even if charges above their holds have used up the budget: the hold is at
     least what the earlier try may have cost, so it may be larger than the request needs now.
     """
     need = Need.of(HoldRequest(shape), ledger.prices)
-    return _covers_submit(need, min(hold, budget - ledger.committed + hold), alone=alone)
+    return _covers_submit(need, min(hold, budget - ledger.committed + uncounted + hold), alone=alone)
 
 
 def _covers_submit(need: Need, credits: Credits, *, alone: bool) -> bool:

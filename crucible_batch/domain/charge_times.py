@@ -12,6 +12,7 @@ event that isn't treated here can only make a figure too high.
     job, accepted                                Held .. Accepted               until it has succeeded
     job found at the gateway (``reused``)        any time before Accepted       until it has succeeded
     job lost at the gateway                      Held .. Accepted               yes: it may be found to have failed
+    job that has failed: what isn't refunded     Held .. Accepted               yes: the refund may be seen later
     higher price of a job that had succeeded     any time before Repriced       no
     image                                        Intended .. Created            until it is ready
     image that is deleted: what is not refunded  Intended .. Created            no
@@ -91,6 +92,9 @@ class DatedLedger:
         """The start of each hold without an answer, by job or asset."""
         self._accepted: dict[str, _Interval] = {}
         self._lost: dict[str, _Charge] = {}
+        self._attempts: dict[str, int] = {}
+        """The number of each job's newest attempt."""
+        self._failed: dict[tuple[str, int], _Interval] = {}
         self._images: dict[str, _Charge] = {}
         self._unpriced: list[_Interval] = []
         self._assumed: set[int] = set()
@@ -112,8 +116,9 @@ class DatedLedger:
 
     def _apply_to_job(self, subject: str, event: Event, change: Credits) -> None:
         match event:
-            case Held(at=at):
+            case Held(at=at, attempt=attempt):
                 self._sent[subject] = at
+                self._attempts[subject] = attempt
             case Accepted(at=at, reused=reused):
                 self._accepted[subject] = _Interval(_ANY_TIME if reused else self._sent.pop(subject, _ANY_TIME), at)
                 self._sent.pop(subject, None)
@@ -127,8 +132,7 @@ class DatedLedger:
                 if (interval := self._accepted.pop(subject, None)) is not None:
                     self._lost[subject] = _Charge(change, interval, is_certain=False)
             case Failed():
-                self._accepted.pop(subject, None)
-                self._lost.pop(subject, None)
+                self._fail(subject)
             case Repriced(at=at) if change:
                 lost = self._lost.get(subject)
                 if lost is None:
@@ -138,6 +142,14 @@ class DatedLedger:
             case _:
                 if subject in self._sent and not self.ledger.hold_of(subject):
                     del self._sent[subject]
+
+    def _fail(self, subject: str) -> None:
+        """Date what may still be charged for a failed attempt as its purchase."""
+        lost, interval = self._lost.pop(subject, None), self._accepted.pop(subject, None)
+        if interval is None and lost is not None:
+            interval = lost.interval
+        if interval is not None:
+            self._failed[subject, self._attempts[subject]] = interval
 
     def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
         match event:
@@ -217,6 +229,15 @@ class DatedLedger:
         )
         return self.unanswered - sum(later, ZERO)
 
+    def refunds_in(self, period: BudgetPeriod) -> Credits:
+        """Return what is held for the refunds of attempts that may have been bought in a period."""
+        held = ZERO
+        for failed in self.ledger.failed_attempts():
+            bought = self._failed.get((failed.subject, failed.number), _Interval(_ANY_TIME, _ANY_LATER))
+            if not bought.is_before(period.start) and not bought.is_after(period.end):
+                held += failed.held
+        return held
+
     def request(self, period: BudgetPeriod, *, own: Credits | None = None, need: Credits | None = None) -> ShareRequest:
         """Return what a run asks of a period. ``own`` is its own budget, ``need`` the most that its jobs may cost.
 
@@ -243,6 +264,10 @@ class DatedLedger:
         for subject, interval in self._accepted.items():
             if not is_contradictory(subject):
                 yield _Charge(self.ledger.hold_of(subject), interval, is_certain=False)
+        for failed in self.ledger.failed_attempts():
+            bought = self._failed.get((failed.subject, failed.number))
+            if bought is not None and not is_contradictory(failed.subject):
+                yield _Charge(failed.held + failed.spent, bought, is_certain=False)
         for charges in (self._lost, self._images):
             yield from (charge for subject, charge in charges.items() if not is_contradictory(subject))
         for index, (cost, interval) in enumerate(zip(self.ledger.unpriced_costs, self._unpriced, strict=True)):

@@ -20,7 +20,8 @@ class EngineOptions:
     ``polls_per_s`` is the most polls in a second; None: as jobs in flight need it. ``grace_s`` is how long jobs in
     flight are awaited after the first signal. ``only`` selects jobs by name. A submit without an answer is sent again
     until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown`` only. ``recover``: see
-    ``engine.recovery``.
+    ``engine.recovery``. A purchase that doesn't fit beside what is held for refunds waits ``refund_patience_s`` for
+    them. ``forget_refunds_by`` is the person who releases what is held for those that are not visible, if one does.
     """
 
     concurrency: int | None = None
@@ -33,3 +34,5 @@ class EngineOptions:
     resubmit_unknown: bool = False
     key_ttl_s: float = DEFAULT_KEY_TTL_S
     only: Callable[[str], bool] = lambda _name: True
+    refund_patience_s: float = DEFAULT_WAIT_FOR_GATEWAY_S
+    forget_refunds_by: str | None = None

@@ -12,6 +12,7 @@ from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
+    Consumed,
     Created,
     Deleted,
     Event,
@@ -23,6 +24,8 @@ from crucible_batch.domain.events import (
     Lost,
     NotCreated,
     Prepared,
+    Refunded,
+    RefundForgotten,
     Repriced,
     SubmitUnknown,
 )
@@ -57,6 +60,8 @@ class EventOrder:
         return not subject.startswith(ASSET_PREFIX) and self._accept_job_event(subject, event)
 
     def _accept_job_event(self, subject: str, event: JobEvent) -> bool:
+        if isinstance(event, Refunded | Consumed | RefundForgotten):
+            return True  # of an attempt that has failed, beside the job's present phase
         if not self._jobs.get(subject, _WITHOUT_HOLD) & ALLOWED_PHASES[type(event)]:
             return False
         if isinstance(event, Repriced):

@@ -131,10 +131,40 @@ class Listed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(_Event):
-    """The gateway reports failure: it refunds the job's credits. ``running_at``: as in ``Succeeded``."""
+    """The gateway reports failure. The credits stay held until its ledger shows the refund (``domain/refunds.py``).
+
+    ``running_at``: as in ``Succeeded``.
+    """
 
     error: ErrorInfo
     running_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refunded(_Event):
+    """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry ``entry_id``."""
+
+    attempt: int
+    credits: StoredCredits
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumed(_Event):
+    """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry ``entry_id``."""
+
+    attempt: int
+    credits: StoredCredits
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundForgotten(_Event):
+    """A person, ``by``, has released ``credits`` that were held for the refund of a failed attempt."""
+
+    attempt: int
+    credits: StoredCredits
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +296,9 @@ JobEvent: TypeAlias = (
     | Succeeded
     | Listed
     | Failed
+    | Refunded
+    | Consumed
+    | RefundForgotten
     | JobLost
     | Saved
     | Unavailable

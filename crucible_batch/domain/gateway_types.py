@@ -103,6 +103,11 @@ class LedgerEntry:
     description: str = ""
     more: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The entry's id. One that the gateway sent without an id is recognised by its content."""
+        return self.entry_id or f"{self.at}|{self.job_id}|{self.entry_type}|{self.amount}|{self.description}"
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

@@ -21,7 +21,8 @@ The phases of a job. ``decide`` reads nothing but the job:
     BLOCKED      -                 -      (no request is planned for it: domain/derived_jobs.py)
     UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
 
-``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on.
+``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on, nor
+do ``Refunded``, ``Consumed`` and ``RefundForgotten``, which concern an attempt that has failed, in any phase.
 
 ``SUBMITTING`` is the only phase in which the gateway's state is unknown: the key may be in use. Sending the same key
 again resolves it, so a job that was left in this phase is ``in_doubt``, and no refusal may then release its hold.
@@ -34,10 +35,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, repriced
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, repriced
 from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
+    Consumed,
     Event,
     Failed,
     Held,
@@ -47,6 +49,8 @@ from crucible_batch.domain.events import (
     Listed,
     Missed,
     Prepared,
+    Refunded,
+    RefundForgotten,
     Refused,
     Relocated,
     Reopened,
@@ -219,8 +223,8 @@ def evolve(job: Job, event: JobEvent) -> Job:
         case Succeeded(outputs=expected, numbers=numbers):
             ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING, running_at=event.running_at)
             return replace(ended, expected=expected, numbers=numbers, may_grow=numbers is not None)
-        case Failed():
-            return _failed(job, event)
+        case Failed() | Refunded() | Consumed() | RefundForgotten():
+            return _after_failure(job, event)
         case JobLost(error=error):
             return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
         case Saved() | Missed() | Relocated() | Listed():
@@ -255,6 +259,7 @@ def _unreadable(job: Job, why: str) -> Job:
 
 
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
+_READABLE = frozenset(Phase) - {Phase.UNREADABLE}
 ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
     # Another attempt may follow a failure after which the retry rule at that time allowed it, and today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
@@ -266,6 +271,10 @@ ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
     Repriced: frozenset({*_ALWAYS_LATE, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
     Succeeded: _ALWAYS_LATE,
     Failed: _ALWAYS_LATE,
+    # An attempt that has failed stays in the past of its job, whatever becomes of the next one.
+    Refunded: _READABLE,
+    Consumed: _READABLE,
+    RefundForgotten: _READABLE,
     JobLost: _ALWAYS_LATE,
     Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
     Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
@@ -315,6 +324,12 @@ def _closed(
         return replace(job, phase=phase, error=error)
     attempt = replace(job.current, status=status, error=error, ended_at=at, running_at=running_at)
     return replace(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+
+
+def _after_failure(job: Job, event: Failed | Refunded | Consumed | RefundForgotten) -> Job:
+    if isinstance(event, Failed):
+        return _failed(job, event)
+    return replace(job, attempts=tuple(after_refund(attempt, event) for attempt in job.attempts))
 
 
 def _failed(job: Job, event: Failed) -> Job:

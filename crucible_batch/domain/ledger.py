@@ -13,8 +13,11 @@ ledger. A hold ends only with a definite answer; without an answer it stays.
     Repriced     the hold rises to the price in the job's record, if that is higher; so does the amount spent for a job
                  that has vanished or succeeded
     Succeeded    held -> spent
-    Failed       held -> refunded
-    JobLost      held -> spent (no refund was reported; refunded if the job is later found to have failed)
+    Failed       the price stays held for the refund, beside the hold of the next attempt (``domain/refunds.py``)
+    Refunded     held for the refund -> refunded
+    Consumed     held for the refund -> spent, until a refund follows
+    RefundForgotten   what is held for the refund is released by a person
+    JobLost      held -> spent (no refund was reported; held again if the job is later found to have failed)
     HoldReleased, Refused   the hold ends: nothing was bought
     Deleted      the rebate is refunded, up to the amount that this directory was charged for the image
     Lost         the image stays held at its bound permanently; the rest of its hold returns to its payer
@@ -25,8 +28,8 @@ After the first impossible event (``domain.event_order``), the hold of its job o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from crucible_batch.domain.credits import ZERO, Credits
@@ -35,6 +38,7 @@ from crucible_batch.domain.events import (
     Accepted,
     AssetEvent,
     BecameReady,
+    Consumed,
     Created,
     Deleted,
     Event,
@@ -50,6 +54,8 @@ from crucible_batch.domain.events import (
     Missed,
     NotCreated,
     Prepared,
+    Refunded,
+    RefundForgotten,
     Refused,
     Relocated,
     Reopened,
@@ -62,6 +68,7 @@ from crucible_batch.domain.events import (
     Uploaded,
 )
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
+from crucible_batch.domain.refunds import FailedAttempt, RefundEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,16 @@ class PriceSurprise:
     held: Credits
     charged: Credits
     by_record: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Bought:
+    """The attempt that a job's hold is for, as far as its refund needs it. ``job_id`` is empty until it is accepted."""
+
+    number: int
+    held_at: float
+    job_id: str = ""
+    found: bool = False
 
 
 @dataclass(slots=True)
@@ -128,6 +145,11 @@ class Ledger:
         self._shapes: dict[str, Shape] = {}
         self._alone: set[str] = set()
         self._intents: dict[str, _Intent] = {}
+        self._attempts: dict[str, _Bought] = {}
+        """The attempt of each job that holds credits or is lost at the gateway."""
+        self._failed: dict[tuple[str, int], FailedAttempt] = {}
+        """The failed attempts whose refund isn't complete."""
+        self._held_for_refunds: Credits = ZERO
         self._order = EventOrder()
         self._impossible: set[str] = set()
 
@@ -150,8 +172,26 @@ class Ledger:
 
     @property
     def held(self) -> Credits:
-        """The credits that may still be spent, ``held_for_uploads`` included."""
-        return self._held + self.held_for_uploads if self._unpriced else self._held
+        """The credits that may still be spent, ``held_for_uploads`` and ``held_for_refunds`` included."""
+        held = self._held + self._held_for_refunds
+        return held + self.held_for_uploads if self._unpriced else held
+
+    @property
+    def held_for_refunds(self) -> Credits:
+        """The prices of failed attempts, less what was refunded, charged or released of them."""
+        return self._held_for_refunds
+
+    def failed_attempts(self) -> Iterator[FailedAttempt]:
+        """Yield the attempts that have failed and are not refunded in full, in the order of their failures."""
+        return iter(self._failed.values())
+
+    def job_ids(self) -> Iterator[str]:
+        """Yield the ids of the gateway jobs whose end, or refund, is open."""
+        for attempt in self._attempts.values():
+            if attempt.job_id:
+                yield attempt.job_id
+        for failed in self._failed.values():
+            yield failed.job_id
 
     @property
     def held_for_uploads(self) -> Credits:
@@ -240,6 +280,7 @@ class Ledger:
     def _apply_to_job(self, subject: str, event: JobEvent) -> None:
         match event:
             case Held(credits=amount, price_class=price_class, shape=digest, alone=alone):
+                self._attempts[subject] = _Bought(event.attempt, event.at)
                 # A hold taken by ``hold_ahead`` may have been raised since.
                 self._set_hold(subject, max(amount, self.hold_of(subject)))
                 self._shapes[subject] = Shape(price_class, digest)
@@ -259,6 +300,8 @@ class Ledger:
                     self._repriced_after(settled, record)
             case Succeeded() | JobLost() | Failed():
                 self._job_ended(subject, event)
+            case Refunded() | Consumed() | RefundForgotten():
+                self._refund_noted(subject, event)
             case SubmitUnknown() | Listed() | Saved() | Unavailable() | Missed() | Relocated() | Reopened():
                 pass
             case _:
@@ -299,6 +342,7 @@ class Ledger:
 
     def _accepted(self, subject: str, event: Accepted) -> None:
         shape = self._shapes[subject]
+        self._attempts[subject] = replace(self._attempts[subject], job_id=event.job_id, found=event.reused)
         self._alone.discard(subject)
         if event.reused:
             self._found_again.add(subject)
@@ -340,7 +384,8 @@ class Ledger:
             self._note_surprise(shape, settled.spent, record, by_record=True)
 
     def _job_ended(self, subject: str, event: Succeeded | JobLost | Failed) -> None:
-        """Spend the hold, or refund it, and settle the amount that counted as spent while the job was lost."""
+        """Spend the hold, or keep it for the refund, and settle what counted as spent while the job was lost."""
+        attempt = self._attempts.get(subject)
         amount = self._end_hold(subject)
         vanished = self._vanished.pop(subject, ZERO)
         was_reused = subject in self._found_again
@@ -353,9 +398,32 @@ class Ledger:
             case JobLost():
                 self.jobs += amount
                 self._vanished[subject] = amount + vanished
+                if attempt is not None:
+                    self._attempts[subject] = attempt
             case Failed():
                 self.jobs -= vanished
-                self.refunded += amount + vanished
+                if attempt is not None:
+                    self._await_refund(subject, attempt, amount + vanished, event.at)
+
+    def _await_refund(self, subject: str, attempt: _Bought, price: Credits, at: float) -> None:
+        if not price:
+            return
+        failed = FailedAttempt(subject, attempt.number, attempt.job_id, price, attempt.held_at, at, attempt.found)
+        self._failed[subject, attempt.number] = failed
+        self._held_for_refunds += failed.held
+
+    def _refund_noted(self, subject: str, event: RefundEvent) -> None:
+        before = self._failed.get((subject, event.attempt))
+        if before is None:
+            return
+        after = before.after(event)
+        self.jobs += after.spent - before.spent
+        self.refunded += after.refunded - before.refunded
+        self._held_for_refunds += after.held - before.held
+        if after.refunded == after.price:
+            del self._failed[subject, event.attempt]
+        else:
+            self._failed[subject, event.attempt] = after
 
     def _created(self, subject: str, event: Created) -> None:
         if event.assumed:
@@ -407,5 +475,6 @@ class Ledger:
         amount = self._holds.pop(subject, ZERO)
         self._held -= amount
         self._shapes.pop(subject, None)
+        self._attempts.pop(subject, None)
         self._alone.discard(subject)
         return amount

@@ -9,10 +9,15 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
+from typing import Final
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+
+LISTED_AFTER_S: Final = 600.0
+"""How long an entry may be missing only because it is not listed yet. The contract promises no time."""
 
 
 class EntryKind(enum.StrEnum):
@@ -36,16 +41,32 @@ _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
     (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
 )
+_NOT_FINAL = frozenset({"pending", "failed", "rejected", "declined", "cancelled", "canceled", "void", "voided"})
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type and, without a job, its description."""
-    text = entry.entry_type if of_job else f"{entry.entry_type} {entry.description}"
+    """Return an entry's kind by its words.
+
+    Without a job, these are those of its type and description. A job's description counts only if its type is unknown:
+    an "adjustment" with the description "refund of job 4f2c" is a refund.
+    """
+    if not of_job:
+        return _kind_of(f"{entry.entry_type} {entry.description}", _OF_UPLOADS)
+    kind = _kind_of(entry.entry_type, _OF_JOBS)
+    return _kind_of(entry.description, _OF_JOBS) if kind is EntryKind.OTHER else kind
+
+
+def _kind_of(text: str, kinds: Sequence[tuple[EntryKind, Set[str]]]) -> EntryKind:
     words = set(_WORD.findall(text.lower()))
-    return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
+    return next((kind for kind, known in kinds if words & known), EntryKind.OTHER)
+
+
+def is_final(entry: LedgerEntry) -> bool:
+    """Whether an entry's status shows that it has taken effect: not one that is pending or was rejected."""
+    return _NOT_FINAL.isdisjoint(_WORD.findall(entry.status.lower()))
 
 
 def is_hold(entry_type: str) -> bool:
@@ -58,13 +79,24 @@ def entry_amount(entry: LedgerEntry) -> Credits:
 
 
 class Statement:
-    """The entries without repetitions, oldest first as far as their times are known."""
+    """The entries without repetitions, oldest first as far as their times are known.
 
-    def __init__(self, entries: Iterable[LedgerEntry]) -> None:
-        seen = {entry.entry_id or f"#{number}": entry for number, entry in enumerate(entries)}
-        self.entries = tuple(sorted(seen.values(), key=lambda entry: entry.at or 0.0))
-        times = [entry.at for entry in self.entries if entry.at is not None]
+    ``entries`` are those that the gateway shows now, the newest ones. ``seen`` are those that runs saw before, while
+    their readings had the times of ``coverages``. ``oldest`` is the time of the oldest entry that is shown now.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[LedgerEntry],
+        seen: Iterable[LedgerEntry] = (),
+        coverages: Sequence[LedgerCoverage] = (),
+    ) -> None:
+        self.coverages = coverages
+        shown = {entry.key: entry for entry in entries}
+        times = [entry.at for entry in shown.values() if entry.at is not None]
         self.oldest: float | None = min(times, default=None)
+        known = {entry.key: entry for entry in seen} | shown
+        self.entries = tuple(sorted(known.values(), key=lambda entry: entry.at or 0.0))
         self._about: dict[str, list[LedgerEntry]] = defaultdict(list)
         for entry in self.entries:
             for subject in _subjects(entry):
@@ -105,7 +137,12 @@ class Clocks:
         self.low, self.high = min(bounds), max(bounds)
 
     def surely_shown(self, statement: Statement, begun: float) -> bool:
-        """Whether the statement certainly covers the time from ``begun`` on, by our clock."""
+        """Whether the statement certainly has an entry that was made at ``begun``, by our clock, or soon after it.
+
+        The readings of a run have it if they lasted ``LISTED_AFTER_S`` longer.
+        """
+        if any(each.since <= begun and each.until >= begun + LISTED_AFTER_S for each in statement.coverages):
+            return True
         if statement.oldest is None:
             return False
         tick = self.FINE_TICK_S if statement.oldest % 1 else self.TICK_S

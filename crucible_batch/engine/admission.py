@@ -44,13 +44,14 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD, Shape
+from crucible_batch.domain.refunds import REFUND_MISSING
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
-from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
+from crucible_batch.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Admission:
     def __init__(
         self,
         accounting: JournaledLedger,
-        gateway: Gateway,
+        reader: LedgerReader,
         stop: Shutdown,
         clock: Clock,
         *,
@@ -82,7 +83,7 @@ class Admission:
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
     ) -> None:
         self._accounting = accounting
-        self._gateway = gateway
+        self._reader = reader
         self._stop = stop
         self._clock = clock
         self._pause = pause
@@ -103,6 +104,8 @@ class Admission:
         self._account_due = self._account_stale = True
         self._account_closed = False
         self._refusal = ""
+        self._has_bought = False
+        reader.on_reading.append(self.wake)
         accounting.on_entry(self._on_event)
 
     async def hold(
@@ -131,6 +134,7 @@ class Admission:
                     break
                 if self._account_due:
                     await self.read_account()
+                await self._reader.before_purchase()
                 request = HoldRequest(shape, missing())
                 match decide_admission(
                     request, self._accounting.ledger, self._accounting.budget, self._state_for(job.identity)
@@ -143,7 +147,7 @@ class Admission:
                     case Block(error=error):
                         if error.code == INSUFFICIENT_CREDITS and await self._account_was_stale():
                             continue
-                        self._stop.block(shape.price_class, error)
+                        self._stop.block(shape.price_class, self._with_missing_refunds(error))
                         break
         return None
 
@@ -188,8 +192,16 @@ class Admission:
                 case Wait():
                     await self._changed.wait()
                 case Block(error=error):
-                    return error
+                    return self._with_missing_refunds(error)
         return next(iter(self._stop.stops.values()))
+
+    def _with_missing_refunds(self, error: ErrorInfo) -> ErrorInfo:
+        return self._reader.missing() if error.code == REFUND_MISSING else error
+
+    @property
+    def uncounted(self) -> Credits:
+        """What is held for refunds and doesn't count, as in ``AdmissionState``."""
+        return ZERO if self._has_bought else self._reader.invisible_of_found
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
         """Revert ``hold_again``: the repeated submit bought nothing."""
@@ -260,14 +272,10 @@ class Admission:
         """
         base = self._settled()
         self._account_due = self._account_stale = False
-        try:
-            account = await self._gateway.account()
-        except KeyRefusedError:
-            raise
-        except GatewayError:
-            return
-        self._account = account.available
-        self._account_base = base
+        account = await self._reader.read()
+        if account is not None:
+            self._account = account.available
+            self._account_base = base
 
     def _settled(self) -> Credits:
         """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
@@ -310,6 +318,8 @@ class Admission:
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
             refusal=self._refusal,
+            awaited=self._reader.awaited,
+            uncounted=self.uncounted,
         )
 
     def _on_event(self, subject: str, event: Event) -> None:
@@ -343,6 +353,7 @@ class Admission:
     def _accepted(self, identity: str, event: Accepted) -> None:
         submit = self._unanswered.get(identity)
         self._account_stale = True
+        self._has_bought = self._has_bought or not event.reused
         if submit is None:
             return
         if not (event.reused or event.earlier):

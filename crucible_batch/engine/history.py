@@ -16,10 +16,11 @@ from crucible_batch.domain.prices import workflow_class
 from crucible_batch.domain.resuming import resume_job
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.engine.journaled_ledger import EventLog, JournaledLedger
+from crucible_batch.engine.ledger_reader import LedgerStore
 
 
-class History(EventLog, Protocol):
-    """The journalled events and plan that a run works on."""
+class History(EventLog, LedgerStore, Protocol):
+    """The journalled events and plan that a run works on, and the readings of the gateway's ledger."""
 
     async def append_planned(self, planned: PlannedJob) -> None:
         """Add a job at the end of the plan; return once it is durable, or raise ``JournalError``."""

@@ -49,8 +49,9 @@ class PurchaseCheck:
         ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         if budget is None:
             return None
-        alone = self._context.admission.is_alone(job.identity)
-        if not hold_is_too_small(ledger, budget, self._shape, ledger.hold_of(job.identity), alone=alone):
+        admission, hold = self._context.admission, ledger.hold_of(job.identity)
+        alone, uncounted = admission.is_alone(job.identity), admission.uncounted
+        if not hold_is_too_small(ledger, budget, self._shape, hold, alone=alone, uncounted=uncounted):
             return None
         error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
         return HoldReleased(at=self._context.clock.now(), error=error)
@@ -66,4 +67,7 @@ class PurchaseCheck:
             return False
         ledger, budget = self._context.accounting.ledger, self._context.accounting.budget
         hold, alone = ledger.hold_of(job.identity), job.identity in ledger.alone
-        return budget is None or may_resend(ledger, budget, self._shape, hold, alone=alone)
+        if budget is None:
+            return True
+        uncounted = self._context.admission.uncounted
+        return may_resend(ledger, budget, self._shape, hold, alone=alone, uncounted=uncounted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
@@ -30,6 +30,7 @@ from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
+from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.probe_steps import ImagePreparer, ProbedJobs, ProbeSteps, ready_jobs
@@ -49,6 +50,8 @@ _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
 _HAS_OUTPUTS = {Phase.SUCCEEDED, Phase.FETCHING}
 """Phases in which an earlier run has saved outputs. One that was killed may have left a job to be listed once more."""
+_LAST_READING_S = 10.0
+"""How long the last reading of the gateway's ledger may take. The next run or an audit reads it again."""
 _LATER_LOOKS = 16
 """Lists of outputs read again at the same time. Each is one request and needs no slot."""
 
@@ -93,6 +96,14 @@ class Runner:
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
+        self._ledger_reader = LedgerReader(
+            ports.gateway,
+            self.accounting,
+            history,
+            clock,
+            patience_s=options.refund_patience_s,
+            name_of=self._name_of,
+        )
         self._unfinished = UnfinishedJobs(self.accounting, clock, self._tell)
         context = self._context = self._job_context(terms)
         self._probed = None if probe is None else ProbedJobs(probe, context.accounting.ledger, context.assets)
@@ -101,7 +112,9 @@ class Runner:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
         pause = self.control.pause
         gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
-        admission = Admission(self.accounting, gateway, self.stop, clock, pause=pause, shortage=store.shortage)
+        admission = Admission(
+            self.accounting, self._ledger_reader, self.stop, clock, pause=pause, shortage=store.shortage
+        )
         self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
         pause.on_change.append(admission.wake)
         relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
@@ -160,8 +173,11 @@ class Runner:
         found = self._survey()
         self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
         # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
-        if self._probed is not None or not found.is_finished or self._context.assets.has_held_uploads():
+        # The same goes for the refund of a failed attempt.
+        is_settled = not (self._context.assets.has_held_uploads() or self.accounting.ledger.held_for_refunds)
+        if self._probed is not None or not found.is_finished or not is_settled:
             with self._noting_failures():
+                await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
                 await self._unfinished.record_forgotten(found.forgotten)
                 # A probe buys no job that was not submitted, and no run one that is retired.
                 left = await self._unfinished.skip_unsent(
@@ -171,6 +187,7 @@ class Runner:
                     self._context.admission.leave(identity)
                 self._waiting.extend(left)
             await self._work(found)
+            await self._read_ledger_at_end()
             with self._noting_failures():
                 # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
                 await self._history.drain()
@@ -222,6 +239,10 @@ class Runner:
         outputs = job.outputs.items() if job.phase in _HAS_OUTPUTS else ()
         return [index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)]
 
+    def _name_of(self, identity: str) -> str:
+        known = self._history.known(identity)
+        return identity[:16] if known is None else known[0].name
+
     def _is_forgotten(self, job: Job) -> bool:
         return not self._options.resubmit_unknown and key_may_be_forgotten(
             job, self._clock.now(), self._options.key_ttl_s
@@ -264,7 +285,12 @@ class Runner:
     async def _work(self, found: Survey) -> None:
         async with asyncio.TaskGroup() as group:
             work = group.create_task(self._work_all(found))
-            kept = (self._watch(work), self._context.poller.keep_time(), self.control.deadline.keep())
+            kept = (
+                self._watch(work),
+                self._context.poller.keep_time(),
+                self.control.deadline.keep(),
+                self._keep_reading_ledger(),
+            )
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
             for watcher in watchers:
@@ -285,6 +311,18 @@ class Runner:
     async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()
         work.cancel()
+
+    async def _keep_reading_ledger(self) -> None:
+        with self._noting_failures():
+            await self._ledger_reader.keep()
+
+    async def _read_ledger_at_end(self) -> None:
+        """Read the ledger once more, unless the run has to end now or the gateway doesn't answer."""
+        if self.stop.leaving.is_set() or self._outage.is_on:
+            return
+        with self._noting_failures(), suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_READING_S):
+                await self._ledger_reader.end()
 
     async def _settle(self) -> None:
         """Settle uploads in doubt, once. All workers wait for it, so that it can be cancelled like their work."""

@@ -10,10 +10,13 @@ from typing import Final
 
 from crucible_batch.domain.events import (
     EVENT_NAMES,
+    Consumed,
     Event,
     Failed,
     Held,
     Missed,
+    Refunded,
+    RefundForgotten,
     Relocated,
     Saved,
     Sent,
@@ -38,7 +41,7 @@ def _check_event(event: Event) -> None:
 
 def _is_plausible(event: Event) -> bool:
     match event:
-        case Held():
+        case Held() | Refunded() | Consumed() | RefundForgotten():
             return _is_count(event.attempt)
         case Succeeded() | Failed():
             is_counted = isinstance(event, Failed) or _is_count(event.outputs)

@@ -56,3 +56,21 @@ CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORD
 # The event at which a run begins is stored in its terms: older releases ignore the additional field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
 RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"
+
+# Created by the first reading.
+CREATE_GATEWAY_LEDGER = (
+    """CREATE TABLE IF NOT EXISTS gateway_entries (
+           key  TEXT PRIMARY KEY,
+           body TEXT NOT NULL      -- JSON of the entry of the gateway's ledger
+       ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS gateway_readings (
+           since REAL PRIMARY KEY,
+           until REAL NOT NULL,
+           body  TEXT NOT NULL     -- JSON of the readings that overlap: from when to when, and the last one's entries
+       ) WITHOUT ROWID""",
+)
+HAS_GATEWAY_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gateway_readings'"
+KEEP_ENTRY = "INSERT OR REPLACE INTO gateway_entries (key, body) VALUES (?, ?)"
+KEEP_READING = "INSERT OR REPLACE INTO gateway_readings (since, until, body) VALUES (?, ?, ?)"
+GATEWAY_ENTRIES = "SELECT body FROM gateway_entries"
+GATEWAY_READINGS = "SELECT body FROM gateway_readings ORDER BY until, since"

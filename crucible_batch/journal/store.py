@@ -13,8 +13,9 @@ from pathlib import Path
 from crucible_batch.domain.asset import ASSET_PREFIX, Asset
 from crucible_batch.domain.control import ControlEntry
 from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.domain.job import Job
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import ONCE, RetryRule
@@ -155,6 +156,16 @@ class Journal:
         added = (INSERT_PLANNED, (planned.position, planned.identity, encode(planned)))
         await self._write(added, ("DELETE FROM retired WHERE identity = ?", (planned.identity,)))
 
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+        """Store a reading of the gateway's ledger, and return when it is durable. Raises ``JournalError``.
+
+        ``entries`` are those that are new or have changed, ``coverage`` is that of this and the readings before.
+        """
+        create, *rest = ((statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER)
+        kept = [(sql.KEEP_ENTRY, (entry.key, encode(entry))) for entry in entries]
+        reading = (sql.KEEP_READING, (coverage.since, coverage.until, encode(coverage)))
+        await self._write(create, *rest, *kept, reading)
+
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""
         if self._writer is not None:
@@ -275,6 +286,24 @@ class Journal:
             )
             for started, finished, terms, ending, after in self._connection.execute(sql.RUNS)
         ]
+
+    def ledger_entries(self) -> list[LedgerEntry]:
+        """Return the entries of the gateway's ledger that the runs of this directory have seen."""
+        return [decode(LedgerEntry, body) for body in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)]
+
+    def ledger_coverages(self) -> list[LedgerCoverage]:
+        """Return over which times the gateway's ledger was read without a gap, oldest first."""
+        return [decode(LedgerCoverage, body) for body in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
+
+    def ledger_coverage(self) -> LedgerCoverage | None:
+        """Return the newest of ``ledger_coverages``; None if the ledger was never read."""
+        return next(reversed(self.ledger_coverages()), None)
+
+    def _of_gateway_ledger(self, query: str) -> list[object]:
+        with self._errors():
+            if self._connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:
+                return []
+            return [body for (body,) in self._connection.execute(query)]
 
     def controls(self) -> list[ControlEntry]:
         """Return the commands that were given to the newest run, oldest first."""

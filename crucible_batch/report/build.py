@@ -178,6 +178,7 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
         budget=budget,
         spent=ledger.spent,
         held=ledger.held,
+        held_for_refunds=ledger.held_for_refunds,
         jobs=ledger.jobs,
         reused=ledger.reused,
         uploads=ledger.uploads,

@@ -131,7 +131,11 @@ class CreditsRow(_Model):
 
     budget: Amount | None = Field(description="Budget of the newest run; null if it had no budget.")
     spent: Amount = Field(description="jobs + uploads - rebates.")
-    held: Amount = Field(description="Credits that may still be spent: jobs in flight and unanswered submits.")
+    held: Amount = Field(
+        description="Credits that may still be spent: jobs in flight, unanswered submits, and failed jobs whose refund"
+        " the gateway's ledger has not shown."
+    )
+    held_for_refunds: Amount = Field(default=Decimal(0), description="Part of `held` for such failed jobs.")
     jobs: Amount = Field(description="Credits for jobs, net of refunds.")
     reused: Amount = Field(
         default=Decimal(0),
@@ -142,7 +146,7 @@ class CreditsRow(_Model):
         default=0, description="Number of uploads without a response: it is not known whether they were charged."
     )
     rebates: Amount
-    refunded: Amount
+    refunded: Amount = Field(description="Credits of failed jobs that the gateway's ledger shows as refunded.")
     over_budget: Amount = Field(description="Amount by which spent + held exceeds the budget.")
     price_differs: Amount = Field(
         default=Decimal(0),

@@ -35,6 +35,7 @@ class ConfigChange(BaseModel):
     prices: dict[str, Decimal] | None = None
     price_rises: list[PriceRise] | None = None
     pricing: str | None = None
+    recent_entries: int | None = Field(default=None, ge=0)
     advance_s: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
@@ -71,6 +72,8 @@ def _apply(gateway: Gateway, change: ConfigChange) -> None:
         gateway.world.jobs.prices |= change.prices
     if change.price_rises is not None:
         gateway.world.jobs.price_rises = tuple(change.price_rises)
+    if change.recent_entries is not None:
+        gateway.world.recent_entries = change.recent_entries
     if change.pricing is not None:
         gateway.world.jobs.pricing = gateway.world.assets.pricing = pricing
 
@@ -148,7 +151,9 @@ class _Api:
         return 200, wire.HealthData(status="ok")
 
     def credits(self, account_id: str, call: Call) -> Answer:
-        return 200, views.credits(*self.gateway.world.credits(account_id, call.now))
+        totals, entries = self.gateway.world.credits(account_id, call.now)
+        ids_in_text = self.gateway.faults.draw(call.operation, Stage.LISTING) == "ids-in-text"
+        return 200, views.credits(totals, entries, ids_in_text=ids_in_text)
 
     def workflows(self, _account_id: str, _call: Call) -> Answer:
         return 200, wire.WorkflowListData(workflows=[views.workflow_summary(w.workflow_id) for w in WORKFLOWS])

@@ -48,6 +48,7 @@ class SandboxConfig:
     rebate_share: Decimal = Decimal(1)
     """The part of an upload's charge that comes back when the asset is deleted."""
     recent_entries: int = 50
+    """How many entries of the ledger `GET /credits` lists at most."""
     runners: int = 4
     time_scale: float = 1.0
     """Multiplies the service times; 0 finishes every job immediately."""
@@ -62,6 +63,10 @@ class SandboxConfig:
     slow_answer_s: float = 2.0
     slow_queue_s: float = 5.0
     """How much longer a job takes that meets the fault `slow-queue`."""
+    refund_late_s: float = 60.0
+    """From the end of a failed job that meets the fault `refund-late` to its refund."""
+    partial_refund: Decimal = Decimal("0.5")
+    """The part of its price that a failed job gets back that meets the fault `refund-partial`."""
     retry_after_s: int = 1
 
     def __post_init__(self) -> None:
@@ -71,6 +76,8 @@ class SandboxConfig:
         check_pricing(self.pricing)
         if not 0 <= self.rebate_share <= 1:
             raise ValueError(f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}")
+        if not 0 <= self.partial_refund <= 1:
+            raise ValueError(f"partial_refund is a part of the price, from 0 to 1, not {self.partial_refund}")
         if not self.accounts:
             raise ValueError("a sandbox needs at least one account")
         if self.runners < 1:

@@ -1,9 +1,11 @@
 """What goes wrong, how often, and when: faults by name, parsed from text, drawn from a seed.
 
-A fault strikes at one of five stages of an exchange, and a stage draws at most one:
+A fault strikes at one of seven stages of an exchange, and a stage draws at most one:
 
     exchange   any request: before its effect (nothing happened) or after it (it happened, the answer is lost)
     job        a job that is being accepted
+    refund     a job that is being accepted and will fail: its refund
+    listing    the entries of the ledger that are listed
     upload     bytes that have arrived for an asset
     signing    download URLs that are handed out
     body       the bytes of a download
@@ -42,6 +44,8 @@ class Stage(Enum):
 
     EXCHANGE = "exchange"
     JOB = "job"
+    REFUND = "refund"
+    LISTING = "listing"
     UPLOAD = "upload"
     SIGNING = "signing"
     BODY = "body"
@@ -70,6 +74,10 @@ KINDS: dict[str, FaultKind] = {
     "fail": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with GENERATION_FAILED and is refunded"),
     "moderate": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with MODERATION_REFUSED"),
     "slow-queue": FaultKind(Stage.JOB, frozenset({"generate"}), "the job runs much longer than it should"),
+    "refund-late": FaultKind(Stage.REFUND, frozenset({"generate"}), "a failed job is refunded a minute after its end"),
+    "refund-partial": FaultKind(Stage.REFUND, frozenset({"generate"}), "half of a failed job's price is refunded"),
+    "refund-missing": FaultKind(Stage.REFUND, frozenset({"generate"}), "a failed job is never refunded"),
+    "ids-in-text": FaultKind(Stage.LISTING, frozenset({"credits"}), "entries have job ids in their descriptions only"),
     "never-ready": FaultKind(Stage.UPLOAD, frozenset({"upload"}), "the upload is taken, the asset stays pending"),
     "expired-url": FaultKind(Stage.SIGNING, frozenset({"job", "asset-get"}), "download URLs that have expired already"),
     "short-body": FaultKind(Stage.BODY, frozenset({"download"}), "half the bytes under the Content-Length of all"),

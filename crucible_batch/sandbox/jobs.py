@@ -63,7 +63,7 @@ class Jobs:
             # A state file may come from a sandbox with more runners: their work is shared out among these.
             runner = job.runner % context.config.runners
             self._free_at[runner] = max(self._free_at[runner], job.finished_at)
-        self._due = [(job.finished_at, job.job_id) for job in self if not job.settled]
+        self._due = [(job.booked_at, job.job_id) for job in self if not job.settled]
         heapq.heapify(self._due)
         self.prices: dict[str, Decimal] = dict(context.config.prices)
         self.price_rises: tuple[PriceRise, ...] = context.config.price_rises
@@ -126,6 +126,7 @@ class Jobs:
         price, stated = self.price(resolved, order.params, now), self.pricing.get(order.workflow_id, FIXED)
         self._context.ledger.require(account_id, price)
         end = self._end_of(resolved.workflow, order.params)
+        refund, refund_after_s = self._refund_of(price) if end.error_code else (None, 0.0)
         # A first-come queue with known service times needs no simulation: a job's start and end follow from who falls
         # free first.
         runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
@@ -149,33 +150,46 @@ class Jobs:
             source_sha256=resolved.source_sha256,
             answer_price=stated.answer,
             record_price=stated.record,
+            refund=refund,
+            refund_after_s=refund_after_s,
         )
         self._put(job)
         self._accepted[job.workflow_id] += 1
         if job.idempotency_key is not None:
             self._by_key[account_id, job.idempotency_key] = job.job_id
-        heapq.heappush(self._due, (job.finished_at, job.job_id))
+        heapq.heappush(self._due, (job.booked_at, job.job_id))
         self._context.ledger.post(account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id)
         return job
 
     def settle(self, now: float) -> None:
-        """Book the jobs that have ended, in the order and at the time of their ends."""
+        """Book the jobs that have ended, in the order and at the time of their ends, or of their late refunds."""
         while self._due and self._due[0][0] <= now:
-            finished_at, job_id = heapq.heappop(self._due)
+            booked_at, job_id = heapq.heappop(self._due)
             job = replace(self._jobs[job_id], settled=True)
             self._put(job)
+            if job.last_entry is None:
+                continue
+            entry_type, amount = job.last_entry
             self._context.ledger.post(
-                job.account_id,
-                "refund" if job.error_code else "consume",
-                job.price,
-                finished_at,
-                description=job.workflow_id,
-                job_id=job_id,
+                job.account_id, entry_type, amount, booked_at, description=job.workflow_id, job_id=job_id
             )
 
     def _put(self, job: Job) -> None:
         self._jobs[job.job_id] = job
         self._context.changes.append(job)
+
+    def _refund_of(self, price: Decimal) -> tuple[Decimal | None, float]:
+        """Return what comes back of a failed job's price, None for all of it, and how long after its end."""
+        config = self._context.config
+        match self._context.faults.draw("generate", Stage.REFUND):
+            case "refund-late":
+                return None, config.refund_late_s
+            case "refund-partial":
+                return round(price * config.partial_refund, 6), 0.0
+            case "refund-missing":
+                return Decimal(0), 0.0
+            case _:
+                return None, 0.0
 
     def _end_of(self, workflow: Workflow, params: Params) -> JobEnd:
         shortest, longest = workflow.service_s

@@ -109,7 +109,10 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the ledger amounts to. `problems` is empty as long as money is conserved."""
+    """What the ledger amounts to. `problems` is empty as long as money is conserved.
+
+    What a failed job isn't refunded stays `reserved`.
+    """
 
     entries: int
     balance: Decimal
@@ -163,10 +166,10 @@ def _job_problems(posted: Posted, jobs: Iterable[Job]) -> list[str]:
     keys: Counter[tuple[str, str]] = Counter()
     for job in jobs:
         due = [("reserve", job.price)]
-        if job.settled:
-            due.append(("refund" if job.error_code else "consume", job.price))
+        if job.settled and job.last_entry is not None:
+            due.append(job.last_entry)
         if posted.pop(job.job_id, []) != due:
-            problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund of its price")
+            problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund, as is due")
         if job.idempotency_key is not None:
             keys[job.account_id, job.idempotency_key] += 1
     problems += [f"job {job_id} has entries but does not exist" for job_id in posted if job_id is not None]

@@ -147,6 +147,24 @@ class Job:
     """What the answer to the submit states, where that is not the `price`, which the ledger takes."""
     record_price: Decimal | None = None
     """What the job's record states, where that is not the `price`."""
+    refund: Decimal | None = None
+    """What comes back if it fails, where that is not the `price`. Of 0 there is no entry."""
+    refund_after_s: float = 0.0
+    """From its end to its refund."""
+
+    @property
+    def booked_at(self) -> float:
+        """The moment of its last entry in the ledger, or of its end if it has no other than the reservation."""
+        return self.finished_at + self.refund_after_s
+
+    @property
+    def last_entry(self) -> tuple[EntryType, Decimal] | None:
+        """How the ledger books its end; None for a refund that never comes."""
+        if self.error_code is None:
+            return "consume", self.price
+        if self.refund is None:
+            return "refund", self.price
+        return ("refund", self.refund) if self.refund else None
 
     @property
     def answered_price(self) -> Decimal:

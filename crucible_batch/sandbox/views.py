@@ -26,12 +26,13 @@ class Links:
         return self.storage_url + self.signer.query(verb, f"/{bucket}/{path}", self.expires_at)
 
 
-def credits(totals: Totals, entries: list[Entry]) -> wire.CreditsData:
+def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) -> wire.CreditsData:
+    """Show an account. ``ids_in_text``: the ids of jobs are in the descriptions of the entries only."""
     return wire.CreditsData(
         balance=totals.balance,
         reserved=totals.reserved,
         available=totals.available,
-        recent_entries=[_entry(entry) for entry in entries],
+        recent_entries=[_entry(entry, id_in_text=ids_in_text) for entry in entries],
     )
 
 
@@ -112,14 +113,15 @@ def _output(job: Job, index: int, links: Links) -> wire.JobOutput:
     )
 
 
-def _entry(entry: Entry) -> wire.CreditLedgerEntry:
+def _entry(entry: Entry, *, id_in_text: bool) -> wire.CreditLedgerEntry:
+    is_moved = id_in_text and entry.job_id is not None
     return wire.CreditLedgerEntry(
         id=entry.entry_id,
-        job_id=entry.job_id,
+        job_id=None if is_moved else entry.job_id,
         entry_type=entry.entry_type,
         status="held" if entry.entry_type == "reserve" else "settled",
         amount=entry.amount,
-        description=entry.description,
+        description=f"{entry.description} (job {entry.job_id})" if is_moved else entry.description,
         created_at=_moment(entry.created_at),
     )
 

@@ -39,7 +39,7 @@ class World:
         saved = saved or SavedRecords()
         issued = len(saved.accounts) + len(saved.entries) + len(saved.assets) + len(saved.jobs)
         ids = Ids(f"world-{config.seed}", issued)
-        self._config = config
+        self.recent_entries = config.recent_entries
         self._changes: list[Record] = []
         self._ledger = Ledger(ids, self._changes, saved.entries)
         context = WorldContext(config, faults, ids, self._ledger, self._changes, now)
@@ -75,7 +75,7 @@ class World:
     def credits(self, account_id: str, now: float) -> tuple[Totals, list[Entry]]:
         """Return the totals of an account and its newest entries, newest first."""
         self.jobs.settle(now)
-        return self._ledger.totals(account_id), self._ledger.recent(account_id, self._config.recent_entries)
+        return self._ledger.totals(account_id), self._ledger.recent(account_id, self.recent_entries)
 
     def workflow(self, workflow_id: str) -> Workflow:
         if workflow_id not in BY_ID:

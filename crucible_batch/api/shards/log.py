@@ -237,5 +237,5 @@ class LoggedJournal:
     async def finish(self) -> None:
         """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
         async with self._turn:
-            await self.log.append(rows_after(self.journal, self.log.last))
-            await self.log.sum_up(rows_after(self.journal, 0))
+            await self.log.append(rows_after(self.journal, self.log.last, with_gateway_ledger=True))
+            await self.log.sum_up(rows_after(self.journal, 0, with_gateway_ledger=True))

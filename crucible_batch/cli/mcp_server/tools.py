@@ -333,8 +333,8 @@ async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Jso
     return safe_envelope(output)
 
 
-_USER_DECIDES = frozenset({"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING"})
-"""The codes whose hints tell a person to raise a limit, which an agent never does by itself."""
+_USER_DECIDES = frozenset({"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING", "REFUND_MISSING"})
+"""The codes whose hints tell a person to raise a limit or release credits, which no agent does by itself."""
 
 
 def safe_envelope(output: CommandOutput) -> Json:

@@ -335,6 +335,9 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
         if enough is None:
             return f"set budget.max_credits_per_upload, then: {other}"
         return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
+    if "REFUND_MISSING" in codes:
+        forgetting = with_flag(command, "--forget-refunds")
+        return f"{forgetting}   # if the account shows that the credits came back; otherwise without the option, later"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
@@ -365,7 +368,9 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     if amounts.refunded:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:
-        parts.append(f"{format_credits(amounts.held)} held")
+        refunds = amounts.held_for_refunds
+        whose = "" if not refunds else f" ({format_credits(refunds)} for refunds that were not seen yet)"
+        parts.append(f"{format_credits(amounts.held)} held{whose}")
     if head.period is None or amounts.budget is None:
         parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
     else:

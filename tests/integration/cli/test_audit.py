@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import urllib.request
 from decimal import Decimal
 from pathlib import Path
 
@@ -181,3 +182,47 @@ def test_without_a_key_it_is_exit_3(cli: Cli) -> None:
     assert cli("run", "keyless.yaml", "-q").code == 0
     url = cli.environment["CRUCIBLE_API_BASE"]
     assert Cli(cli.cwd, None)("audit", "outputs/keyless/default", CRUCIBLE_API_BASE=url).code == 3
+
+
+def set_list(cli: Cli, entries: int) -> None:
+    """Let the gateway list so many entries of its ledger from now on."""
+    body = json.dumps({"recent_entries": entries}).encode()
+    urllib.request.urlopen(f"{cli.url}/_sandbox/config", body).close()
+
+
+def test_a_run_of_long_ago_is_checked_by_what_it_saw_of_the_ledger(tmp_path: Path) -> None:
+    with running_sandbox("--time-scale", "0") as url:
+        cli = Cli(tmp_path, url)
+        cli.write("long-ago", "- {name: fox, prompt: a fox, repeat: 2}")
+        assert cli("run", "long-ago.yaml", "-q").code == 0
+        set_list(cli, 0)
+        done = cli("audit", "outputs/long-ago/default")
+    assert (done.code, done.err) == (0, "")
+    assert "✓ 0 differences   long-ago · default" in done.out
+    assert "2 checked: 4 charged" in done.out
+
+
+def test_a_tick_is_shown_only_if_all_purchases_were_checked(tmp_path: Path) -> None:
+    """The first run saw the ledger, the second one did not: a gateway of today may list nothing tomorrow."""
+    with running_sandbox("--time-scale", "0") as url:
+        cli = Cli(tmp_path, url)
+        cli.write("unseen", "- {name: fox, prompt: a fox, repeat: 2}")
+        assert cli("run", "unseen.yaml", "-q").code == 0
+        set_list(cli, 0)
+        cli.write("unseen", "- {name: fox, prompt: a fox, repeat: 3}")
+        assert cli("run", "unseen.yaml", "-q").code == 0
+        done = cli("audit", "outputs/unseen/default")
+    assert "2 of 3 purchases checked" in done.out
+    assert "✓" not in done.out
+    assert "✗" not in done.out
+
+
+def test_no_purchase_checked_is_no_tick(tmp_path: Path) -> None:
+    with running_sandbox("--time-scale", "0") as url:
+        cli = Cli(tmp_path, url)
+        set_list(cli, 0)
+        cli.write("blind", "- {name: fox, prompt: a fox, repeat: 2}")
+        assert cli("run", "blind.yaml", "-q").code == 0
+        done = cli("audit", "outputs/blind/default")
+    assert "0 of 2 purchases checked" in done.out
+    assert "✓" not in done.out

@@ -20,6 +20,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
+from tests.unit.engine.readings import reader_of
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 
@@ -280,7 +281,7 @@ async def test_after_a_402_a_refund_alone_opens_the_account():
     around = Refunding()
     books = JournaledLedger(around, Ledger(), None)
     stop, clock = Shutdown(), SystemClock()
-    admission = Admission(books, around, stop, clock, pause=Pause(stop, clock, nullcontext))
+    admission = Admission(books, reader_of(around, books, clock), stop, clock, pause=Pause(stop, clock, nullcontext))
 
     async def hold(identity: str) -> Held | None:
         return await admission.hold(Job(identity), Shape("workflow:w"), missing=lambda: 0, claim=lambda: None)

@@ -187,3 +187,58 @@ async def test_an_audit_leaves_the_gateway_and_the_journal_as_they_are(start: An
         assert (await bench.state())["ledger"] == state["ledger"]
         assert (bench.path / "out/.crucible/journal.sqlite3").read_bytes() == journal
         assert not (bench.path / "out/.crucible/journal.sqlite3-wal").exists()
+
+
+def many(bench: Any) -> Path:
+    return bench.manifest("{name: fox, prompt: a fox, repeat: 30}\n{name: bad, prompt: an nsfw fox}")
+
+
+@pytest.mark.parametrize("shown_later", [0, 1, 4])
+async def test_a_run_is_reconciled_when_the_ledger_shows_newer_entries_only(start: Any, shown_later: int) -> None:
+    """Each purchase was listed while the run read the ledger; later the list has none of it, or its last rows."""
+    async with start(faults="fail=1", recent_entries=50, runners=2) as bench:
+        result = await bench.run(many(bench), concurrency=4)
+        attempts = [attempt for row in result.jobs() for attempt in row.attempts]
+        await bench.configure(recent_entries=shown_later, advance_s=3600)
+        found = await audited(bench)
+    assert found.ok
+    assert len(attempts) == len(found.audit.jobs) == 32
+    assert {each.verdict for each in found.audit.jobs} == {Verdict.AGREES}
+
+
+async def test_uploads_are_reconciled_when_the_ledger_shows_newer_entries_only(start: Any) -> None:
+    async with start(recent_entries=50) as bench:
+        await bench.run(with_photos(bench))
+        await bench.configure(recent_entries=0)
+        found = await audited(bench)
+    assert (found.ok, len(found.audit.uploads)) == (True, 2)
+    assert found.audit.count(Verdict.UNSEEN) == 0
+
+
+async def test_a_difference_is_found_when_the_ledger_shows_newer_entries_only(start: Any) -> None:
+    async with start(recent_entries=50) as bench:
+        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
+        await bench.configure(recent_entries=0)
+        rewrite(bench.path / "out", "Accepted", lambda event: event.update(credits="2.25"), nth=1)
+        found = await audited(bench)
+    (difference,) = found.audit.differences
+    assert (found.exit_code, difference.books.charged, difference.ledger.charged) == (7, Decimal("2.25"), 2)
+
+
+async def test_the_ledger_is_read_at_most_every_five_seconds_and_at_the_end(start: Any) -> None:
+    async with start(recent_entries=50, runners=2, time_scale=4.0) as bench:
+        began = bench.clock.monotonic()
+        await bench.run(many(bench), concurrency=4)
+        elapsed = bench.clock.monotonic() - began
+        asked = (await bench.state())["requests"]["credits"]
+    assert elapsed > 20
+    assert 2 <= asked <= elapsed / 5 + 4
+
+
+async def test_what_a_run_never_saw_stays_unseen(start: Any) -> None:
+    """A gateway that lists nothing: no purchase is checked, and none is taken for checked."""
+    async with start(recent_entries=0) as bench:
+        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
+        found = await audited(bench)
+    assert found.audit.count(Verdict.UNSEEN) == 3
+    assert found.audit.differences == ()

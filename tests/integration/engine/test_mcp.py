@@ -134,6 +134,29 @@ async def test_two_runs_at_the_same_time_do_not_spend_more_than_the_cap(connect:
         assert await agent.billed() == 6
 
 
+async def test_what_failed_jobs_were_not_refunded_stays_set_aside(connect: Connect) -> None:
+    """Each run is within the cap, and a refund that isn't seen makes no room for another one."""
+    async with connect(4, faults="generate.fail:1,refund-missing:1") as agent:
+        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="4")
+        assert (failed["exit_code"], code(failed)) == (4, "REFUND_MISSING")
+        assert failed["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "4", "left": "0"}
+        await agent.bench.configure(faults="")
+        refused = await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl}"), budget="2")
+        assert (refused["exit_code"], code(refused)) == (4, "SPEND_LIMIT")
+        assert await agent.billed() == 4
+
+
+async def test_an_agent_has_no_option_that_forgets_a_refund(connect: Connect) -> None:
+    async with connect(4, faults="generate.fail=1,refund-missing:1") as agent:
+        (tool,) = [tool for tool in (await agent.client.list_tools()).tools if tool.name == "run"]
+        assert "forget" not in json.dumps(tool.model_dump(mode="json"))
+        fox = agent.write("fox", "{name: fox, prompt: a fox}")
+        missing = await agent("run", manifest=fox, budget="2")
+        assert (missing["exit_code"], code(missing)) == (4, "REFUND_MISSING")
+        assert "--forget-refunds" not in json.dumps(missing["data"])
+        assert await agent.billed() == 2
+
+
 async def test_what_failed_jobs_were_refunded_can_be_spent_again(connect: Connect) -> None:
     async with connect(4, faults="generate.fail:1") as agent:
         failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="4")

@@ -196,6 +196,16 @@ async def test_the_storage_has_its_own_bad_days(client: Any, picture: Any) -> No
     assert (await client.put(intent, content)).status_code == 200
 
 
+async def test_the_ids_of_jobs_may_be_in_the_texts_of_entries_only(client: Any) -> None:
+    await client.configure(faults="ids-in-text=1")
+    job = await client.job("zimage-base", "k")
+    moved, plain = [(await client.get("/api/v1/credits"))["recent_entries"] for _ in range(2)]
+    assert [entry["job_id"] for entry in moved] == [None] * 3
+    assert [job["job_id"] in entry["description"] for entry in moved] == [True, True, False]
+    assert [entry["job_id"] for entry in plain] == [job["job_id"]] * 2 + [None]
+    assert [entry["id"] for entry in moved] == [entry["id"] for entry in plain]
+
+
 async def test_every_kind_of_fault_fires_and_the_books_stay_right(start: Any, picture: Any) -> None:
     """Each fault once, met by a client that tries again until it gets through."""
 
@@ -207,12 +217,15 @@ async def test_every_kind_of_fault_fires_and_the_books_stay_right(start: Any, pi
                 continue
         raise RuntimeError("never got through")
 
-    async with start(faults=parse_faults(",".join(f"{kind}=1" for kind in KINDS)), slow_queue_s=0) as client:
+    each = ",".join(f"{kind}=1" for kind in KINDS)
+    # Two more jobs fail, for the refunds.
+    async with start(faults=parse_faults(f"{each},fail=2"), slow_queue_s=0) as client:
         for number in range(8):
             await insist(client.upload, picture())
             job = await insist(client.job, "zimage-base", f"k{number}", size__width=64, size__height=64)
             for output in job["outputs"]:
                 await insist(client.storage.get, output["url"])
+            await insist(client.get, "/api/v1/credits")
         state = await client.state()
         assert {fault["kind"] for fault in state["faults_fired"]} == set(KINDS)
         assert state["audit"]["problems"] == []

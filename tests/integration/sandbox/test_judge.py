@@ -33,6 +33,9 @@ async def test_prices_faults_and_time_can_be_changed_while_it_runs(client: Any) 
     assert prices == [Decimal("1.25"), Decimal("1.25"), 9]
     await client.configure(faults="credits.500-before=1")
     assert [(await client.api.get("/api/v1/credits")).status_code for _ in range(2)] == [500, 200]
+    await client.configure(recent_entries=2)
+    entries = (await client.get("/api/v1/credits"))["recent_entries"]
+    assert [entry["entry_type"] for entry in entries] == ["consume", "reserve"]
     before = (await client.state())["now"]
     await client.configure(advance_s=1000)
     assert (await client.state())["now"] - before >= 1000
@@ -46,6 +49,7 @@ async def test_prices_faults_and_time_can_be_changed_while_it_runs(client: Any) 
         {"prices": {"nope": 1}},
         {"price_rises": [{"workflow_id": "zimage-base"}]},
         {"advance_s": -1},
+        {"recent_entries": -1},
         {"unknown": 1},
         [],
     ],

@@ -28,6 +28,7 @@ CHOSEN = RunRequest(
     yes=True,
     recover=True,
     resubmit_unknown=True,
+    forget_refunds=True,
     same_account=True,
     concurrency=3,
     polls_per_s=4.0,
@@ -54,7 +55,7 @@ def requested() -> RunRequest:
     planned = plan_request(Path("spring.yaml"), Decimal(5), TargetOptions(Path("out"), "a", True), ["hero-*"], reading)
     return run_request(
         planned,
-        SpendingOptions(Decimal(5), yes=True, resubmit_unknown=True, same_account=True),
+        SpendingOptions(Decimal(5), yes=True, resubmit_unknown=True, forget_refunds=True, same_account=True),
         PaceOptions(3, 4.0, 5.0, 6.0, 0.0, 8.0),
         SavingOptions(9, 10, no_html=True, no_sidecars=True),
         telemetry=TelemetryOptions(Path("metrics"), "9464", True),

@@ -12,6 +12,7 @@ from crucible_batch.domain.audit_claims import job_claims, upload_claims
 from crucible_batch.domain.events import Accepted, Created, Deleted, Event, Failed, Held, Intended, JobEvent, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.domain.job import Job, replay
+from crucible_batch.domain.ledger_statement import Statement
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.sandbox import SandboxConfig
 from crucible_batch.sandbox.assets import Intent
@@ -126,4 +127,4 @@ class Shared:
         listed = {asset.asset_id for asset in self.world.assets.listed(self.account)}
         shown = self.entries() if entries is None else list(entries)
         self.pass_time(1)
-        return audit(books or self.books(), shown, listed, asked_at=self.ours)
+        return audit(books or self.books(), Statement(shown), listed, asked_at=self.ours)

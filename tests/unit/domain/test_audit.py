@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_statement import Statement
 from tests.case_table import each_case
 from tests.unit.domain.sandbox_books import Shared
 
@@ -127,7 +128,7 @@ def look(
     **books: object,
 ) -> Audit:
     read = replace(JournalClaims(jobs, uploads, runs=[(40.0, 70.0)]), **books)  # type: ignore[arg-type]
-    return audit(read, [BEFORE, *entries], present, asked_at=1000.0)
+    return audit(read, Statement([BEFORE, *entries]), present, asked_at=1000.0)
 
 
 def reasons(found: Audit) -> list[str]:
@@ -260,14 +261,16 @@ def test_a_job_in_flight_at_another_price_is_a_difference_already() -> None:
 def test_a_ledger_without_times_and_ids_is_joined_as_far_as_it_goes() -> None:
     bare = [replace(entry(word, 2, at=None), entry_id="") for word in ("reserve", "consume")]
     paid = replace(entry("upload", "0.5", at=None, job_id=None), entry_id="")
-    found = audit(JournalClaims([job(), job(job_id="j2")], [upload()]), [*bare, paid], ["asset-1"], asked_at=1000.0)
+    found = audit(
+        JournalClaims([job(), job(job_id="j2")], [upload()]), Statement([*bare, paid]), ["asset-1"], asked_at=1000.0
+    )
     assert found.oldest is None
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.UNSEEN]
     assert [each.verdict for each in found.uploads] == [Verdict.AGREES]
 
 
 def test_an_empty_ledger_says_nothing() -> None:
-    found = audit(JournalClaims([job()], [upload()]), [], ["asset-1"], asked_at=1000.0)
+    found = audit(JournalClaims([job()], [upload()]), Statement([]), ["asset-1"], asked_at=1000.0)
     assert found.count(Verdict.UNSEEN) == 2
 
 

@@ -27,6 +27,7 @@ from crucible_batch.domain.events import (
     JobLost,
     Lost,
     NotCreated,
+    Refunded,
     Repriced,
     Settled,
     SubmitUnknown,
@@ -51,8 +52,8 @@ def d(number: float) -> Decimal:
     return Decimal(str(number))
 
 
-def held(at: float, credits: float = 5, *, images: bool = False) -> Held:
-    return Held(at=at, attempt=1, key="k", credits=d(credits), price_class="workflow:w", images=images)
+def held(at: float, credits: float = 5, *, images: bool = False, attempt: int = 1) -> Held:
+    return Held(at=at, attempt=attempt, key="k", credits=d(credits), price_class="workflow:w", images=images)
 
 
 def accepted(at: float, credits: float = 3, *, reused: bool = False) -> Accepted:
@@ -65,6 +66,10 @@ def succeeded(at: float) -> Succeeded:
 
 def failed(at: float) -> Failed:
     return Failed(at=at, error=ERROR)
+
+
+def refunded(at: float) -> Refunded:
+    return Refunded(at=at, attempt=1, credits=d(3), entry_id="e")
 
 
 def upload(at: float, *answers: Event) -> list[tuple[str, Event]]:
@@ -96,7 +101,10 @@ SPENT = Settled(d(3), "workflow:w", "")
         pytest.param(job(held(NEW), accepted(NEW), succeeded(NEW)), 0, 3, 0, 3, id="after it"),
         pytest.param(job(held(OLD), accepted(OLD), succeeded(NEW)), 3, 0, 0, 3, id="ended after it"),
         pytest.param(job(held(OLD), accepted(OLD)), 3, 0, 0, 0, id="in flight"),
-        pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 0, 0, 0, 0, id="refunded later: no credit today"),
+        pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, 0, 0, id="failed, and the refund not seen"),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW)), 0, 0, 0, 0, id="refunded later: no credit today"
+        ),
         pytest.param(job(held(B - 1), accepted(B + 1), succeeded(NEW)), 3, 3, 0, 3, id="in the middle: both"),
         pytest.param(job(held(B - 13), accepted(B - 11), succeeded(NEW)), 3, 0, 0, 3, id="beyond the tolerance before"),
         pytest.param(job(held(B - 13), accepted(B - 9), succeeded(NEW)), 3, 3, 0, 3, id="within the tolerance before"),
@@ -111,7 +119,7 @@ SPENT = Settled(d(3), "workflow:w", "")
         pytest.param(job(held(NEW), accepted(NEW, reused=True), succeeded(NEW)), 3, 3, 0, 3, id="found: at any time"),
         pytest.param(job(held(OLD), accepted(OLD), JobLost(at=NEW, error=ERROR)), 3, 0, 0, 0, id="lost"),
         pytest.param(
-            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 0, 0, 0, 0, id="lost, then failed"
+            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0, 0, 0, id="lost, then failed"
         ),
         pytest.param(
             job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), succeeded(NEW)), 3, 0, 0, 3, id="lost, found"
@@ -122,7 +130,15 @@ SPENT = Settled(d(3), "workflow:w", "")
             4, 1, 0, 4, id="repriced after its end",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(OLD), held(NEW), accepted(NEW), succeeded(NEW)), 0, 3, 0, 3,
+            job(held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), succeeded(NEW)), 3, 3, 0, 3,
+            id="bought again today, and the refund not seen",
+        ),
+        pytest.param(
+            job(
+                held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), refunded(NEW),
+                succeeded(NEW),
+            ),
+            0, 3, 0, 3,
             id="bought again today",
         ),
         pytest.param(upload(OLD, Created(at=OLD, asset_id="i", credits=d(2))), 2, 0, 0, 0, id="image"),

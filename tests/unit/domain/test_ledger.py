@@ -27,6 +27,7 @@ from crucible_batch.domain.events import (
     Lost,
     NotCreated,
     Prepared,
+    Refunded,
     Refused,
     Repriced,
     SubmitUnknown,
@@ -70,6 +71,10 @@ def created(credits: str, *, assumed: bool = False) -> Created:
     return Created(at=0.0, asset_id="a", credits=Decimal(credits), assumed=assumed)
 
 
+def refunded(credits: str, *, attempt: int = 1, entry_id: str = "e") -> Refunded:
+    return Refunded(at=0.0, attempt=attempt, credits=Decimal(credits), entry_id=entry_id)
+
+
 def books(*entries: tuple[str, Any]) -> Ledger:
     ledger = Ledger()
     for subject, event in entries:
@@ -86,7 +91,7 @@ def test_of_a_job_that_is_over_nothing_is_kept() -> None:
     endings = (Succeeded(at=0.0, outputs=1), Failed(at=0.0, error=ERROR), HoldReleased(at=0.0, error=ERROR))
     stories = [
         [held("2"), accepted, Repriced(at=0.0, credits=Decimal(3)), endings[0]],
-        [held("2"), accepted, endings[1]],
+        [held("2"), accepted, endings[1], refunded("2")],
         [held("2"), endings[2]],
     ]
     ledger = books(*((f"job-{number}", event) for number, story in enumerate(stories) for event in story))
@@ -115,7 +120,7 @@ def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, 
                 case Succeeded() | JobLost():
                     attempts[attempt] = ("spent", price)
                 case Failed():
-                    attempts[attempt] = ("refunded", price)
+                    attempts[attempt] = ("awaited", price)
                 case Repriced():
                     attempts[attempt] = (attempts[attempt][0], max(price, event.credits))
                 case _:
@@ -124,7 +129,9 @@ def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, 
             def total(state: str) -> Decimal:
                 return sum((amount for found, amount in attempts.values() if found == state), Decimal(0))
 
-            assert (ledger.jobs, ledger.held, ledger.refunded) == (total("spent"), total("held"), total("refunded"))
+            assert ledger.jobs == total("spent")
+            assert ledger.held == total("held") + total("awaited")
+            assert (ledger.held_for_refunds, ledger.refunded) == (total("awaited"), 0)
 
 
 def test_a_hold_entered_twice_counts_once() -> None:
@@ -357,7 +364,8 @@ def test_a_job_that_nobody_knew_and_that_came_back_more_expensive_is_spent_at_it
     story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED), ("job", repriced("7"))]
     assert figures(books(*story)) == ("7", "0")
     assert figures(books(*story, ("job", SUCCEEDED))) == ("7", "0")
-    assert (books(*story, ("job", FAILED)).jobs, books(*story, ("job", FAILED)).refunded) == (0, 7)
+    failed = books(*story, ("job", FAILED))
+    assert (failed.jobs, failed.held_for_refunds) == (0, 7)
 
 
 def test_an_upload_above_its_hold_is_a_surprise_and_its_payer_makes_up_for_it() -> None:
@@ -396,11 +404,15 @@ def test_a_job_that_was_bought_is_not_reused_even_where_an_earlier_attempt_was()
     assert [books(*(("job", event) for event in story)).reused for story in (bought, again, failed_first)] == [0, 0, 0]
 
 
-def test_a_failed_job_is_refunded() -> None:
+def test_a_failed_job_is_held_until_its_refund_is_seen() -> None:
     ledger = books(("job", held("2")), ("job", accepted("2")), ("job", FAILED))
-    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, 0, 2)
-    for event in (held("2"), accepted("1.5"), FAILED):
+    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, 2, 0)
+    for event in (replace(held("2"), attempt=2), accepted("1.5"), FAILED):
         ledger.apply("job", event)
+    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, Decimal("3.5"), 0)
+    ledger.apply("job", refunded("2"))
+    assert (ledger.jobs, ledger.held, ledger.refunded) == (0, Decimal("1.5"), 2)
+    ledger.apply("job", refunded("1.5", attempt=2))
     assert (ledger.jobs, ledger.held, ledger.refunded) == (0, 0, Decimal("3.5"))
 
 
@@ -409,12 +421,12 @@ def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> 
     assert figures(books(*story)) == ("2", "0")
     found_done, found_failed = books(*story, ("job", SUCCEEDED)), books(*story, ("job", FAILED))
     assert (found_done.jobs, found_done.refunded) == (2, 0)
-    assert (found_failed.jobs, found_failed.refunded) == (0, 2)
+    assert (found_failed.jobs, found_failed.held_for_refunds) == (0, 2)
     lost_twice = books(*story, ("job", VANISHED), ("job", FAILED))
-    assert (lost_twice.jobs, lost_twice.refunded) == (0, 2)
+    assert (lost_twice.jobs, lost_twice.held_for_refunds) == (0, 2)
     # What was settled is not settled again.
     again = books(*story, ("job", SUCCEEDED), ("job", held("1")), ("job", accepted("1")), ("job", FAILED))
-    assert (again.jobs, again.refunded) == (2, 1)
+    assert (again.jobs, again.held_for_refunds) == (2, 1)
 
 
 def test_jobs_that_continue_without_their_images_and_images_found_again_are_counted() -> None:

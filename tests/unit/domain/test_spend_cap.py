@@ -22,6 +22,7 @@ from crucible_batch.domain.events import (
     Intended,
     JobLost,
     Lost,
+    Refunded,
     Repriced,
     SubmitUnknown,
     Succeeded,
@@ -50,6 +51,7 @@ def accepted(credits: float = 3, *, reused: bool = False) -> Accepted:
 
 
 SUCCEEDED, FAILED = Succeeded(at=9.0, outputs=1), Failed(at=9.0, error=ERROR)
+REFUNDED = Refunded(at=9.0, attempt=1, credits=Decimal(3), entry_id="e")
 JOB, IMAGE = "a" * 64, "asset:" + "b" * 64
 
 
@@ -73,7 +75,8 @@ def figures(before: list[Event], since: list[Event], subject: str = JOB) -> Jour
         ([], [held(), SubmitUnknown(at=9.0, error=ERROR)], 0, 0, 5),
         ([], [held(), accepted()], 0, 0, 3),
         ([], [held(), accepted(), SUCCEEDED], 3, 3, 3),
-        ([], [held(), accepted(), FAILED], 0, 0, 0),
+        ([], [held(), accepted(), FAILED], 0, 0, 3),
+        ([], [held(), accepted(), FAILED, REFUNDED], 0, 0, 0),
         ([], [held(), accepted(), JobLost(at=9.0, error=ERROR)], 0, 0, 3),
         # in doubt when the server came: it may be bought by being sent again
         ([held()], [], 0, 0, 5),

@@ -20,6 +20,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
+from tests.unit.engine.readings import reader_of
 
 D = Decimal
 W, V = Shape("workflow:w"), Shape("workflow:v")
@@ -117,7 +118,8 @@ async def desk(
     gateway, stop = Gateway(account), Shutdown()
     accounting = JournaledLedger(gateway, Ledger(prices), None if budget is None else D(budget))
     pause = Pause(stop, SystemClock(), nullcontext)
-    admission = Admission(accounting, gateway, stop, Clock(), pause=pause)  # type: ignore[arg-type] # all that it asks is the account
+    reader = reader_of(gateway, accounting, Clock())
+    admission = Admission(accounting, reader, stop, Clock(), pause=pause)
     stop.on_change += [admission.wake, pause.wake]
     pause.on_change.append(admission.wake)
     made = Desk(gateway, accounting, stop, admission, pause)

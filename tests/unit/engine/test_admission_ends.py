@@ -24,6 +24,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from tests.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
+from tests.unit.engine.readings import reader_of
 
 # -- what ends the buying ---------------------------------------------------------------------------------------------
 
@@ -93,7 +94,8 @@ async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:
 
 async def test_a_disk_without_room_ends_the_buying() -> None:
     async with desk() as at:
-        full = Admission(at.accounting, at.gateway, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)  # type: ignore[arg-type]
+        reader = reader_of(at.gateway, at.accounting, SystemClock())
+        full = Admission(at.accounting, reader, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)
         assert await full.hold(Job("a"), W, missing=lambda: 0, claim=lambda: None) is None
         assert (at.stop.reasons, list(at.stop.stops.values())) == ({ExitCode.STOPPED}, [ERROR])
 

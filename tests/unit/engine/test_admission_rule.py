@@ -17,6 +17,7 @@ from crucible_batch.domain.events import (
     Intended,
     JobLost,
     Prepared,
+    Refunded,
     Refused,
     Repriced,
     SubmitUnknown,
@@ -402,13 +403,17 @@ async def test_one_that_holds_nothing_any_more_is_not_waited_for(ended: tuple[Ev
         assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
 
 
-async def test_a_job_in_flight_that_may_fail_is_waited_for() -> None:
+async def test_the_refund_of_a_job_in_flight_that_fails_is_waited_for() -> None:
     async with desk("8", prices=PriceBook(D(5))) as at:
         assert await at.ask("a") is not None
         await at.answer("a", "5")
         assert await at.ask("b") is None
         assert at.waits("b")
         await at.accounting.record("a", Failed(at=2.0, error=ERROR))
+        at.admission.leave("a")
+        assert await at.got("b") is None
+        assert at.waits("b")
+        await at.accounting.record("a", Refunded(at=3.0, attempt=1, credits=D(5), entry_id="e"))
         assert await at.got("b") is not None
 
 

@@ -37,6 +37,7 @@ from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.outputs import SavedFile
 from crucible_batch.outputs.image_check import Picture
+from tests.unit.engine.readings import Readings
 
 D = Decimal
 FOX = PlannedJob(0, "fox", "fox", "w", {})
@@ -47,10 +48,11 @@ TERMS = RunTerms(
 )
 
 
-class History:
+class History(Readings):
     """A journal in memory. ``retired`` are jobs that are no longer in the plan."""
 
     def __init__(self, *planned: PlannedJob, retired: tuple[PlannedJob, ...] = (), events: tuple[Event, ...] = ()):
+        super().__init__()
         self.planned, self.dropped = planned, retired
         self.written: list[tuple[str, Event]] = [("fox", event) for event in events]
 
@@ -84,6 +86,9 @@ class History:
 
     def accepted_as(self, _job_id: str) -> list[str]:
         return []
+
+    def known(self, _identity: str) -> None:
+        """Its name is not asked for."""
 
     def asset(self, sha256: str) -> Asset:
         return Asset(sha256)

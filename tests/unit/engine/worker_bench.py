@@ -40,6 +40,7 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot
 from crucible_batch.errors import GatewayError
 from tests.unit.domain.histories import saved
+from tests.unit.engine.readings import reader_of
 
 D = Decimal
 ERROR = ErrorInfo("X", "x")
@@ -106,7 +107,8 @@ class Bench:
         self.accounting = JournaledLedger(self.gateway, Ledger(prices), D(budget))
         clock = Clock()
         self.pause = Pause(self.stop, clock, nullcontext)
-        self.admission = Admission(self.accounting, self.gateway, self.stop, clock, pause=self.pause)  # type: ignore[arg-type]
+        reader = reader_of(self.gateway, self.accounting, clock)
+        self.admission = Admission(self.accounting, reader, self.stop, clock, pause=self.pause)
         self.pause.on_change.append(self.admission.wake)
         self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
         self.job = Job("job", has_images=image is not None)

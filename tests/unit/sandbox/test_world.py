@@ -71,6 +71,60 @@ def test_a_failed_job_is_refunded() -> None:
     assert entry_types(world) == ["grant", "reserve", "refund"]
 
 
+def test_a_refund_comes_late_in_part_or_never() -> None:
+    """A job is refunded by the first of the three faults that strikes; what isn't refunded stays reserved."""
+    world = make_world(faults=parse_faults("fail=4,refund-late=1,refund-partial=1,refund-missing=2"), runners=9)
+    account = world.authenticate(DEFAULT_KEY)
+    jobs = [world.submit(account, order(), 0)[0] for _ in range(5)]
+
+    def refunds(now: float) -> list[list[Decimal]]:
+        assert world.audit(now).problems == ()
+        rows = [entry for entry in world.entries if entry.entry_type == "refund"]
+        return [[row.amount for row in rows if row.job_id == job.job_id] for job in jobs]
+
+    assert [job.status(20) for job in jobs] == ["failed"] * 4 + ["succeeded"]
+    assert refunds(20) == [[], [1], [], [], []]
+    assert refunds(59) == [[], [1], [], [], []]
+    assert refunds(90) == [[2], [1], [], [], []]
+    late = next(row for row in world.entries if row.job_id == jobs[0].job_id and row.entry_type == "refund")
+    assert late.created_at == jobs[0].finished_at + 60
+    totals, _ = world.credits(account, 1e6)
+    assert (totals.balance, totals.reserved) == (998, 5)
+
+
+def test_faults_of_refunds_leave_jobs_alone_that_succeed() -> None:
+    world = make_world(faults=parse_faults("refund-missing:1"))
+    account = world.authenticate(DEFAULT_KEY)
+    world.submit(account, order(), 0)
+    world.audit(20)
+    assert entry_types(world) == ["grant", "reserve", "consume"]
+
+
+def test_the_delay_and_the_part_of_a_refund_can_be_set() -> None:
+    faults = parse_faults("fail:1,refund-late=1,refund-partial:1")
+    world = make_world(faults=faults, refund_late_s=600, partial_refund=Decimal("0.25"))
+    account = world.authenticate(DEFAULT_KEY)
+    late, partial = [world.submit(account, order(), 0)[0] for _ in range(2)]
+    world.audit(1000)
+    found = {row.job_id: row for row in world.entries if row.entry_type == "refund"}
+    assert found[late.job_id].created_at == late.finished_at + 600
+    assert found[partial.job_id].amount == Decimal("0.5")
+
+
+@pytest.mark.parametrize("kind", ["refund-late", "refund-partial", "refund-missing"])
+def test_the_audit_notices_a_refund_that_is_not_as_is_due(kind: str) -> None:
+    world = make_world(faults=parse_faults(f"fail:1,{kind}:1"))
+    account = world.authenticate(DEFAULT_KEY)
+    job, _ = world.submit(account, order(), 0)
+    assert world.audit(1000).problems == ()
+    grant, reserve, *rest = world.entries
+    whole = replace(reserve, entry_type="refund", reserved_after=Decimal(0))
+    settled = replace(job, settled=True)
+    wrong = [[], [whole, whole]] if kind == "refund-late" else [[whole], [*rest, *rest, whole]]
+    for rows in wrong:
+        assert audit([grant, reserve, *rows], [settled], []).problems
+
+
 def test_a_repeated_key_returns_the_job_and_costs_nothing(world: World, account: str) -> None:
     first, _ = world.submit(account, order("k", prompt__text="a"), 0)
     again, is_new = world.submit(account, order("k", prompt__text="a"), 50)
@@ -291,6 +345,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
         {"prices": {"unknown": Decimal(1)}},
         {"price_rises": (PriceRise("unknown", 1, Decimal(1)),)},
         {"rebate_share": Decimal("1.1")},
+        {"partial_refund": Decimal("1.1")},
         {"runners": 0},
     ],
 )

@@ -26,7 +26,10 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.config = SandboxConfig(
-            accounts={"a": Decimal(12), "b": Decimal("7.3")}, runners=2, faults=parse_faults("fail:0.3,never-ready:0.2")
+            accounts={"a": Decimal(12), "b": Decimal("7.3")},
+            runners=2,
+            faults=parse_faults("fail:0.3,never-ready:0.2,refund-late:0.3,refund-partial:0.3,refund-missing:0.2"),
+            refund_late_s=4,
         )
         self.store = Store(None)
         self.now = 0.0

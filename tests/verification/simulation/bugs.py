@@ -20,6 +20,7 @@ from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import image_check, store
 from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED
+from tests.verification.simulation.refund_bugs import REFUND_BUGS
 from tests.verification.simulation.scene_bugs import SCENE_BUGS
 
 Plant = Callable[[ExitStack], None]
@@ -56,7 +57,7 @@ def _bug(plant: Plant) -> Plant:
 
 def bugs() -> Mapping[str, Plant]:
     """All planted bugs, by what they do."""
-    return {**_BUGS, **SCENE_BUGS}
+    return {**_BUGS, **REFUND_BUGS, **SCENE_BUGS}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from crucible_batch.domain.gateway_types import (
     ErrorInfo,
     JobSnapshot,
     JobStatus,
+    LedgerEntry,
     OutputLink,
     Submission,
     UploadIntent,
@@ -111,10 +112,13 @@ class SimulatedGateway(Gateway):
 
     async def account(self) -> Account:
         def effect(now: float) -> Account:
-            totals, _ = self._world.credits(self._account_id, now)
-            return Account(totals.balance, totals.reserved, self._around.available(Operation.CREDITS))
+            totals, rows = self._world.credits(self._account_id, now)
+            entries = tuple(_listed_entry(row, id_in_text=self._around.ids_in_text) for row in rows)
+            return Account(totals.balance, totals.reserved, self._around.available(Operation.CREDITS), entries)
 
-        return await self._call(Operation.CREDITS, effect)
+        account = await self._call(Operation.CREDITS, effect)
+        self._purse.shown({entry.entry_id for entry in account.entries})
+        return account
 
     async def workflows(self) -> Sequence[str]:
         raise NotImplementedError("a run doesn't ask")
@@ -297,6 +301,19 @@ def _require(price: Credits, available: Credits) -> None:
 
 def _status(job: records.Job) -> JobStatus:
     return JobStatus(job.status(true_now()))
+
+
+def _listed_entry(row: records.Entry, *, id_in_text: bool) -> LedgerEntry:
+    """An entry as the contract shows it: without the id of an asset, and at times that of a job is in its text."""
+    is_moved = id_in_text and row.job_id is not None
+    return LedgerEntry(
+        entry_id=row.entry_id,
+        entry_type=row.entry_type,
+        amount=row.amount,
+        at=row.created_at,
+        job_id=None if is_moved else row.job_id,
+        description=f"{row.description} (job {row.job_id})" if is_moved else row.description,
+    )
 
 
 def _asset(asset: records.Asset, now: float) -> AssetSnapshot:

@@ -107,6 +107,7 @@ class Judge:
     def ended(self, finished: Finished) -> None:
         """A run came to its end: its report and its directory are as they should be now already."""
         self.purse.check_rows()
+        self.purse.ended()
         self._check_jobs()
         self._check_exit_code(finished)
         self._check_files(finished)
@@ -196,6 +197,14 @@ class Judge:
         taken = sums["reserve"] - sums["refund"] + sums["upload"] - sums["rebate"]
         if books.spent + books.held + self.purse.stakes.unheard < taken:
             self.complain(f"the report shows {books.spent} spent and {books.held} held where {taken} are gone")
+        # One that was lost counts as spent until it is known again.
+        maybe = self.purse.keys_of(self.around.requests.ever_lost)
+        most = self.purse.named("consume") + self.purse.named("reserve", of=maybe)
+        if books.jobs > most:
+            self.complain(f"the report says {books.jobs} for jobs where {most} were consumed")
+        shown = sum(self.purse.refunds_shown().values(), ZERO)
+        if books.refunded > shown:
+            self.complain(f"the report says {books.refunded} refunded where the ledger has listed {shown}")
         budget = books.budget
         over = ZERO if budget is None else max(ZERO, books.spent + books.held - budget)
         if books.over_budget != over:
@@ -206,8 +215,10 @@ class Judge:
         doubtful = [e for _, e in last.events if isinstance(e, Lost) or (isinstance(e, Created) and e.assumed)]
         if last.left.in_doubt:  # it is not sent again, and keeps its hold
             return
-        if books.held != 0 and not doubtful and not last.head.counts.unknown:
-            self.complain(f"{books.held} stay held although everything is settled")
+        due = self.purse.refunds_due()
+        awaited = sum(self.purse.failed_charges().values(), ZERO) - sum(due.values(), ZERO)
+        if books.held > awaited and not doubtful and not last.head.counts.unknown:
+            self.complain(f"{books.held} stay held although everything is settled but for refunds of {awaited}")
         if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
             return
         # What the ledger takes beyond all that was named, nobody can know; nor the end of a job that was lost, and that
@@ -216,8 +227,9 @@ class Judge:
         unended = named("reserve", of=lost) - named("consume", of=lost)
         if books.jobs != (paid := named("consume") + unended):
             self.complain(f"the report says {books.jobs} for jobs; {paid} were named")
-        if books.refunded != (refunded := named("refund") - named("refund", of=lost)):
-            self.complain(f"the report says {books.refunded} refunded; {refunded} were named")
+        refunded = sum((credits for key, credits in due.items() if key not in lost), ZERO)
+        if books.refunded < refunded:
+            self.complain(f"the report says {books.refunded} refunded; {refunded} were listed")
         if not doubtful and books.uploads != sums["upload"]:
             self.complain(f"the report says {books.uploads} for uploads; the world took {sums['upload']}")
         if books.rebates > sums["rebate"]:

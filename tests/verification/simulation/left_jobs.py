@@ -23,6 +23,9 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.report import JobRow
 
+LEDGER_KINDS = frozenset({"Refunded", "Consumed", "RefundForgotten"})
+"""Events that say what the gateway's ledger shows of an attempt, or doesn't: not what became of its job."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftJobs:
@@ -41,7 +44,8 @@ class LeftJobs:
         newest: dict[str, Event] = {}
         keys: dict[str, str] = {}
         for subject, event in events:
-            if isinstance(event, AssetEvent):
+            # What the ledger shows of an earlier attempt may come at any time.
+            if isinstance(event, AssetEvent) or type(event).__name__ in LEDGER_KINDS:
                 continue
             newest[subject] = event
             if isinstance(event, Held):

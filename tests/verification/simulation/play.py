@@ -156,6 +156,7 @@ class _Player:
             random.Random(f"surroundings {scenario.seed}"),
             forgets=scenario.forgets_for_ever,
         )
+        self._around.ids_in_text = scenario.refunds.ids_in_text
         for image in scenario.known_images:
             self._around.has_ready(image.spec.sha256, image.spec.byte_size)
         self._judge = Judge(scenario, self._around)

@@ -17,6 +17,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.journal import Journal
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Asset, Entry, Job
+from tests.verification.simulation.left_jobs import LEDGER_KINDS
 from tests.verification.simulation.mortality import Stage
 from tests.verification.simulation.pauses import Pauses
 from tests.verification.simulation.stakes import UPLOAD, Stakes, Wish
@@ -47,19 +48,34 @@ class Purse:
     _durable_keys: set[str] = field(default_factory=set)
     _keys: dict[str, str] = field(default_factory=dict)
     """The newest key of each job, and the newest nonce of each image, by subject."""
+    _attempts: dict[tuple[str, int], str] = field(default_factory=dict)
+    """The key of each attempt of a job."""
+    _failed: set[str] = field(default_factory=set)
+    """The keys of attempts of which our books know that they have failed."""
+    _shown: set[str] = field(default_factory=set)
+    """The entries of the ledger that were ever listed to us."""
+    _due_of_process: set[str] = field(default_factory=set)
+    _due: set[str] = field(default_factory=set)
+    """The refunds that were listed to a run that came to its end, after it knew of the failure."""
 
     # -- what the simulation tells ------------------------------------------------------------------------------------
 
     def opened(self, journal: Journal) -> None:
         """A process reads what is durable: that is what the file holds, not what an earlier process believed."""
         self._durable_keys.clear()
+        self._failed.clear()
+        self._due_of_process.clear()
         self.stakes.forget()
         for subject, event in journal.events():
             match event:
                 case Held(key=key) | Intended(nonce=key):
                     self._durable_keys.add(key)
                     self._keys[subject] = key
+                    if isinstance(event, Held):
+                        self._attempts[subject, event.attempt] = key
                     self.stakes.held(self._wish(subject, key))
+                case _ if type(event).__name__ in LEDGER_KINDS:
+                    self._heard_of_refund(subject, getattr(event, "attempt", 0))
                 case _:
                     self._heard(subject, type(event).__name__, getattr(event, "assumed", False))
         self.stakes.told_all()
@@ -71,6 +87,10 @@ class Purse:
                 self._durable_keys.add(body["key"])
             case Stage.KNOWN, "Held" | "Intended":
                 self._keys[subject] = body["key" if kind == "Held" else "nonce"]
+                if kind == "Held":
+                    self._attempts[subject, body["attempt"]] = body["key"]
+            case Stage.KNOWN, _ if kind in LEDGER_KINDS:
+                self._heard_of_refund(subject, body["attempt"])
             case Stage.KNOWN, _:
                 self._heard(subject, kind, bool(body.get("assumed")))
             case _:
@@ -89,7 +109,7 @@ class Purse:
                 self.stakes.heard(key, self._job(key).recorded_price)
             case "Failed":
                 self.stakes.heard(key, self._job(key).recorded_price)
-                self.stakes.returned(key)
+                self._failed.add(key)
             case "HoldReleased" | "Refused" | "NotCreated":
                 self.stakes.refused(key)
             case "Created" if not assumed:
@@ -102,6 +122,23 @@ class Purse:
                 pass
         if kind in ("Lost", "Deleted"):
             del self._keys[subject]  # what is refused later is another upload, or none
+
+    def _heard_of_refund(self, subject: str, attempt: int) -> None:
+        """Our books say that a refund was seen: what has come back is what the world's ledger has listed to us."""
+        key = self._attempts.get((subject, attempt))
+        if key is not None:
+            shown = (row for row in self._refunds(self._shown) if self._key_of(row) == key)
+            self.stakes.returned_in_all(key, sum((row.amount for row in shown), ZERO))
+
+    def shown(self, entry_ids: Collection[str]) -> None:
+        """The list of the ledger has come back from the port."""
+        self._shown.update(entry_ids)
+        rows = self._refunds(entry_ids)
+        self._due_of_process |= {row.entry_id for row in rows if self._key_of(row) in self._failed}
+
+    def ended(self) -> None:
+        """A process came to its end: what it was shown is in its books."""
+        self._due |= self._due_of_process
 
     def sent(self, key: str, workflow_id: str, params: Mapping[str, object]) -> bool:
         """A submit leaves; returns whether it is a new one."""
@@ -120,6 +157,7 @@ class Purse:
         """The run directory was deleted or an old copy put back: what it bought since is not in its books."""
         self.check_rows()
         self.begin = len(self.around.world.entries)
+        self._due.clear()
         self.stakes.past_is_lost()
 
     # -- what the world knows -----------------------------------------------------------------------------------------
@@ -187,6 +225,42 @@ class Purse:
         keyed = ((row, self._key_of(row)) for row in rows)
         ours = (jobs.find(row.job_id or "") for row, key in keyed if key is not None and (of is None or key in of))
         return sum((max(job.answered_price, job.recorded_price) for job in ours), ZERO)
+
+    def refunds_due(self) -> dict[str, Decimal]:
+        """The least that our books have to show as refunded, by key: what runs were shown, and what is listed now."""
+        _, listed = self.around.world.credits(self.around.account_id, true_now())
+        return self._refunded(self._due | {row.entry_id for row in listed})
+
+    def refunds_shown(self) -> dict[str, Decimal]:
+        """The most that our books may show as refunded, by key: what was ever listed to us."""
+        return self._refunded(self._shown)
+
+    def failed_charges(self) -> dict[str, Decimal]:
+        """What the gateway named, at its highest, for each of our jobs that has failed, by key."""
+        jobs = self.around.world.jobs
+        rows = (row for row in self.around.world.entries if row.entry_type == "reserve")
+        ours = ((self._key_of(row), jobs.find(row.job_id or "")) for row in rows)
+        return {
+            key: max(job.answered_price, job.recorded_price)
+            for key, job in ours
+            if key is not None and job.status(true_now()) == "failed"
+        }
+
+    def keys_of(self, job_ids: Collection[str]) -> set[str]:
+        return {str(job.idempotency_key) for job in self.around.world.jobs if job.job_id in job_ids}
+
+    def _refunded(self, entry_ids: Collection[str]) -> dict[str, Decimal]:
+        """What these refunds give back, at most what was named."""
+        named, found = self.failed_charges(), dict[str, Decimal]()
+        for row in self._refunds(entry_ids):
+            key = self._key_of(row)
+            if key is not None:
+                found[key] = min(named.get(key, ZERO), found.get(key, ZERO) + row.amount)
+        return found
+
+    def _refunds(self, entry_ids: Collection[str]) -> list[Entry]:
+        rows = self.around.world.entries
+        return [row for row in rows if row.entry_type == "refund" and row.entry_id in entry_ids]
 
     def price_of(self, name: str) -> Decimal:
         """What a job may cost as far as can be seen: what its workflow's jobs did at most, and what it would now."""

@@ -15,6 +15,7 @@ from crucible_batch.gateway import RetryPolicy
 from crucible_batch.sandbox.config import PriceRise, SandboxConfig
 from tests.verification.simulation.commands import Order
 from tests.verification.simulation.price_worlds import PriceWorld, price_world, priced_jobs
+from tests.verification.simulation.refund_worlds import RefundWorld, refund_world
 from tests.verification.simulation.stages import Edition, StagedManifest
 from tests.verification.simulation.surroundings import KEY
 from tests.verification.simulation.weather import FAULTS
@@ -80,6 +81,7 @@ class Scenario:
     known_images: Sequence[InputImage]
     forgets_for_ever: bool
     top_up: Decimal | None
+    refunds: RefundWorld = RefundWorld()  # noqa: RUF009 - frozen
     staged: StagedManifest | None = None
     last: Edition | None = None
 
@@ -97,7 +99,7 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
     chance = random.Random(f"scenario {seed}")
     used = chance.sample(images, chance.randrange(len(images) + 1))
     jobs = _jobs(chance, used)
-    world = price_world(seed, [job.workflow_id for job in jobs])
+    world, refunds = price_world(seed, [job.workflow_id for job in jobs]), refund_world(seed)
     jobs = priced_jobs(seed, jobs, world, manifest=NAME)
     prices = {workflow: chance.choice(_PRICES) for workflow in _WORKFLOWS}
     upload_price = min(chance.choice(_PRICES), *prices.values())
@@ -136,8 +138,13 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             ready_after_s=chance.choice((0.0, 0.2, 8.0)),
             upload_ttl_s=chance.choice((900.0, 5.0)),
             slow_queue_s=chance.choice((5.0, 2 * 3600.0)),
+            refund_late_s=refunds.late_s,
+            partial_refund=refunds.partial,
+            recent_entries=refunds.recent_entries,
         ),
-        world_faults=",".join(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)),
+        world_faults=",".join(
+            (*(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)), *refunds.faults)
+        ),
         weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 12)},
         longest_partition_s=chance.choice((5.0, 600.0)),
         lives=_awaiting(
@@ -147,6 +154,7 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
         known_images=tuple(image for image in used if chance.random() < 0.1),
         forgets_for_ever=chance.random() < 0.3,
         top_up=chance.choice((None, Decimal(1000), Decimal(1000))),
+        refunds=refunds,
     )
 
 

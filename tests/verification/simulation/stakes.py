@@ -9,6 +9,7 @@ What is promised
     bound beside it. So is one whose bound no longer fits into what is left: it is
     sent only if the price that is expected, the last that was heard for its shape (0 is one), else for its workflow,
     fits. It may exceed the budget by its own price less what was left. A submit in doubt is not on its way.
+    What a failed job cost is gone until a refund has been seen in the list of the ledger, and then less that refund.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
     takes beyond both nobody can know.
 
@@ -51,6 +52,7 @@ class _Purchase:
     bounded: bool
     fits: bool = True
     told: Decimal | None = None
+    returned: Decimal = ZERO
     unanswered: bool = True
     on_its_way: bool = False
     was_sent: bool = False
@@ -105,6 +107,7 @@ class Stakes:
         self._latest.clear()
         for purchase in self._purchases.values():
             purchase.told, purchase.unanswered, purchase.on_its_way = None, True, False
+            purchase.returned = ZERO
         self._before, self._purchases = self._purchases, {}
         self._exposed_before = self._exposed.copy()
 
@@ -160,16 +163,25 @@ class Stakes:
         if (purchase := self._purchases.get(key)) is None:
             return
         purchase.unanswered = purchase.on_its_way = False
-        purchase.told = max(price, purchase.told or ZERO)
+        highest = max(price, (purchase.told or ZERO) + purchase.returned)
+        purchase.told = highest - purchase.returned
         for name in (purchase.wish.shape, purchase.wish.workflow):
             self._highest[name] = max(price, self._highest.get(name, ZERO))
-            self._latest[name] = purchase.told
+            self._latest[name] = highest
 
     def returned(self, key: str, credits: Decimal | None = None) -> None:
         """Our books know that credits came back; None: all of them."""
         purchase = self._purchases.get(key)
         if purchase is not None and purchase.told is not None:
             purchase.told -= purchase.told if credits is None else credits
+
+    def returned_in_all(self, key: str, credits: Decimal) -> None:
+        """Our books know that so much of a failed job's price has come back since it failed: at most all of it."""
+        purchase = self._purchases.get(key)
+        if purchase is not None and purchase.told is not None:
+            price = purchase.told + purchase.returned
+            purchase.returned = min(credits, price)
+            purchase.told = price - purchase.returned
 
     def refused(self, key: str) -> None:
         """Our books know that nothing was bought."""

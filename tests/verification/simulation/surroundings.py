@@ -93,6 +93,8 @@ class Surroundings:
     weather: Weather
     chance: random.Random
     forgets_for_ever: bool
+    ids_in_text: bool = False
+    """Whether entries of the ledger have the ids of jobs in their texts only."""
     requests: Requests = field(default_factory=Requests)
     word: Callable[[Job], str] = marker
     """What a job was bought for, as the judge counts it."""

@@ -26,7 +26,7 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
 
 
 def test_enough_bugs_are_planted_to_tell() -> None:
-    assert len(bugs()) >= 24
+    assert len(bugs()) >= 29
 
 
 def test_without_a_planted_bug_the_same_seeds_hold() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.slow_cases import quick_where
 from tests.verification.simulation import soak
 from tests.verification.simulation.play import Tally, make_images
 from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED, price_world
+from tests.verification.simulation.refund_worlds import RefundWorld, refund_world
 from tests.verification.simulation.scenario import Mishap
 from tests.verification.simulation.scenes import scene
 from tests.verification.simulation.soak import judged, play_all, workshop
@@ -87,6 +89,17 @@ def test_the_prices_of_the_seeds_do_all_that_gateways_were_seen_to_do() -> None:
         (one, other) for one in (True, False) for other in (True, False)
     }
     assert price_world(FIRST_SEED - 1, ["zimage-base"]).pricing == {}
+
+
+def test_the_refunds_of_the_seeds_are_late_partial_and_missing_in_all_three_worlds() -> None:
+    for seeds in (SEEDS[:1], PRICE_SEEDS, SCENE_SEEDS):
+        worlds = [refund_world(seed) for part in seeds for seed in part]
+        kinds = Counter(rule.partition(":")[0] for world in worlds for rule in world.faults)
+        assert min(kinds[kind] for kind in ("fail", "refund-late", "refund-partial", "refund-missing")) > 25
+        assert sum(world == RefundWorld() for world in worlds) > 50
+        dishonest = [world for world in worlds if world.faults]
+        assert {world.recent_entries for world in dishonest} == {10, 50, 1000}
+        assert {world.ids_in_text for world in dishonest} == {True, False}
 
 
 ONCE = [

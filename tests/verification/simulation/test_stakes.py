@@ -439,3 +439,30 @@ def test_a_job_went_alone_with_an_upload_whose_bound_was_not_known() -> None:
     assert not story.stakes.went_alone(job, [story.buy("0.1", f"{UPLOAD}/{UPLOAD}")]), "that one is bounded and fits"
     story.answer(job, "1")
     assert not story.stakes.went_alone(job, [upload]), "its price is known"
+
+
+@pytest.mark.parametrize(
+    ("booked", "shown", "next_price", "complaints"),
+    [("0", "0", "20", 0), ("0", "0", "21", 1), ("10", "10", "30", 0), ("10", "10", "31", 1), ("30", "30", "50", 0)],
+)
+def test_a_failed_job_costs_its_price_less_the_refund_that_was_seen(
+    booked: str, shown: str, next_price: str, complaints: int
+) -> None:
+    story = Story(ceiling="50")
+    failed = story.buy("30")
+    story.stakes.charged(failed, -Decimal(booked), "refund")
+    story.stakes.returned_in_all(failed, Decimal(shown))
+    story.buy(next_price)
+    assert len(story.complaints) == complaints
+
+
+def test_a_refund_that_is_told_again_or_exceeds_the_price_returns_the_price_once() -> None:
+    story = Story(ceiling="20")
+    failed, _ = story.buy("20"), story.buy("20")
+    for credits in ("5", "30", "30"):
+        story.stakes.returned_in_all(failed, Decimal(credits))
+    story.stakes.charged(failed, Decimal(-20), "refund")
+    story.buy("20")
+    assert story.complaints == []
+    story.buy("11")
+    assert len(story.complaints) == 1

@@ -1,0 +1,126 @@
+"""Refunds of failed attempts: what the gateway's ledger has shown of them, and what is still held.
+
+The gateway promises to refund a failed job, but only its ledger shows that it did. Until then the attempt's price stays
+held, beside the holds of later attempts at the same job:
+
+    price = held + spent + refunded + forgotten
+
+    event             effect
+    Failed            the price is held for the refund; nothing, if the price is 0
+    Refunded          that part of the price is refunded, never more than the price in all
+    Consumed          the part that isn't refunded is spent, until a refund follows
+    RefundForgotten   a person releases what is held; a refund that is seen later counts all the same
+
+A refund that is missing *did not come* if the readings of the ledger overlap without a gap from the purchase on: it
+would have been seen. Otherwise it *is not visible*: it may have passed in a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
+from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_final
+
+RefundEvent: TypeAlias = Refunded | Consumed | RefundForgotten
+
+REFUND_MISSING = "REFUND_MISSING"
+_NAMED = 3
+"""Jobs that a message names. The report has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that has failed, and what is known of its refund.
+
+    ``subject`` is the identity of its job, ``price`` the credits that were held for it when it failed. ``found``: it
+    was found by its key, and not bought by this run directory. Times are of our clock: ``held_at`` is before its
+    purchase. ``refunds_seen`` and ``charges_seen`` are the ids of the entries that count already.
+    """
+
+    subject: str
+    number: int
+    job_id: str
+    price: Credits
+    held_at: float
+    failed_at: float
+    found: bool = False
+    refunded: Credits = ZERO
+    consumed: Credits = ZERO
+    forgotten: Credits = ZERO
+    refunds_seen: frozenset[str] = frozenset()
+    charges_seen: frozenset[str] = frozenset()
+
+    @property
+    def spent(self) -> Credits:
+        return min(self.consumed, self.price - self.refunded)
+
+    @property
+    def held(self) -> Credits:
+        return max(ZERO, self.price - self.refunded - self.spent - self.forgotten)
+
+    def after(self, event: RefundEvent) -> FailedAttempt:
+        """Return the attempt after an event. An entry that counts already changes nothing."""
+        match event:
+            case RefundForgotten(credits=amount):
+                return replace(self, forgotten=self.forgotten + amount)
+            case Refunded(credits=amount, entry_id=entry_id):
+                if entry_id in self.refunds_seen:
+                    return self
+                refunded = min(self.price, self.refunded + amount)
+                return replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
+            case Consumed(credits=amount, entry_id=entry_id):
+                if entry_id in self.charges_seen:
+                    return self
+                consumed = min(self.price, self.consumed + amount)
+                return replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
+
+
+def refund_events(attempt: FailedAttempt, entries: Iterable[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
+    """Return the events for the entries about an attempt that do not count yet, charges first.
+
+    An entry of any other kind shows neither a charge nor a refund, and one that is pending or has failed is not final.
+    """
+    charges: list[Refunded | Consumed] = []
+    refunds: list[Refunded | Consumed] = []
+    for entry in entries:
+        amount = entry_amount(entry)
+        if not amount or not is_final(entry):
+            continue
+        kind = entry_kind(entry, of_job=True)
+        if kind is EntryKind.CONSUME and entry.key not in attempt.charges_seen:
+            charges.append(Consumed(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
+        elif kind is EntryKind.REFUND and entry.key not in attempt.refunds_seen:
+            refunds.append(Refunded(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
+    return charges + refunds
+
+
+def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:
+    """Return the error for a purchase that doesn't fit beside the credits held for refunds.
+
+    ``attempts`` are the failed attempts, each with whether its refund would have been seen. ``name_of`` returns the
+    name of a job by its identity.
+    """
+    parts = []
+    for would_be_seen, what in ((True, "did not come"), (False, "is not visible in the gateway's ledger")):
+        concerned = [attempt for attempt, covered in attempts if covered is would_be_seen]
+        if concerned:
+            amount = sum((attempt.held for attempt in concerned), ZERO)
+            parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
+    hint = (
+        "run the same command again later, or ask the gateway's operator; if the account shows that the credits came"
+        " back, --forget-refunds releases them"
+    )
+    return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
+
+
+def _jobs(attempts: Sequence[FailedAttempt], name_of: Callable[[str], str]) -> str:
+    found = list(dict.fromkeys(each.subject for each in attempts))
+    shown = ", ".join(map(name_of, found[:_NAMED]))
+    more = len(found) - _NAMED
+    word = "job" if len(found) == 1 else "jobs"
+    return f"{word} {shown}" if more <= 0 else f"{word} {shown} and {more} more"

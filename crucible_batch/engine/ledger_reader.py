@@ -1,0 +1,278 @@
+"""Reads the gateway's ledger while a run is active: for the account's credits, for refunds, and for audits.
+
+Each reading is journalled with the entries that are new. How often it is read:
+
+    after a failure             immediately, but half a second after another: one serves all failures of a moment
+    while refunds are awaited   after a second, then less often, but while two readings still overlap; after a gap more
+                                often, and less is bought between two readings
+    otherwise                   every 5 s if something was bought or has ended since, and at the end of the run
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
+
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.events import Accepted, Created, Event, Failed, JobLost, RefundForgotten, Succeeded
+from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.domain.ledger_statement import Statement
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.domain.refunds import FailedAttempt, missing_refunds, refund_events
+from crucible_batch.engine.clock import Clock, wait_for_change
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.errors import GatewayError, KeyRefusedError
+
+_EVERY_S: Final = 5.0
+_MOMENT_S: Final = 0.5
+_FIRST_WAIT_S: Final = 1.0
+_LEAST_WAIT_S: Final = 0.25
+
+
+class LedgerStore(Protocol):
+    """Where readings of the gateway's ledger are kept."""
+
+    def ledger_coverage(self) -> LedgerCoverage | None:
+        """Return the coverage of the newest reading of any run in this directory; None if there was none."""
+        ...
+
+    def ledger_entries(self) -> Sequence[LedgerEntry]:
+        """Return all entries that readings have had."""
+        ...
+
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+        """Store a reading, and return once it is durable. Raises ``JournalError``."""
+        ...
+
+
+class LedgerReader:
+    """The readings of one run. Everything here is called from the event loop.
+
+    ``patience_s`` is how long a refund is waited for after its attempt has failed. ``name_of`` returns the name of a
+    job by its identity. ``on_reading`` callbacks run after each reading, whether or not the gateway answered.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        accounting: JournaledLedger,
+        store: LedgerStore,
+        clock: Clock,
+        *,
+        patience_s: float,
+        name_of: Callable[[str], str],
+    ) -> None:
+        self.on_reading: list[Callable[[], None]] = []
+        self._gateway = gateway
+        self._accounting = accounting
+        self._store = store
+        self._clock = clock
+        self._patience_s = patience_s
+        self._name_of = name_of
+        self._coverage: LedgerCoverage | None = None
+        self._last: dict[str, LedgerEntry] = {}
+        """The entries of the last reading."""
+        self._about: dict[str, dict[str, LedgerEntry]] = {}
+        """The entries about each job whose end or refund is open, by the job's id in lower case."""
+        self._in_coverage: set[str] = set()
+        """Such jobs with an entry since the coverage began: their later entries were seen."""
+        self._began = clock.monotonic()
+        self._read_at = -math.inf
+        self._failed_at: dict[str, float] = {}
+        """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
+        self._expired: Credits = ZERO
+        self._invisible_of_found: Credits = ZERO
+        self._reading = asyncio.Lock()
+        self._number = 0
+        self._changed = asyncio.Event()
+        self._wait_s = _FIRST_WAIT_S
+        self._most_bought: int | None = None
+        """How many jobs may be bought between readings while refunds are awaited; None: as many as are wanted."""
+        self._bought = self._ended = 0
+        self._is_wanted = False
+        self._account: Account | None = None
+        accounting.on_entry(self._on_event)
+
+    # -- figures ----------------------------------------------------------------------------------------------------
+
+    @property
+    def awaited(self) -> Credits:
+        """The credits held for refunds that may still come, by the patience of this run."""
+        return max(ZERO, self._accounting.ledger.held_for_refunds - self._expired)
+
+    @property
+    def invisible_of_found(self) -> Credits:
+        """The part held for attempts that were found by their keys, and whose refund may be older than the list."""
+        return min(self._invisible_of_found, self._accounting.ledger.held_for_refunds)
+
+    def missing(self) -> ErrorInfo:
+        """Return the error for a purchase that doesn't fit beside what is held for refunds."""
+        attempts = [(attempt, self._would_be_seen(attempt)) for attempt in self._open()]
+        return missing_refunds(attempts, self._name_of)
+
+    def _open(self) -> Iterator[FailedAttempt]:
+        return (attempt for attempt in self._accounting.ledger.failed_attempts() if attempt.held)
+
+    def _would_be_seen(self, attempt: FailedAttempt) -> bool:
+        """Whether an entry for the attempt's refund would have been seen, if there were one."""
+        if self._coverage is None:
+            return False
+        return self._coverage.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
+
+    # -- readings ---------------------------------------------------------------------------------------------------
+
+    async def begin(self, *, forget_by: str | None = None) -> None:
+        """Continue the readings of earlier runs, once the journal is replayed.
+
+        ``forget_by`` is the person who releases what is held for refunds that this reading doesn't show either; None if
+        nobody does.
+        """
+        self._coverage = self._store.ledger_coverage()
+        if any(True for _ in self._accounting.ledger.job_ids()):
+            self._note(self._store.ledger_entries(), is_covered=False)
+        if self._accounting.ledger.held_for_refunds:
+            await self.read()
+        if forget_by is None:
+            return
+        for attempt in list(self._open()):
+            released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)
+            await self._accounting.record(attempt.subject, released)
+
+    async def read(self) -> Account | None:
+        """Return the account by a reading that begins after this call; None if the gateway doesn't answer.
+
+        Callers share a reading. Raises ``KeyRefusedError`` and ``JournalError``.
+        """
+        wanted = self._number + 1
+        async with self._reading:
+            if self._number < wanted:
+                self._number += 1
+                self._account = await self._read()
+            return self._account
+
+    async def before_purchase(self) -> None:
+        """Read the ledger first, if more bought before the next reading might let a refund pass unseen."""
+        most = self._most_bought
+        if self.awaited and most is not None and self._bought >= most:
+            await self.read()
+
+    async def keep(self) -> None:
+        """Read when it is due, until cancelled."""
+        while True:
+            due_at = self._due_at()
+            if self._clock.monotonic() >= due_at:
+                await self.read()
+            else:
+                await wait_for_change(self._changed, self._clock, due_at)
+
+    async def end(self) -> None:
+        """Read once more at the end of a run, if something happened since the last reading."""
+        if self._bought or self._ended or self._accounting.ledger.held_for_refunds:
+            await self.read()
+
+    def _due_at(self) -> float:
+        """Return when the next reading is due, by the monotonic clock; infinity if nothing has happened."""
+        if self._is_wanted:
+            return self._read_at + _MOMENT_S
+        if self.awaited:
+            # The refunds may all come at the same time.
+            new_entries = self._bought + self._ended + sum(1 for _ in self._open())
+            is_overlap_at_risk = 2 * new_entries >= len(self._last)
+            return self._read_at + (_LEAST_WAIT_S if is_overlap_at_risk else self._wait_s)
+        is_due = self._bought or self._ended or self._accounting.ledger.held_for_refunds
+        return self._read_at + _EVERY_S if is_due else math.inf
+
+    async def _read(self) -> Account | None:
+        bought, ended = self._bought, self._ended
+        self._bought = self._ended = 0
+        self._is_wanted = False
+        asked_at, self._read_at = self._clock.now(), self._clock.monotonic()
+        account: Account | None = None
+        try:
+            account = await self._gateway.account()
+        except KeyRefusedError:
+            raise
+        except GatewayError:
+            # The next reading is compared with the last one that was answered, so what happened since still counts.
+            self._bought += bought
+            self._ended += ended
+        else:
+            await self._take(account.entries, asked_at, bought)
+        self._weigh()
+        for callback in self.on_reading:
+            callback()
+        return account
+
+    async def _take(self, entries: Sequence[LedgerEntry], asked_at: float, bought: int) -> None:
+        shown = {entry.key: entry for entry in entries}
+        before = self._coverage
+        if before is None:
+            self._coverage = LedgerCoverage(asked_at, asked_at, frozenset(shown))
+        else:
+            self._coverage = before.after(shown.keys(), asked_at)
+            self._adapt(is_gap=self._coverage.since != before.since, bought=bought, shown=len(shown))
+        fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
+        self._last = shown
+        await self._store.keep_reading(fresh, self._coverage)
+        self._note(entries)
+        for attempt in list(self._accounting.ledger.failed_attempts()):
+            about = self._about.get(attempt.job_id.lower(), {}).values()
+            for event in refund_events(attempt, about, now=self._clock.now()):
+                await self._accounting.record(attempt.subject, event)
+
+    def _adapt(self, *, is_gap: bool, bought: int, shown: int) -> None:
+        """Read more often and buy less between two readings after a gap; the reverse while they overlap."""
+        if is_gap:
+            self._in_coverage.clear()
+            self._most_bought = max(1, bought // 2)
+            self._wait_s = max(_LEAST_WAIT_S, self._wait_s / 2)
+            return
+        self._wait_s = min(_EVERY_S, self._wait_s * 1.5)
+        if self._most_bought is not None:
+            self._most_bought = 2 * self._most_bought if 2 * self._most_bought < shown else None
+
+    def _note(self, entries: Sequence[LedgerEntry], *, is_covered: bool = True) -> None:
+        """Keep the entries about jobs whose end or refund is open, and forget those of all others."""
+        open_jobs = {job_id.lower() for job_id in self._accounting.ledger.job_ids()}
+        for closed in self._about.keys() - open_jobs:
+            del self._about[closed]
+        self._in_coverage &= open_jobs
+        statement = Statement(entries)
+        about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
+        named = Counter(entry.key for found in about.values() for entry in found)
+        for job_id, found in about.items():
+            # A text that names several of our jobs doesn't show which of them it is about.
+            self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found if named[entry.key] == 1)
+        if is_covered:
+            self._in_coverage |= about.keys()
+
+    def _weigh(self) -> None:
+        """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""
+        now = self._clock.monotonic()
+        self._expired = self._invisible_of_found = ZERO
+        for attempt in self._open():
+            if now - self._failed_at.get(attempt.subject, self._began) >= self._patience_s:
+                self._expired += attempt.held
+            if attempt.found and not self._would_be_seen(attempt):
+                self._invisible_of_found += attempt.held
+        if not self._accounting.ledger.held_for_refunds:
+            self._failed_at.clear()
+            self._wait_s = _FIRST_WAIT_S
+
+    def _on_event(self, subject: str, event: Event) -> None:
+        match event:
+            case Accepted() | Created():
+                self._bought += 1
+            case Failed():
+                self._ended += 1
+                self._failed_at[subject] = self._clock.monotonic()
+                self._is_wanted = True
+            case Succeeded() | JobLost():
+                self._ended += 1
+            case _:
+                return
+        self._changed.set()

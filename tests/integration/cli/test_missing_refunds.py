@@ -1,0 +1,98 @@
+"""Refunds that don't come, at the installed command: what it says, what it exits with, and the person's way out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import urllib.request
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli.conftest import Cli, running_sandbox
+
+ONE = "{credits: 2, max_credits_per_job: 2}"
+AT_ONCE = ("--wait-for-gateway", "0")
+
+
+@pytest.fixture
+def dishonest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """The command at a gateway that lets each job fail, and refunds none."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with running_sandbox("--time-scale", "0", "--faults", "fail:1,refund-missing:1") as url:
+        yield Cli(tmp_path, url)
+
+
+def ask(cli: Cli, path: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"{cli.url}/_sandbox/{path}", data) as answer:
+        return json.loads(answer.read(), parse_float=Decimal)
+
+
+def reserved(cli: Cli) -> Decimal:
+    return sum((row["amount"] for row in ask(cli, "state")["ledger"] if row["entry_type"] == "reserve"), Decimal(0))
+
+
+def test_a_refund_that_does_not_come_is_exit_4_and_says_whose_and_how_much(dishonest: Cli, report_of: Any) -> None:
+    dishonest.write("none", budget=ONE)
+    done = dishonest("run", "none.yaml", *AT_ONCE, "--json")
+    error, credits = done.envelope["error"], done.envelope["data"]["credits"]
+    assert (done.code, error["code"], error.get("exit_code", 4)) == (4, "REFUND_MISSING", 4)
+    assert "fox" in f"{error['message']} {error['hint']}"
+    assert "did not come" in error["message"]
+    assert (credits["spent"], credits["held"], credits["held_for_refunds"], credits["refunded"]) == ("0", "2", "2", "0")
+    assert report_of(dishonest.cwd / "outputs/none/default")["credits"]["held_for_refunds"] == "2"
+    assert reserved(dishonest) == 2
+    again = dishonest("run", "none.yaml", *AT_ONCE)
+    assert again.code == 4
+    assert "2 held" in again.out
+    assert reserved(dishonest) == 2
+
+
+def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -> None:
+    dishonest.write("way-out", budget=ONE)
+    stopped = dishonest("run", "way-out.yaml", *AT_ONCE)
+    assert stopped.code == 4
+    ask(dishonest, "config", {"faults": ""})
+    commands = [line for line in (stopped.out + stopped.err).splitlines() if "crucible-batch run" in line]
+    (line,) = [line for line in commands if "--forget-refunds" in line]
+    command = line[line.index("crucible-batch") :].partition("   ")[0]
+    done = dishonest(*shlex.split(command)[1:])
+    assert done.code == 0
+    credits = dishonest("report", "outputs/way-out/default", "--json").envelope["data"]["credits"]
+    assert (credits["spent"], credits["held"], credits["refunded"]) == ("2", "0", "0")
+    assert reserved(dishonest) == 4
+
+
+def test_an_entry_that_may_have_passed_is_not_visible(dishonest: Cli) -> None:
+    ask(dishonest, "config", {"recent_entries": 0})
+    dishonest.write("gap", budget=ONE)
+    error = dishonest("run", "gap.yaml", *AT_ONCE, "--json").envelope["error"]
+    assert error["code"] == "REFUND_MISSING"
+    assert "is not visible" in error["message"]
+    assert reserved(dishonest) == 2
+
+
+def test_the_code_and_the_option_are_explained(lonely_cli: Cli) -> None:
+    explained = lonely_cli("explain", "REFUND_MISSING")
+    assert explained.code == 0
+    assert "refund" in explained.out
+    assert "--forget-refunds" in lonely_cli("run", "--help").out
+
+
+def test_a_period_has_no_room_for_what_was_not_refunded(dishonest: Cli) -> None:
+    budget = "{credits: 4, per: month, account: shared, max_credits_per_job: 2}"
+    for name in ("first", "second"):
+        dishonest.write(name, "- {name: fox, prompt: a fox, repeat: 4}", budget=budget)
+    first = dishonest("run", "first.yaml", *AT_ONCE, "--json")
+    assert first.code == 4
+    assert reserved(dishonest) == 4
+    (account,) = dishonest("budget", "show", "shared", "--json").envelope["data"]["accounts"]
+    assert (account["spent"], account["set_aside"], account["left"]) == ("0", "4", "0")
+    assert dishonest("run", "second.yaml", *AT_ONCE, "-q").code == 4
+    ask(dishonest, "config", {"faults": ""})
+    assert dishonest("run", "second.yaml", *AT_ONCE, "-q").code == 4
+    assert reserved(dishonest) == 4

@@ -1,0 +1,44 @@
+"""Readings of the gateway's ledger that are kept in memory, and a reader that keeps them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.domain.ports import Gateway
+from crucible_batch.engine.clock import Clock
+from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.ledger_reader import LedgerReader
+
+
+class Readings:
+    """A store of readings, with what was read before."""
+
+    def __init__(self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None) -> None:
+        self.entries = {entry.key: entry for entry in entries}
+        self.coverage = coverage
+
+    def ledger_coverage(self) -> LedgerCoverage | None:
+        return self.coverage
+
+    def ledger_entries(self) -> Sequence[LedgerEntry]:
+        return tuple(self.entries.values())
+
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+        self.entries |= {entry.key: entry for entry in entries}
+        self.coverage = coverage
+
+
+def reader_of(
+    gateway: object,
+    accounting: JournaledLedger,
+    clock: Clock,
+    *,
+    store: Readings | None = None,
+    patience_s: float = 600.0,
+) -> LedgerReader:
+    """Return a reader of a gateway that has at least ``account``."""
+    known: Gateway = gateway  # type: ignore[assignment] # all that it asks is the account
+    store = Readings() if store is None else store
+    return LedgerReader(known, accounting, store, clock, patience_s=patience_s, name_of=str)
