@@ -134,8 +134,9 @@ def write_image_manifest(
         raise UserError("the prompt is empty", hint='write what to do with each image: --prompt "on white marble"')
     with working(output.err, "reading the images"):
         found = list_images(folder, directory)
-        name = _batch_name(folder if found.leads_out and directory == Path() else directory)
-        if found.leads_out:
+        is_elsewhere = found.leads_out
+        name = _batch_name(folder if is_elsewhere and directory == Path() else directory)
+        if is_elsewhere:
             directory = folder
             found = list_images(folder, directory)
     options = " --allow-outside" if found.leads_out else ""
@@ -156,6 +157,8 @@ def write_image_manifest(
         option = "--workflow" if "workflow" in problem.field else "--prompt"
         raise UserError(f"{option}: {problem.message}", hint=problem.hint or "correct it; nothing was written")
     _show_image_manifest(output, directory, found, contents, options)
+    if is_elsewhere:
+        say_indented(output.out, Text("  "), "It is beside the images: a run reads no files outside of its folder.")
 
 
 def _show_image_manifest(

@@ -166,7 +166,7 @@ def _what(line: PriceLine) -> Text:
 def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
     facts = []
     if any(line.ceiling is None and line.bound is not None for line in plan.lines):
-        facts.append(("bound", Text(f"{SURGE} times the highest seen, held for each until its price is answered")))
+        facts.append(("bound", Text(f"{SURGE} times the highest seen, the most that one may cost")))
     if plan.to_upload or plan.reused_images:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
