@@ -6,11 +6,12 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
+from crucible_batch.domain.events import JobEvent, Missed, Reopened
 from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
@@ -43,7 +44,7 @@ from crucible_batch.engine.shutdown import Shutdown, error_info
 from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
-from crucible_batch.errors import CrucibleBatchError, GatewayError
+from crucible_batch.errors import CrucibleBatchError, JournalError
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
@@ -363,10 +364,12 @@ class Runner:
                 job = advance(job, event)
             driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
             return await driver.drive(job)
-        except GatewayError as error:
-            if latest.phase is Phase.PREPARING:
+        except Exception as error:
+            if latest.phase is Phase.PREPARING and not isinstance(error, JournalError):
                 # No submit was sent: its hold would only keep credits from other jobs until the run ends.
-                declined = HoldReleased(at=self._clock.now(), error=error_info(error))
+                declined = self._unfinished.unsent("the run failed")
+                if isinstance(error, CrucibleBatchError):
+                    declined = replace(declined, error=error_info(error))
                 await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
             raise

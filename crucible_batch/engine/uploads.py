@@ -104,6 +104,8 @@ class AssetUploader:
         self._failed_uploads: dict[str, list[FailedUpload]] = {}
         self._refused: set[str] = set()
         """The images whose bytes the storage refused, until their assets are given back."""
+        self._unsent: set[str] = set()
+        """The images for which an intent was journalled, or is about to be, and not sent yet."""
         self._other_errors: dict[str, CrucibleBatchError | UploadNotSent] = {}
         self._listed: Mapping[str, AssetSnapshot] | None = None
         self._listing = asyncio.Lock()
@@ -192,7 +194,14 @@ class AssetUploader:
             return moved
 
         driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._accounting.record, step)
-        made = await driver.drive(asset)
+        try:
+            made = await driver.drive(asset)
+        except (Exception, asyncio.CancelledError) as error:
+            if asset.sha256 in self._unsent:
+                await self._release_unsent(asset, error)
+            raise
+        finally:
+            self._unsent.discard(asset.sha256)
         if (error := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
             raise error
@@ -200,6 +209,13 @@ class AssetUploader:
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return made
+
+    async def _release_unsent(self, asset: Asset, error: BaseException) -> None:
+        """Release the hold of an upload that was interrupted before it was sent, whatever the reason."""
+        info = ErrorInfo("INTERRUPTED", f"{type(error).__name__} before the upload was sent")
+        await self._accounting.record(asset.identity, NotCreated(at=self._clock.now(), error=info))
+        self._contents.pop(asset.sha256, None)
+        self._assets[asset.sha256] = Asset(asset.sha256)
 
     def _note_failed_upload(self, asset: Asset, event: Lost | Deleted) -> None:
         """Note a failed upload. Its charge is known only if it was answered."""
@@ -258,6 +274,7 @@ class AssetUploader:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
+        self._unsent.add(digest)
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
 
     def _share(self, payer: str) -> Credits:
@@ -268,37 +285,43 @@ class AssetUploader:
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
-        try:
-            # Read before paying: the bytes sent must be the bytes that were hashed.
-            self._contents[digest] = await self._load(image)
-        except InputError as error:
-            return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
-        except ObjectStoreError as error:
-            self._other_errors[digest] = error
-            return NotCreated(at=self._clock.now(), error=error_info(error))
 
         def before_send() -> None:
             if self._must_not_send(asset):
                 raise UploadNotSent
+            self._unsent.discard(digest)
+            # From now on, the image is not bought again before the intent has been searched for.
+            self._assets[digest] = replace(asset, in_doubt=True)
 
         try:
+            # Read before paying: the bytes sent must be the bytes that were hashed.
+            self._contents[digest] = await self._load(image)
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
-        except UploadNotSent:
-            return self._not_sent(digest)
+        except InputError as error:
+            return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
+        except ObjectStoreError as error:
+            return self._not_sent(digest, error, error_info(error))
+        except UploadNotSent as decision:
+            # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
+            self._claims.pop(digest, None)
+            info = ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
+            return self._not_sent(digest, decision, info)
         except GatewayError as error:
-            if error.in_doubt:
-                # Noted first: if the search fails too, the image is not bought again before it has been found.
-                self._assets[digest] = replace(asset, in_doubt=True)
-                return await self._find_lost(asset)
-            if error.status == 402:
-                # Whatever its error code, a 402 is for lack of credits and not because of the image.
-                return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
-            if isinstance(error, KeyRefusedError) or not error.is_refusal:
-                # Refused, but not because of the image: the credits are released, and it may be tried again.
-                self._other_errors[digest] = error
-            return NotCreated(at=self._clock.now(), error=error_info(error))
+            return await self._not_created(digest, asset, error)
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
+
+    async def _not_created(self, digest: str, asset: Asset, error: GatewayError) -> AssetEvent:
+        """Return the event of an intent that was sent and not answered with an asset."""
+        if error.in_doubt:
+            return await self._find_lost(asset)
+        if error.status == 402:
+            # Whatever its error code, a 402 is for lack of credits and not because of the image.
+            return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
+        if isinstance(error, KeyRefusedError) or not error.is_refusal:
+            # Refused, but not because of the image: the credits are released, and it may be tried again.
+            self._other_errors[digest] = error
+        return NotCreated(at=self._clock.now(), error=error_info(error))
 
     def _must_not_send(self, asset: Asset) -> bool:
         """Whether nothing more may be bought, or the hold of the upload is too small now."""
@@ -311,14 +334,11 @@ class AssetUploader:
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 
-    def _not_sent(self, digest: str) -> NotCreated:
-        del self._contents[digest]
-        # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
-        self._claims.pop(digest, None)
-        self._other_errors[digest] = UploadNotSent()
-        return NotCreated(
-            at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
-        )
+    def _not_sent(self, digest: str, reason: CrucibleBatchError | UploadNotSent, error: ErrorInfo) -> NotCreated:
+        """Release an upload that was not sent; ``reason`` is raised once that is journalled."""
+        self._contents.pop(digest, None)
+        self._other_errors[digest] = reason
+        return NotCreated(at=self._clock.now(), error=error)
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
