@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
@@ -31,6 +30,7 @@ from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
+from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.probe_steps import ImagePreparer, ProbedJobs, ProbeSteps, ready_jobs
@@ -40,7 +40,7 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
-from crucible_batch.engine.shutdown import Shutdown, error_info
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
@@ -89,12 +89,14 @@ class Runner:
         self._tell = ProgressReporter(
             ports.observer, self.accounting, clock, lambda planned: not self._includes(planned), terms
         )
-        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
+        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
         self._unfinished = UnfinishedJobs(self.accounting, clock, self._tell)
+        # Without readings of the gateway's ledger, no lost upload is settled.
+        self._lost_uploads = LostUploads(ports.gateway, self.accounting, history, clock, self.stop, readings=None)
         context = self._context = self._job_context(terms)
         self._probed = None if probe is None else ProbedJobs(probe, context.accounting.ledger, context.assets)
 
@@ -161,7 +163,8 @@ class Runner:
         found = self._survey()
         self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
         # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
-        if self._probed is not None or not found.is_finished or self._context.assets.has_held_uploads():
+        has_uploads = self._context.assets.has_held_uploads() or self._lost_uploads.are_open
+        if self._probed is not None or not found.is_finished or has_uploads:
             with self._noting_failures():
                 await self._unfinished.record_forgotten(found.forgotten)
                 # A probe buys no job that was not submitted, and no run one that is retired.
@@ -279,6 +282,7 @@ class Runner:
             while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
                 with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
                     await self._work_off(queue, found)
+            await self._lost_uploads.settle_at_end()
 
     async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]], found: Survey) -> None:
         await self.control.workers.run(partial(self._worker, queue), min(2 * self._limit.ceiling, found.most_workers))
@@ -293,6 +297,7 @@ class Runner:
             if not self._settled:
                 with self._noting_failures():
                     await self._context.assets.settle()
+                    await self._lost_uploads.settle()
                 self._settled = True
 
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
@@ -367,9 +372,7 @@ class Runner:
         except Exception as error:
             if latest.phase is Phase.PREPARING and not isinstance(error, JournalError):
                 # No submit was sent: its hold would only keep credits from other jobs until the run ends.
-                declined = self._unfinished.unsent("the run failed")
-                if isinstance(error, CrucibleBatchError):
-                    declined = replace(declined, error=error_info(error))
+                declined = self._unfinished.unsent("the run failed", error)
                 await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -38,7 +38,7 @@ from crucible_batch.domain.events import (
     NotCreated,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, ErrorInfo, UploadIntent
+from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo, UploadIntent
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD
@@ -46,6 +46,7 @@ from crucible_batch.domain.upload_tries import ASSET_NOT_READY, FailedUpload, no
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import UNSAFE_URL, CrucibleBatchError, GatewayError, KeyRefusedError
 from crucible_batch.input_images import InputError, load_input
@@ -107,8 +108,7 @@ class AssetUploader:
         self._unsent: set[str] = set()
         """The images for which an intent was journalled, or is about to be, and not sent yet."""
         self._other_errors: dict[str, CrucibleBatchError | UploadNotSent] = {}
-        self._listed: Mapping[str, AssetSnapshot] | None = None
-        self._listing = asyncio.Lock()
+        self._listed = ListedAssets(gateway)
 
     # -- what a job asks --------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class AssetUploader:
 
     async def read_list(self) -> None:
         """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
-        await self._list()
+        await self._listed.read()
 
     def are_there(self, images: Iterable[InputImage]) -> bool:
         """Whether the gateway is known to have all of these images, by its list or by what was done in this run."""
@@ -202,9 +202,9 @@ class AssetUploader:
             raise
         finally:
             self._unsent.discard(asset.sha256)
-        if (error := self._other_errors.pop(image.spec.sha256, None)) is not None:
+        if (reason := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
-            raise error
+            raise reason
         if made.phase is AssetPhase.FAILED and made.error and made.error.code == INSUFFICIENT_CREDITS:
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
@@ -230,8 +230,8 @@ class AssetUploader:
     async def _resume(self, digest: str, image: InputImage | None) -> Asset:
         """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
         asset = resume_asset(self._past(digest))
-        listed = await self._list()
-        if asset.phase is AssetPhase.READY and not _shows(listed, asset):
+        await self._listed.read()
+        if asset.phase is AssetPhase.READY and not self._listed.shows(asset):
             return await self._checked(asset)
         while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
             settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
@@ -244,7 +244,7 @@ class AssetUploader:
 
     async def _checked(self, asset: Asset) -> Asset:
         """Check an asset that is ready by the journal but not in the gateway's list, by its id."""
-        snapshot = await self._snapshot(asset)
+        snapshot = await self._listed.read_one(asset)
         if snapshot is not None and snapshot.status is AssetStatus.READY:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
@@ -266,7 +266,7 @@ class AssetUploader:
 
     async def _look(self, image: InputImage, payer: str) -> AssetEvent:
         digest = image.spec.sha256
-        found = (await self._list()).get(digest)
+        found = (await self._listed.read()).get(digest)
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         uploads = self._failed_uploads.get(digest, [])
@@ -370,7 +370,7 @@ class AssetUploader:
         """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its rebate."""
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)
-            snapshot = await self._snapshot(asset)
+            snapshot = await self._listed.read_one(asset)
             if snapshot is None or snapshot.status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
             if snapshot.status is AssetStatus.READY:
@@ -379,7 +379,7 @@ class AssetUploader:
 
     async def _await(self, asset: Asset) -> AssetEvent:
         for wait_s in _READY_LOOKS_S:
-            snapshot = await self._snapshot(asset)
+            snapshot = await self._listed.read_one(asset)
             if snapshot is None or snapshot.status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
             if snapshot.status is AssetStatus.READY:
@@ -391,25 +391,7 @@ class AssetUploader:
         rebate = await self._gateway.delete_asset(asset.asset_id or "")
         return Deleted(at=self._clock.now(), rebate=rebate)
 
-    # -- what the gateway shows -------------------------------------------------------------------------------------
-
-    async def _list(self) -> Mapping[str, AssetSnapshot]:
-        async with self._listing:
-            if self._listed is None:
-                self._listed = {
-                    snapshot.sha256: snapshot
-                    for snapshot in await self._gateway.assets()
-                    if snapshot.sha256 is not None and snapshot.status is AssetStatus.READY
-                }
-            return self._listed
-
-    async def _snapshot(self, asset: Asset) -> AssetSnapshot | None:
-        try:
-            return await self._gateway.asset(asset.asset_id or "")
-        except GatewayError as error:
-            if error.is_not_found:
-                return None
-            raise
+    # -- which images are there -------------------------------------------------------------------------------------
 
     def _held_uploads(self) -> list[str]:
         holds = self._accounting.ledger.holds()
@@ -420,21 +402,12 @@ class AssetUploader:
             image.spec.sha256
             for image in images
             if self._assets[image.spec.sha256].phase not in {AssetPhase.UPLOADED, AssetPhase.READY}
-            and not self._is_listed(image)
+            and not self._listed.has(image)
             and self._claims.get(image.spec.sha256, identity) == identity
         }
 
     def _is_there(self, image: InputImage) -> bool:
         asset = self._assets.get(image.spec.sha256)
         if asset is None or asset.phase is AssetPhase.ABSENT:
-            return self._is_listed(image)
+            return self._listed.has(image)
         return asset.phase is AssetPhase.READY
-
-    def _is_listed(self, image: InputImage) -> bool:
-        found = (self._listed or {}).get(image.spec.sha256)
-        return found is not None and found.byte_size == image.spec.byte_size
-
-
-def _shows(listed: Mapping[str, AssetSnapshot], asset: Asset) -> bool:
-    found = listed.get(asset.sha256)
-    return found is not None and found.asset_id == asset.asset_id
