@@ -123,10 +123,10 @@ def remove(path: Path) -> None:
     ("what", "instead", "spent"),
     [
         (RUN, nothing, "0"),
-        (RUN, nothing, "23.5"),
+        pytest.param(RUN, nothing, "23.5", marks=pytest.mark.slow),
         (RUN, an_empty_one, "0"),
-        (RUN, a_file, "0"),
-        ("outputs", nothing, "0"),
+        pytest.param(RUN, a_file, "0", marks=pytest.mark.slow),
+        pytest.param("outputs", nothing, "0", marks=pytest.mark.slow),
         (f"{RUN}/.crucible", nothing, "0"),
     ],
 )

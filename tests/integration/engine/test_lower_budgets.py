@@ -67,8 +67,15 @@ async def most_used(bench: Any) -> Decimal:
     return used
 
 
-@pytest.mark.parametrize("given", ["option", "manifest"])
-@pytest.mark.parametrize("lower", [4, 39])
+@pytest.mark.parametrize(
+    ("lower", "given"),
+    [
+        (39, "option"),
+        (4, "manifest"),
+        pytest.param(4, "option", marks=pytest.mark.slow),
+        pytest.param(39, "manifest", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_lower_budget_is_refused_while_shards_are_out(
     start: Any, monkeypatch: pytest.MonkeyPatch, lower: int, given: str
 ) -> None:

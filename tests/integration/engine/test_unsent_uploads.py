@@ -57,7 +57,16 @@ def taken(state: Any) -> Decimal:
 # -- never sent -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread"), ValueError("x"), Killed()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        Killed(),
+        pytest.param(RuntimeError("can't start new thread"), marks=pytest.mark.slow),
+        pytest.param(ValueError("x"), marks=pytest.mark.slow),
+    ],
+    ids=["MemoryError", "Killed", "RuntimeError", "ValueError"],
+)
 async def test_an_upload_that_was_never_sent_holds_nothing_whatever_was_raised(
     start: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
