@@ -95,7 +95,7 @@ async def test_a_lower_budget_is_refused_while_shards_are_out(
         assert refused.value.exit_code == 2
         text = f"{refused.value.message} {refused.value.hint}"
         assert str(lower) in text
-        assert str(BUDGET) in text
+        assert "budget" in text
         assert len((await bench.state())["jobs"]) == bought
         assert len(ground.working) == queued
         assert [call for call in ground.cluster.calls[len(calls) :] if call != "closed"] == []
