@@ -38,7 +38,14 @@ def scene() -> Scene:
     """Two kinds of jobs, and three images of which one is needed twice."""
     images = ("a.png", "b.png", "c.png", "a.png")
     edits = (Want(f"edit {number}", "qwen-edit", image=image) for number, image in enumerate(images))
-    return Scene(wants=(Want("text", count=3), *edits), concurrency=3, faults="", spare=Decimal(200))
+    return Scene(
+        wants=(Want("text", count=3), *edits),
+        concurrency=3,
+        faults="",
+        spare=Decimal(200),
+        ceiling=Decimal(10),
+        upload_ceiling=Decimal(1),
+    )
 
 
 def probe(trial: Trial, strike: Strike | None = None) -> Ended:
