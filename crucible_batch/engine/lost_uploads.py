@@ -18,6 +18,7 @@ from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.errors import GatewayError
 
 
 class LedgerReadings(Protocol):
@@ -71,7 +72,7 @@ class LostUploads:
     async def settle(self) -> None:
         """Release what is held for uploads that were not charged, by the readings so far.
 
-        Raises ``GatewayError`` if the assets can't be read, and ``JournalError``.
+        None is released if the assets can't be read. Raises ``JournalError``.
         """
         readings = self._readings
         if readings is not None and self.are_open:
@@ -97,7 +98,10 @@ class LostUploads:
             await self.settle()
 
     async def _uncharged(self, readings: LedgerReadings, *, read_at: float) -> Sequence[UploadClaim]:
-        assets = await self._gateway.assets()
+        try:
+            assets = await self._gateway.assets()
+        except GatewayError:
+            return ()  # they stay held: the ending of a run is that of its jobs
         uploads = await self._claims()
         entries, covers = readings.entries(), readings.covers
         return uncharged_uploads(uploads, self._jobs(), entries, assets, covers=covers, read_at=read_at)

@@ -15,7 +15,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import ExitCode, GatewayError
 
 D = Decimal
 ASSET = "asset:" + "a" * 64
@@ -28,6 +28,7 @@ class World(SystemClock):
         self.time = 1000.0
         self.read_at = 1000.0
         self.readings = 0
+        self.fails = False
         self.events_: list[tuple[str, Event]] = []
         self.shown: list[AssetSnapshot] = []
         self.more: list[LedgerEntry] = []
@@ -72,6 +73,8 @@ class World(SystemClock):
     retired = lambda self: iter(())  # noqa: E731
 
     async def assets(self) -> Sequence[AssetSnapshot]:
+        if self.fails:
+            raise GatewayError("not now", code="HTTP_503", status=503)
         return self.shown
 
     async def read(self) -> None:
@@ -121,3 +124,11 @@ async def test_nothing_is_waited_for_if_no_reading_could_prove_it_or_the_run_is_
         await world.upload()
         await world.lost.settle_at_end()
         assert (world.settled, world.readings, world.time) == ([], 0, 1004.0)
+
+
+async def test_without_the_list_of_assets_it_stays_held_and_the_run_ends_as_it_would() -> None:
+    world = World()
+    await world.upload()
+    world.fails = True
+    await world.lost.settle_at_end()
+    assert (world.settled, world.lost.are_open) == ([], True)
