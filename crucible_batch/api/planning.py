@@ -35,7 +35,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
-from crucible_batch.api.shards.divided_plan import check_sharding, shard_notes
+from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima, shard_notes
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
@@ -102,10 +102,14 @@ async def plan_request(
     force: bool = False,
     all_rows: bool = False,
     for_run: bool = False,
+    of_cluster: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
+    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan.
+
+    ``of_cluster``: it is divided for the workers of a cluster, which needs no maximum prices.
+    """
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
@@ -119,6 +123,8 @@ async def plan_request(
         terms = run_terms(manifest, request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
         check_sharding(request, manifest, terms, save_to)
+        if request.shards is not None and not of_cluster:
+            refuse_missing_maxima(request, manifest, terms)
         refuse_saved_stages(manifest, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))

@@ -34,7 +34,7 @@ without uploads may still be submitted, and the gateway's 402 decides.
     expected doesn't fit
       it would without what is uncounted          answered     ask the account, hold the rest, alone
       else                                        active       Wait (a hold may be released)
-      it would with the refunds that are awaited  none         Wait
+      it would with what is awaited               none         Wait
       it would with all refunds                   none         Block REFUND_MISSING
       else                                        none         Block BUDGET_EXHAUSTED
     expected fits, bound doesn't or is unknown    unanswered   Wait
@@ -117,9 +117,9 @@ class AdmissionState:
     this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
     bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
     credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
-    refund: no job is submitted, and ``refusal`` is the gateway's message in it. Of the credits held for refunds,
-    ``awaited`` are those that are still waited for, and ``uncounted`` those that don't count, as long as the run only
-    finds what was bought before.
+    refund: no job is submitted, and ``refusal`` is the gateway's message in it. ``awaited`` are the credits held
+    for refunds that are still waited for, and for uploads that were probably not charged. ``uncounted`` are those held
+    for refunds that don't count, as long as the run only finds what was bought before.
     """
 
     others_active: bool

@@ -81,6 +81,7 @@ class Admission:
         *,
         pause: Pause,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
+        awaited_uploads: Callable[[], Credits] = lambda: ZERO,
     ) -> None:
         self._accounting = accounting
         self._reader = reader
@@ -88,6 +89,7 @@ class Admission:
         self._clock = clock
         self._pause = pause
         self._shortage = shortage
+        self._awaited_uploads = awaited_uploads
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._active: set[str] = set()
@@ -318,7 +320,7 @@ class Admission:
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
             refusal=self._refusal,
-            awaited=self._reader.awaited,
+            awaited=self._reader.awaited + self._awaited_uploads(),
             uncounted=self.uncounted,
         )
 

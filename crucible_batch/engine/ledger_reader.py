@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
@@ -42,6 +42,10 @@ class LedgerStore(Protocol):
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         """Return all entries that readings have had."""
+        ...
+
+    def ledger_entries_seen(self) -> Mapping[str, float]:
+        """Return when the first reading that had an entry was begun, by our clock and by the entry's key."""
         ...
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
@@ -109,6 +113,23 @@ class LedgerReader:
         """The part held for attempts that were found by their keys, and whose refund may be older than the list."""
         return min(self._invisible_of_found, self._accounting.ledger.held_for_refunds)
 
+    @property
+    def read_at(self) -> float:
+        """When the newest reading was begun, in seconds since the epoch; 0 before the first."""
+        return 0.0 if self._coverage is None else self._coverage.until
+
+    def covers(self, moment: float) -> bool:
+        """Whether all entries since ``moment`` were read, without a gap."""
+        return self._coverage is not None and self._coverage.covers(moment)
+
+    def entries(self) -> Sequence[LedgerEntry]:
+        """Return all entries that were read, by earlier runs too."""
+        return self._store.ledger_entries()
+
+    def first_seen(self) -> Mapping[str, float]:
+        """Return when each of ``entries`` was first seen, by its key: the start of that reading."""
+        return self._store.ledger_entries_seen()
+
     def missing(self) -> ErrorInfo:
         """Return the error for a purchase that doesn't fit beside what is held for refunds."""
         attempts = [(attempt, self._would_be_seen(attempt)) for attempt in self._open()]
@@ -119,9 +140,7 @@ class LedgerReader:
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
         """Whether an entry for the attempt's refund would have been seen, if there were one."""
-        if self._coverage is None:
-            return False
-        return self._coverage.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
+        return self.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
 
     # -- readings ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +153,7 @@ class LedgerReader:
         self._coverage = self._store.ledger_coverage()
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries(), is_covered=False)
-        if self._accounting.ledger.held_for_refunds:
+        if self._accounting.ledger.held_for_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
         if forget_by is None:
             return

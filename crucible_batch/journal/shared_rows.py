@@ -31,7 +31,7 @@ class JournalRows:
     events: tuple[tuple[int, str, str, str], ...] = ()
     runs: tuple[tuple[int, float, float | None, str, str | None], ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
-    gateway_entries: tuple[tuple[str, str], ...] = ()
+    gateway_entries: tuple[tuple[str, float, str], ...] = ()
     gateway_readings: tuple[tuple[float, float, str], ...] = ()
 
     @property
@@ -59,7 +59,7 @@ def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = Fal
 def _with_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> JournalRows:
     if connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:
         return rows
-    entries = tuple(connection.execute("SELECT key, body FROM gateway_entries"))
+    entries = tuple(connection.execute("SELECT key, seen_at, body FROM gateway_entries"))
     readings = tuple(connection.execute("SELECT since, until, body FROM gateway_readings"))
     return replace(rows, gateway_entries=entries, gateway_readings=readings)
 

@@ -73,6 +73,7 @@ JOURNAL: Mapping[str, str] = {
     "Found": "asset_id",
     "NotCreated": "error",
     "Lost": "nonce",
+    "NotCharged": "nonce",
     "Deleted": "rebate",
 }
 """Events by their name in the journal, with the names of their fields; each has ``at`` besides."""

@@ -34,11 +34,11 @@ from crucible_batch.api.period_budget import PeriodRules
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_journal import ledger_of, run_outputs_url
+from crucible_batch.api.run_journal import journal_of, ledger_of, run_outputs_url
 from crucible_batch.api.run_paths import plan_folder
 from crucible_batch.api.run_telemetry import cluster_run_metrics
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shards.divided_plan import check_sharding
+from crucible_batch.api.shards.divided_plan import check_sharding, refuse_lower_budget
 from crucible_batch.api.shards.merging import MergeResult, merge
 from crucible_batch.api.shards.note import noted_in
 from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
@@ -100,6 +100,9 @@ async def run_on_cluster(
         terms = run_terms(manifest, request)
         main = run_directory(request.out_dir, terms)
         notices.name(terms, main)
+        with journal_of(main) as journal:
+            if journal is not None:
+                refuse_lower_budget(journal, request.budget if manifest.budget.per else terms.budget)
         context = ClusterContext(request, manifest, settings, transport, deadline, notices, clock, terms, main)
         database = await ClusterDatabase.opened(address, create=True, lease_s=pace.lease_s)
         try:
@@ -245,7 +248,8 @@ class _Coordinator:
     async def _plan(self, target: Path, shards: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         settings, transport = self.context.settings, self.context.transport
-        await plan_request(self.context.part(shards=shards), target, force=True, settings=settings, transport=transport)
+        request = self.context.part(shards=shards)
+        await plan_request(request, target, force=True, of_cluster=True, settings=settings, transport=transport)
 
     def _is_named(self, digest: str) -> bool:
         return (plan_folder(self._main, digest) / PLAN_FILE).is_file()

@@ -26,6 +26,7 @@ from crucible_batch.domain.events import (
     Intended,
     JobLost,
     Lost,
+    NotCharged,
     NotCreated,
     Refunded,
     Repriced,
@@ -166,7 +167,21 @@ SPENT = Settled(d(3), "workflow:w", "")
             4, 4, 4, 0, id="contradictory image: in all",
         ),
         pytest.param(upload(OLD, NotCreated(at=OLD, error=ERROR)), 0, 0, 0, 0, id="image not bought"),
-        pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 2, id="image never answered"),
+        pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 0, id="image never answered"),
+        pytest.param(
+            upload(
+                OLD, Lost(at=OLD, nonce="n"), Intended(at=NEW, nonce="m", credits=d(2), payer=JOB),
+                NotCharged(at=NEW, nonce="n"),
+            ),
+            0, 2, 2, 0, id="image never charged, while it is uploaded again",
+        ),
+        pytest.param(
+            upload(
+                OLD, Lost(at=OLD, nonce="n"), Intended(at=NEW, nonce="m", credits=d(2), payer=JOB),
+                Lost(at=NEW, nonce="m"), NotCharged(at=NEW, nonce="n"),
+            ),
+            0, 2, 0, 0, id="image never charged once, and never answered again",
+        ),
         pytest.param(
             upload(OLD, Created(at=NEW, asset_id="i", credits=d(2), assumed=True)), 2, 2, 0, 0, id="assumed charge"
         ),
