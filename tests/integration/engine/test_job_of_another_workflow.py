@@ -20,15 +20,6 @@ Send = Callable[[], Awaitable[httpx.Response]]
 FOX = {"prompt.text": "a fox", "size.width": 64, "size.height": 64}
 
 
-def generate(bench: Any, workflow: str, params: dict[str, object], key: str) -> Awaitable[httpx.Response]:
-    """Buy a job as another client of the account does."""
-    return bench.http.post(
-        f"{bench.running.api_url}/api/v1/generate",
-        headers={"Authorization": f"Bearer {bench.running.api_key}"},
-        json={"workflow_id": workflow, "params": params, "idempotency_key": key},
-    )
-
-
 def naming(job: dict[str, Any], record: Callable[[dict[str, Any]], None] = lambda _data: None) -> Any:
     """Answer each submit with 200 and this job, at no cost; ``record`` changes the records of jobs."""
 
@@ -46,7 +37,12 @@ def naming(job: dict[str, Any], record: Callable[[dict[str, Any]], None] = lambd
 
 
 async def earlier_job(bench: Any, workflow: str, params: dict[str, object]) -> dict[str, Any]:
-    answer = await generate(bench, workflow, params, "another-client")
+    """Buy a job as another client of the account does."""
+    answer = await bench.http.post(
+        f"{bench.running.api_url}/api/v1/generate",
+        headers={"Authorization": f"Bearer {bench.running.api_key}"},
+        json={"workflow_id": workflow, "params": params, "idempotency_key": "another-client"},
+    )
     assert answer.status_code == 202
     job: dict[str, Any] = answer.json()["data"]
     await bench.clock.sleep(60)  # it has succeeded, and has a picture
