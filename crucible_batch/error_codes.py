@@ -127,6 +127,8 @@ _OF_THE_MACHINE = _of(
     Topic.MACHINE,
     ("DISK", _STOPPED, "A file or stream cannot be read or written.",
      f"Check the disk: free space, permissions, mounts. {_AGAIN}."),
+    ("OUT_OF_RESOURCES", _STOPPED, "There is not enough memory, or no thread can be started.",
+     f"End other programs, or raise the limit of memory or processes. {_AGAIN}."),
     ("DISK_NEARLY_FULL", _STOPPED, "The disk is almost full. No more jobs were submitted; finished ones were saved.",
      f"Free some space. {_AGAIN}."),
     ("JOURNAL", _STOPPED, "The journal can't be read or written.",

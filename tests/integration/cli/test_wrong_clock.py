@@ -57,12 +57,12 @@ def test_a_clock_after_2999_is_said_and_nothing_is_bought(cli: Cli, command: str
     before = jobs_bought(cli)
     done = in_year(cli, year, command, cli.write(f"late-{command}-{year}", head=NIGHTLY), "--json")
     assert done.code == 2, done.err
-    error = done.envelope["error"]
-    assert error["code"] != "BUG"
-    assert "clock" in f"{error['message']} {error['hint']}"
-    assert str(year) in error["message"]
-    assert "2999" in error["message"]
-    assert error["hint"]
+    assert done.envelope["error"]["code"] != "BUG"
+    said = " ".join(done.err.split())  # what validate finds in each manifest is only there and in its data
+    assert "the clock of this machine" in said
+    assert f"the year {year}" in said
+    assert "2999" in said
+    assert "hint" in said
     assert "Traceback" not in done.err
     assert not (cli.cwd / "outputs").exists()
     assert jobs_bought(cli) == before
