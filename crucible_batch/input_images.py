@@ -35,9 +35,12 @@ def read_input(path: Path) -> InputImage:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            byte_size = _size(file)
+            content = file.read(byte_size + 1)  # memory for so many bytes is allocated before
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
+    if len(content) > byte_size:
+        raise InputError("was written to while it was read")
     return InputImage(_describe(content, path), path)
 
 
@@ -57,16 +60,21 @@ def check_input(path: Path) -> None:
     """Raise ``InputError`` if a file can't be an input image, by its size and its first bytes."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+            _size(file)
             _sniff(file)
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
 
 
-def _describe(content: bytes, path: Path) -> AssetSpec:
-    if len(content) > MAX_BYTES:
+def _size(file: BinaryIO) -> int:
+    """Return a file's size in bytes. Raises ``InputError`` if it is too large."""
+    byte_size = os.fstat(file.fileno()).st_size
+    if byte_size > MAX_BYTES:
         raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+    return byte_size
+
+
+def _describe(content: bytes, path: Path) -> AssetSpec:
     return AssetSpec(
         sha256=hashlib.sha256(content).hexdigest(),
         byte_size=len(content),
@@ -106,7 +114,7 @@ async def load_input(image: InputImage) -> bytes:
     try:
         # Not opened by aiofiles: if the run were cancelled meanwhile, the file would stay open.
         with image.path.open("rb") as file:
-            content: bytes = await wrap(file).read(MAX_BYTES + 1)
+            content: bytes = await wrap(file).read(image.spec.byte_size + 1)
     except OSError as error:
         raise InputError(f"{image.path} can no longer be read: {error.strerror}") from error
     return checked_content(image, content)

@@ -50,6 +50,7 @@ from crucible_batch.notifications.sources import SourceReader
 from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, NotificationRow, ReportHead, RowFile, write_report
+from crucible_batch.resource_errors import resource_error
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
@@ -266,7 +267,8 @@ def _failure(error: BaseException) -> dict[str, object]:
         case asyncio.CancelledError() | SystemExit():
             code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
         case _:
-            code, exit_code = "BUG", BUG_EXIT_CODE
+            lack = resource_error(error)
+            code, exit_code = ("BUG", BUG_EXIT_CODE) if lack is None else (lack.code, int(lack.exit_code))
     return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
 
 

@@ -26,7 +26,7 @@ def find_scheduled_time(
 ) -> datetime:
     """Return the scheduled time by the table above, in UTC. An empty variable counts as unset.
 
-    Raises ``UserError`` for an invalid time.
+    Raises ``UserError`` for an invalid time, and for a clock in a year that no time may have.
     """
     if given is not None:
         try:
@@ -38,9 +38,20 @@ def find_scheduled_time(
             return parse_time(text)
         except ValueError as error:
             raise UserError(f"{TIME_VARIABLE}: {error}", hint="correct or unset the variable") from None
+    now = checked_clock(now)
     of_job = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now)
     if of_job is not None:
         return of_job
     schedule = manifest.schedule
     latest = None if schedule is None else next(times_until(schedule.cron, manifest.schedule_zone, now), None)
     return whole_seconds(latest or now)
+
+
+def checked_clock(now: datetime) -> datetime:
+    """Return the present time, to the second. Raises ``UserError`` for a clock in a year that no time may have."""
+    try:
+        return whole_seconds(now)
+    except ValueError as error:
+        raise UserError(
+            f"the clock of this machine shows the year {now.year}: {error}", hint="correct the clock"
+        ) from None

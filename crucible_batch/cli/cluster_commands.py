@@ -57,9 +57,10 @@ def status(
     Changes nothing. A shard whose worker is silent for 15 seconds is shown as
     stalled: another worker takes it. Needs neither a gateway nor an API key.
     """
+    address = opt.given_address(dsn)
     from crucible_batch.cli.cluster import show_cluster
 
-    show_cluster(output, opt.given_address(dsn), metrics_textfile)
+    show_cluster(output, address, metrics_textfile)
 
 
 @command(
@@ -97,11 +98,10 @@ def drain(
     is started any more. Its coordinator merges the shards that were, and the
     other credits are returned. The run's command, given again, continues it.
     """
+    address = opt.given_address(dsn)
+    from crucible_batch.cli.cluster import drain_and_show, drain_run_and_show
+
     if run is not None:
-        from crucible_batch.cli.cluster import drain_run_and_show
-
-        drain_run_and_show(output, run, tuple(workers or ()), opt.given_address(dsn))
+        drain_run_and_show(output, run, tuple(workers or ()), address)
         return
-    from crucible_batch.cli.cluster import drain_and_show
-
-    drain_and_show(output, tuple(workers or ()), opt.given_address(dsn))
+    drain_and_show(output, tuple(workers or ()), address)

@@ -14,7 +14,7 @@ from crucible_batch.api.cluster.run import run_on_cluster
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
-from crucible_batch.cli.options import FROM_ENVIRONMENT, DisplayMode, given_address
+from crucible_batch.cli.options import FROM_ENVIRONMENT, DisplayMode
 from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, say_sentence
@@ -29,12 +29,14 @@ def run_on_cluster_and_show(
     request: RunRequest,
     settings: Settings,
     cluster: str,
+    given: str | None,
     *,
     schedule: ScheduleOptions,
     display: DisplayMode,
 ) -> None:
+    """Run on the cluster at the address ``given``, which is that of ``cluster``, the option as it was written."""
     refuse_unsupported(request, schedule)
-    address = ClusterAddress.resolve(given_address(cluster), os.environ)
+    address = ClusterAddress.resolve(given, os.environ)
     stopped: list[int] = []
     command = _next(cluster)
     with showing(output, request, display) as shown:

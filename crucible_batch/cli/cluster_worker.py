@@ -12,7 +12,7 @@ from crucible_batch.api import DSN_VARIABLE, ClusterAddress
 from crucible_batch.api.cluster.worker import run_worker
 from crucible_batch.api.connecting import require_key
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.options import GatewayOptions, given_address
+from crucible_batch.cli.options import GatewayOptions
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import say
 from crucible_batch.errors import ExitCode
@@ -23,10 +23,9 @@ _FINAL = (ExitCode.OK, ExitCode.USER_ERROR, ExitCode.KEY_REFUSED)
 
 
 def work_and_show(
-    output: CommandOutput, cluster: str | None, gateway: GatewayOptions, *, processes: int, once: bool
+    output: CommandOutput, given: str | None, gateway: GatewayOptions, *, processes: int, once: bool
 ) -> None:
-    """Work until SIGTERM or Ctrl-C, or until nothing waits with ``once``."""
-    given = given_address(cluster)
+    """Work until SIGTERM or Ctrl-C, or until nothing waits with ``once``. ``given`` is the address of the cluster."""
     address = ClusterAddress.resolve(given, os.environ)
     settings = gateway.settings()
     require_key(settings)

@@ -19,6 +19,7 @@ from crucible_batch.cli.redaction import Redaction, printable, redacted, without
 from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.resource_errors import resource_error
 
 BUG = BUG_EXIT_CODE
 """The exit code of a bug in crucible-batch itself."""
@@ -139,7 +140,10 @@ def recording(output: CommandOutput) -> Iterator[None]:
         what = f"{place}: {error.strerror or error}"
         show_failure(output, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
-        _show_bug(output, error)
+        if (lack := resource_error(error)) is not None:
+            show_failure(output, lack)
+        else:
+            _show_bug(output, error)
 
 
 def _interrupted(output: CommandOutput, message: str, code: ExitCode) -> None:

@@ -12,7 +12,6 @@ from crucible_batch.api import (
     ControlAnswer,
     clean,
     control,
-    control_cluster_run,
     is_run_of_cluster,
     local_directory,
 )
@@ -26,7 +25,10 @@ def control_and_show(output: CommandOutput, run: Path, words: Sequence[str], clu
     where: dict[str, Json] = {}
     taken: ControlAnswer
     if cluster is not None or (os.environ.get(DSN_VARIABLE) and _is_elsewhere(run)):
-        taken = asyncio.run(control_cluster_run(str(run), words, given_address(cluster)))
+        address = given_address(cluster)
+        from crucible_batch.api import control_cluster_run  # noqa: PLC0415 - needs an extra
+
+        taken = asyncio.run(control_cluster_run(str(run), words, address))
     else:
         directory = local_directory(run)
         where["run_dir"] = str(directory)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import RunRequest
+from crucible_batch.api.cluster import require_extra
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
@@ -72,6 +73,7 @@ def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMod
 
 
 def run_cluster_demo(output: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
+    require_extra()
     from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
 
     manifest = demo_manifest()

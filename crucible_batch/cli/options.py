@@ -222,7 +222,13 @@ class SandboxOptions:
 
 
 def given_address(text: str | None) -> str | None:
-    """Return the address of ``--cluster``; None for that of the environment."""
+    """Return the address of ``--cluster``; None for that of the environment. Raises ``ClusterSetupError``.
+
+    To be called before modules that import the drivers, which may not be installed.
+    """
+    from crucible_batch.api.cluster import require_extra  # noqa: PLC0415 - only if a cluster is used
+
+    require_extra()
     return None if text == FROM_ENVIRONMENT else text
 
 

@@ -76,10 +76,11 @@ def run(
 
         show_what_a_run_would_do(output, request, settings)
     elif cluster is not None:
+        address = opt.given_address(cluster)
         from crucible_batch.cli.cluster_run import run_on_cluster_and_show
 
         request = replace(request, shards=shards)
-        run_on_cluster_and_show(output, request, settings, cluster, schedule=schedule, display=display)
+        run_on_cluster_and_show(output, request, settings, cluster, address, schedule=schedule, display=display)
     elif shards is not None:
         raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
@@ -320,6 +321,7 @@ def worker(
     A worker that is killed is replaced by another within seconds: what it
     bought is not bought twice. SIGTERM and Ctrl-C stop it in good order.
     """
+    address = opt.given_address(cluster)
     from crucible_batch.cli.cluster_worker import work_and_show
 
-    work_and_show(output, cluster, gateway, processes=processes, once=once)
+    work_and_show(output, address, gateway, processes=processes, once=once)

@@ -91,12 +91,16 @@ def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) ->
 
 @dataclass(frozen=True, slots=True)
 class PlanToDivide:
-    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events."""
+    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events.
+
+    ``out_dir`` is the main run directory as it was given, None if it is the default.
+    """
 
     draft: PlanFile
     journal: Journal | None
     terms: RunTerms
     choice: JobFilter
+    out_dir: str | Path | None = None
 
     def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
         """Yield the chosen jobs with their states, and whether they are to be divided: nothing was bought for them yet.
@@ -184,7 +188,9 @@ class PlanToDivide:
         budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
         runs = [] if self.journal is None else self.journal.runs()
         notify_option = runs[-1].terms.notify_option if runs else None
-        return run_command(terms.manifest_path, *budget, run_id=terms.run_id, notify_option=notify_option)
+        return run_command(
+            terms.manifest_path, *budget, run_id=terms.run_id, out_dir=self.out_dir, notify_option=notify_option
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +306,7 @@ def set_aside(
         budget=budget,
         fingerprint=fingerprint,
         account=account,
+        left_out=division.left_out,
         earlier=() if outstanding is None else outstanding.plans,
     )
     note_shards(journal, shards)

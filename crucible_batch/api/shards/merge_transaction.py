@@ -119,9 +119,10 @@ class ShardMerge:
             for shard in self.shards
         )
         endings = {shard.number: shard.ending for shard in self.shards}
-        stops = united_stops(endings, self.choice.abandoned, self.reason)
+        stops = united_stops(endings, self.choice.abandoned, self.reason, left_out=self.outstanding.left_out)
         number = self.journal.begin_run(terms, now=started, after=after)
         left = self._count(terms, stops, endings)
+        left.counts[Outcome.BLOCKED] += self.outstanding.left_out
         ending = conclude_merged(
             left.counts, stops, endings.values(), left_over=left.is_left_over, job_stops=left.job_stops
         )

@@ -149,7 +149,8 @@ async def _divided(
     plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
 ) -> DividedPlan:
     choice = plan.request.job_filter
-    found = await PlanToDivide(plan.draft, journal, limit.terms, choice).divided(gateway, plan.shards)
+    to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
+    found = await to_divide.divided(gateway, plan.shards)
     if not any(found.division.is_admitted):
         summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
         raise _nothing_to_run(found.division, None if summary.blocked is None else limit.explain(summary.blocked))
