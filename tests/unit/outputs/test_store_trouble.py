@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ import pytest
 
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.outputs import objects as requests
 from crucible_batch.outputs.objects import Objects
 
 CONTENT = bytes(range(256)) * 40
@@ -177,35 +177,27 @@ async def test_a_conflict_of_a_replacement_is_repeated(bucket: Bucket, objects: 
     assert list(bucket.objects.values()) == [CONTENT]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("request_of", ["create", "read"])
-async def test_errors_of_half_a_minute_are_waited_for(bucket: Bucket, objects: Objects, request_of: str) -> None:
-    """The patience is two minutes. It ended after six repetitions, which take 3 to 8 s."""
+async def test_a_request_is_repeated_more_often_than_obstore_does(
+    bucket: Bucket, objects: Objects, request_of: str
+) -> None:
+    """Six repetitions take 3 to 8 s. The patience itself is tested in virtual time (``test_object_store.py``)."""
     if request_of == "read":
         assert await objects.create("a.png", CONTENT)
-    until = time.monotonic() + 25
-
-    def trouble(handler: Handler) -> bool:
-        if time.monotonic() >= until:
-            return False
-        handler.reply(503, BUSY)
-        return True
-
-    bucket.trouble = trouble
+    bucket.trouble = first(10, "GET" if request_of == "read" else "PUT", lambda handler: handler.reply(503, BUSY))
     if request_of == "read":
         assert await objects.read("a.png") == CONTENT
     else:
         assert await objects.create("a.png", CONTENT)
 
 
-@pytest.mark.slow
-async def test_the_patience_ends(bucket: Bucket, objects: Objects) -> None:
+async def test_the_patience_ends(bucket: Bucket, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     def trouble(handler: Handler) -> bool:
         handler.reply(503, BUSY)
         return True
 
+    monkeypatch.setattr(requests, "_PATIENCE_S", 1.0)
     bucket.trouble = trouble
-    began = time.monotonic()
     with pytest.raises(ObjectStoreError):
         await objects.read("a.png")
-    assert 60 < time.monotonic() - began < 240
+    assert bucket.requests["GET"] > 3

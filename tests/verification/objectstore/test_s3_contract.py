@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectStoreError, OutputError, OutputStore
+from crucible_batch.outputs import objects as object_requests
 from crucible_batch.outputs.objects import Objects
 from tests.unit.outputs.making import PNG
 from tests.unit.outputs.store_contract import PATH, OutputStoreContract, save
@@ -102,6 +103,7 @@ async def test_bytes_that_are_damaged_on_the_way_are_refused_by_the_server(
 async def test_a_failure_has_its_cause_and_no_secret(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str, exit_code: int
 ) -> None:
+    monkeypatch.setattr(object_requests, "_PATIENCE_S", 0.5)
     with pytest.raises(ObjectStoreError, match=message) as caught:
         await objects(s3, {**s3.variables(), **changes}, monkeypatch).create(PATH, PNG)
     assert int(caught.value.exit_code) == exit_code

@@ -16,6 +16,7 @@ import obstore
 import pytest
 
 from tests.integration.cli.conftest import running_sandbox
+from tests.preloaded import start_command
 from tests.verification.objectstore.conftest import CANARIES, READER, S3Server
 
 MANIFEST = """version: 1
@@ -183,6 +184,14 @@ def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Serv
         code, output = command(*run, url, **changes)
         assert (code, words in " ".join(output.split())) == (2, True), output
         assert "hint" in output
-    code, output = command(*run, s3.url, AWS_ENDPOINT_URL="http://127.0.0.1:9")
-    assert (code, "not usable" in output) == (5, True), output
+    assert s3.names() == []
+
+
+def test_a_store_that_cannot_be_reached_is_waited_for_and_then_nothing_is_spent(command: Command, s3: S3Server) -> None:
+    manifest = command.manifest(1)
+    variables = {**os.environ, **command.variables, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    args = ["run", str(manifest), "--out-dir", s3.url]
+    process = start_command(args, cwd=command.directory, env=variables, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=300)
+    assert (process.returncode, "trying again for up to" in output, "not usable" in output) == (5, True, True), output
     assert s3.names() == []
