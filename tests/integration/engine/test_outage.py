@@ -344,3 +344,40 @@ async def test_without_patience_a_gateway_that_answers_500_ends_the_run_at_once(
         with pytest.raises(GatewayError):
             await bench.run(bench.manifest(jobs(3)), transport=tamper, wait_for_gateway_s=0)
         assert bench.clock.monotonic() - began < 120
+
+
+@pytest.mark.parametrize("takes_effect", [False, True])
+async def test_a_first_submit_that_is_answered_with_500_is_waited_for_and_buys_once(start, tampered, takes_effect):
+    """The gateway answers the requests that buy nothing. The patience of a later submit is two minutes."""
+
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        if not is_submit(request) or bench.clock.monotonic() > began + 400:
+            return await send()
+        if takes_effect:
+            await (await send()).aread()
+        return httpx.Response(500, json={"success": False, "code": "INTERNAL_ERROR", "error": "Something went wrong."})
+
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        result = await bench.run(bench.manifest(jobs(8), budget=16), transport=tampered(tamper))
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert len(state["jobs"]) == 8
+
+
+async def test_after_the_first_purchase_errors_are_answers(start, tampered, watcher):
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        nonlocal submits
+        submits += is_submit(request)
+        if submits < 4:
+            return await send()
+        return httpx.Response(500, json={"success": False, "code": "INTERNAL_ERROR", "error": "Something went wrong."})
+
+    submits = 0
+    seen = watcher()
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        result = await bench.run(bench.manifest(jobs(12), budget=24), transport=tampered(tamper), observer=seen)
+        assert bench.clock.monotonic() - began < 500
+    assert result.exit_code == 5
+    assert not any(isinstance(message, GatewayUnreachable) for message in seen.messages)
