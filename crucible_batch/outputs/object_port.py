@@ -40,7 +40,7 @@ class ObjectPort(Protocol):
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
         """Replace an object that is still as ``info`` describes; otherwise change nothing.
 
-        Returns whether the object has the new bytes then, whoever wrote them.
+        Returns whether the object has the new bytes then, which another process may have written as well.
         """
 
     async def info(self, key: str) -> ObjectInfo | None:
