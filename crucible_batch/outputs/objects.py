@@ -237,9 +237,12 @@ class Objects:
     async def names(self, folder: str) -> list[str]:
         async def list_once(limit: asyncio.Timeout) -> list[str]:
             found = list[str]()
-            async for page in obstore.list(self._backend, folder):
-                limit.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
-                found += (entry["path"] for entry in page)
+            try:
+                async for page in obstore.list(self._backend, folder):
+                    limit.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
+                    found += (entry["path"] for entry in page)
+            except FileNotFoundError as error:
+                _refuse_missing_bucket(error, self.url)
             return found
 
         return await self._repeat(folder, list_once)
