@@ -16,7 +16,7 @@ import obstore
 import pytest
 
 from tests.integration.cli.conftest import running_sandbox
-from tests.preloaded import start_command
+from tests.preloaded import run_command
 from tests.verification.objectstore.conftest import CANARIES, READER, S3Server
 
 MANIFEST = """version: 1
@@ -189,9 +189,10 @@ def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Serv
 
 def test_a_store_that_cannot_be_reached_is_waited_for_and_then_nothing_is_spent(command: Command, s3: S3Server) -> None:
     manifest = command.manifest(1)
-    variables = {**os.environ, **command.variables, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    own = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "XDG_STATE_HOME": str(command.directory / "state")}
+    variables = {**os.environ, **command.variables, **own}
     args = ["run", str(manifest), "--out-dir", s3.url]
-    process = start_command(args, cwd=command.directory, env=variables, stderr=subprocess.STDOUT)
-    output, _ = process.communicate(timeout=300)
-    assert (process.returncode, "trying again for up to" in output, "not usable" in output) == (5, True, True), output
+    done = run_command(args, cwd=command.directory, env=variables, timeout_s=300)
+    assert (done.returncode, "trying again for up to" in done.stderr) == (5, True), done.stderr
+    assert "error OBJECT_STORE" in done.stderr
     assert s3.names() == []
