@@ -185,11 +185,12 @@ class RunNotices:
         channels = self._resolved.channels(event)
         if not channels:
             return []
+        directory = self._directory
         known = {
             "manifest": self._manifest.name,
             "run_id": self._run_id,
             "attempt": self._attempt,
-            "run_dir": None if self._directory is None else str(self._directory.absolute()),
+            "run_dir": str(directory.absolute()) if directory is not None and directory.is_dir() else None,
         }
         message = RunMessage.model_validate(
             {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(self._clock.now()), "data": {**known, **data}}

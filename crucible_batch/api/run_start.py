@@ -217,18 +217,15 @@ async def awaited_gateway(
     gateway = await stack.enter_async_context(context.gateway())
     try:
         await read(gateway)
-    except GatewayError as error:
-        if not waits or not _is_awaited(context, error):
+    except GatewayError:
+        is_awaited = context.request.wait_for_gateway_s > 0 and context.outage.is_on
+        if not waits or not is_awaited:
             raise
         # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
         context.outage.is_awaited = True
         await read(gateway)
     context.outage.is_awaited = True
     return gateway
-
-
-def _is_awaited(context: RunContext, error: GatewayError) -> bool:
-    return context.request.wait_for_gateway_s > 0 and (context.outage.is_on or error.status == 503)
 
 
 def _no_consent() -> ConsentError:

@@ -21,6 +21,11 @@ TIME_VARIABLE = "CRUCIBLE_BATCH_SCHEDULED_AT"
 JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
 
 
+def has_scheduled_time(manifest: Manifest, given: datetime | None, environ: Mapping[str, str]) -> bool:
+    """Whether a run has a scheduled time that isn't just when it was started."""
+    return manifest.schedule is not None or given is not None or any(map(environ.get, (TIME_VARIABLE, JOB_VARIABLE)))
+
+
 def find_scheduled_time(
     manifest: Manifest, given: datetime | None, environ: Mapping[str, str], now: datetime
 ) -> datetime:

@@ -205,24 +205,6 @@ def _stops(console: Console, stops: list[ErrorRow], hint: str | None, *, room: i
     return len(shown) + bool(hint)
 
 
-def ending_line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
-    """Return how a run ended in one line: manifest, run id, counts, credits, first cause, exit code and report."""
-    counts = head.counts.model_dump()
-    others = [f"{counts[word]} {word}" for word in ("failed", "blocked", "unknown", "pending") if counts[word]]
-    jobs = ", ".join([f"{head.counts.succeeded} of {head.counts.total} jobs succeeded", *others])
-    causes = [f"{stop.code}: {stop.message}" for stop in head.stops.values()]
-    causes += [f"{group.code}: {group.message}" for group in failures]
-    parts = [
-        f"{clean(head.manifest.name)}/{clean(head.run_id)}: {jobs}",
-        credits_words(head),
-        *(clean(cause, 300) for cause in causes[:1]),
-        *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
-        f"exit code {int(exit_code)}",
-        f"report {clean(str(run_dir / REPORT_FILE), 4000)}",
-    ]
-    return "; ".join(parts)
-
-
 def next_step(
     head: ReportHead,
     command: str,

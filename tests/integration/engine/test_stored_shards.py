@@ -20,7 +20,14 @@ from crucible_batch import api
 from crucible_batch.api.shards import merging
 from crucible_batch.api.shards.log import ShardTakenError
 from crucible_batch.domain.events import Held
-from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
+from crucible_batch.errors import (
+    CrucibleBatchError,
+    JournalError,
+    RunDirectoryError,
+    ShardsOutstandingError,
+    ShardsUnknownError,
+    UserError,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from tests.integration.engine.conftest import Tampered
@@ -432,3 +439,32 @@ async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, grou
             await run.shard(1, "one", out_dir="s3://other/x")
         with pytest.raises(UserError, match="are read from there, and from no directory"):
             run.merge(out_dir=bench.path / "elsewhere")
+
+
+@pytest.mark.parametrize("lost", [16, 20])
+async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects_of_its_log_are(
+    start: Any, ground: Any, lost: int
+) -> None:
+    """Sixteen objects are read at once: where none of them is there, the log seemed to be empty."""
+    async with start() as bench:
+        run = ground(bench, jobs=50, budget=120, head="concurrency: 1\n")
+        await run.divide()
+        await killed(run, 1, "one", at=24, answered=True)
+        await run.shard(2, "two")
+        before, entries = await run.keys(), run.log(1)
+        assert len(entries) > lost + 2
+        kept = {key: run.store.content.pop(key) for key in entries[:lost]}
+        for options in ({}, {"abandon": [1]}):
+            with pytest.raises(CrucibleBatchError) as caught:
+                run.merge(machine="another", **options)
+            said = f"{caught.value.message} {caught.value.hint}"
+            assert "shard 1 of 2 is missing" not in said
+            assert "--abandon" not in said
+            assert "log of shard 1/2" in said
+        with pytest.raises(CrucibleBatchError, match=r"log of shard 1/2"):
+            await run.shard(1, "three")
+        assert await run.keys() == before
+        run.store.content.update(kept)
+        assert (await run.shard(1, "four")).exit_code == 0
+        assert run.merge().report.counts.succeeded == 50
+        await run.check(Decimal(120))

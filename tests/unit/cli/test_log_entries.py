@@ -87,7 +87,7 @@ CASES: list[tuple[Message, str, str, str]] = [
     (
         GatewayUnreachable(0.0, 60.0, 600.0, "refused"),
         "WARNING", "gateway_unreachable",
-        "no answer from the gateway for 1 min; waiting up to 10 min; nothing new is bought: refused",
+        "the gateway has been unusable for 1 min; waiting up to 10 min; nothing new is bought: refused",
     ),
     (ShardsAdvanced(0.0, 1, 6, 3, 2, 3, {Outcome.SUCCEEDED: 7}, BALANCE), "DEBUG", "wave",
      "wave 1: 2 of 6 shards ended, 3 running on 3 workers: 7 succeeded"),
