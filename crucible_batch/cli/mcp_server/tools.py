@@ -334,7 +334,7 @@ async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Jso
 
 
 _USER_DECIDES = frozenset({"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING", "REFUND_MISSING"})
-"""The codes whose hints tell a person to raise a limit or release credits, which no agent does by itself."""
+"""The codes whose hints propose to raise a limit or to release credits, which no agent does by itself."""
 
 
 def safe_envelope(output: CommandOutput) -> Json:
