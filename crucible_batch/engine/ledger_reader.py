@@ -119,9 +119,10 @@ class LedgerReader:
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
         """Whether an entry for the attempt's refund would have been seen, if there were one."""
-        if self._coverage is None:
-            return False
-        return self._coverage.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
+        if attempt.job_id.lower() in self._in_coverage:
+            return True
+        # One that was found may have been bought, and refunded, at any time before.
+        return self._coverage is not None and not attempt.found and self._coverage.covers(attempt.held_at)
 
     # -- readings ---------------------------------------------------------------------------------------------------
 
