@@ -21,16 +21,16 @@ def account(*names: str) -> Account:
     return Account(Decimal(9), Decimal(0), Decimal(9), entries)
 
 
-@each_case("listed, since, until", [("last", 1.0, 900.0), ("newer", 900.0, 900.0)])
+@each_case("listed, since, until", [("last", 6.0, 900.0), ("newer", 900.0, 900.0)])
 async def test_the_audits_own_reading_extends_that_of_the_runs_if_they_overlap(
     listed: str, since: float, until: float, tmp_path: Path
 ) -> None:
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
-        await journal.keep_reading([OLD, LAST], LedgerCoverage(1.0, 10.0, frozenset({"old", "last"})))
+        await journal.keep_reading([OLD], LedgerCoverage(1.0, 4.0, frozenset({"old"})))
+        await journal.keep_reading([LAST], LedgerCoverage(6.0, 10.0, frozenset({"last"})))
         statement = _statement(journal, account(listed), 900.0)
-        before, last = statement.coverages
-        assert (before.since, before.until) == (1.0, 10.0)
-        assert (last.since, last.until) == (since, until)
+        times = [(each.since, each.until) for each in statement.coverages]
+        assert times == [(1.0, 4.0), (6.0, 10.0), (since, until)]
         assert {entry.key for entry in statement.entries} == {"old", "last", listed}
         state = next(entry.status for entry in statement.entries if entry.key == "last")
         assert state == ("" if listed == "last" else "pending")
