@@ -447,6 +447,26 @@ async def test_if_the_next_readings_might_not_overlap_it_reads_four_times_a_seco
         assert await bench.reads_in(0.24, 0.01, 0.25) == [2, 3, 4]
 
 
+@each_case("count, is_end, reads", [(24, False, 3), (23, False, 2), (24, True, 3), (23, True, 2)])
+async def test_what_was_bought_and_has_ended_counts_for_the_overlap_of_the_next_reading(
+    count: int, is_end: bool, reads: int
+) -> None:
+    """Each brings an entry, and so may the refund that is awaited: 25 are half of the list."""
+    bench = Bench()
+    for number in range(count if is_end else 0):
+        await bench.buy(f"job-{number}")
+    await bench.reader.read()
+    async with bench.kept_reading():
+        await bench.fail("fox")
+        assert await bench.reads_in(0.5) == [2]
+        for number in range(count):
+            if is_end:
+                await bench.accounting.record(f"job-{number}", Succeeded(at=101.0, outputs=1))
+            else:
+                await bench.buy(f"job-{number}")
+        assert await bench.reads_in(0.25) == [reads]
+
+
 async def test_after_a_gap_it_reads_twice_as_often() -> None:
     bench = Bench()
     await bench.reader.read()
@@ -589,6 +609,21 @@ async def test_the_patience_ends_also_if_the_gateway_does_not_answer() -> None:
     bench.reader.on_reading.append(lambda: woken.append(bench.reader.awaited))
     await bench.reader.read()
     assert woken == [0]
+
+
+async def test_of_a_refund_that_came_in_part_the_rest_is_awaited_and_counts_as_invisible() -> None:
+    bench = Bench([*OTHERS, entry("refund", None, "0.5", description="fox-1")], patience_s=60.0)
+    await bench.fail("fox", 2, found=True)
+    await bench.fail("owl", 3)
+    await bench.reader.read()
+    bench.gateway.entries = [LedgerEntry("new", "reserve", D(1))]
+    await bench.clock.move(30)
+    await bench.reader.read()
+    assert (bench.reader.awaited, bench.reader.invisible_of_found) == (D("4.5"), D("1.5"))
+    await bench.clock.move(30)
+    await bench.fail("elk", 5)
+    await bench.reader.read()
+    assert bench.reader.awaited == 5
 
 
 async def test_what_comes_after_the_patience_is_not_less_than_nothing() -> None:
