@@ -19,6 +19,8 @@ MAX_BYTES = 256 * 1024 * 1024
 """The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+"""The main brands of files of the phones' format (ISO/IEC 23008-12)."""
 _FILENAME_LIMIT = 255
 
 
@@ -78,6 +80,12 @@ def _sniff(file: BinaryIO) -> str:
         with Image.open(file, formats=_ACCEPTED_FORMATS) as image:
             found = image.format or ""
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        file.seek(0)
+        start = file.read(12)
+        if not start:
+            raise InputError("is empty") from error
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+            raise InputError("is a HEIC photo, which is not supported; convert it to JPEG or PNG") from error
         raise InputError(f"is not a valid image (supported: {', '.join(_ACCEPTED_FORMATS[:6])})") from error
     mime = Image.MIME.get("JPEG" if found == "MPO" else found, "")
     if not mime.startswith("image/"):

@@ -138,7 +138,7 @@ class RunNotices:
 
     def begin(self, began: RunBegan) -> None:
         """Send the message of the start, while the run is in progress."""
-        self._spent_before = began.balance.spent
+        self._spent_before = began.balance.bought
         counts = {outcome.value: count for outcome, count in began.counts.items()}
         message = MessageCounts.model_validate({"total": began.total, **counts})
         self._starting = asyncio.create_task(self._send(RunEvent.START, counts=message))
@@ -274,7 +274,7 @@ def _spent(head: ReportHead, before: Credits) -> MessageCredits:
     found = head.credits
     return MessageCredits(
         budget=None if found.budget is None else format_credits(found.budget),
-        run=format_credits(found.spent - before),
+        run=format_credits(found.bought - before),
         total=format_credits(found.spent),
         held=format_credits(found.held),
     )

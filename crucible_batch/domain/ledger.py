@@ -460,6 +460,8 @@ class Ledger:
             self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 
     def _note_surprise(self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False) -> None:
+        if not held and not by_record:  # a first price in a run without a budget, which holds no bound
+            return
         name = shape.price_class
         worst = self._surprises.get((name, by_record))
         if charged - held > (worst.charged - worst.held if worst is not None else ZERO):

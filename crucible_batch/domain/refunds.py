@@ -113,7 +113,7 @@ def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Cal
             parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
     hint = (
         "run the same command again later, or ask the gateway's operator; if the account shows that the credits came"
-        " back, --forget-refunds releases them"
+        " back, a person can release them"
     )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 

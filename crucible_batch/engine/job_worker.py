@@ -288,7 +288,7 @@ class JobWorker:
                 context.admission.restore_hold(job.identity, held, alone=alone)
             # A refusal of this job is not a failure of the gateway: the other jobs are still submitted.
             if error.status == 402:
-                context.admission.close_account()
+                context.admission.close_account(info.message)
             elif not error.is_refusal or error.status == 401:
                 context.stop.note(error, self._planned.name)
             return SubmitUnknown(at=context.clock.now(), error=info)
@@ -323,7 +323,7 @@ class JobWorker:
 
     def _payment_required(self, error: ErrorInfo) -> HoldReleased:
         """Stop purchases until a refund, after a 402 with any error code, and return the event."""
-        self._context.admission.close_account()
+        self._context.admission.close_account(error.message)
         return HoldReleased(at=self._context.clock.now(), error=error)
 
     def _refuse(self, error: ErrorInfo) -> Refused:

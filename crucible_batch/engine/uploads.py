@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS
 from crucible_batch.domain.asset import (
     ASSET_PREFIX,
     Asset,
@@ -22,7 +23,6 @@ from crucible_batch.domain.asset import (
 )
 from crucible_batch.domain.budget import (
     BUDGET_EXHAUSTED,
-    INSUFFICIENT_CREDITS,
     hold_is_too_small,
     uploads_are_uncounted,
 )

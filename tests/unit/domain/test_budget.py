@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
+from crucible_batch.domain.account_shortage import CHECK_IT
 from crucible_batch.domain.budget import (
     AdmissionState,
     Admit,
@@ -560,15 +562,31 @@ def test_an_account_without_credits_is_named_with_what_it_has(situation: Admissi
     assert decision.error.hint == f"add credits to the account {HINT}; completed jobs are not paid for again"
 
 
-@each_case("seen, uploads, needs", [(None, 0, "costs more"), ("2", 1, "needs more than 2"), ("2", 0, "needs 2")])
+@each_case(
+    "left, seen, uploads, needs",
+    [("0", None, 0, "costs more"), ("1", "2", 1, "needs more than 2"), ("1", "2", 0, "needs 2")],
+)
 def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
-    seen: str | None, uploads: int, needs: str
+    left: str, seen: str | None, uploads: int, needs: str
 ) -> None:
     decision = decide_admission(
-        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account("1", closed=True)
+        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account(left, closed=True)
     )
     assert isinstance(decision, Block)
-    assert decision.error.message == f"the account has 1 credits available; the next job {needs}"
+    assert decision.error.message == f"the account has {left} credits available; the next job {needs}"
+
+
+@each_case("seen", [None, "2"])
+def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_account(seen: str | None) -> None:
+    situation = replace(account("100000", closed=True), refusal="a limit is reached")
+    decision = decide_admission(HoldRequest(W), ledger() if seen is None else ledger(seen=seen), D(50), situation)
+    assert isinstance(decision, Block)
+    assert decision.error.message == (
+        "the gateway refused a purchase for lack of credits (402: a limit is reached), and shows 100000 credits"
+        " available"
+    )
+    assert decision.error.hint is not None
+    assert decision.error.hint.startswith(CHECK_IT)
 
 
 @each_case("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
