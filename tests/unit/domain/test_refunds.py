@@ -266,7 +266,7 @@ def test_a_refund_that_would_have_been_seen_did_not_come_and_another_is_not_visi
         " the refund of 3 credits for job owl is not visible in the gateway's ledger"
     )
     assert error.hint is not None
-    assert "--forget-refunds" in error.hint
+    assert "a person can release them" in error.hint
 
 
 def test_the_message_has_the_amount_that_is_held_and_at_most_three_names() -> None:
