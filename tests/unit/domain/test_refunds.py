@@ -235,6 +235,11 @@ def test_an_entry_shows_a_charge_or_a_refund_by_its_kind_amount_and_status(
     assert [f"{type(event).__name__} {event.credits}" for event in events] == expected
 
 
+def test_an_entry_that_shows_nothing_hides_no_later_one() -> None:
+    shown = [entry("refund", 0), entry("refund", status="pending"), entry("bonus"), entry("refund", entry_id="r")]
+    assert [event.entry_id for event in refund_events(failed(), shown, now=9.0)] == ["r"]
+
+
 def test_an_event_names_the_entry_and_the_attempt_and_is_of_now() -> None:
     (event,) = refund_events(failed(number=3), [entry("refund", entry_id="e7")], now=9.0)
     assert event == Refunded(at=9.0, attempt=3, credits=D(2), entry_id="e7")
@@ -274,5 +279,7 @@ def test_the_message_has_the_amount_that_is_held_and_at_most_three_names() -> No
     attempts += [(failed(subject="a", number=2).after(refunded("0.5", attempt=2)), True)]
     message = missing_refunds(attempts, lambda identity: f"job-{identity}").message
     assert message == "the refund of 11.5 credits for jobs job-a, job-b, job-c and 2 more did not come"
+    message = missing_refunds(attempts[:4], str).message
+    assert message == "the refund of 8 credits for jobs a, b, c and 1 more did not come"
     message = missing_refunds(attempts[:3], str).message
     assert message == "the refund of 6 credits for jobs a, b, c did not come"
