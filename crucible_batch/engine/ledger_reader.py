@@ -91,7 +91,8 @@ class LedgerReader:
         self._expired: Credits = ZERO
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
-        self._number = 0
+        self._begun = self._answered = 0
+        """The numbers of the readings that were begun and that have ended; one that was cancelled has not ended."""
         self._changed = asyncio.Event()
         self._wait_s = _FIRST_WAIT_S
         self._most_bought: int | None = None
@@ -140,7 +141,10 @@ class LedgerReader:
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
         """Whether an entry for the attempt's refund would have been seen, if there were one."""
-        return self.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
+        if attempt.job_id.lower() in self._in_coverage:
+            return True
+        # One that was found may have been bought, and refunded, at any time before.
+        return not attempt.found and self.covers(attempt.held_at)
 
     # -- readings ---------------------------------------------------------------------------------------------------
 
@@ -166,11 +170,12 @@ class LedgerReader:
 
         Callers share a reading. Raises ``KeyRefusedError`` and ``JournalError``.
         """
-        wanted = self._number + 1
+        wanted = self._begun + 1
         async with self._reading:
-            if self._number < wanted:
-                self._number += 1
+            if self._answered < wanted:
+                self._begun += 1
                 self._account = await self._read()
+                self._answered = self._begun
             return self._account
 
     async def before_purchase(self) -> None:
@@ -207,7 +212,6 @@ class LedgerReader:
 
     async def _read(self) -> Account | None:
         bought, ended = self._bought, self._ended
-        self._bought = self._ended = 0
         self._is_wanted = False
         asked_at, self._read_at = self._clock.now(), self._clock.monotonic()
         account: Account | None = None
@@ -216,11 +220,12 @@ class LedgerReader:
         except KeyRefusedError:
             raise
         except GatewayError:
-            # The next reading is compared with the last one that was answered, so what happened since still counts.
-            self._bought += bought
-            self._ended += ended
+            pass  # the credits and the entries are those of the reading before
         else:
             await self._take(account.entries, asked_at, bought)
+            # Subtracted only now: after a reading without an answer, or one that was cancelled, they still count.
+            self._bought -= bought
+            self._ended -= ended
         self._weigh()
         for callback in self.on_reading:
             callback()
@@ -229,14 +234,13 @@ class LedgerReader:
     async def _take(self, entries: Sequence[LedgerEntry], asked_at: float, bought: int) -> None:
         shown = {entry.key: entry for entry in entries}
         before = self._coverage
-        if before is None:
-            self._coverage = LedgerCoverage(asked_at, asked_at, frozenset(shown))
-        else:
-            self._coverage = before.after(shown.keys(), asked_at)
-            self._adapt(is_gap=self._coverage.since != before.since, bought=bought, shown=len(shown))
+        first = LedgerCoverage(asked_at, asked_at, frozenset(shown))
+        coverage = first if before is None else before.after(shown.keys(), asked_at)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
-        self._last = shown
-        await self._store.keep_reading(fresh, self._coverage)
+        await self._store.keep_reading(fresh, coverage)
+        self._coverage, self._last = coverage, shown
+        if before is not None:
+            self._adapt(is_gap=before.keys.isdisjoint(shown), bought=bought, shown=len(shown))
         self._note(entries)
         for attempt in list(self._accounting.ledger.failed_attempts()):
             about = self._about.get(attempt.job_id.lower(), {}).values()

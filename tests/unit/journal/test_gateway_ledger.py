@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
@@ -54,3 +55,35 @@ def test_a_journal_without_readings_brings_none(tmp_path: Path) -> None:
         copy_gateway_ledger(shard, main)
         assert (main.ledger_entries(), main.ledger_coverages()) == ([], [])
         assert rows_after(shard, 0, with_gateway_ledger=True) == rows_after(shard, 0)
+
+
+async def test_an_entry_without_an_id_is_kept_with_all_its_fields(tmp_path: Path) -> None:
+    bare = LedgerEntry("", "refund", Decimal("3.10"), description="caf\u00e9")
+    with Journal.open(tmp_path, BINDING, now=1.0) as journal:
+        await journal.keep_reading([bare], FIRST)
+        assert journal.ledger_entries() == [bare]
+        assert (list(journal.events()), journal.last_number()) == ([], 0)  # a reading is not an event
+
+
+async def test_after_a_gap_at_the_same_moment_the_later_coverage_is_the_newest(tmp_path: Path) -> None:
+    """The clock was set back, so the later reading is dated by the end of the earlier coverage."""
+    with Journal.open(tmp_path, BINDING, now=1.0) as journal:
+        await journal.keep_reading([], LedgerCoverage(1.0, 4.0, frozenset({"a"})))
+        await journal.keep_reading([], LedgerCoverage(4.0, 4.0, frozenset({"b"})))
+        assert journal.ledger_coverage() == LedgerCoverage(4.0, 4.0, frozenset({"b"}))
+
+
+async def test_entries_and_the_coverage_that_claims_them_are_written_together(tmp_path: Path) -> None:
+    written: list[int] = []
+
+    class Writer:
+        async def write(self, *statements: Any) -> None:
+            written.append(len(statements))
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    with Journal.open(tmp_path, BINDING, now=1.0) as journal:
+        journal._writer = Writer()  # type: ignore[assignment]
+        await journal.keep_reading([entry("a"), entry("b")], FIRST)
+    assert len(written) == 1
