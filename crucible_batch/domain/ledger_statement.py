@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from crucible_batch.domain.credits import Credits
@@ -41,32 +41,40 @@ _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
     (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
 )
-_NOT_FINAL = frozenset({"pending", "failed", "rejected", "declined", "cancelled", "canceled", "void", "voided"})
+_WORDS_OF_REFUNDS = frozenset(
+    ("refund", "refunded", "refunds", "job", "jobs", "generation", "credit", "credits", "full", "partial", "automatic")
+)
+"""The words that the type of a refund may have: a "refund_fee" or a "refund_requested" is none."""
+_FINAL = frozenset(
+    (
+        *("posted", "settled", "completed", "complete", "done", "final", "finalized", "succeeded", "success"),
+        *("successful", "ok", "booked", "applied", "confirmed", "cleared", "closed", "committed", "credited"),
+        *("granted", "issued", "paid", "processed", "recorded", "refunded", "released", "returned"),
+    )
+)
+"""The words of a status that has taken effect. The contract names none, so any other is not final: what it would
+release stays held."""
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its words.
-
-    Without a job, these are those of its type and description. A job's description counts only if its type is unknown:
-    an "adjustment" with the description "refund of job 4f2c" is a refund.
-    """
-    if not of_job:
-        return _kind_of(f"{entry.entry_type} {entry.description}", _OF_UPLOADS)
-    kind = _kind_of(entry.entry_type, _OF_JOBS)
-    return _kind_of(entry.description, _OF_JOBS) if kind is EntryKind.OTHER else kind
-
-
-def _kind_of(text: str, kinds: Sequence[tuple[EntryKind, Set[str]]]) -> EntryKind:
+    """Return an entry's kind by its type and, without a job, its description."""
+    text = entry.entry_type if of_job else f"{entry.entry_type} {entry.description}"
     words = set(_WORD.findall(text.lower()))
-    return next((kind for kind, known in kinds if words & known), EntryKind.OTHER)
+    return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
 
 
-def is_final(entry: LedgerEntry) -> bool:
-    """Whether an entry's status shows that it has taken effect: not one that is pending or was rejected."""
-    return _NOT_FINAL.isdisjoint(_WORD.findall(entry.status.lower()))
+def is_booked_refund(entry: LedgerEntry) -> bool:
+    """Whether an entry about a job certainly shows a refund that has taken effect, by its type and its status.
+
+    A status that is empty is none.
+    """
+    if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
+        return False
+    status = set(_WORD.findall(entry.status.lower()))
+    return _WORDS_OF_REFUNDS.issuperset(_WORD.findall(entry.entry_type.lower())) and status <= _FINAL
 
 
 def is_hold(entry_type: str) -> bool:
@@ -112,6 +120,12 @@ def _subjects(entry: LedgerEntry) -> set[str]:
         return {entry.job_id.lower()}
     text = " ".join((entry.description, *entry.more)).lower()
     return {*_ID.findall(text), *_UUID.findall(text)}
+
+
+def names_several(entry: LedgerEntry) -> bool:
+    """Whether an entry without a job has several ids in its texts: it doesn't show which of them it is about."""
+    text = " ".join((entry.description, *entry.more)).lower()
+    return entry.job_id is None and len(set(_UUID.findall(text))) > 1
 
 
 class Clocks:

@@ -17,20 +17,20 @@ would have been seen. Otherwise it *is not visible*: it may have passed in a gap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_final
+from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund
 
 RefundEvent: TypeAlias = Refunded | Consumed | RefundForgotten
 
 REFUND_MISSING = "REFUND_MISSING"
-_NAMED = 3
-"""Jobs that a message names. The report has all of them."""
+_NAMED = 10
+"""Jobs that a message names. The report has the credits that are held for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +80,24 @@ class FailedAttempt:
                 return replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
 
 
-def refund_events(attempt: FailedAttempt, entries: Iterable[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
+def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
-    An entry of any other kind shows neither a charge nor a refund, and one that is pending or has failed is not final.
+    ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
+    refund back. An entry of any other kind shows neither a charge nor a refund.
     """
-    charges: list[Refunded | Consumed] = []
-    refunds: list[Refunded | Consumed] = []
-    for entry in entries:
-        amount = entry_amount(entry)
-        if not amount or not is_final(entry):
-            continue
-        kind = entry_kind(entry, of_job=True)
-        if kind is EntryKind.CONSUME and entry.key not in attempt.charges_seen:
-            charges.append(Consumed(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
-        elif kind is EntryKind.REFUND and entry.key not in attempt.refunds_seen:
-            refunds.append(Refunded(at=now, attempt=attempt.number, credits=amount, entry_id=entry.key))
-    return charges + refunds
+    charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
+    events: list[Refunded | Consumed] = [
+        Consumed(at=now, attempt=attempt.number, credits=entry_amount(entry), entry_id=entry.key)
+        for entry in charges
+        if entry.key not in attempt.charges_seen
+    ]
+    refunds = {entry.key: entry.amount for entry in entries if is_booked_refund(entry) and entry.amount}
+    fresh = [key for key in refunds if key not in attempt.refunds_seen]
+    more = abs(sum(refunds.values(), ZERO)) - attempt.refunded
+    if fresh and more > ZERO:
+        events.append(Refunded(at=now, attempt=attempt.number, credits=more, entry_id=fresh[-1]))
+    return events
 
 
 def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:

@@ -20,7 +20,7 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Accepted, Created, Event, Failed, JobLost, RefundForgotten, Succeeded
 from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Statement
+from crucible_batch.domain.ledger_statement import Statement, names_several
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.refunds import FailedAttempt, missing_refunds, refund_events
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -84,10 +84,9 @@ class LedgerReader:
         """The entries about each job whose end or refund is open, by the job's id in lower case."""
         self._in_coverage: set[str] = set()
         """Such jobs with an entry since the coverage began: their later entries were seen."""
-        self._began = clock.monotonic()
-        self._read_at = -math.inf
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
+        self._read_at = -math.inf
         self._expired: Credits = ZERO
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
@@ -205,8 +204,8 @@ class LedgerReader:
         if self.awaited:
             # The refunds may all come at the same time.
             new_entries = self._bought + self._ended + sum(1 for _ in self._open())
-            is_overlap_at_risk = 2 * new_entries >= len(self._last)
-            return self._read_at + (_LEAST_WAIT_S if is_overlap_at_risk else self._wait_s)
+            is_overlap_at_risk = 2 * new_entries >= len(self._last) > 0
+            return self._read_at + min(self._wait_s, _FIRST_WAIT_S if is_overlap_at_risk else _EVERY_S)
         is_due = self._bought or self._ended or self._accounting.ledger.held_for_refunds
         return self._read_at + _EVERY_S if is_due else math.inf
 
@@ -238,12 +237,15 @@ class LedgerReader:
         coverage = first if before is None else before.after(shown.keys(), asked_at)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
         await self._store.keep_reading(fresh, coverage)
-        self._coverage, self._last = coverage, shown
+        is_gap = before is not None and before.keys.isdisjoint(shown)
         if before is not None:
-            self._adapt(is_gap=before.keys.isdisjoint(shown), bought=bought, shown=len(shown))
+            self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
+        # The reading before may have entries about jobs whose ids were not known then.
+        self._note(tuple(self._last.values()), is_covered=not is_gap)
         self._note(entries)
+        self._coverage, self._last = coverage, shown
         for attempt in list(self._accounting.ledger.failed_attempts()):
-            about = self._about.get(attempt.job_id.lower(), {}).values()
+            about = tuple(self._about.get(attempt.job_id.lower(), {}).values())
             for event in refund_events(attempt, about, now=self._clock.now()):
                 await self._accounting.record(attempt.subject, event)
 
@@ -268,23 +270,29 @@ class LedgerReader:
         about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
         named = Counter(entry.key for found in about.values() for entry in found)
         for job_id, found in about.items():
-            # A text that names several of our jobs doesn't show which of them it is about.
-            self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found if named[entry.key] == 1)
+            clear = (entry for entry in found if named[entry.key] == 1 and not names_several(entry))
+            self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in clear)
         if is_covered:
             self._in_coverage |= about.keys()
 
     def _weigh(self) -> None:
         """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""
-        now = self._clock.monotonic()
         self._expired = self._invisible_of_found = ZERO
         for attempt in self._open():
-            if now - self._failed_at.get(attempt.subject, self._began) >= self._patience_s:
+            if self._waited_s(attempt) >= self._patience_s:
                 self._expired += attempt.held
-            if attempt.found and not self._would_be_seen(attempt):
+            # Nothing is known of it as long as there was no reading, or only empty ones.
+            if self._last and attempt.found and not self._would_be_seen(attempt):
                 self._invisible_of_found += attempt.held
         if not self._accounting.ledger.held_for_refunds:
-            self._failed_at.clear()
             self._wait_s = _FIRST_WAIT_S
+
+    def _waited_s(self, attempt: FailedAttempt) -> float:
+        """Return for how long a refund has been waited for, in earlier runs too."""
+        failed_at = self._failed_at.get(attempt.subject)
+        if failed_at is None:
+            return self._clock.now() - attempt.failed_at
+        return self._clock.monotonic() - failed_at
 
     def _on_event(self, subject: str, event: Event) -> None:
         match event:
