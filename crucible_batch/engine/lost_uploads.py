@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Event, Lost, NotCharged
 from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.lost_uploads import patience_ends, uncharged_uploads
+from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -20,6 +20,9 @@ from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
+
+_AGAIN_S: Final = 1.0
+"""The least time between two readings, if the first was not answered."""
 
 
 class LedgerReadings(Protocol):
@@ -91,8 +94,8 @@ class LostUploads:
 
         None is released if the assets can't be read. Raises ``JournalError``.
         """
-        self._awaited = ()
         if not self.are_open:
+            self._awaited = ()
             return
         read_at = self._readings.read_at
         found = await self._uncharged(self._readings, read_at=math.inf)
@@ -107,9 +110,7 @@ class LostUploads:
     async def keep(self) -> None:
         """Settle when an upload is lost and when the patience of one is over, until cancelled. Raises as ``settle``."""
         while True:
-            ends = [patience_ends(claim) - self._clock.now() for claim in self._awaited]
-            until = self._clock.monotonic() + max(0.0, min(ends)) if ends else math.inf
-            await wait_for_change(self._changed, self._clock, until)
+            await wait_for_change(self._changed, self._clock, self._next_end())
             if self.are_open:
                 await self._read_and_settle()
 
@@ -118,15 +119,18 @@ class LostUploads:
 
         It is waited for at most ``LOST_UPLOAD_PATIENCE_S``, and not in a run that is stopped.
         """
-        if not self.are_open:
-            return
-        await self._read_and_settle()
-        if not self._awaited or self._stop.no_more:
-            return
-        wait_s = max(map(patience_ends, self._awaited)) - self._clock.now()
-        await wait_for_change(self._changed, self._clock, self._clock.monotonic() + wait_s)
-        if not self._stop.no_more:
+        if self.are_open:
             await self._read_and_settle()
+        ends_at = self._clock.monotonic() + LOST_UPLOAD_PATIENCE_S + _AGAIN_S
+        while self._awaited and not self._stop.no_more and self._clock.monotonic() < ends_at:
+            await wait_for_change(self._changed, self._clock, self._next_end())
+            if not self._stop.no_more:
+                await self._read_and_settle()
+
+    def _next_end(self) -> float:
+        """Return when the next patience is over, by the monotonic clock; infinity if none is waited for."""
+        ends = [patience_ends(claim) - self._clock.now() for claim in self._awaited]
+        return self._clock.monotonic() + max(_AGAIN_S, min(ends)) if ends else math.inf
 
     async def _read_and_settle(self) -> None:
         await self._readings.read()
