@@ -117,4 +117,8 @@ def release_and_show(
         fact(output.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
         if each.after.set_aside:
             held = format_credits(each.after.set_aside)
-            fact(output.out, "held", f"{held} credits for unanswered requests: run the same command again")
+            fact(
+                output.out,
+                "held",
+                f"{held} credits for unanswered requests or refunds that were not seen: run the same command again",
+            )

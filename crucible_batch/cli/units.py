@@ -55,3 +55,9 @@ def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
     bounds = f"{figure(low_s)} or more" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
     exact = high_s is not None and figure(low_s) == figure(high_s)
     return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")
+
+
+def held_words(held: Decimal, refunds: Decimal) -> str:
+    """Return the credits that are held in words, with the part for refunds that were not seen."""
+    part = f" ({format_credits(refunds)} until refunds are seen)" if refunds else ""
+    return f"{format_credits(held)} held{part}"

@@ -29,7 +29,7 @@ class Attempt:
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
     ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ. ``refunded`` and
     ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``refunds_seen`` and
-    ``charges_seen``.
+    ``charges_seen``. ``forgotten`` is what a person has released of it.
     """
 
     number: int
@@ -48,6 +48,7 @@ class Attempt:
     recorded: Credits | None = None
     refunded: Credits = ZERO
     consumed: Credits = ZERO
+    forgotten: Credits = ZERO
     refunds_seen: frozenset[str] = frozenset()
     charges_seen: frozenset[str] = frozenset()
 
@@ -84,6 +85,8 @@ def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten)
         case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
             consumed = min(attempt.credits, attempt.consumed + amount)
             return replace(attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id})
+        case RefundForgotten(credits=amount):
+            return replace(attempt, forgotten=attempt.forgotten + amount)
         case _:
             return attempt
 
@@ -94,12 +97,13 @@ _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
     """Return the credits that the attempts at a job have cost, one in flight included, net of refunds.
 
-    A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
+    A failed attempt counts as long as its credits are held for the refund.
     """
     return sum(map(_paid, attempts), ZERO)
 
 
 def _paid(attempt: Attempt) -> Credits:
     if attempt.status is AttemptStatus.FAILED:
-        return min(attempt.consumed, attempt.credits - attempt.refunded)
+        due = attempt.credits - attempt.refunded
+        return max(min(attempt.consumed, due), due - attempt.forgotten)
     return attempt.credits if attempt.status in _PAID else ZERO

@@ -393,7 +393,8 @@ def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, nee
     can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
     if ledger.held and need.fits(budget - ledger.spent):
         ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
-        hint = f"credits are held for unanswered requests: run the same command again{_IF_GONE}{ways}"
+        what = "unanswered requests" + (" and refunds that were not seen" if ledger.held_for_refunds else "")
+        hint = f"credits are held for {what}: run the same command again{_IF_GONE}{ways}"
         if ledger.held_for_uploads and ledger.prices.upload_ceiling is None:
             uploads = format_credits(ledger.held_for_uploads)
             hint += f"; {uploads} are held for uploads: set budget.max_credits_per_upload to count each at that price"

@@ -18,7 +18,8 @@ class Balance:
 
     ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in ``studio, this month``; None
     if it is the budget of the run directory. ``reused`` is the part of ``spent`` for jobs that were found at the
-    gateway: it counts towards the budget, and was paid before.
+    gateway: it counts towards the budget, and was paid before. ``refunds`` is the part of ``held`` for failed
+    jobs whose refund was not seen.
     """
 
     budget: Credits | None
@@ -26,6 +27,7 @@ class Balance:
     held: Credits
     allowance_of: str | None = None
     reused: Credits = ZERO
+    refunds: Credits = ZERO
 
     @property
     def bought(self) -> Credits:

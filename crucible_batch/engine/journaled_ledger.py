@@ -47,4 +47,11 @@ class JournaledLedger:
     @property
     def balance(self) -> Balance:
         ledger = self.ledger
-        return Balance(self.budget, ledger.spent, ledger.held, self._allowance_of, ledger.reused)
+        return Balance(
+            self.budget,
+            ledger.spent,
+            ledger.held,
+            self._allowance_of,
+            ledger.reused,
+            refunds=ledger.held_for_refunds,
+        )

@@ -173,7 +173,9 @@ def _attempt(attempt: Attempt) -> AttemptRow:
 
 
 def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
-    over = ZERO if budget is None else max(ZERO, ledger.committed - budget)
+    # What was found again after a loss may have been refunded before, and was bought within the budget.
+    found = sum((attempt.held for attempt in ledger.failed_attempts() if attempt.found), ZERO)
+    over = ZERO if budget is None else max(ZERO, ledger.committed - found - budget)
     return CreditsRow(
         budget=budget,
         spent=ledger.spent,

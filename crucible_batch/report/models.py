@@ -168,7 +168,7 @@ class PeriodRow(_Model):
     limit: Amount = Field(description="Limit of the period, from the manifest.")
     spent: Amount = Field(description="Credits spent in the period.")
     set_aside: Amount = Field(
-        description="Credits that runs have set aside and not spent, and those held for unanswered requests."
+        description="Credits that runs have set aside and not spent, and those held for unanswered requests or refunds."
     )
     until: str = Field(description="End of the period, as local time with the name of the time zone.")
     ends_at: str | None = Field(

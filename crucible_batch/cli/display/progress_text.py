@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Balance, Phase, ShardsAdvanced, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
-from crucible_batch.cli.units import counted, format_left, paid_before
+from crucible_batch.cli.units import counted, format_left, held_words, paid_before
 
 LABEL = 9
 """The width of a row's label in columns."""
@@ -107,7 +107,7 @@ def money_parts(state: ProgressState) -> list[str]:
     if balance.reused:
         parts.append(paid_before(balance.reused))
     if balance.held:
-        parts.append(f"{format_credits(balance.held)} held")
+        parts.append(held_words(balance.held, balance.refunds))
     if state.has_canary:
         parts.append("one job holds the rest of the budget until its price is confirmed")
     if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:

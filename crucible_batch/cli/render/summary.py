@@ -25,7 +25,7 @@ from crucible_batch.api import (
 )
 from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
-from crucible_batch.cli.units import counted, paid_before
+from crucible_batch.cli.units import counted, held_words, paid_before
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.shell_command import shell_command
@@ -318,8 +318,7 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
             return f"set budget.max_credits_per_upload, then: {other}"
         return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
     if "REFUND_MISSING" in codes:
-        forgetting = with_flag(command, "--forget-refunds")
-        return f"{forgetting}   # if the account shows that the credits came back; otherwise without the option, later"
+        return f"{command}   # later; with --forget-refunds if the account shows that the credits came back"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
@@ -350,9 +349,7 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     if amounts.refunded:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:
-        refunds = amounts.held_for_refunds
-        whose = "" if not refunds else f" ({format_credits(refunds)} for refunds that were not seen yet)"
-        parts.append(f"{format_credits(amounts.held)} held{whose}")
+        parts.append(held_words(amounts.held, amounts.held_for_refunds))
     if head.period is None or amounts.budget is None:
         parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
     else:

@@ -59,7 +59,7 @@ def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -
     ask(dishonest, "config", {"faults": ""})
     commands = [line for line in (stopped.out + stopped.err).splitlines() if "crucible-batch run" in line]
     (line,) = [line for line in commands if "--forget-refunds" in line]
-    command = line[line.index("crucible-batch") :].partition("   ")[0]
+    command = line[line.index("crucible-batch") :].partition("   ")[0] + " --forget-refunds"
     done = dishonest(*shlex.split(command)[1:])
     assert done.code == 0
     credits = dishonest("report", "outputs/way-out/default", "--json").envelope["data"]["credits"]

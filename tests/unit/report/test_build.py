@@ -243,7 +243,7 @@ OUTCOMES: list[tuple[list[Event], str, str, str]] = [
         "succeeded",
     ),
     (bought("2"), "succeeded", "2", "succeeded"),
-    ([held("2"), accepted("2"), Failed(at=3.0, error=ERROR)], "pending", "0", "failed"),
+    ([held("2"), accepted("2"), Failed(at=3.0, error=ERROR)], "pending", "2", "failed"),
 ]
 
 
@@ -283,7 +283,7 @@ def test_rows_and_books_agree(history: Any, events: list[Event], status: str, cr
     history.job("a", *events)
     report = head(history).credits
     (row,) = rows(history)
-    has_it = attempt in {"accepted", "succeeded", "vanished"}
+    has_it = attempt in {"accepted", "succeeded", "vanished", "failed"}
     assert row.credits == (report.spent + report.held if has_it else 0)
 
 
