@@ -69,7 +69,7 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
 def is_booked_refund(entry: LedgerEntry) -> bool:
     """Whether an entry about a job certainly shows a refund that has taken effect, by its type and its status.
 
-    An empty status is no reason against it.
+    An empty status counts as one that has taken effect.
     """
     if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
         return False
