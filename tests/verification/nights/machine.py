@@ -158,9 +158,10 @@ class InlineWriter:
         self._connection = connect()
         self._connection.execute("PRAGMA synchronous = OFF")
 
-    async def write(self, sql: str, values: Sequence[object]) -> None:
+    async def write(self, sql: str, values: Sequence[object], *following: tuple[str, Sequence[object]]) -> None:
         await asyncio.sleep(0.001)
-        self._connection.execute(sql, values)
+        for statement in ((sql, values), *following):
+            self._connection.execute(*statement)
         await asyncio.sleep(0.001)
 
     async def drain(self) -> None:
