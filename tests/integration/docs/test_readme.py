@@ -43,7 +43,7 @@ def test_a_command_and_its_options_exist(line: str) -> None:
 def test_make_knows_the_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = [line.split()[1] for block in _blocks("sh") for line in block.splitlines() if line.startswith("make ")]
-    assert targets == ["demo", "demo-cluster", "test"]
+    assert targets == ["demo", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
 
 

@@ -1,1 +1,0 @@
-"""Runs on a cluster: the coordinator divides and merges a run, and workers claim its shards from a database."""
