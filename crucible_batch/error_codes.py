@@ -48,6 +48,8 @@ _BAD, _FAILED, _STOPPED = (ExitCode.USER_ERROR,), (ExitCode.SOME_FAILED,), (Exit
 _KEY, _CREDITS, _DIFFERENCE = (ExitCode.KEY_REFUSED,), (ExitCode.OUT_OF_CREDITS,), (ExitCode.DIFFERENCE,)
 _SIGNALS = (ExitCode.SIGINT, ExitCode.SIGTERM)
 _AGAIN = "Run the same command again"
+_ASK = "an agent has to ask the user"
+"""What raises a limit on spending is the user's decision."""
 
 
 def _of(topic: Topic, *rows: tuple[str, tuple[int, ...], str, str]) -> tuple[Code, ...]:
@@ -77,9 +79,10 @@ _OF_THE_COMMAND = _of(
      "Restore the newest journal; or, when the shards have ended, merge RUN_DIR: it restores the journal from theirs."),
     ("NOTHING_TO_DIVIDE", _BAD,
      "No job of the plan can be divided into shards: none is new, or the budget is not enough for any of them.",
-     "Raise the budget; or run the manifest, which shows what is left to do."),
+     f"Raise the budget ({_ASK}); or run the manifest, which shows what is left to do."),
     ("CONSENT_NEEDED", _BAD, "A run without a budget and a deletion of assets need --yes, or a yes on the terminal.",
-     "run: give --budget N or set budget.credits; --yes starts without a limit. clean: check --dry-run, give --yes."),
+     ("run: give --budget N or set budget.credits; --yes starts without a limit. clean: check --dry-run, give --yes."
+      f" For both, {_ASK}.")),
     ("BUDGET_ACCOUNT", _BAD,
      "The file of a budget account can't be used, or the account has another period, time zone or gateway.",
      "Use the same period and time zone in all manifests of the account, and a directory that all runs can write."),
@@ -121,6 +124,8 @@ _OF_THE_MACHINE = _of(
     Topic.MACHINE,
     ("DISK", _STOPPED, "A file or stream cannot be read or written.",
      f"Check the disk: free space, permissions, mounts. {_AGAIN}."),
+    ("OUT_OF_RESOURCES", _STOPPED, "There is not enough memory, or no thread can be started.",
+     f"End other programs, or raise the limit of memory or processes. {_AGAIN}."),
     ("DISK_NEARLY_FULL", _STOPPED, "The disk is almost full. No more jobs were submitted; finished ones were saved.",
      f"Free some space. {_AGAIN}."),
     ("JOURNAL", _STOPPED, "The journal can't be read or written.",
@@ -164,14 +169,14 @@ _OF_THE_GATEWAY = _of(
 _OF_A_RUN = _of(
     Topic.RUN,
     ("BUDGET_EXHAUSTED", _CREDITS, "The rest of the budget is too small for the next job.",
-     f"Raise the budget. {_AGAIN}: completed jobs are not paid again."),
+     f"Raise the budget; {_ASK}. {_AGAIN}: completed jobs are not paid again."),
     ("REFUND_MISSING", _CREDITS,
      "The next job doesn't fit into the budget beside the credits held for failed jobs whose refund was not seen.",
      f"{_AGAIN} later. If you know that the refunds came, --forget-refunds releases those that are not visible."),
-    ("INSUFFICIENT_CREDITS", _CREDITS, "The account has too few credits for the next job.",
-     f"Add credits to the account. {_AGAIN}."),
+    ("INSUFFICIENT_CREDITS", _CREDITS, "The account has too few credits for the next job, by its balance or by a 402.",
+     f"Add credits to the account; if it shows enough, check its limits with the gateway's operator. {_AGAIN}."),
     ("PRICE_ABOVE_CEILING", _CREDITS, "A job of the workflow costs more than budget.max_credits_per_job.",
-     f"Raise max_credits_per_job if the price is acceptable. {_AGAIN}."),
+     f"Raise max_credits_per_job if the price is acceptable; {_ASK}. {_AGAIN}."),
     ("PRICE_ROSE", _CREDITS, "A price rose after credits were held, and the run ended before more could be held.",
      f"Check what is left of the budget and of the account. {_AGAIN}."),
     ("DEADLINE", _STOPPED, "The deadline (--deadline or the manifest) passed before or during the run.",
@@ -208,8 +213,9 @@ _OF_A_JOB = _of(
      f"{_AGAIN}: the job is submitted again under the same idempotency key, so it is bought only once."),
     ("IMPOSSIBLE_HISTORY", _STOPPED, "The journal contains an event that is impossible for the job.",
      "Restore the run directory from a backup; or search for the job with crucible-batch audit and use a new run id."),
-    ("JOB_OF_ANOTHER_KEY", _STOPPED, "The response to a submit names a job that belongs to another submit.",
-     "Report both idempotency keys to the gateway's operator. The credits remain held, and no output is saved."),
+    ("JOB_OF_ANOTHER_KEY", _STOPPED,
+     "The response to a submit names a job of another submit, or one with another workflow or other parameters.",
+     "Report both jobs to the gateway's operator. The credits remain held, and no output is saved."),
     ("WORKFLOW_NOT_FOUND", _FAILED, "The gateway no longer has the workflow. Its other jobs are not submitted.",
      "crucible-batch workflows lists the available workflows."),
     ("ASSET_NOT_READY", _FAILED, "An input image was uploaded but did not become ready. The job was not bought.",

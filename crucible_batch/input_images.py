@@ -19,6 +19,8 @@ MAX_BYTES = 256 * 1024 * 1024
 """The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+"""The main brands of files of the phones' format (ISO/IEC 23008-12)."""
 _FILENAME_LIMIT = 255
 
 
@@ -33,9 +35,12 @@ def read_input(path: Path) -> InputImage:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            byte_size = _size(file)
+            content = file.read(byte_size + 1)  # memory for so many bytes is allocated before
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
+    if len(content) > byte_size:
+        raise InputError("was written to while it was read")
     return InputImage(_describe(content, path), path)
 
 
@@ -55,16 +60,21 @@ def check_input(path: Path) -> None:
     """Raise ``InputError`` if a file can't be an input image, by its size and its first bytes."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+            _size(file)
             _sniff(file)
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
 
 
-def _describe(content: bytes, path: Path) -> AssetSpec:
-    if len(content) > MAX_BYTES:
+def _size(file: BinaryIO) -> int:
+    """Return a file's size in bytes. Raises ``InputError`` if it is too large."""
+    byte_size = os.fstat(file.fileno()).st_size
+    if byte_size > MAX_BYTES:
         raise InputError(f"is larger than {MAX_BYTES // 1024**2} MiB")
+    return byte_size
+
+
+def _describe(content: bytes, path: Path) -> AssetSpec:
     return AssetSpec(
         sha256=hashlib.sha256(content).hexdigest(),
         byte_size=len(content),
@@ -78,6 +88,12 @@ def _sniff(file: BinaryIO) -> str:
         with Image.open(file, formats=_ACCEPTED_FORMATS) as image:
             found = image.format or ""
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        file.seek(0)
+        start = file.read(12)
+        if not start:
+            raise InputError("is empty") from error
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+            raise InputError("is a HEIC photo, which is not supported; convert it to JPEG or PNG") from error
         raise InputError(f"is not a valid image (supported: {', '.join(_ACCEPTED_FORMATS[:6])})") from error
     mime = Image.MIME.get("JPEG" if found == "MPO" else found, "")
     if not mime.startswith("image/"):
@@ -98,7 +114,7 @@ async def load_input(image: InputImage) -> bytes:
     try:
         # Not opened by aiofiles: if the run were cancelled meanwhile, the file would stay open.
         with image.path.open("rb") as file:
-            content: bytes = await wrap(file).read(MAX_BYTES + 1)
+            content: bytes = await wrap(file).read(image.spec.byte_size + 1)
     except OSError as error:
         raise InputError(f"{image.path} can no longer be read: {error.strerror}") from error
     return checked_content(image, content)

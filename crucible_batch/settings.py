@@ -31,7 +31,7 @@ class Settings:
 
     api_key: str | None = field(repr=False)
     base_url: str = PRODUCTION
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     key_source: str = "nowhere"
     base_source: str = "the default"
     ignored: str | None = None

@@ -80,13 +80,14 @@ def _wait_less() -> None:
     """Retry after a tenth of the time, poll and report an outage early, and let the viewer look often.
 
     The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``, polls in
-    ``tests/unit/domain/test_poll_scheduler.py``.
+    ``tests/unit/domain/test_poll_scheduler.py``, object stores in ``tests/unit/outputs/test_object_store.py``.
     """
     announce = ServiceTimes.announce
     ServiceTimes.announce = lambda self, workflow_id, expected_s: announce(self, workflow_id, (expected_s or 0) / 10)
     demo.SandboxConfig = functools.partial(SandboxConfig, time_scale=0.1)
     Retrier.__init__.__kwdefaults__["jitter"] = lambda: random.random() / 10
     outage.FIRST_TOLD_S = 0.5
+    objects._PATIENCE_S, objects._TOLD_AFTER_S = 12.0, 0.5
     feed.BUSY_S, feed.IDLE_S, feed.PACE_EVERY_S = 0.2, 0.4, 1.0
 
 

@@ -83,6 +83,7 @@ from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live
 from crucible_batch.budget_accounts import account_files as account_files
 from crucible_batch.budget_accounts import try_accounts as try_accounts
+from crucible_batch.domain.account_shortage import account_step as account_step
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
 from crucible_batch.domain.audit import total as total
@@ -140,6 +141,7 @@ from crucible_batch.domain.retention import PruneCause as PruneCause
 from crucible_batch.domain.retention import PruneDecision as PruneDecision
 from crucible_batch.domain.retention import RetentionRules as RetentionRules
 from crucible_batch.domain.retry_rule import Remedy as Remedy
+from crucible_batch.domain.retry_rule import first_steps as first_steps
 from crucible_batch.domain.retry_rule import is_access_denied as is_access_denied
 from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES

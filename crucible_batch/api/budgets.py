@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from crucible_batch.api.shards.note import noted_shards, outstanding_shards
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
-from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunDirectoryError, UserError
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.scheduled_time import read_timezone
@@ -165,10 +165,11 @@ def release_budget(
 
     The run's journal has what was spent. Credits that it holds for unanswered requests, and for refunds that were not
     seen, stay set aside, unless ``forget_unanswered``. If the directory's journal is gone, all that was set
-    aside counts as spent in each period since then, or ``spent``.
+    aside counts as spent in each period since then, or ``spent`` if that is more.
 
     Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until its shards are merged,
-    ``UserError`` for ``spent`` with a journal, ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
+    ``UserError`` for ``spent`` with a journal or below what was set aside, ``BudgetAccountError``,
+    ``RunDirectoryError`` and ``JournalError``.
     """
     real = os.path.realpath(run_dir)
     found = [(each, each.terms()) for each in _accounts(settings)]
@@ -212,7 +213,7 @@ class _Releasing:
                     )
                 for each in ours:
                     self._settle(journal, each)
-                self._write_off(each for each in shares if each not in ours)
+                self._write_off([each for each in shares if each not in ours])
         else:
             self._write_off(shares)
         return before, self._total()
@@ -238,7 +239,8 @@ class _Releasing:
             usage = replace(usage, by_period=by_period, unanswered=ZERO)
         self.account.settle(usage, self.now)
 
-    def _write_off(self, shares: Iterable[AccountShare]) -> None:
+    def _write_off(self, shares: Sequence[AccountShare]) -> None:
+        self._refuse_less(shares)
         for share in shares:
             if share.allowance is None and not (share.unanswered and self.forget_unanswered):
                 continue
@@ -246,6 +248,21 @@ class _Releasing:
             amount = share.share.total if self.spent is None else self.spent
             periods = self.calendar.between(min(since, self.now), self.now) if share.allowance is not None else ()
             self.account.write_off(share.run, {each.first: amount for each in periods}, self.now)
+
+    def _refuse_less(self, shares: Sequence[AccountShare]) -> None:
+        """Raise ``UserError`` if less is to count than runs have set aside that have not ended by the account's record.
+
+        The directory may only be renamed, and its run may continue and spend all of it.
+        """
+        aside = max((share.share.total for share in shares if share.allowance is not None), default=ZERO)
+        if self.spent is None or self.spent >= aside:
+            return
+        raise UserError(
+            f"the journal of the run in {self.directory} can't be read, so all that it has set aside counts as spent:"
+            f" {format_credits(aside)} credits, not {format_credits(self.spent)}",
+            hint=f"leave out --spent, or give {format_credits(aside)} or more; if the directory was renamed or copied,"
+            " put it back: its journal has what was spent",
+        )
 
     def _total(self) -> Share:
         period = self.calendar.at(self.now)

@@ -176,6 +176,7 @@ def fill_plan(
     note: Callable[[str, Path], None] = lambda _text, _path: None,
     *,
     note_names: Callable[[Set[str]], None] = lambda _names: None,
+    note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
     derived: LaterStages | None = None,
@@ -201,11 +202,11 @@ def fill_plan(
         filled=filled,
     )
     if derived is None:
-        specs = _in_batches(expand(manifest, note, note_names))
+        specs = _in_batches(expand(manifest, note, note_names, note_empty))
     else:
         expansion = Expansion(manifest, note, derived.outputs_of, derived.owners_first)
         derived.begin(planner, expansion)
-        specs = expansion.jobs(note_names)  # not in batches: the jobs of an entry depend on those above
+        specs = expansion.jobs(note_names, note_empty)  # not in batches: the jobs of an entry depend on those above
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):

@@ -48,6 +48,8 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY
 logger = logging.getLogger(__name__)
 
 MOST_ENTRIES = 500
+MOST_FAILED = 100
+"""Entries of runs that did not start. They are counted apart: they must not displace those that have bought."""
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -156,11 +158,23 @@ def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RememberedRun:
-    """A run's manifest and directory, as absolute paths with links resolved."""
+    """A run's manifest and directory, as absolute paths with links resolved.
+
+    The rest is of a run that did not start (``api/failed_starts.py``): ``code`` is the reason, ``run_id`` is empty if
+    it was not known, and ``run_dir`` may not exist.
+    """
 
     manifest: str
     run_id: str
     run_dir: str
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    at: str = ""
+    scheduled_at: str = ""
+    name: str = ""
+    options: str = ""
+    plan: str = ""
 
     @classmethod
     def of(cls, manifest: Path, run_id: str, run_dir: Path) -> RememberedRun:
@@ -179,23 +193,41 @@ def remember_run(manifest: Path, run_id: str, run_dir: Path) -> None:
 
 
 def remember(file: Path | None, run: RememberedRun) -> None:
-    """Put a run at the head of the list. Two runs that do so at the same moment may lose one entry."""
-    if file is None or next(_entries(file), None) == run:
+    """Put a run at the head of the list. Two runs that do so at the same moment may lose one entry.
+
+    It replaces the entry of the same run that did not start before.
+    """
+    if file is None:
         return
-    entries = [run, *(entry for entry in _entries(file) if entry != run)][:MOST_ENTRIES]
+    known = list(_entries(file))
+    others = [entry for entry in known if entry != run and not (entry.code and _is_same_run(entry, run))]
+    started = [entry for entry in (run, *others) if not entry.code][:MOST_ENTRIES]
+    failed = [entry for entry in (run, *others) if entry.code][:MOST_FAILED]
+    if known == [*started, *failed]:
+        return
+    content = [{name: text for name, text in asdict(entry).items() if text} for entry in (*started, *failed)]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(file, synced=False) as target:
-            target.write(json.dumps([asdict(entry) for entry in entries], indent=0).encode())
+            target.write(json.dumps(content, indent=0).encode())
     except OSError:
         return
+
+
+def remembered(file: Path | None) -> Iterator[RememberedRun]:
+    """Yield the entries of the list: runs that have begun, then those that did not start, the newest of each first."""
+    yield from () if file is None else _entries(file)
+
+
+def _is_same_run(failed: RememberedRun, run: RememberedRun) -> bool:
+    return failed.manifest == run.manifest and failed.run_id in {run.run_id, ""}
 
 
 def recall(file: Path | None, manifest: Path, run_id: str) -> Iterator[Path]:
     """Yield the directories of runs of this manifest file and run id, newest first."""
     real = os.path.realpath(manifest)
     for entry in _entries(file) if file is not None else ():
-        if (entry.manifest, entry.run_id) == (real, run_id):
+        if (entry.manifest, entry.run_id) == (real, run_id) and not entry.code:
             yield Path(entry.run_dir)
 
 
@@ -211,7 +243,7 @@ def _entries(file: Path) -> Iterator[RememberedRun]:
         found_texts = entry.values() if isinstance(entry, dict) else ()
         if all(isinstance(each, str) and _is_path(each) for each in found_texts):
             with contextlib.suppress(TypeError):  # other names
-                yield RememberedRun(**entry)
+                yield RememberedRun(**{"run_id": "", **entry})
 
 
 def _is_path(text: str) -> bool:

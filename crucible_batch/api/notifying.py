@@ -50,6 +50,7 @@ from crucible_batch.notifications.sources import SourceReader
 from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, NotificationRow, ReportHead, RowFile, write_report
+from crucible_batch.resource_errors import resource_error
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
@@ -138,7 +139,7 @@ class RunNotices:
 
     def begin(self, began: RunBegan) -> None:
         """Send the message of the start, while the run is in progress."""
-        self._spent_before = began.balance.spent
+        self._spent_before = began.balance.bought
         counts = {outcome.value: count for outcome, count in began.counts.items()}
         message = MessageCounts.model_validate({"total": began.total, **counts})
         self._starting = asyncio.create_task(self._send(RunEvent.START, counts=message))
@@ -184,11 +185,12 @@ class RunNotices:
         channels = self._resolved.channels(event)
         if not channels:
             return []
+        directory = self._directory
         known = {
             "manifest": self._manifest.name,
             "run_id": self._run_id,
             "attempt": self._attempt,
-            "run_dir": None if self._directory is None else str(self._directory.absolute()),
+            "run_dir": str(directory.absolute()) if directory is not None and directory.is_dir() else None,
         }
         message = RunMessage.model_validate(
             {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(self._clock.now()), "data": {**known, **data}}
@@ -266,7 +268,8 @@ def _failure(error: BaseException) -> dict[str, object]:
         case asyncio.CancelledError() | SystemExit():
             code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
         case _:
-            code, exit_code = "BUG", BUG_EXIT_CODE
+            lack = resource_error(error)
+            code, exit_code = ("BUG", BUG_EXIT_CODE) if lack is None else (lack.code, int(lack.exit_code))
     return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
 
 
@@ -274,7 +277,7 @@ def _spent(head: ReportHead, before: Credits) -> MessageCredits:
     found = head.credits
     return MessageCredits(
         budget=None if found.budget is None else format_credits(found.budget),
-        run=format_credits(found.spent - before),
+        run=format_credits(found.bought - before),
         total=format_credits(found.spent),
         held=format_credits(found.held),
     )

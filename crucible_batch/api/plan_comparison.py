@@ -50,7 +50,8 @@ class Comparison:
     """A plan compared with the directory's last plan and the jobs that were run from it.
 
     If ``is_whole``, ``rows`` has every job. Otherwise it leaves out new and done jobs, and all jobs of a mark that has
-    more than ``MOST_ROWS``. ``failed_codes`` are the error codes of the failed jobs.
+    more than ``MOST_ROWS``. ``failed_codes`` are the error codes of the failed jobs, ``paid_codes`` those of jobs that
+    are paid for and are collected again.
     """
 
     counts: Mapping[ChangeKind, int] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Comparison:
     rows: tuple[ComparedJob, ...] = ()
     is_whole: bool = False
     failed_codes: frozenset[str] = frozenset()
+    paid_codes: frozenset[str] = frozenset()
 
     @property
     def is_settled(self) -> bool:
@@ -73,7 +75,7 @@ class _Comparer:
         self._rows: list[ComparedJob] = []
         self._marks: Counter[ChangeKind] = Counter()
         self._groups: dict[tuple[ChangeKind, str], PlanGroup] = {}
-        self._failed_codes: set[str] = set()
+        self._codes: dict[ChangeCause, set[str]] = {}
 
     def take(self, row: ComparedJob) -> None:
         """Count a row, and keep it if it will be shown."""
@@ -88,8 +90,8 @@ class _Comparer:
             fields=tuple(dict.fromkeys((*group.fields, *(change.field for change in changes)))),
         )
         self._marks[mark] += 1
-        if row.reason.why is ChangeCause.FAILED and row.reason.code is not None:
-            self._failed_codes.add(row.reason.code)
+        if row.reason.code is not None:
+            self._codes.setdefault(row.reason.why, set()).add(row.reason.code)
         if self._all_rows or self._is_single(mark):
             self._rows.append(row)
 
@@ -101,7 +103,11 @@ class _Comparer:
         order = list(ChangeKind)
         groups = tuple(sorted(self._groups.values(), key=lambda group: order.index(group.mark)))
         rows = tuple(row for row in self._rows if self._all_rows or self._is_single(row.reason.mark))
-        return Comparison(self._marks, groups, rows, self._all_rows, frozenset(self._failed_codes))
+        failed, paid = self._codes_of(ChangeCause.FAILED), self._codes_of(ChangeCause.UNAVAILABLE, ChangeCause.VANISHED)
+        return Comparison(self._marks, groups, rows, self._all_rows, failed, paid)
+
+    def _codes_of(self, *causes: ChangeCause) -> frozenset[str]:
+        return frozenset().union(*(self._codes.get(cause, ()) for cause in causes))
 
 
 def compare(

@@ -144,6 +144,13 @@ class PriceLine:
         return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
 
     @property
+    def likely_each(self) -> Credits | None:
+        """The highest price seen of one purchase, else what an earlier run paid; None if neither is known."""
+        if self.certainty is Certainty.LEARNED:
+            return self.each
+        return None if self.paid is None else self.paid.credits
+
+    @property
     def beyond(self) -> Credits | None:
         """The most by which a purchase that is admitted alone may exceed what is left; None if that has no bound."""
         if self.ceiling is not None:

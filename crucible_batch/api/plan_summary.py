@@ -6,11 +6,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_comparison import Comparison, compare
-from crucible_batch.api.plan_rows import UPLOADS, PlanCounts, PriceLine, job_states, price_lines, stage_lines, starts_of
+from crucible_batch.api.plan_rows import (
+    UPLOADS,
+    PlanCounts,
+    PriceLine,
+    job_states,
+    price_lines,
+    stage_lines,
+    starts_of,
+    with_paid,
+)
+from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.api.shards.divided_plan import waits_for_shards
@@ -191,10 +202,12 @@ async def summarise(
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
     derived: DerivedJobs | None = None,
+    paid: Mapping[Shape, PaidPrice] = MappingProxyType({}),
 ) -> PlanSummary:
     """Compare a plan with the present state of the run directory and the account, and return the summary.
 
-    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
+    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan,
+    ``paid`` what earlier runs of the account paid.
     """
     stages = () if derived is None else derived.next_stages()
     prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
@@ -215,7 +228,7 @@ async def summarise(
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=tuple(price_lines(prices, tally, to_upload, starts.shapes)),
+        lines=with_paid(price_lines(prices, tally, to_upload, starts.shapes), paid),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -230,7 +243,9 @@ async def summarise(
         enough=budget_for(ledger, to_buy, uploads),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
-        stages=tuple(StagePreview(stage, stage_lines(prices, stage.shapes, stage.uploads)) for stage in stages),
+        stages=tuple(
+            StagePreview(stage, with_paid(stage_lines(prices, stage.shapes, stage.uploads), paid)) for stage in stages
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_e
 from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.notifying import notes_for_plan
 from crucible_batch.api.period_budget import PeriodPreview, preview
-from crucible_batch.api.plan_rows import filled_in, with_paid
+from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.request import (
@@ -35,7 +35,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
-from crucible_batch.api.shards.divided_plan import check_sharding, shard_notes
+from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima, shard_notes
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
@@ -119,6 +119,8 @@ async def plan_request(
         terms = run_terms(manifest, request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
         check_sharding(request, manifest, terms, save_to)
+        if request.shards is not None:
+            refuse_missing_maxima(request, manifest, terms)
         refuse_saved_stages(manifest, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
@@ -135,7 +137,7 @@ async def plan_request(
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
         staleness.check(draft, directory)
         check_filter(draft, request.job_filter, derived)
-        drafted = DraftedPlan(request, basis, draft, directory, notes)
+        drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
         if request.shards is not None and gateway is not None and save_to is not None:
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
         summary = await _summarise(drafted, derived, gateway, settings, all_rows=all_rows)
@@ -187,10 +189,10 @@ async def _summarise(
         notes=plan.notes if known is None else (*plan.notes, str(known)),
         all_rows=all_rows,
         derived=derived,
+        paid=recall_prices(settings),
     )
     return replace(
         _with_period(summary, period),
-        lines=with_paid(summary.lines, recall_prices(settings)),
         shards=() if request.plan is None else request.plan.head.shards,
     )
 

@@ -88,7 +88,10 @@ class RetryNotifier:
         self.observer.notify(Retrying(now, operation, notice.attempt, notice.wait_s, reason, host))
 
     def outage(self, limit_s: float) -> Outage:
-        """Return an outage that is reported to the observer. Requests do not wait for its end yet."""
+        """Return an outage that is reported to the observer. Requests do not wait for its end yet.
+
+        If outages are not waited for, errors are answers from the start: each request has its own patience.
+        """
 
         def tell(lasted_s: float, reason: str | None) -> None:
             now = self.clock.now()
@@ -97,7 +100,7 @@ class RetryNotifier:
             else:
                 self.observer.notify(GatewayUnreachable(now, lasted_s, limit_s, reason))
 
-        return Outage(tell, is_awaited=False)
+        return Outage(tell, is_awaited=False, has_bought=not limit_s)
 
 
 @dataclass(frozen=True, slots=True)

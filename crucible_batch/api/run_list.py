@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.failed_starts import FailedStart, failed_starts
 from crucible_batch.api.run_journal import changed_at_of, newest_run
 from crucible_batch.api.status import Status, read_status
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ShardsOutstandingError
@@ -32,24 +33,35 @@ class RunState(enum.StrEnum):
     STOPPED = "stopped"
     KILLED = "killed"
     WAITING = "waiting"
+    NOT_STARTED = "not_started"
     UNREADABLE = "unreadable"
 
     @property
     def label(self) -> str:
-        words = {RunState.KILLED: "process exited unexpectedly (killed?)", RunState.WAITING: "waiting for shards"}
+        words = {
+            RunState.KILLED: "process exited unexpectedly (killed?)",
+            RunState.WAITING: "waiting for shards",
+            RunState.NOT_STARTED: "did not start",
+        }
         return words.get(self, self.value.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run directory in a list. ``status`` is None if its journal can't be read; ``error`` is the reason."""
+    """A run in a list. ``status`` is None if its journal can't be read; ``error`` is the reason.
+
+    ``failed_start`` is set if the run did not start; ``run_dir`` may not exist then.
+    """
 
     run_dir: Path
     status: Status | None = None
     error: CrucibleBatchError | None = None
+    failed_start: FailedStart | None = None
 
     @property
     def state(self) -> RunState:
+        if self.failed_start is not None:
+            return RunState.NOT_STARTED
         if self.status is None:
             return RunState.WAITING if isinstance(self.error, ShardsOutstandingError) else RunState.UNREADABLE
         return state_of(self.status)
@@ -72,13 +84,14 @@ class RunList:
 def list_runs(directory: str | Path = DEFAULT_DIRECTORY, *, limit: int = DEFAULT_LIMIT) -> RunList:
     """Read the state of the runs at and up to two levels below ``directory``, from their journals alone.
 
-    Of more than ``limit`` runs, those whose journals were written last are listed. Links are not followed. A directory
-    that does not exist has no runs.
+    Beside them are the runs there that did not start, by the user's list of runs. Of more than ``limit`` runs, those
+    whose journals were written last are listed. Links are not followed. A directory that does not exist has no others.
     """
     root = Path(directory)
     found = RunDirectories.below(root)
-    runs = [_read(run_dir) for run_dir in found.newest(limit)]
-    return RunList(root, tuple(sorted(runs, key=_order)), len(found.paths), found.is_complete)
+    failed = [ListedRun(run.run_dir, failed_start=run) for run in failed_starts(root)]
+    runs = sorted([*map(_read, found.newest(limit)), *failed], key=_order)
+    return RunList(root, tuple(runs[:limit]), len(found.paths) + len(failed), found.is_complete)
 
 
 def newest_run_directory(directory: str | Path = DEFAULT_DIRECTORY) -> Path | None:
@@ -113,7 +126,8 @@ def order_of(status: Status | None) -> tuple[bool, float]:
 
 
 def _order(run: ListedRun) -> tuple[tuple[bool, float], str]:
-    return order_of(run.status), str(run.run_dir)
+    order = order_of(run.status) if run.failed_start is None else (True, -run.failed_start.at.timestamp())
+    return order, str(run.run_dir)
 
 
 def _read(run_dir: Path) -> ListedRun:

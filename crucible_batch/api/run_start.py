@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +23,7 @@ from crucible_batch.api.known_jobs import find_known_jobs
 from crucible_batch.api.period_budget import PeriodRules, RunAllowance, set_aside
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
+from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
@@ -81,7 +82,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         gateway, derived = await _plan(stack, context, draft, basis)
     staleness.check(draft, directory)
     check_filter(draft, context.request.job_filter, derived)
-    _log_warnings(manifest, context.settings.ignored)
+    _log_warnings(manifest, context.settings.ignored, basis.notes)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
         logger.warning("%s", known)
     await _ask_consent(context, draft, gateway, derived)
@@ -216,18 +217,15 @@ async def awaited_gateway(
     gateway = await stack.enter_async_context(context.gateway())
     try:
         await read(gateway)
-    except GatewayError as error:
-        if not waits or not _is_awaited(context, error):
+    except GatewayError:
+        is_awaited = context.request.wait_for_gateway_s > 0 and context.outage.is_on
+        if not waits or not is_awaited:
             raise
         # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
         context.outage.is_awaited = True
         await read(gateway)
     context.outage.is_awaited = True
     return gateway
-
-
-def _is_awaited(context: RunContext, error: GatewayError) -> bool:
-    return context.request.wait_for_gateway_s > 0 and (context.outage.is_on or error.status == 503)
 
 
 def _no_consent() -> ConsentError:
@@ -240,17 +238,19 @@ def _no_consent() -> ConsentError:
 async def _ask_consent(context: RunContext, draft: PlanFile, gateway: HttpGateway, derived: DerivedJobs | None) -> None:
     if not context.needs_consent or context.confirm is None:
         return
-    choice = context.request.choice
-    summary = await summarise(draft, context.terms, context.directory, gateway, choice=choice, derived=derived)
+    choice, paid = context.request.choice, recall_prices(context.settings)
+    summary = await summarise(
+        draft, context.terms, context.directory, gateway, choice=choice, derived=derived, paid=paid
+    )
     if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
         raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 
 
-def _log_warnings(manifest: Manifest, ignored: str | None) -> None:
-    """Log the manifest's warnings (probable mistakes) and ignored settings, before anything is spent."""
+def _log_warnings(manifest: Manifest, ignored: str | None, notes: Sequence[str]) -> None:
+    """Log the manifest's warnings (probable mistakes), ignored settings and ``notes``, before anything is spent."""
     if ignored:
         logger.warning("%s", clean(ignored))
-    warnings = list(dict.fromkeys(str(warning) for warning in manifest.warnings))
+    warnings = list(dict.fromkeys([*map(str, manifest.warnings), *notes]))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))
     if (more := len(warnings) - _MOST_WARNINGS) > 0:

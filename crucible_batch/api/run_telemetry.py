@@ -21,6 +21,7 @@ from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
+from crucible_batch.resource_errors import resource_error
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.trace_choice import traces_wanted
@@ -190,7 +191,8 @@ def exit_code_of(error: BaseException) -> int:
         case OSError():
             return int(ExitCode.STOPPED)
         case _:
-            return BUG_EXIT_CODE
+            lack = resource_error(error)
+            return BUG_EXIT_CODE if lack is None else int(lack.exit_code)
 
 
 def longest_interval_s(manifest: Manifest, now: float) -> float | None:

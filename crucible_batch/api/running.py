@@ -18,6 +18,7 @@ from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.control_desk import Commanded, ControlDesk
 from crucible_batch.api.controlling import controlled
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.failed_starts import record_failed_start
 from crucible_batch.api.notifying import RunNotices, notify_end
 from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
@@ -48,7 +49,7 @@ from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, Runner, SystemClock
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore
 from crucible_batch.report import JobRow, ReportHead, RowFile
@@ -202,9 +203,22 @@ async def run_request(
 async def _start(
     stack: AsyncExitStack, context: RunContext, early: Callable[[], AbstractContextManager[None]]
 ) -> StartedRun:
-    with early():
-        async with context.deadline.kept():
-            return await (start_run if context.request.shard is None else start_shard)(stack, context)
+    start = start_run if context.request.shard is None else start_shard
+    try:
+        with early():
+            async with context.deadline.kept():
+                return await start(stack, context)
+    except CrucibleBatchError as error:
+        record_failed_start(
+            context.request,
+            error,
+            context.clock.now(),
+            manifest=context.manifest,
+            terms=context.terms,
+            directory=context.directory,
+            can_ask=context.confirm is not None,
+        )
+        raise
 
 
 def _store_of(request: RunRequest, directory: Path) -> OutputStore:

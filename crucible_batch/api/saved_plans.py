@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,8 +47,8 @@ class PlanBasis:
     """The inputs of a plan, apart from its jobs. ``workflows``, ``files`` and ``names`` are filled during planning.
 
     ``files`` are the prompt files and tables that the manifest reads: the path as in the manifest, with the SHA-256.
-    ``names`` are the variables that the jobs' templates may use. ``filled`` are the parameters that were filled in the
-    directory's former plan.
+    ``names`` are the variables that the jobs' templates may use. ``notes`` are about empty cells of tables. ``filled``
+    are the parameters that were filled in the directory's former plan.
     """
 
     source: Manifest
@@ -57,6 +57,7 @@ class PlanBasis:
     workflows: dict[str, Workflow] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
     filled: FilledFields = field(default_factory=dict)
 
     @property
@@ -72,6 +73,9 @@ class PlanBasis:
     def scheduled_at_of_jobs(self) -> datetime | None:
         """Return the scheduled time if templates of the jobs use it: at another time they would be other jobs."""
         return self.source.scheduled_at if time_variables_in(self.source, self.names) else None
+
+    def note_empty(self, notes: Sequence[str]) -> None:
+        self.notes[:] = notes
 
     def note_file(self, text: str, path: Path) -> None:
         """Record a file that is about to be read. A path that is not a file is ignored: its reader reports it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.failed_starts import record_failed_start
 from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
+from crucible_batch.api.scheduled_time_source import has_scheduled_time
 from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.errors import CrucibleBatchError, ManifestError, UserError
 from crucible_batch.journal import Journal, is_locked
@@ -42,6 +45,11 @@ class PreparedRun:
         return DEFAULT_DIRECTORY / self.manifest.name
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether the run has a scheduled time that isn't just when it was started."""
+        return has_scheduled_time(self.manifest, self.request.scheduled_at, os.environ)
+
+    @property
     def depends_on_time(self) -> bool:
         """Whether another scheduled time may result in another run id."""
         return depends_on_time(self.manifest, self.request.run_id)
@@ -68,6 +76,14 @@ def prepare_run(request: RunRequest, settings: Settings | None = None) -> Prepar
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request = follow_plan(request, os.environ)
+    try:
+        return _prepared(request, settings, deadline)
+    except CrucibleBatchError as error:
+        record_failed_start(request, error, time.time())
+        raise
+
+
+def _prepared(request: RunRequest, settings: Settings | None, deadline: Deadline) -> PreparedRun:
     manifest = read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)

@@ -21,12 +21,17 @@ TIME_VARIABLE = "CRUCIBLE_BATCH_SCHEDULED_AT"
 JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
 
 
+def has_scheduled_time(manifest: Manifest, given: datetime | None, environ: Mapping[str, str]) -> bool:
+    """Whether a run has a scheduled time that isn't just when it was started."""
+    return manifest.schedule is not None or given is not None or any(map(environ.get, (TIME_VARIABLE, JOB_VARIABLE)))
+
+
 def find_scheduled_time(
     manifest: Manifest, given: datetime | None, environ: Mapping[str, str], now: datetime
 ) -> datetime:
     """Return the scheduled time by the table above, in UTC. An empty variable counts as unset.
 
-    Raises ``UserError`` for an invalid time.
+    Raises ``UserError`` for an invalid time, and for a clock in a year that no time may have.
     """
     if given is not None:
         try:
@@ -38,9 +43,20 @@ def find_scheduled_time(
             return parse_time(text)
         except ValueError as error:
             raise UserError(f"{TIME_VARIABLE}: {error}", hint="correct or unset the variable") from None
+    now = checked_clock(now)
     of_job = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now)
     if of_job is not None:
         return of_job
     schedule = manifest.schedule
     latest = None if schedule is None else next(times_until(schedule.cron, manifest.schedule_zone, now), None)
     return whole_seconds(latest or now)
+
+
+def checked_clock(now: datetime) -> datetime:
+    """Return the present time, to the second. Raises ``UserError`` for a clock in a year that no time may have."""
+    try:
+        return whole_seconds(now)
+    except ValueError as error:
+        raise UserError(
+            f"the clock of this machine shows the year {now.year}: {error}", hint="correct the clock"
+        ) from None

@@ -129,6 +129,7 @@ async def plan_jobs(
         known,
         basis.note_file,
         note_names=note_names,
+        note_empty=basis.note_empty,
         found=missing,
         watch=watch,
         derived=derived,

@@ -103,18 +103,10 @@ def show_workflows(output: CommandOutput, settings: Settings) -> None:
 
 
 def show_workflow(output: CommandOutput, workflow_id: str, settings: Settings) -> None:
-    metadata = ask(output, settings, lambda client: _metadata(client, workflow_id))
+    metadata = ask(output, settings, lambda client: metadata_of(client, workflow_id))
     fields, expected_s = read_fields(metadata), read_expected_s(metadata)
     known = read_parameters(metadata)
-    output.data = plain_json(
-        {
-            "workflow_id": workflow_id,
-            "fields": None if fields is None else list(fields),
-            "estimated_time_seconds": expected_s,
-            "parameters": {name: _facts(info) for name, info in known.items()},
-            "metadata": metadata,
-        }
-    )
+    output.data = {**workflow_json(workflow_id, metadata), "metadata": plain_json(metadata)}
     title = metadata.get("title")
     tail = f"   {clean_message(title, 100)}" if isinstance(title, str) else ""
     tail += f" · about {format_duration(expected_s)} per job" if expected_s is not None else ""
@@ -130,6 +122,17 @@ def show_workflow(output: CommandOutput, workflow_id: str, settings: Settings) -
     output.out.print(table)
 
 
+def workflow_json(workflow_id: str, metadata: Mapping[str, object]) -> dict[str, Json]:
+    """Return what is known of a workflow and of its parameters."""
+    fields = read_fields(metadata)
+    return {
+        "workflow_id": workflow_id,
+        "fields": None if fields is None else list(fields),
+        "estimated_time_seconds": plain_json(read_expected_s(metadata)),
+        "parameters": plain_json({name: _facts(info) for name, info in read_parameters(metadata).items()}),
+    }
+
+
 def _facts(info: ParameterInfo) -> dict[str, object]:
     """Return what is known of a parameter; facts that are not known are left out."""
     found = {
@@ -142,7 +145,8 @@ def _facts(info: ParameterInfo) -> dict[str, object]:
     return {name: fact for name, fact in found.items() if fact is not None}
 
 
-async def _metadata(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
+async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
+    """Read the metadata of a workflow. Raises ``UserError`` if the gateway doesn't have it, and ``GatewayError``."""
     try:
         return (await client.workflow(workflow_id)).metadata
     except GatewayError as error:

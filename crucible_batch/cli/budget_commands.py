@@ -48,7 +48,7 @@ def show(
 
 @command(
     "crucible-batch budget release studio outputs/spring/2026-11-26",
-    "crucible-batch budget release studio outputs/spring/2026-11-26 --spent 12.5",
+    "crucible-batch budget release studio outputs/spring/2026-11-26 --forget-unanswered",
     codes=(0, 2, 5, 6),
     name="budget release",
 )
@@ -62,7 +62,7 @@ def release(
     spent: Annotated[
         Decimal | None,
         opt.credits_option(
-            "--spent", help="Credits that the run spent in each period since then, if its directory is gone."
+            "--spent", help="Credits that the run spent in each period since then, if more than it has set aside."
         ),
     ] = None,
     forget_unanswered: Annotated[
@@ -77,8 +77,9 @@ def release(
     """Release the credits that a killed run has set aside and not spent.
 
     The run's journal has what it spent. Running the same command again does
-    this too. If the directory is gone, all that was set aside counts as spent,
-    unless --spent has another number. Refused while the run is active.
+    this too. If the directory can't be read, all that was set aside counts as
+    spent, and --spent can't be less: it may only be renamed, and the run may
+    continue. Refused while the run is active.
     """
     from crucible_batch.cli.budgets import release_and_show
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from crucible_batch.shell_command import shell_command
 
 _HERE_ONLY = {"--dry-run", "-n"}
+_PASSWORD = re.compile(r"(://[^:@/]*:).*@")
 _BUDGET_OPTIONS = ("--budget", "--max-cost")
 
 
@@ -16,13 +18,22 @@ def again(*more: str, instead_of: str | None = None) -> str:
     """Return the current command, quoted for a shell, with the arguments of ``more`` appended that it doesn't have yet.
 
     ``instead_of`` replaces the command name (``run`` if ``plan`` was typed). Options that apply only to this call
-    (``--dry-run``) are left out.
+    (``--dry-run``) are left out, and the password of a proxy is masked: the text may end up in a log or a mail.
     """
-    words = [word for word in sys.argv[1:] if word not in _HERE_ONLY]
+    words = [word for word in _typed() if word not in _HERE_ONLY]
     if instead_of is not None and words:
         words[0] = instead_of
     words += [word for word in more if word not in words]
     return shlex.join(["crucible-batch", *words])
+
+
+def _typed() -> list[str]:
+    """Return the words of the command line, with the password of a proxy masked."""
+    words = sys.argv[1:]
+    for at, word in enumerate(words):
+        if word.startswith("--proxy=") or words[at - 1 : at] == ["--proxy"]:
+            words[at] = _PASSWORD.sub(r"\1***@", word)
+    return words
 
 
 def with_option(command: str, option: str, value: str) -> str:

@@ -19,6 +19,7 @@ from crucible_batch.cli.redaction import Redaction, printable, redacted, without
 from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.resource_errors import resource_error
 
 BUG = BUG_EXIT_CODE
 """The exit code of a bug in crucible-batch itself."""
@@ -49,6 +50,8 @@ class CommandOutput:
     """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
 
     ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
+    ``subject`` is the run in words, and ``is_scheduled`` whether it has a scheduled time: with ``quiet``, an error
+    begins with it, since cron mails it.
     ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
     """
 
@@ -64,6 +67,8 @@ class CommandOutput:
         self.error: Mapping[str, Json] | None = None
         self.exit_code: int = ExitCode.OK
         self.is_failure_shown = False
+        self.subject = ""
+        self.is_scheduled = False
         self.log: CommandLog | None = None
         self.log_is_on_stderr = False
 
@@ -139,7 +144,10 @@ def recording(output: CommandOutput) -> Iterator[None]:
         what = f"{place}: {error.strerror or error}"
         show_failure(output, DiskError(what, hint="fix the disk problem, then run the same command again"))
     except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
-        _show_bug(output, error)
+        if (lack := resource_error(error)) is not None:
+            show_failure(output, lack)
+        else:
+            _show_bug(output, error)
 
 
 def _interrupted(output: CommandOutput, message: str, code: ExitCode) -> None:
@@ -164,7 +172,8 @@ def rfc3339(seconds: float | None = None) -> str:
 
 def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     """Show an error, and record it with its exit code for the envelope."""
-    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415 - only if there is an error
+    # Only if there is an error:
+    from crucible_batch.cli.render.errors import problems_of, show_error, show_in_mail  # noqa: PLC0415
 
     request_id = getattr(error, "request_id", None)
     output.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
@@ -173,7 +182,10 @@ def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     _log(output, error)
     if not output.log_is_on_stderr:
         with at_level(output.err, logging.ERROR):
-            show_error(output.err, error)
+            if output.quiet and output.subject:
+                show_in_mail(output.err, output.subject, error)
+            else:
+                show_error(output.err, error)
     output.is_failure_shown = True
 
 

@@ -14,10 +14,10 @@ from crucible_batch.api import (
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.run_log import log_of
 from crucible_batch.cli.redaction import redacted
+from crucible_batch.cli.render.ending_text import ending_line, ending_mail
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
     FailureGroup,
-    ending_line,
     group_failures,
     head_json,
     next_of_run,
@@ -80,8 +80,14 @@ def show_ending(
         log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
     output.is_failure_shown = True
     if output.quiet and not result.ok and not output.log_is_on_stderr:
+        mail = [line]
+        if output.is_scheduled:
+            mail = ending_mail(
+                head, result.run_dir, failures, result.exit_code, subject=output.subject, what_next=what_next
+            )
         with at_level(output.err, logging.ERROR):
-            say(output.err, redacted(line))
+            for each in mail:
+                say(output.err, redacted(each))
     if not output.quiet and not output.log_is_on_stdout:
         show_summary(
             output.out,

@@ -14,6 +14,7 @@ from crucible_batch.api import (
     Remedy,
     RunRequest,
     clean,
+    first_steps,
     format_credits,
     plan_request,
     probe,
@@ -59,6 +60,7 @@ def show_what_a_run_would_do(
         if summary.is_waiting:  # likewise
             what_next = merge_command(summary.run_dir)
         if what_next is not None:
+            what_next = _once_paid_jobs_can_succeed(summary, what_next)
             if settings.api_key is None:
                 what_next = once_there_is_a_key(what_next, settings.env_file)
             fact(output.out, "next", (what_next, "command"), width=9)
@@ -108,6 +110,11 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
             return "set a budget: --budget N, or budget.credits in the manifest"
         return with_budget(command, format_credits(summary.enough))
     return command
+
+
+def _once_paid_jobs_can_succeed(summary: PlanSummary, step: str) -> str:
+    first = first_steps(dict.fromkeys(summary.comparison.paid_codes, ""))
+    return f"{' and '.join(first)}, then: {step}" if first and step.startswith("crucible-batch run ") else step
 
 
 def once_there_is_a_key(step: str, env_file: Path | None) -> str:

@@ -134,7 +134,7 @@ class PaceOptions:
             "--wait-for-gateway",
             metavar="DURATION",
             parser=option_parser(parse_wait),
-            help="Maximum time to wait for a gateway that does not answer; nothing is bought meanwhile. 0: do not wait."
+            help="Maximum time to wait for a gateway that is unusable; nothing is bought meanwhile. 0: do not wait."
             "  \\[default: 10m]",
         ),
     ] = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -130,7 +131,7 @@ class RunOnScreen:
             except OSError:
                 pass
         if isinstance(message, RunBegan):
-            self._earlier = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.spent)
+            self._earlier = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.bought)
         elif isinstance(message, RunEnded) and self._earlier is not None:
             counts = {word.value: count for word, count in message.counts.items()}
             self._earlier = replace(self._earlier, counts=counts)
@@ -176,15 +177,27 @@ def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> 
     show_plan(output.err, summary)
     say(output.err, "")
     say_sentence(output.err, ("This run has no budget: nothing limits what it may spend.", "warn"))
-    is_agreed = agrees(output.err, f"Spend up to {_most(summary)}?", end=end)
+    is_agreed = agrees(output.err, _question(summary), end=end)
     display.resume()
     return is_agreed
 
 
-def _most(summary: PlanSummary) -> str:
-    """Return the most that a run without a budget can spend: the sum if prices have a bound, else the balance."""
-    if summary.most is not None:
-        return f"{format_credits(summary.most)} credits"
+def _question(summary: PlanSummary) -> str:
+    """Ask for consent to what a run may spend, later stages included.
+
+    It is the sum of the declared ceilings. Without these it is likely what the last known prices add up to, and at most
+    the balance.
+    """
+    if summary.most_with_stages is not None:
+        return f"Spend up to {format_credits(summary.most_with_stages)} credits?"
+    balance = "the entire balance"
     if summary.balance is not None:
-        return f"{format_credits(summary.balance)} credits, the entire balance"
-    return "the entire balance"
+        balance = f"{format_credits(summary.balance)} credits, {balance}"
+    lines = (*summary.lines, *summary.later_lines)
+    amounts = [line.likely_each * line.count for line in lines if line.likely_each is not None]
+    if not amounts:
+        return f"Spend up to {balance}?"
+    unknown = dict.fromkeys(clean(line.what, 60) for line in lines if line.likely_each is None)
+    more = f", more for {' and '.join(unknown)}" if unknown else ""
+    likely = format_credits(sum(amounts, Decimal()))
+    return f"Spend about {likely} credits at the last known prices{more}, and at most {balance}?"

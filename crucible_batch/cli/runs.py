@@ -38,6 +38,7 @@ _STYLES = {
     RunState.STOPPED: "warn",
     RunState.KILLED: "warn",
     RunState.WAITING: "busy",
+    RunState.NOT_STARTED: "bad",
     RunState.UNREADABLE: "bad",
 }
 _COLUMNS = ("run", "state", "jobs", "credits", "age")
@@ -87,13 +88,16 @@ def newest_run_of_outputs(output: CommandOutput) -> Path:
 
 def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
     """Return a run as JSON. An unreadable one has an error, and null for what can't be read."""
-    status, error = run.status, run.error
+    status, failed = run.status, run.failed_start
     head = None if status is None else status.report
     known = {} if head is None else head.model_dump(mode="json", include={"counts", "credits"})
+    name, run_id = ("", "") if head is None else (head.manifest.name, head.run_id)
+    if failed is not None:
+        name, run_id = failed.name, failed.run_id
     return {
         "run_dir": str(run.run_dir),
-        "name": None if head is None else head.manifest.name,
-        "run_id": None if head is None else head.run_id,
+        "name": name or None,
+        "run_id": run_id or None,
         "state": run.state.value,
         "status": None if head is None else head.status,
         "exit_code": None if head is None else head.exit_code,
@@ -104,12 +108,21 @@ def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
         "changed_at": None if status is None else rfc3339(status.changed_at),
         "pruned": None if status is None else status.pruned,
         "next": command,
-        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+        "error": _error_json(run),
     }
+
+
+def _error_json(run: ListedRun) -> Json:
+    if (failed := run.failed_start) is not None:
+        return {"code": failed.code, "message": failed.message, "hint": failed.hint or None}
+    error = run.error
+    return None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def _next(run: ListedRun) -> str | None:
     """Return the next command; None if there is none, or if the journal was damaged since it was listed."""
+    if run.failed_start is not None:
+        return run.failed_start.command
     if run.state is RunState.WAITING:
         return merge_command(run.run_dir)
     try:
@@ -130,8 +143,11 @@ def _print_table(console: Console, found: RunList, commands: Sequence[str | None
             console.print(_row(cells, widths))
         else:
             _print_block(console, cells)
-        if run.error is not None:
-            say(console, "  ", (clean(run.error.message, 300), "quiet"))
+        error = run.error or run.failed_start
+        if error is not None:
+            say(console, "  ", (clean(error.message, 300), "quiet"))
+        if run.failed_start is not None and run.failed_start.hint:
+            fact(console, "hint", run.failed_start.hint, width=5 if is_table else _LABEL)
         if command is not None:
             fact(console, "next", (command, "command"), width=5 if is_table else _LABEL)
 
@@ -168,6 +184,10 @@ def _lines(row: Sequence[Text], at: int) -> list[str]:
 
 
 def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:
+    if (failed := run.failed_start) is not None:
+        name = f"{failed.name}/{failed.run_id}" if failed.name else clean(str(failed.manifest), 300)
+        state = Text(f"{failed.at:%H:%M} {run.state.label}\n{failed.code}", style=_STYLES[run.state])
+        return [Text(name, style="strong"), state, Text(), Text(), Text(age(now - failed.at.timestamp()))]
     state = Text(run.state.label, style=_STYLES[run.state])
     if run.status is None:
         return [Text(clean(str(run.run_dir), 300)), state, Text(), Text(), Text()]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crucible_batch.api import clean
+from crucible_batch.api.scheduled_time_source import checked_clock
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
 from crucible_batch.cli.terminal import Json, say, say_note
@@ -37,7 +38,7 @@ def export_and_show(
     options = ExportOptions(
         directory=Path.cwd(),
         command=own_command(),
-        now=datetime.now(UTC).replace(microsecond=0),
+        now=checked_clock(datetime.now(UTC)),
         system_zone=system_zone(),
         env_file=None if chosen.env_file is None else Path(os.path.abspath(chosen.env_file)),  # noqa: PTH100
         deadline_s=chosen.deadline,

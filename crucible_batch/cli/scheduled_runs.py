@@ -38,7 +38,11 @@ def run_scheduled(
 ) -> None:
     """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
     request = replace(request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT})
+    output.subject = str(request.manifest)
+    if request.scheduled_at is not None:
+        output.subject += f", scheduled at {request.scheduled_at.isoformat(timespec='minutes')}"
     prepared = prepare_run(request, settings)
+    _name_run(output, prepared, prepared.current)
     command = _Runs(output, settings, display, is_time_given=request.scheduled_at is not None)
     while True:
         try:
@@ -128,6 +132,7 @@ class _Runs:
     def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
         from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the run is skipped
 
+        _name_run(self.output, prepared, due)
         with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             request, manifest = prepared.at(due)
         # The id depends on the time, so that the same command would begin another run once its own night has passed.
@@ -138,13 +143,23 @@ class _Runs:
     def _announce(self, prepared: PreparedRun, due: DueRun, which: str, *, is_missed: bool) -> None:
         self.output.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
         if not self.output.quiet:
-            at = due.scheduled_at.astimezone(prepared.manifest.zone).isoformat(timespec="minutes")
             missed = " (missed)" if is_missed else ""
-            say(self.output.err, (f"run {which}  ", "label"), f"{due.run_id}, scheduled at {at}{missed}")
+            say(self.output.err, (f"run {which}  ", "label"), f"{due.run_id}, {_time_words(prepared, due)}{missed}")
 
     def _show_not_started(self, rest: Sequence[DueRun]) -> None:
         if rest and not self.output.quiet:
             say(self.output.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
+
+
+def _name_run(output: CommandOutput, prepared: PreparedRun, due: DueRun) -> None:
+    """Name the run that the command makes now, for what is printed if it fails."""
+    output.subject, output.is_scheduled = f"{prepared.manifest.name}/{due.run_id}", prepared.is_scheduled
+    if prepared.is_scheduled:
+        output.subject += f", {_time_words(prepared, due)}"
+
+
+def _time_words(prepared: PreparedRun, due: DueRun) -> str:
+    return f"scheduled at {due.scheduled_at.astimezone(prepared.manifest.zone).isoformat(timespec='minutes')}"
 
 
 def _shown(due: DueRun) -> str:

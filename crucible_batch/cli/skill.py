@@ -15,7 +15,7 @@ _TO_DO = {
     ExitCode.SOME_FAILED: "Read the `error` of each failed job; ask before `--retry-failed`, which buys them again.",
     ExitCode.USER_ERROR: "Correct what the error names; the same command would fail again.",
     ExitCode.KEY_REFUSED: "Ask the user to set the key.",
-    ExitCode.OUT_OF_CREDITS: "Ask the user for a higher budget or more credits, then run the same command with it.",
+    ExitCode.OUT_OF_CREDITS: "Report it to the user. Run again with the budget that they give, or with more credits.",
     ExitCode.STOPPED: "Run the same command again, later if the gateway is down.",
     ExitCode.BUSY: "Wait for the other run; `status` shows it.",
     ExitCode.DIFFERENCE: "After `verify`: `verify --fix`. After `audit`: ask the user.",

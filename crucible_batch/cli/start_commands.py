@@ -51,7 +51,6 @@ def demo(
 
 @command(
     "crucible-batch init my-batch",
-    "crucible-batch plan my-batch/manifest.yaml",
     "crucible-batch init . --images photos --prompt 'the object on marble'",
     codes=(0, 2),
     output="verbose",
@@ -77,8 +76,9 @@ def init(
     """Create a starter folder, or a manifest for a folder of images.
 
     The starter folder has a manifest, a table and an image. With --images,
-    DIR gets a manifest and a table that refers to the images; the images are
-    not copied. Existing files are never overwritten.
+    DIR gets a manifest and a table that refers to the images, or the folder
+    of the images does if they are not in DIR; the images are not copied.
+    Existing files are never overwritten.
     """
     from crucible_batch.cli.starter import write_image_manifest, write_starter
 

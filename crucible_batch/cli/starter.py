@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -60,9 +61,8 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     contents[_MANIFEST] = contents[_MANIFEST].replace(b"\nname: my-batch\n", named)
     _write_files(directory, contents)
     _show_written(output, directory, "starter folder created", contents)
-    where = clean(str(directory), 4000)
-    fact(output.out, "next", (shell_command("plan", Path(where, _MANIFEST)), "command"))
-    fact(output.out, "editor", (shell_command("schema", "--live", "-o", Path(where, _SCHEMA)), "command"))
+    _show_next(output, directory, shell_command("plan", _MANIFEST))
+    fact(output.out, "editor", (shell_command("schema", "--live", "-o", _SCHEMA), "command"))
     fact(output.out, "", "adds your workflows to the schema")
     fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(output.out, "", "in another terminal: a local gateway")
@@ -110,10 +110,23 @@ def _show_written(output: CommandOutput, directory: Path, what: str, written: It
     say_indented(output.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
 
 
+def _show_next(output: CommandOutput, directory: Path, command: str) -> None:
+    """Show the command as the next one, in the folder: results, ``.env`` and later commands belong there."""
+    if directory == Path():
+        fact(output.out, "next", (command, "command"))
+        return
+    folder = clean(str(directory), 4000)
+    fact(output.out, "next", (shlex.join(["cd", f"./{folder}" if folder.startswith("-") else folder]), "command"))
+    fact(output.out, "", (command, "command"))
+
+
 def write_image_manifest(
     output: CommandOutput, directory: Path, folder: Path, prompt: str, workflow: str | None
 ) -> None:
     """Write a manifest and a table for the images of ``folder``, and check that they are valid.
+
+    If the images are not in ``directory``, the files are written into ``folder``: a run reads no files outside of the
+    folder of its manifest. Only images that are links to elsewhere need ``--allow-outside`` then.
 
     Raises ``UserError``, and leaves no file behind, if there are no images, a file exists, or the prompt is invalid.
     """
@@ -121,12 +134,17 @@ def write_image_manifest(
         raise UserError("the prompt is empty", hint='write what to do with each image: --prompt "on white marble"')
     with working(output.err, "reading the images"):
         found = list_images(folder, directory)
+        is_elsewhere = found.leads_out
+        name = _batch_name(folder if is_elsewhere and directory == Path() else directory)
+        if is_elsewhere:
+            directory = folder
+            found = list_images(folder, directory)
     options = " --allow-outside" if found.leads_out else ""
     text = _TEXT.format(
         table=_TABLE,
         manifest=_MANIFEST,
         options=options,
-        name=_quoted(_batch_name(directory)),
+        name=_quoted(name),
         workflow=_quoted(workflow or DEFAULT_WORKFLOW),
         prompt=_quoted(f"@{prompt}" if prompt.startswith("@") else prompt),
     )
@@ -139,6 +157,8 @@ def write_image_manifest(
         option = "--workflow" if "workflow" in problem.field else "--prompt"
         raise UserError(f"{option}: {problem.message}", hint=problem.hint or "correct it; nothing was written")
     _show_image_manifest(output, directory, found, contents, options)
+    if is_elsewhere:
+        say_indented(output.out, Text("  "), "It is beside the images: a run reads no files outside of its folder.")
 
 
 def _show_image_manifest(
@@ -149,12 +169,9 @@ def _show_image_manifest(
         fact(output.out, "skipped", clean(f"{name}: {why}"))
     if (more := len(found.skipped) - _MOST_SKIPPED) > 0:
         fact(output.out, "skipped", f"{more:,} more")
-    plan = shell_command("plan", Path(clean(str(directory), 4000), _MANIFEST))
-    fact(output.out, "next", (f"{plan}{options}", "command"))
+    _show_next(output, directory, f"{shell_command('plan', _MANIFEST)}{options}")
     if options:
-        say_indented(
-            output.out, Text("  "), "The images are not in the manifest's folder; --allow-outside permits that."
-        )
+        say_indented(output.out, Text("  "), "Some images are links to other folders; --allow-outside permits that.")
 
 
 def _batch_name(directory: Path) -> str:

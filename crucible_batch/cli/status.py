@@ -89,7 +89,7 @@ def progress_json(found: Progress, balance: Balance, now: float) -> Json:
 def show_status(output: CommandOutput, run_dir: Path) -> None:
     status, now = read_status(run_dir), time.time()
     amounts, progress = status.report.credits, status.progress
-    balance = Balance(amounts.budget, amounts.spent, amounts.held, allowance_of(status.report))
+    balance = Balance(amounts.budget, amounts.spent, amounts.held, allowance_of(status.report), amounts.reused)
     output.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
         output.data["shards"] = _shards_json(status.shards)

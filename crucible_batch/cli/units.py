@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from crucible_batch.api import format_credits
+
 
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: ``1 job``, ``1200 jobs``."""
@@ -11,6 +15,11 @@ def counted(number: int, noun: str) -> str:
 def grouped(number: int, noun: str) -> str:
     """Return a count with its noun and with separated thousands: ``1 job``, ``1,200 jobs``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def paid_before(reused: Decimal) -> str:
+    """Return the credits of jobs that were found at the gateway, which count towards the budget and cost nothing."""
+    return f"{format_credits(reused)} for reused jobs, paid before"
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:

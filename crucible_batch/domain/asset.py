@@ -27,6 +27,7 @@ from crucible_batch.domain.events import (
     Found,
     Intended,
     Lost,
+    NotCharged,
     NotCreated,
     Uploaded,
 )
@@ -124,6 +125,8 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
             return Asset(asset.sha256, AssetPhase.FAILED, error=error)
         case Deleted() | Lost():
             return Asset(asset.sha256)
+        case NotCharged():
+            return asset
         case _:
             assert_never(event)
 

@@ -198,7 +198,7 @@ def audit(claims: JournalClaims, statement: Statement, present: Collection[str],
     count as differences.
     """
     named = [statement.about(claim.job_id) for claim in claims.jobs]
-    clocks = Clocks(_clock_samples(claims.jobs, named))
+    clocks = Clocks(clock_samples(claims.jobs, named))
     owners = Counter(claim.job_id.lower() for claim in claims.jobs)
     jobs = tuple(
         audit_job(
@@ -237,9 +237,10 @@ def total(findings: Sequence[Finding]) -> tuple[Figures, Figures]:
     )
 
 
-def _clock_samples(
+def clock_samples(
     claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]
 ) -> list[tuple[float, float, float]]:
+    """Return what ``Clocks`` is made of, by the entries that name each claim's job."""
     return [
         (claim.held_at, entry.at, claim.accepted_at)
         for claim, entries in zip(claims, named, strict=True)

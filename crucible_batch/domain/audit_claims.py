@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCreated
+from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCharged, NotCreated
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
 
@@ -180,7 +180,10 @@ def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) ->
     """Return a claim for each upload, in the order of their intents. ``names`` are file names by digest."""
     claims: list[UploadClaim] = []
     newest: dict[str, int] = {}
+    free: set[str] = set()
     for subject, event in events:
+        if isinstance(event, NotCharged):
+            free.add(event.nonce)
         if not subject.startswith(ASSET_PREFIX):
             continue
         sha256 = subject.removeprefix(ASSET_PREFIX)
@@ -192,6 +195,7 @@ def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) ->
         elif place is None or claims[place].asset_id is None or claims[place].asset_id != begun.asset_id:
             newest[sha256] = len(claims)
             claims.append(begun)
+    claims = [claim for claim in claims if not claim.nonce or claim.nonce not in free]
     return [claim for claim in claims if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST]
 
 

@@ -34,7 +34,7 @@ without uploads may still be submitted, and the gateway's 402 decides.
     expected doesn't fit
       it would without what is uncounted          answered     ask the account, hold the rest, alone
       else                                        active       Wait (a hold may be released)
-      it would with the refunds that are awaited  none         Wait
+      it would with what is awaited               none         Wait
       it would with all refunds                   none         Block REFUND_MISSING
       else                                        none         Block BUDGET_EXHAUSTED
     expected fits, bound doesn't or is unknown    unanswered   Wait
@@ -57,6 +57,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS, account_exhausted, purchase_refused
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
@@ -64,7 +65,6 @@ from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape, with_u
 from crucible_batch.domain.refunds import REFUND_MISSING
 
 BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
-INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
@@ -117,8 +117,9 @@ class AdmissionState:
     this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
     bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
     credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
-    refund: no job is submitted. Of the credits held for refunds, ``awaited`` are those that are still waited for, and
-    ``uncounted`` those that don't count, as long as the run only finds what was bought before.
+    refund: no job is submitted, and ``refusal`` is the gateway's message in it. ``awaited`` are the credits held
+    for refunds that are still waited for, and for uploads that were probably not charged. ``uncounted`` are those held
+    for refunds that don't count, as long as the run only finds what was bought before.
     """
 
     others_active: bool
@@ -129,6 +130,7 @@ class AdmissionState:
     unread: Credits = ZERO
     account_left: Credits | None = None
     account_closed: bool = False
+    refusal: str = ""
     awaited: Credits = ZERO
     uncounted: Credits = ZERO
 
@@ -202,7 +204,9 @@ def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: Admissio
     if state.others_active:
         return Wait()
     if state.account_closed or request.uploads:
-        return Block(_account_exhausted(account, need))
+        if account is not None and need.fits_account(account):
+            return Block(purchase_refused(account, state.refusal))
+        return Block(account_exhausted(account, need.expected, is_open=need.is_open))
     return admit
 
 
@@ -430,16 +434,4 @@ def _price_in_doubt(request: HoldRequest) -> ErrorInfo:
         " still unanswered",
         hint=f"run the same command again{_IF_GONE}, with --resubmit-unknown if it suggests that; or set"
         " budget.max_credits_per_job",
-    )
-
-
-def _account_exhausted(account: Credits | None, need: Need) -> ErrorInfo:
-    available = "too few credits" if account is None else f"{format_credits(max(account, ZERO))} credits"
-    needs = f"needs {'more than ' if need.is_open else ''}{format_credits(need.expected)}"
-    if need.is_open and not need.expected:
-        needs = "costs more"
-    return ErrorInfo(
-        INSUFFICIENT_CREDITS,
-        f"the account has {available} available; the next job {needs}",
-        hint="add credits to the account and run the same command again; completed jobs are not paid for again",
     )

@@ -16,7 +16,7 @@ event that isn't treated here can only make a figure too high.
     higher price of a job that had succeeded     any time before Repriced       no
     image                                        Intended .. Created            until it is ready
     image that is deleted: what is not refunded  Intended .. Created            no
-    upload that was never answered               Intended .. Lost               no
+    upload that was never answered               Intended .. Lost               yes: it may not have been charged
     upload whose charge is assumed               Intended .. Created            yes
 """
 
@@ -40,7 +40,7 @@ from crucible_batch.domain.events import (
     Held,
     Intended,
     JobLost,
-    Lost,
+    NotCharged,
     Repriced,
     Succeeded,
 )
@@ -97,19 +97,22 @@ class DatedLedger:
         self._failed: dict[tuple[str, int], _Interval] = {}
         self._images: dict[str, _Charge] = {}
         self._unpriced: list[_Interval] = []
-        self._assumed: set[int] = set()
+        """The intervals of the uploads in ``Ledger.unpriced_costs``."""
 
     def apply(self, subject: str, event: Event) -> None:
         """Apply one event to the ledger, and date what it changes."""
         ledger = self.ledger
         jobs, unpriced = ledger.jobs, ledger.unpriced_uploads
+        place = ledger.place_of_unpriced(event.nonce) if isinstance(event, NotCharged) else None
         ledger.apply(subject, event)
         if ledger.is_contradictory(subject):
             return  # what it holds counts in every period
         if isinstance(event, AssetEvent):
             if ledger.unpriced_uploads > unpriced:
                 self._leave_unpriced(subject, event)
-            else:
+            elif ledger.unpriced_uploads < unpriced and place is not None:
+                del self._unpriced[place]
+            elif not isinstance(event, NotCharged):
                 self._apply_to_asset(subject, event)
         else:
             self._apply_to_job(subject, event, ledger.jobs - jobs)
@@ -177,8 +180,6 @@ class DatedLedger:
 
     def _leave_unpriced(self, subject: str, event: AssetEvent) -> None:
         self._keep(subject)
-        if not isinstance(event, Lost):
-            self._assumed.add(len(self._unpriced))
         self._unpriced.append(_Interval(self._sent.pop(subject, _ANY_TIME), event.at))
 
     def _add_certain(self, credits: Credits, interval: _Interval) -> None:
@@ -270,5 +271,5 @@ class DatedLedger:
                 yield _Charge(failed.held + failed.spent, bought, is_certain=False)
         for charges in (self._lost, self._images):
             yield from (charge for subject, charge in charges.items() if not is_contradictory(subject))
-        for index, (cost, interval) in enumerate(zip(self.ledger.unpriced_costs, self._unpriced, strict=True)):
-            yield _Charge(cost, interval, is_certain=index not in self._assumed)
+        for cost, interval in zip(self.ledger.unpriced_costs, self._unpriced, strict=True):
+            yield _Charge(cost, interval, is_certain=False)

@@ -279,6 +279,16 @@ class Lost(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotCharged(_Event):
+    """An upload without an answer was not charged: the gateway's assets and ledger don't show it.
+
+    ``nonce`` is that of its intent. The image may have been uploaded again since.
+    """
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted(_Event):
     """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
 
@@ -306,7 +316,7 @@ JobEvent: TypeAlias = (
     | Relocated
     | Reopened
 )
-AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | Deleted
+AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | NotCharged | Deleted
 Event: TypeAlias = JobEvent | AssetEvent
 
 EVENT_NAMES: Final[Mapping[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}

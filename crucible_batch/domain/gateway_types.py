@@ -69,7 +69,8 @@ class JobSnapshot:
     """A job at one poll. ``outputs`` are in the order of the gateway's ``output_index``.
 
     ``running_at`` is when an earlier poll first found it running: the gateway reports no times. ``workflow_id`` is
-    empty if the gateway didn't send it.
+    empty if the gateway didn't send it. ``params`` are those of its request, which the contract doesn't list: empty if
+    the gateway didn't send them.
     """
 
     job_id: str
@@ -79,6 +80,11 @@ class JobSnapshot:
     outputs: tuple[OutputLink, ...] = ()
     running_at: float | None = None
     workflow_id: str = ""
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}
 
     @property
     def numbers(self) -> tuple[int, ...]:

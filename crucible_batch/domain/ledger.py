@@ -20,7 +20,8 @@ ledger. A hold ends only with a definite answer; without an answer it stays.
     JobLost      held -> spent (no refund was reported; held again if the job is later found to have failed)
     HoldReleased, Refused   the hold ends: nothing was bought
     Deleted      the rebate is refunded, up to the amount that this directory was charged for the image
-    Lost         the image stays held at its bound permanently; the rest of its hold returns to its payer
+    Lost         the image stays held at its bound; the rest of its hold returns to its payer
+    NotCharged   what is held or assumed for an upload without an answer ends
     all others   no change
 
 After the first impossible event (``domain.event_order``), the hold of its job or image can only grow.
@@ -52,6 +53,7 @@ from crucible_batch.domain.events import (
     Listed,
     Lost,
     Missed,
+    NotCharged,
     NotCreated,
     Prepared,
     Refunded,
@@ -100,6 +102,7 @@ class _Intent:
 
     payer: str
     bound: Credits
+    nonce: str
 
 
 @dataclass(slots=True)
@@ -111,6 +114,7 @@ class _Unpriced:
     """
 
     subject: str
+    nonce: str
     bound: Credits
     was_made: bool
     rebate: Credits = ZERO
@@ -233,6 +237,10 @@ class Ledger:
         """The number of uploads of unknown price: lost and assumed ones."""
         return len(self._unpriced)
 
+    def place_of_unpriced(self, nonce: str) -> int | None:
+        """Return the place of an upload in ``unpriced_costs``, by the nonce of its intent; None if it isn't there."""
+        return next((place for place, upload in enumerate(self._unpriced) if upload.nonce == nonce), None)
+
     def is_contradictory(self, subject: str) -> bool:
         """Whether a job or an asset had an impossible event."""
         return subject in self._impossible
@@ -317,11 +325,11 @@ class Ledger:
 
     def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
         match event:
-            case Intended(credits=amount, payer=payer):
+            case Intended(credits=amount, payer=payer, nonce=nonce):
                 if payer in self._holds:
                     self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
                 self._set_hold(subject, amount)
-                self._intents[subject] = _Intent(payer, SURGE * self._upload_price)
+                self._intents[subject] = _Intent(payer, SURGE * self._upload_price, nonce)
                 if payer in self._alone:
                     self._alone.add(subject)
             case Created():
@@ -332,6 +340,9 @@ class Ledger:
                 self._rebated(subject, rebate)
             case Lost():
                 self._keep_bound(subject, was_made=False)
+            case NotCharged(nonce=nonce):
+                if (place := self.place_of_unpriced(nonce)) is not None:
+                    del self._unpriced[place]
             case Found():
                 self._charges.pop(subject, None)
                 self.reused_assets += 1
@@ -438,11 +449,11 @@ class Ledger:
         self._return_to_payer(subject, hold - event.credits)
 
     def _keep_bound(self, subject: str, *, was_made: bool) -> None:
-        """Keep an upload at its bound, since its cost will never be known. No price is learned from it."""
-        intent, was_alone = self._intents.get(subject), subject in self._alone
-        hold, bound = self._end_hold(subject), ZERO if intent is None else intent.bound
+        """Keep an upload at its bound, since its cost is not known. No price is learned from it."""
+        intent, was_alone = self._intents.get(subject, _Intent("", ZERO, "")), subject in self._alone
+        hold, bound = self._end_hold(subject), intent.bound
         # One admitted alone held the rest of the budget, which may be less than its bound.
-        upload = _Unpriced(subject, min(bound, hold) if was_alone else bound, was_made)
+        upload = _Unpriced(subject, intent.nonce, min(bound, hold) if was_alone else bound, was_made)
         self._unpriced.append(upload)
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
@@ -460,6 +471,8 @@ class Ledger:
             self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 
     def _note_surprise(self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False) -> None:
+        if not held and not by_record:  # a first price in a run without a budget, which holds no bound
+            return
         name = shape.price_class
         worst = self._surprises.get((name, by_record))
         if charged - held > (worst.charged - worst.held if worst is not None else ZERO):

@@ -87,7 +87,7 @@ class Statement:
 
     def __init__(
         self,
-        entries: Sequence[LedgerEntry],
+        entries: Iterable[LedgerEntry],
         seen: Iterable[LedgerEntry] = (),
         coverages: Sequence[LedgerCoverage] = (),
     ) -> None:

@@ -175,12 +175,14 @@ _ALLOWANCES_USED = ErrorInfo(
 )
 
 
-def united_stops(endings: Mapping[int, Ending | None], abandoned: Collection[int]) -> dict[str, ErrorInfo]:
+def united_stops(
+    endings: Mapping[int, Ending | None], abandoned: Collection[int], *, left_out: int = 0
+) -> dict[str, ErrorInfo]:
     """Return why jobs were not started, by price class, from the endings of all shards.
 
     If several shards have a stop for the same class, the one of the worse ending counts. A shard without an ending, or
-    abandoned, counts after the others. That a budget was used up is stated of the
-    allowances: of the merged run's budget, some may be left.
+    abandoned, counts after the others, and after it that ``left_out`` jobs were in no shard. That a budget was used up
+    is stated of the allowances: of the merged run's budget, some may be left.
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
@@ -192,7 +194,17 @@ def united_stops(endings: Mapping[int, Ending | None], abandoned: Collection[int
         stops.setdefault(EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done"))
     for scope, stop in stops_of_abandoned(abandoned).items():
         stops.setdefault(scope, stop)
+    if left_out:
+        stops.setdefault(EVERYTHING, _left_out(left_out))
     return stops
+
+
+def _left_out(jobs: int) -> ErrorInfo:
+    return ErrorInfo(
+        BUDGET_EXHAUSTED,
+        f"the budget had no room for {jobs} job{'s' if jobs > 1 else ''} with images when it was divided",
+        hint="raise the budget, and run the manifest, or divide what is left",
+    )
 
 
 def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo]:

@@ -3,7 +3,9 @@
     a request ends with                       an answer   waited for
     no response (refused, DNS, timeout, cut)  no          until the outage has lasted as long as the user allows
     502, 504, a 503 that is an error page     no          the same
-    503 with the gateway's own error          yes         as long, counted for each request: the gateway is too busy
+    any other 5xx, before the first purchase  no          the same
+    later, 503 with the gateway's own error   yes         as long, counted for each request: the gateway is too busy
+    later, any other 5xx                      yes         as any failed request
     an invalid certificate                    yes         as any failed request: waiting does not change it
     anything else, 401 and 404 included       yes         as any failed request, or not at all
 
@@ -29,12 +31,14 @@ def _untold(_lasted_s: float, _reason: str | None) -> None:
 class Outage:
     """Whether the gateway answers, by the results of all requests. Times are in seconds of one monotonic clock.
 
-    ``is_awaited``: whether requests wait for its end; set it to False where a quick failure is wanted. ``number``
-    counts the outages so far. ``is_given_up``: it has lasted longer than the user allows.
+    ``is_awaited``: whether requests wait for its end; set it to False where a quick failure is wanted. ``has_bought``:
+    the first purchase was accepted, so that errors are answers. ``number`` counts the outages so far.
+    ``is_given_up``: it has lasted longer than the user allows.
     """
 
-    def __init__(self, tell: TellOutage = _untold, *, is_awaited: bool = True) -> None:
+    def __init__(self, tell: TellOutage = _untold, *, is_awaited: bool = True, has_bought: bool = True) -> None:
         self.is_awaited = is_awaited
+        self.has_bought = has_bought
         self.is_given_up = False
         self.number = 0
         self._tell = tell

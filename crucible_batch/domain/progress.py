@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import AssetEvent, JobEvent
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome
@@ -17,13 +17,20 @@ class Balance:
     """The budget at one moment. ``budget`` is None if there is no cap.
 
     ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in ``studio, this month``; None
-    if it is the budget of the run directory.
+    if it is the budget of the run directory. ``reused`` is the part of ``spent`` for jobs that were found at the
+    gateway: it counts towards the budget, and was paid before.
     """
 
     budget: Credits | None
     spent: Credits
     held: Credits
     allowance_of: str | None = None
+    reused: Credits = ZERO
+
+    @property
+    def bought(self) -> Credits:
+        """The credits that this run directory itself has paid."""
+        return self.spent - self.reused
 
     @property
     def left(self) -> Credits | None:

@@ -148,11 +148,6 @@ def _is_possible(receipt: Receipt) -> bool:
     )
 
 
-def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
-    """Whether a record may be that of a job: not if it names another workflow."""
-    return record.workflow_id in {"", planned.workflow_id}
-
-
 def rebuild_events(planned: PlannedJob, claims: Sequence[CheckedClaim], intact: Mapping[int, Saved]) -> list[JobEvent]:
     """Rebuild a job's events from its attempts, the first one first: all but the last have failed.
 

@@ -9,7 +9,7 @@ held, beside the holds of later attempts at the same job:
     Failed            the price is held for the refund; nothing, if the price is 0
     Refunded          that part of the price is refunded, never more than the price in all
     Consumed          the part that isn't refunded is spent, until a refund follows
-    RefundForgotten   a person releases what is held; a refund that is seen later counts all the same
+    RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
 
 A refund that is missing *did not come* if the readings of the ledger overlap without a gap from the purchase on: it
 would have been seen. Otherwise it *is not visible*: it may have passed in a gap.
@@ -39,7 +39,7 @@ class FailedAttempt:
 
     ``subject`` is the identity of its job, ``price`` the credits that were held for it when it failed. ``found``: it
     was found by its key, and not bought by this run directory. Times are of our clock: ``held_at`` is before its
-    purchase. ``refunds_seen`` and ``charges_seen`` are the ids of the entries that count already.
+    purchase, unless it was found. ``refunds_seen`` and ``charges_seen`` are the ids of the entries that count already.
     """
 
     subject: str
@@ -113,7 +113,7 @@ def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Cal
             parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
     hint = (
         "run the same command again later, or ask the gateway's operator; if the account shows that the credits came"
-        " back, --forget-refunds releases them"
+        " back, a person can release them"
     )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 

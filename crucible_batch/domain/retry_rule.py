@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 HOPELESS_CODES = frozenset(
@@ -43,6 +43,22 @@ outputs need that directory or its receipts; another attempt buys it again."""
 PAID_CODES = frozenset({"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "OUTPUT_CHANGED", KEY_REUSED})
 """Failures of jobs that are paid for, or may be: another attempt doesn't help, and any run continues them (except those
 of ``KEY_REUSED``)."""
+
+
+_FIRST_STEPS = {
+    "OUTPUT_EXISTS": "move the files that are in the way of outputs",
+    "OUTPUT_CHANGED": "delete the files that new outputs may replace",
+    "LOST_BY_GATEWAY": "report the lost jobs to the gateway's operator",
+}
+
+
+def first_steps(failed: Mapping[str, str]) -> list[str]:
+    """Return what has to be done about jobs that are paid for, since the same command changes nothing by itself.
+
+    ``failed`` has the codes of failed jobs, each with the message of one of them, or an empty text.
+    """
+    causes = {code: failed[code].partition(";")[0] for code in _FIRST_STEPS if code in failed}
+    return [f"{_FIRST_STEPS[code]} ({cause})" if cause else _FIRST_STEPS[code] for code, cause in causes.items()]
 
 
 _DENIED_CODES = frozenset({"FORBIDDEN", "HTTP_403"})

@@ -105,7 +105,7 @@ class OutstandingShards:
     the complete plan. ``abandoned`` are those of ``merged`` that were given up without a directory. ``fingerprint`` is
     that of the plan's API key. ``earlier`` are the digests of the divided plans before, all of whose shards are merged.
     ``account`` is the one in which the credits of a period are set aside for the shards; None if the budget is not that
-    of a period.
+    of a period. ``left_out`` is the number of new jobs in no shard, since the budget had no room for their images.
     """
 
     plan_digest: str
@@ -116,6 +116,7 @@ class OutstandingShards:
     fingerprint: str | None = None
     earlier: tuple[str, ...] = ()
     account: str | None = None
+    left_out: int = 0
 
     @property
     def plans(self) -> tuple[str, ...]:

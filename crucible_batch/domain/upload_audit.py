@@ -126,7 +126,7 @@ class _LedgerSide:
 _NOTHING = _LedgerSide()
 
 
-class _Matching:
+class UploadMatching:
     """The matching of our uploads with the entries without a job."""
 
     def __init__(self, claims: Sequence[UploadClaim], statement: Statement, clocks: Clocks, *, asked_at: float) -> None:
@@ -137,7 +137,7 @@ class _Matching:
         self._shown: dict[tuple[int, EntryKind], _LedgerSide] = {}
         unnamed = dict(enumerate(claims))
         for place, claim in enumerate(claims):
-            if entries := _named(claim, statement):
+            if entries := named(claim, statement):
                 del unnamed[place]
                 self.ours += entries
                 for kind in (EntryKind.UPLOAD, EntryKind.REBATE):
@@ -169,6 +169,22 @@ class _Matching:
     def _left_between(self, kind: EntryKind, begun: float, ended: float | None) -> list[LedgerEntry]:
         last = begun if ended is None else ended
         return [entry for entry in self.left(kind) if self._clocks.may_lie_between(entry.at, begun, last)]
+
+    def charges_between(self, begun: float, ended: float) -> list[LedgerEntry]:
+        """Return the unmatched charges of uploads between two times of our clock."""
+        return self._left_between(EntryKind.UPLOAD, begun, ended)
+
+    def entries_between(self, begun: float, ended: float) -> list[LedgerEntry]:
+        """Return the unmatched entries without a job, of any kind, between two times of our clock."""
+        taken = {id(entry) for entry in self.ours}
+        free = (entry for entry in self._statement.entries if entry.job_id is None and id(entry) not in taken)
+        return [entry for entry in free if self._clocks.may_lie_between(entry.at, begun, ended)]
+
+    @property
+    def has_charges(self) -> bool:
+        """Whether the ledger shows a charge of an upload of ours: it lists uploads, and under words that we know."""
+        entries = (entry for entry in self.ours if entry.job_id is None)
+        return any(entry_kind(entry, of_job=False) is EntryKind.UPLOAD for entry in entries)
 
     def _charge(self, claim: UploadClaim) -> ExpectedEntry | None:
         if claim.state is not UploadState.KNOWN or claim.charge == ZERO or claim.answered_at is None:
@@ -219,7 +235,7 @@ def audit_uploads(
     asked_at: float,
 ) -> UploadAudit:
     """Compare all upload claims with the statement. ``present`` are the ids of the assets that the gateway lists."""
-    matching = _Matching(claims, statement, clocks, asked_at=asked_at)
+    matching = UploadMatching(claims, statement, clocks, asked_at=asked_at)
     findings = tuple(
         _finding(
             claim,
@@ -231,10 +247,6 @@ def audit_uploads(
         for place, claim in enumerate(claims)
         if claim.state is not UploadState.LOST
     )
-    # A missing entry proves nothing if the gateway doesn't list uploads, or lists them under unknown words.
-    lists_uploads = any(
-        entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD for entry in matching.ours
-    )
     never: list[UploadClaim] = []
     perhaps: list[UploadClaim] = []
     for claim in claims:
@@ -242,13 +254,14 @@ def audit_uploads(
             continue
         if matching.candidates(claim):
             perhaps.append(claim)
-        elif lists_uploads and clocks.surely_shown(statement, claim.begun_at):
+        elif matching.has_charges and clocks.surely_shown(statement, claim.begun_at):
             never.append(claim)
     perhaps_rebated = (claim for claim in claims if claim.rebate == ZERO and matching.rebate_candidates(claim))
     return UploadAudit(findings, tuple(matching.ours), tuple(never), tuple(perhaps), tuple(perhaps_rebated))
 
 
-def _named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
+def named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
+    """Return the entries with the id of an upload's asset."""
     if claim.asset_id is None:
         return []
     return [entry for entry in statement.about(claim.asset_id) if entry.job_id is None]

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
+from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS
 from crucible_batch.domain.budget import (
-    INSUFFICIENT_CREDITS,
     AdmissionState,
     Admit,
     Block,
@@ -81,6 +81,7 @@ class Admission:
         *,
         pause: Pause,
         shortage: Callable[[], ErrorInfo | None] = lambda: None,
+        awaited_uploads: Callable[[], Credits] = lambda: ZERO,
     ) -> None:
         self._accounting = accounting
         self._reader = reader
@@ -88,6 +89,7 @@ class Admission:
         self._clock = clock
         self._pause = pause
         self._shortage = shortage
+        self._awaited_uploads = awaited_uploads
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._active: set[str] = set()
@@ -103,6 +105,7 @@ class Admission:
         self._account_base: Credits = ZERO
         self._account_due = self._account_stale = True
         self._account_closed = False
+        self._refusal = ""
         self._has_bought = False
         reader.on_reading.append(self.wake)
         accounting.on_entry(self._on_event)
@@ -254,9 +257,9 @@ class Admission:
         self._answered(identity)
         self._changed.set()
 
-    def close_account(self) -> None:
-        """Note a 402: buy nothing more until a refund."""
-        self._account_closed = True
+    def close_account(self, refusal: str = "") -> None:
+        """Note a 402 with its message: buy nothing more until a refund."""
+        self._account_closed, self._refusal = True, refusal
         self._account_due = True
         self._changed.set()
 
@@ -316,7 +319,8 @@ class Admission:
             ),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
-            awaited=self._reader.awaited,
+            refusal=self._refusal,
+            awaited=self._reader.awaited + self._awaited_uploads(),
             uncounted=self.uncounted,
         )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
 from crucible_batch.domain.job import Job
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 
 JOB_TIMEOUT = "JOB_TIMEOUT"
+WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
 KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 
 
@@ -18,6 +21,20 @@ def job_of_another_key(job_id: str) -> GatewayError:
         f"the gateway answered with job {job_id}, which it had returned for another idempotency key",
         code=JOB_OF_ANOTHER_KEY,
         hint="report both keys to the gateway's operator; its outputs are not used here, and the credits stay held",
+        in_doubt=True,
+    )
+
+
+def job_of_another_request(planned: PlannedJob, record: JobSnapshot) -> GatewayError:
+    """Return the error of a submit whose answer names a job of another workflow, or with other parameters."""
+    theirs = f"of workflow {clean(record.workflow_id)}, and not {planned.workflow_id}"
+    if record.workflow_id in {"", planned.workflow_id}:
+        theirs = "with other parameters"
+    return GatewayError(
+        f"the gateway answered with job {record.job_id} {theirs}",
+        code=JOB_OF_ANOTHER_KEY,
+        hint="run the same command again, which asks under the same key; if that doesn't help, report the job to the"
+        " gateway's operator. Its outputs are not used here, and the credits stay held",
         in_doubt=True,
     )
 

@@ -25,14 +25,19 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
+from crucible_batch.domain.job_record import matches_record
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import shape_of
 from crucible_batch.domain.retry_rule import KEY_REUSED
 from crucible_batch.engine.deleted_images import image_deleted, with_present_assets
 from crucible_batch.engine.job_context import JobContext
-from crucible_batch.engine.job_errors import job_of_another_key, job_timed_out, key_reused_with_images
+from crucible_batch.engine.job_errors import (
+    job_of_another_key,
+    job_of_another_request,
+    job_timed_out,
+    key_reused_with_images,
+)
 from crucible_batch.engine.job_records import settled_as
-from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S
 from crucible_batch.engine.poller import PriceToCompare
 from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.shutdown import error_info
@@ -42,8 +47,6 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.outputs import ObjectStoreError
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
-WORKFLOW_NOT_FOUND = "WORKFLOW_NOT_FOUND"
-_LOOKS_AT_UNKNOWN = 4
 _LESS_THAN_ANY = Credits(-1)
 """A price below any: with it the first poll of a job interrupts the wait, so that its record is compared."""
 
@@ -72,6 +75,7 @@ class JobWorker:
         self._check = PurchaseCheck(context, planned, self._shape)
         self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
         self._accepted_now = False
+        self._record: JobSnapshot | None = None  # of a job that existed already, until its first poll
         self._to_compare: PriceToCompare | None = None
         self._result: JobEvent | GatewayError | None = None
         """The result of a command that is returned later: a price that was read meanwhile is journalled first."""
@@ -145,7 +149,9 @@ class JobWorker:
             for image in self._images:
                 ready[image.spec.sha256] = await context.assets.ready(image, payer=job.identity)
         except AssetFailed as failed:
-            return self._refuse(failed.error) if not failed.declined else self._payment_required(failed.error)
+            if failed.declined:
+                return self._payment_required(failed.error)
+            return Refused(at=context.clock.now(), error=failed.error)
         except ObjectStoreError as error:
             context.stop.failed(error)
             return HoldReleased(at=context.clock.now(), error=error_info(error))
@@ -234,7 +240,7 @@ class JobWorker:
     async def _send(self, job: Job) -> JobEvent:
         """Send a submit, and return what follows from its answer. Raises ``_HoldAgain``."""
         context = self._context
-        self._tried, self._was_refused = None, False
+        self._tried, self._was_refused, self._record = None, False, None
         params = {**self._planned.params, **job.assets}
         try:
             submission = await context.gateway.submit(
@@ -251,6 +257,14 @@ class JobWorker:
             if error.is_pushback:
                 self._context.slots.refused(self._slot, error.retry_after_s, error.code)
             return self._not_accepted(job, error)
+        if submission.existing:
+            try:
+                self._record = await context.poller.read_new(submission.job_id)
+            except GatewayError as error:
+                context.stop.note(error, self._planned.name)
+                return SubmitUnknown(at=context.clock.now(), error=error_info(error))
+            if self._record is not None and not matches_record(self._planned, self._record):
+                return self._not_accepted(job, job_of_another_request(self._planned, self._record))
         if not context.owners.claim(job, submission.job_id):
             return self._not_accepted(job, job_of_another_key(submission.job_id))
         context.stop.accepted()
@@ -288,7 +302,7 @@ class JobWorker:
                 context.admission.restore_hold(job.identity, held, alone=alone)
             # A refusal of this job is not a failure of the gateway: the other jobs are still submitted.
             if error.status == 402:
-                context.admission.close_account()
+                context.admission.close_account(info.message)
             elif not error.is_refusal or error.status == 401:
                 context.stop.note(error, self._planned.name)
             return SubmitUnknown(at=context.clock.now(), error=info)
@@ -299,7 +313,7 @@ class JobWorker:
             return self._payment_required(info)
         if error.is_refusal or error.code == "BAD_REQUEST":
             self._note_refusal(job, error)
-            return self._refuse(info)
+            return Refused(at=context.clock.now(), error=info)
         if error.status == 429:
             if (withdrawn := self._check.reason_not_to_submit(job)) is not None:
                 return withdrawn
@@ -323,18 +337,18 @@ class JobWorker:
 
     def _payment_required(self, error: ErrorInfo) -> HoldReleased:
         """Stop purchases until a refund, after a 402 with any error code, and return the event."""
-        self._context.admission.close_account()
+        self._context.admission.close_account(error.message)
         return HoldReleased(at=self._context.clock.now(), error=error)
-
-    def _refuse(self, error: ErrorInfo) -> Refused:
-        return Refused(at=self._context.clock.now(), error=error)
 
     async def _poll(self, job: Job, job_id: str) -> Repriced | Succeeded | Failed | JobLost | None:
         """Wait until the job has ended, or its record names a higher price than is known."""
         self._context.slots.found_at_gateway(self._slot)
         if self._context.admission.needs_comparison(job.identity):
-            recorded = await self._recorded_price(job_id)
-            if recorded is not None and (repriced := self._compare_price(job, recorded)) is not None:
+            record = self._record
+            with suppress(GatewayError):
+                record = record or await self._context.poller.read_new(job_id)
+            repriced = None if record is None else self._compare_price(job, record.credits)
+            if repriced is not None:
                 return repriced
         while isinstance(found := await self._wait_for_end(job, job_id), PriceToCompare):
             self._to_compare = found
@@ -361,22 +375,10 @@ class JobWorker:
         settled = settled_as(job.current, self._shape)
         return Repriced(at=self._context.clock.now(), credits=recorded, settled=settled)
 
-    async def _recorded_price(self, job_id: str) -> Credits | None:
-        """Read the price in a job's record; None if it can't be read. A job just accepted may be unknown at first."""
-        for look in range(_LOOKS_AT_UNKNOWN):
-            if look:
-                await self._context.clock.sleep(LOOK_AGAIN_AFTER_S)
-            try:
-                return (await self._context.poller.read(job_id)).credits
-            except GatewayError as error:
-                if error.status != 404:
-                    break
-        return None
-
     async def _wait_for_end(self, job: Job, job_id: str) -> JobSnapshot | PriceToCompare | JobLost | None:
         """Poll until the job has ended; ``PriceToCompare`` if a record shows a price that has to be compared first."""
-        context, earlier = self._context, self._to_compare
-        self._to_compare = None
+        context, earlier, known = self._context, self._to_compare, self._record
+        self._to_compare = self._record = None
         is_unread = context.admission.needs_comparison(job.identity)
         try:
             found = await context.poller.until_ended(
@@ -384,6 +386,7 @@ class JobWorker:
                 self._planned.workflow_id,
                 price=_LESS_THAN_ANY if is_unread else job.current.credits,
                 is_due_now=not self._accepted_now,
+                known=known,
                 earlier=earlier,
             )
         except GatewayError as error:

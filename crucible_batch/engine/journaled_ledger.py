@@ -46,4 +46,5 @@ class JournaledLedger:
 
     @property
     def balance(self) -> Balance:
-        return Balance(self.budget, self.ledger.spent, self.ledger.held, self._allowance_of)
+        ledger = self.ledger
+        return Balance(self.budget, ledger.spent, ledger.held, self._allowance_of, ledger.reused)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
@@ -41,6 +42,10 @@ class LedgerStore(Protocol):
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         """Return all entries that readings have had."""
+        ...
+
+    def ledger_entries_seen(self) -> Mapping[str, float]:
+        """Return when the first reading that had an entry was begun, by our clock and by the entry's key."""
         ...
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
@@ -86,7 +91,8 @@ class LedgerReader:
         self._expired: Credits = ZERO
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
-        self._number = 0
+        self._begun = self._answered = 0
+        """The numbers of the readings that were begun and that have ended; one that was cancelled has not ended."""
         self._changed = asyncio.Event()
         self._wait_s = _FIRST_WAIT_S
         self._most_bought: int | None = None
@@ -108,6 +114,23 @@ class LedgerReader:
         """The part held for attempts that were found by their keys, and whose refund may be older than the list."""
         return min(self._invisible_of_found, self._accounting.ledger.held_for_refunds)
 
+    @property
+    def read_at(self) -> float:
+        """When the newest reading was begun, in seconds since the epoch; 0 before the first."""
+        return 0.0 if self._coverage is None else self._coverage.until
+
+    def covers(self, moment: float) -> bool:
+        """Whether all entries since ``moment`` were read, without a gap."""
+        return self._coverage is not None and self._coverage.covers(moment)
+
+    def entries(self) -> Sequence[LedgerEntry]:
+        """Return all entries that were read, by earlier runs too."""
+        return self._store.ledger_entries()
+
+    def first_seen(self) -> Mapping[str, float]:
+        """Return when each of ``entries`` was first seen, by its key: the start of that reading."""
+        return self._store.ledger_entries_seen()
+
     def missing(self) -> ErrorInfo:
         """Return the error for a purchase that doesn't fit beside what is held for refunds."""
         attempts = [(attempt, self._would_be_seen(attempt)) for attempt in self._open()]
@@ -118,9 +141,10 @@ class LedgerReader:
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
         """Whether an entry for the attempt's refund would have been seen, if there were one."""
-        if self._coverage is None:
-            return False
-        return self._coverage.covers(attempt.held_at) or attempt.job_id.lower() in self._in_coverage
+        if attempt.job_id.lower() in self._in_coverage:
+            return True
+        # One that was found may have been bought, and refunded, at any time before.
+        return not attempt.found and self.covers(attempt.held_at)
 
     # -- readings ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +157,7 @@ class LedgerReader:
         self._coverage = self._store.ledger_coverage()
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries(), is_covered=False)
-        if self._accounting.ledger.held_for_refunds:
+        if self._accounting.ledger.held_for_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
         if forget_by is None:
             return
@@ -146,11 +170,12 @@ class LedgerReader:
 
         Callers share a reading. Raises ``KeyRefusedError`` and ``JournalError``.
         """
-        wanted = self._number + 1
+        wanted = self._begun + 1
         async with self._reading:
-            if self._number < wanted:
-                self._number += 1
+            if self._answered < wanted:
+                self._begun += 1
                 self._account = await self._read()
+                self._answered = self._begun
             return self._account
 
     async def before_purchase(self) -> None:
@@ -178,7 +203,7 @@ class LedgerReader:
         if self._is_wanted:
             return self._read_at + _MOMENT_S
         if self.awaited:
-            # The refunds may all come at once.
+            # The refunds may all come at the same time.
             new_entries = self._bought + self._ended + sum(1 for _ in self._open())
             is_overlap_at_risk = 2 * new_entries >= len(self._last)
             return self._read_at + (_LEAST_WAIT_S if is_overlap_at_risk else self._wait_s)
@@ -187,7 +212,6 @@ class LedgerReader:
 
     async def _read(self) -> Account | None:
         bought, ended = self._bought, self._ended
-        self._bought = self._ended = 0
         self._is_wanted = False
         asked_at, self._read_at = self._clock.now(), self._clock.monotonic()
         account: Account | None = None
@@ -196,11 +220,12 @@ class LedgerReader:
         except KeyRefusedError:
             raise
         except GatewayError:
-            # The next reading is compared with the last one that was answered, so what happened since still counts.
-            self._bought += bought
-            self._ended += ended
+            pass  # the credits and the entries are those of the reading before
         else:
             await self._take(account.entries, asked_at, bought)
+            # Subtracted only now: after a reading without an answer, or one that was cancelled, they still count.
+            self._bought -= bought
+            self._ended -= ended
         self._weigh()
         for callback in self.on_reading:
             callback()
@@ -209,14 +234,13 @@ class LedgerReader:
     async def _take(self, entries: Sequence[LedgerEntry], asked_at: float, bought: int) -> None:
         shown = {entry.key: entry for entry in entries}
         before = self._coverage
-        if before is None:
-            self._coverage = LedgerCoverage(asked_at, asked_at, frozenset(shown))
-        else:
-            self._coverage = before.after(shown.keys(), asked_at)
-            self._adapt(is_gap=self._coverage.since != before.since, bought=bought, shown=len(shown))
+        first = LedgerCoverage(asked_at, asked_at, frozenset(shown))
+        coverage = first if before is None else before.after(shown.keys(), asked_at)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
-        self._last = shown
-        await self._store.keep_reading(fresh, self._coverage)
+        await self._store.keep_reading(fresh, coverage)
+        self._coverage, self._last = coverage, shown
+        if before is not None:
+            self._adapt(is_gap=before.keys.isdisjoint(shown), bought=bought, shown=len(shown))
         self._note(entries)
         for attempt in list(self._accounting.ledger.failed_attempts()):
             about = self._about.get(attempt.job_id.lower(), {}).values()
@@ -241,11 +265,13 @@ class LedgerReader:
             del self._about[closed]
         self._in_coverage &= open_jobs
         statement = Statement(entries)
-        for job_id in open_jobs:
-            if found := statement.about(job_id):
-                self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found)
-                if is_covered:
-                    self._in_coverage.add(job_id)
+        about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
+        named = Counter(entry.key for found in about.values() for entry in found)
+        for job_id, found in about.items():
+            # A text that names several of our jobs doesn't show which of them it is about.
+            self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in found if named[entry.key] == 1)
+        if is_covered:
+            self._in_coverage |= about.keys()
 
     def _weigh(self) -> None:
         """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""

@@ -15,6 +15,8 @@ from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.errors import GatewayError
 
+_LOOKS_AT_UNKNOWN = 4
+_LOOK_AGAIN_AFTER_S = 2.0
 _NOTABLE_S = 1.0
 """A shorter outage is not worth a new place in the schedule."""
 
@@ -55,16 +57,26 @@ class Poller:
         self._sleepers: asyncio.TaskGroup | None = None
 
     async def until_ended(
-        self, job_id: str, workflow_id: str, *, price: Credits, is_due_now: bool, earlier: PriceToCompare | None = None
+        self,
+        job_id: str,
+        workflow_id: str,
+        *,
+        price: Credits,
+        is_due_now: bool,
+        known: JobSnapshot | None = None,
+        earlier: PriceToCompare | None = None,
     ) -> JobSnapshot | PriceToCompare | None:
         """Return the job once it has succeeded or failed; None after the job timeout.
 
         ``PriceToCompare`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to
         continue.
+        ``known`` is a record that was just read: if the job has ended by it, it is not read again.
         ``is_due_now``: poll immediately, for a job accepted some time ago; its duration is not learned from then.
         An outage of the gateway does not count towards the timeout.
         Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
         """
+        if known is not None and known.has_ended:
+            return known
         scheduler = self._scheduler
         began, running_at = (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
 
@@ -79,7 +91,7 @@ class Poller:
                 snapshot = await self._poll(job_id)
                 now = self._clock.monotonic()
                 scheduler.record(ticket, snapshot.status, now)
-                if snapshot.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+                if snapshot.has_ended:
                     return replace(snapshot, running_at=running_at)
                 if snapshot.status is JobStatus.RUNNING and running_at is None:
                     running_at = self._clock.now()
@@ -106,6 +118,18 @@ class Poller:
         """Read a job outside the schedule, once that fits into the rates of polls and of requests."""
         await self._out_of_turn()
         return await self._poll(job_id)
+
+    async def read_new(self, job_id: str) -> JobSnapshot | None:
+        """As ``read``, for a job just named by an answer, which may be unknown at first; None if it stays unknown."""
+        for look in range(_LOOKS_AT_UNKNOWN):
+            if look:
+                await self._clock.sleep(_LOOK_AGAIN_AFTER_S)
+            try:
+                return await self.read(job_id)
+            except GatewayError as error:
+                if error.status != 404:
+                    raise
+        return None
 
     async def _poll(self, job_id: str) -> JobSnapshot:
         clock, requests = self._clock, self._limit.requests

@@ -14,6 +14,7 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Event, Held, JobEvent, Saved
 from crucible_batch.domain.gateway_types import JobSnapshot
 from crucible_batch.domain.job import Job, Phase
+from crucible_batch.domain.job_record import matches_record
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.ports import Gateway
@@ -23,7 +24,6 @@ from crucible_batch.domain.receipts import (
     CheckedClaim,
     Receipt,
     attempt_claims,
-    matches_record,
     rebuild_events,
     with_minimum_price,
 )

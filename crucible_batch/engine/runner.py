@@ -10,7 +10,7 @@ from functools import partial
 
 from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Reopened
+from crucible_batch.domain.events import JobEvent, Missed, Reopened
 from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
@@ -31,6 +31,7 @@ from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.late_outputs import LOOK_AGAIN_AFTER_S, LateOutputChecker
 from crucible_batch.engine.ledger_reader import LedgerReader
+from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.probe_steps import ImagePreparer, ProbedJobs, ProbeSteps, ready_jobs
@@ -40,11 +41,11 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner_ports import RunnerPorts
-from crucible_batch.engine.shutdown import Shutdown, error_info
+from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
-from crucible_batch.errors import CrucibleBatchError, GatewayError
+from crucible_batch.errors import CrucibleBatchError, JournalError
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
@@ -91,8 +92,8 @@ class Runner:
         self._tell = ProgressReporter(
             ports.observer, self.accounting, clock, lambda planned: not self._includes(planned), terms
         )
-        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
+        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
@@ -105,6 +106,9 @@ class Runner:
             name_of=self._name_of,
         )
         self._unfinished = UnfinishedJobs(self.accounting, clock, self._tell)
+        self._lost_uploads = LostUploads(
+            ports.gateway, self.accounting, history, clock, self.stop, readings=self._ledger_reader
+        )
         context = self._context = self._job_context(terms)
         self._probed = None if probe is None else ProbedJobs(probe, context.accounting.ledger, context.assets)
 
@@ -113,8 +117,15 @@ class Runner:
         pause = self.control.pause
         gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
         admission = Admission(
-            self.accounting, self._ledger_reader, self.stop, clock, pause=pause, shortage=store.shortage
+            self.accounting,
+            self._ledger_reader,
+            self.stop,
+            clock,
+            pause=pause,
+            shortage=store.shortage,
+            awaited_uploads=lambda: self._lost_uploads.awaited,
         )
+        self._lost_uploads.on_settled.append(admission.wake)
         self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
         pause.on_change.append(admission.wake)
         relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
@@ -173,8 +184,12 @@ class Runner:
         found = self._survey()
         self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
         # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
-        # The same goes for the refund of a failed attempt.
-        is_settled = not (self._context.assets.has_held_uploads() or self.accounting.ledger.held_for_refunds)
+        # So may the charge of an upload or the refund of a failed attempt.
+        is_settled = not (
+            self._context.assets.has_held_uploads()
+            or self._lost_uploads.are_open
+            or self.accounting.ledger.held_for_refunds
+        )
         if self._probed is not None or not found.is_finished or not is_settled:
             with self._noting_failures():
                 await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
@@ -290,6 +305,7 @@ class Runner:
                 self._context.poller.keep_time(),
                 self.control.deadline.keep(),
                 self._keep_reading_ledger(),
+                self._keep_settling_uploads(),
             )
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
@@ -304,6 +320,7 @@ class Runner:
             while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
                 with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
                     await self._work_off(queue, found)
+            await self._lost_uploads.settle_at_end()
 
     async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]], found: Survey) -> None:
         await self.control.workers.run(partial(self._worker, queue), min(2 * self._limit.ceiling, found.most_workers))
@@ -315,6 +332,10 @@ class Runner:
     async def _keep_reading_ledger(self) -> None:
         with self._noting_failures():
             await self._ledger_reader.keep()
+
+    async def _keep_settling_uploads(self) -> None:
+        with self._noting_failures():
+            await self._lost_uploads.keep()
 
     async def _read_ledger_at_end(self) -> None:
         """Read the ledger once more, unless the run has to end now or the gateway doesn't answer."""
@@ -330,6 +351,7 @@ class Runner:
             if not self._settled:
                 with self._noting_failures():
                     await self._context.assets.settle()
+                    await self._lost_uploads.settle()
                 self._settled = True
 
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
@@ -401,10 +423,10 @@ class Runner:
                 job = advance(job, event)
             driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
             return await driver.drive(job)
-        except GatewayError as error:
-            if latest.phase is Phase.PREPARING:
+        except Exception as error:
+            if latest.phase is Phase.PREPARING and not isinstance(error, JournalError):
                 # No submit was sent: its hold would only keep credits from other jobs until the run ends.
-                declined = HoldReleased(at=self._clock.now(), error=error_info(error))
+                declined = self._unfinished.unsent("the run failed", error)
                 await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
             raise

@@ -12,6 +12,8 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN, key_too_old_error
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.progress_reporter import ProgressReporter
+from crucible_batch.engine.shutdown import error_info
+from crucible_batch.errors import CrucibleBatchError
 
 
 class UnfinishedJobs:
@@ -50,10 +52,12 @@ class UnfinishedJobs:
         released = {job.identity for _, job in unsent}
         return [found for found in left if found[1].identity not in released]
 
-    def unsent(self, ended: str) -> HoldReleased:
-        """Return the event that releases such a hold."""
-        error = ErrorInfo("INTERRUPTED", f"{ended} while its images were uploaded")
-        return HoldReleased(at=self._clock.now(), error=error)
+    def unsent(self, ended: str, error: Exception | None = None) -> HoldReleased:
+        """Return the event that releases such a hold. ``error`` is what ended it, as far as it is one of ours."""
+        info = ErrorInfo("INTERRUPTED", f"{ended} while its images were uploaded")
+        if isinstance(error, CrucibleBatchError):
+            info = error_info(error)
+        return HoldReleased(at=self._clock.now(), error=info)
 
     async def _record(self, planned: PlannedJob, job: Job, event: JobEvent) -> None:
         await self._accounting.record(job.identity, event)

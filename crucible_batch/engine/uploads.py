@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
+from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS
 from crucible_batch.domain.asset import (
     ASSET_PREFIX,
     Asset,
@@ -22,7 +23,6 @@ from crucible_batch.domain.asset import (
 )
 from crucible_batch.domain.budget import (
     BUDGET_EXHAUSTED,
-    INSUFFICIENT_CREDITS,
     hold_is_too_small,
     uploads_are_uncounted,
 )
@@ -38,7 +38,7 @@ from crucible_batch.domain.events import (
     NotCreated,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, ErrorInfo, UploadIntent
+from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo, UploadIntent
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import UPLOAD
@@ -46,6 +46,7 @@ from crucible_batch.domain.upload_tries import ASSET_NOT_READY, FailedUpload, no
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import UNSAFE_URL, CrucibleBatchError, GatewayError, KeyRefusedError
 from crucible_batch.input_images import InputError, load_input
@@ -104,9 +105,10 @@ class AssetUploader:
         self._failed_uploads: dict[str, list[FailedUpload]] = {}
         self._refused: set[str] = set()
         """The images whose bytes the storage refused, until their assets are given back."""
+        self._unsent: set[str] = set()
+        """The images for which an intent was journalled, or is about to be, and not sent yet."""
         self._other_errors: dict[str, CrucibleBatchError | UploadNotSent] = {}
-        self._listed: Mapping[str, AssetSnapshot] | None = None
-        self._listing = asyncio.Lock()
+        self._listed = ListedAssets(gateway)
 
     # -- what a job asks --------------------------------------------------------------------------------------------
 
@@ -141,7 +143,7 @@ class AssetUploader:
 
     async def read_list(self) -> None:
         """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
-        await self._list()
+        await self._listed.read()
 
     def are_there(self, images: Iterable[InputImage]) -> bool:
         """Whether the gateway is known to have all of these images, by its list or by what was done in this run."""
@@ -192,14 +194,28 @@ class AssetUploader:
             return moved
 
         driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._accounting.record, step)
-        made = await driver.drive(asset)
-        if (error := self._other_errors.pop(image.spec.sha256, None)) is not None:
+        try:
+            made = await driver.drive(asset)
+        except BaseException as error:
+            if asset.sha256 in self._unsent:
+                await self._release_unsent(asset, error)
+            raise
+        finally:
+            self._unsent.discard(asset.sha256)
+        if (reason := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
-            raise error
+            raise reason
         if made.phase is AssetPhase.FAILED and made.error and made.error.code == INSUFFICIENT_CREDITS:
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return made
+
+    async def _release_unsent(self, asset: Asset, error: BaseException) -> None:
+        """Release the hold of an upload that was interrupted before it was sent, whatever the reason."""
+        info = ErrorInfo("INTERRUPTED", f"{type(error).__name__} before the upload was sent")
+        await self._accounting.record(asset.identity, NotCreated(at=self._clock.now(), error=info))
+        self._contents.pop(asset.sha256, None)
+        self._assets[asset.sha256] = Asset(asset.sha256)
 
     def _note_failed_upload(self, asset: Asset, event: Lost | Deleted) -> None:
         """Note a failed upload. Its charge is known only if it was answered."""
@@ -214,8 +230,8 @@ class AssetUploader:
     async def _resume(self, digest: str, image: InputImage | None) -> Asset:
         """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
         asset = resume_asset(self._past(digest))
-        listed = await self._list()
-        if asset.phase is AssetPhase.READY and not _shows(listed, asset):
+        await self._listed.read()
+        if asset.phase is AssetPhase.READY and not self._listed.shows(asset):
             return await self._checked(asset)
         while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
             settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
@@ -228,7 +244,7 @@ class AssetUploader:
 
     async def _checked(self, asset: Asset) -> Asset:
         """Check an asset that is ready by the journal but not in the gateway's list, by its id."""
-        snapshot = await self._snapshot(asset)
+        snapshot = await self._listed.read_one(asset)
         if snapshot is not None and snapshot.status is AssetStatus.READY:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
@@ -250,7 +266,7 @@ class AssetUploader:
 
     async def _look(self, image: InputImage, payer: str) -> AssetEvent:
         digest = image.spec.sha256
-        found = (await self._list()).get(digest)
+        found = (await self._listed.read()).get(digest)
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         uploads = self._failed_uploads.get(digest, [])
@@ -258,6 +274,7 @@ class AssetUploader:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
+        self._unsent.add(digest)
         return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
 
     def _share(self, payer: str) -> Credits:
@@ -268,37 +285,43 @@ class AssetUploader:
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
-        try:
-            # Read before paying: the bytes sent must be the bytes that were hashed.
-            self._contents[digest] = await self._load(image)
-        except InputError as error:
-            return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
-        except ObjectStoreError as error:
-            self._other_errors[digest] = error
-            return NotCreated(at=self._clock.now(), error=error_info(error))
 
         def before_send() -> None:
             if self._must_not_send(asset):
                 raise UploadNotSent
+            self._unsent.discard(digest)
+            # From now on, the image is not bought again before the intent has been searched for.
+            self._assets[digest] = replace(asset, in_doubt=True)
 
         try:
+            # Read before paying: the bytes sent must be the bytes that were hashed.
+            self._contents[digest] = await self._load(image)
             intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
-        except UploadNotSent:
-            return self._not_sent(digest)
+        except InputError as error:
+            return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
+        except ObjectStoreError as error:
+            return self._not_sent(digest, error, error_info(error))
+        except UploadNotSent as decision:
+            # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
+            self._claims.pop(digest, None)
+            info = ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
+            return self._not_sent(digest, decision, info)
         except GatewayError as error:
-            if error.in_doubt:
-                # Noted first: if the search fails too, the image is not bought again before it has been found.
-                self._assets[digest] = replace(asset, in_doubt=True)
-                return await self._find_lost(asset)
-            if error.status == 402:
-                # Whatever its error code, a 402 is for lack of credits and not because of the image.
-                return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
-            if isinstance(error, KeyRefusedError) or not error.is_refusal:
-                # Refused, but not because of the image: the credits are released, and it may be tried again.
-                self._other_errors[digest] = error
-            return NotCreated(at=self._clock.now(), error=error_info(error))
+            return await self._not_created(digest, asset, error)
         self._intents[digest] = intent
         return Created(at=self._clock.now(), asset_id=intent.asset_id, credits=intent.credits)
+
+    async def _not_created(self, digest: str, asset: Asset, error: GatewayError) -> AssetEvent:
+        """Return the event of an intent that was sent and not answered with an asset."""
+        if error.in_doubt:
+            return await self._find_lost(asset)
+        if error.status == 402:
+            # Whatever its error code, a 402 is for lack of credits and not because of the image.
+            return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
+        if isinstance(error, KeyRefusedError) or not error.is_refusal:
+            # Refused, but not because of the image: the credits are released, and it may be tried again.
+            self._other_errors[digest] = error
+        return NotCreated(at=self._clock.now(), error=error_info(error))
 
     def _must_not_send(self, asset: Asset) -> bool:
         """Whether nothing more may be bought, or the hold of the upload is too small now."""
@@ -311,14 +334,11 @@ class AssetUploader:
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 
-    def _not_sent(self, digest: str) -> NotCreated:
-        del self._contents[digest]
-        # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
-        self._claims.pop(digest, None)
-        self._other_errors[digest] = UploadNotSent()
-        return NotCreated(
-            at=self._clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
-        )
+    def _not_sent(self, digest: str, reason: CrucibleBatchError | UploadNotSent, error: ErrorInfo) -> NotCreated:
+        """Release an upload that was not sent; ``reason`` is raised once that is journalled."""
+        self._contents.pop(digest, None)
+        self._other_errors[digest] = reason
+        return NotCreated(at=self._clock.now(), error=error)
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
         """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
@@ -350,7 +370,7 @@ class AssetUploader:
         """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its rebate."""
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)
-            snapshot = await self._snapshot(asset)
+            snapshot = await self._listed.read_one(asset)
             if snapshot is None or snapshot.status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
             if snapshot.status is AssetStatus.READY:
@@ -359,7 +379,7 @@ class AssetUploader:
 
     async def _await(self, asset: Asset) -> AssetEvent:
         for wait_s in _READY_LOOKS_S:
-            snapshot = await self._snapshot(asset)
+            snapshot = await self._listed.read_one(asset)
             if snapshot is None or snapshot.status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
             if snapshot.status is AssetStatus.READY:
@@ -371,25 +391,7 @@ class AssetUploader:
         rebate = await self._gateway.delete_asset(asset.asset_id or "")
         return Deleted(at=self._clock.now(), rebate=rebate)
 
-    # -- what the gateway shows -------------------------------------------------------------------------------------
-
-    async def _list(self) -> Mapping[str, AssetSnapshot]:
-        async with self._listing:
-            if self._listed is None:
-                self._listed = {
-                    snapshot.sha256: snapshot
-                    for snapshot in await self._gateway.assets()
-                    if snapshot.sha256 is not None and snapshot.status is AssetStatus.READY
-                }
-            return self._listed
-
-    async def _snapshot(self, asset: Asset) -> AssetSnapshot | None:
-        try:
-            return await self._gateway.asset(asset.asset_id or "")
-        except GatewayError as error:
-            if error.is_not_found:
-                return None
-            raise
+    # -- which images are there -------------------------------------------------------------------------------------
 
     def _held_uploads(self) -> list[str]:
         holds = self._accounting.ledger.holds()
@@ -400,21 +402,12 @@ class AssetUploader:
             image.spec.sha256
             for image in images
             if self._assets[image.spec.sha256].phase not in {AssetPhase.UPLOADED, AssetPhase.READY}
-            and not self._is_listed(image)
+            and not self._listed.has(image)
             and self._claims.get(image.spec.sha256, identity) == identity
         }
 
     def _is_there(self, image: InputImage) -> bool:
         asset = self._assets.get(image.spec.sha256)
         if asset is None or asset.phase is AssetPhase.ABSENT:
-            return self._is_listed(image)
+            return self._listed.has(image)
         return asset.phase is AssetPhase.READY
-
-    def _is_listed(self, image: InputImage) -> bool:
-        found = (self._listed or {}).get(image.spec.sha256)
-        return found is not None and found.byte_size == image.spec.byte_size
-
-
-def _shows(listed: Mapping[str, AssetSnapshot], asset: Asset) -> bool:
-    found = listed.get(asset.sha256)
-    return found is not None and found.asset_id == asset.asset_id

@@ -142,6 +142,7 @@ class HttpGateway(Gateway):
             error=_job_error(job),
             outputs=_output_links(job.outputs),
             workflow_id=job.workflow_id,
+            params=_params(job),
         )
 
     async def account(self) -> Account:
@@ -241,6 +242,12 @@ def _job_error(job: JobData) -> ErrorInfo | None:
     code = clean_message(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
     message = clean_message(job.error_message or "") or "the gateway reports the job as failed, without a message"
     return ErrorInfo(code=code, message=message)
+
+
+def _params(job: JobData) -> Mapping[str, object]:
+    """Return the parameters of the job's request, if the record has them: the contract does not list them."""
+    found = (job.model_extra or {}).get("params")
+    return found if isinstance(found, dict) else {}
 
 
 def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:

@@ -24,7 +24,8 @@ from yarl import URL
 
 from crucible_batch.errors import UserError
 from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, InvalidCertificateError, Reply
-from crucible_batch.gateway.url_guard import LinkGuard, shown
+from crucible_batch.gateway.url_guard import LinkGuard, port_fits
+from crucible_batch.secret_text import register_secret
 
 _HEADER_BYTES: Final = 64 * 1024
 """The longest header line that is accepted; a redirect's ``Location`` may be a signed URL of 16 KB."""
@@ -252,7 +253,11 @@ def _proxy(text: str) -> str:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL()
-    if url.scheme not in _PROXY_SCHEMES or not url.host:
-        # The library's message isn't shown: it may hold a password.
-        raise UserError(f"not a proxy URL: {shown(text)}", hint="give one like http://proxy.example:3128")
+    if url.scheme not in _PROXY_SCHEMES or not url.host or not port_fits(url):
+        # Neither it nor the library's message is shown: a password may be anywhere in it.
+        raise UserError(
+            "not a proxy URL: it must have a scheme (http or https), a host, and no port above 65535",
+            hint="give one like http://proxy.example:3128",
+        )
+    register_secret(url.password)
     return text

@@ -20,7 +20,7 @@ from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.exchange import ApiExchange
 from crucible_batch.gateway.json_text import UnreadableError
 from crucible_batch.gateway.response_errors import HttpAnswer, bad_request
-from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryPolicy, as_retrier
+from crucible_batch.gateway.retries import PURCHASES, OnRetry, Operation, Retrier, RetryPolicy, as_retrier
 from crucible_batch.gateway.transport import Channel, HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.wire import SuccessResponse, WireModel, first_problem, read_answer
@@ -267,7 +267,10 @@ class CrucibleClient:
                     doubts.append(error)
                 raise
 
-        return await self._retrier.run(attempt, before_retry, url=url)
+        found = await self._retrier.run(attempt, before_retry, url=url)
+        if operation in PURCHASES:
+            self._retrier.outage.has_bought = True
+        return found
 
 
 def _body(operation: Operation, model: type[WireModel], wanted: dict[str, Json]) -> bytes:

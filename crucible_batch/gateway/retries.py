@@ -67,6 +67,8 @@ IN_PROGRESS: Final = frozenset(
 )
 """The operations that a run performs for its jobs, after the gateway has answered at its start."""
 
+PURCHASES: Final = frozenset({Operation.GENERATE, Operation.CREATE_ASSET})
+
 
 class RetryDecision(NamedTuple):
     """Whether to retry after a failed attempt, and whether the attempt may have taken effect."""
@@ -185,10 +187,12 @@ _NOTHING_BEHIND: Final = frozenset({502, 504})
 """Statuses that a proxy answers with if the gateway behind it does not answer."""
 
 
-def is_unanswered(error: GatewayError) -> bool:
+def is_unanswered(error: GatewayError, *, has_bought: bool = True) -> bool:
     """Whether a request got no answer from the gateway, by the table in ``domain.outage``."""
     if error.code == "NO_ANSWER" and error.status is None:
         return not isinstance(error.__cause__, InvalidCertificateError)
+    if not has_bought and error.status is not None and error.status >= 500:
+        return True
     return error.status in _NOTHING_BEHIND or (error.status == 503 and error.code == "HTTP_503")
 
 
@@ -283,7 +287,7 @@ class Retrier:
         try:
             result = await attempt()
         except GatewayError as error:
-            if is_unanswered(error):
+            if self._is_unanswered(error):
                 outage.unanswered(self._clock())
             elif error.code not in ("BAD_REQUEST", UNSAFE_URL):  # those are not sent
                 outage.answered(self._clock())
@@ -291,6 +295,9 @@ class Retrier:
         if outage.is_on:
             outage.answered(self._clock())
         return result
+
+    def _is_unanswered(self, error: GatewayError) -> bool:
+        return is_unanswered(error, has_bought=self.outage.has_bought)
 
     def _is_outage(self, call: _Call) -> bool:
         """Whether nothing has been answered since before the latest attempt of a call.
@@ -309,7 +316,7 @@ class Retrier:
             policy = replace(policy, max_wait_s=policy.outage_wait_s)
         own_s = wait_s(policy, state.attempt_number, error.retry_after_s, self._jitter())
         left_s = policy.outage_s - self.outage.lasted_s(self._clock())
-        if is_unanswered(error) and left_s > 0:
+        if self._is_unanswered(error) and left_s > 0:
             return min(own_s, left_s)  # the last attempt is made at the end of the time allowed
         return own_s
 

@@ -135,8 +135,12 @@ def _parse(text: str) -> httpx.URL | None:
         host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):
         return None
-    port_fits = url.port is None or 0 < url.port < 65_536
-    return url if url.scheme in _DEFAULT_PORTS and _HOST.fullmatch(host) and port_fits else None
+    return url if url.scheme in _DEFAULT_PORTS and _HOST.fullmatch(host) and port_fits(url) else None
+
+
+def port_fits(url: httpx.URL) -> bool:
+    """Whether a URL has no port, or one that can be connected to."""
+    return url.port is None or 0 < url.port < 65_536
 
 
 def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:

@@ -19,7 +19,13 @@ __all__, __getattr__, __dir__ = lazily(
         ),
         "crucible_batch.journal.merged_events": ("MergedEvents",),
         "crucible_batch.journal.plan_file": ("PlanFile",),
-        "crucible_batch.journal.shared_rows": ("JournalRows", "add_rows", "rows_after", "set_journal_aside"),
+        "crucible_batch.journal.shared_rows": (
+            "JournalRows",
+            "add_rows",
+            "copy_gateway_ledger",
+            "rows_after",
+            "set_journal_aside",
+        ),
         "crucible_batch.journal.store": ("Journal", "RunRecord"),
     },
 )

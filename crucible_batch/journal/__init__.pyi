@@ -9,6 +9,7 @@ from crucible_batch.journal.merged_events import MergedEvents as MergedEvents
 from crucible_batch.journal.plan_file import PlanFile as PlanFile
 from crucible_batch.journal.shared_rows import JournalRows as JournalRows
 from crucible_batch.journal.shared_rows import add_rows as add_rows
+from crucible_batch.journal.shared_rows import copy_gateway_ledger as copy_gateway_ledger
 from crucible_batch.journal.shared_rows import rows_after as rows_after
 from crucible_batch.journal.shared_rows import set_journal_aside as set_journal_aside
 from crucible_batch.journal.store import Journal as Journal

@@ -18,14 +18,11 @@ from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links, syn
 
 FORMAT: Final = 1
 _TABLES: Final = frozenset({"meta", "migrations", "events", "plan", "retired", "runs"})
-_VERSION_AT: Final = slice(60, 64)
-"""The user version in the header of a database."""
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open a journal, creating its file if needed. Raises ``JournalError`` if it is not one, and ``sqlite3.Error``."""
-    mode = _reading_mode(path) if read_only else "rwc"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection = _connect(path, _reading_mode(path) if read_only else "rwc")
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -90,14 +87,16 @@ def has_journal(directory: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with path.open("rb") as file:
-            header = file.read(_VERSION_AT.stop)
-        if any(header[_VERSION_AT]):
-            return True  # fast path for almost all
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={_reading_mode(path)}", uri=True)) as connection:
+        # Only SQLite may open the file: closing another descriptor drops all locks that this process has on it.
+        with closing(_connect(path, _reading_mode(path))) as connection:
             return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-    except (OSError, sqlite3.Error):
+    except (sqlite3.Error, UnicodeDecodeError):
         return True  # an error when it is read
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None)
 
 
 def _reading_mode(path: Path) -> str:

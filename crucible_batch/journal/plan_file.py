@@ -56,7 +56,9 @@ class PlanFile:
 
     def rows(self) -> Generator[tuple[int, str, str], None, None]:
         """Yield the rows in the form that ``INSERT_PLANNED`` takes, in manifest order."""
-        yield from self._connection.execute(_ROWS)
+        # Not `yield from`: a generator that an error left open would close the cursor of a closed database.
+        for row in self._connection.execute(_ROWS):  # noqa: UP028
+            yield row
 
     def holds(self, identity: str) -> bool:
         """Whether the plan has a job with this identity, under any name."""

@@ -1,4 +1,4 @@
-"""The rows of a journal that another machine needs to continue it: events, runs and some notes."""
+"""The rows of a journal that another one needs: to continue it, or to be reconciled with the gateway's ledger."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ _ADD_RUN: Final = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, ter
 
 @dataclass(frozen=True, slots=True)
 class JournalRows:
-    """Events with their numbers, and all runs and notes, as they are stored."""
+    """Events with their numbers, and all runs and notes, as they are stored.
+
+    ``gateway_entries`` and ``gateway_readings`` are what its runs saw of the gateway's ledger, at the end of a run.
+    """
 
     events: tuple[tuple[int, str, str, str], ...] = ()
     runs: tuple[tuple[int, float, float | None, str, str | None], ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    gateway_entries: tuple[tuple[str, float, str], ...] = ()
+    gateway_readings: tuple[tuple[float, float, str], ...] = ()
 
     @property
     def last(self) -> int:
@@ -39,15 +44,39 @@ class JournalRows:
         return replace(self, events=tuple(event for event in self.events if event[0] > number))
 
 
-def rows_after(journal: Journal, number: int) -> JournalRows:
-    """Return the durable events after this number, with all runs and notes."""
+def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = False) -> JournalRows:
+    """Return the durable events after this number, with all runs, notes and readings of the gateway's ledger."""
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]):
-        return JournalRows(
+        rows = JournalRows(
             tuple(connection.execute(sql.EVENTS_AFTER, (number,))),
             tuple(connection.execute(_RUNS)),
             {name: value for name in _NOTES if (value := journal.noted(name)) is not None},
         )
+        return _with_gateway_ledger(rows, connection) if with_gateway_ledger else rows
+
+
+def _with_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> JournalRows:
+    if connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:
+        return rows
+    entries = tuple(connection.execute("SELECT key, seen_at, body FROM gateway_entries"))
+    readings = tuple(connection.execute("SELECT since, until, body FROM gateway_readings"))
+    return replace(rows, gateway_entries=entries, gateway_readings=readings)
+
+
+def copy_gateway_ledger(source: Journal, target: Journal) -> None:
+    """Add what the runs of one journal saw of the gateway's ledger to another journal. May be repeated."""
+    with foreign_errors(source.path.parents[1]):
+        rows = _with_gateway_ledger(JournalRows(), source._connection)  # noqa: SLF001 - of this package
+    with foreign_errors(target.path.parents[1]), target.transaction():
+        _add_gateway_ledger(rows, target._connection)  # noqa: SLF001
+
+
+def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> None:
+    for statement in sql.CREATE_GATEWAY_LEDGER:
+        connection.execute(statement)
+    connection.executemany(sql.KEEP_ENTRY, rows.gateway_entries)
+    connection.executemany(sql.KEEP_READING, rows.gateway_readings)
 
 
 def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
@@ -57,6 +86,7 @@ def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
         for rows in entries:
             connection.executemany(_ADD_EVENT, rows.events)
             connection.executemany(_ADD_RUN, rows.runs)
+            _add_gateway_ledger(rows, connection)
             for name, value in rows.notes.items():
                 journal.note(name, value)
 

@@ -60,8 +60,9 @@ RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.be
 # Created by the first reading.
 CREATE_GATEWAY_LEDGER = (
     """CREATE TABLE IF NOT EXISTS gateway_entries (
-           key  TEXT PRIMARY KEY,
-           body TEXT NOT NULL      -- JSON of the entry of the gateway's ledger
+           key     TEXT PRIMARY KEY,
+           seen_at REAL NOT NULL,  -- when the first reading that had it was begun
+           body    TEXT NOT NULL   -- JSON of the entry of the gateway's ledger
        ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS gateway_readings (
            since REAL PRIMARY KEY,
@@ -70,7 +71,9 @@ CREATE_GATEWAY_LEDGER = (
        ) WITHOUT ROWID""",
 )
 HAS_GATEWAY_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gateway_readings'"
-KEEP_ENTRY = "INSERT OR REPLACE INTO gateway_entries (key, body) VALUES (?, ?)"
+KEEP_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body) VALUES (?, ?, ?)
+                ON CONFLICT (key) DO UPDATE SET body = excluded.body"""
 KEEP_READING = "INSERT OR REPLACE INTO gateway_readings (since, until, body) VALUES (?, ?, ?)"
 GATEWAY_ENTRIES = "SELECT body FROM gateway_entries"
+FIRST_SEEN = "SELECT key, seen_at FROM gateway_entries"
 GATEWAY_READINGS = "SELECT body FROM gateway_readings ORDER BY until, since"

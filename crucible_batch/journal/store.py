@@ -162,7 +162,7 @@ class Journal:
         ``entries`` are those that are new or have changed, ``coverage`` is that of this and the readings before.
         """
         create, *rest = ((statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER)
-        kept = [(sql.KEEP_ENTRY, (entry.key, encode(entry))) for entry in entries]
+        kept = [(sql.KEEP_ENTRY, (entry.key, coverage.until, encode(entry))) for entry in entries]
         reading = (sql.KEEP_READING, (coverage.since, coverage.until, encode(coverage)))
         await self._write(create, *rest, *kept, reading)
 
@@ -289,21 +289,25 @@ class Journal:
 
     def ledger_entries(self) -> list[LedgerEntry]:
         """Return the entries of the gateway's ledger that the runs of this directory have seen."""
-        return [decode(LedgerEntry, body) for body in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)]
+        return [decode(LedgerEntry, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)]
+
+    def ledger_entries_seen(self) -> dict[str, float]:
+        """Return when the first reading that had an entry was begun, in seconds since the epoch, by the entry's key."""
+        return {text(key, "entry"): moment(at, "reading") for key, at in self._of_gateway_ledger(sql.FIRST_SEEN)}
 
     def ledger_coverages(self) -> list[LedgerCoverage]:
         """Return over which times the gateway's ledger was read without a gap, oldest first."""
-        return [decode(LedgerCoverage, body) for body in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
+        return [decode(LedgerCoverage, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
 
     def ledger_coverage(self) -> LedgerCoverage | None:
         """Return the newest of ``ledger_coverages``; None if the ledger was never read."""
         return next(reversed(self.ledger_coverages()), None)
 
-    def _of_gateway_ledger(self, query: str) -> list[object]:
+    def _of_gateway_ledger(self, query: str) -> list[tuple[object, ...]]:
         with self._errors():
             if self._connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:
                 return []
-            return [body for (body,) in self._connection.execute(query)]
+            return self._connection.execute(query).fetchall()
 
     def controls(self) -> list[ControlEntry]:
         """Return the commands that were given to the newest run, oldest first."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from crucible_batch.errors import Problem
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
-from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, TextField
+from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate
 from crucible_batch.manifest.manifest import ManifestEntry
 from crucible_batch.manifest.sources import (
     Picks,
@@ -19,6 +19,7 @@ from crucible_batch.manifest.sources import (
     unknown_pick,
 )
 from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.text_field import TextField
 
 _MOST_UNKNOWN_PICKS = 20
 

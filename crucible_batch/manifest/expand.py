@@ -17,12 +17,13 @@ from crucible_batch.manifest.combinations import Combination
 from crucible_batch.manifest.deriving_entry import DerivingEntry
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
-from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, TextField
+from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
 from crucible_batch.manifest.sources import Source, SourceFile, SourceJob, SourceJobs, expected_output
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
+from crucible_batch.manifest.text_field import TextField
 
 _Made = tuple["JobSpec | None", Sequence[Problem]]
 
@@ -45,15 +46,17 @@ def expand(
     manifest: Manifest,
     note: Callable[[str, Path], None] = lambda _text, _path: None,
     note_names: Callable[[Set[str]], None] = lambda _names: None,
+    note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
 ) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
     A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
     last item is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that
     is read, as text in the manifest and as path, possibly more than once. ``note_names`` is called at the end with the
-    names of the variables that the templates may use. Jobs of entries with ``from`` are those that are expected.
+    names of the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
+    Jobs of entries with ``from`` are those that are expected.
     """
-    yield from Expansion(manifest, note).jobs(note_names)
+    yield from Expansion(manifest, note).jobs(note_names, note_empty)
 
 
 class Expansion:
@@ -88,7 +91,11 @@ class Expansion:
         """The entries with ``from`` that have been expanded."""
         return self._stages
 
-    def jobs(self, note_names: Callable[[Set[str]], None] = lambda _names: None) -> Iterator[JobSpec | Problem]:
+    def jobs(
+        self,
+        note_names: Callable[[Set[str]], None] = lambda _names: None,
+        note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
+    ) -> Iterator[JobSpec | Problem]:
         """Yield the jobs as ``expand`` does.
 
         Each job of an entry must have been handled before the next entry begins, since ``outputs_of`` is called with
@@ -111,6 +118,7 @@ class Expansion:
                 if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
                     break
         note_names(self._context.templates.names)
+        note_empty(self._context.empty_cells.notes)
 
     def derive(self, name: str, output: SourceFile) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
         """Yield the jobs that are made from an output which was saved after the expansion, by entry.

@@ -6,8 +6,15 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, core_schema
 
 from crucible_batch.option_values import AUTO, LONGEST_S, MOST_AT_ONCE, parse_duration
 from crucible_batch.scheduled_time import check_cron, read_timezone
@@ -39,6 +46,22 @@ def _credits(value: object) -> Decimal:
     if isinstance(value, float) and len(digits) > _EXACT_DIGITS:
         raise PydanticCustomError("credits", "has more digits than a YAML number keeps; put it in quotes")
     return amount
+
+
+class OrCredits:
+    """An annotation of ``Budget``: a number or decimal text in its place is its ``credits``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_budget, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [*_CREDITS_SCHEMA["anyOf"], handler(schema)]}
+
+
+def _as_budget(value: object) -> object:
+    return {"credits": value} if isinstance(value, bool | int | float | str) else value
 
 
 def given(value: object) -> object:
@@ -103,7 +126,7 @@ def _secret_source(value: object) -> object:
 
 _SOURCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00]+)$"
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_CREDITS_SCHEMA = {
+_CREDITS_SCHEMA: dict[str, list[Any]] = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0},
         {"type": "string", "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from crucible_batch.manifest.names import text_fault
+from crucible_batch.manifest.names import folded, text_fault
 
 Answer = TypeVar("Answer", Path, str)
 
@@ -32,13 +32,17 @@ _MAX_SHOWN = 300
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
     """A file that can't be used. The message is the reason, ``hint`` the remedy.
 
-    ``is_outside``: it is outside the manifest's directory, as the other files of a table probably are.
+    ``is_outside``: it is outside the manifest's directory, as the other files of a table probably are. ``nearest`` is
+    the path of the file that is probably meant.
     """
 
-    def __init__(self, message: str, *, hint: str | None = None, is_outside: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, is_outside: bool = False, nearest: str | None = None
+    ) -> None:
         super().__init__(message)
         self.hint = hint
         self.is_outside = is_outside
+        self.nearest = nearest
 
 
 class Files:
@@ -58,6 +62,7 @@ class Files:
         self._root = os.path.realpath(directory)
         self._found: dict[str, Path | FileFault] = {}
         self._prompts: dict[str, str | FileFault] = {}
+        self._folders: dict[str, dict[str, str]] = {}
 
     def find(self, text: str) -> Path:
         """Return the real path of a readable regular file. Raises ``FileFault``."""
@@ -98,7 +103,10 @@ class Files:
         try:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
-            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None
+            nearest = (
+                self._spelled_otherwise(text) if isinstance(error, FileNotFoundError | NotADirectoryError) else None
+            )
+            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}", nearest=nearest) from None
         except ValueError:
             raise FileFault(f"{quoted(text)} is not a valid file name") from None
         if not stat.S_ISREG(status.st_mode):
@@ -110,6 +118,30 @@ class Files:
         if (fault := text_fault(real)) is not None:
             raise FileFault(f"{quoted(text)} is the file {quoted(real)}, whose path {fault[0]}", hint=fault[1])
         return Path(real)
+
+    def _spelled_otherwise(self, text: str) -> str | None:
+        """Return the path of a file that differs in case, or in slashes for backslashes; None if there is none."""
+        found = ""
+        for part in text.replace("\\", "/").split("/"):
+            folder = os.path.join(self.directory, found)  # noqa: PTH118
+            if not self.is_inside(folder):
+                return None
+            name = part if part in {"", ".", ".."} else self._entries(folder).get(folded(part))
+            if name is None:
+                return None
+            found = os.path.join(found, name)  # noqa: PTH118
+        path = os.path.join(self.directory, found)  # noqa: PTH118
+        return found if self.is_inside(path) and os.path.isfile(path) else None  # noqa: PTH113
+
+    def _entries(self, folder: str) -> dict[str, str]:
+        """Return the names in a folder by what identifies them; none if it can't be read."""
+        if folder not in self._folders:
+            try:
+                names = sorted(os.listdir(folder))  # noqa: PTH208
+            except OSError:
+                names = []
+            self._folders[folder] = {folded(name): name for name in names}
+        return self._folders[folder]
 
     def _read_prompt(self, text: str) -> str:
         path = self.find(text)

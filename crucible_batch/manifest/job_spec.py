@@ -183,7 +183,7 @@ class JobProblems:
         self._add(problem, is_of_all_rows=fault.is_unknown_name)
 
     def file(self, site: SourceNode, path: NodePath, fault: FileFault) -> None:
-        self._add(site.problem(path, str(fault), hint=fault.hint))
+        self._add(site.problem(path, str(fault), nearest=fault.nearest, hint=fault.hint))
 
     def other(self, site: SourceNode, path: NodePath, message: str, *, hint: str | None = None) -> None:
         self._add(site.problem(path, message, hint=hint))

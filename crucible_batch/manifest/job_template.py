@@ -11,6 +11,7 @@ from types import MappingProxyType
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
+from crucible_batch.manifest.empty_cells import EmptyCells
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec, claim_of, row_words, take_again
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
@@ -20,6 +21,7 @@ from crucible_batch.manifest.sources import Source, SourceFile
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
+from crucible_batch.manifest.text_field import TextField
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
@@ -27,7 +29,6 @@ _MOST_TWINS = 3
 _MOST_OUTSIDE = 3
 _MAX_WORKFLOWS = 1000  # cached; a template may make one for each job
 _OUTPUT_OF_SOURCE = "{{ source.path }}"
-_NO_NAMES: frozenset[str] = frozenset()
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
@@ -38,6 +39,7 @@ class ExpansionContext:
         self.manifest = manifest
         self.templates = Templates()
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
+        self.empty_cells = EmptyCells()
         self.claims = NameClaims()
         workflow_id = manifest.workflow or ""
         self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
@@ -80,30 +82,6 @@ class ExpansionContext:
         return made, faults.problems
 
 
-class TextField:
-    """A text field of an entry, either literal or a template."""
-
-    __slots__ = ("_fits", "_limit", "_template", "literal", "path")
-
-    def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
-        self.path = path
-        self._limit = limit
-        self.literal = text
-        self._template = templates.compile(text) if "{" in text and is_template(text) else None
-        self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
-
-    @property
-    def names(self) -> frozenset[str]:
-        return self._template.names if self._template else _NO_NAMES
-
-    def render(self, variables: Variables) -> str:
-        if self._template is not None:
-            return self._template.text(variables, self._limit)
-        if not self._fits:
-            raise TemplateFault(f"longer than {self._limit // 1024} KiB, the limit for this field")
-        return self.literal
-
-
 class JobTemplate:
     """One compiled entry of ``jobs``.
 
@@ -131,6 +109,7 @@ class JobTemplate:
         self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
         self._last_twin: tuple[str, int] = "", 0
         self._outside = 0
+        self._file_problems: dict[tuple[tuple[str | int, ...], str], Problem] = {}
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
 
@@ -145,7 +124,8 @@ class JobTemplate:
         self, row: TableRow | None, combination: Combination, repeat: int
     ) -> tuple[JobSpec | None, Sequence[Problem]]:
         """Return one job, or None and the job's problems in addition to ``faults``."""
-        faults = JobProblems(row, self._entry.job.foreach or "")
+        faults, blank = JobProblems(row, self._entry.job.foreach or ""), self._context.templates.blank
+        blank.clear()
         variables = {**self._context.variables, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
@@ -157,6 +137,9 @@ class JobTemplate:
         if job is None:
             return None, faults.problems
         job.row, job.made_for = (row.number if row else None), row
+        if blank and row is not None:
+            where = row_words(self._context.manifest.site, self._entry.index, row.number, row.line)
+            self._context.empty_cells.add(where, blank)
         return job, ()
 
     def make_from(
@@ -326,8 +309,17 @@ class JobTemplate:
                 message = "files of more jobs are outside the manifest's directory"
                 faults.problems.append(self._entry.site.problem(text.path, message, hint=fault.hint))
             else:
-                faults.file(self._entry.site, text.path, fault)
+                self._add_once(faults, text, rendered, fault)
             return None
+
+    def _add_once(self, faults: JobProblems, text: TextField, rendered: str, fault: FileFault) -> None:
+        """Add the problem of a file. Further jobs have that of the first one, so that it is reported once."""
+        known = self._file_problems.get((text.path, rendered))
+        if known is not None:
+            faults.problems.append(known)
+            return
+        faults.file(self._entry.site, text.path, fault)
+        self._file_problems[text.path, rendered] = faults.problems[-1]
 
     def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
         if workflow_id not in self._merged:

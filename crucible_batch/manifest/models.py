@@ -21,6 +21,7 @@ from crucible_batch.manifest.field_types import (
     OptionalCommand,
     OptionalCredits,
     OptionalText,
+    OrCredits,
     Parameters,
     SecretSource,
     Text,
@@ -249,9 +250,10 @@ class Header(_Model):
     workflows: dict[Text, WorkflowDefaults] = Field(
         default_factory=dict, description="Defaults for other workflows, by workflow id."
     )
-    budget: Budget = Field(
+    budget: Annotated[Budget, OrCredits()] = Field(
         default_factory=Budget,
-        description="Limits on spending. With a budget, `run` does not ask for confirmation.",
+        description="Limits on spending. With a budget, `run` does not ask for confirmation. A number is `credits`.",
+        examples=[250],
     )
     vars: dict[Identifier, Any] = Field(
         default_factory=dict,

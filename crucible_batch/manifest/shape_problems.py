@@ -90,7 +90,7 @@ def _is_table(name: str, value: object) -> bool:
 def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:
     location, value = detail["loc"], detail["input"]
     is_key = location[-1:] == ("[key]",)
-    message, hint = _message(detail, location, value), _hint(detail["type"], location, value)
+    message, hint = _message(detail, location, value), _hint(detail["type"], value)
     return site.problem(location[:-1] if is_key else location, message, key=is_key, hint=hint)
 
 
@@ -121,9 +121,7 @@ def _context(detail: ErrorDetails) -> dict[str, object]:
     return {name: value for name, value in detail.get("ctx", {}).items() if name not in {"got", "message"}}
 
 
-def _hint(error_type: str, location: tuple[int | str, ...], value: object) -> str | None:
-    if location == ("budget",) and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"write budget: {{credits: {shown(str(value))}}}"
+def _hint(error_type: str, value: object) -> str | None:
     if error_type == "string_type" and isinstance(value, bool | int | float):
         return "put it in quotes if it is text"
     if error_type == "string_type" and isinstance(value, Mapping) and len(value) == 1:

@@ -187,6 +187,28 @@ class _Delimited:
                 yield RowFault(path, line, message, hint)
 
 
+_COMMAS = _Delimited("CSV", ",", "commas", ";\t|")
+_SEMICOLONS = _Delimited("CSV", ";", "semicolons", "")
+
+
+def _csv(path: Path) -> Iterator[TableRow | RowFault]:
+    """Yield the rows of a table with commas, or with semicolons if only these divide its first line.
+
+    European spreadsheets write semicolons, since they have commas in numbers.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline(MAX_LINE_BYTES)
+    has_semicolons = _cell_count(first, ",") == 1 and _cell_count(first, ";") > 1
+    yield from (_SEMICOLONS if has_semicolons else _COMMAS).read(path)
+
+
+def _cell_count(line: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter), []))
+    except csv.Error:  # reported when the table is read
+        return 0
+
+
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -305,7 +327,7 @@ _DECODER = json.JSONDecoder(
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
-    ".csv": _Delimited("CSV", ",", "commas", ";\t|").read,
+    ".csv": _csv,
     ".tsv": _Delimited("TSV", "\t", "tabs", ";,|").read,
     ".txt": _text,
     ".jsonl": _jsonl,

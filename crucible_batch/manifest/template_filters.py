@@ -59,12 +59,14 @@ class TemplatePart:
     """A compiled part of a template: one expression, or a complete template with more than simple expressions.
 
     ``names`` are the variables that it may use. ``pieces`` yields its text. ``value`` returns the value of an
-    expression and is None for a complete template. Both raise any exception of the template's operations.
+    expression and is None for a complete template. Both raise any exception of the template's operations. ``column`` is
+    that of the row which the expression inserts, and None if it does more with it than filters do.
     """
 
     names: frozenset[str]
     pieces: Callable[[Variables], Iterable[str]]
     value: Callable[[Variables], Any] | None
+    column: str | None = None
 
 
 class LimitError(ValueError):

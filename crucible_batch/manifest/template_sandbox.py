@@ -156,6 +156,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _compiled(self, source: str) -> TemplatePart:
         tree = self.parse(source)
         names, expression = frozenset(find_undeclared_variables(tree)), _only_expression(tree)
+        column = _inserted_column(expression)
         if expression is not None:
             result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
             tree = nodes.Template([result], lineno=1)
@@ -173,7 +174,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         if expression is None:
             return TemplatePart(names, pieces, None)
-        return TemplatePart(names, lambda variables: (template_filters.text_of(value(variables)),), value)
+        return TemplatePart(names, lambda variables: (template_filters.text_of(value(variables)),), value, column)
 
     def _reset_scope(self, variables: Variables) -> Scope:
         """Return the context for a rendering with ``variables``. The previous rendering must have ended."""
@@ -236,6 +237,19 @@ def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
             return None
         case [nodes.Output(nodes=[expression])]:
             return expression
+        case _:
+            return None
+
+
+def _inserted_column(expression: nodes.Expr | None) -> str | None:
+    """Return the column that an expression inserts, filtered or not. ``default`` is there for empty cells: None."""
+    while isinstance(expression, nodes.Filter) and expression.name not in {"default", "d"}:
+        expression = expression.node
+    match expression:
+        case nodes.Getattr(node=nodes.Name(name="row"), attr=str() as column):
+            return column
+        case nodes.Getitem(node=nodes.Name(name="row"), arg=nodes.Const(value=str() as column)):
+            return column
         case _:
             return None
 

@@ -51,13 +51,17 @@ def split_expressions(source: str) -> list[str] | None:
 
 
 class Template:
-    """A compiled template, in parts. ``names`` are the variables that it may use."""
+    """A compiled template, in parts. ``names`` are the variables that it may use.
 
-    __slots__ = ("_meter", "_parts", "names")
+    A rendering adds the columns of empty cells that it inserts to ``blank``.
+    """
 
-    def __init__(self, meter: Meter, parts: Sequence[str | TemplatePart]) -> None:
+    __slots__ = ("_blank", "_meter", "_parts", "names")
+
+    def __init__(self, meter: Meter, parts: Sequence[str | TemplatePart], blank: set[str]) -> None:
         self._meter = meter
         self._parts = parts
+        self._blank = blank
         self.names = frozenset(name for part in parts if not isinstance(part, str) for name in part.names)
 
     def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
@@ -77,6 +81,7 @@ class Template:
             return self.text(variables)
         try:
             self._meter.start()
+            self._note_blank(single, variables)
             value = plain(single.value(variables))
             if isinstance(value, str):
                 _check_size(value, MAX_VALUE)
@@ -102,7 +107,15 @@ class Template:
             if isinstance(part, str):
                 yield part
             else:
+                self._note_blank(part, variables)
                 yield from part.pieces(variables)
+
+    def _note_blank(self, part: TemplatePart, variables: Variables) -> None:
+        if part.column is None or "row" not in variables:
+            return
+        cell = variables["row"].get(part.column)
+        if isinstance(cell, str) and not cell.strip():
+            self._blank.add(part.column)
 
 
 def _check_size(text: str, limit: int) -> None:
@@ -113,13 +126,15 @@ def _check_size(text: str, limit: int) -> None:
 class Templates:
     """The compiler of the templates of one expansion, with a cache of compiled parts by source.
 
-    ``names`` are the variables that the templates compiled so far may use.
+    ``names`` are the variables that the templates compiled so far may use, ``blank`` the columns of empty cells that
+    renderings have inserted since it was cleared.
     """
 
     def __init__(self) -> None:
         self._meter = Meter()
         self._parts: dict[str, TemplatePart] = {}
         self.names: set[str] = set()
+        self.blank: set[str] = set()
 
     def compile(self, source: str) -> Template:
         """Return the template of a text. Raises ``TemplateFault`` if it can't be compiled."""
@@ -128,7 +143,7 @@ class Templates:
         self._meter.start()
         pieces = split_expressions(source)
         if pieces is None:
-            return Template(self._meter, [self._part(source, 1)])
+            return Template(self._meter, [self._part(source, 1)], self.blank)
         parts: list[str | TemplatePart] = []
         line = 1
         for index, piece in enumerate(pieces):
@@ -137,7 +152,7 @@ class Templates:
             elif piece:
                 parts.append(piece)
                 line += piece.count("\n")
-        return Template(self._meter, parts)
+        return Template(self._meter, parts, self.blank)
 
     def _part(self, source: str, line: int) -> TemplatePart:
         part = self._parts.get(source)

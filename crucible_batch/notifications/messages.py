@@ -87,7 +87,7 @@ class MessageData(_Model):
     error_codes: list[str] = Field(
         default_factory=list, description=f"The first {MAX_ERROR_CODES} different error codes of the run and its jobs."
     )
-    run_dir: str | None = Field(default=None, description="Path of the run directory.")
+    run_dir: str | None = Field(default=None, description="Path of the run directory, if it exists.")
     report: str | None = Field(default=None, description="Path of report.json, if it was written.")
     next_command: str | None = Field(default=None, description="Command to run next, if there is one.")
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import httpx
 
+from crucible_batch.gateway.url_guard import port_fits
 from crucible_batch.secret_text import HiddenText, register_secret
 
 MAX_SOURCE_BYTES: Final = 64 * 1024
@@ -70,6 +71,8 @@ class SourceReader:
             raise SourceFault(f"{source} is not a URL") from None
         if url.scheme not in {"http", "https"} or not url.host:
             raise SourceFault(f"{source} is not an http or https URL")
+        if not port_fits(url):
+            raise SourceFault(f"{source} is a URL whose port is not from 1 to 65535")
         register_secret(text)
         return HiddenText(str(url.copy_with(fragment=None)))
 

@@ -21,7 +21,7 @@ class ObjectInfo:
 class ObjectPort(Protocol):
     """The objects below ``url``; keys are relative to it.
 
-    Each method raises ``ObjectStoreError`` if the store fails. Requests that may be repeated have been by then.
+    Each method raises ``ObjectStoreError`` if the store fails. Failed requests have been repeated by then.
     """
 
     url: ObjectUrl
@@ -38,7 +38,10 @@ class ObjectPort(Protocol):
         """
 
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
-        """Replace an object that is still as ``info`` describes; otherwise change nothing and return False."""
+        """Replace an object that is still as ``info`` describes; otherwise change nothing.
+
+        Returns whether the object has the new bytes then, which another process may have written as well.
+        """
 
     async def info(self, key: str) -> ObjectInfo | None:
         """Return what the store knows of an object without its bytes; None if there is none."""
@@ -48,6 +51,9 @@ class ObjectPort(Protocol):
 
     async def read(self, key: str) -> bytes | None:
         """Return an object's bytes; None if there is none."""
+
+    async def names(self, folder: str) -> list[str]:
+        """Return the keys of all objects in a folder, in no order. One that was created meanwhile may be missing."""
 
     async def delete(self, key: str) -> None:
         """Delete an object. It is not an error if there is none."""

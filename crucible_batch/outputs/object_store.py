@@ -1,6 +1,6 @@
 """Outputs in an object store: received and checked in a local directory, then created under their names.
 
-Which output is where is in the journal. The store is never listed, and an object is requested only if a name is taken,
+Which output is where is in the journal. Outputs are never listed, and an object is requested only if a name is taken,
 an output is moved, or someone asks for its bytes.
 """
 

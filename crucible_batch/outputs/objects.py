@@ -2,6 +2,13 @@
 
 Imported only for such a URL, since obstore is an extra.
 An object is complete before its name exists, in all three stores: that is how a put request is defined.
+
+    a request ends with                      repeated until the store has been unusable for two minutes
+    no answer, or a cut one                  yes
+    5xx but 501, 408, 429, RequestTimeout    yes
+    409, and the name is not taken           yes: another request for it is in progress
+    409 or 412, and the name is taken        no: that is an answer
+    anything else                            no
 """
 
 from __future__ import annotations
@@ -9,14 +16,17 @@ from __future__ import annotations
 import asyncio
 import atexit
 import hashlib
+import logging
 import os
+import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final, Literal
+from itertools import count
+from typing import Final, Literal, TypeVar, assert_never
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -33,9 +43,14 @@ _DIGEST: Final = "sha256"
 """The name of the metadata with an object's SHA-256."""
 _OURS: Final = "crucible-batch"
 """The name of the metadata that each object of a run has."""
-_SLOWEST_BYTES_PER_S: Final = 50_000
 _PATIENCE_S: Final = 120.0
-_RETRIES: Final = 6
+_TOLD_AFTER_S: Final = 5.0
+_BASE_S: Final = 0.2
+_MAX_WAIT_S: Final = 10.0
+_RETRIES: Final = 2
+"""Those of obstore, within a second. They serve the requests for a role's credentials as well."""
+_SILENCE_S: Final = 60.0
+_SLOWEST_BYTES_PER_S: Final = 50_000
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _VARIABLES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _CREDENTIALS: Final = {
@@ -51,6 +66,12 @@ _TYPES: Final = {
 }
 
 _THREADS_S: Final = 0.1
+_T = TypeVar("_T")
+logger = logging.getLogger(__name__)
+
+
+class _UnusableError(ObjectStoreError):
+    """A failure of the store that may end by itself: the request is repeated."""
 
 
 @atexit.register
@@ -67,13 +88,28 @@ class Objects:
     """The objects below ``url``, as ``ObjectPort`` describes.
 
     ``checks_uploads``: the store compares the bytes it received with a checksum that was sent along. If it doesn't,
-    each object is read again after it was created.
+    each object is read again after it was created. ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1))
+    are parameters for tests.
     """
 
-    def __init__(self, backend: Backend, url: ObjectUrl, *, checks_uploads: bool) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        url: ObjectUrl,
+        *,
+        checks_uploads: bool,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self.url = url
         self._backend = backend
         self._checks_uploads = checks_uploads
+        self._sleep = sleep
+        self._clock = clock
+        self._jitter = jitter
+        self._unusable_since: float | None = None
+        self._is_told = False
 
     @classmethod
     def at(cls, url: ObjectUrl, environ: Mapping[str, str] = os.environ) -> Objects:
@@ -91,7 +127,7 @@ class Objects:
                 str(url),
                 client_options={
                     "connect_timeout": "10 seconds",
-                    "timeout": "30 minutes",  # of one request; _within has the limit
+                    "timeout": "30 minutes",  # of one request; _try has the limit
                     "allow_http": environ.get(f"{family}_ALLOW_HTTP", "").lower() in _TRUE,
                     **({"proxy_url": proxy} if proxy else {}),
                 },
@@ -114,89 +150,156 @@ class Objects:
         return True
 
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
-        return await self._put(key, content, info)
+        if await self._put(key, content, info):
+            return True
+        # The answer to an earlier try may be lost: then the object has these bytes.
+        present = await self.info(key)
+        return present is not None and present.sha256 == hashlib.sha256(content).hexdigest()
 
     async def _put(self, key: str, content: bytes, replaced: ObjectInfo | None = None) -> bool:
+        return await self._repeat(key, lambda _: self._put_once(key, content, replaced), len(content))
+
+    async def _put_once(self, key: str, content: bytes, replaced: ObjectInfo | None) -> bool:
         dot = key.rfind(".")
         attributes = {
             "Content-Type": _TYPES.get(key[dot:].lower() if dot >= 0 else "", "application/octet-stream"),
             _DIGEST: hashlib.sha256(content).hexdigest(),
             _OURS: "1",
         }
-        async with self._within(key, len(content)):
-            try:
-                await obstore.put_async(
-                    self._backend,
-                    key,
-                    content,
-                    mode="create" if replaced is None else {"e_tag": replaced.e_tag},
-                    attributes=attributes,
-                    use_multipart=False,
-                )
-            except (AlreadyExistsError, PreconditionError):
+        try:
+            await obstore.put_async(
+                self._backend,
+                key,
+                content,
+                mode="create" if replaced is None else {"e_tag": replaced.e_tag},
+                attributes=attributes,
+                use_multipart=False,
+            )
+        except (AlreadyExistsError, PreconditionError) as error:
+            if _status_of(error) != "409":
                 return False
-            except FileNotFoundError:
-                raise _no_bucket(self.url) from None
+            present = await self._head(key)
+            if (None if present is None else present.e_tag) != (None if replaced is None else replaced.e_tag):
+                return False
+            raise _unusable(self.address(key), "HTTP 409") from None
+        except FileNotFoundError:
+            raise _no_bucket(self.url) from None
         return True
 
     async def info(self, key: str) -> ObjectInfo | None:
-        async with self._within(key):
-            try:
-                found = await obstore.get_async(self._backend, key, options={"head": True})
-            except FileNotFoundError as error:
-                _refuse_missing_bucket(error, self.url)
-                return None
+        return await self._repeat(key, lambda _: self._head(key))
+
+    async def _head(self, key: str) -> ObjectInfo | None:
+        try:
+            found = await obstore.get_async(self._backend, key, options={"head": True})
+        except FileNotFoundError as error:
+            _refuse_missing_bucket(error, self.url)
+            return None
         attributes, meta = found.attributes, found.meta
         return ObjectInfo(meta["size"], attributes.get(_DIGEST), meta["e_tag"], _OURS in attributes)
 
     async def digest(self, key: str) -> str | None:
-        digest = hashlib.sha256()
-        async with self._within(key):
-            async for block in self._blocks(key):
+        async def digest_once(limit: asyncio.Timeout) -> str | None:
+            digest = hashlib.sha256()
+            async for block in self._blocks(key, limit):
                 if block is None:
                     return None
                 digest.update(block)
-        return digest.hexdigest()
+            return digest.hexdigest()
+
+        return await self._repeat(key, digest_once)
 
     async def read(self, key: str) -> bytes | None:
-        blocks = list[bytes]()
-        async with self._within(key):
-            async for block in self._blocks(key):
+        async def read_once(limit: asyncio.Timeout) -> bytes | None:
+            blocks = list[bytes]()
+            async for block in self._blocks(key, limit):
                 if block is None:
                     return None
                 blocks.append(block)
-        return b"".join(blocks)
+            return b"".join(blocks)
 
-    async def _blocks(self, key: str) -> AsyncIterator[bytes | None]:
+        return await self._repeat(key, read_once)
+
+    async def _blocks(self, key: str, limit: asyncio.Timeout) -> AsyncIterator[bytes | None]:
         try:
             found = await obstore.get_async(self._backend, key)
         except FileNotFoundError as error:
             _refuse_missing_bucket(error, self.url)
             yield None
             return
-        async for block in found.stream(min_chunk_size=1 << 20):
-            yield bytes(block)
+        try:
+            async for block in found.stream(min_chunk_size=1 << 20):
+                limit.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
+                yield bytes(block)
+        except BaseError:  # of a connection that was cut, or of the rest that obstore asks for then
+            raise _unusable(self.address(key), "its answer was cut") from None
 
-    async def delete(self, key: str) -> None:
-        async with self._within(key):
+    async def names(self, folder: str) -> list[str]:
+        async def list_once(limit: asyncio.Timeout) -> list[str]:
+            found = list[str]()
             try:
-                await obstore.delete_async(self._backend, key)
+                async for page in obstore.list(self._backend, folder):
+                    limit.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
+                    found += (entry["path"] for entry in page)
             except FileNotFoundError as error:
                 _refuse_missing_bucket(error, self.url)
+            return found
 
-    @asynccontextmanager
-    async def _within(self, key: str, byte_size: int = 0) -> AsyncIterator[None]:
-        """Limit the time of a request, and explain its failure."""
+        return await self._repeat(folder, list_once)
+
+    async def delete(self, key: str) -> None:
+        await self._repeat(key, lambda _: self._delete_once(key))
+
+    async def _delete_once(self, key: str) -> None:
         try:
-            async with asyncio.timeout(2 * _PATIENCE_S + byte_size / _SLOWEST_BYTES_PER_S):
+            await obstore.delete_async(self._backend, key)
+        except FileNotFoundError as error:
+            _refuse_missing_bucket(error, self.url)
+
+    async def _repeat(self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int = 0) -> _T:
+        """Make a request until it is answered, or it has failed for ``_PATIENCE_S``, or all requests have.
+
+        So in an outage, those that wait for their turn don't each take that time after one another.
+        """
+        failing_since: float | None = None
+        for failures in count(1):
+            try:
+                result = await self._try(key, request, byte_size)
+            except _UnusableError as error:
+                now = self._clock()
+                failing_since = now if failing_since is None else failing_since
+                if self._unusable_since is None:
+                    self._unusable_since = now
+                lasted_s = now - min(failing_since, self._unusable_since)
+                if lasted_s >= _PATIENCE_S:
+                    raise
+                self._tell(error, lasted_s)
+                wait_s = self._jitter() * min(_MAX_WAIT_S, _BASE_S * 2.0 ** min(failures, 20))
+                await self._sleep(min(wait_s, _PATIENCE_S - lasted_s))
+            else:
+                self._unusable_since, self._is_told = None, False
+                return result
+        raise AssertionError  # the loop has no end of its own
+
+    def _tell(self, error: ObjectStoreError, lasted_s: float) -> None:
+        """Log once that requests are repeated; a single failure is not worth it."""
+        if lasted_s >= _TOLD_AFTER_S and not self._is_told:
+            self._is_told = True
+            logger.warning("%s; trying again for up to %.0f s", error.message, _PATIENCE_S)
+
+    async def _try(self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int) -> _T:
+        """Make a request once, within a limit of time, and explain its failure."""
+        try:
+            async with asyncio.timeout(_SILENCE_S + byte_size / _SLOWEST_BYTES_PER_S) as limit:
                 with _explained(self.url, self.address(key)):
-                    yield
+                    return await request(limit)
         except TimeoutError:
-            raise _unreachable(self.address(key), "no answer in time") from None
+            raise _unusable(self.address(key), "no answer in time") from None
 
 
 _CODE: Final = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
 _STATUS: Final = re.compile(r"status code: ([1-5]\d\d)\b")
+_TEMPORARY: Final = re.compile(r"5(?!01)\d\d|408|409|429")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _DAMAGED: Final = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "Md5Mismatch"}
@@ -204,7 +307,7 @@ _DAMAGED: Final = frozenset(
 _WRONG_KEYS: Final = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"}
 )
-_Kind = Literal["bucket", "missing", "credentials", "denied", "damaged", "settings", "unreachable"]
+_Kind = Literal["bucket", "credentials", "denied", "damaged", "settings", "unusable", "failed"]
 
 
 @contextmanager
@@ -224,7 +327,7 @@ def _explained(url: ObjectUrl, place: str) -> Iterator[None]:
 def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
     text = str(error)
     code = found[1] if (found := _CODE.search(text)) else None
-    status = found[1] if (found := _STATUS.search(text)) else None
+    status = _status_of(error)
     answer = code or (f"HTTP {status}" if status else "")
     match _kind(type(error).__name__, text, code, status):
         case "bucket":
@@ -254,8 +357,18 @@ def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
                 f" {_VARIABLES[url.scheme]}_ALLOW_HTTP=true",
                 is_refused=True,
             )
-        case _:
-            return _unreachable(place, answer or "no connection")
+        case "failed":
+            return _unusable(place, answer, ObjectStoreError)
+        case "unusable":
+            return _unusable(place, answer or "no connection")
+        case other:
+            assert_never(other)
+
+
+def _status_of(error: Exception) -> str | None:
+    """Return the status of the store's answer, which obstore has in the text of its errors only."""
+    found = _STATUS.search(str(error))
+    return found[1] if found else None
 
 
 def _kind(name: str, text: str, code: str | None, status: str | None) -> _Kind:
@@ -271,7 +384,8 @@ def _kind(name: str, text: str, code: str | None, status: str | None) -> _Kind:
         return "denied"
     if "builder error" in text or (status is None and "error sending request" not in text and "HTTP error" not in text):
         return "settings"
-    return "unreachable"
+    is_temporary = status is None or _TEMPORARY.fullmatch(status) or code == "RequestTimeout"
+    return "unusable" if is_temporary else "failed"
 
 
 def _refuse_missing_bucket(error: FileNotFoundError, url: ObjectUrl) -> None:
@@ -289,8 +403,8 @@ def _no_bucket(url: ObjectUrl) -> ObjectStoreError:
     )
 
 
-def _unreachable(place: str, reason: str) -> ObjectStoreError:
-    return ObjectStoreError(
+def _unusable(place: str, reason: str, kind: type[ObjectStoreError] = _UnusableError) -> ObjectStoreError:
+    return kind(
         f"{place}: the object store is not usable ({reason})",
         hint="check the network and the store, then run the same command again; nothing is paid for twice",
     )

@@ -14,6 +14,9 @@ from crucible_batch.outputs.errors import MOVE_IT, OutputError
 from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
+_MARK_BYTES = 16 * 1024 * 1024
+"""The first bytes of a damaged file whose digest is in its new name."""
+
 
 def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, accepted_digest: str) -> str:
     """Sync the temporary file, give it the name ``path`` unless a file has it, and sync the name.
@@ -32,7 +35,9 @@ def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest:
     try:
         folder.claim(temporary, path.name)
     except FileExistsError:
-        present = folder.digest(path.name) or ""
+        present = ""
+        if accepted_digest or _size(folder, path.name) == _size(folder, temporary):
+            present = folder.digest(path.name) or ""
         if present not in {digest, accepted_digest} - {""}:
             raise OutputError("OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True) from None
     _sync(folder)
@@ -49,17 +54,40 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
         if folder.stat(path.name) is not None:
-            other = folder.digest(path.name)
-            if other is None:
+            mark = folder.digest(path.name, most_bytes=_MARK_BYTES)
+            if mark is None:
                 message = f"{path} exists and is not a regular file; {MOVE_IT}"
                 raise OutputError("OUTPUT_EXISTS", message, final=True)
-            if other == digest:
+            if _size(folder, path.name) == _size(folder, temporary.name) and folder.digest(path.name) == digest:
                 return None
-            aside = f"{path}.damaged-{other[:8]}"
-            add_name(directory, path.as_posix(), aside, other)
+            aside = f"{path}.damaged-{mark[:8]}"
+            _keep_as(folder, path.name, PurePosixPath(aside))
         folder.replace(temporary.name, path.name)
         _sync(folder)
     return aside
+
+
+def _keep_as(folder: Folder, name: str, aside: PurePosixPath) -> None:
+    """Give a file, which is going to be replaced, another name in its folder. May be called twice."""
+    try:
+        folder.claim(name, aside.name)
+    except FileExistsError:
+        if not _is_same(folder, name, aside.name):
+            raise OutputError("OUTPUT_EXISTS", f"another file exists at {aside}; {MOVE_IT}", final=True) from None
+    _sync(folder)
+
+
+def _is_same(folder: Folder, name: str, other: str) -> bool:
+    """Whether two regular files have the same bytes. Files of different sizes are not read."""
+    one, two = folder.stat(name), folder.stat(other)
+    if one is None or two is None or one.st_size != two.st_size:
+        return False
+    return os.path.samestat(one, two) or folder.digest(name) == folder.digest(other)
+
+
+def _size(folder: Folder, name: str) -> int | None:
+    found = folder.stat(name)
+    return None if found is None else found.st_size
 
 
 def add_name(directory: Path, path: str, other: str, digest: str) -> None:

@@ -60,12 +60,17 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def digest(self, name: str) -> str | None:
-        """Return the SHA-256 of a regular file in hex; None if the name doesn't exist or isn't a regular file."""
+    def digest(self, name: str, *, most_bytes: int | None = None) -> str | None:
+        """Return the SHA-256 of a regular file in hex; None if the name doesn't exist or isn't a regular file.
+
+        With ``most_bytes``, it is that of so many bytes at its beginning.
+        """
         found = self.stat(name)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
         with self.read(name) as file:
+            if most_bytes is not None:
+                return hashlib.sha256(file.read(most_bytes)).hexdigest()
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def claim(self, name: str, other: str) -> RenameMethod:

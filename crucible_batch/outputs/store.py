@@ -229,9 +229,9 @@ class OutputStore:
 
         ``byte_size`` is the number of bytes received originally, if known. ``sent`` describes those bytes if ``embed``
         was embedded in them; it is then embedded again. A file with other bytes at the path is kept: once the good
-        bytes are complete beside it, it is named ``NAME.damaged-`` with 8 hex digits of its digest, and that path is
-        returned; otherwise None. Raises ``OutputError`` if the bytes received are different or something other than a
-        file is at the path, and ``ResultsError`` if the disk fails.
+        bytes are complete beside it, it is named ``NAME.damaged-`` with 8 hex digits of the digest of its first bytes,
+        and that path is returned; otherwise None. Raises ``OutputError`` if the bytes received are different or
+        something other than a file is at the path, and ``ResultsError`` if the disk fails.
         """
         if not may_hold_output(path):
             raise misplaced(path)

@@ -39,10 +39,9 @@ def notes(ledger: Ledger) -> Iterator[str]:
         )
     for surprise in (each for each in ledger.surprises if not each.by_record):
         what = "an upload" if surprise.price_class == UPLOAD_CLASS else f"a job on {_workflow(surprise.price_class)}"
-        price = "no such price" if surprise.held else "no price above 0"
         yield (
             f"{what} cost {format_credits(surprise.charged)} credits, more than the {format_credits(surprise.held)}"
-            f" held for it: {price} was known before the gateway's answer"
+            " held for it: no such price was known before the gateway's answer"
         )
     if ledger.reused_assets:
         yield (

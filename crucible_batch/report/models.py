@@ -154,6 +154,11 @@ class CreditsRow(_Model):
     )
     price_differs_jobs: int = Field(default=0, description="Number of jobs with such a difference.")
 
+    @property
+    def bought(self) -> Decimal:
+        """The credits that this run directory itself has paid."""
+        return self.spent - self.reused
+
 
 class PeriodRow(_Model):
     """The budget of a period, at the end of the newest run: the sums over all runs of its account."""

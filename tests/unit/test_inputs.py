@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
     assert read_input(tmp_path / "a").spec.mime_type == "image/jpeg"
 
 
-@each_case("content", [b"", b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99])
+@each_case("content", [b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99])
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(content)
@@ -110,3 +111,12 @@ async def test_a_file_that_went_since_planning_is_refused(tmp_path: Path) -> Non
     path.unlink()
     with pytest.raises(InputError, match="can no longer be read"):
         await load_input(image)
+
+
+def test_a_small_file_is_read_without_memory_for_the_largest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_images, "MAX_BYTES", 2**62)  # no memory is that large
+    (tmp_path / "a.png").write_bytes(drawn("PNG"))
+    image = read_input(tmp_path / "a.png")
+    assert asyncio.run(load_input(image)) == image.path.read_bytes()

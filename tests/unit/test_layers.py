@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "option_values": set(),
     "local_server": {"errors"},
     "scheduled_time": set(),
+    "resource_errors": {"errors"},
     "atomic_files": {"errors"},
     "object_url": {"errors"},
     "errors": {"exit_codes"},
@@ -45,7 +46,7 @@ MAY_IMPORT = {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "lazy_imports", "option_values",
         "scheduled_time", "secret_text", "shell_command", "telemetry", "notifications", "budget_accounts",
-        "object_url",
+        "object_url", "resource_errors",
     },
     "scheduling": {
         "errors", "manifest", "scheduled_time", "shell_command", "atomic_files", "option_values",
@@ -55,7 +56,7 @@ MAY_IMPORT = {
     "view": {"errors", "api", "report", "local_server", "option_values"},
     "cli": {
         "errors", "error_codes", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
-        "view", "option_values", "scheduled_time", "scheduling", "secret_text",
+        "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors",
     },
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},

@@ -181,7 +181,7 @@ def test_problems_of_the_expansion_go_through(desk: Desk) -> None:
     assert "none.png" in str(problem)
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "is not a valid image"), (b"hello", "is not a valid image")])
+@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"hello", "is not a valid image")])
 def test_a_bad_image_is_a_problem_that_names_the_file(desk: Desk, content: bytes, words: str) -> None:
     (desk.folder / "bad.png").write_bytes(content)
     problem = desk.problem("jobs:\n- name: a\n  prompt: hi\n  image: bad.png\n")

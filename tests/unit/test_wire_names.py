@@ -72,6 +72,7 @@ JOURNAL: Mapping[str, str] = {
     "Found": "asset_id",
     "NotCreated": "error",
     "Lost": "nonce",
+    "NotCharged": "nonce",
     "Deleted": "rebate",
 }
 """Events by their name in the journal, with the names of their fields; each has ``at`` besides."""
@@ -97,7 +98,7 @@ LISTED_RUN = (
     "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at pruned next error"
 )
 """A run of ``runs --json``, in ``data.runs``."""
-RUN_STATES = "running paused done failed_jobs stopped killed waiting unreadable"
+RUN_STATES = "running paused done failed_jobs stopped killed waiting not_started unreadable"
 
 RECEIPT = "identity attempt key job_id credits at outputs saved"
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))

@@ -11,7 +11,14 @@ from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.api.shards.directories import unknown_shards
-from crucible_batch.api.shards.note import describe_shards, note_shards, noted_in, noted_shard, noted_shards
+from crucible_batch.api.shards.note import (
+    describe_shards,
+    note_shards,
+    noted_in,
+    noted_shard,
+    noted_shards,
+    outstanding_shards,
+)
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -26,7 +33,7 @@ from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import Manifest
+from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
@@ -60,14 +67,40 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
         raise UserError("--shards needs a file for the plan", hint="name one: -o plan.json")
 
 
+def refuse_missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) -> None:
+    """Raise ``UserError`` if a maximum price that the jobs of a divided plan need is not declared.
+
+    Without it, each shard may exceed its allowance by the price of one job.
+    """
+    if missing := [f"budget.{key}" for key in _missing_maxima(request, manifest, terms)]:
+        raise UserError(
+            f"--shards needs {' and '.join(missing)}: without a maximum price, each shard may exceed its allowance, and"
+            " all of them at the same time",
+            hint=f"declare {'it' if len(missing) == 1 else 'both'} in the manifest: the most that one may cost",
+        )
+
+
+def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) -> Iterator[str]:
+    """Yield the keys of the maximum prices that the chosen jobs need and that are not declared."""
+    if terms.ceiling is None:
+        yield "max_credits_per_job"
+    chosen = (spec for spec in expand(manifest) if isinstance(spec, JobSpec) and request.job_filter.takes(spec.name))
+    if terms.upload_ceiling is None and any(spec.image or spec.images for spec in chosen):
+        yield "max_credits_per_upload"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanToDivide:
-    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events."""
+    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events.
+
+    ``out_dir`` is the main run directory as it was given, None if it is the default.
+    """
 
     draft: PlanFile
     journal: Journal | None
     terms: RunTerms
     choice: JobFilter
+    out_dir: str | Path | None = None
 
     def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
         """Yield the chosen jobs with their states, and whether they are to be divided: nothing was bought for them yet.
@@ -140,8 +173,9 @@ class PlanToDivide:
         if not division.missing:
             return
         first = division.missing[0]
-        images = (image for planned in self.draft.jobs() for image in planned.images.values())
-        name = next((image.path.name for image in images if image.spec.sha256 == first), first)
+        jobs = self.draft.jobs()
+        names = {image.spec.sha256: image.path.name for planned in jobs for image in planned.images.values()}
+        name = names.get(first, first)
         count = len(division.missing)
         which = f"{name} is not uploaded" if count == 1 else f"{count} images are not uploaded, such as {name}"
         raise UserError(
@@ -154,7 +188,9 @@ class PlanToDivide:
         budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
         runs = [] if self.journal is None else self.journal.runs()
         notify_option = runs[-1].terms.notify_option if runs else None
-        return run_command(terms.manifest_path, *budget, run_id=terms.run_id, notify_option=notify_option)
+        return run_command(
+            terms.manifest_path, *budget, run_id=terms.run_id, out_dir=self.out_dir, notify_option=notify_option
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +306,7 @@ def set_aside(
         budget=budget,
         fingerprint=fingerprint,
         account=account,
+        left_out=division.left_out,
         earlier=() if outstanding is None else outstanding.plans,
     )
     note_shards(journal, shards)
@@ -280,6 +317,24 @@ def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -
     if outstanding is None or not outstanding.missing:
         return
     raise ShardsOutstandingError(directory, describe_shards(outstanding))
+
+
+def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
+    """Raise ``UserError`` if a budget is below what is spent and what the shards that are not merged may spend."""
+    outstanding = outstanding_shards(journal)
+    if outstanding is None or budget is None:
+        return
+    used = ledger_of(journal).committed
+    least = used + outstanding.set_aside
+    if budget >= least:
+        return
+    directory = journal.path.parents[1]
+    aside = format_credits(outstanding.set_aside)
+    raise UserError(
+        f"a budget of {format_credits(budget)} is below what {directory} has used and set aside: {format_credits(used)}"
+        f" credits are spent or held, and {aside} set aside for shards that are not merged yet",
+        hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards leave",
+    )
 
 
 def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:

@@ -20,6 +20,7 @@ process that continues the log knows everything that was bought, or may still be
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ SHARDS: Final = ".crucible/shards"
 Closed = Literal["", "merged", "abandoned"]
 """Why nothing is added to a log any more; empty if it is open."""
 _SUMMARY: Final = "journal.json"
+_NUMBERED: Final = re.compile(r"/([0-9]{8})\.json$")
 _AT_ONCE: Final = 16
 _MOST_IN_SUMMARY: Final = 200_000
 """Events above which a log isn't summed up: about 100 MB."""
@@ -106,7 +108,8 @@ class ShardLog:
         if (summary := await self._decoded(_SUMMARY)) is not None:
             writer, rows = summary.writer, [summary.rows]
             self.position, self.last = summary.through, summary.rows.last
-        while more := await self._some_after(self.position):
+        last = await self._last_listed()
+        while more := await self._some_after(self.position, last):
             for entry in more:
                 self._check(entry)
                 self.position, self.closed = self.position + 1, entry.closed
@@ -164,14 +167,19 @@ class ShardLog:
             hint="let that one finish; nothing is bought twice, and nothing that was bought is lost",
         )
 
-    async def _some_after(self, position: int) -> list[ShardLogEntry]:
+    async def _last_listed(self) -> int:
+        """Return the number of the last entry that the store lists, so that the log is not taken to end at a gap."""
+        names = await self.objects.names(self.prefix)
+        return max((int(found[1]) for name in names if (found := _NUMBERED.search(name))), default=0)
+
+    async def _some_after(self, position: int, last: int) -> list[ShardLogEntry]:
         names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
         found = await asyncio.gather(*(self._decoded(name) for name in names))
         entries = [entry for entry in found if entry is not None]
-        if None in found[: len(entries)]:
+        if None in found[: max(len(entries), last - position)]:
             missing = names[found.index(None)]
             if await self._decoded(missing) is not None:  # added while it was read
-                return await self._some_after(position)
+                return await self._some_after(position, last)
             raise JournalError(
                 f"{self.objects.address(f'{self.prefix}/{missing}')} is missing: the log of shard {self.shard} has"
                 " more after it",
@@ -237,5 +245,5 @@ class LoggedJournal:
     async def finish(self) -> None:
         """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
         async with self._turn:
-            await self.log.append(rows_after(self.journal, self.log.last))
-            await self.log.sum_up(rows_after(self.journal, 0))
+            await self.log.append(rows_after(self.journal, self.log.last, with_gateway_ledger=True))
+            await self.log.sum_up(rows_after(self.journal, 0, with_gateway_ledger=True))

@@ -29,7 +29,7 @@ from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.journal import Journal, MergedEvents
+from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
 
@@ -91,6 +91,9 @@ class ShardMerge:
             budget = self._budget()
             self.journal.restore((subject, (event,)) for subject, event in self.events if known.takes(subject, event))
             self.journal.restore((subject, (event,)) for subject, event in relocated)
+            for shard in self.shards:
+                with shard_errors(shard.path), Journal.read(shard.path) as journal:
+                    copy_gateway_ledger(journal, self.journal)
             if self.shards:
                 self._add_run(replace(_terms(self.shards), budget=budget), times, after)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
@@ -112,9 +115,10 @@ class ShardMerge:
             for shard in self.shards
         )
         endings = {shard.number: shard.ending for shard in self.shards}
-        stops = united_stops(endings, self.choice.abandoned)
+        stops = united_stops(endings, self.choice.abandoned, left_out=self.outstanding.left_out)
         number = self.journal.begin_run(terms, now=started, after=after)
         left = self._count(terms, stops, endings)
+        left.counts[Outcome.BLOCKED] += self.outstanding.left_out
         ending = conclude_merged(
             left.counts, stops, endings.values(), left_over=left.is_left_over, job_stops=left.job_stops
         )

@@ -46,9 +46,9 @@ def outstanding_shards(journal: Journal) -> OutstandingShards | None:
     return shards if shards is not None and shards.missing else None
 
 
-def note_shards(journal: Journal, shards: OutstandingShards) -> None:
-    """Store the shards, replacing those of an earlier plan."""
-    journal.note(_SHARDS, _ADAPTER.dump_json(shards).decode())
+def note_shards(journal: Journal, shards: OutstandingShards | None) -> None:
+    """Store the shards, replacing those of an earlier plan. None: no plan was divided."""
+    journal.note(_SHARDS, "" if shards is None else _ADAPTER.dump_json(shards).decode())
 
 
 def noted_shard(journal: Journal) -> ShardOf | None:
@@ -61,7 +61,7 @@ def noted_shard(journal: Journal) -> ShardOf | None:
 
 def _noted(journal: Journal, name: str, adapter: TypeAdapter[T], subject: str) -> T | None:
     text = journal.noted(name)
-    if text is None:
+    if not text:
         return None
     try:
         return adapter.validate_json(text)

@@ -26,6 +26,7 @@ from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_a
 from crucible_batch.api.period_note import is_journal_of, noted_run_in_account
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shards.divided_plan import refuse_lower_budget
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.budget_accounts import BudgetAccount, account_file
 from crucible_batch.domain.credits import ZERO
@@ -67,6 +68,7 @@ async def division_limit(
         yield DivisionLimit(basis.terms)
         return
     if outstanding is not None:
+        refuse_lower_budget(journal, request.budget)
         yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
         return
     choice = request.choice

@@ -21,19 +21,19 @@ from crucible_batch.api.shards.divided_plan import (
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.shards.note import noted_in, outstanding_shards
+from crucible_batch.api.shards.note import note_shards, noted_in, noted_shards, outstanding_shards
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
-from crucible_batch.api.shards.stored_plans import claimed_journal, publish_plan
+from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock, restore
-from crucible_batch.errors import NothingToDivideError
+from crucible_batch.errors import NothingToDivideError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore, Receipts
-from crucible_batch.saved_plan import read_saved_plan, write_saved_plan
+from crucible_batch.saved_plan import read_saved_plan, saved_plan_digest, write_saved_plan
 from crucible_batch.settings import Settings
 
 
@@ -70,13 +70,14 @@ async def plan_shards(
     clock = SystemClock()
     url = ObjectUrl.parse(plan.request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
+    listing = await Listing.of(store.objects) if isinstance(store, ObjectOutputStore) else None
     journal = await stack.enter_async_context(claimed_journal(store, basis.binding, now=clock.now()))
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
-        summary = await _written(plan, found, limit, journal, gateway, target=target, force=force)
+        summary = await _written(plan, found, limit, journal, gateway, listing=listing, target=target, force=force)
     if isinstance(store, ObjectOutputStore):
         await publish_plan(store.objects, read_saved_plan(target))
         summary = replace(summary, outputs_at=str(store.url))
@@ -90,10 +91,11 @@ async def _written(
     journal: Journal,
     gateway: HttpGateway,
     *,
+    listing: Listing | None,
     target: Path,
     force: bool,
 ) -> PlanSummary:
-    """Write a divided plan, and set the allowances aside before it has its name."""
+    """Write a divided plan. Before it has its name, the allowances are set aside, and an object store lists it."""
     basis, choice, division = plan.basis, plan.request.job_filter, divided.division
     summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice, notes=plan.notes)
     account = _account_of(journal)
@@ -109,6 +111,14 @@ async def _written(
         budget, fingerprint = limit.terms.budget, account.fingerprint
         set_aside(journal, division, digest, budget, fingerprint=fingerprint, account=limit.account)
 
+    if listing is not None:
+        earlier = noted_shards(journal)
+        before(digest := saved_plan_digest(head, divided.rows(basis.source.directory)))
+        try:
+            await listing.add(digest)
+        except RunDirectoryError:
+            note_shards(journal, earlier)  # no shard of it can run: the plan is neither listed nor named
+            raise
     digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
 
@@ -139,7 +149,8 @@ async def _divided(
     plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
 ) -> DividedPlan:
     choice = plan.request.job_filter
-    found = await PlanToDivide(plan.draft, journal, limit.terms, choice).divided(gateway, plan.shards)
+    to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
+    found = await to_divide.divided(gateway, plan.shards)
     if not any(found.division.is_admitted):
         summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
         raise _nothing_to_run(found.division, None if summary.blocked is None else limit.explain(summary.blocked))

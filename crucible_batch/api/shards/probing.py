@@ -20,7 +20,7 @@ from crucible_batch.api.connecting import current_settings, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched
+from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, refuse_missing_maxima
 from crucible_batch.api.shards.note import noted_in
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
@@ -86,6 +86,7 @@ async def probe(
     if request.shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
     check_sharding(request, manifest, terms, save_to)
+    refuse_missing_maxima(request, manifest, terms)
     shards = noted_in(run_directory(request.out_dir, terms))
     if shards is not None and shards.missing:
         return None

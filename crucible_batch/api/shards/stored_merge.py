@@ -24,7 +24,7 @@ from crucible_batch.api.shards.directories import ShardDirectory
 from crucible_batch.api.shards.log import Closed, LogState, ShardLog
 from crucible_batch.api.shards.note import note_shard, noted_in
 from crucible_batch.api.shards.run import ShardRows
-from crucible_batch.api.shards.stored_plans import fetch_plan, listed_plans, note_merged
+from crucible_batch.api.shards.stored_plans import fetch_plan, note_merged, read_list
 from crucible_batch.api.shards.stored_shard import is_current, restore_rows
 from crucible_batch.domain.merging import MergeChoice
 from crucible_batch.domain.sharding import ShardId, ShardOf
@@ -133,7 +133,7 @@ async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
     if outstanding is not None and outstanding.missing:
         return outstanding.plan_digest
     known = () if outstanding is None else outstanding.plans
-    waiting = [plan.digest for plan in await listed_plans(store.objects) if not plan.merged]
+    waiting = (await read_list(store.objects)).unmerged
     unknown = [digest for digest in waiting if digest not in known]
     return next(iter(unknown or waiting), None)
 

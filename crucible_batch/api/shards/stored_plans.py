@@ -1,7 +1,14 @@
 """The divided plans of a run in an object store: where they are, and which of them are not merged yet.
 
 The list of them is what a machine without the run's journal knows of its shards: as long as one is not merged, the
-budget may be spent by its shards.
+budget may be spent by its shards. It consists of numbered objects:
+
+    .crucible/shards/00000001.json   plan A was divided
+    .crucible/shards/00000002.json   A is merged
+    .crucible/shards/00000003.json   plan B was divided
+
+Each is created only if no object has its number. So of two machines that divide the run at the same moment, one gets
+the next number, and the other is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -26,9 +33,6 @@ from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
-LIST: Final = ".crucible/shards.json"
-_TRIES: Final = 10
-
 
 @dataclass(frozen=True, slots=True)
 class ListedPlan:
@@ -39,13 +43,31 @@ class ListedPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class _PlanList:
-    plans: tuple[ListedPlan, ...] = ()
+class _Entry:
+    """One object of the list: a plan was divided, or is merged now."""
+
+    plan: ListedPlan
     tool: str = "crucible-batch"
     version: int = 1
 
 
-_LIST: TypeAdapter[_PlanList] = TypeAdapter(_PlanList)
+_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanList:
+    """The divided plans, oldest first, and the number of the list's last entry."""
+
+    plans: tuple[ListedPlan, ...] = ()
+    position: int = 0
+
+    def of(self, digest: str) -> ListedPlan | None:
+        return next((plan for plan in self.plans if plan.digest == digest), None)
+
+    @property
+    def unmerged(self) -> tuple[str, ...]:
+        """The digests of the plans whose shards may still spend credits."""
+        return tuple(plan.digest for plan in self.plans if not plan.merged)
 
 
 def plan_key(digest: str) -> str:
@@ -56,7 +78,7 @@ async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
     """List a divided plan, and put it into the store: in this order, so that no shard runs that isn't listed.
 
     May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be deleted by now.
-    Also raises ``RunDirectoryError`` if another object is there, and ``ObjectStoreError``.
+    Also raises as ``list_plan`` does, and ``RunDirectoryError`` if another object is there.
     """
     if (await list_plan(objects, plan.digest)).merged:
         raise RunDirectoryError(
@@ -78,19 +100,82 @@ async def publish_bytes(objects: ObjectPort, key: str, content: bytes) -> None:
         )
 
 
-async def list_plan(objects: ObjectPort, digest: str) -> ListedPlan:
-    """List a plan, unless it is; return how it is listed. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
-    return await _change(objects, ListedPlan(digest))
+async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = None) -> ListedPlan:
+    """List a plan, unless it is; return how it is listed.
+
+    ``after`` is the last entry of the list that the budget of the plan takes into account; None: as it is now. Raises
+    ``ShardsUnknownError`` if another plan is not merged, ``RunDirectoryError`` if one was divided after that entry or
+    the list can't be read, and ``ObjectStoreError``.
+    """
+    while True:  # each round, another machine has added an entry
+        listed = await read_list(objects)
+        if (known := listed.of(digest)) is not None:
+            return known
+        if listed.unmerged:
+            raise ShardsUnknownError(objects.url, objects.address(plan_key(listed.unmerged[0])))
+        if after is not None and listed.position != after:
+            raise RunDirectoryError(
+                f"{objects.url} was divided by another process at the same time; nothing was spent",
+                hint="give the same command again",
+            )
+        plan = ListedPlan(digest)
+        if await _add(objects, listed.position, plan):
+            return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is needed to list a plan: the store, and the list's last entry before its budget was known."""
+
+    objects: ObjectPort
+    after: int
+
+    @classmethod
+    async def of(cls, objects: ObjectPort) -> Listing:
+        """Read the list. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+        return cls(objects, (await read_list(objects)).position)
+
+    async def add(self, digest: str) -> None:
+        """List a plan, as ``list_plan`` does."""
+        await list_plan(self.objects, digest, after=self.after)
 
 
 async def note_merged(objects: ObjectPort, digest: str) -> None:
-    """List a plan as merged. Raises ``ObjectStoreError``."""
-    await _change(objects, ListedPlan(digest, merged=True))
+    """List a plan as merged. May be repeated. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+    while True:
+        listed = await read_list(objects)
+        known = listed.of(digest)
+        if (known is not None and known.merged) or await _add(
+            objects, listed.position, ListedPlan(digest, merged=True)
+        ):
+            return
 
 
-async def listed_plans(objects: ObjectPort) -> tuple[ListedPlan, ...]:
-    """Return the divided plans of the run, oldest first. Raises ``RunDirectoryError`` if the list can't be read."""
-    return _read(objects, await objects.read(LIST)).plans
+async def _add(objects: ObjectPort, position: int, plan: ListedPlan) -> bool:
+    """Add the entry after ``position``; return False if there is one."""
+    return await objects.create(_entry_key(position + 1), _ENTRY.dump_json(_Entry(plan)))
+
+
+async def read_list(objects: ObjectPort) -> PlanList:
+    """Read the divided plans of the run. Raises ``RunDirectoryError`` if an entry can't be read."""
+    plans: dict[str, ListedPlan] = {}  # each in the place that it has
+    position = 0
+    while (content := await objects.read(_entry_key(position + 1))) is not None:
+        position += 1
+        try:
+            plan = _ENTRY.validate_json(content).plan
+        except ValidationError as error:
+            raise RunDirectoryError(
+                f"{objects.address(_entry_key(position))} can't be read: which shards may spend credits of the budget"
+                " is not known",
+                hint="it was edited or is damaged: restore it; nothing was spent",
+            ) from error
+        plans[plan.digest] = plan
+    return PlanList(tuple(plans.values()), position)
+
+
+def _entry_key(number: int) -> str:
+    return f"{SHARDS}/{number:08}.json"
 
 
 async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShards | None) -> None:
@@ -101,9 +186,9 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
     if not isinstance(store, ObjectOutputStore):
         return
     known = () if outstanding is None else outstanding.plans
-    for plan in await listed_plans(store.objects):
-        if not plan.merged and plan.digest not in known:
-            raise ShardsUnknownError(store.url, store.objects.address(plan_key(plan.digest)))
+    for digest in (await read_list(store.objects)).unmerged:
+        if digest not in known:
+            raise ShardsUnknownError(store.url, store.objects.address(plan_key(digest)))
 
 
 @asynccontextmanager
@@ -152,30 +237,3 @@ def _write(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
         file.write(content)
-
-
-async def _change(objects: ObjectPort, changed: ListedPlan) -> ListedPlan:
-    for _ in range(_TRIES):  # another machine may change the list at the same time
-        info = await objects.info(LIST)
-        found = _read(objects, await objects.read(LIST))
-        known = next((plan for plan in found.plans if plan.digest == changed.digest), None)
-        if known is not None and known.merged >= changed.merged:
-            return known
-        plans = {plan.digest: plan for plan in (*found.plans, changed)}  # each in the place that it has
-        content = _LIST.dump_json(_PlanList(tuple(plans.values())), indent=2)
-        is_changed = await (objects.create(LIST, content) if info is None else objects.replace(LIST, content, info))
-        if is_changed:
-            return changed
-    raise RunDirectoryError(
-        f"{objects.address(LIST)} is changed all the time by other processes", hint="repeat the command"
-    )
-
-
-def _read(objects: ObjectPort, content: bytes | None) -> _PlanList:
-    try:
-        return _PlanList() if content is None else _LIST.validate_json(content)
-    except ValidationError as error:
-        raise RunDirectoryError(
-            f"{objects.address(LIST)} can't be read: which shards may spend credits of the budget is not known",
-            hint="it was edited or is damaged: restore it; nothing was spent",
-        ) from error

@@ -61,6 +61,9 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""
 
+_AMOUNTS = ("budget", "spent", "held")
+"""The fields of a balance that a line has, beside ``left``."""
+
 
 def event_of(message: Message) -> tuple[str, dict[str, Json]]:
     """Return a message's ``type`` and the fields of its line. Credits are decimal text; times are RFC 3339."""
@@ -79,7 +82,7 @@ def _fields(name: str, value: Any) -> dict[str, Json]:
             return {"status": value.status.value, "exit_code": value.exit_code}
         case "balance":
             left = None if value.left is None else signed_credits(value.left)
-            facts = {name: amount for name, amount in _facts(value).items() if name != "allowance_of"}
+            facts = {name: amount for name, amount in _facts(value).items() if name in _AMOUNTS}
             return {"balance": {**facts, "left": left}}
         case "since":
             return {"since": rfc3339(value)}

@@ -42,7 +42,7 @@ def jobs_at_once(limit: int) -> str:
 
 def unreachable_words(message: GatewayUnreachable) -> str:
     lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
-    return f"no answer from the gateway for {lasted}; waiting up to {limit}; nothing new is bought"
+    return f"the gateway has been unusable for {lasted}; waiting up to {limit}; nothing new is bought"
 
 
 def answered_words(message: GatewayBack) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.api import Balance, Phase, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
-from crucible_batch.cli.units import counted, format_left
+from crucible_batch.cli.units import counted, format_left, paid_before
 
 LABEL = 9
 """The width of a row's label in columns."""
@@ -98,7 +98,9 @@ def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
 
 def money_parts(state: ProgressState) -> list[str]:
     balance = state.balance
-    parts = [f"{format_credits(balance.spent)} spent"]
+    parts = [f"{format_credits(balance.bought)} spent"]
+    if balance.reused:
+        parts.append(paid_before(balance.reused))
     if balance.held:
         parts.append(f"{format_credits(balance.held)} held")
     if state.has_canary:

@@ -61,5 +61,5 @@ class ActiveRun:
             await self._change.wait()
             self._change = anyio.Event()
             state = self._state
-            words = f"{state.done} of {state.total} jobs done, {format_credits(state.balance.spent)} credits spent"
+            words = f"{state.done} of {state.total} jobs done, {format_credits(state.balance.bought)} credits spent"
             await send(state.done, state.total, words)

@@ -14,18 +14,21 @@ from typing import Annotated, Any, Literal
 
 import anyio
 import httpx
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from rich.console import Console
 
 from crucible_batch.api import (
+    CrucibleClient,
     JobFilter,
     RunRequest,
     SpendCap,
+    connect,
     format_credits,
     plan_request,
     read_status,
     run_request,
 )
+from crucible_batch.cli.account import metadata_of, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
@@ -42,12 +45,35 @@ from crucible_batch.shell_command import run_command
 
 MOST_BYTES = 60_000
 """A page of a report ends after the job with which its text becomes longer than this."""
+MOST_WORKFLOWS = 50
+"""Of further workflows only the ids are listed: each is a request of its own."""
+_ESSENTIALS: Any = {
+    "name": True,
+    "status": True,
+    "credits": True,
+    "outputs": {"__all__": {"path"}},
+    "error": {"code", "message"},
+}
+"""The fields of a job that a report has without ``details``, some 90 bytes for each job."""
 LONGEST_TEXT = 2_000
 """Longer texts, such as prompts, are cut to this many characters, the last of which is an ellipsis."""
 
 _Path = Annotated[str, Field(min_length=1, max_length=4000)]
 _Text = Annotated[str, Field(max_length=4000)]
-_Credits = Annotated[str, Field(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)?$")]
+
+
+def _credits_text(given: object) -> object:
+    """Return a number as decimal text: a float as the shortest text of the same value, which is what was written."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return f"{Decimal(str(given)):f}" if is_number else given
+
+
+_Credits = Annotated[
+    str,
+    BeforeValidator(_credits_text),
+    Field(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)?$"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+]
 
 
 class Arguments(BaseModel):
@@ -64,7 +90,7 @@ class ValidateArguments(Arguments):
 class PlanArguments(ValidateArguments):
     budget: _Credits | None = Field(
         default=None,
-        description="Credits that may be spent in the run directory, over all runs in it; a decimal number as text."
+        description="Credits that may be spent in the run directory, over all runs in it; a number, or decimal text."
         " Default: budget.credits of the manifest.",
     )
     run_dir: _Path | None = Field(
@@ -94,6 +120,13 @@ class ReportArguments(StatusArguments):
     )
     offset: int = Field(default=0, ge=0, description="Number of jobs to skip.")
     limit: int = Field(default=50, ge=1, le=200, description="Most jobs to return.")
+    details: bool = Field(
+        default=False, description="All of each job: prompt, parameters, attempts, checksums. Default: the essentials."
+    )
+
+
+class WorkflowsArguments(Arguments):
+    workflow: str | None = Field(default=None, max_length=200, description="Only this workflow. Default: all.")
 
 
 class ExplainArguments(Arguments):
@@ -154,6 +187,17 @@ class ToolBox:
     async def report(self, given: ReportArguments, _send: SendProgress) -> Json:
         return await _in_thread("report", partial(self._report, given))
 
+    async def workflows(self, given: WorkflowsArguments, _send: SendProgress) -> Json:
+        output = _output("workflows")
+        with recording(output):
+            async with connect(self.settings, transport=self.transport) as client:
+                ids = [given.workflow] if given.workflow else await _workflow_ids(client)
+                found: list[Json] = [
+                    workflow_json(each, await metadata_of(client, each)) for each in ids[:MOST_WORKFLOWS]
+                ]
+            output.data = {"workflows": found, "not_shown": list[Json](ids[MOST_WORKFLOWS:])}
+        return safe_envelope(output)
+
     async def explain(self, given: ExplainArguments, _send: SendProgress) -> Json:
         return await _in_thread("explain", lambda output: explain(output, given.code))
 
@@ -203,7 +247,8 @@ class ToolBox:
         for row in islice(rows, given.offset, None):
             if is_more := len(jobs) == given.limit or size > MOST_BYTES:
                 break
-            jobs.append(_safe(row.model_dump(mode="json", exclude_defaults=True)))
+            fields = None if given.details else _ESSENTIALS
+            jobs.append(_safe(row.model_dump(mode="json", exclude_defaults=True, include=fields)))
             size += len(json.dumps(jobs[-1]))
         next_offset = given.offset + len(jobs) if is_more else None
         output.data = {**head_json(status.report, directory), "jobs": jobs, "next_offset": next_offset}
@@ -214,6 +259,10 @@ class ToolBox:
         cap = self.cap
         figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
         return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
+
+
+async def _workflow_ids(client: CrucibleClient) -> list[str]:
+    return sorted(each.workflow_id for each in (await client.workflows()).workflows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +283,8 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
         ),
         "plan": ToolEntry(
             PlanArguments,
-            "Show which jobs a run would buy and what they may cost (credits.at_most; null if a price is not known)."
-            " The jobs of stages are not in at_most: add their prices."
-            " Spends and writes nothing.",
+            "Show which jobs a run would buy and what they may cost, later stages included (credits.at_most; null if a"
+            " price has no declared maximum). Spends and writes nothing.",
             tools.plan,
         ),
         "status": ToolEntry(
@@ -244,9 +292,12 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
         ),
         "report": ToolEntry(
             ReportArguments,
-            "List the jobs of a run: status, credits, files, error. next_offset is the offset of the next page, or null"
-            " at the end. Spends nothing.",
+            "List the jobs of a run: status, credits, paths of outputs in the run directory, error. next_offset is the"
+            " offset of the next page, or null at the end. Spends nothing.",
             tools.report,
+        ),
+        "workflows": ToolEntry(
+            WorkflowsArguments, "List the gateway's workflows with their parameters. Spends nothing.", tools.workflows
         ),
         "explain": ToolEntry(ExplainArguments, "Explain an error code, and what to do about it.", tools.explain),
     }
@@ -282,9 +333,25 @@ async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Jso
     return safe_envelope(output)
 
 
+_USER_DECIDES = frozenset({"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING", "REFUND_MISSING"})
+"""The codes whose hints propose to raise a limit or to release credits, which no agent does by itself."""
+
+
 def safe_envelope(output: CommandOutput) -> Json:
     """Return the result, without secrets, control characters and very long texts."""
-    return _safe(output.envelope())
+    found = output.envelope()
+    if isinstance(found["error"], Mapping):
+        found["error"] = _for_agents(found["error"])
+    data = found["data"]
+    if isinstance(data, Mapping) and isinstance(stops := data.get("stops"), Mapping):
+        found["data"] = {**data, "stops": {scope: _for_agents(stop) for scope, stop in stops.items()}}
+    return _safe(found)
+
+
+def _for_agents(error: Any) -> dict[str, Json]:
+    if error["code"] not in _USER_DECIDES or not error["hint"]:
+        return dict(error)
+    return {**error, "hint": f"ask the user, who alone may decide this: {error['hint']}"}
 
 
 def _safe(value: Any) -> Json:

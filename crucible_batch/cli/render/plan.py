@@ -86,7 +86,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "credits": {
             "estimate": format_credits(plan.estimate),
             "at_least": format_credits(plan.least),
-            "at_most": _amount(plan.most),
+            "at_most": _amount(plan.most_with_stages),
             "certainty": plan.certainty.value,
             "budget": _amount(plan.budget),
             "spent": format_credits(plan.spent),
@@ -165,6 +165,8 @@ def _what(line: PriceLine) -> Text:
 
 def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
     facts = []
+    if any(line.ceiling is None and line.bound is not None for line in plan.lines):
+        facts.append(("bound", Text(f"{SURGE} times the highest seen, the most that one may cost")))
     if plan.to_upload or plan.reused_images:
         there = f", {plan.reused_images} there already" if plan.reused_images else ""
         facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))

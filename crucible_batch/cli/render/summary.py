@@ -14,16 +14,18 @@ from rich.text import Text
 from crucible_batch.api import (
     JobFilter,
     Remedy,
+    account_step,
     budget_for_rest,
     clean,
     codes_never_retried,
+    first_steps,
     format_credits,
     is_access_denied,
     remedy_for,
 )
 from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
-from crucible_batch.cli.units import counted
+from crucible_batch.cli.units import counted, paid_before
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.shell_command import shell_command
@@ -74,13 +76,13 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    """The state that a run began with: jobs that had already succeeded, and credits spent for the directory.
+    """The state that a run began with: jobs that had already succeeded, and credits that the directory had paid.
 
     ``counts`` are the outcomes of the jobs that the run included; with ``--only`` these aren't all jobs.
     """
 
     succeeded: int
-    spent: Decimal
+    bought: Decimal
     counts: Mapping[str, int] | None = None
 
 
@@ -203,24 +205,6 @@ def _stops(console: Console, stops: list[ErrorRow], hint: str | None, *, room: i
     return len(shown) + bool(hint)
 
 
-def ending_line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
-    """Return how a run ended in one line: manifest, run id, counts, credits, first cause, exit code and report."""
-    counts = head.counts.model_dump()
-    others = [f"{counts[word]} {word}" for word in ("failed", "blocked", "unknown", "pending") if counts[word]]
-    jobs = ", ".join([f"{head.counts.succeeded} of {head.counts.total} jobs succeeded", *others])
-    causes = [f"{stop.code}: {stop.message}" for stop in head.stops.values()]
-    causes += [f"{group.code}: {group.message}" for group in failures]
-    parts = [
-        f"{clean(head.manifest.name)}/{clean(head.run_id)}: {jobs}",
-        credits_words(head),
-        *(clean(cause, 300) for cause in causes[:1]),
-        *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
-        f"exit code {int(exit_code)}",
-        f"report {clean(str(run_dir / REPORT_FILE), 4000)}",
-    ]
-    return "; ".join(parts)
-
-
 def next_step(
     head: ReportHead,
     command: str,
@@ -283,7 +267,7 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
         return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
     match head.exit_code:
         case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
-            return f"add credits to the account, then: {command}"
+            return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
         case ExitCode.OK | ExitCode.SOME_FAILED | ExitCode.OUT_OF_CREDITS:
             return f"{merge}   # once all shards have ended"
         case _:
@@ -309,6 +293,8 @@ def _once_some_failed(
             if "IDEMPOTENCY_KEY_REUSED" in codes:
                 again = with_flag(again, "--resubmit-unknown")
                 comment = BUYS_AGAIN
+        case Remedy.CONTINUE:
+            first += first_steps({group.code: clean(group.message, 120) for group in failures})
         case _:
             pass
     if (picks := blocked.get("PICK_NOT_FOUND")) is not None:
@@ -338,7 +324,7 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
         return f"check the price, then: {command}"
-    return f"add credits to the account, then: {command}"
+    return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
 
 
 def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:
@@ -351,15 +337,16 @@ def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict
 
 def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     amounts = head.credits
-    parts = [f"{format_credits(amounts.spent)} spent"]
-    if earlier is not None and earlier.spent and not amounts.reused:
-        now = max(amounts.spent - earlier.spent, ZERO)
-        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(amounts.spent)} by all runs"]
+    parts = [f"{format_credits(amounts.bought)} spent"]
+    if earlier is not None and earlier.bought:
+        now = max(amounts.bought - earlier.bought, ZERO)
+        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(amounts.bought)} by all runs"]
     if amounts.uploads:
+        jobs, uploads = format_credits(amounts.jobs - amounts.reused), format_credits(amounts.uploads)
         less = f", less {format_credits(amounts.rebates)} in rebates" if amounts.rebates else ""
-        parts[-1] += f" ({format_credits(amounts.jobs)} for jobs, {format_credits(amounts.uploads)} for uploads{less})"
+        parts[-1] += f" ({jobs} for jobs, {uploads} for uploads{less})"
     if amounts.reused:
-        parts.append(f"{format_credits(amounts.reused)} of it reused, not bought")
+        parts.append(paid_before(amounts.reused))
     if amounts.refunded:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE
+from crucible_batch.domain.account_shortage import CHECK_IT, INSUFFICIENT_CREDITS, account_step
+from crucible_batch.domain.budget import (
+    BUDGET_EXHAUSTED,
+    PRICE_ABOVE_CEILING,
+    PRICE_ROSE,
+)
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.outcome import RunStatus
 from crucible_batch.domain.retry_rule import Remedy, is_access_denied
@@ -130,13 +135,17 @@ _BLOCKED = {
     ),
 }
 """What blocked the jobs, the first that applies: how the run ended, and what to do next."""
+_REFUSED_WITH_CREDITS = (
+    "purchase refused for lack of credits",
+    "The gateway refused a purchase. Check the account's credits and limits, then resume with:",
+)
 _OTHERWISE_BLOCKED = ("not enough credits", "There were not enough credits. Add credits, then resume with:")
 
 
 def ending(head: ReportHead) -> str:
     """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
-        return _BLOCKED.get(_blocking_code(head), _OTHERWISE_BLOCKED)[0]
+        return _blocked_words(head)[0]
     if head.status == RunStatus.SUCCEEDED and head.waiting:
         return "waits for picks"
     return _ENDINGS.get(head.status, head.status)
@@ -147,12 +156,18 @@ def _blocking_code(head: ReportHead) -> str:
     return next((code for code in _BLOCKED if code in codes), "")
 
 
+def _blocked_words(head: ReportHead) -> tuple[str, str]:
+    code = _blocking_code(head)
+    if code == INSUFFICIENT_CREDITS and account_step(stop.hint for stop in head.stops.values()) == CHECK_IT:
+        return _REFUSED_WITH_CREDITS
+    return _BLOCKED.get(code, _OTHERWISE_BLOCKED)
+
+
 def _once_blocked(head: ReportHead, location: str | Path, again: str, enough: Credits | None) -> Advice:
     if head.period is not None and head.period.exhausted:
         until = head.period.until
         return Advice(f"The budget of the {head.period.per} is used up. Resume after {until} with:", again)
-    code = _blocking_code(head)
-    text = _BLOCKED.get(code, _OTHERWISE_BLOCKED)[1]
+    code, text = _blocking_code(head), _blocked_words(head)[1]
     if code != BUDGET_EXHAUSTED:
         return Advice(text, again)
     if enough is None:

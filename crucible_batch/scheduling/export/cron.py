@@ -29,7 +29,7 @@ def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) 
     Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system, except for
     cronie, which reads ``CRON_TZ``.
     """
-    lines = [MARK, "# cron mails what a command prints: with --quiet, one line if something is wrong."]
+    lines = [MARK, "# cron mails what a command prints: with --quiet, a few lines if something is wrong."]
     zone_name = ""
     for schedule in sorted(schedules, key=lambda each: each.zone_name):
         fields, zone = _fields(schedule, options)

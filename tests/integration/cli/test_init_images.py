@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import re
-import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.integration.cli.conftest import Cli, Done
+from tests.integration.cli.typing_along import typed
 
 PROMPT = "the same cup on {white}: \"marble\", 'oak' # 1"
 
@@ -22,10 +22,9 @@ def photo(path: Path, color: str = "teal", form: str | None = None) -> None:
     Image.new("RGB", (8, 8), color).save(path, form)
 
 
-def next_command(done: Done) -> list[str]:
-    """The words of the printed next command."""
-    (line,) = [line for line in done.out.splitlines() if line.strip().startswith("next")]
-    return shlex.split(line.replace("next", "", 1))[1:]
+def follow(cli: Cli, done: Done) -> subprocess.CompletedProcess[str]:
+    """Type what ``init`` printed as next, then what that printed as next, in one shell."""
+    return typed(cli, done.out, then_run=True)
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -50,46 +49,74 @@ def test_a_folder_of_photos_becomes_a_manifest_that_runs(cli: Cli) -> None:
     assert "a manifest for 4 images: it's mine" in done.out
     assert "notes.txt: is not a valid image" in done.out
     assert "broken.jpg: " in done.out
-    words = next_command(done)
-    assert words == ["plan", "it's mine/manifest.yaml"]
     mine = cli.cwd / "it's mine"
     assert cli("validate", "it's mine/manifest.yaml").code == 0
     assert [row["name"] for row in table(mine)] == ["Größe, 1", "copy of cup", "cup", "cup-2"]
-    planned = cli(*words)
-    assert planned.code == 0, planned.err
-    (follow,) = re.findall(r"next +crucible-batch (run .*)", planned.out)
-    ran = cli(*shlex.split(follow))
-    assert ran.code == 0, ran.err
-    assert (cli.cwd / "outputs/it-s-mine/default/cup-2").is_dir()
+    ran = follow(cli, done)
+    assert ran.returncode == 0, ran.stderr
+    assert [path for path in cli.cwd.rglob("outputs/it-s-mine/default/cup-2") if path.is_dir()]
     manifest: Any = yaml.safe_load((mine / "manifest.yaml").read_text(encoding="utf-8"))
     assert manifest["jobs"][0]["prompt"] == PROMPT
 
 
-def test_images_elsewhere_are_reached_by_the_printed_command(cli: Cli) -> None:
-    photo(cli.cwd / "my photos [1]/*a'.png")
-    done = cli("init", "batch", "--images", "my photos [1]", "--prompt", "p", "--workflow", "qwen-edit")
+ELSEWHERE = [("batch", "my photos [1]"), (".", "../my photos [1]"), ("batch", "../my photos [1]")]
+
+
+@pytest.mark.parametrize(("directory", "photos"), ELSEWHERE)
+def test_images_elsewhere_need_no_option_to_be_used(cli: Cli, directory: str, photos: str) -> None:
+    desk = Cli(cli.cwd / "desk", cli.url)
+    desk.cwd.mkdir()
+    photo(desk.cwd / photos / "*a'.png")
+    before = (desk.cwd / photos / "*a'.png").read_bytes()
+    done = desk("init", directory, "--images", photos, "--prompt", "p", "--workflow", "qwen-edit")
     assert done.code == 0, done.err
-    words = next_command(done)
-    assert words == ["plan", "batch/manifest.yaml", "--allow-outside"]
-    assert table(cli.cwd / "batch")[0]["image"] == "../my photos [1]/*a'.png"
-    assert cli(*words).code == 0
-    assert cli("validate", "batch/manifest.yaml", "--allow-outside").code == 0
-    assert cli("run", "batch/manifest.yaml", "--allow-outside", "--budget", "10").code == 0
+    assert "--allow-outside" not in done.out
+    assert (desk.cwd / photos / "*a'.png").read_bytes() == before
+    ran = follow(desk, done)
+    assert ran.returncode == 0, ran.stderr
+    (manifest,) = cli.cwd.rglob("manifest.yaml")
+    assert "--allow-outside" not in manifest.read_text(encoding="utf-8")
+    beside = Cli(manifest.parent, cli.url)
+    assert beside("validate", "manifest.yaml").code == 0
+    assert beside("run", "manifest.yaml", "--budget", "10").code == 0
 
 
-def test_a_folder_that_links_to_elsewhere_is_outside_too(lonely_cli: Cli) -> None:
-    photo(lonely_cli.cwd / "elsewhere/a.png")
-    (lonely_cli.cwd / "batch").mkdir()
-    (lonely_cli.cwd / "batch/photos").symlink_to("../elsewhere")
-    done = lonely_cli("init", "batch", "--images", "batch/photos", "--prompt", "p")
-    assert next_command(done)[-1] == "--allow-outside"
+@pytest.mark.parametrize("photos", ["my photos", "../my photos"])
+def test_a_folder_of_images_alone_is_enough(cli: Cli, photos: str) -> None:
+    desk = Cli(cli.cwd / "desk", cli.url)
+    desk.cwd.mkdir()
+    photo(desk.cwd / photos / "a.png")
+    done = desk("init", "--images", photos, "--prompt", "p")
+    assert done.code == 0, done.err
+    assert "--allow-outside" not in done.out
+    ran = follow(desk, done)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_second_manifest_for_images_elsewhere_overwrites_nothing(lonely_cli: Cli) -> None:
+    photo(lonely_cli.cwd / "in/a.png")
+    assert lonely_cli("init", "batch", "--images", "in", "--prompt", "p").code == 0
+    before = {path: path.read_bytes() for path in lonely_cli.cwd.rglob("*") if path.is_file()}
+    again = lonely_cli("init", "batch", "--images", "in", "--prompt", "other")
+    assert (again.code, "already exists" in again.err) == (2, True)
+    assert {path: path.read_bytes() for path in lonely_cli.cwd.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_links_to_elsewhere_can_be_used_as_printed(cli: Cli) -> None:
+    photo(cli.cwd / "elsewhere/a.png")
+    (cli.cwd / "batch").mkdir()
+    (cli.cwd / "batch/photos").symlink_to("../elsewhere")
+    done = cli("init", "batch", "--images", "batch/photos", "--prompt", "p")
+    assert done.code == 0, done.err
+    ran = follow(cli, done)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_here_needs_no_change_of_folder_and_keeps_what_is_there(lonely_cli: Cli) -> None:
     photo(lonely_cli.cwd / "a.gif")
     (lonely_cli.cwd / ".gitignore").write_text("mine\n")
     done = lonely_cli("init", "--images", ".", "--prompt", "@home {{ row.name }}")
-    assert next_command(done) == ["plan", "manifest.yaml"]
+    assert "next     crucible-batch plan manifest.yaml" in done.out
     assert (lonely_cli.cwd / ".gitignore").read_text() == "mine\n"
     assert 'prompt: "@@home {{ row.name }}"' in (lonely_cli.cwd / "manifest.yaml").read_text()
     assert lonely_cli("validate", "manifest.yaml").code == 0

@@ -1,6 +1,7 @@
 """Shards are merged by the command: as one run on one machine, and refused in words otherwise."""
 
 import json
+import shlex
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -30,10 +31,10 @@ def own_cli(tmp_path: Path, own_gateway: str) -> Cli:
     return Cli(tmp_path, own_gateway)
 
 
-def picture(path: Path) -> None:
+def picture(path: Path, colour: str = "teal") -> None:
     from PIL import Image
 
-    Image.new("RGB", (64, 64), "teal").save(path)
+    Image.new("RGB", (64, 64), colour).save(path)
 
 
 def divided(
@@ -323,3 +324,47 @@ def test_a_lost_journal_of_the_main_directory_is_restored_from_its_shards(own_cl
     report = report_of(main)
     assert (report["counts"]["succeeded"], Decimal(report["credits"]["spent"])) == (8, spent_at(cli.url)) == (8, 16)
     assert cli("audit", "outputs/gone/default").code == 0
+
+
+def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(own_cli: Cli, report_of: Report) -> None:
+    """They are in no shard, since no shard uploads images; the budget is what they lack."""
+    cli = own_cli
+    for number in range(8):
+        picture(cli.cwd / f"{number}.png", f"#{number:02x}8040")
+    jobs = "\n".join(f"- {{name: p{n}, prompt: x, workflow: qwen-edit, image: {n}.png}}" for n in range(8))
+    main = divided(cli, "photos", jobs, budget="{credits: 16, max_credits_per_job: 4, max_credits_per_upload: 1}")
+    run_shards(cli)
+    done = cli("merge", "outputs/photos/default")
+    report = report_of(main)
+    counts = report["counts"]
+    assert 0 < counts["succeeded"] < counts["total"] == 8
+    assert (done.code, report["exit_code"], report["status"]) == (4, 4, "blocked")
+    assert counts["blocked"] == 8 - counts["succeeded"]
+    assert "✓" not in done.out.splitlines()[0]
+    assert "BUDGET_EXHAUSTED" in done.out
+    assert spent_at(cli.url) == Decimal(report["credits"]["spent"]) <= 16
+    command = done.out.splitlines()[-1].partition("next")[2].split()
+    assert command[:2] == ["crucible-batch", "run"]
+    assert cli(*command[1:]).code == 0
+    assert report_of(main)["counts"]["succeeded"] == 8
+
+
+def test_the_command_that_finishes_a_job_before_a_division_names_the_run_directory(tmp_path: Path) -> None:
+    """Its budget ended while jobs had attempts left. Without --out-dir, the command would buy all of them again."""
+    with running_sandbox("--time-scale", "0", "--credits", "1000", "--faults", "fail=2") as url:
+        cli = Cli(tmp_path, url)
+        budget = "{credits: 7, max_credits_per_job: 2, max_credits_per_upload: 1}"
+        cli.write("half", FOXES, budget=budget, head="retry: {attempts: 3}\n")
+        assert cli("run", "half.yaml", "--out-dir", "my runs/half").code == 4
+        plan = ("plan", "half.yaml", "--out-dir", "my runs/half", "--budget", "20", "--shards", "2", "-o", "plan.json")
+        refused = cli(*plan, "--json")
+        assert refused.code == 2
+        error = refused.envelope["error"]
+        assert "with another attempt to make" in error["message"]
+        command = shlex.split(error["hint"].partition(": ")[2])
+        assert command[:3] == ["crucible-batch", "run", "half.yaml"]
+        assert command[command.index("--out-dir") + 1] == "my runs/half"
+        finished = cli(*command[1:])
+        assert finished.code == 0, finished.err
+        assert not (tmp_path / "outputs").exists()
+        assert spent_at(url) == 16

@@ -259,3 +259,20 @@ def _until(is_true: Any) -> None:
     while not is_true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "-1"])
+@pytest.mark.parametrize("channel", [HOOK, HEART], ids=["webhook", "heartbeat"])
+def test_an_address_with_an_impossible_port_is_refused_before_anything_is_bought(
+    cli: Cli, channel: str, port: str
+) -> None:
+    address = f"https://user:{ADDRESS}@hooks.test:{port}/{ADDRESS}"
+    environment = {"HOOK": address, "HEART": address, "SECRET": SECRET}
+    manifest = cli.write("impossible", head=f"notify: [{channel}]\n")
+    for words in (("run", manifest), ("notify", "test", manifest)):
+        done = cli(*words, "--json", **environment)
+        assert done.code == 2, done.err
+        assert done.envelope["error"]["code"] == "INVALID_NOTIFICATION"
+        assert "port" in done.envelope["error"]["message"]
+        assert leaks(done.out, done.err) == []
+    assert not (cli.cwd / "outputs").exists()

@@ -22,7 +22,10 @@ JOBS = """\
 """
 
 
-def write(cli: Cli, name: str, *, budget: str = "{credits: 60}", head: str = "") -> str:
+MAXIMA = "{credits: 60, max_credits_per_job: 8, max_credits_per_upload: 1}"
+
+
+def write(cli: Cli, name: str, *, budget: str = MAXIMA, head: str = "") -> str:
     for number in range(3):
         colour = (number * 50, len(name), sum(map(ord, name)) % 256)
         Image.new("RGB", (8, 8), colour).save(cli.cwd / f"{number}.png")

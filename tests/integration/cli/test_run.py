@@ -97,7 +97,8 @@ def test_a_file_in_the_way_is_named_and_the_same_command_fetches_what_is_paid_fo
     done = cli("run", "taken.yaml")
     assert done.code == 1
     assert "another file exists at hero/0.png; move it" in " ".join(done.out.split())
-    assert "next     crucible-batch run taken.yaml\n" in done.out
+    first = "move the files that are in the way of outputs (another file exists at hero/0.png)"
+    assert f"next     {first}, then: crucible-batch run taken.yaml\n" in done.out
     assert theirs.read_bytes() == b"my own"
     theirs.rename(theirs.with_name("mine.png"))
     done = cli("run", "taken.yaml")

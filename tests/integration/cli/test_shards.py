@@ -220,8 +220,8 @@ def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command
 @pytest.mark.parametrize(
     ("budget", "options", "words"),
     [
-        ("{credits: 30}", (), "the price of job 'fox-1' on zimage-base is not known"),
-        ("{credits: 30}", (), "--probe"),
+        ("{credits: 30}", (), "--shards needs budget.max_credits_per_job"),
+        ("{credits: 30}", (), "declare it in the manifest"),
         ("", (), "--shards needs a budget"),
         ("{credits: 3, max_credits_per_job: 4}", (), "no job can start"),
     ],
@@ -261,8 +261,8 @@ def test_the_allowances_are_set_aside_before_the_plan_has_its_name(cli: Cli) -> 
     assert outstanding.set_aside == sum(Decimal(shard["allowance"]) for shard in plan_of(cli)["shards"])
 
 
-def test_prices_that_the_main_run_has_seen_need_no_ceiling(cli: Cli, report_of: Report) -> None:
-    cli.write("seen", TWELVE, budget="{credits: 30}")
+def test_prices_that_the_main_run_has_seen_are_those_of_the_shards(cli: Cli, report_of: Report) -> None:
+    cli.write("seen", TWELVE, budget="{credits: 30, max_credits_per_job: 4}")
     assert cli("run", "seen.yaml", "--only", "fox-1", "-q").code == 0
     done = cli("plan", "seen.yaml", "--shards", "3", "-o", "plan.json")
     assert done.code == 0, done.err

@@ -11,19 +11,49 @@ from crucible_batch.cli.demo import has_screen
 from tests.preloaded import COMMAND
 from tests.slow_cases import quick_every
 
-from .conftest import Cli, clean_environment
+from .conftest import KEY, Cli, clean_environment
 from .screen import Screen
+from .typing_along import printed_commands, typed
 
 
-def test_the_starter_folder_runs_unchanged(cli: Cli) -> None:
+def test_the_starter_folder_runs_as_printed_in_one_shell(cli: Cli) -> None:
     done = cli("init", "my batch")
     assert done.code == 0
-    assert "next     crucible-batch plan 'my batch/manifest.yaml'" in done.out
-    assert cli("plan", "my batch/manifest.yaml").code == 0
-    folder = Cli(cli.cwd / "my batch", cli.url)
-    assert "yaml-language-server: $schema=manifest.schema.json" in (folder.cwd / "manifest.yaml").read_text()
-    assert folder("run", "manifest.yaml", "-q").code == 0
-    assert (folder.cwd / "outputs/my-batch/default/teapot-garden/0.jpg").is_file()
+    ran = typed(cli, done.out, then_run=True, then="pwd")
+    assert ran.returncode == 0, ran.stderr
+    folder = cli.cwd / "my batch"
+    assert ran.stdout.splitlines()[-1] == str(folder), "the printed commands don't lead into the folder"
+    assert (folder / "outputs/my-batch/default/teapot-garden/0.jpg").is_file()
+    assert not (cli.cwd / "outputs").exists()
+    assert "yaml-language-server: $schema=manifest.schema.json" in (folder / "manifest.yaml").read_text()
+
+
+def test_the_schema_for_the_editor_is_replaced_where_the_manifest_is(cli: Cli) -> None:
+    done = cli("init", "my-batch")
+    schemas = [path.relative_to(cli.cwd) for path in cli.cwd.rglob("manifest.schema.json")]
+    schema = cli.cwd / schemas[0]
+    before = schema.read_bytes()
+    ran = typed(cli, done.out, "next", "editor")
+    assert ran.returncode == 0, ran.stderr
+    assert schema.read_bytes() != before
+    assert [path.relative_to(cli.cwd) for path in cli.cwd.rglob("manifest.schema.json")] == schemas
+
+
+def test_a_starter_here_needs_no_change_of_folder(cli: Cli) -> None:
+    done = cli("init")
+    assert not [command for command in printed_commands(done.out, "next") if command.startswith("cd ")]
+    assert typed(cli, done.out).returncode == 0
+
+
+def test_the_key_of_the_starter_folder_is_found_by_the_printed_commands(cli: Cli) -> None:
+    lonely = Cli(cli.cwd, None)
+    done = lonely("init", "my-batch")
+    example = (cli.cwd / "my-batch/.env.example").read_text()
+    assert cli.url is not None
+    given = example.replace("MOLTAZINE_API_KEY=", f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={cli.url}")
+    (cli.cwd / "my-batch/.env").write_text(given)
+    ran = typed(lonely, done.out, then_run=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_starter_has_the_name_of_its_folder_so_that_two_do_not_share_a_run(lonely_cli: Cli) -> None:

@@ -19,6 +19,7 @@ from .page import ROOT
 # done two seconds later, by when a small run may have begun its last.
 _SOMETHING_DONE = re.compile(rb"\S+  (?:[1-9]\d*/\d+ |.*[1-9]\d* checking)")
 _PATIENCE_S = 120
+_CHANGE_OF_FOLDER = re.compile(r"cd +(\S+)(?: +#.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Done:
 
 @dataclass(slots=True)
 class Reader:
-    """Runs commands one after the other in ``folder``."""
+    """Runs commands one after the other in ``folder``, which ``cd`` on a line of its own changes."""
 
     folder: Path
     gateway: Running
@@ -55,8 +56,15 @@ class Reader:
         }
 
     async def types(self, command: str, *, interrupt: bool = False) -> Done:
-        """Run a line in a shell; with ``interrupt`` press Ctrl-C once a job is done."""
-        return await self._run("bash", "-c", f"(exit {self.code}); {command}", interrupt=interrupt)
+        """Run a line in a shell, and stay in the folder that it enters.
+
+        With ``interrupt``, press Ctrl-C once a job is done.
+        """
+        done = await self._run("bash", "-c", f"(exit {self.code}); {command}", interrupt=interrupt)
+        changed = _CHANGE_OF_FOLDER.fullmatch(command)
+        if changed is not None and done.code == 0:
+            self.folder = (self.folder / changed[1]).resolve()
+        return done
 
     async def python(self, program: str) -> Done:
         return await self._run(sys.executable, "-c", program)

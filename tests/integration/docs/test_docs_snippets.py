@@ -50,6 +50,18 @@ async def test_a_page_says_what_happens(page: Path, tmp_path: Path) -> None:
     assert fault is None, fault
 
 
+async def test_a_reader_stays_in_the_folder_that_was_entered(tmp_path: Path) -> None:
+    async with serve(SandboxConfig(time_scale=0)) as gateway:
+        reader = Reader(tmp_path, gateway)
+        await reader.types("mkdir inner")
+        await reader.types("cd missing")
+        assert (await reader.types("pwd")).out.strip() == str(tmp_path)
+        await reader.types("cd inner   # the folder")
+        assert (await reader.types("pwd")).out.strip() == str(tmp_path / "inner")
+        await reader.types("cd ..")
+        assert (await reader.types("pwd")).out.strip() == str(tmp_path)
+
+
 async def _type(page: Path, folder: Path) -> str | None:
     # One slow runner, where Ctrl-C has to come in the middle.
     is_interrupted = "\n^C\n" in page.read_text(encoding="utf-8")

@@ -40,6 +40,17 @@ def test_a_command_and_its_options_exist(line: str) -> None:
         assert option in done.stdout
 
 
+@each_case("page", [ROOT / "README.md", ROOT / "docs/tutorial.md"])
+def test_a_reader_changes_into_the_folder_that_init_created(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
+    typed = [re.sub(r" +#.*", "", line.removeprefix("$ ")) for block in blocks for line in block.splitlines()]
+    assert "crucible-batch init my-batch" in typed
+    assert "cd my-batch" in typed
+    assert [line for line in typed if line.startswith("crucible-batch ") and "my-batch/" in line] == []
+    assert "--allow-outside" not in README
+
+
 def test_make_knows_the_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = [line.split()[1] for block in _blocks("sh") for line in block.splitlines() if line.startswith("make ")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -83,7 +84,8 @@ def code(envelope: dict[str, Any]) -> str | None:
 async def test_run_is_only_offered_by_a_server_that_may_spend(connect: Connect) -> None:
     async with connect() as agent:
         listed = (await agent.client.list_tools()).tools
-        assert [tool.name for tool in listed] == ["validate", "plan", "status", "report", "explain"]
+        assert {"validate", "plan", "status", "report", "explain"} < {tool.name for tool in listed}
+        assert "run" not in {tool.name for tool in listed}
         assert all(tool.annotations is not None and tool.annotations.read_only_hint for tool in listed)
         refused = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2")
         assert (refused["exit_code"], code(refused)) == (2, "USAGE")
@@ -354,7 +356,7 @@ async def test_texts_have_no_control_characters_and_no_secrets_and_are_cut(
         prompt = f"a fox \\e[31m red \\u202e {agent.bench.settings.api_key} {'x' * 5000}"
         fox = agent.write("fox", f'{{name: fox, prompt: "{prompt}"}}')
         assert (await agent("run", manifest=fox, budget="2"))["ok"]
-        (job,) = (await agent("report", run_dir="outputs/fox/default"))["data"]["jobs"]
+        (job,) = (await agent("report", run_dir="outputs/fox/default", details=True))["data"]["jobs"]
         assert job["prompt"].startswith("a fox [31m red  ***")
         assert len(job["prompt"]) == LONGEST_TEXT
 
@@ -364,6 +366,10 @@ WRONG: tuple[tuple[str, dict[str, Any]], ...] = (
     ("plan", {"manifest": 3}),
     ("plan", {"manifest": "m.yaml", "bugdet": "3"}),
     ("run", {"manifest": "m.yaml", "budget": "-3"}),
+    ("run", {"manifest": "m.yaml", "budget": -3}),
+    ("run", {"manifest": "m.yaml", "budget": True}),
+    ("run", {"manifest": "m.yaml", "budget": [3]}),
+    ("run", {"manifest": "m.yaml", "budget": "three"}),
     ("run", {"manifest": "m.yaml", "budget": "NaN"}),
     ("run", {"manifest": "m.yaml", "budget": "3.0000000000000000001"}),
     ("run", {"manifest": "m.yaml", "budget": "3", "yes": True}),
@@ -382,4 +388,153 @@ async def test_wrong_arguments_are_an_envelope_with_exit_code_2(connect: Connect
             refused = await agent(tool, **arguments)
             assert (refused["exit_code"], refused["command"]) == (2, tool), arguments
             assert refused["error"]["message"]
+        assert await agent.billed() == 0
+
+
+# What proposes another budget: "raise the budget", "a higher budget", "--budget 20".
+MORE_BUDGET = re.compile(
+    r"\b(rais|increas|higher|larger|bigger)\w*\b[^.]*\bbudget|\bbudget\b[^.]*\b(rais|increas|higher|larger)|--budget",
+    re.IGNORECASE,
+)
+
+
+def told_without_asking(envelope: dict[str, Any]) -> list[str]:
+    """The texts for the agent that propose a higher budget, and not to ask the user for it."""
+    error, data = envelope["error"] or {}, envelope["data"] or {}
+    texts = [error.get("message"), error.get("hint"), data.get("what_to_do"), data.get("meaning")]
+    return [text for text in texts if text and MORE_BUDGET.search(text) and not re.search(r"\bask", text, re.I)]
+
+
+async def test_no_explanation_tells_an_agent_to_raise_the_budget_by_itself(connect: Connect) -> None:
+    from crucible_batch.error_codes import CODES
+
+    async with connect() as agent:
+        told = []
+        for each in CODES:
+            told += told_without_asking(await agent("explain", code=each.name.replace("<status>", "500")))
+        assert told == []
+        exhausted = await agent("explain", code="BUDGET_EXHAUSTED")
+        assert re.search(r"\bask\b.*\buser\b", exhausted["data"]["what_to_do"], re.IGNORECASE)
+
+
+async def test_no_ending_tells_an_agent_to_raise_the_budget_by_itself(connect: Connect) -> None:
+    async with connect(9) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 3}")
+        stopped = await agent("run", manifest=fox, budget="4")
+        assert code(stopped) == "BUDGET_EXHAUSTED"
+        assert told_without_asking(stopped) == []
+        refused = await agent("run", manifest=fox)
+        assert code(refused) == "CONSENT_NEEDED"
+        assert told_without_asking(refused) == []
+        refused = await agent("run", manifest=fox, budget="40")
+        assert code(refused) == "SPEND_LIMIT"
+        assert told_without_asking(refused) == []
+
+
+STAGES = """{name: draft, prompt: a fox, repeat: 3}
+  - {name: 'edit-{{ source.name }}', from: 'draft*', workflow: qwen-edit, prompt: in the snow}
+  - {name: 'last-{{ source.name }}', from: 'edit*', workflow: qwen-edit, prompt: at night}"""
+
+
+async def test_at_most_counts_the_stages_so_that_it_is_enough_for_the_run(connect: Connect) -> None:
+    async with connect(100) as agent:
+        manifest = agent.write("stages", STAGES, "{max_credits_per_job: 4, max_credits_per_upload: 1}")
+        planned = await agent("plan", manifest=manifest)
+        at_most = planned["data"]["credits"]["at_most"]
+        assert at_most is not None
+        # 9 jobs at 4 and 6 uploads at 1
+        assert Decimal(at_most) == 42
+        ran = await agent("run", manifest=manifest, budget=at_most)
+        assert ran["ok"], ran["error"]
+        assert ran["data"]["counts"]["succeeded"] == 9
+        assert 18 < await agent.billed() <= Decimal(at_most)
+        again = await agent("plan", manifest=manifest)
+        assert Decimal(again["data"]["credits"]["at_most"]) == 0
+
+
+async def test_at_most_of_what_is_left_counts_the_stages_that_are_left(connect: Connect) -> None:
+    async with connect(100) as agent:
+        manifest = agent.write("stages", STAGES, "{max_credits_per_job: 4, max_credits_per_upload: 1}")
+        assert (await agent("run", manifest=manifest, budget="12", only=["draft*"]))["data"]["counts"]["succeeded"] == 3
+        spent = await agent.billed()
+        at_most = (await agent("plan", manifest=manifest))["data"]["credits"]["at_most"]
+        assert Decimal(at_most) == 30  # 6 jobs at 4 and 6 uploads at 1
+        ran = await agent("run", manifest=manifest, budget=str(spent + Decimal(at_most)))
+        assert ran["ok"], ran["error"]
+
+
+async def test_at_most_is_not_known_while_a_price_of_a_stage_is_not(connect: Connect) -> None:
+    async with connect(100) as agent:
+        jobs, _, stages = STAGES.partition("\n")
+        fox = agent.write("fox", jobs, "{credits: 20}")
+        assert (await agent("run", manifest=fox, budget="20"))["ok"]
+        staged = agent.write("fox", f"{jobs.replace('3', '4')}\n{stages}", "{credits: 20}")
+        assert (await agent("plan", manifest=staged))["data"]["credits"]["at_most"] is None
+
+
+async def test_a_budget_may_be_a_number(connect: Connect) -> None:
+    async with connect(10) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 4}")
+        for given, meant in ((4, "4"), (0.1, "0.1"), (4.5, "4.5"), ("4", "4"), (1e2, "100")):
+            planned = await agent("plan", manifest=fox, budget=given)
+            assert planned["ok"], (given, planned["error"])
+            assert planned["data"]["credits"]["budget"] == meant
+        ran = await agent("run", manifest=fox, budget=4)
+        assert (code(ran), ran["data"]["counts"]["succeeded"]) == ("BUDGET_EXHAUSTED", 2)
+        assert ran["data"]["allow_spend"]["spent"] == "4"
+        assert await agent.billed() == 4
+
+
+async def test_the_list_of_tools_says_that_a_budget_may_be_a_number(connect: Connect) -> None:
+    async with connect(10) as agent:
+        for tool in (await agent.client.list_tools()).tools:
+            if tool.name in {"plan", "run"}:
+                budget = json.dumps(tool.input_schema["properties"]["budget"])
+                assert '"number"' in budget, tool.name
+                assert '"string"' in budget, tool.name
+
+
+MOST_BYTES_OF_A_JOB = 120
+
+
+async def test_a_report_of_fifty_jobs_is_short_and_has_what_an_agent_needs(connect: Connect) -> None:
+    async with connect(200) as agent:
+        fox = agent.write("fox", f"{{name: fox, prompt: 'a fox {'in the snow ' * 30}', repeat: 50}}")
+        assert (await agent("run", manifest=fox, budget="100"))["ok"]
+        report = await agent("report", run_dir="outputs/fox/default")
+        jobs = report["data"]["jobs"]
+        assert (len(jobs), report["data"]["next_offset"]) == (50, None)
+        text = json.dumps(report, separators=(",", ":"))
+        assert len(json.dumps(jobs, separators=(",", ":"))) <= 50 * MOST_BYTES_OF_A_JOB
+        assert len(text) <= 50 * MOST_BYTES_OF_A_JOB + 2500
+        full = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
+        for job, whole in zip(jobs, full, strict=True):
+            assert (job["name"], job["status"]) == (whole["name"], "succeeded")
+            assert Decimal(job["credits"]) == 2
+            assert whole["outputs"][0]["path"] in json.dumps(job)
+
+
+async def test_a_short_report_still_says_why_a_job_failed(connect: Connect) -> None:
+    async with connect(20, faults="generate.fail:1") as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
+        assert (await agent("run", manifest=fox, budget="4"))["exit_code"] == 1
+        full = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
+        jobs = (await agent("report", run_dir="outputs/fox/default", status="failed"))["data"]["jobs"]
+        assert [job["status"] for job in jobs] == ["failed", "failed"]
+        for job, whole in zip(jobs, full, strict=True):
+            assert whole["error"]["code"] in json.dumps(job)
+
+
+async def test_a_tool_lists_the_workflows_and_spends_nothing(connect: Connect) -> None:
+    async with connect() as agent:
+        (tool,) = [tool for tool in (await agent.client.list_tools()).tools if "workflow" in tool.name]
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint
+        assert not tool.input_schema.get("required")
+        listed = await agent(tool.name)
+        assert (listed["ok"], listed["exit_code"]) == (True, 0)
+        text = json.dumps(listed["data"])
+        assert all(f'"{name}"' in text for name in ("zimage-base", "qwen-edit"))
+        assert agent.bench.settings.api_key not in text
+        assert len(text) < 8000
         assert await agent.billed() == 0

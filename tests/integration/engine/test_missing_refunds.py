@@ -393,6 +393,23 @@ async def test_a_failed_attempt_found_after_a_loss_is_held_and_blocks_no_replay(
     assert (again.exit_code, credits.spent, credits.held, credits.held_for_refunds) == (1, 10, 2, 2)
 
 
+@pytest.mark.parametrize("recent_entries", [4, 6])
+async def test_a_refund_older_than_the_list_blocks_no_replay_after_the_loss_of_the_directory(
+    start: Any, recent_entries: int
+) -> None:
+    """The readings of the second run don't cover the time in which the first run's failed job was refunded."""
+    async with start(faults="moderate=1", recent_entries=recent_entries) as bench:
+        manifest = bench.manifest(foxes(6), **capped(10))
+        first = await bench.run(manifest, concurrency=1)
+        assert (first.exit_code, first.report.credits.spent, first.report.credits.refunded) == (1, 10, 2)
+        bought = (await kinds(bench))["reserve"]
+        shutil.rmtree(bench.path / "out")
+        again = await bench.run(manifest, concurrency=1)
+        assert (await kinds(bench))["reserve"] == bought
+    assert Counter(row.status for row in again.jobs()) == {"succeeded": 5, "failed": 1}
+    assert (again.exit_code, again.report.credits.spent, again.report.credits.held) == (1, 10, 2)
+
+
 async def test_each_attempt_has_a_hold_of_its_own(start: Any) -> None:
     async with start(faults="fail=3,refund-missing:1") as bench:
         result = await bench.run(bench.manifest(foxes(1), **capped(8, attempts=5)))

@@ -294,3 +294,90 @@ async def test_ctrl_c_ends_a_run_at_once_in_an_outage(start, tampered, watcher, 
         )
         assert bench.clock.monotonic() - dark.began_at < 100
     assert result.exit_code == 130
+
+
+def answering(status: int, *, until: Callable[[], bool]) -> Any:
+    """Answer each request with an error of the gateway until ``until()`` is true."""
+    error = {"success": False, "code": "INTERNAL_ERROR", "error": "Something went wrong inside the gateway."}
+
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        return await send() if until() else httpx.Response(status, json=error)
+
+    return tamper
+
+
+@pytest.mark.parametrize("lasting_s", [60, 500])
+async def test_a_gateway_that_answers_500_before_the_first_purchase_is_waited_for(start, tampered, watcher, lasting_s):
+    """As one that is silent: the retries of a request take 10 to 20 s, which is no outage."""
+    seen = watcher()
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        tamper = answering(500, until=lambda: bench.clock.monotonic() > began + lasting_s)
+        result = await bench.run(bench.manifest(jobs(3)), transport=tampered(tamper), observer=seen)
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert len(state["jobs"]) == 3
+    assert any(isinstance(message, GatewayUnreachable) for message in seen.messages)
+    assert any(isinstance(message, GatewayBack) for message in seen.messages)
+
+
+async def test_a_gateway_that_answers_500_for_longer_ends_the_run_after_the_patience_and_nothing_is_bought(
+    start, tampered
+):
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        with pytest.raises(GatewayError) as caught:
+            await bench.run(bench.manifest(jobs(3)), transport=tampered(answering(500, until=lambda: False)))
+        lasted_s = bench.clock.monotonic() - began
+        state = await bench.state()
+    assert caught.value.exit_code == ExitCode.STOPPED
+    assert caught.value.code == "INTERNAL_ERROR"
+    assert 600 <= lasted_s < 900
+    assert state["jobs"] == []
+    assert not (bench.path / "out").exists()
+
+
+async def test_without_patience_a_gateway_that_answers_500_ends_the_run_at_once(start, tampered):
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        tamper = tampered(answering(500, until=lambda: False))
+        with pytest.raises(GatewayError):
+            await bench.run(bench.manifest(jobs(3)), transport=tamper, wait_for_gateway_s=0)
+        assert bench.clock.monotonic() - began < 120
+
+
+@pytest.mark.parametrize("takes_effect", [False, True])
+async def test_a_first_submit_that_is_answered_with_500_is_waited_for_and_buys_once(start, tampered, takes_effect):
+    """The gateway answers the requests that buy nothing. The patience of a later submit is two minutes."""
+
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        if not is_submit(request) or bench.clock.monotonic() > began + 400:
+            return await send()
+        if takes_effect:
+            await (await send()).aread()
+        return httpx.Response(500, json={"success": False, "code": "INTERNAL_ERROR", "error": "Something went wrong."})
+
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        result = await bench.run(bench.manifest(jobs(8), budget=16), transport=tampered(tamper))
+        state = await bench.agree(result)
+    assert result.exit_code == 0
+    assert len(state["jobs"]) == 8
+
+
+async def test_after_the_first_purchase_errors_are_answers(start, tampered, watcher):
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        nonlocal submits
+        submits += is_submit(request)
+        if submits < 4:
+            return await send()
+        return httpx.Response(500, json={"success": False, "code": "INTERNAL_ERROR", "error": "Something went wrong."})
+
+    submits = 0
+    seen = watcher()
+    async with start() as bench:
+        began = bench.clock.monotonic()
+        result = await bench.run(bench.manifest(jobs(12), budget=24), transport=tampered(tamper), observer=seen)
+        assert bench.clock.monotonic() - began < 500
+    assert result.exit_code == 5
+    assert not any(isinstance(message, GatewayUnreachable) for message in seen.messages)

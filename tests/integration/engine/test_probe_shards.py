@@ -23,6 +23,13 @@ from tests.integration.engine.test_probe import edits, pictures, uploaded
 MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
 
 
+def manifest_of(bench: Any, jobs: str, *, budget: object, head: str = "") -> Path:
+    """Write a manifest with the maxima that a divided plan needs: the prices of the sandbox."""
+    cap = f"budget: {{credits: {budget}, max_credits_per_job: 3, max_credits_per_upload: 0.5}}\n"
+    path: Path = bench.manifest(jobs, budget=None, head=head if budget is None else f"{cap}{head}")
+    return path
+
+
 async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | None = None) -> api.PlanSummary:
     """Do as ``plan --shards N --probe -o`` does."""
     request = replace(api.RunRequest(manifest, out_dir=bench.path / "out"), shards=shards)
@@ -74,7 +81,7 @@ async def check(bench: Any, results: list[api.RunResult], budget: Decimal) -> No
 async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_price(start, jobs, images, budget, shards):
     async with start() as bench:
         pictures(bench, images)
-        summary = await divided(bench, bench.manifest(jobs, budget=budget), shards)
+        summary = await divided(bench, manifest_of(bench, jobs, budget=budget), shards)
         results = await run_shards(bench, shards)
         await check(bench, results, Decimal(budget))
         assert await uploaded(bench) == images
@@ -85,7 +92,7 @@ async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_pri
 async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_their_images_are_there(start):
     async with start() as bench:
         pictures(bench, 10)
-        summary = await divided(bench, bench.manifest(edits(10, 10), budget="20"), 3)
+        summary = await divided(bench, manifest_of(bench, edits(10, 10), budget="20"), 3)
         results = await run_shards(bench, 3)
         state = await bench.state()
     admitted = sum(shard.admitted for shard in summary.shards)
@@ -104,7 +111,7 @@ async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothi
         return await send()
 
     async with start() as bench:
-        await divided(bench, bench.manifest("{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
         before = len((await bench.state())["jobs"])
         with pytest.raises(RunDirectoryError, match="was merged into"):
             await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
@@ -116,7 +123,7 @@ async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start)
     """Which of them need it is not known on its machine. ``assets.cleanup`` applies to the merged run."""
     async with start() as bench:
         pictures(bench, 1)
-        manifest = bench.manifest(edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n")
+        manifest = manifest_of(bench, edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n")
         await divided(bench, manifest, 2)
         await delete_images(bench)
         result = await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings)
@@ -128,8 +135,10 @@ async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start)
 async def test_without_a_probe_the_same_plan_is_refused(start):
     async with start() as bench:
         pictures(bench, 2)
-        request = replace(api.RunRequest(bench.manifest(edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2)
-        with pytest.raises(UserError, match="is not known"):
+        request = replace(
+            api.RunRequest(manifest_of(bench, edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2
+        )
+        with pytest.raises(UserError, match="a shard doesn't upload images"):
             await api.plan_request(request, bench.path / "plan.json", settings=bench.settings)
         assert (await bench.state())["jobs"] == []
 
@@ -137,7 +146,7 @@ async def test_without_a_probe_the_same_plan_is_refused(start):
 async def test_a_probe_of_a_divided_plan_spends_nothing_and_the_plan_stays_the_same(start):
     async with start() as bench:
         pictures(bench, 2)
-        manifest = bench.manifest(edits(6, 2), budget=40)
+        manifest = manifest_of(bench, edits(6, 2), budget=40)
         first = await divided(bench, manifest, 2)
         content = (bench.path / "plan.json").read_bytes()
         before = await bench.state()
@@ -152,7 +161,7 @@ async def test_a_probe_of_a_divided_plan_spends_nothing_and_the_plan_stays_the_s
 async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
     async with start() as bench:
         pictures(bench, 2)
-        manifest = bench.manifest(edits(4, 2), budget=None if wrong == "no budget" else 30)
+        manifest = manifest_of(bench, edits(4, 2), budget=None if wrong == "no budget" else 30)
         request = replace(
             api.RunRequest(manifest, out_dir=bench.path / "out"), shards=None if wrong == "no shards" else 2
         )
@@ -168,7 +177,7 @@ async def test_the_events_of_the_shards_may_follow_those_of_the_probe_in_one_jou
     """As a merge has them: what was held and released for its images is bought later."""
     async with start() as bench:
         pictures(bench, 3)
-        await divided(bench, bench.manifest(edits(6, 3), budget=60), 2)
+        await divided(bench, manifest_of(bench, edits(6, 3), budget=60), 2)
         results = await run_shards(bench, 2)
         state = await bench.state()
     stories: list[tuple[str, Event]] = []

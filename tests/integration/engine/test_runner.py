@@ -274,11 +274,11 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
     on_disk = threading.Event()
     write, commit = GroupCommitWriter.write, group_commit._commit
 
-    async def leaving_write(self, sql, values):
+    async def leaving_write(self, sql, values, *following):
         if "Refused" in values:
             asyncio.get_running_loop().call_soon(leave, runners[-1])
         try:
-            await write(self, sql, values)
+            await write(self, sql, values, *following)
         except asyncio.CancelledError:
             on_disk.set()
             raise

@@ -20,7 +20,14 @@ from crucible_batch import api
 from crucible_batch.api.shards import merging
 from crucible_batch.api.shards.log import ShardTakenError
 from crucible_batch.domain.events import Held
-from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
+from crucible_batch.errors import (
+    CrucibleBatchError,
+    JournalError,
+    RunDirectoryError,
+    ShardsOutstandingError,
+    ShardsUnknownError,
+    UserError,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from tests.integration.engine.conftest import Tampered
@@ -93,7 +100,8 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
     store = use_store(monkeypatch)
 
     def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
-        manifest = bench.manifest(f"{{name: t, prompt: text, repeat: {jobs}}}", budget=budget, head=head)
+        cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
+        manifest = bench.manifest(f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}")
         return Ground(bench, store, monkeypatch, manifest)
 
     return make
@@ -299,7 +307,9 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
         merged = run.merge(abandon=[2])
         assert (merged.merged, merged.abandoned) == ((1,), (2,))
         before = await run.keys()
-        del run.store.content[".crucible/shards.json"]  # as if the merge was killed before it noted its end there
+        del run.store.content[
+            ".crucible/shards/00000002.json"
+        ]  # as if the merge was killed before it noted its end there
         for number, machine, word in ((1, "one", "merged"), (1, "new", "merged"), (2, "new", "abandoned")):
             with pytest.raises(RunDirectoryError, match=f"was {word}, and its allowance was returned"):
                 await run.shard(number, machine)
@@ -429,3 +439,32 @@ async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, grou
             await run.shard(1, "one", out_dir="s3://other/x")
         with pytest.raises(UserError, match="are read from there, and from no directory"):
             run.merge(out_dir=bench.path / "elsewhere")
+
+
+@pytest.mark.parametrize("lost", [16, 20])
+async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects_of_its_log_are(
+    start: Any, ground: Any, lost: int
+) -> None:
+    """Sixteen objects are read at once: where none of them is there, the log seemed to be empty."""
+    async with start() as bench:
+        run = ground(bench, jobs=50, budget=120, head="concurrency: 1\n")
+        await run.divide()
+        await killed(run, 1, "one", at=24, answered=True)
+        await run.shard(2, "two")
+        before, entries = await run.keys(), run.log(1)
+        assert len(entries) > lost + 2
+        kept = {key: run.store.content.pop(key) for key in entries[:lost]}
+        for options in ({}, {"abandon": [1]}):
+            with pytest.raises(CrucibleBatchError) as caught:
+                run.merge(machine="another", **options)
+            said = f"{caught.value.message} {caught.value.hint}"
+            assert "shard 1 of 2 is missing" not in said
+            assert "--abandon" not in said
+            assert "log of shard 1/2" in said
+        with pytest.raises(CrucibleBatchError, match=r"log of shard 1/2"):
+            await run.shard(1, "three")
+        assert await run.keys() == before
+        run.store.content.update(kept)
+        assert (await run.shard(1, "four")).exit_code == 0
+        assert run.merge().report.counts.succeeded == 50
+        await run.check(Decimal(120))

@@ -197,6 +197,7 @@ async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, m
         for error, expected in (
             (RuntimeError(CANARY), (70, ["BUG"])),
             (OSError(28, CANARY), (5, ["DISK"])),
+            (MemoryError(CANARY), (5, ["OUT_OF_RESOURCES"])),
             (KeyboardInterrupt(), (130, ["INTERRUPTED"])),
             (asyncio.CancelledError(), (143, ["INTERRUPTED"])),
             (SystemExit(143), (143, ["INTERRUPTED"])),

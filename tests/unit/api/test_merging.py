@@ -59,7 +59,7 @@ def test_the_totals_are_the_sums_of_the_shards(ground: ShardGround) -> None:
     assert report is not None
     counts, credits = report.counts, report.credits
     assert (counts.total, counts.succeeded, counts.failed, counts.blocked) == (8, 6, 1, 1)
-    assert (credits.spent, credits.held, credits.refunded, credits.budget) == (12, 0, 2, 100)
+    assert (credits.spent, credits.held, credits.held_for_refunds, credits.budget) == (12, 2, 2, 100)
     assert (result.exit_code, report.status) == (ExitCode.OUT_OF_CREDITS, "blocked")
     assert (report.started_at[14:19], (report.finished_at or "")[14:19]) == ("00:11", "01:44")
     assert result.merged == (1, 2, 3, 4)

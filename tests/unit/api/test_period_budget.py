@@ -35,7 +35,14 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import BudgetAccountError, JournalError, RunBusyError, ShardsOutstandingError, UserError
+from crucible_batch.errors import (
+    BudgetAccountError,
+    CrucibleBatchError,
+    JournalError,
+    RunBusyError,
+    ShardsOutstandingError,
+    UserError,
+)
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.settings import Settings
 
@@ -527,14 +534,28 @@ def test_nothing_is_released_until_the_shards_of_the_directory_are_merged(place:
     assert place.standing() == (0, 20)
 
 
-def test_release_of_a_directory_that_is_gone_counts_all_or_what_the_user_says(place: Place) -> None:
-    for name, spent, expected in (("a", None, 8), ("b", Decimal(3), 11)):
+def test_release_of_a_directory_that_is_gone_counts_all_that_was_set_aside(place: Place) -> None:
+    for name, spent, expected in (("a", None, 8), ("b", Decimal(8), 16)):
         place.begin(place.journal(name), own=8)
         shutil.rmtree(place.root / name)
         release_budget(place.settings, "studio", place.root / name, now=NOON + 90, spent=spent)
         assert place.standing() == (expected, 0)
     place.clock.time = MIDNIGHT + 3600
     assert place.standing() == (0, 0)
+
+
+def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the_run(place: Place) -> None:
+    """The directory may only be renamed, and its run, which has all of it, may continue."""
+    place.begin(place.journal("a"), own=8)
+    (place.root / "a").rename(place.root / "aside")
+    for spent in (Decimal(0), Decimal("7.99")):
+        with pytest.raises(CrucibleBatchError) as refused:
+            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90, spent=spent)
+        assert refused.value.exit_code == 2
+        assert place.standing() == (0, 8)
+    (place.root / "aside").rename(place.root / "a")
+    (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+    assert (released.released, place.standing()) == (8, (0, 0))
 
 
 def test_an_account_is_read_as_it_is_now(place: Place) -> None:

@@ -21,13 +21,13 @@ from crucible_batch.api.shards.log import (
     is_before_purchase,
 )
 from crucible_batch.api.shards.stored_plans import (
-    LIST,
+    Listing,
     list_plan,
-    listed_plans,
     note_merged,
     plan_key,
     publish_bytes,
     publish_plan,
+    read_list,
     refuse_unknown_plans,
 )
 from crucible_batch.api.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
@@ -44,6 +44,7 @@ from tests.unit.outputs.object_fakes import DictObjects, unusable
 SHARD = ShardId(1, 4)
 URL = ObjectUrl("s3", "bucket", "prefix")
 AA, BB = "a" * 64, "b" * 64
+FIRST = ".crucible/shards/00000001.json"
 
 
 @pytest.fixture(params=["fake", "memory", "local"])
@@ -233,6 +234,28 @@ async def test_a_damaged_log_is_refused(fake: DictObjects, change, words: str) -
         await log_on(fake).read()
 
 
+@pytest.mark.parametrize(("first", "last"), [(1, 16), (1, 39), (5, 30), (17, 32)])
+async def test_a_log_does_not_end_at_a_gap_however_long(fake: DictObjects, first: int, last: int) -> None:
+    log = log_on(fake)
+    for number in range(1, 41):
+        await log.append(rows(number))
+    for number in range(first, last + 1):
+        del fake.content[f"{log.prefix}/{number:08}.json"]
+    with pytest.raises(JournalError, match=f"{first:08}.json is missing"):
+        await log_on(fake).read()
+
+
+async def test_a_summary_stands_for_the_entries_that_it_has(fake: DictObjects) -> None:
+    log = log_on(fake)
+    for number in range(1, 41):
+        await log.append(rows(number))
+    await log.sum_up(rows(*range(1, 41)))
+    await log.append(rows(41))
+    for number in range(1, 41):
+        del fake.content[f"{log.prefix}/{number:08}.json"]
+    assert numbers(await log_on(fake).read()) == list(range(1, 42))
+
+
 def test_each_event_that_a_purchase_may_follow_is_in_the_log_before_it() -> None:
     held = bought(1, 0.0)[0]
     assert isinstance(held, Held)
@@ -330,7 +353,7 @@ async def test_a_plan_is_listed_before_it_can_be_run(tmp_path: Path, fake: DictO
     plan.path.write_bytes(b"plan")
 
     def fault(request: str, key: str) -> None:
-        if (request, key) == ("create", LIST):
+        if (request, key) == ("create", FIRST):
             raise unusable(key)
 
     fake.fault = fault
@@ -346,20 +369,50 @@ async def test_plans_are_listed_until_they_are_merged(tmp_path: Path, objects: O
     store = ObjectOutputStore(tmp_path, objects)
     await refuse_unknown_plans(store, None)
     await list_plan(objects, AA)
-    await list_plan(objects, BB)
     await list_plan(objects, AA)
     with pytest.raises(ShardsUnknownError):
-        await refuse_unknown_plans(store, OutstandingShards(AA, {}))
+        await refuse_unknown_plans(store, OutstandingShards(BB, {}))
+    with pytest.raises(ShardsUnknownError):
+        await list_plan(objects, BB)
     await refuse_unknown_plans(store, OutstandingShards(BB, {}, earlier=(AA,)))
     await note_merged(objects, AA)
+    await note_merged(objects, AA)
     await list_plan(objects, AA)  # by a shard that is started late
-    assert [(plan.digest, plan.merged) for plan in await listed_plans(objects)] == [(AA, True), (BB, False)]
+    await list_plan(objects, BB)
+    listed = await read_list(objects)
+    assert [(plan.digest, plan.merged) for plan in listed.plans] == [(AA, True), (BB, False)]
+    assert listed.position == 3
     await refuse_unknown_plans(store, OutstandingShards(BB, {}))
 
 
-@pytest.mark.parametrize("content", [b"[]", b'{"plans": [{"digest": "../../../etc", "merged": false}]}'])
+async def test_a_plan_whose_budget_does_not_include_a_later_division_is_not_listed(objects: ObjectPort) -> None:
+    """Its shards are merged, but after the machine has read what is left of the budget."""
+    listing = await Listing.of(objects)
+    await list_plan(objects, AA)
+    await note_merged(objects, AA)
+    with pytest.raises(RunDirectoryError, match="at the same time"):
+        await listing.add(BB)
+    await (await Listing.of(objects)).add(BB)
+    await listing.add(BB)  # the same command again
+
+
+async def test_of_two_plans_that_are_listed_at_once_one_is(fake: DictObjects) -> None:
+    create = fake.create
+
+    async def slower(key: str, content: bytes) -> bool:
+        fake.create = create  # type: ignore[method-assign]
+        await list_plan(fake, BB)
+        return await create(key, content)
+
+    fake.create = slower  # type: ignore[method-assign]
+    with pytest.raises(ShardsUnknownError):
+        await list_plan(fake, AA)
+    assert (await read_list(fake)).unmerged == (BB,)
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"plan": {"digest": "../../../etc", "merged": false}}'])
 async def test_a_list_that_cannot_be_read_permits_nothing(tmp_path: Path, fake: DictObjects, content: bytes) -> None:
-    fake.content[LIST] = content
+    fake.content[FIRST] = content
     with pytest.raises(RunDirectoryError, match="can't be read"):
         await refuse_unknown_plans(ObjectOutputStore(tmp_path, fake), None)
 

@@ -86,7 +86,7 @@ CASES: list[tuple[Message, str, str, str]] = [
     (
         GatewayUnreachable(0.0, 60.0, 600.0, "refused"),
         "WARNING", "gateway_unreachable",
-        "no answer from the gateway for 1 min; waiting up to 10 min; nothing new is bought: refused",
+        "the gateway has been unusable for 1 min; waiting up to 10 min; nothing new is bought: refused",
     ),
     (GatewayBack(0.0, 75.0), "INFO", "gateway_back", "the gateway answers again after"),
     (Throttled(0.0, 1, 2, "BUSY"), "WARNING", "throttled", "at most 1 job at a time: BUSY"),

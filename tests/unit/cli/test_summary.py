@@ -1,6 +1,7 @@
 """The last words of a run: ten lines at most, whatever there is to say."""
 
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.account_shortage import CHECK_IT
+from crucible_batch.domain.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
 from tests.case_table import each_case
@@ -100,9 +102,14 @@ def test_a_job_whose_fate_is_unknown_has_its_reason_and_the_way_out() -> None:
 
 def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
     report = counted(failed=1).model_copy(update={"exit_code": 1})
-    for code in ("OUTPUT_EXISTS", "OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY"):
+    groups = group_failures(report, [row("a", "failed", "OUTPUT_UNAVAILABLE")])
+    assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml"
+    for code in ("OUTPUT_EXISTS", "OUTPUT_CHANGED", "LOST_BY_GATEWAY"):
         groups = group_failures(report, [row("a", "failed", code)])
-        assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml"
+        step = next_step(report, "crucible-batch run m.yaml", groups)
+        (first,) = first_steps({code: f"because of {code}"})
+        assert step == f"{first}, then: crucible-batch run m.yaml", "the command changes nothing by itself"
+        assert "--retry-failed" not in (step or "")
     groups = group_failures(report, [row("a", "failed", "GPU_LOST")])
     assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
 
@@ -202,15 +209,16 @@ def test_an_attempt_that_cannot_change_anything_is_not_proposed() -> None:
         f"change the failed jobs, then: {RUN}"
     )
     paid = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "OUTPUT_EXISTS")])
-    assert next_step(report, RUN, paid, never=HOPELESS_CODES) == RUN
+    assert "--retry-failed" not in (next_step(report, RUN, paid, never=HOPELESS_CODES) or "")
 
 
 def test_what_was_found_again_is_not_called_spent_by_this_run() -> None:
     report = head(0, 0)
     books = report.credits.model_copy(update={"spent": Decimal(24), "jobs": Decimal(24), "reused": Decimal(24)})
     words = credits_words(report.model_copy(update={"credits": books}), EarlierRuns(2, Decimal(4)))
-    assert "24 of it reused, not bought" in words
-    assert "by this run" not in words
+    assert not re.search(r"24 spent(?! by all)", words)
+    assert re.search(r"\b0 (spent|paid|bought)|nothing (was )?(spent|paid|bought)", words)
+    assert re.search(r"24\b[^·]*reused|reused[^·]*24", words)
 
 
 def blocked(code: str, budget: str = "4") -> ReportHead:
@@ -264,6 +272,13 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
 )
 def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
     assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
+
+
+def test_an_account_that_shows_enough_credits_after_a_402_is_checked_and_not_filled() -> None:
+    report = blocked("INSUFFICIENT_CREDITS")
+    stop = report.stops["workflow:w"].model_copy(update={"hint": f"{CHECK_IT} with the gateway's operator"})
+    report = report.model_copy(update={"stops": {"workflow:w": stop}})
+    assert next_step(report, RUN, []) == f"{CHECK_IT}, then: {RUN}"
 
 
 @each_case("failures", range(4))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, credits_paid
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_paid
+from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from tests.case_table import each_case
 
 ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
@@ -33,3 +34,24 @@ def test_each_status_has_its_line_and_all_attempts_at_a_job_count() -> None:
     assert len(attempts) == 8
     assert credits_paid(attempts) == 6
     assert credits_paid([]) == 0
+
+
+def test_a_failed_attempt_has_cost_what_was_charged_and_not_refunded() -> None:
+    failed = replace(ATTEMPT, status=AttemptStatus.FAILED)
+    assert credits_paid([replace(failed, consumed=Decimal(2))]) == 2
+    assert credits_paid([replace(failed, consumed=Decimal(2), refunded=Decimal("0.5"))]) == Decimal("1.5")
+    assert credits_paid([replace(failed, refunded=Decimal(2))]) == 0
+
+
+def test_an_event_about_a_refund_changes_its_own_attempt_once() -> None:
+    refunded = Refunded(at=1.0, attempt=1, credits=Decimal("1.5"), entry_id="r")
+    consumed = Consumed(at=1.0, attempt=1, credits=Decimal("1.5"), entry_id="c")
+    once = after_refund(after_refund(ATTEMPT, refunded), consumed)
+    assert (once.refunded, once.consumed) == (Decimal("1.5"), Decimal("1.5"))
+    assert (once.refunds_seen, once.charges_seen) == ({"r"}, {"c"})
+    assert after_refund(after_refund(once, refunded), consumed) == once
+    more = after_refund(after_refund(once, replace(refunded, entry_id="s")), replace(consumed, entry_id="d"))
+    assert (more.refunded, more.consumed) == (2, 2)
+    other = replace(ATTEMPT, number=2)
+    assert after_refund(after_refund(other, refunded), consumed) == other
+    assert after_refund(ATTEMPT, RefundForgotten(at=1.0, attempt=1, credits=Decimal(2), by="mia")) == ATTEMPT

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState, Verdict
 from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import Statement
 from tests.case_table import each_case
 from tests.unit.domain.sandbox_books import Shared
@@ -243,6 +244,56 @@ def test_a_job_that_is_not_in_the_ledger_is_a_difference_only_where_it_would_sur
     assert [each.verdict for each in look(jobs=[job()]).jobs] == [Verdict.UNSEEN]
     found_by_key = job(bought_here=False)
     assert [each.verdict for each in look(*seen, jobs=[known, found_by_key]).jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+
+
+def seen_by_runs(
+    *shown: LedgerEntry, seen: Sequence[LedgerEntry] = (), coverages: Sequence[LedgerCoverage] = (), claim: JobClaim
+) -> Audit:
+    return audit(JournalClaims([claim], []), Statement(shown, seen, coverages), (), asked_at=9000.0)
+
+
+@each_case(
+    "status, words, verdict",
+    [
+        (CreditStatus.CHARGED, ["reserve", "consume"], Verdict.AGREES),
+        (CreditStatus.CHARGED, ["reserve"], Verdict.UNSEEN),
+        (CreditStatus.CHARGED, ["reserve", "refund"], Verdict.DIFFERS),
+        (CreditStatus.REFUNDED, ["reserve", "refund"], Verdict.AGREES),
+        (CreditStatus.REFUNDED, ["reserve"], Verdict.UNSEEN),
+        (CreditStatus.ASSUMED, ["reserve"], Verdict.AGREES),
+        (CreditStatus.CHARGED, [], Verdict.UNSEEN),
+    ],
+)
+def test_an_end_that_may_have_passed_unseen_is_no_difference_and_not_checked(
+    status: CreditStatus, words: list[str], verdict: Verdict
+) -> None:
+    """The list has newer entries only, and the last reading was too early for the end."""
+    newer = entry("reserve", 5, at=8000.0, job_id="j9")
+    coverages = [LedgerCoverage(40.0, 61.0, frozenset())]
+    found = seen_by_runs(newer, seen=[entry(word, 2) for word in words], coverages=coverages, claim=job(status))
+    assert [each.verdict for each in found.jobs] == [verdict]
+
+
+def test_an_end_that_readings_would_have_shown_is_a_difference() -> None:
+    newer = entry("reserve", 5, at=8000.0, job_id="j9")
+    for until, expected in ((60.0 + 600, ["not charged"]), (60.0 + 599, [])):
+        coverages = [LedgerCoverage(40.0, until, frozenset())]
+        found = seen_by_runs(newer, seen=[entry("reserve", 2)], coverages=coverages, claim=job())
+        assert reasons(found) == expected
+    found = seen_by_runs(newer, coverages=[LedgerCoverage(40.0, 700.0, frozenset())], claim=job())
+    assert reasons(found) == ["no entry in the ledger"]
+    late = seen_by_runs(newer, coverages=[LedgerCoverage(50.5, 700.0, frozenset())], claim=job())
+    assert reasons(late) == []
+
+
+def test_a_job_in_flight_has_no_end_to_be_shown() -> None:
+    running = job(CreditStatus.HELD, ended_at=None)
+    assert [each.verdict for each in look(entry("reserve", 2), jobs=[running]).jobs] == [Verdict.MOVING]
+
+
+def test_an_audit_states_whether_it_used_what_runs_saw() -> None:
+    assert not seen_by_runs(claim=job()).is_recorded
+    assert seen_by_runs(coverages=[LedgerCoverage(40.0, 61.0, frozenset())], claim=job()).is_recorded
 
 
 def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
+from crucible_batch.domain.account_shortage import CHECK_IT
 from crucible_batch.domain.budget import (
     AdmissionState,
     Admit,
@@ -20,7 +22,7 @@ from crucible_batch.domain.budget import (
     raised_budget,
     repricing_error,
 )
-from crucible_batch.domain.events import Accepted, Created, Event, Held, Intended, Lost, Succeeded
+from crucible_batch.domain.events import Accepted, Created, Event, Failed, Held, Intended, Lost, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
@@ -41,9 +43,10 @@ def ledger(
     ceiling: str | None = None,
     upload_ceiling: str | None = None,
     held: str = "0",
+    refunds: str = "0",
     shape: Shape = W,
 ) -> Ledger:
-    """Return books in which prices were seen, and ``held`` is held for another job."""
+    """Return books in which prices were seen, ``held`` is held for another job, and ``refunds`` for that of a third."""
     books = Ledger(PriceBook(amount(ceiling), amount(upload_ceiling)))
     if seen is not None:
         books.prices.learn(shape, D(seen))
@@ -51,6 +54,10 @@ def ledger(
         books.prices.learn(UPLOAD, D(upload))
     if D(held):
         books.apply("other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other"))
+    if D(refunds):
+        books.apply("failed", Held(at=0.0, attempt=1, key="k", credits=D(refunds), price_class="workflow:other"))
+        books.apply("failed", Accepted(at=0.0, job_id="j", credits=D(refunds), reused=False))
+        books.apply("failed", Failed(at=0.0, error=ErrorInfo("X", "x")))
     return books
 
 
@@ -66,6 +73,20 @@ def account(left: str, *, busy: bool = False, closed: bool = False) -> Admission
     return AdmissionState(others_active=busy, account_left=D(left), account_closed=closed)
 
 
+def beside(
+    awaited: str = "0", uncounted: str = "0", *, busy: bool = False, unanswered: int = 0, doubt: bool = False
+) -> AdmissionState:
+    """The state while credits are held for refunds."""
+    return AdmissionState(
+        others_active=busy,
+        unanswered=unanswered,
+        limit=8,
+        alone_in_doubt=doubt,
+        awaited=D(awaited),
+        uncounted=D(uncounted),
+    )
+
+
 def verdict(decision: Decision) -> str:
     match decision:
         case Admit(credits=credits, alone=alone):
@@ -75,6 +96,8 @@ def verdict(decision: Decision) -> str:
         case Block(error=error):
             return error.code
 
+
+FAILED_JOB = ledger(seen="2", refunds="4")
 
 ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     # the bound
@@ -144,6 +167,33 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     ("in doubt, its own hold counts", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
     ("in doubt, only the price fits", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
     ("in doubt, too dear now", HoldRequest(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    # beside the credits that are held for refunds
+    ("bound fits beside them", HoldRequest(W), FAILED_JOB, "36", beside("4"), "admit 32"),
+    ("price fits beside them", HoldRequest(W), FAILED_JOB, "6", beside("4"), "alone 2"),
+    ("refund awaited, others at work", HoldRequest(W), FAILED_JOB, "5", beside("4", busy=True), "wait"),
+    ("refund awaited", HoldRequest(W), FAILED_JOB, "5", beside("4"), "wait"),
+    ("part of the refunds awaited", HoldRequest(W), FAILED_JOB, "5", beside("1"), "wait"),
+    ("too small a part awaited", HoldRequest(W), FAILED_JOB, "5", beside("0.5"), "REFUND_MISSING"),
+    ("no refund awaited any more", HoldRequest(W), FAILED_JOB, "5", beside(), "REFUND_MISSING"),
+    ("the same, others at work", HoldRequest(W), FAILED_JOB, "5", beside(busy=True), "wait"),
+    ("no refund is enough", HoldRequest(W), FAILED_JOB, "1", beside("4"), "BUDGET_EXHAUSTED"),
+    ("its own hold counts as well", HoldRequest(W, held=D(1)), FAILED_JOB, "4", beside("1"), "wait"),
+    ("what records may add counts", HoldRequest(W), FAILED_JOB, "5",
+     AdmissionState(False, unread=D(5), awaited=D(4)), "BUDGET_EXHAUSTED"),
+    ("uncounted: one alone", HoldRequest(W), FAILED_JOB, "5", beside("4", "4"), "alone 5"),
+    ("uncounted, others at work", HoldRequest(W), FAILED_JOB, "5", beside("4", "4", busy=True), "alone 5"),
+    ("uncounted in part", HoldRequest(W), FAILED_JOB, "5", beside("4", "1"), "alone 2"),
+    ("uncounted, too small", HoldRequest(W), FAILED_JOB, "5", beside("0", "0.5"), "REFUND_MISSING"),
+    ("uncounted, one unanswered", HoldRequest(W), FAILED_JOB, "5",
+     beside("4", "4", busy=True, unanswered=1), "wait"),
+    ("uncounted, one in doubt", HoldRequest(W), FAILED_JOB, "5", beside("0", "4", doubt=True),
+     "REFUND_MISSING"),
+    ("uncounted, with an upload", HoldRequest(W, 1), ledger(seen="2", upload="1", refunds="4"), "5", beside("0", "4"),
+     "REFUND_MISSING"),
+    ("uncounted, account too small", HoldRequest(W), FAILED_JOB, "5",
+     AdmissionState(True, uncounted=D(4), account_left=D(1)), "wait"),
+    ("uncounted, after a 402", HoldRequest(W), FAILED_JOB, "5",
+     AdmissionState(False, uncounted=D(4), account_closed=True), "INSUFFICIENT_CREDITS"),
     # the account: by the expected price, not by the bound
     ("account fits", HoldRequest(W), ledger(seen="2"), "32", account("2"), "admit 32"),
     ("account fits, below the ceiling", HoldRequest(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
@@ -181,7 +231,7 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     ),
     ("price doesn't fit by the second upload", HoldRequest(W, 2), ledger(seen="2", upload="1"), "3", BUSY, "wait"),
     ("no budget, account empty", HoldRequest(W), ledger(), None, account("0", busy=True), "wait"),
-]
+]  # fmt: skip
 
 
 @each_case("line, request_, books, budget, situation, expected", ROWS)
@@ -260,6 +310,16 @@ def test_a_submit_in_doubt_is_sent_on_what_its_hold_and_the_budget_still_cover(
     books = ledger(seen=seen, held=others)
     books.set_hold("job", D(hold), alone=alone)
     assert may_resend(books, D(40), W, D(hold), alone=alone) is is_sent
+
+
+@each_case("uncounted, is_enough", [("0", False), ("3.5", False), ("4", True), ("9", True)])
+def test_what_is_uncounted_makes_room_for_the_submit_that_was_granted_without_it(
+    uncounted: str, is_enough: bool
+) -> None:
+    books = ledger(seen="2", refunds="4")
+    books.set_hold("job", D(5), alone=True)
+    assert hold_is_too_small(books, D(5), W, D(5), alone=True, uncounted=D(uncounted)) is not is_enough
+    assert may_resend(books, D(2), W, D(5), alone=True, uncounted=D(uncounted)) is is_enough
 
 
 @each_case(
@@ -502,15 +562,31 @@ def test_an_account_without_credits_is_named_with_what_it_has(situation: Admissi
     assert decision.error.hint == f"add credits to the account {HINT}; completed jobs are not paid for again"
 
 
-@each_case("seen, uploads, needs", [(None, 0, "costs more"), ("2", 1, "needs more than 2"), ("2", 0, "needs 2")])
+@each_case(
+    "left, seen, uploads, needs",
+    [("0", None, 0, "costs more"), ("1", "2", 1, "needs more than 2"), ("1", "2", 0, "needs 2")],
+)
 def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
-    seen: str | None, uploads: int, needs: str
+    left: str, seen: str | None, uploads: int, needs: str
 ) -> None:
     decision = decide_admission(
-        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account("1", closed=True)
+        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account(left, closed=True)
     )
     assert isinstance(decision, Block)
-    assert decision.error.message == f"the account has 1 credits available; the next job {needs}"
+    assert decision.error.message == f"the account has {left} credits available; the next job {needs}"
+
+
+@each_case("seen", [None, "2"])
+def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_account(seen: str | None) -> None:
+    situation = replace(account("100000", closed=True), refusal="a limit is reached")
+    decision = decide_admission(HoldRequest(W), ledger() if seen is None else ledger(seen=seen), D(50), situation)
+    assert isinstance(decision, Block)
+    assert decision.error.message == (
+        "the gateway refused a purchase for lack of credits (402: a limit is reached), and shows 100000 credits"
+        " available"
+    )
+    assert decision.error.hint is not None
+    assert decision.error.hint.startswith(CHECK_IT)
 
 
 @each_case("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])

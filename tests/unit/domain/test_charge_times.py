@@ -16,6 +16,7 @@ from crucible_batch.domain.charge_times import DatedLedger
 from crucible_batch.domain.events import (
     Accepted,
     BecameReady,
+    Consumed,
     Created,
     Deleted,
     Event,
@@ -26,8 +27,10 @@ from crucible_batch.domain.events import (
     Intended,
     JobLost,
     Lost,
+    NotCharged,
     NotCreated,
     Refunded,
+    RefundForgotten,
     Repriced,
     Settled,
     SubmitUnknown,
@@ -68,8 +71,16 @@ def failed(at: float) -> Failed:
     return Failed(at=at, error=ERROR)
 
 
-def refunded(at: float) -> Refunded:
-    return Refunded(at=at, attempt=1, credits=d(3), entry_id="e")
+def refunded(at: float, credits: float = 3) -> Refunded:
+    return Refunded(at=at, attempt=1, credits=d(credits), entry_id="e")
+
+
+def consumed(at: float, credits: float = 3) -> Consumed:
+    return Consumed(at=at, attempt=1, credits=d(credits), entry_id="c")
+
+
+def forgotten(at: float, credits: float = 3) -> RefundForgotten:
+    return RefundForgotten(at=at, attempt=1, credits=d(credits), by="mia@studio")
 
 
 def upload(at: float, *answers: Event) -> list[tuple[str, Event]]:
@@ -104,6 +115,19 @@ SPENT = Settled(d(3), "workflow:w", "")
         pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, 0, 0, id="failed, and the refund not seen"),
         pytest.param(
             job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW)), 0, 0, 0, 0, id="refunded later: no credit today"
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0, 0, 0, id="refunded later in part"
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW, 2), refunded(NEW, 0.5)), 2.5, 0, 0, 0,
+            id="failed and charged later",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0, 0, 0, id="its refund forgotten today"
+        ),
+        pytest.param(
+            job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 3, 3, 0, 0, id="found, and failed: at any time"
         ),
         pytest.param(job(held(B - 1), accepted(B + 1), succeeded(NEW)), 3, 3, 0, 3, id="in the middle: both"),
         pytest.param(job(held(B - 13), accepted(B - 11), succeeded(NEW)), 3, 0, 0, 3, id="beyond the tolerance before"),
@@ -166,7 +190,21 @@ SPENT = Settled(d(3), "workflow:w", "")
             4, 4, 4, 0, id="contradictory image: in all",
         ),
         pytest.param(upload(OLD, NotCreated(at=OLD, error=ERROR)), 0, 0, 0, 0, id="image not bought"),
-        pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 2, id="image never answered"),
+        pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 0, id="image never answered"),
+        pytest.param(
+            upload(
+                OLD, Lost(at=OLD, nonce="n"), Intended(at=NEW, nonce="m", credits=d(2), payer=JOB),
+                NotCharged(at=NEW, nonce="n"),
+            ),
+            0, 2, 2, 0, id="image never charged, while it is uploaded again",
+        ),
+        pytest.param(
+            upload(
+                OLD, Lost(at=OLD, nonce="n"), Intended(at=NEW, nonce="m", credits=d(2), payer=JOB),
+                Lost(at=NEW, nonce="m"), NotCharged(at=NEW, nonce="n"),
+            ),
+            0, 2, 0, 0, id="image never charged once, and never answered again",
+        ),
         pytest.param(
             upload(OLD, Created(at=NEW, asset_id="i", credits=d(2), assumed=True)), 2, 2, 0, 0, id="assumed charge"
         ),
@@ -189,6 +227,33 @@ def test_no_charge_was_made_after_now() -> None:
         for subject, event in events:
             found.apply(subject, event)
         assert found.used_in(YESTERDAY) == found.ledger.committed > 0
+
+
+@pytest.mark.parametrize(
+    ("events", "yesterday", "today"),
+    [
+        pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, id="bought yesterday"),
+        pytest.param(job(held(NEW), accepted(NEW), failed(NEW)), 0, 3, id="bought today"),
+        pytest.param(job(held(B - 1), accepted(B + 1), failed(NEW)), 3, 3, id="in the middle: both"),
+        pytest.param(job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 3, 3, id="found: at any time before"),
+        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0, id="refunded in part"),
+        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW)), 0, 0, id="charged: not for a refund"),
+        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0, id="released"),
+        pytest.param(
+            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0, id="lost, then failed"
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), failed(NEW)), 3, 3,
+            id="each attempt in its own",
+        ),
+        pytest.param(job(held(OLD), accepted(OLD)), 0, 0, id="in flight: no refund is held for"),
+    ],
+)  # fmt: skip
+def test_what_is_held_for_refunds_is_in_the_period_of_the_purchase(
+    events: list[tuple[str, Event]], yesterday: float, today: float
+) -> None:
+    found = books(events)
+    assert [found.refunds_in(period) for period in (YESTERDAY, TODAY, TOMORROW)] == [d(yesterday), d(today), 0]
 
 
 def test_what_is_held_without_an_answer_is_known_apart() -> None:

@@ -23,6 +23,7 @@ from crucible_batch.domain.events import (
     Intended,
     JobEvent,
     Lost,
+    NotCharged,
     NotCreated,
     Refused,
     SubmitUnknown,
@@ -88,6 +89,8 @@ def test_an_intent_is_open_lost_or_dropped_by_its_answer() -> None:
     assert [claim.state for claim in uploads(intended())] == [UploadState.OPEN]
     assert [claim.state for claim in uploads(intended(), Lost(at=2.0, nonce="n1"))] == [UploadState.LOST]
     assert uploads(intended(), NotCreated(at=2.0, error=ERROR)) == []
+    assert uploads(intended(), Lost(at=2.0, nonce="n1"), NotCharged(at=3.0, nonce="n1")) == []
+    assert len(uploads(intended(), Lost(at=2.0, nonce="n1"), NotCharged(at=3.0, nonce="n2"))) == 1
 
 
 def test_an_image_that_is_given_up_later_changes_no_claim() -> None:

@@ -28,6 +28,7 @@ from crucible_batch.domain.events import (
     Listed,
     Lost,
     Missed,
+    NotCharged,
     NotCreated,
     Prepared,
     Refunded,
@@ -102,6 +103,7 @@ JOB_EVENTS: list[JobEvent] = [
     Reopened(at=1.0),
 ]
 ASSET_EVENTS: list[AssetEvent] = [
+    NotCharged(at=1.0, nonce="n"),
     intended(),
     CREATED,
     NOT_CREATED,

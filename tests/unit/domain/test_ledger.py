@@ -25,6 +25,7 @@ from crucible_batch.domain.events import (
     JobEvent,
     JobLost,
     Lost,
+    NotCharged,
     NotCreated,
     Prepared,
     Refunded,
@@ -189,6 +190,20 @@ def test_an_upload_that_is_nowhere_to_be_found_stays_held_at_the_price_of_one() 
     ledger.apply("asset:x", created("0.5"))
     assert (ledger.lost_uploads, ledger.spent, ledger.hold_of("job")) == (1, Decimal("0.5"), Decimal("9.5"))
     assert ledger.held == Decimal("9.5") + Decimal("0.5")
+
+
+@pytest.mark.parametrize("ending", [Lost(at=0.0, nonce="n"), created("0.5", assumed=True)])
+def test_an_upload_that_was_not_charged_counts_nothing(ending: AssetEvent) -> None:
+    ledger = books(("job", held("10")), ("asset:y", intended("5")), ("asset:y", created("0.5")))
+    story = [("job", held("10")), ("asset:x", intended("10")), ("asset:x", ending)]
+    for subject, event in story:
+        ledger.apply(subject, event)
+    assert ledger.unpriced_uploads == 1
+    before = ledger.hold_of("job")
+    ledger.apply("asset:x", NotCharged(at=0.0, nonce="another"))
+    assert ledger.unpriced_uploads == 1
+    ledger.apply("asset:x", NotCharged(at=0.0, nonce="n"))
+    assert (ledger.unpriced_uploads, ledger.spent, ledger.held) == (0, Decimal("0.5"), before)
 
 
 def test_a_job_found_again_teaches_its_price_as_well() -> None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch.domain.asset import Asset, AssetPhase
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import BecameReady, Created, Deleted, Found, Held, Intended, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
@@ -22,7 +23,7 @@ from crucible_batch.domain.merging import (
     conclude_merged,
     united_stops,
 )
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
+from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, RunStatus
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import UserError
 from tests.case_table import each_case
@@ -215,3 +216,11 @@ def test_the_merged_run_has_the_worst_ending_of_its_shards(
     endings: list[Ending | None], counts: dict[Outcome, int], left_over: bool, code: int
 ) -> None:
     assert conclude_merged(Counter(counts), {}, endings, left_over=left_over).exit_code == code
+
+
+def test_jobs_that_were_left_out_of_a_division_are_stopped_by_the_budget_unless_others_were_stopped() -> None:
+    (stop,) = united_stops({1: Ending(RunStatus.SUCCEEDED, 0)}, (), left_out=2).values()
+    assert stop.code == BUDGET_EXHAUSTED
+    assert "2 jobs" in stop.message
+    assert united_stops({1: None}, (), left_out=1)[EVERYTHING].code == SHARD_UNFINISHED
+    assert united_stops({1: Ending(RunStatus.SUCCEEDED, 0)}, ()) == {}

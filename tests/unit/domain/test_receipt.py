@@ -21,7 +21,6 @@ from crucible_batch.domain.receipts import (
     CheckedClaim,
     Receipt,
     attempt_claims,
-    matches_record,
     rebuild_events,
     receipt_for,
     with_minimum_price,
@@ -169,13 +168,6 @@ def test_a_job_that_has_not_succeeded_is_not_done_whatever_stands_on_disk(status
         job, rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", snapshot(status, 2))], {0: output(0)})
     )
     assert again.phase is (Phase.READY if status is JobStatus.FAILED else Phase.IN_FLIGHT)
-
-
-def test_a_record_of_another_workflow_is_another_jobs():
-    planned = planned_for(Job("i" * 64))
-    assert matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2))
-    assert matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id=""))
-    assert not matches_record(planned, snapshot(JobStatus.SUCCEEDED, 2, workflow_id="other"))
 
 
 @given(st.sets(st.integers(0, 2)))

@@ -105,6 +105,7 @@ def test_a_job_that_is_not_admitted_and_needs_a_missing_image_is_in_no_shard() -
     division = divided([SMALL, (LARGE, {"a"}), SMALL, (SMALL, {"a"})], shards=2, left="3")
     assert list(division.is_admitted) == [1, 0, 0, 0]
     assert list(division.numbers) == [1, NO_SHARD, 1, NO_SHARD]
+    assert division.left_out == 2
     assert division.missing == ()
     above = divided([(LARGE, {"a"}), SMALL], shards=1, left="8", prices=book(ceiling="4"))
     assert (list(above.numbers), above.missing) == ([NO_SHARD, 1], ())

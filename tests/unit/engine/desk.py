@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from crucible_batch.domain.events import Accepted, Event, Held, Succeeded
-from crucible_batch.domain.gateway_types import Account, ErrorInfo
+from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
@@ -41,13 +41,14 @@ class Gateway:
     def __init__(self, available: str) -> None:
         self.available: Decimal | GatewayError = D(available)
         self.reads = 0
+        self.entries: tuple[LedgerEntry, ...] = ()
         self.while_read: Callable[[], None] = lambda: None
 
     async def account(self) -> Account:
         self.reads += 1
         if isinstance(self.available, GatewayError):
             raise self.available
-        shown = Account(self.available, D(0), self.available)
+        shown = Account(self.available, D(0), self.available, self.entries)
         self.while_read()
         return shown
 

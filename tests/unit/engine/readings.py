@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
@@ -24,6 +24,9 @@ class Readings:
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         return tuple(self.entries.values())
+
+    def ledger_entries_seen(self) -> Mapping[str, float]:
+        return dict.fromkeys(self.entries, 0.0)
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
         self.entries |= {entry.key: entry for entry in entries}

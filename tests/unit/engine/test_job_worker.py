@@ -18,9 +18,7 @@ from crucible_batch.domain.events import (
     Prepared,
     SubmitUnknown,
 )
-from crucible_batch.domain.gateway_types import (
-    Submission,
-)
+from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, Submission
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.job import Prepare, Submit
 from crucible_batch.domain.plan import InputImage
@@ -222,6 +220,17 @@ async def test_a_job_that_an_earlier_run_may_have_bought_is_not_reused() -> None
     bench.gateway.answer = Submission("j", D(2), existing=True)
     event = await bench.do(Submit())
     assert (event.reused, event.earlier) == (False, True)
+
+
+@pytest.mark.parametrize("record", [JobSnapshot("j", JobStatus.SUCCEEDED, D(2), workflow_id="other"), NO_ANSWER])
+async def test_a_job_that_was_known_is_only_used_once_its_record_was_read_and_matches(record: Any) -> None:
+    bench = Bench()
+    held = await bench.hold()
+    bench.gateway.answer, bench.gateway.record = Submission("j", D(2), existing=True), record
+    event = await bench.do(Submit())
+    assert isinstance(event, SubmitUnknown)
+    await bench.record(event)
+    assert bench.accounting.ledger.hold_of("job") == held.credits
 
 
 # -- the images of a job ----------------------------------------------------------------------------------------------

@@ -271,3 +271,58 @@ async def test_an_image_whose_intent_was_not_answered_is_not_bought_again_before
         await world.ready()
     assert await world.ready() == "there"
     assert world.created == ["n0"]
+
+
+# -- what was not sent ------------------------------------------------------------------------------------------------
+
+
+def interrupted(world: World, error: BaseException, *, at: str) -> None:
+    """Let an upload be interrupted: while its intent is journalled, while its file is read, or once it is sent."""
+
+    async def load(_image: InputImage) -> bytes:
+        if at == "read":
+            raise error
+        return b"png"
+
+    async def append(_subject: str, event: Event) -> None:
+        world.events.append(event)
+        if at == "journal" and isinstance(event, Intended):
+            raise error
+
+    world.uploader._load = load
+    world.append = append  # type: ignore[method-assign]
+    if at == "answer":
+        world.answers = cast("Any", [error])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("disk"), asyncio.CancelledError(), RuntimeError("bug")])
+@pytest.mark.parametrize("at", ["journal", "read"])
+async def test_an_upload_that_was_not_sent_holds_nothing_whatever_was_raised(
+    image: InputImage, error: BaseException, at: str
+) -> None:
+    world = World(image)
+    interrupted(world, error, at=at)
+    world.hold("job")
+    with pytest.raises(type(error)):
+        await world.ready()
+    assert (world.created, len(world.of_kind(NotCreated))) == ([], 1)
+    assert world.accounting.ledger.held == D(4)  # the job's, which is returned in full
+    replayed = Ledger(PriceBook(D(3), D(1)))
+    for event in world.events:
+        replayed.apply(f"asset:{image.spec.sha256}", event)
+    assert (replayed.held, replayed.unpriced_uploads) == (D(0), 0)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), asyncio.CancelledError()])
+async def test_an_upload_that_was_sent_keeps_its_hold_and_is_searched_for_before_it_is_bought_again(
+    image: InputImage, error: BaseException
+) -> None:
+    world = World(image)
+    interrupted(world, error, at="answer")
+    world.hold("job")
+    with pytest.raises(type(error)):
+        await world.ready()
+    assert world.accounting.ledger.hold_of(f"asset:{image.spec.sha256}") == D(1)
+    world.lists = [[world.snapshot("mine", status=PENDING, nonce="n0")]]
+    world.by_id["mine"] = [READY]
+    assert (await world.uploader.ready(image, payer="job"), len(world.created)) == ("mine", 1)

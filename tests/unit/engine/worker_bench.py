@@ -8,6 +8,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.events import (
     Event,
     Held,
@@ -25,15 +26,18 @@ from crucible_batch.domain.job import Hold, Job, Poll, Prepare, Submit, evolve, 
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.resuming import resume_job
+from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker, _NotSent
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
+from crucible_batch.engine.poller import Poller
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
@@ -126,6 +130,10 @@ class Bench:
         async def until_ended(*_args: object, **_named: object) -> JobSnapshot:
             return await self.gateway.job("j")
 
+        limit = ConcurrencyLimit(4, 4)
+        scheduler = PollScheduler(ServiceTimes(), requests=limit.requests)
+        poller = Poller(self.gateway, clock, scheduler, job_timeout_s=60.0, limit=limit)  # type: ignore[arg-type]
+        poller.until_ended = until_ended  # type: ignore[method-assign]
         world = SimpleNamespace(
             gateway=self.gateway,
             accounting=self.accounting,
@@ -133,7 +141,7 @@ class Bench:
             assets=SimpleNamespace(
                 ready=ready, release=_ignored, look_up=_nothing, missing=lambda *_asked: 0, claim=_ignored
             ),
-            poller=SimpleNamespace(until_ended=until_ended, read=self.gateway.job),
+            poller=poller,
             fetcher=SimpleNamespace(seen=lambda _snapshot: None, fetch=self.fetching),
             lister=SimpleNamespace(look=self.looking),
             records=self.records,

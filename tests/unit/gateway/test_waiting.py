@@ -17,6 +17,7 @@ from crucible_batch.gateway import Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.retries import is_unanswered
 from crucible_batch.gateway.transport import InvalidCertificateError
 from tests.case_table import each_case
+from tests.unit.gateway.conftest import each_operation
 
 LIMIT_S = 600.0
 POLICY = RetryPolicy(patience_s=120.0, outage_s=LIMIT_S)
@@ -130,6 +131,47 @@ async def test_an_answer_is_not_an_outage(status: int, code: str, attempts: int)
         await world.run()
     assert len(world.attempts) == attempts
     assert not world.outage.is_on
+
+
+ERRORS = [
+    (500, "INTERNAL_ERROR"), (500, "HTTP_500"), (501, "HTTP_501"), (503, "UNAVAILABLE"), (522, "HTTP_522"),
+]  # fmt: skip
+
+
+@each_case("status, code", ERRORS)
+@each_case("operation", ["credits", "workflow", "generate"])
+async def test_before_the_first_purchase_each_error_of_the_gateway_is_an_outage(
+    operation: str, status: int, code: str
+) -> None:
+    world = Clockwork(down_until(1e9, lambda: failed(status, code, operation)))
+    world.outage.has_bought = False
+    with pytest.raises(GatewayError, match="the gateway has been unusable for 10 min"):
+        await world.run()
+    assert world.attempts[-1] == pytest.approx(LIMIT_S)
+    assert world.outage.is_given_up
+
+
+@each_case("status, code", [(401, "UNAUTHORIZED"), (404, "HTTP_404"), (402, "INSUFFICIENT_CREDITS"), (429, "BUSY")])
+async def test_before_the_first_purchase_a_refusal_is_an_answer(status: int, code: str) -> None:
+    world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
+    world.outage.has_bought = False
+    with pytest.raises(GatewayError):
+        await world.run()
+    assert not world.outage.number
+
+
+@each_operation
+async def test_the_first_purchase_is_a_submit_or_an_upload_that_is_accepted(
+    world: Any, failed: Any, ok: Any, call: Any, good_data: Any, operation: str
+) -> None:
+    here = world(failed(403), ok(good_data(operation)), policy=RetryPolicy(attempts=1))
+    outage = here.client._retrier.outage
+    outage.has_bought = False
+    with pytest.raises(GatewayError):
+        await call(here.client, operation)
+    assert not outage.has_bought
+    await call(here.client, operation)
+    assert outage.has_bought is (operation in {"generate", "create_asset"})
 
 
 async def test_a_gateway_that_is_too_busy_is_waited_for_as_long() -> None:

@@ -30,6 +30,7 @@ from crucible_batch.domain.events import (
     Listed,
     Lost,
     Missed,
+    NotCharged,
     NotCreated,
     Prepared,
     Refunded,
@@ -159,6 +160,7 @@ GOLDEN: list[tuple[str, str, Event]] = [
     ("Found", '{"at":1.0,"asset_id":"as_1"}', Found(at=1.0, asset_id="as_1")),
     ("NotCreated", f'{{"at":1.0,"error":{ERROR_TEXT}}}', NotCreated(at=1.0, error=ERROR)),
     ("Lost", '{"at":1.0,"nonce":"n1"}', Lost(at=1.0, nonce="n1")),
+    ("NotCharged", '{"at":1.0,"nonce":"n1"}', NotCharged(at=1.0, nonce="n1")),
     ("Deleted", '{"at":1.0,"rebate":"0.25"}', Deleted(at=1.0, rebate=Decimal("0.25"))),
 ]
 

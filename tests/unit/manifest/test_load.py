@@ -92,7 +92,7 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "JOBS: []", 5, 1, "JOBS", "unknown key 'JOBS'", "jobs"),
     (JOBS + "xyzzy: 1", 5, 1, "xyzzy", "unknown key 'xyzzy'", None),
     (JOBS + "budget: {credit: 1}", 5, 10, "budget.credit", "unknown key 'credit'", "credits"),
-    (JOBS + "budget: 250", 5, 9, "budget", "must be a mapping, got 250", None),
+    (JOBS + "budget: [250]", 5, 9, "budget", "must be a", None),
     (JOBS + "budget: {credits: 0}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: -1.5}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: lots}", 5, 19, "budget.credits", "must be a number of credits", None),
@@ -182,7 +182,6 @@ def test_what_is_wrong_has_its_place_its_field_and_a_reason(
         ("jobs: [{name: 7}]", "put it in quotes if it is text"),
         ("jobs: [{name: a, prompt: {x: }}]", "a value that begins with {{ must be in quotes"),
         (JOBS + "matrix: {style: noir}", "write [one, two]"),
-        (JOBS + "budget: 250", "write budget: {credits: 250}"),
     ],
 )
 def test_what_is_wrong_says_what_to_do(folder: Any, text: str, hint: str) -> None:

@@ -30,6 +30,10 @@ CSVS: list[tuple[bytes, list[dict[str, str]]]] = [
     (b" n , t \n1,2\n", [{"n": "1", "t": "2"}]),
     ("n,größe\n1,東京\n".encode(), [{"n": "1", "größe": "東京"}]),
     (b"n,t\n1,{{ n }}\n", [{"n": "1", "t": "{{ n }}"}]),
+    (b"n;t\n1;a, b\n2;1,5\n", [{"n": "1", "t": "a, b"}, {"n": "2", "t": "1,5"}]),
+    (b'\xef\xbb\xbfn;t\r\n1;"a; ""b""\nc"\r\n', [{"n": "1", "t": 'a; "b"\nc'}]),
+    (b"n,t\n1,a; b\n", [{"n": "1", "t": "a; b"}]),
+    (b"n\na; b\n", [{"n": "a; b"}]),
 ]
 
 
@@ -50,7 +54,10 @@ BAD_CSVS: list[tuple[bytes, int, str]] = [
     (b'n,t\n1,"a\nb",3\n', 2, "3 cells in the row, but 2 columns in the table"),
     (b"n,\n1,2\n", 1, "column 2 has no name"),
     (b"n,t,n\n1,2,3\n", 1, "there are two columns 'n'"),
-    (b"n;t\n1;2\n", 1, "the columns are not separated by commas"),
+    (b"n;t\n1;2;3\n", 2, "3 cells in the row, but 2 columns in the table"),
+    (b'n;t\n1;"a\n', 2, "not CSV: unexpected end of data"),
+    (b"n;\n1;2\n", 1, "column 2 has no name"),
+    (b"n;t;n\n1;2;3\n", 1, "there are two columns 'n'"),
     (b"n\tt\n1\t2\n", 1, "the columns are not separated by commas"),
     (b'n,t\n1,"a\n', 2, "not CSV: unexpected end of data"),
     (b'n,t\n1,"a\n2,b\n3,c\n', 2, "not CSV: unexpected end of data, on line 4"),

@@ -59,7 +59,7 @@ BROKEN: list[tuple[str, str]] = [
     (HEAD + "jobs: [{name: a, fields: {propmt: x}}]\n", BOTH),
     (HEAD + "vars: {a-b: 1}\n" + JOBS, BOTH),
     (HEAD + "vars: [a]\n" + JOBS, BOTH),
-    (HEAD + "budget: 5\n" + JOBS, BOTH),
+    *((HEAD + f"budget: {wrong}\n" + JOBS, BOTH) for wrong in ("0", "-1", "true", "lots", "[5]")),
     (HEAD + "budget: {credits: 0}\n" + JOBS, BOTH),
     (HEAD + "budget: {credits: -1}\n" + JOBS, BOTH),
     (HEAD + "budget: {credits: lots}\n" + JOBS, BOTH),

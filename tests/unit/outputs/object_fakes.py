@@ -46,7 +46,7 @@ class DictObjects:
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
         await self._ask("replace", key)
         if self._tag(key) != info.e_tag:
-            return False
+            return self.content.get(key) == content
         self.content[key] = content
         return True
 
@@ -69,6 +69,10 @@ class DictObjects:
     async def read(self, key: str) -> bytes | None:
         await self._ask("read", key)
         return self.content.get(key)
+
+    async def names(self, folder: str) -> list[str]:
+        await self._ask("names", folder)
+        return [key for key in self.content if key.startswith(f"{folder}/")]
 
     async def delete(self, key: str) -> None:
         await self._ask("delete", key)

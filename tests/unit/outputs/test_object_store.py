@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import obstore
 import pytest
-from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import MemoryStore
 
 from crucible_batch.errors import ExitCode
@@ -129,6 +132,20 @@ async def test_an_output_changed_while_it_is_restored_is_not_replaced(
     assert fake.content[PATH] == b"somebody else's"
 
 
+class Waits:
+    """Time that passes only while a request waits to be repeated."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def objects(self, backend: Any) -> Objects:
+        return Objects(backend, URL, checks_uploads=True, sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 0.9)
+
+
 def _raising(error: Exception) -> Any:
     async def fail(*_arguments: object, **_options: object) -> None:
         raise error
@@ -160,7 +177,7 @@ async def test_a_failure_names_place_and_cause_and_no_secret(
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(obstore, "put_async", _raising(error))
     with pytest.raises(ObjectStoreError, match=message) as caught:
-        await Objects(MemoryStore(), URL, checks_uploads=True).create("a.png", PNG)
+        await Waits().objects(MemoryStore()).create("a.png", PNG)
     failure = caught.value
     assert failure.exit_code is ExitCode(exit_code)
     assert failure.hint
@@ -169,6 +186,189 @@ async def test_a_failure_names_place_and_cause_and_no_secret(
         text += f"{seen!r} {seen}"
         seen = None if seen.__suppress_context__ and seen.__cause__ is None else (seen.__cause__ or seen.__context__)
     assert not any(canary in f"{text} {failure.hint} {caplog.text}" for canary in CANARIES)
+
+
+class Outage:
+    """Requests of obstore that fail until ``ends_at``, or as long as ``error`` returns an error for a try."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, waits: Waits, ends_at: float, error: BaseError) -> None:
+        self.tries = 0
+        self.waits, self.ends_at, self.error = waits, ends_at, error
+        for name in ("put_async", "get_async", "delete_async"):
+            monkeypatch.setattr(obstore, name, self._failing(getattr(obstore, name)))
+
+    def _failing(self, request: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def ask(*arguments: Any, **options: Any) -> Any:
+            self.tries += 1
+            if self.waits.now < self.ends_at:
+                raise self.error
+            return await request(*arguments, **options)
+
+        return ask
+
+
+UNUSABLE = GenericError(TEXT.format(status=503, code="SlowDown"))
+CUT = GenericError("PUT http://x - HTTP error: error sending request")
+REQUESTS: dict[str, Callable[[Objects], Awaitable[object]]] = {
+    "create": lambda objects: objects.create("a.png", PNG),
+    "read": lambda objects: objects.read("b.png"),
+    "digest": lambda objects: objects.digest("b.png"),
+    "info": lambda objects: objects.info("b.png"),
+    "delete": lambda objects: objects.delete("b.png"),
+}
+
+
+@pytest.mark.parametrize("error", [UNUSABLE, CUT], ids=["503", "cut"])
+@pytest.mark.parametrize("request_name", REQUESTS)
+async def test_each_request_is_repeated_for_two_minutes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request_name: str, error: BaseError
+) -> None:
+    waits, backend = Waits(), MemoryStore()
+    await obstore.put_async(backend, "b.png", PNG)
+    outage = Outage(monkeypatch, waits, waits.now + 115, error)
+    await REQUESTS[request_name](waits.objects(backend))
+    assert 15 < outage.tries < 40
+    assert caplog.text.count("trying again for up to 120 s") == 1
+
+    began, outage.ends_at = waits.now, waits.now + 1000
+    with pytest.raises(ObjectStoreError, match="not usable"):
+        await REQUESTS[request_name](waits.objects(backend))
+    assert waits.now - began == pytest.approx(120)
+
+
+@pytest.mark.parametrize("status", ["400", "404", "501"])
+async def test_what_the_store_answers_for_good_is_not_repeated(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    waits = Waits()
+    outage = Outage(monkeypatch, waits, 1e9, GenericError(TEXT.format(status=status, code="Other")))
+    with pytest.raises(ObjectStoreError):
+        await waits.objects(MemoryStore()).create("a.png", PNG)
+    assert (outage.tries, waits.now) == (1, 1000.0)
+
+
+async def test_requests_that_wait_for_their_turn_in_an_outage_have_its_patience_and_not_one_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = Waits()
+    objects = waits.objects(MemoryStore())
+    outage = Outage(monkeypatch, waits, 1e9, UNUSABLE)
+    for _ in range(20):
+        with pytest.raises(ObjectStoreError):
+            await objects.create("a.png", PNG)
+    assert waits.now == pytest.approx(1120)
+    outage.ends_at = 0
+    assert await objects.create("a.png", PNG)
+    outage.ends_at = waits.now + 100
+    assert await objects.create("b.png", PNG)
+
+
+async def test_a_request_that_fails_while_others_are_answered_is_not_repeated_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits, backend = Waits(), MemoryStore()
+    objects, get = waits.objects(backend), obstore.get_async
+
+    async def fail_for_one(backend: Any, key: str, **options: Any) -> Any:
+        if key == "a.png":
+            raise UNUSABLE
+        return await get(backend, key, **options)
+
+    async def sleep(seconds: float) -> None:
+        await waits.sleep(seconds)
+        await objects.read("other.png")
+
+    monkeypatch.setattr(obstore, "get_async", fail_for_one)
+    objects._sleep = sleep
+    with pytest.raises(ObjectStoreError, match="not usable"):
+        await objects.read("a.png")
+    assert waits.now == pytest.approx(1120)
+
+
+async def test_an_object_that_is_cut_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, backend = Waits(), MemoryStore()
+    await obstore.put_async(backend, "a.png", PNG)
+    get = obstore.get_async
+    tries: list[str] = []
+
+    async def cut(backend: Any, key: str, **options: Any) -> Any:
+        found = await get(backend, key, **options)
+
+        async def stream(min_chunk_size: int) -> AsyncIterator[bytes]:
+            tries.append(key)
+            async for block in found.stream(min_chunk_size=min_chunk_size):
+                if len(tries) % 3:
+                    yield bytes(block)[:10]
+                    raise GenericError("Generic S3 error: HTTP error: request or response body error")
+                yield bytes(block)
+
+        return SimpleNamespace(stream=stream)
+
+    monkeypatch.setattr(obstore, "get_async", cut)
+    objects = waits.objects(backend)
+    assert await objects.read("a.png") == PNG
+    assert await objects.digest("a.png") == hashlib.sha256(PNG).hexdigest()
+    assert len(tries) == 6
+
+
+CONFLICT = AlreadyExistsError(TEXT.format(status=409, code="ConditionalRequestConflict"))
+
+
+async def test_a_conflict_is_an_answer_only_if_the_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, backend, put = Waits(), MemoryStore(), obstore.put_async
+    conflicts = 3
+
+    async def conflict(*arguments: Any, **options: Any) -> Any:
+        nonlocal conflicts
+        if conflicts:
+            conflicts -= 1
+            raise CONFLICT
+        return await put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put_async", conflict)
+    objects = waits.objects(backend)
+    assert await objects.create("a.png", PNG)
+    assert (conflicts, waits.now > 1000) == (0, True)
+
+    conflicts, before = 3, waits.now
+    assert not await objects.create("a.png", b"other")
+    assert (conflicts, waits.now) == (2, before)
+
+    conflicts = 3
+    info = await objects.info("a.png")
+    assert info is not None
+    assert await objects.replace("a.png", b"new", info)
+    conflicts = 3
+    assert not await objects.replace("a.png", b"newer", info)
+    assert (conflicts, await objects.read("a.png")) == (2, b"new")
+
+
+async def test_a_conflict_that_does_not_end_is_a_failure_and_not_another_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = Waits()
+    monkeypatch.setattr(obstore, "put_async", _raising(CONFLICT))
+    with pytest.raises(ObjectStoreError, match=r"not usable \(HTTP 409\)"):
+        await waits.objects(MemoryStore()).create("a.png", PNG)
+
+
+async def test_a_replacement_whose_answer_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, backend, put = Waits(), MemoryStore(), obstore.put_async
+    objects = waits.objects(backend)
+    await objects.create("a.png", PNG)
+    info = await objects.info("a.png")
+    assert info is not None
+    is_lost = True
+
+    async def lose(*arguments: Any, **options: Any) -> Any:
+        nonlocal is_lost
+        done = await put(*arguments, **options)
+        if is_lost:
+            is_lost = False
+            raise CUT
+        return done
+
+    monkeypatch.setattr(obstore, "put_async", lose)
+    assert await objects.replace("a.png", b"new", info)
+    assert await objects.read("a.png") == b"new"
 
 
 async def test_a_bucket_that_is_missing_is_no_missing_object(monkeypatch: pytest.MonkeyPatch) -> None:

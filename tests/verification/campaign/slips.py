@@ -23,9 +23,15 @@ from filelock import SoftFileLock
 from httpx import AsyncClient
 
 from crucible_batch.api import request
-from crucible_batch.domain import credits, identity
+from crucible_batch.domain import budget, credits, identity, refunds
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.domain.ledger_statement import Clocks, Statement
+from crucible_batch.domain.refunds import FailedAttempt
+from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.job_worker import JobWorker
+from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.gateway import retries, storage, transport
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.transport import HttpxChannel, KeyChannel
@@ -156,6 +162,69 @@ def _case_kept() -> None:
     )
 
 
+def _entries_counted_again() -> None:
+    right = FailedAttempt.after
+
+    def after(self: FailedAttempt, event: Any) -> FailedAttempt:
+        return right(dataclasses.replace(self, refunds_seen=frozenset(), charges_seen=frozenset()), event)
+
+    FailedAttempt.after = after  # type: ignore[method-assign]
+
+
+def _gap_not_noticed() -> None:
+    right = LedgerCoverage.after
+
+    def after(self: LedgerCoverage, keys: Any, asked_at: float) -> LedgerCoverage:
+        return dataclasses.replace(right(self, keys, asked_at), since=self.since)
+
+    LedgerCoverage.after = after  # type: ignore[method-assign]
+
+
+def _holds_of_attempts_replaced() -> None:
+    right = Ledger._await_refund
+
+    def replace(self: Ledger, subject: str, attempt: Any, price: Decimal, at: float) -> None:
+        for known in [place for place in self._failed if place[0] == subject]:
+            self._held_for_refunds -= self._failed.pop(known).held
+        right(self, subject, attempt, price, at)
+
+    Ledger._await_refund = replace  # type: ignore[method-assign]
+
+
+def _found_taken_for_bought() -> None:
+    right = LedgerReader._would_be_seen
+
+    def would_be_seen(self: LedgerReader, attempt: FailedAttempt) -> bool:
+        return right(self, dataclasses.replace(attempt, found=False))
+
+    LedgerReader._would_be_seen = would_be_seen  # type: ignore[method-assign]
+
+
+def _readings_shared_with_all() -> None:
+    right = LedgerReader.read
+
+    async def read(self: LedgerReader) -> Any:
+        if self._reading.locked():
+            async with self._reading:
+                return self._account
+        return await right(self)
+
+    LedgerReader.read = read  # type: ignore[method-assign]
+
+
+def _shown_as_soon_as_read() -> None:
+    right = Clocks.surely_shown
+
+    def surely_shown(self: Clocks, statement: Statement, begun: float) -> bool:
+        return any(each.covers(begun) for each in statement.coverages) or right(self, statement, begun)
+
+    Clocks.surely_shown = surely_shown  # type: ignore[method-assign]
+
+
+async def _nothing_awaited(*_anything: object) -> None:
+    return None
+
+
 SLIPS: Mapping[str, Slip] = {
     "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "unit/gateway"),
     "redirects followed": Slip(_client_options(AsyncClient, follow_redirects=True), "unit/gateway"),
@@ -182,6 +251,31 @@ SLIPS: Mapping[str, Slip] = {
         _set(request, "read_budget", lambda budget: budget), "unit/api/test_arguments.py"
     ),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
+    "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/domain/test_refunds.py"),
+    "the hold of an attempt replaced by the next one's": Slip(
+        _holds_of_attempts_replaced, "unit/domain/test_refunds.py"
+    ),
+    "an entry counted again": Slip(_entries_counted_again, "unit/domain/test_refunds.py"),
+    "a pending refund counted": Slip(_set(refunds, "is_final", lambda _entry: True), "unit/domain/test_refunds.py"),
+    "a missing refund called an empty budget": Slip(
+        _set(budget, "REFUND_MISSING", budget.BUDGET_EXHAUSTED), "unit/domain/test_budget.py"
+    ),
+    "a gap in the ledger not noticed": Slip(_gap_not_noticed, "unit/domain/test_ledger_coverage.py"),
+    "a found attempt taken for one that was bought": Slip(_found_taken_for_bought, "unit/engine/test_ledger_reader.py"),
+    "a reading shared with a caller that came later": Slip(
+        _readings_shared_with_all, "unit/engine/test_ledger_reader.py"
+    ),
+    "the ledger not read at the end": Slip(
+        _set(LedgerReader, "end", _nothing_awaited), "unit/engine/test_ledger_reader.py"
+    ),
+    "as much bought after a gap": Slip(
+        _set(LedgerReader, "before_purchase", _nothing_awaited), "unit/engine/test_ledger_reader.py"
+    ),
+    "what a found attempt holds uncounted for ever": Slip(
+        _set(Admission, "uncounted", property(lambda self: self._reader.invisible_of_found)),
+        "unit/engine/test_refund_admission.py",
+    ),
+    "an entry expected as soon as it was made": Slip(_shown_as_soon_as_read, "unit/domain/test_ledger_statement.py"),
     "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"),
     "links followed at an output's place": Slip(_links_followed, "unit/outputs/test_store.py"),
     "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "unit/outputs/test_store.py"),

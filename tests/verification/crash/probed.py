@@ -20,8 +20,8 @@ from typing import Any
 from crucible_batch.domain.events import Event, Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
+from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.engine.probe_steps import ImagePreparer
-from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.verification.crash.children import Ended, get_ready, start_command
 from tests.verification.crash.failpoints import Strike
@@ -38,7 +38,14 @@ def scene() -> Scene:
     """Two kinds of jobs, and three images of which one is needed twice."""
     images = ("a.png", "b.png", "c.png", "a.png")
     edits = (Want(f"edit {number}", "qwen-edit", image=image) for number, image in enumerate(images))
-    return Scene(wants=(Want("text", count=3), *edits), concurrency=3, faults="", spare=Decimal(200))
+    return Scene(
+        wants=(Want("text", count=3), *edits),
+        concurrency=3,
+        faults="",
+        spare=Decimal(200),
+        ceiling=Decimal(10),
+        upload_ceiling=Decimal(1),
+    )
 
 
 def probe(trial: Trial, strike: Strike | None = None) -> Ended:
@@ -78,7 +85,7 @@ def plant_upload_twice() -> None:
     from tests.verification.crash import plants
 
     plants._lost_intents_forgotten()
-    AssetUploader._is_listed = lambda _self, _image: False  # type: ignore[method-assign]
+    ListedAssets.has = lambda _self, _image: False  # type: ignore[method-assign]
 
 
 def plant_submitted() -> None:

@@ -32,6 +32,10 @@ def judge(story: Story) -> list[str]:
     return list(_Judge(story).complaints())
 
 
+_UNSETTLED = {None, 5}
+"""Exit codes of runs that may have left jobs in flight: killed, and stopped by an outage."""
+
+
 @dataclass(frozen=True)
 class _Night:
     """What one night of a manifest had bought by some moment, from the gateway's own records."""
@@ -244,19 +248,22 @@ class _Judge:
         return most
 
     def _holders(self, ran: Ran) -> Iterator[Ran]:
-        """Yield the runs that were active meanwhile, or had been killed and were not run again yet."""
+        """Yield the runs that were active meanwhile, or were killed or stopped by an outage and not run again yet.
+
+        Both keep what they hold for jobs in flight.
+        """
         runs = self._story.runs
         for other in runs:
             if other is ran or other.began > ran.ended:
                 continue
             again = any(
                 later.began >= other.ended
-                and later.exit_code is not None
+                and later.exit_code not in _UNSETTLED
                 and later.ended <= ran.ended
                 and (later.nightly, later.scheduled_at) == (other.nightly, other.scheduled_at)
                 for later in runs
             )
-            if other.ended >= ran.began or (other.exit_code is None and not again):
+            if other.ended >= ran.began or (other.exit_code in _UNSETTLED and not again):
                 yield other
 
     def _highest_price(self, nightly: Nightly) -> Decimal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectStoreError, OutputError, OutputStore
+from crucible_batch.outputs import objects as object_requests
 from crucible_batch.outputs.objects import Objects
 from tests.unit.outputs.making import PNG
 from tests.unit.outputs.store_contract import PATH, OutputStoreContract, save
@@ -43,14 +44,20 @@ class TestS3(OutputStoreContract):
 
 
 @asynccontextmanager
-async def damaging(port: int) -> AsyncIterator[int]:
-    """A proxy that changes one letter of each PNG that is sent to the server."""
+async def damaging(port: int, *, cuts: int = 0) -> AsyncIterator[int]:
+    """A proxy that changes one letter of each PNG that is sent to the server, and cuts the first connections."""
     handlers = set[asyncio.Task[None]]()
+    left = cuts
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
+        nonlocal left
         assert task is not None
         handlers.add(task)
+        if left:
+            left -= 1
+            writer.transport.abort()
+            return
         there, to = await asyncio.open_connection("127.0.0.1", port)
         try:
             async with asyncio.TaskGroup() as group:
@@ -89,6 +96,27 @@ async def test_bytes_that_are_damaged_on_the_way_are_refused_by_the_server(
     assert s3.names() == []
 
 
+async def test_requests_whose_connections_are_cut_are_repeated_more_often_than_obstore_does(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = objects(s3, s3.variables(), monkeypatch)
+    await direct.create("log/b.json", b"b")
+    info = await direct.info("log/b.json")
+    assert info is not None
+    requests: list[tuple[Callable[[Objects], Awaitable[object]], object]] = [
+        (lambda each: each.create("log/a.json", b"a"), True),
+        (lambda each: each.replace("log/b.json", b"c", info), True),
+        (lambda each: each.read("log/b.json"), b"c"),
+        (lambda each: each.names("log"), ["log/a.json", "log/b.json"]),
+        (lambda each: each.delete("log/a.json"), None),
+    ]
+    for request, answer in requests:
+        async with damaging(int(s3.endpoint.rpartition(":")[2]), cuts=7) as port:
+            through = S3Server(f"http://127.0.0.1:{port}", s3.prefix)
+            assert await request(objects(through, through.variables(), monkeypatch)) == answer
+    assert await direct.names("log") == ["log/b.json"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message", "exit_code"),
     [
@@ -102,6 +130,7 @@ async def test_bytes_that_are_damaged_on_the_way_are_refused_by_the_server(
 async def test_a_failure_has_its_cause_and_no_secret(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str, exit_code: int
 ) -> None:
+    monkeypatch.setattr(object_requests, "_PATIENCE_S", 0.5)
     with pytest.raises(ObjectStoreError, match=message) as caught:
         await objects(s3, {**s3.variables(), **changes}, monkeypatch).create(PATH, PNG)
     assert int(caught.value.exit_code) == exit_code

@@ -16,6 +16,7 @@ import obstore
 import pytest
 
 from tests.integration.cli.conftest import running_sandbox
+from tests.preloaded import run_command
 from tests.verification.objectstore.conftest import CANARIES, READER, S3Server
 
 MANIFEST = """version: 1
@@ -183,6 +184,15 @@ def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Serv
         code, output = command(*run, url, **changes)
         assert (code, words in " ".join(output.split())) == (2, True), output
         assert "hint" in output
-    code, output = command(*run, s3.url, AWS_ENDPOINT_URL="http://127.0.0.1:9")
-    assert (code, "not usable" in output) == (5, True), output
+    assert s3.names() == []
+
+
+def test_a_store_that_cannot_be_reached_is_waited_for_and_then_nothing_is_spent(command: Command, s3: S3Server) -> None:
+    manifest = command.manifest(1)
+    own = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "XDG_STATE_HOME": str(command.directory / "state")}
+    variables = {**os.environ, **command.variables, **own}
+    args = ["run", str(manifest), "--out-dir", s3.url]
+    done = run_command(args, cwd=command.directory, env=variables, timeout_s=300)
+    assert (done.returncode, "trying again for up to" in done.stderr) == (5, True), done.stderr
+    assert "error OBJECT_STORE" in done.stderr
     assert s3.names() == []

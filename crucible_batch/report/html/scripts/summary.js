@@ -37,6 +37,7 @@ function creditsFact(books, period) {
   const budget = books.budget === undefined || books.budget === null ? null : books.budget;
   const over = Number(books.over_budget) > 0;
   const parts = [
+    Number(books.reused) ? `${books.reused} for reused jobs, paid before` : null,
     Number(books.held) ? `${books.held} held` : null, Number(books.refunded) ? `${books.refunded} refunded` : null,
     Number(books.uploads) ? `${books.uploads} for uploads` : null, over ? `${books.over_budget} over budget` : null,
   ].filter(Boolean);

@@ -1,0 +1,134 @@
+"""Runs that did not start: recorded in the user's list of runs, until the manifest's run has begun.
+
+what ended it                                    recorded
+an error of the gateway, the manifest, a store   yes
+another run that is active                       no: that one is listed
+a person at the terminal who declined            no
+a signal                                         no
+an error of a shard                              no: its plan waits in the main run directory
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crucible_batch.api.earlier_runs import RememberedRun, list_file, remember, remembered
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_paths import relative_to_here
+from crucible_batch.api.scheduled_time_source import has_scheduled_time
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.redaction import clean
+from crucible_batch.errors import ConsentError, CrucibleBatchError, EarlierRunError, RunBusyError
+from crucible_batch.manifest import Manifest
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, DEFAULT_RUN_ID, run_command, shell_command
+
+_MESSAGE_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStart:
+    """A run that did not start. ``at`` is its scheduled time, or when it was tried.
+
+    ``name`` and ``run_id`` are empty if the manifest could not be read. ``command`` tries it again.
+    """
+
+    manifest: Path
+    name: str
+    run_id: str
+    run_dir: Path
+    at: datetime
+    command: str
+    code: str
+    message: str
+    hint: str
+
+
+def record_failed_start(
+    request: RunRequest,
+    error: CrucibleBatchError,
+    now: float,
+    *,
+    manifest: Manifest | None = None,
+    terms: RunTerms | None = None,
+    directory: Path = DEFAULT_DIRECTORY,
+    can_ask: bool = False,
+) -> None:
+    """Record that a run did not start, by the table above. What is known of it is given. Raises nothing."""
+    is_declined = can_ask and isinstance(error, ConsentError | EarlierRunError)
+    if is_declined or isinstance(error, RunBusyError) or request.shard is not None:
+        return
+    at, scheduled = datetime.fromtimestamp(now, UTC).astimezone(), request.scheduled_at
+    if manifest is not None and has_scheduled_time(manifest, scheduled, os.environ):
+        scheduled = manifest.scheduled_at
+    if scheduled is not None:
+        at = scheduled.astimezone(None if manifest is None else manifest.zone)
+    run_id = (request.run_id or "") if terms is None else terms.run_id
+    run = RememberedRun.of(request.manifest if manifest is None else manifest.path, run_id, directory)
+    found = replace(
+        run,
+        code=error.code,
+        message=clean(error.message, _MESSAGE_LIMIT),
+        hint=clean(error.hint or ""),
+        at=at.isoformat(timespec="seconds"),
+        scheduled_at="" if scheduled is None else scheduled.isoformat().replace("+00:00", "Z"),
+        name="" if terms is None else terms.manifest_name,
+        options=shlex.join(_options(request, terms)),
+        plan="" if request.plan is None else os.path.realpath(request.plan.path),
+    )
+    remember(list_file(os.environ), found)
+
+
+def failed_starts(directory: Path) -> Iterator[FailedStart]:
+    """Yield the runs in or below a directory that did not start, newest first. Their manifests still exist."""
+    root = os.path.realpath(directory)
+    for run in remembered(list_file(os.environ)):
+        if not run.code or not Path(run.run_dir).is_relative_to(root) or not Path(run.manifest).is_file():
+            continue
+        with contextlib.suppress(ValueError):  # a time that was edited
+            yield FailedStart(
+                manifest=relative_to_here(Path(run.manifest)),
+                name=clean(run.name, 300),
+                run_id=clean(run.run_id, 300),
+                run_dir=Path(run.run_dir),
+                at=datetime.fromisoformat(run.at),
+                command=_command(run),
+                code=clean(run.code, 60),
+                message=clean(run.message, _MESSAGE_LIMIT),
+                hint=clean(run.hint),
+            )
+
+
+def _options(request: RunRequest, terms: RunTerms | None) -> list[str]:
+    """Return the options that the command has to repeat, apart from those of its run id and directory."""
+    options = ["--yes"] if request.yes else []
+    if request.plan is None and request.budget is not None:
+        options += ["--budget", format_credits(request.budget)]
+    if request.out_dir is not None and (url := ObjectUrl.parse(request.out_dir)) is not None:
+        options += ["--out-dir", str(url)]
+    if terms is not None and terms.notify_option is not None:
+        options.append(terms.notify_option)
+    return options
+
+
+def _command(run: RememberedRun) -> str:
+    options = shlex.split(run.options)
+    if run.plan:
+        return shell_command("run", relative_to_here(Path(run.plan)), *options)
+    manifest = relative_to_here(Path(run.manifest))
+    is_default = not run.name or run.run_dir == os.path.realpath(DEFAULT_DIRECTORY / run.name / run.run_id)
+    out_dir = None if is_default or "--out-dir" in options else relative_to_here(Path(run.run_dir))
+    return run_command(
+        manifest,
+        *options,
+        run_id=run.run_id or DEFAULT_RUN_ID,
+        scheduled_at=run.scheduled_at or None,
+        out_dir=out_dir,
+    )

@@ -1,0 +1,176 @@
+"""No command opens the file of a live database by itself, and a status beside a run costs the run nothing.
+
+The file of a journal or of a budget account is opened by SQLite only: the locks of a process on a file end when it
+closes any descriptor of the file, also one that ``open()`` made.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sqlite3
+import textwrap
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+
+from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.preloaded import start_program
+
+WATCHED = """
+    import os, sys
+
+    BESIDE = ("", "-wal", "-shm", "-journal")
+
+    def watch(event, arguments):
+        if event != "open" or not isinstance(arguments[0], (str, bytes)):
+            return
+        name = os.path.basename(os.fsdecode(arguments[0]))
+        journal = name in {"journal.sqlite3" + end for end in BESIDE}
+        account = not name.startswith(".") and name.endswith(tuple(".budget.sqlite3" + end for end in BESIDE))
+        if journal or account:
+            os.write(2, f"opened by itself: {name}\\n".encode())
+            os._exit(99)
+
+    sys.addaudithook(watch)  # sees open(), io.open(), os.open() and Path.open(), but nothing of what SQLite opens
+    from crucible_batch.cli import main
+    sys.argv = ["crucible-batch", *sys.argv[1:]]
+    main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cli]:
+    """The command, and a gateway of its own, whose ledger has nothing else."""
+    with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
+        yield Cli(tmp_path, url)
+
+
+def watched(cli: Cli, command: str) -> tuple[int, str]:
+    process = start_program(
+        textwrap.dedent(WATCHED), *shlex.split(command), cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE
+    )
+    _, err = process.communicate(timeout=240)
+    return process.returncode, err
+
+
+RUN = "outputs/looked/default"
+COMMANDS = (
+    ("run looked.yaml -q", 0),
+    ("run looked.yaml -q", 0),
+    ("run looked.yaml -q --if-running skip", 0),
+    ("plan looked.yaml", 0),
+    ("plan looked.yaml -o plan.json", 0),
+    ("run plan.json -q", 0),
+    (f"status {RUN}", 0),
+    ("status", 0),
+    ("runs", 0),
+    (f"report {RUN}", 0),
+    (f"verify {RUN}", 0),
+    (f"verify {RUN} --fix", 0),
+    (f"audit {RUN}", 0),
+    ("budget show", 0),
+    (f"budget release looked {RUN}", 0),
+    ("doctor", 0),
+    ("prune outputs --older-than 1d --dry-run", 0),
+    ("plan divided.yaml --shards 2 -o divided.json", 0),
+    ("run divided.json --shard 1/2 -q", 0),
+    ("run divided.json --shard 2/2 -q", 0),
+    ("merge outputs/divided/default", 0),
+)
+
+
+def test_no_command_opens_a_database_by_itself(own: Cli) -> None:
+    jobs = "- {name: fox, prompt: a fox, repeat: 2}"
+    ceilings = "max_credits_per_job: 4"
+    own.write("looked", jobs, budget=f"{{credits: 50, per: month, account: looked, {ceilings}}}")
+    own.write("divided", jobs, budget=f"{{credits: 50, per: month, account: looked, {ceilings}}}")
+    found = []
+    for command, expected in COMMANDS:
+        code, err = watched(own, command)
+        if code == 99:
+            found.append(f"{command}: {err.splitlines()[-1]}")
+            code = own(*shlex.split(command)).code  # so that the next commands find what it leaves
+        if code != expected:
+            found.append(f"{command}: exit code {code}")
+    assert found == []
+
+
+def test_the_watch_sees_a_file_that_is_opened_by_itself(lonely_cli: Cli) -> None:
+    for name in ("journal.sqlite3", "journal.sqlite3-wal", "studio.12345678.budget.sqlite3"):
+        (lonely_cli.cwd / name).touch()
+        assert watched(lonely_cli, f"validate {name}")[0] == 99
+    lonely_cli.write("plain")
+    assert watched(lonely_cli, "validate plain.yaml")[0] == 0
+
+
+BESIDE_A_STATUS = """
+    import asyncio, os, subprocess, sys
+    from pathlib import Path
+    from crucible_batch import api
+    from crucible_batch.settings import Settings
+
+    url, manifest, read = sys.argv[1:]
+    OTHER = (
+        "import sqlite3; journal = sqlite3.connect('out/.crucible/journal.sqlite3');"
+        " journal.execute('SELECT count(*) FROM events').fetchone(); journal.close()"
+    )
+    accepted = []
+
+    class Beside:
+        '''After the 4th purchase, this process reads its own status, and another one the same; after the 9th, kill.'''
+
+        def notify(self, message):
+            event = getattr(message, "event", None)
+            if type(event).__name__ != "Accepted":
+                return
+            accepted.append(event.job_id)
+            Path("accepted.txt").write_text("\\n".join(accepted))
+            if len(accepted) == 4 and read == "read":
+                api.read_status("out")
+                subprocess.run([sys.executable, "-IS", "-c", OTHER], check=True)
+            if len(accepted) == 9:
+                os.kill(os.getpid(), 9)
+
+    settings = Settings(api_key="moltazine_sandbox", base_url=url)
+    asyncio.run(api.run(Path(manifest), out_dir="out", observer=Beside(), settings=settings, concurrency=1))
+"""
+
+
+def ledger_of(url: str | None) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
+        rows: list[dict[str, Any]] = json.load(answer, parse_float=Decimal)["ledger"]
+    return rows
+
+
+@pytest.mark.parametrize("read", ["read", "not read"])
+def test_what_was_bought_after_a_status_is_in_the_journal_after_a_kill(own: Cli, read: str) -> None:
+    """A purchase that an observer was told of was journalled before."""
+    manifest = own.write("beside", "- {name: fox, prompt: a fox, repeat: 30}", budget="{credits: 24}")
+    killed = start_program(
+        textwrap.dedent(BESIDE_A_STATUS), str(own.url), manifest, read, cwd=own.cwd, env=own.environment
+    )
+    assert killed.wait(timeout=240) == -signal.SIGKILL
+    told = (own.cwd / "accepted.txt").read_text(encoding="utf-8").split()
+    assert len(told) == 9
+    with closing(sqlite3.connect(own.cwd / "out/.crucible/journal.sqlite3")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        query = "SELECT json_extract(body, '$.job_id') FROM events WHERE type = 'Accepted' ORDER BY seq"
+        assert [row[0] for row in connection.execute(query)] == told
+    assert own("run", manifest, "--out-dir", "out", "-q").code == 4
+    reserved = [abs(Decimal(row["amount"])) for row in ledger_of(own.url) if row["entry_type"] == "reserve"]
+    assert sum(reserved) == 24
+    audit = own("audit", "out", "--json")
+    assert audit.code == 0, audit.err

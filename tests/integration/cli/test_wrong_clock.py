@@ -1,0 +1,100 @@
+"""A machine whose clock is wrong: after 2999, no time can be scheduled. It is the user's problem, and not a bug."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from subprocess import PIPE
+
+import pytest
+
+from tests.integration.cli.conftest import Cli, Done
+from tests.preloaded import start_program
+
+IN_YEAR = """
+import datetime, sys, time
+
+year, *words = sys.argv[1:]
+sys.argv = ["crucible-batch", *words]
+clock, real = time.time, datetime.datetime
+shift_s = (real(int(year), 6, 1, tzinfo=datetime.UTC) - real(2026, 6, 1, tzinfo=datetime.UTC)).total_seconds()
+
+
+class Moved(real):
+    @classmethod
+    def now(cls, tz=None):
+        return real.fromtimestamp(clock() + shift_s, tz)
+
+
+datetime.datetime = Moved
+time.time = lambda: clock() + shift_s
+for name, module in list(sys.modules.items()):
+    if name.startswith("crucible_batch") and getattr(module, "datetime", None) is real:
+        module.datetime = Moved
+
+from crucible_batch.cli import main
+
+main()
+"""
+NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch_up: 3}\n'
+
+
+def in_year(cli: Cli, year: int, *words: str) -> Done:
+    """Run a command on a machine whose clock is in June of a year."""
+    process = start_program(IN_YEAR, str(year), *words, cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE)
+    out, err = process.communicate(timeout=240)
+    return Done(process.returncode or 0, out, err)
+
+
+def jobs_bought(cli: Cli) -> int:
+    with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
+        return len(json.load(answer)["jobs"])
+
+
+@pytest.mark.parametrize("year", [3000, pytest.param(9990, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", ["run", "plan", "validate"])
+def test_a_clock_after_2999_is_said_and_nothing_is_bought(cli: Cli, command: str, year: int) -> None:
+    before = jobs_bought(cli)
+    done = in_year(cli, year, command, cli.write(f"late-{command}-{year}", head=NIGHTLY), "--json")
+    assert done.code == 2, done.err
+    assert done.envelope["error"]["code"] != "BUG"
+    said = " ".join(done.err.split())  # what validate finds in each manifest is only there and in its data
+    assert "the clock of this machine" in said
+    assert f"the year {year}" in said
+    assert "2999" in said
+    assert "hint" in said
+    assert "Traceback" not in done.err
+    assert not (cli.cwd / "outputs").exists()
+    assert jobs_bought(cli) == before
+
+
+@pytest.mark.parametrize("year", [1990, 2999])
+def test_a_clock_that_is_wrong_and_in_range_prevents_nothing(cli: Cli, year: int) -> None:
+    done = in_year(cli, year, "run", cli.write(f"wrong-{year}", head=NIGHTLY))
+    assert done.code == 0, done.err
+    assert [path.name[:4] for path in (cli.cwd / f"outputs/wrong-{year}").iterdir()] == [str(year)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("schedule", "list", "m.yaml"),
+        ("schedule", "export", "m.yaml", "--to", "cron"),
+        ("schedule", "export", "m.yaml", "--to", "systemd"),
+        ("runs",),
+        ("status",),
+        ("doctor",),
+        ("credits",),
+        ("prune", "outputs", "--older-than", "30d", "--dry-run"),
+        ("budget", "show"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("year", [3000, 9990, 9999])
+def test_no_command_calls_a_late_clock_a_bug(cli: Cli, words: tuple[str, ...], year: int) -> None:
+    cli.write("m", head=NIGHTLY)
+    assert cli("run", "m.yaml", "--scheduled-at", "2026-11-26T02:15:00Z").code == 0
+    done = in_year(cli, year, *words)
+    assert done.code != 70, done.err
+    assert "Traceback" not in done.err

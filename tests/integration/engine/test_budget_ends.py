@@ -1,0 +1,69 @@
+"""Where the budget ends, a divided run ends with 4, also if only jobs are left whose images can't be paid for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from crucible_batch import api
+from crucible_batch.domain.budget import BUDGET_EXHAUSTED
+from crucible_batch.errors import ExitCode
+
+SHORT_JOBS = True
+
+SHARDS = 3
+
+
+def capped(budget: int, per_job: int) -> str:
+    return f"budget: {{credits: {budget}, max_credits_per_job: {per_job}, max_credits_per_upload: 0.5}}\n"
+
+
+def photos(bench: Any, count: int) -> str:
+    """Return jobs with an image each. One of them costs 3, and its upload 0.5."""
+    rows = []
+    for number in range(count):
+        name = bench.picture(f"{number}.png", f"#{number:02x}8040")
+        rows.append(f"{{name: p{number}, prompt: at night, workflow: qwen-edit, image: {name}}}")
+    return "\n".join(rows)
+
+
+async def check_ended_by_budget(bench: Any, result: Any, budget: int) -> None:
+    """No row of the ledger is above the budget, and the jobs that it had no room for are blocked by it."""
+    state = await bench.state()
+    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= Decimal(budget)
+    counts = result.report.counts
+    assert result.exit_code == result.report.exit_code == ExitCode.OUT_OF_CREDITS
+    assert result.report.status == "blocked"
+    assert counts.succeeded == sum(job["status"] == "succeeded" for job in state["jobs"]) > 0
+    assert counts.pending == 0
+    assert counts.succeeded + counts.blocked == counts.total
+    assert BUDGET_EXHAUSTED in {stop.code for stop in result.report.stops.values()}
+    blocked = [row for row in api.read_status(bench.path / "out").jobs() if row.status == "blocked"]
+    assert len(blocked) == counts.blocked
+    assert all(row.error is not None and row.error.message and row.error.hint for row in blocked)
+
+
+async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_end_with_4(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(photos(bench, 12), budget=None, head=capped(22, 4))
+        plan, out = bench.path / "plan.json", bench.path / "out"
+        await _divided(bench, manifest, plan, out)
+        for number in range(1, SHARDS + 1):
+            shard = await api.run(plan, shard=f"{number}/{SHARDS}", settings=bench.settings)
+            assert shard.exit_code == ExitCode.OK
+        await check_ended_by_budget(bench, api.merge([out]), 22)
+        written = api.read_status(out).report
+        assert written.exit_code == ExitCode.OUT_OF_CREDITS
+        again = await bench.run(manifest, budget=Decimal(60))
+        assert again.exit_code == ExitCode.OK
+        assert again.report.counts.succeeded == 12
+        await bench.agree(again)
+
+
+async def _divided(bench: Any, manifest: Path, plan: Path, out: Path) -> None:
+    request = replace(api.RunRequest(manifest, out_dir=out), shards=SHARDS)
+    probed = await api.probe(request, plan, settings=bench.settings)
+    assert probed is None or probed.may_divide
+    await api.plan_request(request, plan, settings=bench.settings)

@@ -1,0 +1,178 @@
+"""Two machines divide one run in an object store at the same moment: one of them wins. The judge is the ledger.
+
+They share nothing but the store. Whatever became of a division, each plan file that it left is run, shard by shard.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch import api
+from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.saved_plan import read_saved_plan
+from tests.integration.engine.stored import URL, use_store
+from tests.unit.outputs.object_fakes import DictObjects
+
+SHORT_JOBS = True
+
+BUDGET = Decimal(14)
+HEAD = f"budget: {{credits: {BUDGET}, max_credits_per_job: 2}}\n"
+
+
+@dataclass
+class Machines:
+    """Machines with a state directory each. The manifest of each has other prompts, so that its jobs are others."""
+
+    bench: Any
+    store: DictObjects
+    patch: pytest.MonkeyPatch
+    refused: dict[str, CrucibleBatchError] = field(default_factory=dict)
+    written: dict[str, api.PlanSummary] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, machine: str) -> Iterator[None]:
+        with self.patch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(self.bench.path / machine))
+            yield
+
+    def plan(self, machine: str) -> Path:
+        path: Path = self.bench.path / f"{machine}.json"
+        return path
+
+    def manifest(self, machine: str) -> Path:
+        path: Path = self.bench.path / f"{machine}.yaml"
+        text = f"version: 1\nname: trial\nworkflow: zimage-base\nparams: {{size.width: 64, size.height: 64}}\n{HEAD}"
+        path.write_text(f"{text}jobs:\n  - {{name: t, prompt: {machine}, repeat: 20}}\n", encoding="utf-8")
+        return path
+
+    async def divide(self, machine: str, shards: int) -> None:
+        request = replace(api.RunRequest(self.manifest(machine), out_dir=Path(URL)), shards=shards)
+        with self.on(machine):
+            try:
+                plan = await api.plan_request(request, self.plan(machine), settings=self.bench.settings)
+            except CrucibleBatchError as error:
+                self.refused[machine] = error
+            else:
+                self.written[machine] = plan
+
+    async def run_all_shards(self, machine: str) -> None:
+        """Run each shard of a plan file, if there is one; what is refused buys nothing."""
+        if not self.plan(machine).exists():
+            return
+        for shard in read_saved_plan(self.plan(machine)).head.shards:
+            number = f"{shard.number}/{len(read_saved_plan(self.plan(machine)).head.shards)}"
+            with self.on(machine):
+                try:
+                    await api.run(self.plan(machine), shard=number, settings=self.bench.settings)
+                except CrucibleBatchError as error:
+                    self.refused[f"{machine} {number}"] = error
+
+    async def run(self, machine: str) -> None:
+        """Run the manifest of a machine, as a person does who has no plan."""
+        with self.on(machine):
+            try:
+                await self.bench.run(self.manifest(machine), out_dir=URL)
+            except CrucibleBatchError as error:
+                self.refused[f"run {machine}"] = error
+
+    async def most_used(self) -> Decimal:
+        rows = (await self.bench.state())["ledger"]
+        used: Decimal = max(1000 - row["balance_after"] + row["reserved_after"] for row in rows)
+        return used
+
+
+def interrupted(machines: Machines, number: int, request: str) -> list[str]:
+    """Let the second machine divide completely right before or after a write of the first.
+
+    Returns a list that has the key of that write once it has been made.
+    """
+    store, done, seen = machines.store, [], itertools.count()
+    create, replace_object = store.create, store.replace
+    is_within = [False]
+
+    async def at_write(key: str, write: Any) -> bool:
+        if is_within[0]:
+            return bool(await write())
+        mine = next(seen) == number
+        if mine and request == "before":
+            await other(key)
+        stored = bool(await write())
+        if mine and request == "after":
+            await other(key)
+        return stored
+
+    async def other(key: str) -> None:
+        is_within[0] = True
+        done.append(key)
+        await machines.divide("second", 3)
+        is_within[0] = False
+
+    async def created(key: str, content: bytes) -> bool:
+        return await at_write(key, lambda: create(key, content))
+
+    async def replaced(key: str, content: bytes, info: Any) -> bool:
+        return await at_write(key, lambda: replace_object(key, content, info))
+
+    machines.patch.setattr(store, "create", created)
+    machines.patch.setattr(store, "replace", replaced)
+    return done
+
+
+async def divided_at_once(bench: Any, patch: pytest.MonkeyPatch, number: int, moment: str) -> str | None:
+    """Divide on two machines, the second one at a write of the first; return the key of the write, None if none was.
+
+    Then all shards of all plans are run, and both manifests.
+    """
+    with patch.context() as inner:
+        machines = Machines(bench, use_store(inner), inner)
+        done = interrupted(machines, number, moment)
+        await machines.divide("first", 2)
+        inner.undo()
+    if not done:
+        return None
+    patch.setattr("crucible_batch.outputs.objects.Objects.at", lambda _url: machines.store)
+    won, lost = list(machines.written), dict(machines.refused)
+    for machine in (*lost, *won):
+        await machines.run_all_shards(machine)
+    for machine in (*lost, *won):
+        await machines.run(machine)
+    used = await machines.most_used()
+    assert used == BUDGET, f"{used} of {BUDGET} used; the second machine divided at {done[0]}; divided by {won}"
+    assert (len(won), len(lost)) == (1, 1)
+    for error in lost.values():
+        assert error.exit_code in {2, 6}
+        assert error.hint
+    return done[0]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5))])
+async def test_of_two_machines_that_divide_a_run_at_once_one_wins(
+    start: Any, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+) -> None:
+    async with start() as bench:
+        key = await divided_at_once(bench, monkeypatch, number, moment)
+    assert key is not None or number > 2, "the first machine wrote nothing into the store"
+
+
+async def test_one_machine_after_the_other_is_refused_until_the_shards_are_merged(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        machines = Machines(bench, use_store(monkeypatch), monkeypatch)
+        await machines.divide("first", 2)
+        await machines.divide("second", 3)
+        assert list(machines.written) == ["first"]
+        await machines.run_all_shards("first")
+        await machines.run_all_shards("second")
+        with machines.on("first"):
+            api.merge([URL])
+        assert await machines.most_used() == BUDGET

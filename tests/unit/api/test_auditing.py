@@ -1,0 +1,42 @@
+"""The audit's statement: what the gateway lists now, and what the runs of the directory saw before."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+from crucible_batch.api.auditing import _statement
+from crucible_batch.domain.gateway_types import Account, LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.journal import Binding, Journal
+from tests.case_table import each_case
+
+BINDING = Binding("m", "default", "https://gateway.example/")
+OLD = LedgerEntry("old", "reserve", Decimal(2), at=5.0, job_id="j")
+LAST = LedgerEntry("last", "refund", Decimal(2), at=9.0, job_id="j", status="pending")
+
+
+def account(*names: str) -> Account:
+    entries = tuple(LedgerEntry(name, "refund", Decimal(2), at=9.0, job_id="j") for name in names)
+    return Account(Decimal(9), Decimal(0), Decimal(9), entries)
+
+
+@each_case("listed, since, until", [("last", 6.0, 900.0), ("newer", 900.0, 900.0)])
+async def test_the_audits_own_reading_extends_that_of_the_runs_if_they_overlap(
+    listed: str, since: float, until: float, tmp_path: Path
+) -> None:
+    with Journal.open(tmp_path, BINDING, now=1.0) as journal:
+        await journal.keep_reading([OLD], LedgerCoverage(1.0, 4.0, frozenset({"old"})))
+        await journal.keep_reading([LAST], LedgerCoverage(6.0, 10.0, frozenset({"last"})))
+        statement = _statement(journal, account(listed), 900.0)
+        times = [(each.since, each.until) for each in statement.coverages]
+        assert times == [(1.0, 4.0), (6.0, 10.0), (since, until)]
+        assert {entry.key for entry in statement.entries} == {"old", "last", listed}
+        state = next(entry.status for entry in statement.entries if entry.key == "last")
+        assert state == ("" if listed == "last" else "pending")
+
+
+async def test_without_readings_only_what_is_listed_now_counts(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, BINDING, now=1.0) as journal:
+        statement = _statement(journal, account("last"), 900.0)
+        assert (statement.coverages, [entry.key for entry in statement.entries]) == ([], ["last"])

@@ -1,0 +1,110 @@
+"""The gateway's statement: kinds, states and subjects of its entries, and what it would surely show."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.domain.ledger_statement import (
+    LISTED_AFTER_S,
+    Clocks,
+    EntryKind,
+    Statement,
+    entry_amount,
+    entry_kind,
+    is_final,
+)
+from tests.case_table import each_case
+
+
+def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j", **fields: object) -> LedgerEntry:
+    return LedgerEntry(entry_id, kind, Decimal(2), job_id=job_id, **fields)  # type: ignore[arg-type]
+
+
+@each_case(
+    "kind, description, expected",
+    [
+        ("refund", "", EntryKind.REFUND),
+        ("job-Refunded", "", EntryKind.REFUND),
+        ("CONSUME", "", EntryKind.CONSUME),
+        ("reservation", "", EntryKind.RESERVE),
+        ("adjustment", "refund of job j", EntryKind.REFUND),
+        ("adjustment", "consumed by job j", EntryKind.CONSUME),
+        ("reserve", "to be refunded if it fails", EntryKind.RESERVE),
+        ("adjustment", "thanks", EntryKind.OTHER),
+        ("nonrefundable", "", EntryKind.OTHER),
+    ],
+)
+def test_the_description_counts_where_the_type_of_a_jobs_entry_is_unknown(
+    kind: str, description: str, expected: EntryKind
+) -> None:
+    assert entry_kind(entry(kind, description=description), of_job=True) is expected
+
+
+@each_case(
+    "status, expected",
+    [
+        ("", True),
+        ("completed", True),
+        ("held", True),
+        *((word, False) for word in ("pending", "Pending", "failed", "rejected", "declined", "canceled", "void")),
+        ("is_pending", False),
+        ("cancelled", False),
+        ("voided", False),
+    ],
+)
+def test_an_entry_that_is_pending_or_was_rejected_is_not_final(status: str, expected: bool) -> None:
+    assert is_final(entry(status=status)) is expected
+
+
+def test_an_amount_has_no_sign() -> None:
+    assert entry_amount(LedgerEntry("e", "refund", Decimal("-2.5"))) == Decimal("2.5")
+
+
+def test_an_id_is_found_in_the_texts_if_the_entry_has_no_job_id() -> None:
+    named = entry(job_id=None, description="refund of J")
+    other = entry(entry_id="f", job_id="k", description="follows j")
+    more = entry(entry_id="g", job_id=None, more=("j",))
+    assert Statement([named, other, more]).about("J") == (named, more)
+
+
+def test_what_runs_saw_is_known_beside_what_is_shown_now_which_is_the_newer_state() -> None:
+    old, pending = entry(entry_id="a", at=1.0), entry(entry_id="b", at=5.0, status="pending")
+    now = entry(entry_id="b", at=5.0, status="completed")
+    statement = Statement([now], [old, pending])
+    assert statement.entries == (old, now)
+    assert statement.oldest == 5.0
+
+
+AT = 1000.0
+KNOWN = Clocks([(10.0, 10.5, 11.0)])
+
+
+@each_case(
+    "since, until, is_shown",
+    [
+        (AT, AT + LISTED_AFTER_S, True),
+        (AT - 1, AT + LISTED_AFTER_S + 1, True),
+        (AT + 1, AT + LISTED_AFTER_S + 1, False),
+        (AT, AT + LISTED_AFTER_S - 1, False),
+    ],
+)
+def test_readings_surely_have_what_was_made_ten_minutes_before_their_end(
+    since: float, until: float, is_shown: bool
+) -> None:
+    statement = Statement([], [], [LedgerCoverage(since, until, frozenset())])
+    assert KNOWN.surely_shown(statement, AT) is is_shown
+
+
+def test_any_of_several_coverages_is_enough_and_two_beside_a_gap_are_not() -> None:
+    early, late = LedgerCoverage(AT - 9, AT + 9, frozenset()), LedgerCoverage(AT + 10, AT + 5000, frozenset())
+    assert not KNOWN.surely_shown(Statement([], [], [early, late]), AT)
+    enough = LedgerCoverage(AT, AT + 900, frozenset())
+    assert KNOWN.surely_shown(Statement([], [], [early, enough, late]), AT)
+
+
+def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_without_any_reading() -> None:
+    shown = Statement([entry(at=AT)], [entry(entry_id="old", at=1.0)])
+    assert KNOWN.surely_shown(shown, AT + 3)
+    assert not KNOWN.surely_shown(shown, AT - 3)

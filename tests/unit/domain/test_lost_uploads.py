@@ -1,0 +1,155 @@
+"""An upload without an answer was not charged only if assets and ledger prove it: each line of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
+from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
+from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
+
+D = Decimal
+T = 1_800_000_000.0
+"""A time of our clock; the gateway's is an hour ahead."""
+AHEAD = 3600.0
+LOST = UploadClaim("a.png", "a" * 64, UploadState.LOST, T, answered_at=T + 7, nonce="n1")
+ASSUMED = replace(LOST, state=UploadState.ASSUMED, asset_id="gone", charge=D("0.5"))
+AGAIN = UploadClaim(
+    "a.png", "a" * 64, UploadState.KNOWN, T + 8, answered_at=T + 9, nonce="n2", asset_id="asset-2", charge=D("0.5")
+)
+JOB = JobClaim("cat", 1, "job-1", D(2), CreditStatus.CHARGED, T + 10, T + 10.1, T + 12)
+READ_AT = T + 9 + LOST_UPLOAD_PATIENCE_S
+
+
+def entry(number: int, kind: str, at: float, amount: str = "0.5", **other: str) -> LedgerEntry:
+    return LedgerEntry(str(number), kind, D(amount), T + AHEAD + at, **other)
+
+
+RESERVED = entry(1, "reserve", 10.05, "2", job_id="job-1")
+CHARGED_AGAIN = entry(2, "upload", 8.5)
+ENTRIES = [RESERVED, CHARGED_AGAIN]
+LISTED = AssetSnapshot("asset-2", AssetStatus.READY, 3, nonce="n2")
+
+
+def proved(
+    claim: UploadClaim = LOST,
+    *,
+    entries: Sequence[LedgerEntry] = ENTRIES,
+    assets: Sequence[AssetSnapshot] = (LISTED,),
+    since: float = T - 100,
+    read_at: float = READ_AT,
+    uploads: Sequence[UploadClaim] = (AGAIN,),
+    jobs: Sequence[JobClaim] = (JOB,),
+) -> bool:
+    found = uncharged_uploads(
+        [claim, *uploads], jobs, entries, assets, covers=lambda moment: since <= moment, read_at=read_at
+    )
+    assert found in {(), (claim,)}
+    return bool(found)
+
+
+@pytest.mark.parametrize("claim", [LOST, ASSUMED])
+def test_neither_assets_nor_ledger_show_it_after_its_patience(claim: UploadClaim) -> None:
+    assert proved(claim)
+
+
+@pytest.mark.parametrize("status", list(AssetStatus))
+@pytest.mark.parametrize(("claim", "shown"), [(LOST, {"nonce": "n1"}), (ASSUMED, {"asset_id": "gone"})])
+def test_the_assets_show_it(claim: UploadClaim, shown: dict[str, str], status: AssetStatus) -> None:
+    listed = replace(AssetSnapshot("other", status, 3), **shown)  # type: ignore[arg-type]
+    assert not proved(claim, assets=[LISTED, listed])
+
+
+def test_the_readings_began_before_its_patience_was_over() -> None:
+    assert patience_ends(LOST) == T + 7 + LOST_UPLOAD_PATIENCE_S
+    early = patience_ends(LOST) - 0.1
+    assert proved(uploads=[replace(AGAIN, asset_id="named")], entries=[RESERVED, named("named")], read_at=early + 0.1)
+    assert not proved(uploads=[replace(AGAIN, asset_id="named")], entries=[RESERVED, named("named")], read_at=early)
+
+
+def named(asset_id: str) -> LedgerEntry:
+    return replace(CHARGED_AGAIN, description=f"upload of {asset_id}")
+
+
+def test_the_readings_have_a_gap_since_it_was_sent() -> None:
+    assert proved(since=T)
+    assert not proved(since=T + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("at", "words", "is_proved"),
+    [
+        (-2.0, "upload", True),  # before it was sent
+        (0.0, "upload", False),
+        (5.0, "consume", False),
+        (30.0, "charge", False),  # booked late
+        (5.0, "rebate", True),
+        (5.0, "grant", True),
+    ],
+)
+def test_the_ledger_has_a_charge_of_its_time_that_nothing_explains(at: float, words: str, is_proved: bool) -> None:
+    assert proved(entries=[*ENTRIES, entry(3, words, at)]) is is_proved
+
+
+def test_a_charge_of_another_job_or_upload_of_ours_is_explained() -> None:
+    assert proved(entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-1")])
+    assert not proved(entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-2")])
+    other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="asset-3")
+    assert proved(uploads=[AGAIN, other], entries=[*ENTRIES, entry(3, "upload", 8.7)])
+    assert not proved(uploads=[AGAIN, other], entries=[*ENTRIES, entry(3, "upload", 8.7), entry(4, "upload", 8.8)])
+
+
+@pytest.mark.parametrize("state", [UploadState.OPEN, UploadState.LOST, UploadState.ASSUMED, UploadState.FOUND])
+def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: UploadState) -> None:
+    other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="x", state=state)
+    found = uncharged_uploads(
+        [LOST, AGAIN, other],
+        [JOB],
+        [*ENTRIES, entry(3, "upload", 8.7)],
+        [LISTED],
+        covers=lambda _moment: True,
+        read_at=READ_AT + 100,
+    )
+    assert LOST not in found
+
+
+@pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", 8.5)]])
+def test_a_ledger_that_shows_no_upload_of_ours_proves_nothing(entries: list[LedgerEntry]) -> None:
+    assert not proved(entries=entries)
+
+
+def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_other_charge() -> None:
+    """One entry for two uploads: it may be that of the lost one, and the other's is late."""
+    late = replace(AGAIN, begun_at=T, answered_at=T + 20)
+    assert not proved(uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=READ_AT)
+    assert proved(uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=T + 20 + LOST_UPLOAD_PATIENCE_S)
+    early = replace(AGAIN, begun_at=T - 200)
+    assert not proved(uploads=[early], entries=[RESERVED, CHARGED_AGAIN])
+
+
+@given(
+    charged_at=st.floats(min_value=0, max_value=7, allow_nan=False),
+    others=st.lists(st.floats(min_value=0, max_value=20, allow_nan=False), max_size=5),
+    answered=st.booleans(),
+)
+def test_an_upload_that_was_charged_is_never_released(charged_at: float, others: list[float], answered: bool) -> None:
+    """Whatever was uploaded beside it, at the same price, with or without an answer."""
+    uploads = [
+        UploadClaim(
+            "b.png", f"{number}" * 64, UploadState.KNOWN if answered else UploadState.LOST, T + at,
+            answered_at=T + at + 1, nonce=f"o{number}", asset_id=f"o{number}" if answered else None, charge=D("0.5"),
+        )
+        for number, at in enumerate(others)
+    ]  # fmt: skip
+    entries = [entry(10 + number, "upload", at + 0.5) for number, at in enumerate(others)]
+    entries.append(entry(9, "upload", charged_at))
+    found = uncharged_uploads(
+        [LOST, *uploads], [JOB], [RESERVED, *entries], [], covers=lambda _moment: True, read_at=T + 1000
+    )
+    assert LOST not in found

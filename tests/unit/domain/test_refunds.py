@@ -1,0 +1,285 @@
+"""Refunds: what a failed attempt still holds, which entries release it, and the message for one that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TypeAlias
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_paid
+from crucible_batch.domain.events import Accepted, Consumed, Event, Failed, Held, Refunded, RefundForgotten
+from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.refunds import FailedAttempt, RefundEvent, missing_refunds, refund_events
+from tests.case_table import each_case
+
+D = Decimal
+ERROR = ErrorInfo("X", "x")
+
+
+def failed(price: str = "2", *, subject: str = "fox", number: int = 1) -> FailedAttempt:
+    return FailedAttempt(subject, number, "j", D(price), held_at=1.0, failed_at=2.0)
+
+
+def refunded(credits: str, entry_id: str = "r", *, attempt: int = 1) -> Refunded:
+    return Refunded(at=3.0, attempt=attempt, credits=D(credits), entry_id=entry_id)
+
+
+def consumed(credits: str, entry_id: str = "c", *, attempt: int = 1) -> Consumed:
+    return Consumed(at=3.0, attempt=attempt, credits=D(credits), entry_id=entry_id)
+
+
+def forgotten(credits: str, *, attempt: int = 1) -> RefundForgotten:
+    return RefundForgotten(at=3.0, attempt=attempt, credits=D(credits), by="mia@studio")
+
+
+def entry(kind: str, amount: object = 2, *, entry_id: str = "e", **fields: str) -> LedgerEntry:
+    return LedgerEntry(entry_id, kind, D(str(amount)), job_id="j", **fields)
+
+
+# -- one attempt ------------------------------------------------------------------------------------------------------
+
+
+@each_case(
+    "events, held, spent, back",
+    [
+        ([], "2", "0", "0"),
+        ([refunded("2")], "0", "0", "2"),
+        ([refunded("0.5")], "1.5", "0", "0.5"),
+        ([refunded("0.5"), refunded("1.5", "r2")], "0", "0", "2"),
+        ([refunded("50")], "0", "0", "2"),
+        ([consumed("2")], "0", "2", "0"),
+        ([consumed("50")], "0", "2", "0"),
+        ([consumed("0.5")], "1.5", "0.5", "0"),
+        ([consumed("2"), refunded("2")], "0", "0", "2"),
+        ([consumed("2"), refunded("0.5")], "0", "1.5", "0.5"),
+        ([refunded("0.5"), consumed("2")], "0", "1.5", "0.5"),
+        ([forgotten("2")], "0", "0", "0"),
+        ([refunded("0.5"), forgotten("1.5")], "0", "0", "0.5"),
+        ([forgotten("0.5"), forgotten("0.5")], "1", "0", "0"),
+        ([forgotten("2"), refunded("2")], "0", "0", "2"),
+        ([forgotten("2"), consumed("2")], "0", "2", "0"),
+    ],
+)
+def test_what_an_attempt_holds_has_spent_and_got_back(
+    events: Sequence[RefundEvent], held: str, spent: str, back: str
+) -> None:
+    attempt = failed()
+    for event in events:
+        attempt = attempt.after(event)
+    assert (attempt.held, attempt.spent, attempt.refunded) == (D(held), D(spent), D(back))
+
+
+@each_case("event", [refunded("0.5"), consumed("0.5")])
+def test_an_entry_counts_once(event: RefundEvent) -> None:
+    once = failed().after(event)
+    assert once.after(event) == once
+    assert once.held == D("1.5")
+
+
+def test_a_charge_and_a_refund_without_ids_of_their_own_both_count() -> None:
+    assert failed().after(consumed("2", "e")).after(refunded("2", "e")).spent == 0
+
+
+# -- any order of events ----------------------------------------------------------------------------------------------
+
+AMOUNTS = st.decimals(min_value=0, max_value=8, places=2)
+JOBS = ("fox", "owl")
+ATTEMPTS = tuple((job, number) for job in JOBS for number in (1, 2))
+IDS = st.sampled_from(["a", "b", "c"])
+History: TypeAlias = tuple[dict[tuple[str, int], Decimal], list[tuple[str, RefundEvent]]]
+"""The price of each failed attempt, and events about their refunds in any order."""
+
+
+def _events(number: int) -> st.SearchStrategy[RefundEvent]:
+    return st.one_of(
+        st.builds(Refunded, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS),
+        st.builds(Consumed, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS),
+        st.builds(RefundForgotten, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, by=st.just("mia")),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    prices = {attempt: draw(AMOUNTS) for attempt in ATTEMPTS}
+    about = st.sampled_from(ATTEMPTS).flatmap(lambda each: st.tuples(st.just(each[0]), _events(each[1])))
+    return prices, draw(st.lists(about, max_size=12))
+
+
+def ledger_after(prices: dict[tuple[str, int], Decimal], events: Sequence[tuple[str, Event]]) -> Ledger:
+    ledger = Ledger()
+    for (job, number), price in prices.items():
+        ledger.apply(job, Held(at=1.0, attempt=number, key="k", credits=price, price_class="workflow:w"))
+        ledger.apply(job, Accepted(at=2.0, job_id=f"{job}-{number}", credits=price, reused=False))
+        ledger.apply(job, Failed(at=2.0, error=ERROR))
+    for job, event in events:
+        ledger.apply(job, event)
+    return ledger
+
+
+def about_once(events: Sequence[tuple[str, RefundEvent]]) -> list[tuple[str, RefundEvent]]:
+    """Each entry once for each attempt; what a person has released is no entry."""
+    first: dict[object, tuple[str, RefundEvent]] = {}
+    for place, (job, event) in enumerate(events):
+        entry_id = None if isinstance(event, RefundForgotten) else event.entry_id
+        name = place if entry_id is None else (job, event.attempt, type(event), entry_id)
+        first.setdefault(name, (job, event))
+    return list(first.values())
+
+
+@given(histories())
+def test_a_price_is_held_spent_refunded_or_forgotten_after_any_events(history: History) -> None:
+    prices, events = history
+    attempts = {place: failed(str(price), subject=place[0], number=place[1]) for place, price in prices.items()}
+    for job, event in events:
+        place = job, event.attempt
+        attempt = attempts[place] = attempts[place].after(event)
+        released = attempt.price - attempt.refunded - attempt.spent - attempt.held
+        assert min(attempt.held, attempt.spent, attempt.refunded, released) >= 0
+        assert released <= attempt.forgotten
+        assert released == attempt.forgotten or not attempt.held
+        assert attempt.spent <= attempt.consumed
+
+
+@given(histories())
+def test_the_ledger_is_the_sum_of_its_attempts_whatever_the_order_of_the_events(history: History) -> None:
+    prices, events = history
+    ledger = ledger_after(prices, events)
+    attempts = {place: failed(str(price), subject=place[0], number=place[1]) for place, price in prices.items()}
+    for job, event in events:
+        attempts[job, event.attempt] = attempts[job, event.attempt].after(event)
+
+    def total(name: str) -> Decimal:
+        return sum((getattr(attempt, name) for attempt in attempts.values()), D(0))
+
+    assert ledger.held == ledger.held_for_refunds == total("held") >= 0
+    assert (ledger.spent, ledger.refunded) == (total("spent"), total("refunded"))
+    assert ledger.committed + ledger.refunded <= sum(prices.values())
+    open_attempts = {(each.subject, each.number): each.held for each in ledger.failed_attempts()}
+    assert open_attempts == {
+        place: each.held for place, each in attempts.items() if each.price and each.refunded < each.price
+    }
+    assert sorted(ledger.job_ids()) == sorted(f"{job}-{number}" for job, number in open_attempts)
+
+
+@given(histories())
+def test_an_entry_that_is_recorded_again_changes_nothing(history: History) -> None:
+    prices, events = history
+    entries = [(job, event) for job, event in events if not isinstance(event, RefundForgotten)]
+    once, again = ledger_after(prices, events), ledger_after(prices, [*events, *entries])
+    assert (again.held, again.spent, again.refunded) == (once.held, once.spent, once.refunded)
+    unique = ledger_after(prices, about_once(events))
+    assert (unique.held, unique.spent, unique.refunded) == (once.held, once.spent, once.refunded)
+
+
+@given(histories())
+def test_the_attempts_of_a_job_have_cost_what_the_ledger_counts(history: History) -> None:
+    prices, events = history
+    attempts = [
+        (job, Attempt(number, "k", 1.0, status=AttemptStatus.FAILED, credits=price))
+        for (job, number), price in prices.items()
+    ]
+    for subject, event in events:
+        attempts = [(job, after_refund(each, event) if job == subject else each) for job, each in attempts]
+    ledger = ledger_after(prices, events)
+    assert credits_paid(each for _, each in attempts) == ledger.spent
+    assert sum((each.refunded for _, each in attempts), D(0)) == ledger.refunded
+
+
+def test_an_event_about_another_attempt_or_an_unknown_one_changes_nothing() -> None:
+    ledger = ledger_after({("fox", 1): D(2)}, [("fox", refunded("2", attempt=2)), ("owl", refunded("2"))])
+    assert (ledger.held, ledger.refunded) == (2, 0)
+
+
+def test_an_attempt_knows_its_job_and_when_it_was_bought_and_whether_it_was_found() -> None:
+    ledger = Ledger()
+    ledger.apply("fox", Held(at=1.0, attempt=3, key="k", credits=D(9), price_class="workflow:w"))
+    ledger.apply("fox", Accepted(at=2.0, job_id="J", credits=D(2), reused=True))
+    assert list(ledger.job_ids()) == ["J"]
+    ledger.apply("fox", Failed(at=4.0, error=ERROR))
+    assert list(ledger.failed_attempts()) == [FailedAttempt("fox", 3, "J", D(2), 1.0, 4.0, found=True)]
+
+
+def test_a_job_without_an_answer_has_no_id_to_look_for() -> None:
+    ledger = Ledger()
+    ledger.apply("fox", Held(at=1.0, attempt=1, key="k", credits=D(9), price_class="workflow:w"))
+    assert list(ledger.job_ids()) == []
+
+
+# -- entries ----------------------------------------------------------------------------------------------------------
+
+
+@each_case(
+    "shown, expected",
+    [
+        (entry("refund"), ["Refunded 2"]),
+        (entry("refund", -2), ["Refunded 2"]),
+        (entry("consume", -2), ["Consumed 2"]),
+        (entry("reserve"), []),
+        (entry("adjustment"), []),
+        (entry("adjustment", description="refund of the job"), ["Refunded 2"]),
+        (entry("refund", 0), []),
+        (entry("refund", status="pending"), []),
+        (entry("refund", status="FAILED"), []),
+        (entry("consume", status="voided"), []),
+        (entry("refund", status="completed"), ["Refunded 2"]),
+    ],
+)
+def test_an_entry_shows_a_charge_or_a_refund_by_its_kind_amount_and_status(
+    shown: LedgerEntry, expected: list[str]
+) -> None:
+    events = refund_events(failed(), [shown], now=9.0)
+    assert [f"{type(event).__name__} {event.credits}" for event in events] == expected
+
+
+def test_an_entry_that_shows_nothing_hides_no_later_one() -> None:
+    shown = [entry("refund", 0), entry("refund", status="pending"), entry("bonus"), entry("refund", entry_id="r")]
+    assert [event.entry_id for event in refund_events(failed(), shown, now=9.0)] == ["r"]
+
+
+def test_an_event_names_the_entry_and_the_attempt_and_is_of_now() -> None:
+    (event,) = refund_events(failed(number=3), [entry("refund", entry_id="e7")], now=9.0)
+    assert event == Refunded(at=9.0, attempt=3, credits=D(2), entry_id="e7")
+    (event,) = refund_events(failed(number=3), [entry("consume", entry_id="e7")], now=9.0)
+    assert event == Consumed(at=9.0, attempt=3, credits=D(2), entry_id="e7")
+
+
+def test_charges_come_first_so_that_a_refund_in_the_same_reading_ends_them() -> None:
+    shown = [entry("refund", entry_id="r"), entry("consume", entry_id="c")]
+    assert [type(event) for event in refund_events(failed(), shown, now=9.0)] == [Consumed, Refunded]
+
+
+@each_case("kind", ["refund", "consume"])
+def test_what_counts_already_is_no_event_again(kind: str) -> None:
+    shown = [entry(kind, "0.5", entry_id="e"), entry(kind, "0.5", entry_id="f")]
+    (first, second) = refund_events(failed(), shown, now=9.0)
+    assert refund_events(failed().after(first), shown, now=9.0) == [second]
+    assert refund_events(failed().after(first).after(second), shown, now=9.0) == []
+
+
+# -- the message ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refund_that_would_have_been_seen_did_not_come_and_another_is_not_visible() -> None:
+    error = missing_refunds([(failed("2"), True), (failed("3", subject="owl"), False)], str)
+    assert error.code == "REFUND_MISSING"
+    assert error.message == (
+        "the refund of 2 credits for job fox did not come;"
+        " the refund of 3 credits for job owl is not visible in the gateway's ledger"
+    )
+    assert error.hint is not None
+    assert "a person can release them" in error.hint
+
+
+def test_the_message_has_the_amount_that_is_held_and_at_most_three_names() -> None:
+    attempts = [(failed(subject=name), True) for name in ("a", "b", "c", "d", "e")]
+    attempts += [(failed(subject="a", number=2).after(refunded("0.5", attempt=2)), True)]
+    message = missing_refunds(attempts, lambda identity: f"job-{identity}").message
+    assert message == "the refund of 11.5 credits for jobs job-a, job-b, job-c and 2 more did not come"
+    message = missing_refunds(attempts[:4], str).message
+    assert message == "the refund of 8 credits for jobs a, b, c and 1 more did not come"
+    message = missing_refunds(attempts[:3], str).message
+    assert message == "the refund of 6 credits for jobs a, b, c did not come"
