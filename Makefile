@@ -1,11 +1,10 @@
 # Development commands. They need a clone, Python 3.11 or later, and make; each installs what it needs into .venv.
 #
 #   make demo           run the demo on a local gateway; no account needed
-#   make demo-cluster   the same on three local workers, one of which is killed; requires the package postgresql
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
 #   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
-#                       test-store, test-cluster, test-system, soak, mutants
+#                       test-store, test-system, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
 #   make soak           simulate faulty runs in virtual time for SECONDS; SEED=N replays one case
@@ -15,12 +14,10 @@
 #                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat
 #   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
 #   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
-#   make test-deploy    check the alerts, the Dockerfile, the Compose files and those of docs/deploy; requires the packages
-#                       promtool and systemd
+#   make test-deploy    check the alerts, the Dockerfile, the Compose file and those of docs/deploy; requires the package
+#                       promtool
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
-#   make test-cluster   test clusters with PostgreSQL, which is started for them; requires the packages postgresql, systemd
-#                       and strace; QUICK=1 leaves out the tests marked slow, as .ci/run does
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
 #   make release        build the wheel, the source archive and their SBOM into dist/
@@ -40,7 +37,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install install-all demo demo-cluster test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system crash soak
+.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-system crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -61,9 +58,6 @@ install-all: $(STAMP)  ## Install what all test commands need
 OPEN ?=
 demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
 	@$(BIN)/crucible-batch demo $(OPEN)
-
-demo-cluster: $(STAMP)  ## Run the demo on three local workers, and kill one of them
-	@$(BIN)/crucible-batch demo --cluster $(OPEN)
 
 # Five workers for two cores: while some wait for commands, others compute (tests/order.py).
 WORKERS ?= 5
@@ -89,7 +83,7 @@ PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(PYTEST) -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-cluster test-system soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-system soak mutants  ## Run all long tests; same requirements as test-system
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.verification.crash --rounds $(ROUNDS)
@@ -142,10 +136,6 @@ $(STORE_STAMP): $(STAMP)
 test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests/verification/objectstore
 
-# QUICK=1 leaves out the tests marked slow.
-test-cluster: $(STAMP)  ## Test clusters with PostgreSQL
-	$(PYTEST) $(if $(QUICK),-m "not slow") tests/verification/cluster
-
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal
 
@@ -153,7 +143,7 @@ $(DEPLOY_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
 	@touch $(DEPLOY_STAMP)
 
-test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile, the Compose files and those of docs/deploy
+test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile, the Compose file and those of docs/deploy
 	$(BIN)/python -m pytest tests/verification/deploy
 
 lint: $(STAMP)  ## Check lint rules and formatting

@@ -1,34 +1,22 @@
 """``python -m benchmarks.scale [JOBS] [SHARDS]``: what a divided run costs a job, for the estimates of docs/scale.md.
 
 It plans, runs and merges a manifest of JOBS jobs in SHARDS shards with the command, against a gateway that costs next
-to nothing, then plans ten times as many jobs; and it has PostgreSQL answer what the workers of a large cluster ask.
-Each figure is printed with what it is divided by. The machine's load is printed, since other processes make each time
-longer.
+to nothing, then plans ten times as many jobs. Each figure is printed with what it is divided by. The machine's
+load is printed, since other processes make each time longer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 
-import psycopg
-
-from benchmarks.cluster import environment_of
-from benchmarks.gateway import WORKFLOW, running
+from benchmarks.gateway import KEY, WORKFLOW, running
 from benchmarks.process import Cost, run, scratch_folder
-from crucible_batch.cluster import ClusterAddress, ClusterRun, ShardFigures, ShardKey
-from crucible_batch.cluster.database import ClusterDatabase
-from crucible_batch.domain.sharding import PlannedShard
-from tests.verification.cluster.postgres import running_server
 
 _COMMAND = (sys.executable, "-m", "crucible_batch")
 _FACTOR = 10
@@ -53,7 +41,8 @@ class Place:
         return self.folder / "outputs" / "bench" / "default"
 
     def command(self, *words: str) -> Cost:
-        return run([*_COMMAND, *words], folder=self.folder, environment=environment_of(self.url))
+        environment = {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.url}
+        return run([*_COMMAND, *words], folder=self.folder, environment=environment)
 
     def plan(self, shards: int) -> Cost:
         return self.command("plan", "bench.yaml", "--shards", str(shards), "--probe", "-o", "plan.json")
@@ -121,47 +110,10 @@ def _beside_outputs(folders: list[Path]) -> int:
     return sum(allocated(path) - allocated(path, ".png") for path in folders)
 
 
-async def database_figures(dsn: str, shards: int) -> list[tuple[str, str]]:
-    """Return what the database needs for so many shards of one run."""
-    database = await ClusterDatabase.opened(ClusterAddress.parse(dsn), create=True)
-    try:
-        budget = Decimal(1_000_000)
-        run = ClusterRun("a" * 32, "bench", "default", "https://gateway.example", "/outputs", budget, Decimal(0))
-        epoch = (await database.open_run(run)).epoch
-        planned = [PlannedShard(number, 10, 10, Decimal(10)) for number in range(1, shards + 1)]
-        began = time.perf_counter()
-        await database.add_shards(run.run, epoch, "b" * 64, planned)
-        added_s = time.perf_counter() - began
-        began, cpu = time.perf_counter(), time.process_time()
-        await database.shards(run.run)
-        listed_s, listed_cpu_s = time.perf_counter() - began, time.process_time() - cpu
-        keys = [ShardKey(run.run, "b" * 64, number) for number in range(1, 501)]
-        claims = [await database.claim_shard(key, "w") for key in keys]
-        began = time.perf_counter()
-        for claim in claims:
-            await database.renew_shard(claim.key, claim.epoch, ShardFigures())
-        renewed_s = (time.perf_counter() - began) / len(claims)
-    finally:
-        await database.close()
-    with psycopg.connect(dsn) as connection:
-        size = connection.execute("SELECT pg_total_relation_size('crucible_batch.shards')").fetchall()[0][0]
-    return [
-        (f"PostgreSQL: {shards:,} shards are added in", f"{added_s:.2f} s"),
-        (f"PostgreSQL: {shards:,} shards are listed in", f"{listed_s:.2f} s, {listed_cpu_s:.2f} s of client CPU"),
-        ("PostgreSQL: a renewal, one after the other on one connection", f"{1000 * renewed_s:.2f} ms"),
-        ("PostgreSQL: table and indexes", f"{size / shards:.0f} bytes a shard"),
-    ]
-
-
-def _figures_of_database(shards: int) -> list[tuple[str, str]]:
-    with running_server() as server:
-        return asyncio.run(database_figures(server.dsn(server.create_database()), shards))
-
-
 def main(jobs: int, shards: int) -> None:
     print(f"{jobs:,} jobs in {shards} shards; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     found = {}
-    for name, figure in chain(_figures_of_database(4_000), figures(jobs, shards)):
+    for name, figure in figures(jobs, shards):
         found[name] = figure
         print(f"{name}: {figure}", flush=True)
     print(json.dumps(found, ensure_ascii=False))

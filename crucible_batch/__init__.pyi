@@ -20,7 +20,6 @@ from crucible_batch.api import RunEnded as RunEnded
 from crucible_batch.api import RunKeywords as RunKeywords
 from crucible_batch.api import RunList as RunList
 from crucible_batch.api import RunResult as RunResult
-from crucible_batch.api import ShardsAdvanced as ShardsAdvanced
 from crucible_batch.api import Stopping as Stopping
 from crucible_batch.api import TakenUp as TakenUp
 from crucible_batch.api import Throttled as Throttled
@@ -37,8 +36,6 @@ from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
 from crucible_batch.api import verify as verify
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
-from crucible_batch.errors import ClusterSetupError as ClusterSetupError
-from crucible_batch.errors import ClusterUnreachableError as ClusterUnreachableError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import ControlError as ControlError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError

@@ -91,12 +91,6 @@ _OF_THE_COMMAND = _of(
     ("INVALID_NOTIFICATION", _BAD,
      "A channel of notify in the manifest cannot be used: a variable, file, program or extra is missing or invalid.",
      "Correct it, and check it with crucible-batch notify test MANIFEST. run --no-notify runs without notifications."),
-    ("CLUSTER_SETUP", _BAD,
-     ("The database of a cluster can't be used: no address, drivers that are not installed, missing rights, or a schema"
-      " of another release."),
-     "Correct what the message names; pip install 'crucible-batch[cluster]' installs the drivers."),
-    ("CLUSTER_UNREACHABLE", _STOPPED, "The PostgreSQL database of a cluster can't be reached.",
-     f"Check the server, the network and the user's password. {_AGAIN}."),
     ("NOTIFICATION_FAILED", _STOPPED, "notify test could not deliver a message to each channel.",
      "The message shows the cause for each channel. Check the receiver and the network."),
     ("CONTROL_REFUSED", _BAD, "A command to a run was not taken: no run is active there, or it can't do this now.",

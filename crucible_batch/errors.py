@@ -15,11 +15,9 @@
     │   ├── BudgetAccountError  the file of a budget account can't be used
     │   ├── EarlierRunError    the manifest was run before, in another directory
     │   ├── ControlError       a command to a run that is not active, or can't do it now
-    │   ├── NotificationError  a channel of `notify` can't be used
-    │   └── ClusterSetupError  a cluster's database or its drivers can't be used
+    │   └── NotificationError  a channel of `notify` can't be used
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
-    ├── ClusterUnreachableError  a cluster's database can't be reached                   exit 5
     ├── DeadlineError          the deadline passed before the run began                  exit 5
     ├── SpendLimitError        the run could spend more than its server may              exit 4
     ├── ObjectStoreError       the object store refuses a request (2), or failed (5)     exit 2 or 5
@@ -276,18 +274,6 @@ class NotificationError(UserError):
             f"notifications can't be sent: {'; '.join(problems)}",
             hint="correct them; nothing was sent" if is_test else for_run,
         )
-
-
-class ClusterSetupError(UserError):
-    """The drivers or the address of a cluster's database are missing, or its schema can't be used by this release."""
-
-    code = "CLUSTER_SETUP"
-
-
-class ClusterUnreachableError(CrucibleBatchError):
-    """The database of a cluster can't be reached."""
-
-    code = "CLUSTER_UNREACHABLE"
 
 
 class ControlError(UserError):

@@ -8,13 +8,6 @@ from crucible_batch.api.budgets import release_budget as release_budget
 from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
 from crucible_batch.api.cleaning import clean_assets as clean_assets
-from crucible_batch.api.cluster.administration import ClusterView as ClusterView
-from crucible_batch.api.cluster.administration import DrainedRun as DrainedRun
-from crucible_batch.api.cluster.administration import cluster_status as cluster_status
-from crucible_batch.api.cluster.administration import drain_run as drain_run
-from crucible_batch.api.cluster.administration import drain_workers as drain_workers
-from crucible_batch.api.cluster.commands import control_cluster_run as control_cluster_run
-from crucible_batch.api.cluster.note import is_run_of_cluster as is_run_of_cluster
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.control_desk import ControlAnswer as ControlAnswer
@@ -90,13 +83,6 @@ from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live
 from crucible_batch.budget_accounts import account_files as account_files
 from crucible_batch.budget_accounts import try_accounts as try_accounts
-from crucible_batch.cluster.address import DSN_VARIABLE as DSN_VARIABLE
-from crucible_batch.cluster.address import ClusterAddress as ClusterAddress
-from crucible_batch.cluster.records import ClusterStatus as ClusterStatus
-from crucible_batch.cluster.records import PausedRun as PausedRun
-from crucible_batch.cluster.records import QueuedShard as QueuedShard
-from crucible_batch.cluster.records import RunRow as RunRow
-from crucible_batch.cluster.records import WorkerRow as WorkerRow
 from crucible_batch.domain.account_shortage import account_step as account_step
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit
@@ -143,7 +129,6 @@ from crucible_batch.domain.progress import Receiving as Receiving
 from crucible_batch.domain.progress import Retrying as Retrying
 from crucible_batch.domain.progress import RunBegan as RunBegan
 from crucible_batch.domain.progress import RunEnded as RunEnded
-from crucible_batch.domain.progress import ShardsAdvanced as ShardsAdvanced
 from crucible_batch.domain.progress import Stopping as Stopping
 from crucible_batch.domain.progress import TakenUp as TakenUp
 from crucible_batch.domain.progress import Throttled as Throttled
@@ -160,8 +145,6 @@ from crucible_batch.domain.retry_rule import first_steps as first_steps
 from crucible_batch.domain.retry_rule import is_access_denied as is_access_denied
 from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
-from crucible_batch.domain.shard_lease import ShardState as ShardState
-from crucible_batch.domain.shard_lease import is_stale as is_stale
 from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.domain.spend_cap import SpendCap as SpendCap
 from crucible_batch.gateway import CrucibleClient as CrucibleClient

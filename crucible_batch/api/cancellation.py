@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Protocol
 
 from crucible_batch.errors import DeadlineError, ExitCode
 
@@ -60,29 +59,10 @@ class Deadline:
             raise
 
 
-_CODES: WeakKeyDictionary[asyncio.Task[Any], ExitCode] = WeakKeyDictionary()
-"""The exit codes for which tasks were cancelled: of a cancellation that a library has dropped, nothing else is left."""
-
-
-def cancel_for(task: asyncio.Task[Any], code: ExitCode) -> None:
-    """Cancel a task because of a signal. The first argument of its ``CancelledError`` is the exit code."""
-    _CODES[task] = code
-    task.cancel(code)
-
-
-def check_cancelled() -> None:
-    """Raise ``CancelledError`` if this task was cancelled, and a library on the way has dropped that."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError(*(code for code in (_CODES.get(task),) if code is not None))
-
-
 class Interruptible(Protocol):
-    """A run that can be stopped in good order. ``check`` may call ``interrupt``: the purchase is not sent then."""
+    """A run that can be stopped in good order."""
 
     def interrupt(self, code: ExitCode) -> None: ...
-
-    def before_each_purchase(self, check: Callable[[], None]) -> None: ...
 
 
 class Signals:

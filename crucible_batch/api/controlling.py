@@ -21,13 +21,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from crucible_batch.api.cluster.note import is_with_workers
 from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.journal import Journal, is_locked, read_holder
-from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -145,12 +143,8 @@ def control(run_dir: str | Path, words: Sequence[str], *, via: str = TERMINAL) -
     """
     read_command(words)
     directory = Path(run_dir)
-    with Journal.read(directory) as journal:
-        if is_with_workers(journal):
-            raise ControlError(
-                f"the run in {directory} is run by the workers of a cluster",
-                hint=f"give the command through its database: {shell_command('ctl', directory, *words)} --cluster env",
-            )
+    with Journal.read(directory):
+        pass  # a directory without a run is refused as such
     try:
         answer = _exchanged(directory, json.dumps({"words": list(words), "via": via}).encode() + b"\n")
     except PermissionError:
@@ -188,8 +182,7 @@ def _no_run(directory: Path) -> ControlError:
             hint=f"give the command on {holder.host}",
         )
     return ControlError(
-        f"the run in {directory} takes no commands now: it is starting or ending, it runs shards in a cluster, or"
-        " its file system has no sockets",
+        f"the run in {directory} takes no commands now: it is starting or ending, or its file system has no sockets",
         hint="try again in a moment; Ctrl-C in the run's terminal stops it in good order",
     )
 

@@ -102,14 +102,10 @@ async def plan_request(
     force: bool = False,
     all_rows: bool = False,
     for_run: bool = False,
-    of_cluster: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan.
-
-    ``of_cluster``: it is divided for the workers of a cluster, which needs no maximum prices.
-    """
+    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
@@ -123,7 +119,7 @@ async def plan_request(
         terms = run_terms(manifest, request)
         check_run_directory(directory := run_directory(request.out_dir, terms))
         check_sharding(request, manifest, terms, save_to)
-        if request.shards is not None and not of_cluster:
+        if request.shards is not None:
             refuse_missing_maxima(request, manifest, terms)
         refuse_saved_stages(manifest, save_to)
         if request.shards is not None and directory.exists():

@@ -4,8 +4,8 @@ The journal is marked before the first file is deleted. A run in a marked direct
 pruned in part never looks like one with outputs to download or jobs to buy.
 
 Outputs are also deleted in the directories of shards that are merged into the run directory above them. An output
-counts as merged if the main journal has it, with the same bytes, for the same job. So nothing is deleted that only an
-owner of a cluster's shard has, or a shard that was abandoned.
+counts as merged if the main journal has it, with the same bytes, for the same job. So nothing is deleted that only a
+shard has that was abandoned.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def state_of(status: Status) -> RunState:
     match status.report.exit_code:
         case _ if status.paused is not None:
             return RunState.PAUSED
-        case _ if status.is_active:
+        case _ if status.running:
             return RunState.RUNNING
         case _ if status.shards is not None:
             return RunState.WAITING
@@ -122,7 +122,7 @@ def state_of(status: Status) -> RunState:
 
 def order_of(status: Status | None) -> tuple[bool, float]:
     """Return the sort key of a list of runs: running ones first, then by last activity, then unreadable ones."""
-    return (True, 1.0) if status is None else (not status.is_active, -status.changed_at)
+    return (True, 1.0) if status is None else (not status.running, -status.changed_at)
 
 
 def _order(run: ListedRun) -> tuple[tuple[bool, float], str]:

@@ -17,11 +17,6 @@ def state_directory_of(url: ObjectUrl) -> Path:
     return _state(url) / "runs" / url.digest
 
 
-def shards_directory_of(url: ObjectUrl) -> Path:
-    """Return the local directory in which workers of a cluster run shards. Raises as ``state_directory_of`` does."""
-    return _state(url) / "shards" / url.digest
-
-
 def _state(url: ObjectUrl) -> Path:
     state = state_directory(os.environ)
     if state is None:

@@ -7,19 +7,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
-from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
-from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import Balance, Message, Observer
-from crucible_batch.engine import SystemClock
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.manifest import Manifest
@@ -167,34 +164,6 @@ class _MetricsFile:
         from crucible_batch.telemetry.metrics import write_textfile
 
         write_textfile(self._path, self._manifest, self._figures)
-
-
-@contextmanager
-def cluster_run_metrics(request: RunRequest, manifest: Manifest) -> Iterator[Callable[[ReportHead, ExitCode], None]]:
-    """Write the metrics of a run on a cluster, by its coordinator. The yielded function takes its report and its end.
-
-    What only workers measure is not in them: stages, outputs, retries and limits. Raises ``UserError`` before the block
-    for a directory that can't be used.
-    """
-    if request.metrics_textfile is None:
-        yield lambda _head, _exit_code: None
-        return
-    clock = SystemClock()
-    figures = RunFigures(clock.now(), longest_interval_s(manifest, clock.now()))
-    file = _MetricsFile(request.metrics_textfile, manifest.name, figures)
-
-    def ended(head: ReportHead, exit_code: ExitCode) -> None:
-        figures.jobs = {outcome: getattr(head.counts, outcome.value) for outcome in Outcome}
-        figures.finish(clock.now(), int(exit_code), balance_of(head), period_of(head))
-        file.write()
-
-    try:
-        yield ended
-    except BaseException as error:
-        if (code := exit_code_of(error)) not in NOT_A_RUN:
-            figures.finish(clock.now(), code)
-            file.write()
-        raise
 
 
 def _open_trace(context: RunContext, began_at: float) -> _Trace | None:

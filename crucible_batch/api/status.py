@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.cluster.note import is_with_workers, present_pause
 from crucible_batch.api.plan_rows import budget_for_remaining
 from crucible_batch.api.reporting import head_of, remedy_of, report_rows
 from crucible_batch.api.request import JobFilter
@@ -21,7 +20,7 @@ from crucible_batch.api.run_journal import (
     pruned_on,
 )
 from crucible_batch.api.shards.note import outstanding_shards
-from crucible_batch.domain.control import PausedSince
+from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
@@ -119,8 +118,8 @@ class Status:
     ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
     path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
     ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
-    not all of them are merged; ``is_with_workers``: they are with the workers of a cluster. ``paused`` is the pause of
-    a run that is active, or is run by the workers of a cluster. ``pruned`` is the day on which outputs were deleted,
+    not all of them are merged. ``paused`` is the pause of a run that is active. ``pruned`` is the day on which outputs
+    were deleted,
     such as "2026-11-29". ``outputs_at`` is the URL of the outputs if they are in an object store: commands take it in
     place of ``run_dir``, on any machine.
     """
@@ -134,18 +133,12 @@ class Status:
     shards: OutstandingShards | None = None
     paused: PausedSince | None = None
     pruned: str | None = None
-    is_with_workers: bool = False
     outputs_at: str | None = None
 
     @property
     def location(self) -> str | Path:
         """The run directory as commands take it: its path, or the URL of its outputs."""
         return self.run_dir if self.outputs_at is None else self.outputs_at
-
-    @property
-    def is_active(self) -> bool:
-        """Whether a run holds the lock of the directory, or the workers of a cluster have its shards."""
-        return self.running or self.is_with_workers
 
     def jobs(self) -> Iterator[JobRow]:
         """Yield the report's row of each job, in manifest order."""
@@ -162,7 +155,7 @@ def read_status(run_dir: str | Path) -> Status:
         manifest = manifest_of(newest.terms)
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
-        paused = present_pause(journal, is_running=progress is not None)
+        paused = pause_of(journal.controls()) if progress is not None else None
         url = journal_outputs_url(journal)
         return Status(
             directory,
@@ -174,7 +167,6 @@ def read_status(run_dir: str | Path) -> Status:
             shards,
             paused,
             pruned_on(journal),
-            is_with_workers(journal),
             None if url is None else str(url),
         )
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.api.cluster.note import is_with_workers, present_pause
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.run_journal import changed_at_of, manifest_of, pruned_on
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.api.status import Status
-from crucible_batch.domain.control import ControlEntry, PausedSince
+from crucible_batch.domain.control import ControlEntry, PausedSince, pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
@@ -49,7 +48,7 @@ class Snapshot:
     @property
     def killed(self) -> bool:
         """Whether the newest run was killed: it is not running and recorded no ending."""
-        return self.status.report.exit_code is None and not self.status.is_active
+        return self.status.report.exit_code is None and not self.status.running
 
     def pace(self, now: float) -> float | None:
         """Return the jobs per minute of a running run at ``now``; None while too few have ended."""
@@ -111,11 +110,9 @@ class Watch:
                 self._cache, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._cache)
-            paused = present_pause(journal, is_running=self._running)
+            paused = pause_of(journal.controls()) if self._running else None
             found = self._sight(self._cache, journal.controls(), paused)
-            status = replace(
-                found.status, pruned=pruned_on(journal), shards=shards, is_with_workers=is_with_workers(journal)
-            )
+            status = replace(found.status, pruned=pruned_on(journal), shards=shards)
             return replace(found, status=status)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:

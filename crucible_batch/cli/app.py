@@ -14,7 +14,6 @@ from crucible_batch import __version__
 from crucible_batch.cli import (
     agent_commands,
     budget_commands,
-    cluster_commands,
     inspect_commands,
     maintenance_commands,
     notify_commands,
@@ -69,7 +68,6 @@ for _group in (start_commands, run_commands, inspect_commands, maintenance_comma
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
-app.add_typer(cluster_commands.cluster, rich_help_panel="Automate")
 app.registered_commands.extend(agent_commands.commands.registered_commands)
 
 

@@ -12,13 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from crucible_batch.api import RunRequest
-from crucible_batch.api.cluster import require_extra
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
 from crucible_batch.cli.terminal import fact, say_note, say_sentence
-from crucible_batch.errors import ExitCode, UserError
+from crucible_batch.errors import UserError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
@@ -51,7 +50,6 @@ def open_grid(page: Path) -> bool:
 
 
 DEMO_DIR = Path("outputs/demo/default")
-CLUSTER_DEMO_DIR = Path("outputs/demo/cluster")
 
 
 def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
@@ -70,22 +68,6 @@ def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMod
         fact(output.out, "manifest", str(manifest))
         fact(output.out, "next", ("crucible-batch init my-batch", "command"))
     _show_page(output, ran.result.page, open_page)
-
-
-def run_cluster_demo(output: CommandOutput, *, out_dir: Path | None, open_page: bool | None) -> None:
-    require_extra()
-    from crucible_batch.cli.cluster_demo import SHARDS, play_cluster, show_proof  # noqa: PLC0415 - needs an extra
-
-    manifest = demo_manifest()
-    request = RunRequest(manifest, out_dir=free_directory(out_dir or CLUSTER_DEMO_DIR), shards=SHARDS)
-    played = play_cluster(output, request)
-    show_run_ending(output, played.ran, request.job_filter, command=None)
-    if not show_proof(output, played):
-        message = "the ledger of the gateway doesn't show what the report states"
-        output.blame("DIFFERENCE", message, "this is a bug: please report it", exit_code=ExitCode.DIFFERENCE)
-    if not output.quiet:
-        fact(output.out, "next", ("crucible-batch worker --help", "command"))
-    _show_page(output, played.ran.result.page, open_page)
 
 
 def _is_watched(output: CommandOutput) -> bool:

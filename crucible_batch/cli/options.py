@@ -38,9 +38,6 @@ _gateway = partial(typer.Option, rich_help_panel="Gateway")
 _output = partial(typer.Option, rich_help_panel="Output")
 
 credits_option = partial(typer.Option, metavar="N", parser=option_parser(read_credits))
-dsn_option = partial(typer.Option, "--cluster", metavar="DSN")
-FROM_ENVIRONMENT = "env"
-"""What ``--cluster`` is given for the address in the environment."""
 
 ManifestOrPlan = Annotated[
     Path,
@@ -219,17 +216,6 @@ class SandboxOptions:
     pricing: Annotated[
         str, typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.base=3,upload.base=1.")
     ] = ""
-
-
-def given_address(text: str | None) -> str | None:
-    """Return the address of ``--cluster``; None for that of the environment. Raises ``ClusterSetupError``.
-
-    To be called before modules that import the drivers, which may not be installed.
-    """
-    from crucible_batch.api.cluster import require_extra  # noqa: PLC0415 - only if a cluster is used
-
-    require_extra()
-    return None if text == FROM_ENVIRONMENT else text
 
 
 def command(

@@ -1,4 +1,4 @@
-"""The commands that create images: ``run``, ``plan``, ``validate``, ``ctl``, ``pick``, ``merge``, ``worker``."""
+"""The commands that create images: ``run``, ``plan``, ``validate``, ``ctl``, ``pick``, ``merge``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -15,7 +15,6 @@ from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.completion import run_directories
-from crucible_batch.errors import UserError
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
@@ -26,7 +25,6 @@ command = partial(opt.command, commands, "Create images")
     "crucible-batch run spring.yaml --retry-failed",
     "crucible-batch run plan.json",
     "crucible-batch run plan.json --shard 3/8",
-    "crucible-batch run spring.yaml --budget 50 --cluster env",
     "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
     codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
@@ -39,8 +37,6 @@ def run(
     recover: run_opt.Recover = False,
     only: opt.Only = None,
     shard: run_opt.Shard = None,
-    cluster: run_opt.Cluster = None,
-    shards: run_opt.WaveShards = None,
     reading: opt.ManifestOptions,
     pace: run_opt.PaceOptions,
     schedule: run_opt.ScheduleOptions,
@@ -75,14 +71,6 @@ def run(
         from crucible_batch.cli.plan import show_what_a_run_would_do
 
         show_what_a_run_would_do(output, request, settings)
-    elif cluster is not None:
-        address = opt.given_address(cluster)
-        from crucible_batch.cli.cluster_run import run_on_cluster_and_show
-
-        request = replace(request, shards=shards)
-        run_on_cluster_and_show(output, request, settings, cluster, address, schedule=schedule, display=display)
-    elif shards is not None:
-        raise UserError("--shards needs --cluster", hint="or divide a plan: crucible-batch plan MANIFEST --shards N")
     else:
         from crucible_batch.cli.scheduled_runs import run_scheduled
 
@@ -163,7 +151,6 @@ def validate(
     "crucible-batch ctl outputs/spring/default resume",
     "crucible-batch ctl outputs/spring/default concurrency 8",
     "crucible-batch ctl outputs/spring/default retry 'hero-*'",
-    "crucible-batch ctl spring pause --cluster env",
     codes=(0, 2, 5),
 )
 def ctl(
@@ -172,8 +159,7 @@ def ctl(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="A run's directory, such as outputs/NAME/default, or its URL. With --cluster also its manifest name,"
-            " or its id.",
+            help="A run's directory, such as outputs/NAME/default, or its URL.",
             show_default=False,
             autocompletion=run_directories,
         ),
@@ -186,14 +172,6 @@ def ctl(
             show_default=False,
         ),
     ],
-    *,
-    cluster: Annotated[
-        str | None,
-        opt.dsn_option(
-            help="Give the command to a run of a cluster, by the address of its PostgreSQL database; env: that of"
-            " CRUCIBLE_BATCH_DSN.  \\[default: that of CRUCIBLE_BATCH_DSN, if RUN is not a run of this machine]",
-        ),
-    ] = None,
 ) -> None:
     """Control a run that is active, from another terminal.
 
@@ -203,13 +181,10 @@ def ctl(
     again, as run --retry-failed --only does. Each command is recorded in the
     journal with its time and user. It must be given on the machine of the run,
     by its user.
-
-    A run of a cluster takes the same commands from any machine that reaches
-    the cluster's database, by the name that `cluster status` shows.
     """
     from crucible_batch.cli.control import control_and_show
 
-    control_and_show(output, run, words, cluster)
+    control_and_show(output, run, words)
 
 
 @command(
@@ -289,39 +264,3 @@ def merge(
     from crucible_batch.cli.merge import merge_and_show, read_abandoned
 
     merge_and_show(output, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)
-
-
-@command(
-    "crucible-batch worker --cluster postgresql://batch@db.example/batch",
-    "crucible-batch worker --processes 4",
-    "crucible-batch worker --once",
-    codes=(0, 2, 3, 5),
-)
-def worker(
-    output: CommandOutput,
-    *,
-    cluster: Annotated[
-        str | None,
-        opt.dsn_option(help="Address of the PostgreSQL database; env: that of CRUCIBLE_BATCH_DSN.  \\[default: env]"),
-    ] = None,
-    processes: Annotated[
-        int,
-        typer.Option(
-            "--processes", metavar="N", min=1, max=256, help="Number of workers, each in a process of its own."
-        ),
-    ] = 1,
-    once: Annotated[bool, typer.Option("--once", help="End when no shard waits for a worker.")] = False,
-    gateway: opt.GatewayOptions,
-) -> None:
-    """Run shards of the runs that are queued in a cluster, until stopped.
-
-    Start it on each machine, with the API key in its environment, and with
-    the run directories at the same path as on the machine of `run --cluster`,
-    or with the credentials of their object store.
-    A worker that is killed is replaced by another within seconds: what it
-    bought is not bought twice. SIGTERM and Ctrl-C stop it in good order.
-    """
-    address = opt.given_address(cluster)
-    from crucible_batch.cli.cluster_worker import work_and_show
-
-    work_and_show(output, address, gateway, processes=processes, once=once)

@@ -18,7 +18,7 @@ from crucible_batch.cli.option_parsers import (
     read_concurrency,
     read_rate,
 )
-from crucible_batch.cli.options import AllowCommand, Budget, NoHtml, dsn_option
+from crucible_batch.cli.options import AllowCommand, Budget, NoHtml
 from crucible_batch.option_values import IfRunning, parse_duration
 
 # One for each panel of the help.
@@ -57,21 +57,6 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         help="Run this shard of a divided plan.  \\[default: CRUCIBLE_BATCH_SHARD, else the index of the array job]",
-    ),
-]
-Cluster = Annotated[
-    str | None,
-    dsn_option(
-        help="Run on the workers of a cluster. DSN is the address of its PostgreSQL database; env: that of"
-        " CRUCIBLE_BATCH_DSN, which keeps its password out of process lists.",
-        rich_help_panel="Cluster",
-    ),
-]
-WaveShards = Annotated[
-    int | None,
-    _number_of_shards(
-        help="With --cluster: the parts that the jobs are divided into.  \\[default: four for each worker]",
-        rich_help_panel="Cluster",
     ),
 ]
 

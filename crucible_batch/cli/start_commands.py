@@ -18,7 +18,7 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
 
 
-@command("crucible-batch demo", "crucible-batch demo --cluster", codes=(0, 1, 2, 5, 7, 130))
+@command("crucible-batch demo", codes=(0, 1, 2, 5, 7, 130))
 def demo(
     output: CommandOutput,
     out_dir: Annotated[
@@ -26,8 +26,7 @@ def demo(
         typer.Option(
             "--out-dir",
             metavar="DIR",
-            help="Run directory; a number is added if it exists.  \\[default: outputs/demo/default, with --cluster"
-            " outputs/demo/cluster]",
+            help="Run directory; a number is added if it exists.  \\[default: outputs/demo/default]",
             show_default=False,
         ),
     ] = None,
@@ -40,20 +39,13 @@ def demo(
         ),
     ] = None,
     display: opt.Display = opt.DisplayMode.AUTO,
-    cluster: Annotated[
-        bool,
-        typer.Option("--cluster", help="Use three workers, and kill one of them; takes a minute. Needs PostgreSQL."),
-    ] = False,
 ) -> None:
     """Create thirty images on a local gateway in a few seconds, and open them as a grid.
 
     Needs no account, no API key and no network.
     """
-    from crucible_batch.cli.demo import run_cluster_demo, run_demo
+    from crucible_batch.cli.demo import run_demo
 
-    if cluster:
-        run_cluster_demo(output, out_dir=out_dir, open_page=open_)
-        return
     run_demo(output, out_dir=out_dir, display=display, open_page=open_)
 
 

@@ -122,8 +122,7 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
     if status.paused is not None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
         fact(output.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
-        cluster = "" if status.running else " --cluster env"
-        fact(output.out, "resume", (f"{shell_command('ctl', status.location, 'resume')}{cluster}", "command"))
+        fact(output.out, "resume", (shell_command("ctl", status.location, "resume"), "command"))
     if progress is not None:
         show_progress(output.out, progress, balance, now, is_paused=status.paused is not None)
 
@@ -143,8 +142,6 @@ def next_command(status: Status) -> str | None:
 def _tail(status: Status) -> str:
     if status.running:
         return " · running now" if status.paused is None else " · paused"
-    if status.is_with_workers:
-        return " · running on a cluster"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
     return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""
@@ -158,8 +155,6 @@ def _chose_some(status: Status) -> bool:
 def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     """Return the command that continues a run; None if it is running or complete."""
     head, manifest = status.report, status.manifest
-    if status.is_with_workers and not status.running:  # its coordinator merges the shards
-        return f"{run_again(status)} --cluster env   # if its coordinator has ended"
     if status.shards is not None and not status.running:
         return merge_command(status.location)
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused

@@ -1,4 +1,4 @@
-"""Commands to a run in a cluster: rows of its database, which each worker asks for.
+"""Commands to a run on several machines, which each worker asks for where they are stored.
 
     command                 lasts until
     pause                   the next resume, also if the coordinator or a worker is started again
@@ -8,7 +8,7 @@
 
 A worker asks for new commands every ``ASK_S``. It sends a purchase only within ``HEARD_S`` of the moment at which it
 sent the last question that was answered, and otherwise keeps it until the next answer. So ``HEARD_S`` after a pause was
-stored, no worker buys, whether it has taken the pause or can't: the one that can't is cut off from the database, or
+stored, no worker buys, whether it has taken the pause or can't: the one that can't is cut off from the store, or
 frozen. Who gives a pause waits until each worker has taken it, or this time has passed.
 """
 
@@ -28,7 +28,7 @@ HEARD_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class GivenControl:
-    """A command of a run in the database. Of ``retry``, ``names`` are the identities of jobs.
+    """A stored command of a run. Of ``retry``, ``names`` are the identities of jobs.
 
     ``number`` counts the commands of the run from 1. ``age_s`` is the time since it was given, in seconds, when it was
     read. ``is_current``: it was given since the run's newest coordinator has begun.

@@ -176,17 +176,13 @@ _ALLOWANCES_USED = ErrorInfo(
 
 
 def united_stops(
-    endings: Mapping[int, Ending | None],
-    abandoned: Collection[int],
-    reason: ErrorInfo | None = None,
-    *,
-    left_out: int = 0,
+    endings: Mapping[int, Ending | None], abandoned: Collection[int], *, left_out: int = 0
 ) -> dict[str, ErrorInfo]:
     """Return why jobs were not started, by price class, from the endings of all shards.
 
     If several shards have a stop for the same class, the one of the worse ending counts. A shard without an ending, or
-    abandoned (for the ``reason``, if it is known), counts after the others, and after it that ``left_out`` jobs were in
-    no shard. That a budget was used up is stated of the allowances: of the merged run's budget, some may be left.
+    abandoned, counts after the others, and after it that ``left_out`` jobs were in no shard. That a budget was used up
+    is stated of the allowances: of the merged run's budget, some may be left.
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
@@ -196,7 +192,7 @@ def united_stops(
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
         stops.setdefault(EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done"))
-    for scope, stop in stops_of_abandoned(abandoned, reason).items():
+    for scope, stop in stops_of_abandoned(abandoned).items():
         stops.setdefault(scope, stop)
     if left_out:
         stops.setdefault(EVERYTHING, _left_out(left_out))
@@ -218,11 +214,11 @@ def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo
     return {scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop for scope, stop in ending.stops.items()}
 
 
-def stops_of_abandoned(abandoned: Collection[int], reason: ErrorInfo | None = None) -> Mapping[str, ErrorInfo]:
+def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
     """Return why the jobs that no shard of a merge has were not started; empty if none was abandoned."""
     if not abandoned:
         return {}
-    return {EVERYTHING: reason or _not_run(SHARD_ABANDONED, abandoned, "did not run")}
+    return {EVERYTHING: _not_run(SHARD_ABANDONED, abandoned, "did not run")}
 
 
 def differing_stop(

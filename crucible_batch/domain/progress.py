@@ -193,24 +193,6 @@ class JobsAdded:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardsAdvanced:
-    """The progress of a run on a cluster, by its workers' last reports.
-
-    ``shards`` are those of the ``wave``, of which ``running`` are run by ``workers`` now. ``counts`` and ``balance``
-    are those of the complete run; jobs that no shard has ended are in none of the counts.
-    """
-
-    at: float
-    wave: int
-    shards: int
-    running: int
-    ended: int
-    workers: int
-    counts: Mapping[Outcome, int]
-    balance: Balance
-
-
-@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The end of a run. ``counts`` are the outcomes of its jobs."""
 
@@ -233,7 +215,6 @@ Message: TypeAlias = (
     | Stopping
     | Controlled
     | JobsAdded
-    | ShardsAdvanced
     | RunEnded
 )
 

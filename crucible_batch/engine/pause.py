@@ -13,7 +13,7 @@ from crucible_batch.engine.shutdown import Shutdown
 
 PAUSED = "PAUSED"
 _COMMANDED = "the run is paused; the job is submitted once it is resumed"
-_SUSPENDED = "the cluster's database does not answer; the job is submitted once it does"
+_SUSPENDED = "new commands can't be read; the job is submitted once they can"
 
 
 class Pause:
@@ -21,7 +21,7 @@ class Pause:
 
     No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
     slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block, its argument is
-    whether the caller holds credits. A run that is stopping does not wait for the end of its pause. In a cluster, a
+    whether the caller holds credits. A run that is stopping does not wait for the end of its pause. A
     worker that can't know whether its run is paused *suspends* it: the same as a pause, but without a command, and
     until the worker knows.
     """

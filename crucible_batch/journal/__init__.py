@@ -10,7 +10,6 @@ __all__, __getattr__, __dir__ = lazily(
     __name__,
     {
         "crucible_batch.journal.binding": ("Binding", "journals_beside"),
-        "crucible_batch.journal.copying": ("copy_journal",),
         "crucible_batch.journal.lock": (
             "is_locked",
             "lock_results",

@@ -1,6 +1,5 @@
 from crucible_batch.journal.binding import Binding as Binding
 from crucible_batch.journal.binding import journals_beside as journals_beside
-from crucible_batch.journal.copying import copy_journal as copy_journal
 from crucible_batch.journal.lock import is_locked as is_locked
 from crucible_batch.journal.lock import lock_results as lock_results
 from crucible_batch.journal.lock import lock_run_directory as lock_run_directory

@@ -1,4 +1,4 @@
-"""The figures of a run, updated by its progress messages, and of a cluster. No dependency on a metrics library."""
+"""The figures of a run, updated by its progress messages. No dependency on a metrics library."""
 
 from __future__ import annotations
 
@@ -161,19 +161,3 @@ class RunFigures:
 
 def _all_outcomes(counts: Mapping[Outcome, int]) -> dict[Outcome, int]:
     return {outcome: counts.get(outcome, 0) for outcome in Outcome}
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFigures:
-    """What the database of a cluster has now. Ages are in seconds, and 0 if there is nothing of the kind.
-
-    ``shards`` are counted by state, ``workers`` by ``alive``, ``draining`` and ``silent``; each key has a value.
-    """
-
-    runs: int
-    shards: Mapping[str, int]
-    workers: Mapping[str, int]
-    queue_age_s: float
-    renewal_age_s: float
-    coordinator_age_s: float
-    set_aside: Credits

@@ -46,7 +46,7 @@ def state_text(snapshot: Snapshot) -> str:
         return "running now"
     if (shards := snapshot.status.shards) is not None:
         merged = f"{len(shards.allowances) - len(shards.missing)} of {len(shards.allowances)} shards merged"
-        return f"{'running on a cluster' if snapshot.status.is_with_workers else 'waiting for shards'}: {merged}"
+        return f"waiting for shards: {merged}"
     words = KILLED if snapshot.killed else ending(snapshot.status.report)
     return words if snapshot.status.pruned is None else f"{words}; outputs pruned on {snapshot.status.pruned}"
 
@@ -59,15 +59,15 @@ def next_step(snapshot: Snapshot) -> Advice:
     said = advice(head, snapshot.status.location, enough, remedy)
     location = shlex.quote(str(snapshot.status.location))
     if snapshot.status.paused is not None:
-        cluster = "" if snapshot.status.running else " --cluster env"
-        resume = f"crucible-batch ctl {location} resume{cluster}"
+        resume = f"crucible-batch ctl {location} resume"
         return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
     if snapshot.status.running:
         return Advice(
             "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
         )
     if snapshot.status.shards is not None:
-        return _while_divided(location, is_with_workers=snapshot.status.is_with_workers)
+        merge = f"crucible-batch merge {location}"
+        return Advice("The shards of its plan are not merged yet. When all of them have ended:", merge)
     if snapshot.status.pruned is not None:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
@@ -80,17 +80,9 @@ def next_step(snapshot: Snapshot) -> Advice:
     return said
 
 
-def _while_divided(location: str, *, is_with_workers: bool) -> Advice:
-    if is_with_workers:
-        workers = "The workers of a cluster run its shards. What they make is shown here once it is merged."
-        return Advice(f"{workers} Their progress:", "crucible-batch cluster status --cluster env")
-    merge = f"crucible-batch merge {location}"
-    return Advice("The shards of its plan are not merged yet. When all of them have ended:", merge)
-
-
 def tone_of(snapshot: Snapshot) -> str:
     """Return the CSS class of the run's state in the list."""
-    if snapshot.status.is_active:
+    if snapshot.status.running:
         return "live"
     return _TONES.get(snapshot.status.report.status, "warn")
 
@@ -253,7 +245,7 @@ def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
     amounts = [snapshot.status.report.credits for snapshot in read]
     return ListTotals(
         runs=count,
-        running=sum(snapshot.status.is_active for snapshot in read),
+        running=sum(snapshot.status.running for snapshot in read),
         pictures=sum(snapshot.pictures for snapshot in read),
         spent=sum((each.spent for each in amounts), start=Decimal(0)),
         held=sum((each.held for each in amounts), start=Decimal(0)),

@@ -32,7 +32,6 @@ ALLOWED = {
     # (module, what is opened): why it is not a live database
     ("budget_accounts/database.py", "temporary"): "a new file, before SQLite opens it",
     ("budget_accounts/database.py", "path.parent"): "a directory, to sync it",
-    ("journal/copying.py", "path"): "a finished copy that no process has opened yet, and its directory, to sync them",
     ("journal/database.py", "resources.files(__package__).joinpath('schema.sql')"): "a file of the package",
     ("journal/safe_files.py", "folder"): "a directory, to sync it",
     ("manifest/loader.py", "path"): "a manifest; a directory with a journal is only recognised by its name",

@@ -36,7 +36,6 @@ from crucible_batch.domain.progress import (
     Retrying,
     RunBegan,
     RunEnded,
-    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -91,7 +90,6 @@ JSON_LINES: Mapping[str, str] = {
     "stopping": "code message grace_s",
     "control": "action by via in_flight saving value names",
     "jobs_added": "count source",
-    "wave": "wave shards running ended workers counts balance",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
@@ -119,7 +117,6 @@ MESSAGES: tuple[Message, ...] = (
     Stopping(0.0, "X", "why", 30.0),
     Controlled(0.0, "deadline", "anna@host", "terminal", 3, 60.0),
     JobsAdded(0.0, 1, "fox"),
-    ShardsAdvanced(0.0, 1, 8, 3, 2, 3, {Outcome.SUCCEEDED: 1}, BALANCE),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
 )
 

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from crucible_batch.api.request import check_path
@@ -27,8 +26,8 @@ from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.shell_command import quoted, shell_command
 
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
-_SHARD_FOLDER = re.compile(r"([0-9]{1,5}-of-[0-9]{1,5})(?:\.e([1-9][0-9]{0,8}))?", re.ASCII)
-"""The name of a shard's directory. In a cluster it ends in the epoch of the owner (``api/cluster/directories.py``)."""
+_SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
+"""The name of a shard's directory."""
 _OTHER_FILES = 128
 """Files that the rest of a command has open at most: databases, outputs, streams."""
 
@@ -65,7 +64,7 @@ def shard_errors(path: Path) -> Iterator[None]:
         raise
     except JournalError as error:
         folder = _SHARD_FOLDER.match(path.name)
-        shard = "N/M" if folder is None else folder[1].replace("-of-", "/")
+        shard = "N/M" if folder is None else folder[0].replace("-of-", "/")
         raise ShardJournalError(
             f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
             hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
@@ -159,7 +158,7 @@ def _shards_below(main: Path) -> list[Path]:
     folder = plan_folder(main, outstanding.plan_digest)
     if not _is_directory(folder.parent) or not _is_directory(folder):
         return []
-    return list(_newest_owners(folder))
+    return list(_shards_in(folder))
 
 
 def is_lost(main: Path) -> bool:
@@ -178,26 +177,14 @@ def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Pa
     digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
     names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
     plans = (folder / name for name in names if _is_directory(folder / name))
-    return [path for plan in plans for path in _newest_owners(plan) if _is_begun(path)]
+    return [path for plan in plans for path in _shards_in(plan) if _is_begun(path)]
 
 
-def _newest_owners(folder: Path) -> Iterator[Path]:
-    """Yield the directories of the shards in the folder of a plan: of a cluster's, that of each newest owner.
-
-    An owner begins with a copy of the journal of the one before. One in which no run has begun doesn't count.
-    """
-    owners: dict[str, list[tuple[int, Path]]] = {}
+def _shards_in(folder: Path) -> Iterator[Path]:
+    """Yield the directories of the shards in the folder of a plan."""
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
-        found = _SHARD_FOLDER.fullmatch(name)
-        if found is None or not _is_directory(path := folder / name) or not Journal.exists(path):
-            continue
-        if found[2] is None:
+        if _SHARD_FOLDER.fullmatch(name) and _is_directory(path := folder / name) and Journal.exists(path):
             yield path
-        else:
-            owners.setdefault(found[1], []).append((int(found[2]), path))
-    for found_owners in owners.values():
-        newest = (path for _, path in sorted(found_owners, reverse=True) if _is_begun(path))
-        yield from islice(newest, 1)
 
 
 def allow_locks(count: int) -> None:

@@ -36,17 +36,13 @@ _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was m
 
 @dataclass(frozen=True, slots=True)
 class ShardMerge:
-    """A merge into a main journal that is open for writing. ``shards`` are ordered by number.
-
-    ``reason`` is why abandoned shards did not run; None if it is not known.
-    """
+    """A merge into a main journal that is open for writing. ``shards`` are ordered by number."""
 
     journal: Journal
     shards: Sequence[ShardDirectory]
     events: MergedEvents
     outstanding: OutstandingShards
     choice: MergeChoice
-    reason: ErrorInfo | None = None
 
     def gather(self) -> dict[int, float]:
         """Collect the events of all shards; return the time of the latest one of each shard that has any, by number.
@@ -119,7 +115,7 @@ class ShardMerge:
             for shard in self.shards
         )
         endings = {shard.number: shard.ending for shard in self.shards}
-        stops = united_stops(endings, self.choice.abandoned, self.reason, left_out=self.outstanding.left_out)
+        stops = united_stops(endings, self.choice.abandoned, left_out=self.outstanding.left_out)
         number = self.journal.begin_run(terms, now=started, after=after)
         left = self._count(terms, stops, endings)
         left.counts[Outcome.BLOCKED] += self.outstanding.left_out
@@ -134,7 +130,7 @@ class ShardMerge:
         """Count the outcomes, except of new jobs that no shard had, and collect the stops of single jobs."""
         found = _Outcomes()
         of_shards = {number: stops_of_shard(number, ending) for number, ending in endings.items()}
-        of_abandoned = stops_of_abandoned(self.choice.abandoned, self.reason)
+        of_abandoned = stops_of_abandoned(self.choice.abandoned)
         for planned, job in self.journal.jobs(terms.rule):
             shard, price_class = self.events.source_of(planned.identity), workflow_class(planned.workflow_id)
             own = of_abandoned if shard is None else of_shards[shard]

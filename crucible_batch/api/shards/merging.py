@@ -42,7 +42,6 @@ from crucible_batch.api.shards.outputs import OutputAdopter
 from crucible_batch.api.shards.period_budget import settle_merged
 from crucible_batch.api.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.merging import Abandoned, choose_shards
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.sharding import OutstandingShards
@@ -86,20 +85,18 @@ def merge(
     *,
     out_dir: str | Path | None = None,
     abandon: Abandoned = (),
-    reason: ErrorInfo | None = None,
     html: bool = True,
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
-    unfinished: bool = False,
 ) -> MergeResult:
     """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
 
     ``run_dirs`` are the directories in which the shards were run; a main run directory stands for those below it.
     ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
     numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
-    returned. ``reason`` is why they did not run, if known. May be repeated. ``clock`` returns seconds since the epoch.
+    returned. May be repeated. ``clock`` returns seconds since the epoch.
     ``settings`` name the directory of the accounts in which credits of a period were set aside. A main run directory in
-    an object store is given by its URL. ``unfinished``: also shards whose newest run has no end; it can't be resumed.
+    an object store is given by its URL.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
     another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
@@ -113,14 +110,14 @@ def merge(
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
         outstanding = _outstanding(journal, sources.main, directories)
-        if stored is not None and not unfinished:
+        if stored is not None:
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
         choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
         lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         if stored is not None:
             stored.close(choice, journal)
-        merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice, reason)
+        merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice)
         outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())

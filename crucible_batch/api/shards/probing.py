@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +17,6 @@ from typing import TypeAlias
 import httpx
 
 from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.api.control_desk import Commanded
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.running import RunResult, run_request
@@ -124,12 +122,10 @@ async def run_probe(
     observer: Observer | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    commanded: Commanded = nullcontext,
 ) -> ProbeResult:
     """Buy a job of each shape without a price, and upload the missing images of the jobs that ``admit`` admits.
 
-    The request needs a budget. Nothing is notified: the run that the plan is for comes later. ``commanded`` is that of
-    ``run_request``. Raises as ``run`` does.
+    The request needs a budget. Nothing is notified: the run that the plan is for comes later. Raises as ``run`` does.
     """
     made: list[ProbeChoice] = []
 
@@ -144,7 +140,6 @@ async def run_probe(
         observer=observer,
         settings=settings,
         transport=transport,
-        commanded=commanded,
         probe=choose,
     )
     return ProbeResult(result, made[0].is_complete)

@@ -74,10 +74,6 @@ def plan_key(digest: str) -> str:
     return f"{SHARDS}/{digest[:8]}/plan.json"
 
 
-def manifest_key(digest: str) -> str:
-    return f"{SHARDS}/{digest[:8]}/manifest.yaml"
-
-
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
     """List a divided plan, and put it into the store: in this order, so that no shard runs that isn't listed.
 

@@ -20,7 +20,6 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
-    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -58,7 +57,6 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     Stopping: ("stopping", "code message grace_s"),
     Controlled: ("control", "action by via in_flight saving value names"),
     JobsAdded: ("jobs_added", "count source"),
-    ShardsAdvanced: ("wave", "wave shards running ended workers counts balance"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""

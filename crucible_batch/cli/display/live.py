@@ -50,7 +50,6 @@ from crucible_batch.cli.display.progress_text import (
     stage_bars,
     state_parts,
     task_row,
-    wave_parts,
 )
 
 FRAMES_PER_S = 5
@@ -202,12 +201,11 @@ class LiveDisplay(Display):
         """Return the panel's lines. With too little height, active jobs are left out first, then recent failures."""
         state = self._state
         # In which stage the jobs of other machines are is not known.
-        is_roomy = width >= NARROW and height >= ROOMY_LINES and state.wave is None
+        is_roomy = width >= NARROW and height >= ROOMY_LINES
         head = [
             *(stage_bars(state, width) if is_roomy else [bar(state, width)]),
             *rows("jobs", state_parts(state), width),
             *rows("credits", money_parts(state), width),
-            *(rows("shards", wave_parts(state.wave), width) if state.wave is not None else []),
         ]
         tail: list[Text] = []
         for label, parts, style in (

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from crucible_batch.api import Message, RunBegan, RunEnded, ShardsAdvanced
+from crucible_batch.api import Message, RunBegan, RunEnded
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
-from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts, wave_parts
+from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
 from crucible_batch.cli.terminal import at_level, say
 
 SHORTEST_S = 2.0
@@ -23,8 +23,7 @@ class PlainDisplay(Display):
     """A display that prints a line for every tenth of the jobs, at most one per two seconds, and one for each failure.
 
     In between it prints a line after a tenth of the elapsed time, and at least one a minute: the log shows that the
-    run is alive, and the log of a run of hours stays readable. On a cluster, it prints a line for each shard that
-    begins or ends.
+    run is alive, and the log of a run of hours stays readable.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +32,6 @@ class PlainDisplay(Display):
         self._state = ProgressState()
         self._printed_at = 0.0
         self._printed_tenth = 0
-        self._printed_wave: list[str] = []
         self._beat: asyncio.TimerHandle | None = None
 
     def notify(self, message: Message) -> None:
@@ -49,9 +47,6 @@ class PlainDisplay(Display):
             self._keep_beating()
         elif isinstance(message, RunEnded):
             self.pause()
-            self._print_counts(now)
-        elif isinstance(message, ShardsAdvanced) and wave_parts(message) != self._printed_wave:
-            self._printed_wave = wave_parts(message)
             self._print_counts(now)
         elif self._is_due(now):
             self._print_counts(now)
@@ -71,8 +66,6 @@ class PlainDisplay(Display):
         self._printed_tenth = self._tenth()
         states = GAP.join(part.plain for part in state_parts(self._state))
         figures = [f"{self._state.done}/{self._state.total}  {states}", GAP.join(money_parts(self._state))]
-        if not self._state.ended and self._state.wave is not None:
-            figures.append(", ".join(wave_parts(self._state.wave)))
         if not self._state.ended and (pace := pace_parts(self._state, now)):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")

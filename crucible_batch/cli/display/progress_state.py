@@ -29,7 +29,6 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
-    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -163,7 +162,6 @@ class ProgressState:
         self.paused: tuple[float, str] | None = None
         """Since when, on the display's clock, and by whom the run is paused."""
         self.stop_at: float | None = None
-        self.wave: ShardsAdvanced | None = None
         self.balance = Balance(None, Decimal(0), Decimal(0))
         self.up = Throughput()
         self.down = Throughput()
@@ -281,9 +279,6 @@ class ProgressState:
             case JobsAdded():
                 self.total += message.count
                 return None
-            case ShardsAdvanced():
-                self._advance_shards(message, now)
-                return None
             case RunEnded():
                 self._settle(message)
                 return None
@@ -322,12 +317,6 @@ class ProgressState:
             # Replaced, never mutated: a drawing thread may read it at any time.
             self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
         return notable
-
-    def _advance_shards(self, message: ShardsAdvanced, now: float) -> None:
-        before = self.done
-        self.wave, self.balance = message, message.balance
-        self._count(message.counts)
-        self._pace.ended(now, self.done - before)
 
     def _receive(self, message: Receiving, now: float) -> None:
         task = self._tasks.get(message.identity)
@@ -388,8 +377,6 @@ def paused_words(state: ProgressState, now: float) -> list[str]:
     since, by = state.paused
     count = state.in_flight
     collected = [f"{counted(count, 'job')} in flight" if count else "no jobs in flight"]
-    if state.wave is not None:
-        collected = []  # not known of workers
     return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api import Balance, Phase, ShardsAdvanced, clean, format_credits
+from crucible_batch.api import Balance, Phase, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import counted, format_left, held_words, paid_before
 
@@ -75,7 +75,7 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
 def state_parts(state: ProgressState) -> list[Text]:
     """Return the number of jobs per stage in the bar's colours; stages without jobs are left out, except the first."""
     # Of the active jobs of other machines, only the ends are reported.
-    stages = [*_stages(state), (state.waiting, "waiting" if state.wave is None else "left", "")]
+    stages = [*_stages(state), (state.waiting, "waiting", "")]
     return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
 
 
@@ -94,11 +94,6 @@ def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
         (at_work[Phase.PREPARING], "uploading", "magenta"),
     ]
-
-
-def wave_parts(wave: ShardsAdvanced) -> list[str]:
-    running = f"{wave.running} running on {counted(wave.workers, 'worker')}"
-    return [f"wave {wave.wave}: {wave.ended} of {wave.shards} shards ended", running]
 
 
 def money_parts(state: ProgressState) -> list[str]:

@@ -24,7 +24,6 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
-    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -35,7 +34,7 @@ from crucible_batch.api import (
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
-from crucible_batch.cli.display.progress_text import budget_words, wave_parts
+from crucible_batch.cli.display.progress_text import budget_words
 from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
@@ -89,7 +88,7 @@ def level_of(message: Message) -> int:
             return WARNING if level == ERROR and message.phase is Phase.READY else level
         case AssetAdvanced():
             return _IMAGE_LEVELS.get(event_name(message.event), DEBUG)
-        case Receiving() | ShardsAdvanced():
+        case Receiving():
             return DEBUG
         case Throttled():
             return DEBUG if message.reason is None else WARNING
@@ -151,9 +150,6 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
             return clean(control_words(message), 300)
         case JobsAdded():
             return f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
-        case ShardsAdvanced():
-            done = ", ".join(f"{count} {word}" for word, count in message.counts.items() if count)
-            return f"{', '.join(wave_parts(message))}: {done or 'no job has ended'}; {_money(message)}"
         case RunEnded():
             stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
             ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"
@@ -196,7 +192,7 @@ def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
     return ", ".join([f"{found.get('succeeded', 0)} of {total} jobs succeeded", *others])
 
 
-def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
+def _money(message: RunBegan | RunEnded) -> str:
     balance = message.balance
     spent, held = format_credits(balance.spent), format_credits(balance.held)
     return f"{spent} credits spent, {held} held, {budget_words(balance)}"

@@ -27,9 +27,7 @@ from crucible_batch.cli.app import app
 from tests.command_tree import all_commands
 from tests.integration.cli.conftest import KEY, clean_environment
 
-EXTRAS = ("psycopg", "procrastinate", "obstore", "opentelemetry.sdk", "mcp", "pytest")
-DSN = "host=127.0.0.1 port=9 dbname=batch"
-NEEDS_CLUSTER = "pip install 'crucible-batch[cluster]'"
+EXTRAS = ("obstore", "opentelemetry.sdk", "mcp", "pytest")
 CALLS = {
     "audit": "audit outputs/m/default",
     "ctl": "ctl outputs/m/default pause",
@@ -48,9 +46,7 @@ CALLS = {
     "validate": "validate m.yaml",
     "verify": "verify outputs/m/default",
     "view": "view --port 99999",
-    "worker": "worker",
     "budget release": "budget release studio outputs/m/default --spent 0",
-    "cluster init": "cluster init",
     "notify test": "notify test m.yaml",
     "schedule export": "schedule export m.yaml --to cron",
     "schedule list": "schedule list m.yaml",
@@ -58,16 +54,6 @@ CALLS = {
 }
 """The arguments of commands that need some. What is not named here is called without any."""
 MORE = [
-    f"run m.yaml --cluster '{DSN}'",
-    "run m.yaml --cluster env",
-    f"ctl m pause --cluster '{DSN}'",
-    "ctl m pause --cluster env",
-    f"worker --cluster '{DSN}'",
-    "worker --cluster env",
-    f"cluster status --cluster '{DSN}'",
-    f"cluster drain --cluster '{DSN}'",
-    f"cluster drain --run m --cluster '{DSN}'",
-    "demo --cluster",
     "run m.yaml --traces --wait-for-gateway 0",
     "run m.yaml --out-dir s3://bucket/runs --wait-for-gateway 0",
     "plan m.yaml --out-dir gs://bucket/runs",
@@ -77,7 +63,6 @@ MORE = [
     "mcp",
 ]
 _SERVES_AFTER_S = 30
-OF_CLUSTER = [words for words in MORE if "--cluster" in words and "env" not in words and "demo" not in words]
 
 
 def needed(name: str) -> dict[str, metadata.Distribution]:
@@ -134,11 +119,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def called(python: Path, folder: Path, words: str) -> subprocess.CompletedProcess[str]:
-    """Call the command as its installed script does. No gateway and no database answers."""
+    """Call the command as its installed script does. No gateway answers."""
     environment = clean_environment(
         MOLTAZINE_API_KEY=KEY,
         CRUCIBLE_API_BASE="http://127.0.0.1:9",
-        CRUCIBLE_BATCH_DSN=DSN if "env" in words else "",
         XDG_STATE_HOME=str(folder / "state"),
     )
     environment.pop("PYTHONPATH", None)
@@ -181,19 +165,10 @@ def test_no_module_of_an_extra_can_be_imported_there(python: Path, folder: Path)
     assert done.stdout.splitlines() == [f"{name} False" for name in EXTRAS]
 
 
-def test_the_commands_that_use_a_cluster_name_the_extra(python: Path, folder: Path) -> None:
-    """They ended with "this is a bug: No module named 'psycopg'"."""
-    assert list(faults(python, folder, OF_CLUSTER)) == []
-    for words in OF_CLUSTER:
-        done = called(python, folder, words)
-        assert done.returncode == 2, f"{words}: {done.stderr}"
-        assert NEEDS_CLUSTER in " ".join((done.stdout + done.stderr).split()), words
-
-
 @pytest.mark.slow
 def test_every_command_ends_there_without_a_bug(python: Path, folder: Path) -> None:
     names = [name for name in tree() if name not in CALLS]
-    assert CALLS.keys() - tree().keys() <= {"cluster init"}
+    assert CALLS.keys() <= tree().keys()
     assert list(faults(python, folder, [*names, *CALLS.values(), *MORE])) == []
 
 

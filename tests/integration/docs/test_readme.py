@@ -54,7 +54,7 @@ def test_a_reader_changes_into_the_folder_that_init_created(page: Path) -> None:
 def test_make_knows_the_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = [line.split()[1] for block in _blocks("sh") for line in block.splitlines() if line.startswith("make ")]
-    assert targets == ["demo", "demo-cluster", "test"]
+    assert targets == ["demo", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
 
 

@@ -7,12 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from crucible_batch import api
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
-from tests.integration.engine.cluster_ground import ClusterGround
 
 SHORT_JOBS = True
 
@@ -32,10 +29,6 @@ def photos(bench: Any, count: int) -> str:
     return "\n".join(rows)
 
 
-async def never(_claim: object) -> bool:
-    return False
-
-
 async def check_ended_by_budget(bench: Any, result: Any, budget: int) -> None:
     """No row of the ledger is above the budget, and the jobs that it had no room for are blocked by it."""
     state = await bench.state()
@@ -50,17 +43,6 @@ async def check_ended_by_budget(bench: Any, result: Any, budget: int) -> None:
     blocked = [row for row in api.read_status(bench.path / "out").jobs() if row.status == "blocked"]
     assert len(blocked) == counts.blocked
     assert all(row.error is not None and row.error.message and row.error.hint for row in blocked)
-
-
-async def test_a_cluster_that_can_not_pay_for_all_images_ends_with_4(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with start() as bench:
-        ground = ClusterGround(bench, monkeypatch)
-        ground.on_claim = never
-        manifest = bench.manifest(photos(bench, 12), budget=None, head=capped(22, 4))
-        result = await ground.run(manifest, shards=SHARDS)
-        await check_ended_by_budget(bench, result, 22)
 
 
 async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_end_with_4(start: Any) -> None:

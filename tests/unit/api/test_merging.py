@@ -123,26 +123,6 @@ def test_a_second_merge_succeeds_also_if_jobs_have_failed(ground: ShardGround) -
     assert merge([ground.main], html=False).exit_code is ExitCode.OK
 
 
-def test_the_newest_owner_of_each_shard_of_a_cluster_is_merged(ground: ShardGround) -> None:
-    """In a cluster, each claim of a shard has a directory: its owner began with a copy of the one before."""
-    for number in (1, 2, 3):
-        ground.shard(number, at=ground.folder(number).with_name(f"{number}-of-4.e1"))
-    ground.shard(1, [in_flight(0, 10.0)], ending=None, at=ground.folder(1).with_name("1-of-4.e2"))
-    ground.shard(4, [in_flight(3, 10.0)], ending=None, at=ground.folder(4).with_name("4-of-4.e9"))
-    ground.shard(4, at=ground.folder(4).with_name("4-of-4.e10"))
-    with Journal.open(ground.folder(4).with_name("4-of-4.e11"), BINDING, now=1.0):
-        pass  # the owner was killed before its run began
-    result = merge([ground.main], html=False)
-    assert result.report is not None
-    assert result.merged == (1, 2, 3, 4)
-    assert (result.report.counts.succeeded, result.report.counts.pending) == (6, 2)
-
-
-def test_the_directory_of_a_cluster_s_shard_has_its_main_directory(ground: ShardGround) -> None:
-    shards = [ground.shard(number, at=ground.folder(number).with_name(f"{number}-of-4.e3")) for number in range(1, 5)]
-    assert merge(shards, html=False).run_dir.samefile(ground.main)
-
-
 def test_shard_directories_can_be_anywhere(ground: ShardGround, tmp_path: Path) -> None:
     elsewhere = [ground.shard(number, at=tmp_path / f"machine-{number}") for number in (1, 2)]
     here = [ground.shard(number) for number in (3, 4)]

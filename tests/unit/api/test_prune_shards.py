@@ -13,7 +13,7 @@ from crucible_batch.api.shards.note import note_shard
 from crucible_batch.domain.retention import RetentionRules
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.journal import Journal, lock_run_directory
-from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, content_of, done
+from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, content_of
 
 RULES = RetentionRules(older_than_s=10.0)
 LATER = 10_000.0
@@ -68,20 +68,15 @@ def finish(ground: ShardGround) -> None:
         journal.end_run(journal.begin_run(ground.terms, now=200.0), OK, now=201.0)
 
 
-def test_an_output_that_was_not_merged_stays(ground: ShardGround) -> None:
-    """The owner of a cluster's shard that was replaced has bought a job that its successor doesn't have."""
-    first, second = (ground.folder(1).with_name(f"1-of-4.e{epoch}") for epoch in (1, 2))
-    ground.folder(1).rename(first)
-    ground.shard(1, [done(0, 10.0)], at=second)
-    note(second, 1)
+def test_what_is_not_a_merged_output_stays(ground: ShardGround) -> None:
     merge([ground.main], html=False)
     finish(ground)
-    other = first / "job-0" / "notes.png"
+    other = ground.folder(1) / "job-0" / "notes.png"
     other.write_bytes(b"not an output")
     (ground.folder(2) / "job-1" / "0.png").unlink()
     (ground.folder(2) / "job-1" / "0.png").write_bytes(b"edited")
     (run,) = pruned(ground).going
-    left = ["1-of-4.e1/job-0/notes.png", "1-of-4.e1/job-4/0.png", "2-of-4/job-1/0.png"]
+    left = ["1-of-4/job-0/notes.png", "2-of-4/job-1/0.png"]
     assert pictures(ground) == [f"shards/ab12cd34/{name}" for name in left]
     assert run.kept == ("shards/ab12cd34/2-of-4/job-1/0.png",)
 

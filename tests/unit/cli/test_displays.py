@@ -20,7 +20,6 @@ from crucible_batch.api import (
     Retrying,
     RunBegan,
     RunEnded,
-    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -473,46 +472,3 @@ def test_what_stands_above_a_frame_is_left_alone_where_the_terminal_breaks_no_li
     environ: dict[str, str], reflows: bool
 ) -> None:
     assert does_reflow(environ) is reflows
-
-
-def wave(ended: int = 0, running: int = 3, workers: int = 3, **counts: int) -> ShardsAdvanced:
-    words = {Outcome(word): count for word, count in counts.items()}
-    return ShardsAdvanced(0.0, 1, 6, running, ended, workers, words, Balance(Decimal(80), Decimal(20), Decimal(6)))
-
-
-def test_the_tally_has_the_counts_of_the_complete_run_from_its_shards() -> None:
-    tally = ProgressState()
-    tally.take(began(30, succeeded=1, pending=29), 0.0)
-    tally.take(wave(succeeded=7, failed=2), 60.0)
-    assert counts(tally) == (7, 2, 0, 21)
-    assert tally.rate_per_min(60.0) == 8
-    assert GAP.join(part.plain for part in state_parts(tally)) == "7 succeeded · 2 failed · 21 left"
-    assert money_parts(tally) == ["20 spent", "6 held", "54 left of 80"]
-    tally.take(RunEnded(0.0, Ending(RunStatus.PARTIAL, 1), {Outcome.SUCCEEDED: 28, Outcome.FAILED: 2}, BALANCE), 90.0)
-    assert counts(tally) == (28, 2, 0, 0)
-
-
-async def test_the_plain_display_has_a_line_for_each_shard_that_begins_or_ends() -> None:
-    stream, now = io.StringIO(), [0.0]
-    with PlainDisplay(Console(file=stream, width=200), clock=lambda: now[0]) as display:
-        display.notify(began(30, succeeded=1, pending=29))
-        for message in (wave(), wave(succeeded=2), wave(1, 1, 1, succeeded=5)):
-            now[0] += 1.0
-            display.notify(message)
-    lines = [line.partition("  ")[2] for line in stream.getvalue().splitlines()]
-    assert [line.split("  |  ")[2] for line in lines[1:]] == [
-        "wave 1: 0 of 6 shards ended, 3 running on 3 workers",
-        "wave 1: 1 of 6 shards ended, 1 running on 1 worker",
-    ]
-    assert lines[2].startswith("5/30  5 succeeded · 25 left  |  20 spent")
-
-
-def test_the_panel_shows_the_shards_and_no_stages_that_are_not_known() -> None:
-    console = Console(file=io.StringIO(), width=100, height=40, force_terminal=True)
-    display = LiveDisplay(console, "spring", clock=lambda: 0.0)
-    display.notify(began(30, succeeded=1, pending=29))
-    display.notify(wave(2, succeeded=7))
-    text = "\n".join(line.plain for line in display._lines(0.0, 96, 36))
-    assert "shards   wave 1: 2 of 6 shards ended · 3 running on 3 workers" in text
-    assert "7/30" in text
-    assert "sent" not in text

@@ -323,7 +323,7 @@ async def test_a_pause_changes_nothing_while_it_is_off() -> None:
     assert pause.release_if_paused() is None
 
 
-# -- a suspension: a worker of a cluster that can't ask whether its run is paused --------------------------------------
+# -- a suspension: a worker that can't ask whether its run is paused ---------------------------------------------------
 
 
 async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> None:
@@ -332,7 +332,7 @@ async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_
     bench.stop.before_purchase.append(bench.pause.suspend)
     event = await bench.worker.perform(bench.job, Submit())
     assert isinstance(event, HoldReleased)
-    assert "database does not answer" in event.error.message
+    assert "commands can't be read" in event.error.message
     assert bench.gateway.submitted == []
 
 

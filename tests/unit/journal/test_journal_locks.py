@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import pytest
 from crucible_batch.api import list_runs, read_status
 from crucible_batch.domain.events import Held
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.journal import Journal, copy_journal, lock_run_directory
+from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal
 from tests.unit.journal.conftest import Ground
 
@@ -86,18 +85,10 @@ def read_all(directory: Path) -> None:
         journal.binding()
 
 
-def copy(directory: Path) -> None:
-    target = directory.parent / "copy"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    copy_journal(directory, target)
-
-
 READERS: dict[str, Callable[[Path], object]] = {
     "has_journal": has_journal,
     "Journal.exists": Journal.exists,
     "Journal.read": read_all,
-    "copy_journal": copy,
     "read_status": read_status,
     "list_runs": lambda directory: list_runs(directory.parent),
 }

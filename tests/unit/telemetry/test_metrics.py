@@ -13,7 +13,6 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.gateway.retries import Operation
-from crucible_batch.telemetry.cluster_metrics import CLUSTER_METRICS
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.telemetry.metrics import METRICS, OPERATIONS, registry_of
 from tests.case_table import each_case
@@ -21,7 +20,7 @@ from tests.case_table import each_case
 from .messages import balance, began, ended, held, whole_job
 
 DOCS = Path(__file__).parents[3] / "docs"
-NAMES = {metric.name for metric in (*METRICS, *CLUSTER_METRICS)}
+NAMES = {metric.name for metric in METRICS}
 SAMPLE = re.compile(r"\bcrucible_batch_[a-z_]+")
 
 
@@ -111,8 +110,7 @@ def test_the_operations_are_those_of_the_gateway() -> None:
 def test_the_table_in_the_docs_has_each_metric() -> None:
     table = re.findall(r"^\| `(crucible_batch_\w+)` \| (.*?) \| (.+) \|$", _page(), flags=re.MULTILINE)
     assert table == [
-        (metric.name, " ".join(f"`{label}`" for label in metric.labels), metric.meaning)
-        for metric in (*METRICS, *CLUSTER_METRICS)
+        (metric.name, " ".join(f"`{label}`" for label in metric.labels), metric.meaning) for metric in METRICS
     ]
 
 

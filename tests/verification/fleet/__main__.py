@@ -16,12 +16,12 @@ def told(seed: int, workers: int | None, base: Path) -> str:
     """Play a seed in an empty directory and return its story."""
     scenario = invent(seed, workers)
     story = play(scenario, base)
-    accounts = story.accounts
     mishaps = sorted((mishap.value, count) for mishap, count in story.mishaps.items())
     lines = [
         f"seed {seed}: {scenario.workers} workers, {scenario.jobs} jobs, budget {scenario.budget}",
-        f"{story.virtual_s:.3f} s, {accounts.calls} statements, {len(story.entries)} rows in the gateway's ledger",
-        f"{accounts.takeovers} takeovers, {accounts.refused} refused, endings {story.endings}",
+        f"{story.virtual_s:.3f} s, {story.starts} processes, {len(story.entries)} rows in the gateway's ledger",
+        f"{story.deaths} killed, {story.zombies} frozen and woken up, {len(story.evidence.plans)} plans",
+        f"endings {story.endings}",
         *(f"{mishap}: {count}" for mishap, count in mishaps),
         *story.errors,
         *(f"BROKEN {text}" for text in judge(story)),

@@ -20,20 +20,18 @@ from typing import Any
 
 from PIL import Image
 
-from tests.verification.fleet.evidence import Evidence, Generation, Statement
+from tests.verification.fleet.evidence import Evidence, Generation
 
 _NOTHING = Decimal(0)
-_LEASE_S = 15.0
-"""After this time without a renewal another worker takes a shard over, by ``docs/cluster.md``."""
 _SUCCEEDED, _SOME_FAILED, _NO_CREDITS = 0, 1, 4
 """The exit codes of ``docs/exit-codes.md`` with which a run has ended for good."""
-_SHARD_DIRECTORY = re.compile(r"(\d+)-of-(\d+)\.e(\d+)")
+_SHARD_DIRECTORY = re.compile(r"(\d+)-of-(\d+)")
 _Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Wave:
-    """A divided plan: the allowance of each shard, the shard of each job, and the newest report of each shard."""
+    """A divided plan: the allowance of each shard, the shard of each job, and the report of each shard."""
 
     digest: str
     allowances: Mapping[int, Decimal]
@@ -56,7 +54,7 @@ def contract_broken(evidence: Evidence) -> list[str]:
         case.ending,
         case.waves,
         case.allowances,
-        case.leases,
+        case.owners,
     )
     return [text for check in checks for text in list(check())[:5]]
 
@@ -189,8 +187,10 @@ class _Case:
                 return "it has succeeded at the gateway"
             case "failed":
                 return None if len(tries) == self._seen.attempts else f"after {len(tries)} of its attempts"
-            case "blocked":
-                return "it was bought" if tries else None
+            case "blocked" if is_done:
+                return "it was bought"
+            case "blocked":  # also before its next attempt: what the failed ones cost was refunded
+                return None if len(tries) < self._seen.attempts else f"after {len(tries)} of its attempts"
             case _:
                 return "the weather was calm at the end"
 
@@ -231,11 +231,10 @@ class _Case:
 
     @cached_property
     def _waves(self) -> list[_Wave]:
-        folders = sorted(path for path in (self._seen.run_dir / "shards").glob("*") if (path / "plan.json").is_file())
-        return [_wave(path) for path in folders if path.name != "new"]
+        return [_wave(plan, self._seen.run_dir) for plan in self._seen.plans]
 
     def waves(self) -> Iterator[str]:
-        """The jobs of a wave are each in one shard, and each shard was run to its end by its last owner."""
+        """The jobs of a wave are each in one shard, and each shard was run to its end."""
         for wave in self._waves:
             for number in wave.allowances:
                 report = wave.reports.get(number)
@@ -248,7 +247,7 @@ class _Case:
                 if told != planned:
                     yield f"{name} reports {sorted(told)}; {sorted(planned)} are its jobs"
                 if report["status"] == "interrupted" or report["exit_code"] in (130, 143):
-                    yield f"{name} was stopped, and no other worker has finished it"
+                    yield f"{name} was stopped, and nobody has finished it"
 
     def allowances(self) -> Iterator[str]:
         """No shard exceeds its allowance; all allowances of a wave fit into what the budget had left."""
@@ -268,64 +267,30 @@ class _Case:
             if (before[-1] if before else _NOTHING) + aside > self._seen.budget:
                 yield f"{aside} are set aside for wave {wave.digest}, and {before[-1:]} were gone before"
 
-    def leases(self) -> Iterator[str]:
-        """A worker sends a new key only for a job of the shard that it owns, and only while its lease is valid."""
+    def owners(self) -> Iterator[str]:
+        """A process that runs a shard sends keys only for the jobs of this shard."""
         shard_of = {wave.digest: wave.shard_of for wave in self._waves}
         names = {row["prompt"]: row["name"] for row in self._report["jobs"]}
-        claims = [each for each in self._seen.statements if _is_claim(each)]
-        by_process: dict[str, list[Statement]] = defaultdict(list)
-        for each in self._seen.statements:
-            by_process[each.process].append(each)
-        sent: set[tuple[str, str | None]] = set()
         for submit in self._seen.submits:
-            if (submit.process, submit.key) in sent:
-                continue  # the repetition of a request without an answer
-            sent.add((submit.process, submit.key))
-            heard = [each for each in by_process[submit.process] if each.heard_at <= submit.at]
-            own = next((each for each in reversed(heard) if _is_claim(each)), None)
-            if own is None:
-                continue  # the coordinator, which buys the first job of a kind
-            text = f"{submit.process} sent {submit.prompt!r} at {submit.at:.1f} s"
-            key = _shard(own)
-            if shard_of.get(key[0][:8], {}).get(names[submit.prompt]) != key[1]:
-                yield f"{text}, which is not in its shard {key}"
-            renewed = max(each.sent_at for each in heard if _is_renewal(each, own))
-            if submit.at - renewed >= _LEASE_S:
-                yield f"{text}; its lease was last renewed at {renewed:.1f} s"
-            later = [each for each in claims if _shard(each) == key and each.answer["epoch"] > own.answer["epoch"]]
-            if any(each.heard_at < submit.at for each in later):
-                yield f"{text}, when another worker had claimed its shard"
+            if (own := self._seen.shards.get(submit.process)) is None:
+                continue  # it ran the manifest, once the shards were merged
+            if shard_of.get(own[0], {}).get(names.get(submit.prompt, "")) != own[1]:
+                yield f"{submit.process} sent {submit.prompt!r}, which is not in its shard {own}"
 
 
-def _is_claim(statement: Statement) -> bool:
-    return statement.name == "claim_shard" and statement.answer.get("answer") == "claimed"
-
-
-def _is_renewal(statement: Statement, own: Statement) -> bool:
-    """Whether a statement has renewed the lease that begins with the claim ``own``; the claim itself does."""
-    if statement is own:
-        return True
-    is_accepted = statement.name == "renew_shard" and statement.answer.get("answer") == "accepted"
-    return is_accepted and _shard(statement) == _shard(own) and statement.values["epoch"] == own.answer["epoch"]
-
-
-def _shard(statement: Statement) -> tuple[str, int]:
-    return statement.values["digest"], statement.values["number"]
-
-
-def _wave(folder: Path) -> _Wave:
-    plan = _json(folder / "plan.json")
-    newest: dict[int, tuple[int, Path]] = {}
-    for path in folder.iterdir():
-        found = _SHARD_DIRECTORY.fullmatch(path.name)
-        if found is not None and (path / "report.json").is_file():
-            number, epoch = int(found[1]), int(found[3])
-            newest[number] = max(newest.get(number, (0, path)), (epoch, path))
+def _wave(file: Path, run_dir: Path) -> _Wave:
+    plan = _json(file)
+    folder = run_dir / "shards" / plan["digest"][:8]
+    numbers = {path: _SHARD_DIRECTORY.fullmatch(path.name) for path in folder.iterdir()}
     return _Wave(
-        digest=folder.name,
+        digest=plan["digest"],
         allowances={each["number"]: Decimal(each["allowance"]) for each in plan["shards"]},
         shard_of={row["name"]: row["shard"] for row in plan["jobs"] if row.get("shard") is not None},
-        reports={number: _json(path / "report.json") for number, (_, path) in newest.items()},
+        reports={
+            int(found[1]): _json(path / "report.json")
+            for path, found in numbers.items()
+            if found is not None and (path / "report.json").is_file()
+        },
     )
 
 

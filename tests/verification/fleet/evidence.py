@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import httpx
-from psycopg.rows import DictRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +44,12 @@ class Submit:
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement to the cluster's database, and the first row of the answer that its sender has received."""
-
-    sent_at: float
-    heard_at: float
-    process: str
-    name: str
-    values: Mapping[str, Any]
-    answer: Mapping[str, Any]
-
-
 @dataclass(slots=True)
 class Observations:
-    """Notes what processes send, and what they are answered. ``now`` is the simulated time in seconds."""
+    """Notes what processes send. ``now`` is the simulated time in seconds."""
 
     now: Callable[[], float]
     submits: list[Submit] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
 
     def request(self, process: str, request: httpx.Request) -> None:
         """Note a request that leaves a process."""
@@ -74,16 +59,14 @@ class Observations:
                 Submit(self.now(), process, body.get("idempotency_key"), str(body["params"].get("prompt.text", "")))
             )
 
-    def statement(
-        self, process: str, sent_at: float, name: str, values: Mapping[str, Any], rows: list[DictRow]
-    ) -> None:
-        """Note a statement whose answer has reached its sender."""
-        self.statements.append(Statement(sent_at, self.now(), process, name, values, rows[0] if rows else {}))
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of a play. ``endings`` are the exit codes of the coordinator, ``began`` is when the simulated clock began."""
+    """All of a play. ``endings`` are the exit codes of the run, ``began`` is when the simulated clock began.
+
+    ``plans`` are the divided plans, in order. ``shards`` has the plan's digest and the shard's number of each process
+    that has run a shard.
+    """
 
     manifest: Path
     run_dir: Path
@@ -93,5 +76,6 @@ class Evidence:
     ledger: list[LedgerRow]
     generations: list[Generation]
     submits: list[Submit]
-    statements: list[Statement]
+    plans: list[Path]
+    shards: Mapping[str, tuple[str, int]]
     endings: list[int]

@@ -1,44 +1,42 @@
-"""One seed played: a coordinator and workers, as processes on one disk, until their run ends in calm weather."""
+"""One seed played: a plan is divided, workers run its shards, and they are merged, until the run ends in calm weather.
+
+All processes are on one disk. A shard whose process has died is started again, as Slurm and Kubernetes do.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
-from crucible_batch.api.cluster import coordinator
-from crucible_batch.api.cluster import run as cluster_run
-from crucible_batch.api.cluster import worker as cluster_worker
-from crucible_batch.api.cluster.run import run_on_cluster
-from crucible_batch.api.cluster.worker import run_worker
+from crucible_batch.api.cancellation import Interruptible
+from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.running import RunResult
-from crucible_batch.cluster import ClusterAddress
-from crucible_batch.cluster.database import ClusterDatabase
+from crucible_batch.api.running import RunResult, run_request
+from crucible_batch.api.shards.merging import merge
+from crucible_batch.domain.sharding import ShardId
 from crucible_batch.engine import SystemClock
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.sandbox import pictures
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Entry, Job
 from crucible_batch.settings import Settings
-from tests.verification.fleet.accounts import Accounts
-from tests.verification.fleet.database import RuleDatabase
 from tests.verification.fleet.evidence import Evidence, Generation, LedgerRow, Observations
-from tests.verification.fleet.network import Link, ProcessTransport, Site
-from tests.verification.fleet.queue import SimulatedQueue, Tasks
+from tests.verification.fleet.network import Link, ProcessTransport
 from tests.verification.fleet.scenario import PRICE, Event, Mishap, Scenario
 from tests.verification.nights.gateway import API, KEY, NightGateway, plain_picture
 from tests.verification.nights.machine import (
@@ -46,41 +44,54 @@ from tests.verification.nights.machine import (
     NightClock,
     NightLoop,
     Process,
-    current_process,
     in_the_world,
     virtual_kernel,
 )
 
+T = TypeVar("T")
+
 _BEGIN = datetime(2027, 1, 4, tzinfo=UTC)
 _LONGEST_S = 3600.0
 """In calm weather the run ends before this."""
-_MOST_TRIES = 6
+_MOST_WAVES = 12
 _LAST = (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS)
 
 
 @dataclass(eq=False)
 class Member:
-    """A process of the cluster and what can happen to it. Number 0 is the coordinator."""
+    """A process and what can happen to it. Number 0 plans, merges and runs the manifest, the others run shards."""
 
     process: Process
     link: Link
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    is_stopping: bool = False
+    runner: Interruptible | None = None
+
+    def stop(self) -> None:
+        """Ask the process to stop, as SIGTERM does."""
+        self.is_stopping = True
+        if self.runner is not None:
+            self.runner.interrupt(ExitCode.SIGTERM)
+
+    def began(self, runner: Interruptible) -> None:
+        self.runner = runner
+        if self.is_stopping:
+            self.stop()
 
 
 @dataclass
 class Story:
-    """All that the judge reads. ``endings`` are the exit codes of the coordinator in calm weather."""
+    """All that the judge reads. ``endings`` are the exit codes of the run in calm weather."""
 
     scenario: Scenario
     run_dir: Path
     entries: list[Entry]
     jobs: list[Job]
-    accounts: Accounts
     complaints: list[str]
     endings: list[int]
     mishaps: Counter[Mishap]
     deaths: int
     zombies: int
+    starts: int
     errors: list[str]
     virtual_s: float
     evidence: Evidence
@@ -124,10 +135,6 @@ def _simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
     with (
         patch.object(SystemClock, "now", lambda _self: clock.now()),
         patch.object(SystemClock, "monotonic", lambda _self: clock.monotonic()),
-        patch.object(cluster_worker, "lease_clock", clock.monotonic),
-        patch.object(coordinator, "lease_clock", clock.monotonic),
-        patch.object(cluster_worker, "WorkerTools", partial(cluster_worker.WorkerTools, monotonic=clock.monotonic)),
-        patch.object(cluster_run, "merge", partial(cluster_run.merge, clock=clock.now)),
         patch.object(uuid, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128))),
         patch.object(pictures, "render", plain_picture),
     ):
@@ -139,64 +146,67 @@ class _Player:
         self._scenario = scenario
         self._clock = clock
         self._gateway = gateway
+        self._base = base
         self._computer = Computer()
         self._chance = random.Random(f"play {scenario.seed}")
-        self._accounts = Accounts(scenario.budget, clock.monotonic)
         self._seen = Observations(clock.monotonic)
-        database = RuleDatabase(clock.monotonic, self._accounts.watch)
-        self._address = ClusterAddress.parse("host=/nowhere dbname=fleet user=fleet")
-        self._site = Site(database, self._address, self._link)
-        self._tasks = Tasks(random.Random(f"tasks {scenario.seed}"))
         self._settings = Settings(KEY, API, state_directory=base / "state", accounts_directory=base / "accounts")
         self._manifest = base / "fleet.yaml"
+        self._run_dir = base / "outputs" / "fleet" / "default"
+        self._free = list(range(1, scenario.workers + 1))
+        self._seats = asyncio.Semaphore(scenario.workers)
         self._members: dict[int, Member] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._plans: list[Path] = []
+        self._shards: dict[str, tuple[str, int]] = {}
         self._complaints: list[str] = []
         self._errors: list[str] = []
         self._mishaps: Counter[Mishap] = Counter()
-        self._deaths = self._zombies = 0
-        self._is_calm = self._is_over = False
-
-    def _link(self) -> Link:
-        process = current_process()
-        return next(member.link for member in self._members.values() if member.process is process)
+        self._starts = self._deaths = self._zombies = 0
+        self._is_calm = False
 
     async def play(self) -> Story:
         self._manifest.write_text(self._scenario.manifest, encoding="utf-8")
         self._gateway.strike(self._scenario.gateway_faults)
-        with (
-            patch.object(ClusterDatabase, "opened", self._site.opened),
-            patch.object(cluster_worker, "ShardQueue", self._queue),
-            patch.object(coordinator, "ShardQueue", self._queue),
-        ):
-            for number in range(1, self._scenario.workers + 1):
-                self._spawn(self._keep_worker(number))
-            endings = await self._follow()
-            await self._stop_workers()
-        run_dir = self._manifest.parent / "outputs" / "fleet" / "default"
+        befalling = in_the_world(self._befall())
+        endings: list[int] = []
+        try:
+            async with asyncio.timeout(_LONGEST_S):
+                endings.append(await self._run())
+        except TimeoutError:
+            self._complaints.append(f"the run has not ended {_LONGEST_S} s later; {self._errors[-1:]}")
+        except UserError as error:
+            self._complaints.append(f"a command was refused: {error.message}")
+        except Exception:
+            assert self._complaints
+        finally:
+            befalling.cancel()
         story = Story(
             scenario=self._scenario,
-            run_dir=run_dir,
+            run_dir=self._run_dir,
             entries=self._gateway.entries(),
             jobs=self._gateway.jobs(),
-            accounts=self._accounts,
             complaints=[*self._complaints, *self._gateway.problems(), *self._gateway.violations],
             endings=endings,
             mishaps=self._mishaps,
             deaths=self._deaths,
             zombies=self._zombies,
+            starts=self._starts,
             errors=self._errors,
             virtual_s=self._clock.monotonic(),
-            evidence=self._evidence(run_dir, endings),
+            evidence=self._evidence(endings),
         )
+        for member in self._members.values():
+            if not member.process.ended.is_set():
+                member.process.kill()
+                self._computer.dead.append(member.process)
         await self._computer.bury()
         await asyncio.sleep(60.0)  # requests that are still on their way arrive
         return story
 
-    def _evidence(self, run_dir: Path, endings: list[int]) -> Evidence:
+    def _evidence(self, endings: list[int]) -> Evidence:
         return Evidence(
             manifest=self._manifest,
-            run_dir=run_dir,
+            run_dir=self._run_dir,
             began=_BEGIN.timestamp(),
             budget=self._scenario.budget,
             attempts=self._scenario.attempts,
@@ -217,93 +227,92 @@ class _Player:
                 for each in self._gateway.jobs()
             ],
             submits=self._seen.submits,
-            statements=self._seen.statements,
+            plans=self._plans,
+            shards=self._shards,
             endings=endings,
         )
 
-    def _queue(self, _address: ClusterAddress, *, lease_s: float) -> SimulatedQueue:
-        return SimulatedQueue(self._tasks, self._link())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = in_the_world(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     # -- processes ----------------------------------------------------------------------------------------------------
 
-    async def _live(self, number: int, main: Any) -> Any:
+    async def _live(self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None) -> T | None:
         """Run a process to its end. Returns its result; None if it was killed or ended with an error."""
         began = self._clock.monotonic()
+        self._starts += 1
         chance = random.Random(f"link {self._scenario.seed} {number} {began}")
-        link = Link(f"process {number} of {began:.1f} s", chance, self._seen)
+        link = Link(f"process {number} of {began:.3f} s", chance, self._seen)
+        if shard is not None:
+            self._shards[link.process] = shard
         member = self._members[number] = Member(Process(f"process {number}"), link)
         try:
             return await self._computer.run(member.process, partial(main, member))
+        except UserError:
+            raise
         except CrucibleBatchError as error:
             self._errors.append(f"{self._clock.monotonic():.1f} s: {member.process.name}: {error.message}")
             return None
         except Exception:
             self._complaints.append(f"{member.process.name} ended with a bug: {traceback.format_exc()}")
-            return None
+            raise
 
-    async def _keep_worker(self, number: int) -> None:
-        """Start a worker again whenever it has ended, as a supervisor does."""
-        while not self._is_over:
-            await self._live(number, self._work)
+    async def _again(self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None) -> T:
+        """Start a process again until it has a result."""
+        while (result := await self._live(number, main, shard)) is None:
+            await asyncio.sleep(self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s))
+        return result
+
+    async def _run(self) -> int:
+        """Divide, run and merge, until nothing is left to be divided; then run the manifest. Return its exit code."""
+        for wave in range(_MOST_WAVES):
+            plan = self._base / f"plan-{wave}.json"
+            try:
+                await self._again(0, partial(self._divide, plan))
+            except UserError:
+                break  # nothing can be divided, or a job has to be finished first: the run does what is left
+            self._plans.append(plan)
+            digest = json.loads(plan.read_text(encoding="utf-8"))["digest"]
+            shards = range(1, self._scenario.shards + 1)
+            await asyncio.gather(*(self._keep_shard(plan, digest, number) for number in shards))
+            await self._again(0, self._merge)
+        while True:
+            is_calm = self._is_calm
+            result = await self._again(0, self._finish)
+            if is_calm and result.exit_code in _LAST:
+                return int(result.exit_code)
+            await self._calm()
+
+    async def _divide(self, plan: Path, member: Member) -> bool:
+        request = RunRequest(self._manifest, shards=self._scenario.shards, html=False)
+        transport = ProcessTransport(self._gateway, member.link)
+        await plan_request(request, plan, force=True, settings=self._settings, transport=transport)
+        return True
+
+    async def _keep_shard(self, plan: Path, digest: str, number: int) -> None:
+        """Start a shard again until it has ended for good."""
+        while True:
+            async with self._seats:
+                seat = self._free.pop(0)
+                try:
+                    result = await self._live(seat, partial(self._run_shard, plan, number), (digest, number))
+                finally:
+                    self._free.append(seat)
+            if result is not None and result.exit_code in _LAST:
+                return
             await asyncio.sleep(self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s))
 
-    async def _work(self, member: Member) -> int:
+    async def _run_shard(self, plan: Path, number: int, member: Member) -> RunResult:
+        request = RunRequest(plan, shard=ShardId(number, self._scenario.shards), html=False)
+        return await self._running(request, member)
+
+    async def _finish(self, member: Member) -> RunResult:
+        return await self._running(RunRequest(self._manifest, html=False), member)
+
+    async def _running(self, request: RunRequest, member: Member) -> RunResult:
         transport = ProcessTransport(self._gateway, member.link)
-        return await run_worker(self._address, member.stop, settings=self._settings, transport=transport)
+        return await run_request(request, settings=self._settings, transport=transport, on_runner=member.began)
 
-    async def _coordinate(self, member: Member) -> RunResult:
-        request = RunRequest(self._manifest, shards=self._scenario.shards, html=False, polls_per_s=None)
-        transport = ProcessTransport(self._gateway, member.link)
-        return await run_on_cluster(request, self._address, settings=self._settings, transport=transport)
-
-    async def _follow(self) -> list[int]:
-        """Start the coordinator again until its run has ended twice in calm weather, with nothing bought between."""
-        befalling = in_the_world(self._befall())
-        endings: list[int] = []
-        bought = -1
-        try:
-            async with asyncio.timeout(_LONGEST_S):
-                while len(endings) < _MOST_TRIES:
-                    was_calm = self._is_calm
-                    result = await self._live(0, self._coordinate)
-                    if result is None:
-                        await asyncio.sleep(2.0)
-                        continue
-                    await self._calm()
-                    endings += [int(result.exit_code)] * was_calm
-                    count = len(self._gateway.entries())
-                    if was_calm and count == bought and result.exit_code in _LAST:
-                        return endings
-                    bought = count
-                self._complaints.append(f"the same command came to no end: {endings}")
-        except TimeoutError:
-            self._complaints.append(f"the run has not ended {_LONGEST_S} s later; {self._errors[-1:]}")
-            if not self._members[0].process.ended.is_set():
-                self._members[0].process.kill()
-                self._computer.dead.append(self._members[0].process)
-        finally:
-            befalling.cancel()
-        return endings
-
-    async def _stop_workers(self) -> None:
-        self._is_over = True
-        for number in range(1, self._scenario.workers + 1):
-            self._members[number].stop.set()
-        try:
-            async with asyncio.timeout(_LONGEST_S):
-                while self._background:
-                    await asyncio.sleep(1.0)
-                    for number in range(1, self._scenario.workers + 1):
-                        self._members[number].stop.set()
-        except TimeoutError:
-            self._complaints.append("workers didn't end although they were asked to")
-            for member in self._members.values():
-                member.process.kill()
+    async def _merge(self, _member: Member) -> bool:
+        merge([self._run_dir], html=False, clock=self._clock.now, settings=self._settings)
+        return True
 
     # -- mishaps ------------------------------------------------------------------------------------------------------
 
@@ -326,19 +335,13 @@ class _Player:
                 self._deaths += 1
                 member.process.kill()
             case Mishap.ASKED_TO_STOP:
-                member.stop.set()
+                member.stop()
             case Mishap.FROZEN:
                 member.process.freeze()
                 loop.call_later(event.for_s, self._wake, member)
-            case Mishap.NO_DATABASE:
-                member.link.has_database = False
-                loop.call_later(event.for_s, setattr, member.link, "has_database", True)
             case Mishap.NO_GATEWAY:
                 member.link.has_gateway = False
                 loop.call_later(event.for_s, setattr, member.link, "has_gateway", True)
-            case Mishap.SLOW_DATABASE:
-                member.link.slow_database = 0.5
-                loop.call_later(event.for_s, setattr, member.link, "slow_database", 0.0)
 
     def _wake(self, member: Member) -> None:
         if member.process.is_frozen and not member.process.is_dead:
@@ -349,8 +352,6 @@ class _Player:
         """End all mishaps."""
         self._is_calm = True
         self._gateway.strike("")
-        self._tasks.lost = self._tasks.twice = 0.0
         for member in self._members.values():
             self._wake(member)
-            member.link.has_database = member.link.has_gateway = True
-            member.link.slow_database = 0.0
+            member.link.has_gateway = True

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import enum
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 PRICE = Decimal(2)
-FIRST_WITH_LATE_RELEASES = 200
-"""From this seed on, half of them have workers that return their shards when these have new owners already."""
 
 
 class Mishap(enum.Enum):
-    """What happens to some of the workers, or to the coordinator. Each but the first two ends after a while."""
+    """What happens to some of the processes. Each but the first two ends after a while."""
 
     KILLED = "killed"
     ASKED_TO_STOP = "asked to stop"
     FROZEN = "frozen"
-    NO_DATABASE = "no database"
     NO_GATEWAY = "no gateway"
-    SLOW_DATABASE = "slow database"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A mishap of the workers with these numbers at a time, for some seconds. Number 0 is the coordinator."""
+    """A mishap of the processes of these workers at a time, for some seconds. Number 0 runs the manifest."""
 
     at_s: float
     mishap: Mishap
@@ -70,7 +66,7 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
     affordable = chance.choice((jobs, jobs, jobs * 2, jobs * 2 // 3, jobs // 2))
     time_scale = chance.choice((4.0, 15.0, 40.0))
     horizon_s = chance.choice((40.0, 80.0, 150.0))
-    scenario = Scenario(
+    return Scenario(
         seed=seed,
         workers=workers,
         shards=shards,
@@ -84,50 +80,20 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
         wait_s=chance.choice((1.0, 10.0, 40.0)),
         events=tuple(_events(chance, workers, horizon_s)),
     )
-    late = seed >= FIRST_WITH_LATE_RELEASES and chance.random() < 0.5
-    return _with_late_releases(scenario, chance) if late else scenario
-
-
-def _with_late_releases(scenario: Scenario, chance: random.Random) -> Scenario:
-    """Cut half of the workers off from the database and ask them to stop, in a run of long jobs.
-
-    They wind down and wait for the database, while idle ones take their shards over: what they return is too late.
-    """
-    number, shards = scenario.workers // 2, max(1, scenario.workers // 2)
-    cut = [
-        Event(chance.uniform(8.0, 30.0), Mishap.NO_DATABASE, (each,), chance.uniform(50.0, 70.0))
-        for each in chance.sample(range(1, scenario.workers + 1), number)
-    ]
-    stops = [replace(event, at_s=event.at_s + 1.0, mishap=Mishap.ASKED_TO_STOP) for event in cut]
-    others = [event for event in scenario.events if len(event.who) == 1 and event.at_s < 8.0]
-    events = sorted((*others, *cut, *stops), key=lambda event: event.at_s)
-    return replace(
-        scenario,
-        shards=shards,
-        jobs=shards * 8,
-        budget=PRICE * shards * 8,
-        concurrency=1,
-        time_scale=40.0,
-        events=tuple(events),
-    )
 
 
 def _events(chance: random.Random, workers: int, horizon_s: float) -> list[Event]:
     """Draw mishaps: of single processes, of a few, and seldom of all.
 
-    In half of the seeds, most of them are of one kind that outlasts a lease: late reports, or owners that wake up.
+    In half of the seeds, most of them are of one kind that lasts: long outages, or processes that wake up.
     """
     events = [_event(chance, workers, horizon_s) for _ in range(chance.randint(3, 8) + workers // 4)]
-    kind = chance.choice((None, None, Mishap.NO_DATABASE, Mishap.FROZEN))
+    kind = chance.choice((None, None, Mishap.NO_GATEWAY, Mishap.FROZEN))
     if kind is not None:
         events += [
             Event(chance.uniform(4.0, horizon_s / 2), kind, (number,), chance.uniform(16.0, 24.0))
             for number in range(1, workers + 1)
         ]
-    if kind is Mishap.NO_DATABASE and chance.random() < 0.6:  # what they return is returned late as well
-        cuts = [replace(event, for_s=event.for_s + 15.0) for event in events[-workers:]]
-        stops = [replace(event, at_s=event.at_s + 3.0, mishap=Mishap.ASKED_TO_STOP) for event in cuts]
-        events = [*events[:-workers], *cuts, *stops]
     return sorted(events, key=lambda event: event.at_s)
 
 

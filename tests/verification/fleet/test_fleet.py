@@ -1,4 +1,4 @@
-"""Clusters of up to a hundred workers in virtual time: the invariants of one machine hold; planted bugs are found.
+"""Shards on up to a hundred workers in virtual time: the invariants of one machine hold; planted bugs are found.
 
 Each play is judged twice: by ``judge.py``, which knows the simulation, and by ``contract_judge.py``, which does not.
 """
@@ -11,30 +11,29 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.verification.fleet import contract_judge, evidence
-from tests.verification.fleet.bugs import BUGS, planted, seeds_of
+from tests.verification.fleet.bugs import BUGS, planted
 from tests.verification.fleet.contract_judge import contract_broken
-from tests.verification.fleet.evidence import Statement
 from tests.verification.fleet.judge import judge
 from tests.verification.fleet.play import Story, play
-from tests.verification.fleet.scenario import FIRST_WITH_LATE_RELEASES, Mishap, invent
+from tests.verification.fleet.scenario import Mishap, invent
 
 JUDGED_SEED = 7
 FEW_SEEDS = (20, 23)
 SEEDS = [range(part * 50, (part + 1) * 50) for part in range(4)]
 LARGE_SEEDS = range(2)
-LATE_SEEDS = range(FIRST_WITH_LATE_RELEASES, FIRST_WITH_LATE_RELEASES + 30)
+BUG_SEEDS = range(10)
 
 
 def broken(story: Story) -> list[str]:
-    """Return what does not hold by either judge."""
-    return [*judge(story), *contract_broken(story.evidence)]
+    """Return what does not hold by the first judge, or else by the second."""
+    return judge(story) or contract_broken(story.evidence)
 
 
 def stories(seeds: Iterable[int], base: Path, workers: int | None = None) -> Iterable[Story]:
@@ -49,22 +48,21 @@ def test_whatever_happens_to_a_few_workers_the_invariants_hold(seed: int, tmp_pa
     """The slow tests below play more of them, and a hundred workers."""
     (story,) = stories([seed], tmp_path)
     assert broken(story) == []
-    assert story.accounts.takeovers > 0
+    assert story.deaths + story.zombies > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS, ids=str)
 def test_the_invariants_of_one_machine_hold_for_all_seeds(seeds: range, tmp_path: Path) -> None:
     mishaps: Counter[Mishap] = Counter()
-    takeovers = refused = zombies = 0
+    deaths = zombies = 0
     for story in stories(seeds, tmp_path):
         assert broken(story) == [], story.scenario.seed
         mishaps += story.mishaps
-        takeovers += story.accounts.takeovers
-        refused += story.accounts.refused
+        deaths += story.deaths
         zombies += story.zombies
     assert set(mishaps) == set(Mishap)
-    assert min(takeovers, refused, zombies) > 10
+    assert min(deaths, zombies) > 10
 
 
 @pytest.mark.slow
@@ -72,24 +70,14 @@ def test_the_invariants_of_one_machine_hold_for_all_seeds(seeds: range, tmp_path
 def test_a_hundred_workers_hold_the_invariants_of_one_machine(seed: int, tmp_path: Path) -> None:
     (story,) = stories([seed], tmp_path, workers=100)
     assert broken(story) == []
-    assert story.accounts.takeovers > 0
+    assert story.deaths + story.zombies > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found_within_a_few_seeds(bug: str, tmp_path: Path) -> None:
     with planted(bug):
-        assert any(broken(story) for story in stories(seeds_of(bug), tmp_path))
-
-
-@pytest.mark.slow
-def test_shards_that_are_returned_too_late_change_nothing(tmp_path: Path) -> None:
-    late = 0
-    for story in stories(LATE_SEEDS, tmp_path):
-        assert broken(story) == [], story.scenario.seed
-        words = [each for each in story.evidence.statements if each.name == "release_shard"]
-        late += sum(each.answer["answer"] == "superseded" for each in words)
-    assert late > 5
+        assert any(broken(story) for story in stories(BUG_SEEDS, tmp_path))
 
 
 def test_the_second_judge_uses_no_code_of_the_product() -> None:
@@ -102,7 +90,7 @@ def test_the_invariants_hold_and_the_second_judge_objects_to_each_change(tmp_pat
     """One more of the few seeds above; what is left of it is changed in each way."""
     (story,) = stories([JUDGED_SEED], tmp_path)
     assert broken(story) == []
-    assert story.accounts.takeovers > 0
+    assert story.deaths + story.zombies > 0
     _changes_of_the_evidence_are_found(story)
     _changes_of_the_run_directory_are_found(story)
 
@@ -120,19 +108,13 @@ def _changes_of_the_evidence_are_found(story: Story) -> None:
         "fewer attempts are allowed": replace(seen, attempts=0),
         "no key was sent": replace(seen, submits=[]),
         "the exit code is another": replace(seen, endings=[130]),
-        "leases were renewed earlier": replace(seen, statements=[_sent_before(each) for each in seen.statements]),
-        "every claim was lost": replace(seen, statements=[_claimed_again(each) for each in seen.statements]),
+        "a shard bought a job of another": replace(seen, shards=_exchanged(seen.shards)),
     }
     assert [name for name, evidence in changed.items() if not contract_broken(evidence)] == []
 
 
-def _sent_before(statement: Statement) -> Statement:
-    return replace(statement, sent_at=statement.sent_at - 20.0)
-
-
-def _claimed_again(statement: Statement) -> Statement:
-    is_claim = statement.name == "claim_shard"
-    return replace(statement, sent_at=0.0, heard_at=0.0) if is_claim else statement
+def _exchanged(shards: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+    return {process: (digest, number % 2 + 1) for process, (digest, number) in shards.items()}
 
 
 def _changes_of_the_run_directory_are_found(story: Story) -> None:

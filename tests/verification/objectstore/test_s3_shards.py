@@ -1,11 +1,10 @@
-"""Shards with a real S3 server, on machines that share nothing else, and clusters with PostgreSQL.
+"""Shards with a real S3 server, on machines that share nothing else.
 
 The judge is the gateway's ledger.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
@@ -17,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-import pytest
 
-from crucible_batch.domain.shard_lease import ShardState
 from tests.integration.cli.conftest import running_sandbox
 from tests.preloaded import COMMAND
-from tests.verification.cluster.postgres import PostgresServer, running_server
-from tests.verification.cluster.scene import PRICE, Process, Scene
 from tests.verification.objectstore.conftest import CANARIES, S3Server
+from tests.verification.objectstore.scene import PRICE, Process, Scene
 
 
 @dataclass
@@ -64,24 +60,18 @@ class StoredScene(Scene):
 
 
 @contextmanager
-def playing(folder: Path, dsn: str, budget: int, s3: S3Server, *options: str) -> Iterator[StoredScene]:
-    with running_sandbox(*(options or ("--time-scale", "0.3"))) as url:
-        scene = StoredScene(folder, dsn, url, Decimal(budget), s3=s3)
+def playing(folder: Path, budget: int, s3: S3Server) -> Iterator[StoredScene]:
+    with running_sandbox("--time-scale", "0.3") as url:
+        scene = StoredScene(folder, url, Decimal(budget), s3=s3)
         try:
             yield scene
         finally:
             scene.end_processes()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with running_server() as found:
-        yield found
-
-
 async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(tmp_path: Path, s3: S3Server) -> None:
     """The allowance is not enough for all jobs."""
-    with playing(tmp_path, "", 24, s3) as scene:
+    with playing(tmp_path, 24, s3) as scene:
         scene.write(20)
         planned = scene.command(
             "main", "plan", "spring.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--out-dir", s3.url
@@ -116,7 +106,7 @@ async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(tmp_pa
 async def test_a_frozen_shard_that_wakes_up_beside_its_successor_buys_nothing_more(
     tmp_path: Path, s3: S3Server
 ) -> None:
-    with playing(tmp_path, "", 20, s3) as scene:
+    with playing(tmp_path, 20, s3) as scene:
         scene.write(20)
         planned = scene.command(
             "main", "plan", "spring.yaml", "--shards", "1", "--probe", "-o", "plan.json", "--out-dir", s3.url
@@ -134,50 +124,3 @@ async def test_a_frozen_shard_that_wakes_up_beside_its_successor_buys_nothing_mo
         merged = scene.command("main", "merge", s3.url)
         assert await merged.ended() == 4, merged.log
         scene.check_ledger()
-
-
-@pytest.mark.parametrize(("budget", "jobs"), [(100, 10), (14, 12)], ids=["enough for all", "not enough"])
-async def test_workers_on_machines_without_a_shared_directory(
-    tmp_path: Path, s3: S3Server, postgres: PostgresServer, budget: int, jobs: int
-) -> None:
-    """The first worker is killed in the middle, and its disk is lost."""
-    dsn = postgres.dsn(postgres.create_database())
-    with playing(tmp_path, dsn, budget, s3) as scene:
-        scene.write(jobs)
-        first = scene.worker(**scene.on("one"))
-        coordinator = scene.coordinator("--shards", "2", "--out-dir", s3.url, **scene.on("main"))
-        await scene.until_bought(3)
-        await scene.until_shards(lambda rows: any(row.state is ShardState.RUNNING for row in rows))
-        await scene.until_bought(4)
-        first.kill()
-        shutil.rmtree(tmp_path / "one")
-        second = scene.worker(**scene.on("two"))
-        assert await coordinator.ended() == (0 if budget == 100 else 4), coordinator.log
-        scene.check_ledger()
-        scene.check_pictures(min(jobs, budget // int(PRICE)))
-        second.send(signal.SIGTERM)
-        assert await second.ended() == 0, second.log
-        assert not list(tmp_path.rglob("*.png"))
-        scene.check_silence()
-
-
-async def test_a_frozen_worker_changes_nothing_when_it_wakes_up(
-    tmp_path: Path, s3: S3Server, postgres: PostgresServer
-) -> None:
-    dsn = postgres.dsn(postgres.create_database())
-    with playing(tmp_path, dsn, 100, s3) as scene:
-        scene.write(8)
-        zombie = scene.worker(**scene.on("one"))
-        coordinator = scene.coordinator("--shards", "1", "--out-dir", s3.url, **scene.on("main"))
-        await scene.until_bought(3)
-        zombie.send(signal.SIGSTOP)
-        scene.worker(**scene.on("two"))
-        assert await coordinator.ended() == 0, coordinator.log
-        before = await asyncio.to_thread(lambda: scene.report)
-        zombie.send(signal.SIGCONT)
-        await zombie.says("was taken over by another worker")
-        zombie.send(signal.SIGTERM)
-        assert await zombie.ended() == 0, zombie.log
-        scene.check_ledger()
-        scene.check_pictures(8)
-        assert scene.report == before

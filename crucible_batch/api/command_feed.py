@@ -1,7 +1,6 @@
-"""The commands that a run in a cluster is given through the database: asked for, and performed by its control desk.
+"""The commands that a run is given from elsewhere: asked for, and performed by its control desk.
 
-A shard's run in a worker has a feed, and so has what the coordinator runs itself. The rules are those of
-``domain/cluster_control.py``.
+The rules are those of ``domain/cluster_control.py``. Nothing asks yet: what runs shards on several machines next does.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TypeAlias
 from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 from crucible_batch.domain.control import ControlAction
-from crucible_batch.errors import ClusterUnreachableError, ControlError, CrucibleBatchError
+from crucible_batch.errors import ControlError, CrucibleBatchError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class CommandFeed:
         self._turn = asyncio.Lock()
 
     async def ask(self) -> None:
-        """Ask for new commands, perform and acknowledge them. Raises ``ClusterUnreachableError``."""
+        """Ask for new commands, perform and acknowledge them. Raises ``TimeoutError``, and what ``take`` raises."""
         async with self._turn:
             while True:
                 sent_at = self._monotonic()
@@ -65,16 +64,10 @@ class CommandFeed:
             self._suspend_unless_heard()
 
     async def _answered(self) -> list[GivenControl]:
-        """Return what is new. After the first time, an answer that would be too late to count is not awaited.
-
-        Renewals of the lease wait for their turn on the same connection.
-        """
+        """Return what is new. After the first time, an answer that would be too late to count is not awaited."""
         in_flight = 0 if self._desk is None else self._desk.in_flight
-        try:
-            async with asyncio.timeout(HEARD_S if self._heard_at > float("-inf") else None):
-                return await self._take(self._taken, in_flight)
-        except TimeoutError:
-            raise ClusterUnreachableError(f"the cluster's database has not answered for {HEARD_S:g} s") from None
+        async with asyncio.timeout(HEARD_S if self._heard_at > float("-inf") else None):
+            return await self._take(self._taken, in_flight)
 
     async def keep(self) -> None:
         """Ask until cancelled."""
@@ -84,9 +77,11 @@ class CommandFeed:
                 await self.ask()
             except CrucibleBatchError as error:
                 logger.info("commands can't be asked for: %s", error.message)
+            except TimeoutError:
+                logger.info("commands can't be asked for: no answer within %g s", HEARD_S)
 
     def _suspend_unless_heard(self) -> None:
-        """Suspend the run while the last answer of the database is too old for it to buy."""
+        """Suspend the run while the last answer is too old for it to buy."""
         if self._desk is not None:
             self._desk.suspend(not may_buy(self._heard_at, self._monotonic()))
 
