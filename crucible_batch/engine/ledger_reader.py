@@ -84,6 +84,7 @@ class LedgerReader:
         """The entries about each job whose end or refund is open, by the job's id in lower case."""
         self._in_coverage: set[str] = set()
         """Such jobs with an entry since the coverage began: their later entries were seen."""
+        self._began = clock.monotonic()
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
         self._read_at = -math.inf
@@ -210,7 +211,7 @@ class LedgerReader:
         return self._read_at + _EVERY_S if is_due else math.inf
 
     def _short_wait_s(self) -> float:
-        """Return a short wait, which is longer the longer nothing has failed: 0.25 s in the first minute, 1 s after 4."""
+        """Return a short wait that grows while nothing fails: 0.25 s in the first minute, 1 s after four."""
         newest = max(self._failed_at.values(), default=-math.inf)
         return min(_EVERY_S, max(_LEAST_WAIT_S, (self._clock.monotonic() - newest) / 240))
 
@@ -293,10 +294,13 @@ class LedgerReader:
             self._wait_s = _FIRST_WAIT_S
 
     def _waited_s(self, attempt: FailedAttempt) -> float:
-        """Return for how long a refund has been waited for, in earlier runs too."""
+        """Return for how long a refund has been waited for, in earlier runs too.
+
+        The clock of an earlier run may have been ahead, so it is at least the time since this run began.
+        """
         failed_at = self._failed_at.get(attempt.subject)
         if failed_at is None:
-            return self._clock.now() - attempt.failed_at
+            return max(self._clock.now() - attempt.failed_at, self._clock.monotonic() - self._began)
         return self._clock.monotonic() - failed_at
 
     def _on_event(self, subject: str, event: Event) -> None:

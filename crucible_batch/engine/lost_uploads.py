@@ -103,7 +103,8 @@ class LostUploads:
             if patience_ends(claim) <= read_at:
                 event = NotCharged(at=self._clock.now(), nonce=claim.nonce)
                 await self._accounting.record(ASSET_PREFIX + claim.sha256, event)
-        self._awaited = tuple(claim for claim in found if patience_ends(claim) > read_at)
+        self._awaited = tuple(claim for claim in found if read_at < patience_ends(claim) <= self._latest_end())
+        self._changed.set()  # the next end may be another one
         for callback in self.on_settled:
             callback()
 
@@ -126,6 +127,10 @@ class LostUploads:
             await wait_for_change(self._changed, self._clock, self._next_end())
             if not self._stop.no_more:
                 await self._read_and_settle()
+
+    def _latest_end(self) -> float:
+        """Return the latest end of a patience that is waited for: the clock of an earlier run may have been ahead."""
+        return self._clock.now() + LOST_UPLOAD_PATIENCE_S
 
     def _next_end(self) -> float:
         """Return when the next patience is over, by the monotonic clock; infinity if none is waited for."""
