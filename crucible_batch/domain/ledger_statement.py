@@ -44,7 +44,7 @@ _OF_UPLOADS = (
 _WORDS_OF_REFUNDS = frozenset(
     ("refund", "refunded", "refunds", "job", "jobs", "generation", "credit", "credits", "full", "partial", "automatic")
 )
-"""The words that the type of a refund may have: a "refund_fee" or a "refund_requested" is none."""
+"""The words that the type of a refund may have: a "refund_fee" or a "refund_requested" is something else."""
 _FINAL = frozenset(
     (
         *("posted", "settled", "completed", "complete", "done", "final", "finalized", "succeeded", "success"),
@@ -52,7 +52,7 @@ _FINAL = frozenset(
         *("granted", "issued", "paid", "processed", "recorded", "refunded", "released", "returned"),
     )
 )
-"""The words of a status that has taken effect. The contract names none, so any other is not final: what it would
+"""The words of a status that has taken effect. The contract has no list of them, so any other is not final: what it would
 release stays held."""
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
@@ -69,7 +69,7 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
 def is_booked_refund(entry: LedgerEntry) -> bool:
     """Whether an entry about a job certainly shows a refund that has taken effect, by its type and its status.
 
-    A status that is empty is none.
+    An empty status says nothing against it.
     """
     if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
         return False
