@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Event, Lost, NotCharged
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.lost_uploads import patience_ends, uncharged_uploads
+from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
+from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -20,6 +20,9 @@ from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
+
+_AGAIN_S: Final = 5.0
+"""After how long the gateway is asked again if it has not answered."""
 
 
 class LedgerReadings(Protocol):
@@ -70,7 +73,9 @@ class LostUploads:
         """Called after each settlement, whether or not it has released anything."""
         self._changed = asyncio.Event()
         self._awaited: tuple[UploadClaim, ...] = ()
-        """The uploads that nothing shows to be charged, and whose patience is not over."""
+        """The uploads that nothing shows to be charged, as long as the patience of any upload is not over."""
+        self._awaited_until = 0.0
+        """When the patience of all uploads is over, in seconds since the epoch."""
         stop.on_change.append(self._changed.set)
         accounting.on_entry(self._on_event)
 
@@ -95,20 +100,24 @@ class LostUploads:
         if not self.are_open:
             return
         read_at = self._readings.read_at
-        found = await self._uncharged(self._readings, read_at=math.inf)
-        for claim in found:
-            if patience_ends(claim) <= read_at:
+        assets = await self._assets()
+        if assets is not None:
+            uploads = await self._claims()
+            found = self._uncharged(uploads, assets, read_at=read_at)
+            for claim in found:
                 event = NotCharged(at=self._clock.now(), nonce=claim.nonce)
                 await self._accounting.record(ASSET_PREFIX + claim.sha256, event)
-        self._awaited = tuple(claim for claim in found if patience_ends(claim) > read_at)
+            later = self._uncharged(uploads, assets, read_at=math.inf)
+            self._awaited = tuple(claim for claim in later if claim not in found)
+            self._awaited_until = max(map(patience_ends, uploads), default=0.0)
         for callback in self.on_settled:
             callback()
 
     async def keep(self) -> None:
-        """Settle when an upload is lost and when the patience of one is over, until cancelled. Raises as ``settle``."""
+        """Settle when an upload is lost and when the patience of all is over, until cancelled. Raises as ``settle``."""
         while True:
-            ends = [patience_ends(claim) - self._clock.now() for claim in self._awaited]
-            until = self._clock.monotonic() + max(0.0, min(ends)) if ends else math.inf
+            wait_s = self._awaited_until - self._clock.now() if self._awaited else math.inf
+            until = self._clock.monotonic() + (wait_s if wait_s > 0 else _AGAIN_S)
             await wait_for_change(self._changed, self._clock, until)
             if self.are_open:
                 await self._read_and_settle()
@@ -123,7 +132,8 @@ class LostUploads:
         await self._read_and_settle()
         if not self._awaited or self._stop.no_more:
             return
-        wait_s = max(map(patience_ends, self._awaited)) - self._clock.now()
+        # A clock that was set back would make it longer.
+        wait_s = min(LOST_UPLOAD_PATIENCE_S, self._awaited_until - self._clock.now())
         await wait_for_change(self._changed, self._clock, self._clock.monotonic() + wait_s)
         if not self._stop.no_more:
             await self._read_and_settle()
@@ -136,19 +146,22 @@ class LostUploads:
         if isinstance(event, Lost) or (isinstance(event, Created) and event.assumed):
             self._changed.set()
 
-    async def _uncharged(self, readings: LedgerReadings, *, read_at: float) -> Sequence[UploadClaim]:
+    async def _assets(self) -> Sequence[AssetSnapshot] | None:
         try:
-            assets = await self._gateway.assets()
+            return await self._gateway.assets()
         except GatewayError:
-            return ()  # they stay held: the ending of a run is that of its jobs
-        uploads = await self._claims()
+            return None  # the uploads stay held: the ending of a run is that of its jobs
+
+    def _uncharged(
+        self, uploads: Sequence[UploadClaim], assets: Sequence[AssetSnapshot], *, read_at: float
+    ) -> Sequence[UploadClaim]:
         return uncharged_uploads(
             uploads,
             self._jobs(),
-            readings.entries(),
+            self._readings.entries(),
             assets,
-            covers=readings.covers,
-            first_seen=readings.first_seen(),
+            covers=self._readings.covers,
+            first_seen=self._readings.first_seen(),
             read_at=read_at,
         )
 
