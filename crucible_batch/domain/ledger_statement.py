@@ -52,8 +52,8 @@ _FINAL = frozenset(
         *("granted", "issued", "paid", "processed", "recorded", "refunded", "released", "returned"),
     )
 )
-"""The words of a status that has taken effect. The contract has no list of them, so any other is not final: what it would
-release stays held."""
+"""The words of a status that has taken effect. The contract has no list of them, so any other is not final: what it
+would release stays held."""
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -69,7 +69,7 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
 def is_booked_refund(entry: LedgerEntry) -> bool:
     """Whether an entry about a job certainly shows a refund that has taken effect, by its type and its status.
 
-    An empty status says nothing against it.
+    An empty status counts as one that has taken effect.
     """
     if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
         return False
