@@ -16,6 +16,7 @@ names no kinds of entries: as long as no charge of an upload of ours was recogni
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -65,7 +66,8 @@ def uncharged_uploads(
         return ()
     statement = Statement(entries)
     about_jobs = [statement.about(job.job_id) for job in jobs]
-    clocks = Clocks(clock_samples(jobs, about_jobs))
+    samples = list(clock_samples(jobs, about_jobs))
+    clocks = Clocks(samples)
     ours = {id(entry) for found in about_jobs for entry in found}
     others = Statement(entry for entry in statement.entries if id(entry) not in ours)
     matched = [claim for claim in uploads if named(claim, others) or _is_shown(claim, covers, read_at)]
@@ -74,7 +76,8 @@ def uncharged_uploads(
 
     def may_be_charged(claim: UploadClaim) -> bool:
         """Whether an entry that was not seen before the upload was sent may be its charge."""
-        found = unexplained(claim.begun_at, read_at)
+        # Without an entry of a job of ours the gateway's clock is unknown, and no time shows anything.
+        found = unexplained(claim.begun_at, read_at) if samples else unexplained(-math.inf, math.inf)
         return any(first_seen.get(entry.key, read_at) > claim.begun_at for entry in found)
 
     return tuple(claim for claim in open_claims if not named(claim, others) and not may_be_charged(claim))

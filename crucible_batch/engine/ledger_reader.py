@@ -243,7 +243,8 @@ class LedgerReader:
         coverage = first if before is None else before.after(shown.keys(), asked_at)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
         await self._store.keep_reading(fresh, coverage)
-        is_gap = before is not None and before.keys.isdisjoint(shown)
+        # Reading more often shows no more of a ledger that stays empty.
+        is_gap = before is not None and bool(before.keys or shown) and before.keys.isdisjoint(shown)
         if before is not None:
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.

@@ -11,7 +11,7 @@ from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Event, Lost, NotCharged
-from crucible_batch.domain.gateway_types import LedgerEntry
+from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.retry_rule import ONCE
@@ -21,8 +21,8 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
-_AGAIN_S: Final = 1.0
-"""The least time between two readings, if the first was not answered."""
+_AGAIN_S: Final = 5.0
+"""After how long the gateway is asked again if it has not answered."""
 
 
 class LedgerReadings(Protocol):
@@ -73,7 +73,9 @@ class LostUploads:
         """Called after each settlement, whether or not it has released anything."""
         self._changed = asyncio.Event()
         self._awaited: tuple[UploadClaim, ...] = ()
-        """The uploads that nothing shows to be charged, and whose patience is not over."""
+        """The uploads that nothing shows to be charged, as long as the patience of any upload is not over."""
+        self._awaited_until = -math.inf
+        """When the patience of all uploads is over, by the monotonic clock."""
         stop.on_change.append(self._changed.set)
         accounting.on_entry(self._on_event)
 
@@ -84,7 +86,9 @@ class LostUploads:
 
     @property
     def awaited(self) -> Credits:
-        """The credits that are released soon, unless the gateway shows a charge until then."""
+        """The credits that are released soon, unless the gateway shows a charge until then, or doesn't answer."""
+        if self._clock.monotonic() > self._awaited_until + 2 * _AGAIN_S:
+            return ZERO
         ledger = self._accounting.ledger
         places = (ledger.place_of_unpriced(claim.nonce) for claim in self._awaited)
         return sum((ledger.unpriced_costs[place] for place in places if place is not None), ZERO)
@@ -98,20 +102,37 @@ class LostUploads:
             self._awaited = ()
             return
         read_at = self._readings.read_at
-        found = await self._uncharged(self._readings, read_at=math.inf)
-        for claim in found:
-            if patience_ends(claim) <= read_at:
+        assets = await self._assets()
+        if assets is None:
+            self._awaited = ()
+        else:
+            uploads = await self._claims()
+            found = self._uncharged(uploads, assets, read_at=read_at)
+            for claim in found:
                 event = NotCharged(at=self._clock.now(), nonce=claim.nonce)
                 await self._accounting.record(ASSET_PREFIX + claim.sha256, event)
-        self._awaited = tuple(claim for claim in found if read_at < patience_ends(claim) <= self._latest_end())
-        self._changed.set()  # the next end may be another one
+            later = self._uncharged(uploads, assets, read_at=math.inf)
+            self._wait_for([claim for claim in later if claim not in found], uploads)
         for callback in self.on_settled:
             callback()
 
+    def _wait_for(self, awaited: Sequence[UploadClaim], uploads: Sequence[UploadClaim]) -> None:
+        """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``.
+
+        It is not waited for if that is further away than the patience: the clock of an earlier run was ahead.
+        """
+        before = self._awaited
+        left_s = max(map(patience_ends, uploads), default=0.0) - self._clock.now()
+        self._awaited = tuple(awaited) if left_s <= LOST_UPLOAD_PATIENCE_S else ()
+        if left_s > 0 or not self._awaited:
+            self._awaited_until = self._clock.monotonic() + left_s
+        if self._awaited != before:
+            self._changed.set()
+
     async def keep(self) -> None:
-        """Settle when an upload is lost and when the patience of one is over, until cancelled. Raises as ``settle``."""
+        """Settle when an upload is lost and when the patience of all is over, until cancelled. Raises as ``settle``."""
         while True:
-            await wait_for_change(self._changed, self._clock, self._next_end())
+            await wait_for_change(self._changed, self._clock, self._next_reading_at())
             if self.are_open:
                 await self._read_and_settle()
 
@@ -122,20 +143,17 @@ class LostUploads:
         """
         if self.are_open:
             await self._read_and_settle()
-        ends_at = self._clock.monotonic() + LOST_UPLOAD_PATIENCE_S + _AGAIN_S
-        while self._awaited and not self._stop.no_more and self._clock.monotonic() < ends_at:
-            await wait_for_change(self._changed, self._clock, self._next_end())
+        while self.awaited and not self._stop.no_more:
+            await wait_for_change(self._changed, self._clock, self._next_reading_at())
             if not self._stop.no_more:
                 await self._read_and_settle()
 
-    def _latest_end(self) -> float:
-        """Return the latest end of a patience that is waited for: the clock of an earlier run may have been ahead."""
-        return self._clock.now() + LOST_UPLOAD_PATIENCE_S
-
-    def _next_end(self) -> float:
-        """Return when the next patience is over, by the monotonic clock; infinity if none is waited for."""
-        ends = [patience_ends(claim) - self._clock.now() for claim in self._awaited]
-        return self._clock.monotonic() + max(_AGAIN_S, min(ends)) if ends else math.inf
+    def _next_reading_at(self) -> float:
+        """Return when the patience of all uploads is over, by the monotonic clock; infinity if none is waited for."""
+        if not self._awaited:
+            return math.inf
+        now = self._clock.monotonic()
+        return self._awaited_until if self._awaited_until > now else now + _AGAIN_S
 
     async def _read_and_settle(self) -> None:
         await self._readings.read()
@@ -145,19 +163,22 @@ class LostUploads:
         if isinstance(event, Lost) or (isinstance(event, Created) and event.assumed):
             self._changed.set()
 
-    async def _uncharged(self, readings: LedgerReadings, *, read_at: float) -> Sequence[UploadClaim]:
+    async def _assets(self) -> Sequence[AssetSnapshot] | None:
         try:
-            assets = await self._gateway.assets()
+            return await self._gateway.assets()
         except GatewayError:
-            return ()  # they stay held: the ending of a run is that of its jobs
-        uploads = await self._claims()
+            return None  # the uploads stay held: the ending of a run is that of its jobs
+
+    def _uncharged(
+        self, uploads: Sequence[UploadClaim], assets: Sequence[AssetSnapshot], *, read_at: float
+    ) -> Sequence[UploadClaim]:
         return uncharged_uploads(
             uploads,
             self._jobs(),
-            readings.entries(),
+            self._readings.entries(),
             assets,
-            covers=readings.covers,
-            first_seen=readings.first_seen(),
+            covers=self._readings.covers,
+            first_seen=self._readings.first_seen(),
             read_at=read_at,
         )
 

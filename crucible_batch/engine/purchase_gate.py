@@ -59,7 +59,7 @@ class PurchaseGate:
 
     async def _ask(self) -> None:
         try:
-            await self._gateway.account()
+            await self._gateway.workflows()
         except GatewayError as error:
             if self._outage.is_on or isinstance(error, KeyRefusedError):
                 raise

@@ -191,7 +191,9 @@ def is_unanswered(error: GatewayError, *, has_bought: bool = True) -> bool:
     """Whether a request got no answer from the gateway, by the table in ``domain.outage``."""
     if error.code == "NO_ANSWER" and error.status is None:
         return not isinstance(error.__cause__, InvalidCertificateError)
-    if not has_bought and error.status is not None and error.status >= 500:
+    # No purchase depends on the account's credits and ledger, so their errors don't keep a run from its purchases.
+    is_needed = error.operation != Operation.CREDITS
+    if not has_bought and is_needed and error.status is not None and error.status >= 500:
         return True
     return error.status in _NOTHING_BEHIND or (error.status == 503 and error.code == "HTTP_503")
 

@@ -429,11 +429,29 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
     """The names of its fields are part of the format."""
     from crucible_batch.api.shards.log import _ENTRY
 
-    content = JournalRows(((1, "s", "Held", "{}"),), ((1, 1.5, None, "{}", None),), {"key": "k"})
+    content = JournalRows(
+        ((1, "s", "Held", "{}"),),
+        ((1, 1.5, None, "{}", None),),
+        {"key": "k"},
+        (("e", 1.0, '{"amount":"2"}'),),
+        ((1.0, 2.0, "{}"),),
+    )
     entry = ShardLogEntry("d", ShardId(1, 2), "ab", content)
+    text = (
+        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
+        b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
+        b'"gateway_readings":[[1.0,2.0,"{}"]]},"closed":"","through":0,"version":1}'
+    )
+    assert _ENTRY.dump_json(entry) == text
+    assert _ENTRY.validate_json(text) == entry
+
+
+def test_an_entry_of_an_earlier_release_has_nothing_of_the_gateways_ledger() -> None:
+    from crucible_batch.api.shards.log import _ENTRY
+
     text = (
         b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
         b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"}},"closed":"","through":0,"version":1}'
     )
-    assert _ENTRY.dump_json(entry) == text
-    assert _ENTRY.validate_json(text) == entry
+    content = JournalRows(((1, "s", "Held", "{}"),), ((1, 1.5, None, "{}", None),), {"key": "k"})
+    assert _ENTRY.validate_json(text) == ShardLogEntry("d", ShardId(1, 2), "ab", content)

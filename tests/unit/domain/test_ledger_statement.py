@@ -13,7 +13,8 @@ from crucible_batch.domain.ledger_statement import (
     Statement,
     entry_amount,
     entry_kind,
-    is_final,
+    is_booked_refund,
+    names_several,
 )
 from tests.case_table import each_case
 
@@ -29,33 +30,68 @@ def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j"
         ("job-Refunded", "", EntryKind.REFUND),
         ("CONSUME", "", EntryKind.CONSUME),
         ("reservation", "", EntryKind.RESERVE),
-        ("adjustment", "refund of job j", EntryKind.REFUND),
-        ("adjustment", "consumed by job j", EntryKind.CONSUME),
+        ("adjustment", "refund of job j", EntryKind.OTHER),
+        ("adjustment", "consumed by job j", EntryKind.OTHER),
+        ("", "refund", EntryKind.OTHER),
         ("reserve", "to be refunded if it fails", EntryKind.RESERVE),
-        ("adjustment", "thanks", EntryKind.OTHER),
+        ("consume", "refund of job j", EntryKind.CONSUME),
         ("nonrefundable", "", EntryKind.OTHER),
     ],
 )
-def test_the_description_counts_where_the_type_of_a_jobs_entry_is_unknown(
+def test_the_kind_of_a_jobs_entry_is_in_its_type_alone(kind: str, description: str, expected: EntryKind) -> None:
+    assert entry_kind(entry(kind, description=description), of_job=True) is expected
+
+
+@each_case(
+    "kind, description, expected",
+    [
+        ("adjustment", "upload of cat.png", EntryKind.UPLOAD),
+        ("adjustment", "rebate", EntryKind.REBATE),
+        ("refund", "asset deleted", EntryKind.REBATE),
+        ("adjustment", "thanks", EntryKind.OTHER),
+    ],
+)
+def test_the_kind_of_an_entry_without_a_job_is_in_its_type_or_its_description(
     kind: str, description: str, expected: EntryKind
 ) -> None:
-    assert entry_kind(entry(kind, description=description), of_job=True) is expected
+    assert entry_kind(entry(kind, job_id=None, description=description), of_job=False) is expected
+
+
+@each_case(
+    "kind, expected",
+    [
+        *((word, True) for word in ("refund", "Refunded", "REFUND", "jobs_refund", "generation.refund")),
+        *((word, True) for word in ("refund_credits", "partial-refund", "full_refund", "automatic refund")),
+        *((word, False) for word in ("refund_fee", "refund_requested", "refund_reversal", "refund_denied")),
+        *((word, False) for word in ("refund_pending", "refund_failed", "non_refund", "no refund", "refund_expected")),
+        *((word, False) for word in ("", "job", "credit", "consume", "adjustment", "reserve_refund", "refundable")),
+    ],
+)
+def test_only_a_type_whose_words_are_all_known_is_that_of_a_refund(kind: str, expected: bool) -> None:
+    assert is_booked_refund(entry(kind)) is expected
+    assert is_booked_refund(entry(kind, status="completed")) is expected
 
 
 @each_case(
     "status, expected",
     [
-        ("", True),
-        ("completed", True),
-        ("held", True),
-        *((word, False) for word in ("pending", "Pending", "failed", "rejected", "declined", "canceled", "void")),
-        ("is_pending", False),
-        ("cancelled", False),
-        ("voided", False),
+        *((word, True) for word in ("", "completed", "POSTED", "settled", "succeeded", "refunded", "booked", "ok")),
+        ("posted, completed", True),
+        *((word, False) for word in ("pending", "Pending", "requested", "processing", "on_hold", "held", "hold")),
+        *((word, False) for word in ("failed", "rejected", "declined", "canceled", "cancelled", "void", "voided")),
+        *((word, False) for word in ("reversed", "in_review", "scheduled", "disputed", "unknown", "schwebend")),
+        *((word, False) for word in ("is_pending", "not completed", "completed_with_reversal", "uncompleted")),
     ],
 )
-def test_an_entry_that_is_pending_or_was_rejected_is_not_final(status: str, expected: bool) -> None:
-    assert is_final(entry(status=status)) is expected
+def test_only_a_status_whose_words_are_all_known_to_be_final_is_that_of_a_booked_refund(
+    status: str, expected: bool
+) -> None:
+    assert is_booked_refund(entry(status=status)) is expected
+
+
+def test_a_description_makes_no_refund_and_hides_none() -> None:
+    assert not is_booked_refund(entry("adjustment", description="refund"))
+    assert is_booked_refund(entry("refund", description="pending since yesterday"))
 
 
 def test_an_amount_has_no_sign() -> None:
@@ -67,6 +103,25 @@ def test_an_id_is_found_in_the_texts_if_the_entry_has_no_job_id() -> None:
     other = entry(entry_id="f", job_id="k", description="follows j")
     more = entry(entry_id="g", job_id=None, more=("j",))
     assert Statement([named, other, more]).about("J") == (named, more)
+
+
+ONE, OTHER = "0198c1d2-0000-7000-8000-00000000000a", "0198c1d2-0000-7000-8000-00000000000b"
+
+
+@each_case(
+    "shown, expected",
+    [
+        (entry(job_id=None, description=f"refund of {ONE}"), False),
+        (entry(job_id=None, description=f"refund of {ONE}, again {ONE.upper()}"), False),
+        (entry(job_id=None, description=f"refund of {ONE} and {OTHER}"), True),
+        (entry(job_id=None, description=f"refund of {ONE}", more=(OTHER,)), True),
+        (entry(job_id=None, more=(ONE, f"instead of job_{OTHER.upper()}")), True),
+        (entry(job_id=ONE, description=f"refund of {ONE}, follows {OTHER}"), False),
+        (entry(job_id=None, description="refund of fox and owl"), False),
+    ],
+)
+def test_a_text_with_several_ids_does_not_show_which_of_them_it_is_about(shown: LedgerEntry, expected: bool) -> None:
+    assert names_several(shown) is expected
 
 
 def test_what_runs_saw_is_known_beside_what_is_shown_now_which_is_the_newer_state() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -46,9 +46,16 @@ def proved(
     read_at: float = READ_AT,
     uploads: Sequence[UploadClaim] = (AGAIN,),
     jobs: Sequence[JobClaim] = (JOB,),
+    first_seen: Mapping[str, float] | None = None,
 ) -> bool:
     found = uncharged_uploads(
-        [claim, *uploads], jobs, entries, assets, covers=lambda moment: since <= moment, read_at=read_at
+        [claim, *uploads],
+        jobs,
+        entries,
+        assets,
+        covers=lambda moment: since <= moment,
+        first_seen=first_seen or {},
+        read_at=read_at,
     )
     assert found in {(), (claim,)}
     return bool(found)
@@ -114,14 +121,72 @@ def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: Up
         [*ENTRIES, entry(3, "upload", 8.7)],
         [LISTED],
         covers=lambda _moment: True,
+        first_seen={},
         read_at=READ_AT + 100,
     )
     assert LOST not in found
 
 
-@pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", 8.5)]])
-def test_a_ledger_that_shows_no_upload_of_ours_proves_nothing(entries: list[LedgerEntry]) -> None:
-    assert not proved(entries=entries)
+OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
+"""Without a recognised charge of one of our uploads, this may be a charge."""
+
+
+@pytest.mark.parametrize("claim", [LOST, ASSUMED])
+@pytest.mark.parametrize(
+    ("entries", "is_proved"),
+    [
+        ([], True),
+        ([RESERVED], True),
+        ([RESERVED, OF_UNKNOWN_KIND], False),
+        ([OF_UNKNOWN_KIND], False),
+        ([RESERVED, entry(2, "grant", 8.5)], False),
+        ([RESERVED, entry(2, "", 8.5)], False),
+        ([RESERVED, entry(2, "rebate", 8.5)], False),
+        ([RESERVED, replace(OF_UNKNOWN_KIND, at=None)], False),
+        ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], True),
+        ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage for job-1")], True),
+        ([RESERVED, entry(2, "storage", -2.0)], True),  # before it was sent
+        ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage of asset-2")], True),  # of the other upload
+    ],
+)
+def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_without_a_job_may_be_its_charge(
+    claim: UploadClaim, entries: list[LedgerEntry], is_proved: bool
+) -> None:
+    """And if there is none in its time, it was not charged."""
+    assert proved(claim, entries=entries) is is_proved
+
+
+def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_is_none() -> None:
+    unknown = entry(3, "storage", 8.5)
+    assert proved(entries=[*ENTRIES, unknown])
+    assert proved(entries=[RESERVED, named("asset-2"), unknown])
+    assert not proved(entries=[RESERVED, unknown])
+    assert not proved(entries=[RESERVED, replace(CHARGED_AGAIN, entry_type="storage"), unknown])
+
+
+@pytest.mark.parametrize("entries", [[*ENTRIES, entry(3, "upload", 5.0)], [RESERVED, entry(3, "storage", 5.0)]])
+@pytest.mark.parametrize(
+    ("first_seen", "is_proved"),
+    [
+        ({"3": T - 50}, True),
+        ({"3": T}, True),
+        ({"3": T + 0.1}, False),
+        ({"3": READ_AT}, False),
+        ({"1": T - 50, "2": T - 50}, False),  # it is not known when the entry was seen first
+    ],
+)
+def test_what_a_reading_had_that_was_begun_before_it_was_sent_is_not_its_charge(
+    entries: list[LedgerEntry], first_seen: dict[str, float], is_proved: bool
+) -> None:
+    """Clocks whose offset is unknown by minutes would make it one of its time."""
+    assert proved(entries=entries, first_seen=first_seen) is is_proved
+
+
+def test_an_entry_that_was_seen_before_hides_none_that_was_not() -> None:
+    entries = [*ENTRIES, entry(3, "upload", 5.0), entry(4, "upload", 5.0)]
+    assert not proved(entries=entries, first_seen={"3": T - 50})
+    assert not proved(entries=entries, first_seen={"4": T - 50})
+    assert proved(entries=entries, first_seen={"3": T - 50, "4": T - 50})
 
 
 def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_other_charge() -> None:
@@ -137,9 +202,16 @@ def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_ot
     charged_at=st.floats(min_value=0, max_value=7, allow_nan=False),
     others=st.lists(st.floats(min_value=0, max_value=20, allow_nan=False), max_size=5),
     answered=st.booleans(),
+    words=st.sampled_from(["upload", "consume", "storage", "adjustment"]),
+    seen_after=st.floats(min_value=0.001, max_value=30, allow_nan=False),
 )
-def test_an_upload_that_was_charged_is_never_released(charged_at: float, others: list[float], answered: bool) -> None:
-    """Whatever was uploaded beside it, at the same price, with or without an answer."""
+def test_an_upload_that_was_charged_is_never_released(
+    charged_at: float, others: list[float], answered: bool, words: str, seen_after: float
+) -> None:
+    """Whatever was uploaded beside it, at the same price, with or without an answer, and whatever a charge is called.
+
+    The readings since it was sent may have shown each charge for the first time at any moment after it.
+    """
     uploads = [
         UploadClaim(
             "b.png", f"{number}" * 64, UploadState.KNOWN if answered else UploadState.LOST, T + at,
@@ -147,9 +219,16 @@ def test_an_upload_that_was_charged_is_never_released(charged_at: float, others:
         )
         for number, at in enumerate(others)
     ]  # fmt: skip
-    entries = [entry(10 + number, "upload", at + 0.5) for number, at in enumerate(others)]
-    entries.append(entry(9, "upload", charged_at))
+    entries = [entry(10 + number, words, at + 0.5) for number, at in enumerate(others)]
+    entries.append(entry(9, words, charged_at))
+    first_seen = {each.key: T + seen_after + place for place, each in enumerate(reversed(entries))}
     found = uncharged_uploads(
-        [LOST, *uploads], [JOB], [RESERVED, *entries], [], covers=lambda _moment: True, read_at=T + 1000
+        [LOST, *uploads],
+        [JOB],
+        [RESERVED, *entries],
+        [],
+        covers=lambda _moment: True,
+        first_seen=first_seen,
+        read_at=T + 1000,
     )
     assert LOST not in found

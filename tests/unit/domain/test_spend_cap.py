@@ -112,7 +112,8 @@ def created() -> Created:
         # the rebate for an image that was bought before is not the server's
         ([intended(), created(), BecameReady(at=9.0)], [Deleted(at=9.0, rebate=d(1))], 0, 0),
         ([], [intended(), created(), BecameReady(at=9.0), Deleted(at=9.0, rebate=d(0.5))], 1.5, 1.5),
-        ([], [intended(), Lost(at=9.0, nonce="n")], 5, 5),
+        # it may turn out not to be charged, so it is not certain
+        ([], [intended(), Lost(at=9.0, nonce="n")], 0, 5),
     ],
 )
 def test_which_uploads_are_the_servers(before: list[Event], since: list[Event], new: float, used: float) -> None:

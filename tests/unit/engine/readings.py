@@ -18,6 +18,7 @@ class Readings:
     def __init__(self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None) -> None:
         self.entries = {entry.key: entry for entry in entries}
         self.coverage = coverage
+        self._seen = dict.fromkeys(self.entries, 0.0)
 
     def ledger_coverage(self) -> LedgerCoverage | None:
         return self.coverage
@@ -26,10 +27,11 @@ class Readings:
         return tuple(self.entries.values())
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
-        return dict.fromkeys(self.entries, 0.0)
+        return self._seen
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
         self.entries |= {entry.key: entry for entry in entries}
+        self._seen = dict.fromkeys((entry.key for entry in entries), coverage.until) | self._seen
         self.coverage = coverage
 
 

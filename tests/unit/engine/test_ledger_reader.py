@@ -191,6 +191,45 @@ async def test_a_text_that_names_two_open_jobs_shows_no_refund_of_either() -> No
     assert (bench.refunds, bench.ledger.held) == (["one"], 2)
 
 
+FOX, OWL = "0198c1d2-0000-7000-8000-00000000000a", "0198c1d2-0000-7000-8000-00000000000b"
+
+
+@each_case("texts", [{"description": f"{FOX}, {OWL}"}, {"description": f"of {FOX}", "more": (f"follows {OWL}",)}])
+async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(texts: dict[str, object]) -> None:
+    bench = Bench()
+    await bench.accounting.record("fox", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w"))
+    await bench.accounting.record("fox", Accepted(at=1.0, job_id=FOX, credits=D(2), reused=False))
+    await bench.accounting.record("fox", Failed(at=1.0, error=ERROR))
+    bench.gateway.entries.append(LedgerEntry("both", "refund", D(2), **texts))  # type: ignore[arg-type]
+    await bench.reader.read()
+    assert (bench.refunds, bench.ledger.held) == ([], 2)
+    bench.gateway.entries.append(entry("refund", None, name="one", description=f"refund of {FOX}, {FOX.upper()}"))
+    await bench.reader.read()
+    assert (bench.refunds, bench.ledger.held) == (["one"], 0)
+
+
+async def test_a_refund_that_is_taken_back_in_a_later_reading_leaves_no_room_for_a_third_entry() -> None:
+    """The sum is over all entries that were read, also those that are not listed any more."""
+    bench = Bench([*OTHERS, entry("refund", "fox-1", 1, name="first")])
+    await bench.fail("fox")
+    await bench.reader.read()
+    bench.gateway.entries = [*OTHERS, entry("refund", "fox-1", -1, name="back")]
+    await bench.reader.read()
+    bench.gateway.entries = [*OTHERS, entry("refund", "fox-1", 1, name="third")]
+    await bench.reader.read()
+    assert (bench.refunds, bench.ledger.held) == (["first"], 1)
+
+
+async def test_what_the_reading_before_had_about_a_job_whose_id_was_not_known_yet_counts() -> None:
+    """The gateway has bought and refunded it, and the answer comes later."""
+    bench = Bench([*OTHERS, entry("refund", "fox-1")])
+    await bench.reader.read()
+    bench.gateway.entries = list(OTHERS)
+    await bench.fail("fox")
+    await bench.reader.read()
+    assert (bench.refunds, bench.ledger.held) == (["refund fox-1"], 0)
+
+
 async def test_a_refund_counts_only_once_its_reading_is_journalled() -> None:
     bench = Bench([*OTHERS, entry("refund", "fox-1")])
     await bench.fail("fox")
@@ -436,15 +475,30 @@ async def test_once_all_is_refunded_the_next_failure_is_waited_for_from_a_second
         assert await bench.reads_in(0.5, 1.4, 0.1) == [read + 1, read + 1, read + 2]
 
 
-async def test_if_the_next_readings_might_not_overlap_it_reads_four_times_a_second() -> None:
+@each_case("count, reads", [(25, [2, 3, 4]), (24, [2, 2, 2])])
+async def test_if_the_next_readings_might_not_overlap_it_reads_four_times_a_second(
+    count: int, reads: list[int]
+) -> None:
     """25 failed jobs may bring 25 refunds, which is half of the list."""
+    bench = Bench()
+    await bench.reader.read()
+    async with bench.kept_reading():
+        for number in range(count):
+            await bench.fail(f"job-{number}")
+        await bench.clock.move(0.5)
+        assert await bench.reads_in(0.24, 0.01, 0.25) == reads
+
+
+async def test_the_longer_nothing_has_failed_the_less_often_it_reads() -> None:
     bench = Bench()
     await bench.reader.read()
     async with bench.kept_reading():
         for number in range(25):
             await bench.fail(f"job-{number}")
-        await bench.clock.move(0.5)
-        assert await bench.reads_in(0.24, 0.01, 0.25) == [2, 3, 4]
+        await bench.clock.move(240.0)
+        await bench.clock.move(1.1)
+        (read,) = await bench.reads_in(0.0)
+        assert await bench.reads_in(0.9, 1.2) in ([read, read + 1], [read + 1, read + 2])
 
 
 @each_case("count, is_end, reads", [(24, False, 3), (23, False, 2), (24, True, 3), (23, True, 2)])
@@ -465,6 +519,25 @@ async def test_what_was_bought_and_has_ended_counts_for_the_overlap_of_the_next_
             else:
                 await bench.buy(f"job-{number}")
         assert await bench.reads_in(0.25) == [reads]
+
+
+async def test_a_ledger_that_stays_empty_is_read_no_more_often_and_slows_no_purchase() -> None:
+    bench = Bench([])
+    await bench.reader.read()
+    async with bench.kept_reading():
+        await bench.fail("fox")
+        assert await bench.reads_in(0.5, 1.4, 0.1) == [2, 2, 3]
+        assert await bench.reads_in(2.2, 0.1) == [3, 4]
+    assert await bought_between_readings(bench) == 50
+
+
+async def test_a_ledger_that_empties_is_a_gap() -> None:
+    bench = Bench()
+    await bench.fail("fox")
+    await bench.reader.read()
+    bench.gateway.entries = []
+    await bench.reader.read()
+    assert await bought_between_readings(bench) == 1
 
 
 async def test_after_a_gap_it_reads_twice_as_often() -> None:
@@ -590,14 +663,32 @@ async def test_a_refund_is_awaited_from_its_failure_until_the_patience_is_over()
     assert (bench.reader.awaited, bench.ledger.held_for_refunds) == (3, 5)
 
 
-async def test_a_refund_of_an_earlier_run_is_awaited_from_the_beginning_of_this_one() -> None:
+async def test_a_refund_of_an_earlier_run_is_awaited_from_that_failure_on() -> None:
     bench = Bench(patience_s=60.0)
-    bench.failed_before("fox", at=1.0)
+    bench.failed_before("old", 5, at=39.0)
+    bench.failed_before("fox", at=70.0)
     await bench.reader.begin()
-    assert bench.reader.awaited == 2
-    await bench.clock.move(60)
+    for wait, awaited in ((0, 2), (29, 2), (1, 0)):
+        await bench.clock.move(wait)
+        await bench.reader.read()
+        assert bench.reader.awaited == awaited
+    assert bench.ledger.held_for_refunds == 7
+
+
+async def test_a_clock_that_is_set_moves_no_patience_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(patience_s=60.0)
+    bench.failed_before("old", 5, at=70.0)
+    await bench.fail("fox")
+    monkeypatch.setattr(bench.clock, "now", lambda: bench.clock.time + 1e6)
     await bench.reader.read()
-    assert bench.reader.awaited == 0
+    assert bench.reader.awaited == 2
+    monkeypatch.setattr(bench.clock, "now", lambda: bench.clock.time - 1e6)
+    await bench.clock.move(59)
+    await bench.reader.read()
+    assert bench.reader.awaited == 7
+    await bench.clock.move(1)
+    await bench.reader.read()
+    assert bench.reader.awaited == 0, "the clock of an earlier run may have been ahead"
 
 
 async def test_the_patience_ends_also_if_the_gateway_does_not_answer() -> None:
@@ -681,6 +772,18 @@ async def test_an_entry_of_the_job_shows_that_later_ones_would_have_been_seen() 
     assert await verdict(bench) == "not visible"
 
 
+@each_case("is_gap, expected", [(False, "did not come"), (True, "not visible")])
+async def test_an_entry_of_the_reading_before_its_id_was_known_shows_it_unless_there_is_a_gap(
+    is_gap: bool, expected: str
+) -> None:
+    bench = Bench([*OTHERS, entry("reserve", "fox-1")])
+    await bench.reader.read()
+    await bench.clock.move(1)
+    await bench.fail("fox", found=True)
+    bench.gateway.entries = [entry("reserve", "new")] if is_gap else list(OTHERS)
+    assert await verdict(bench) == expected
+
+
 @each_case("since, listed", [(50.0, "gone"), (60.0, OTHERS[0].key)])
 async def test_an_entry_before_a_gap_of_an_earlier_run_does_not_show_that_later_ones_would_have_been_seen(
     since: float, listed: str
@@ -739,6 +842,18 @@ async def test_only_a_found_attempt_without_an_entry_may_have_been_refunded_befo
     await bench.clock.move(1)
     await bench.reader.read()
     assert bench.reader.invisible_of_found == D(invisible)
+
+
+async def test_nothing_is_invisible_as_long_as_no_reading_has_shown_an_entry() -> None:
+    bench = Bench([])
+    bench.gateway.fault = NO_ANSWER
+    await bench.fail("fox", found=True)
+    shown = []
+    for fault, entries in ((NO_ANSWER, []), (None, []), (None, OTHERS), (None, [])):
+        bench.gateway.fault, bench.gateway.entries = fault, list(entries)
+        await bench.reader.read()
+        shown.append(bench.reader.invisible_of_found)
+    assert shown == [0, 0, 2, 0]
 
 
 async def test_what_is_invisible_is_at_most_what_is_held() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
+from tests.unit.engine.test_slots import settled
 
 D = Decimal
 ASSET = "asset:" + "a" * 64
@@ -32,6 +35,10 @@ class World(SystemClock):
         self.events_: list[tuple[str, Event]] = []
         self.shown: list[AssetSnapshot] = []
         self.more: list[LedgerEntry] = []
+        self.seen: dict[str, float] = {}
+        self.answers = True
+        self.charge_listed_at = 0.0
+        self.while_asleep: Callable[[], None] = lambda: None
         self.stop = Shutdown()
         self.accounting = JournaledLedger(cast("Any", self), Ledger(PriceBook(D(3), D(1))), D(60))
         self.lost = LostUploads(cast("Any", self), self.accounting, cast("Any", self), self, self.stop, readings=self)
@@ -57,6 +64,7 @@ class World(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
+        self.while_asleep()
 
     async def append(self, subject: str, event: Event) -> None:
         self.events_.append((subject, event))
@@ -79,10 +87,16 @@ class World(SystemClock):
 
     async def read(self) -> None:
         self.readings += 1
-        self.read_at = self.time
+        if self.answers:
+            self.read_at = self.time
 
     def entries(self) -> Sequence[LedgerEntry]:
-        return [LedgerEntry("1", "upload", D("0.5"), 1002.5), *self.more]
+        """The charge of the upload with an answer, and others."""
+        charge = LedgerEntry("1", "upload", D("0.5"), 1002.5)
+        return self.more if self.read_at < self.charge_listed_at else [charge, *self.more]
+
+    def first_seen(self) -> Mapping[str, float]:
+        return self.seen
 
     def covers(self, moment: float) -> bool:
         return moment >= 990.0
@@ -91,6 +105,22 @@ class World(SystemClock):
     def settled(self) -> list[str]:
         return [event.nonce for _, event in self.events_ if isinstance(event, NotCharged)]
 
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.lost.keep())
+        await settled()
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+OVER = 1003.0 + LOST_UPLOAD_PATIENCE_S
+"""When the patience of both uploads is over."""
+CHARGE_OF_THE_LOST = LedgerEntry("2", "upload", D("0.5"), 1000.5)
+
 
 async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
     world = World()
@@ -98,7 +128,7 @@ async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
     assert world.accounting.ledger.held_for_uploads == D(1)
     await world.lost.settle()
     assert world.settled == []
-    world.time = 1003.0 + LOST_UPLOAD_PATIENCE_S
+    world.time = OVER
     await world.lost.settle()
     assert world.settled == []
     await world.read()
@@ -106,24 +136,113 @@ async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
     assert (world.settled, world.accounting.ledger.held_for_uploads, world.lost.are_open) == (["n1"], D(0), False)
 
 
+async def test_until_then_its_credits_are_awaited() -> None:
+    world = World()
+    await world.upload()
+    assert world.lost.awaited == 0  # nothing is known yet
+    await world.lost.settle()
+    assert (world.settled, world.lost.awaited) == ([], D(1))
+    world.time = OVER
+    await world.read()
+    assert world.lost.awaited == D(1)
+    await world.lost.settle()
+    assert (world.settled, world.lost.awaited) == (["n1"], 0)
+
+
+async def test_what_may_be_charged_or_cannot_be_known_is_not_awaited() -> None:
+    world = World()
+    await world.upload()
+    await world.lost.settle()
+    world.more = [CHARGE_OF_THE_LOST]
+    await world.lost.settle()
+    assert world.lost.awaited == 0
+    world.more = []
+    await world.lost.settle()
+    assert world.lost.awaited == D(1)
+    world.fails = True
+    await world.lost.settle()
+    assert world.lost.awaited == 0
+
+
+async def test_after_each_settlement_those_who_wait_are_told() -> None:
+    world = World()
+    told: list[Decimal] = []
+    world.lost.on_settled.append(lambda: told.append(world.lost.awaited))
+    await world.lost.settle()
+    assert told == []
+    await world.upload()
+    await world.lost.settle()
+    world.fails = True
+    await world.lost.settle()
+    assert told == [D(1), D(0)]
+
+
+async def test_an_entry_that_was_seen_before_it_was_sent_is_not_its_charge() -> None:
+    for seen_at, expected in ((999.0, ["n1"]), (1000.5, [])):
+        world = World()
+        world.more = [LedgerEntry("2", "upload", D("0.7"), 1000.5)]
+        world.seen = {"2": seen_at}
+        await world.upload()
+        await world.lost.settle_at_end()
+        assert world.settled == expected
+
+
+async def test_the_charge_of_an_upload_that_is_not_listed_yet_does_not_explain_that_of_the_lost_one() -> None:
+    """Its patience is over first; then the only charge may be its own."""
+    world = World()
+    world.more = [CHARGE_OF_THE_LOST]
+    world.charge_listed_at = OVER
+    await world.upload()
+    world.time = 1001.0 + LOST_UPLOAD_PATIENCE_S
+    await world.read()
+    await world.lost.settle()
+    assert (world.settled, world.lost.awaited) == ([], D(1))
+    await world.lost.settle_at_end()
+    assert (world.settled, world.lost.awaited, world.time) == ([], 0, OVER)
+
+
 async def test_the_end_of_a_run_waits_for_the_patience_once() -> None:
     world = World()
     await world.upload()
     await world.lost.settle_at_end()
-    assert (world.settled, world.readings, world.time) == (["n1"], 1, 1003.0 + LOST_UPLOAD_PATIENCE_S)
+    assert (world.settled, world.readings, world.time) == (["n1"], 2, OVER)
     await world.lost.settle_at_end()
-    assert (world.settled, world.readings) == (["n1"], 1)
+    assert (world.settled, world.readings) == (["n1"], 2)
+
+
+async def test_the_end_of_a_run_reads_first_and_waits_no_more_if_the_patience_is_over() -> None:
+    world = World()
+    await world.upload()
+    world.time = OVER + 5
+    await world.lost.settle_at_end()
+    assert (world.settled, world.readings, world.time) == (["n1"], 1, OVER + 5)
+
+
+async def test_an_upload_of_a_clock_that_was_ahead_is_not_waited_for() -> None:
+    world = World()
+    await world.upload()
+    world.time = 995.0
+    await world.lost.settle_at_end()
+    assert (world.settled, world.lost.awaited, world.time) == ([], 0, 995.0)
 
 
 async def test_nothing_is_waited_for_if_no_reading_could_prove_it_or_the_run_is_stopped() -> None:
     charged = World()
-    charged.more = [LedgerEntry("2", "upload", D("0.5"), 1000.5)]
+    charged.more = [CHARGE_OF_THE_LOST]
     stopped = World()
     stopped.stop.wind_down(ExitCode.STOPPED, ErrorInfo("X", "x"))
     for world in (charged, stopped):
         await world.upload()
         await world.lost.settle_at_end()
-        assert (world.settled, world.readings, world.time) == ([], 0, 1004.0)
+        assert (world.settled, world.readings, world.time) == ([], 1, 1004.0)
+
+
+async def test_a_run_that_is_stopped_while_it_waits_reads_no_more() -> None:
+    world = World()
+    await world.upload()
+    world.while_asleep = lambda: world.stop.wind_down(ExitCode.STOPPED, ErrorInfo("X", "x"))
+    await world.lost.settle_at_end()
+    assert (world.settled, world.readings) == ([], 1)
 
 
 async def test_without_the_list_of_assets_it_stays_held_and_the_run_ends_as_it_would() -> None:
@@ -132,3 +251,41 @@ async def test_without_the_list_of_assets_it_stays_held_and_the_run_ends_as_it_w
     world.fails = True
     await world.lost.settle_at_end()
     assert (world.settled, world.lost.are_open) == ([], True)
+
+
+# -- while a run is active --------------------------------------------------------------------------------------------
+
+
+async def test_a_run_settles_it_as_soon_as_the_patience_is_over() -> None:
+    world = World()
+    async with world.kept():
+        assert world.readings == 0
+        await world.upload()
+        await settled()
+        assert (world.settled, world.readings, world.time) == (["n1"], 2, OVER)
+        await settled()
+        assert world.readings == 2
+
+
+async def test_a_run_reads_once_for_what_may_be_charged() -> None:
+    world = World()
+    world.more = [CHARGE_OF_THE_LOST]
+    async with world.kept():
+        await world.upload()
+        await settled()
+        await settled()
+        assert (world.settled, world.readings, world.time) == ([], 1, 1004.0)
+
+
+async def test_a_gateway_that_does_not_answer_is_asked_every_five_seconds() -> None:
+    world = World()
+    world.answers = False
+    async with world.kept():
+        await world.upload()
+        await settled()
+        asked = world.readings - 2
+        assert asked > 1
+        assert world.time in (OVER + 5 * asked, OVER + 5 * asked + 5)
+        world.answers = True
+        await settled()
+        assert (world.settled, world.lost.are_open) == (["n1"], False)

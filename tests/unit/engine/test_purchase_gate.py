@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from decimal import Decimal
 
 import pytest
 
 from crucible_batch.domain.events import Accepted, Held, HoldReleased, Refused, SubmitUnknown
-from crucible_batch.domain.gateway_types import Account, ErrorInfo
+from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Hold, Submit
 from crucible_batch.domain.outage import Outage
 from crucible_batch.engine.clock import SystemClock
@@ -20,11 +19,11 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from tests.unit.engine.desk import passed
 from tests.unit.engine.worker_bench import Bench, leave_in_doubt
 
-NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", operation="credits")
+NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", operation="workflows")
 
 
 class Gateway:
-    """An account that is read when ``answers`` is set; ``error`` is raised instead, where there is one."""
+    """A list of workflows that is read when ``answers`` is set; ``error`` is raised instead, where there is one."""
 
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
@@ -32,13 +31,13 @@ class Gateway:
         self.error: GatewayError | None = None
         self.reads = 0
 
-    async def account(self) -> Account:
+    async def workflows(self) -> list[str]:
         self.reads += 1
         await self.answers.wait()
         if self.error is not None:
             raise self.error
         self.outage.answered(1.0)
-        return Account(Decimal(9), Decimal(0), Decimal(9))
+        return []
 
 
 class World:
@@ -154,12 +153,12 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
     bench.outage.unanswered(0.0)
     reads: list[bool] = []
 
-    async def account() -> Account:
+    async def workflows() -> list[str]:
         reads.append(bench.accounting.ledger.committed == 0)
         bench.outage.answered(1.0)
-        return Account(Decimal(9), Decimal(0), Decimal(9))
+        return []
 
-    bench.gateway.account = account  # type: ignore[method-assign]
+    bench.gateway.workflows = workflows  # type: ignore[method-assign]
     assert isinstance(await bench.worker.perform(bench.job, Hold()), Held)
     assert reads == [True]
 
@@ -238,12 +237,12 @@ async def test_a_submit_in_doubt_of_an_earlier_run_waits_for_the_gateway() -> No
     bench.outage.unanswered(0.0)
     answered: list[int] = []
 
-    async def account() -> Account:
+    async def workflows() -> list[str]:
         answered.append(len(bench.gateway.submitted))
         bench.outage.answered(1.0)
-        return Account(Decimal(9), Decimal(0), Decimal(9))
+        return []
 
-    bench.gateway.account = account  # type: ignore[method-assign]
+    bench.gateway.workflows = workflows  # type: ignore[method-assign]
     assert isinstance(await bench.do(Submit()), Accepted)
     assert answered[0] == 0
 

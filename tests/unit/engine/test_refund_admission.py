@@ -8,6 +8,7 @@ from crucible_batch.domain.prices import PriceBook
 from tests.unit.engine.desk import ERROR, D, Desk, W, again, desk, in_doubt, passed
 
 BUDGET = "8"
+OTHERS = (LedgerEntry("other", "reserve", D(1), job_id="other"),)
 
 
 async def fail(at: Desk, name: str, price: str, *, found: bool = False) -> None:
@@ -68,6 +69,9 @@ async def test_what_a_found_attempt_holds_blocks_no_replay_until_something_is_bo
     async with desk(BUDGET, prices=PriceBook(D(5))) as at:
         await fail(at, "fox", "5", found=True)
         await at.admission._reader.read()
+        assert at.admission.uncounted == 0  # an empty ledger shows nothing about it
+        at.gateway.entries = OTHERS
+        await at.admission._reader.read()
         assert at.admission.uncounted == 5
         held = await at.ask("owl")
         assert held is not None
@@ -83,6 +87,7 @@ async def test_what_a_found_attempt_holds_blocks_no_replay_until_something_is_bo
 
 async def test_a_purchase_counts_what_a_found_attempt_holds() -> None:
     async with desk(BUDGET, prices=PriceBook(D(5))) as at:
+        at.gateway.entries = OTHERS
         await fail(at, "new", "1")
         await fail(at, "fox", "5", found=True)
         await give_up(at)

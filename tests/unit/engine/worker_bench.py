@@ -62,6 +62,9 @@ class Gateway:
         self.submitted: list[str] = []
         self.deleted: list[str] = []
 
+    async def workflows(self) -> list[str]:
+        return []
+
     async def account(self) -> Account:
         return Account(D(10_000), D(0), D(10_000))
 

@@ -26,7 +26,7 @@ from crucible_batch.api import request
 from crucible_batch.domain import budget, credits, identity, refunds
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Clocks, Statement
+from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_kind
 from crucible_batch.domain.refunds import FailedAttempt
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.downloads import Downloader
@@ -256,7 +256,10 @@ SLIPS: Mapping[str, Slip] = {
         _holds_of_attempts_replaced, "unit/domain/test_refunds.py"
     ),
     "an entry counted again": Slip(_entries_counted_again, "unit/domain/test_refunds.py"),
-    "a pending refund counted": Slip(_set(refunds, "is_final", lambda _entry: True), "unit/domain/test_refunds.py"),
+    "a pending refund counted": Slip(
+        _set(refunds, "is_booked_refund", lambda entry: entry_kind(entry, of_job=True) is EntryKind.REFUND),
+        "unit/domain/test_refunds.py",
+    ),
     "a missing refund called an empty budget": Slip(
         _set(budget, "REFUND_MISSING", budget.BUDGET_EXHAUSTED), "unit/domain/test_budget.py"
     ),
