@@ -97,13 +97,22 @@ _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
     """Return the credits that the attempts at a job have cost, one in flight included, net of refunds.
 
-    A failed attempt counts as long as its credits are held for the refund.
+    A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
     """
     return sum(map(_paid, attempts), ZERO)
 
 
+def credits_committed(attempts: Iterable[Attempt]) -> Credits:
+    """Return what the attempts at a job have cost, and what is held for the refunds of those that failed."""
+    return sum((max(_paid(attempt), _held_for_refund(attempt)) for attempt in attempts), ZERO)
+
+
 def _paid(attempt: Attempt) -> Credits:
     if attempt.status is AttemptStatus.FAILED:
-        due = attempt.credits - attempt.refunded
-        return max(min(attempt.consumed, due), due - attempt.forgotten)
+        return min(attempt.consumed, attempt.credits - attempt.refunded)
     return attempt.credits if attempt.status in _PAID else ZERO
+
+
+def _held_for_refund(attempt: Attempt) -> Credits:
+    is_failed = attempt.status is AttemptStatus.FAILED
+    return attempt.credits - attempt.refunded - attempt.forgotten if is_failed else ZERO

@@ -123,7 +123,7 @@ def _claimed_figures(claim: JobClaim) -> Figures:
         case CreditStatus.HELD:
             return Figures(held=claim.price)
         case CreditStatus.REFUNDED:
-            return Figures(returned=claim.price)
+            return Figures(returned=claim.refunded, held=claim.price - claim.refunded)
         case CreditStatus.CHARGED | CreditStatus.ASSUMED:
             return Figures(charged=claim.price)
 
@@ -205,7 +205,8 @@ def audit(claims: JournalClaims, statement: Statement, present: Collection[str],
             claim,
             found,
             surely_shown=claim.bought_here and clocks.surely_shown(statement, claim.held_at),
-            end_shown=claim.ended_at is None or clocks.surely_shown(statement, claim.ended_at),
+            # It ended at any time after it was accepted: a run that was killed learned of it much later.
+            end_shown=claim.ended_at is None or clocks.surely_shown(statement, claim.accepted_at, claim.ended_at),
             is_shared=owners[claim.job_id.lower()] > 1,
             asked_at=asked_at,
         )

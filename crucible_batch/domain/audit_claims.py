@@ -90,6 +90,7 @@ class JobClaim:
 
     ``bought_here`` is false if the job was found by its key: then it may have been bought before ``held_at``.
     ``answered`` and ``recorded`` are the prices in the submit's answer and in the job's record, if they differ.
+    ``refunded`` is what the ledger has shown as refunded of a job that failed.
     """
 
     name: str
@@ -103,6 +104,7 @@ class JobClaim:
     bought_here: bool = True
     answered: Credits | None = None
     recorded: Credits | None = None
+    refunded: Credits = ZERO
 
 
 class UploadState(enum.StrEnum):
@@ -150,6 +152,8 @@ def job_claims(name: str, job: Job) -> Iterator[JobClaim]:
     """Yield a claim for each attempt that became a gateway job."""
     for attempt in job.attempts:
         status = _CREDIT_STATUS.get(attempt.status)
+        if attempt.status is AttemptStatus.FAILED and attempt.consumed and not attempt.refunded:
+            status = CreditStatus.CHARGED
         if status is not None and attempt.job_id is not None:
             yield _job_claim(name, attempt, attempt.job_id, status)
 
@@ -167,6 +171,7 @@ def _job_claim(name: str, attempt: Attempt, job_id: str, status: CreditStatus) -
         bought_here=not attempt.reused,
         answered=attempt.answered,
         recorded=attempt.recorded,
+        refunded=attempt.refunded,
     )
 
 

@@ -154,6 +154,7 @@ class Ledger:
         self._failed: dict[tuple[str, int], FailedAttempt] = {}
         """The failed attempts whose refund isn't complete."""
         self._held_for_refunds: Credits = ZERO
+        self.forgotten_refunds: Credits = ZERO
         self._order = EventOrder()
         self._impossible: set[str] = set()
 
@@ -431,6 +432,7 @@ class Ledger:
         self.jobs += after.spent - before.spent
         self.refunded += after.refunded - before.refunded
         self._held_for_refunds += after.held - before.held
+        self.forgotten_refunds += after.forgotten - before.forgotten
         if after.refunded == after.price:
             del self._failed[subject, event.attempt]
         else:

@@ -45,6 +45,9 @@ _WORDS_OF_REFUNDS = frozenset(
     ("refund", "refunded", "refunds", "job", "jobs", "generation", "credit", "credits", "full", "partial", "automatic")
 )
 """The words that the type of a refund may have: not a "refund_fee" or a "refund_requested"."""
+_WORDS_OF_REVERSALS = frozenset(
+    ("reversal", "reversed", "reverse", "revoked", "clawback", "chargeback", "recharge", "charge", "debit")
+)
 _FINAL = frozenset(
     (
         *("posted", "settled", "completed", "complete", "done", "final", "finalized", "succeeded", "success"),
@@ -75,6 +78,11 @@ def is_booked_refund(entry: LedgerEntry) -> bool:
         return False
     status = set(_WORD.findall(entry.status.lower()))
     return _WORDS_OF_REFUNDS.issuperset(_WORD.findall(entry.entry_type.lower())) and status <= _FINAL
+
+
+def takes_back(entry: LedgerEntry) -> bool:
+    """Whether an entry about a job may take a refund back, by its type."""
+    return not _WORDS_OF_REVERSALS.isdisjoint(_WORD.findall(entry.entry_type.lower()))
 
 
 def is_hold(entry_type: str) -> bool:
@@ -150,12 +158,13 @@ class Clocks:
         # A clock that was set in the meantime crosses the bounds; then the offset is anywhere between them.
         self.low, self.high = min(bounds), max(bounds)
 
-    def surely_shown(self, statement: Statement, begun: float) -> bool:
-        """Whether the statement certainly has an entry that was made at ``begun``, by our clock, or soon after it.
+    def surely_shown(self, statement: Statement, begun: float, ended: float | None = None) -> bool:
+        """Whether the statement certainly has an entry that was made between two times of our clock.
 
-        The readings of a run have it if they lasted ``LISTED_AFTER_S`` longer.
+        ``ended`` is ``begun`` by default. The readings of a run have it if they lasted ``LISTED_AFTER_S`` longer.
         """
-        if any(each.since <= begun and each.until >= begun + LISTED_AFTER_S for each in statement.coverages):
+        listed_at = max(begun, ended or begun) + LISTED_AFTER_S
+        if any(each.since <= begun and each.until >= listed_at for each in statement.coverages):
             return True
         if statement.oldest is None:
             return False

@@ -24,7 +24,7 @@ from typing import TypeAlias
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund
+from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund, takes_back
 
 RefundEvent: TypeAlias = Refunded | Consumed | RefundForgotten
 
@@ -84,7 +84,7 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
     ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
-    refund back. An entry of any other kind shows neither a charge nor a refund.
+    refund back, and so does a reversal or a further reservation.
     """
     charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
     events: list[Refunded | Consumed] = [
@@ -94,10 +94,17 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     ]
     refunds = {entry.key: entry.amount for entry in entries if is_booked_refund(entry) and entry.amount}
     fresh = [key for key in refunds if key not in attempt.refunds_seen]
-    more = abs(sum(refunds.values(), ZERO)) - attempt.refunded
+    more = abs(sum(refunds.values(), ZERO)) - _taken_back(entries) - attempt.refunded
     if fresh and more > ZERO:
         events.append(Refunded(at=now, attempt=attempt.number, credits=more, entry_id=fresh[-1]))
     return events
+
+
+def _taken_back(entries: Sequence[LedgerEntry]) -> Credits:
+    """Return what entries of other kinds take back of a refund: reversals, and any further reservation."""
+    reserved = [entry_amount(each) for each in entries if entry_kind(each, of_job=True) is EntryKind.RESERVE]
+    reversed_ = [entry_amount(each) for each in entries if takes_back(each)]
+    return sum(reversed_, ZERO) + sum(reserved, ZERO) - max(reserved, default=ZERO)
 
 
 def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:
@@ -112,10 +119,12 @@ def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Cal
         if concerned:
             amount = sum((attempt.held for attempt in concerned), ZERO)
             parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
-    hint = (
-        "run the same command again later, or ask the gateway's operator; if the account shows that the credits came"
-        " back, a person can release them"
-    )
+    hint = "run the same command again later, ask the gateway's operator for the refund, or raise the budget"
+    if not all(covered for _, covered in attempts):
+        hint = (
+            "run the same command again later; if the account shows that the credits came back, a person can release"
+            " those that are not visible"
+        )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 
 

@@ -151,8 +151,7 @@ class LedgerReader:
     async def begin(self, *, forget_by: str | None = None) -> None:
         """Continue the readings of earlier runs, once the journal is replayed.
 
-        ``forget_by`` is the person who releases what is held for refunds that this reading doesn't show either; None if
-        nobody does.
+        ``forget_by`` is the person who releases what is held for refunds that are not visible; None if nobody does.
         """
         self._coverage = self._store.ledger_coverage()
         if any(True for _ in self._accounting.ledger.job_ids()):
@@ -161,7 +160,7 @@ class LedgerReader:
             await self.read()
         if forget_by is None:
             return
-        for attempt in list(self._open()):
+        for attempt in [each for each in self._open() if not self._would_be_seen(each)]:
             released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)
             await self._accounting.record(attempt.subject, released)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from crucible_batch.domain.attempt import Attempt, credits_paid
+from crucible_batch.domain.attempt import Attempt, credits_committed
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
@@ -135,7 +135,7 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         job_id=last.job_id if last else None,
         idempotency_key=last.key if last else job.key,
         attempts=[_attempt(attempt) for attempt in job.attempts],
-        credits=credits_paid(job.attempts),
+        credits=credits_committed(job.attempts),
         outputs=[
             OutputRow(
                 index=saved.index,
@@ -181,6 +181,7 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
         spent=ledger.spent,
         held=ledger.held,
         held_for_refunds=ledger.held_for_refunds,
+        forgotten_refunds=ledger.forgotten_refunds,
         jobs=ledger.jobs,
         reused=ledger.reused,
         uploads=ledger.uploads,

@@ -136,6 +136,9 @@ class CreditsRow(_Model):
         " the gateway's ledger has not shown."
     )
     held_for_refunds: Amount = Field(default=Decimal(0), description="Part of `held` for such failed jobs.")
+    forgotten_refunds: Amount = Field(
+        default=Decimal(0), description="Credits for refunds that were not visible, released by a person."
+    )
     jobs: Amount = Field(description="Credits for jobs, net of refunds.")
     reused: Amount = Field(
         default=Decimal(0),

@@ -318,7 +318,10 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
             return f"set budget.max_credits_per_upload, then: {other}"
         return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
     if "REFUND_MISSING" in codes:
-        return f"{command}   # later; with --forget-refunds if the account shows that the credits came back"
+        again = shlex.join(word for word in shlex.split(command) if word != "--forget-refunds")
+        is_invisible = any("not visible" in stop.message for stop in head.stops.values())
+        way_out = "; with --forget-refunds if the account shows that the credits came back" if is_invisible else ""
+        return f"{again}   # later{way_out}"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
@@ -350,6 +353,8 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         parts.append(f"{format_credits(amounts.refunded)} refunded")
     if amounts.held:
         parts.append(held_words(amounts.held, amounts.held_for_refunds))
+    if amounts.forgotten_refunds:
+        parts.append(f"{format_credits(amounts.forgotten_refunds)} released by --forget-refunds")
     if head.period is None or amounts.budget is None:
         parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
     else:

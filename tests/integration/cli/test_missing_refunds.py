@@ -53,6 +53,7 @@ def test_a_refund_that_does_not_come_is_exit_4_and_says_whose_and_how_much(disho
 
 
 def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -> None:
+    ask(dishonest, "config", {"recent_entries": 0})
     dishonest.write("way-out", budget=ONE)
     stopped = dishonest("run", "way-out.yaml", *AT_ONCE)
     assert stopped.code == 4

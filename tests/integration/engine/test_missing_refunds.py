@@ -345,11 +345,12 @@ async def test_one_reading_serves_all_failures_of_a_moment(start: Any) -> None:
 # -- the way out ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(start: Any) -> None:
+async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(start: Any, tampered: Any) -> None:
     async with start(faults="fail=1,refund-missing:1") as bench:
         manifest = bench.manifest(foxes(1), **capped(2))
-        assert (await bench.run(manifest, wait_for_gateway_s=30)).exit_code == 4
-        result = await bench.run(manifest, forget_refunds=True)
+        hidden = tampered(listing(crowded(bench)))
+        assert (await bench.run(manifest, wait_for_gateway_s=30, transport=hidden)).exit_code == 4
+        result = await bench.run(manifest, forget_refunds=True, transport=hidden)
         (forgotten,) = seen(bench, "RefundForgotten")
         assert (forgotten.attempt, forgotten.credits) == (1, 2)
         assert forgotten.by
@@ -357,6 +358,16 @@ async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(
         assert await most_net(bench) == 4  # the person's decision, within the budget of what is known
     credits = result.report.credits
     assert (result.exit_code, credits.spent, credits.held, credits.refunded) == (0, 2, 0, 0)
+    assert credits.forgotten_refunds == 2
+
+
+async def test_a_refund_that_did_not_come_is_not_released_by_the_option(start: Any) -> None:
+    async with start(faults="fail=1,refund-missing:1") as bench:
+        manifest = bench.manifest(foxes(1), **capped(2))
+        assert (await bench.run(manifest, wait_for_gateway_s=30)).exit_code == 4
+        result = await bench.run(manifest, forget_refunds=True, wait_for_gateway_s=30)
+        assert await most_net(bench) == 2
+    assert (result.exit_code, result.report.credits.held, seen(bench, "RefundForgotten")) == (4, 2, [])
 
 
 async def test_what_the_ledger_shows_is_not_forgotten_by_the_option_but_refunded(start: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_paid
+from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_committed, credits_paid
 from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from tests.case_table import each_case
 
@@ -21,7 +21,7 @@ ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
         (AttemptStatus.UNKNOWN, 0),
         (AttemptStatus.ACCEPTED, 2),
         (AttemptStatus.SUCCEEDED, 2),
-        (AttemptStatus.FAILED, 2),
+        (AttemptStatus.FAILED, 0),
         (AttemptStatus.VANISHED, 2),
     ],
 )
@@ -32,15 +32,16 @@ def test_what_the_gateway_has_accepted_costs_unless_it_was_refunded(status: Atte
 def test_each_status_has_its_line_and_all_attempts_at_a_job_count() -> None:
     attempts = [replace(ATTEMPT, status=status) for status in AttemptStatus]
     assert len(attempts) == 8
-    assert credits_paid(attempts) == 8
+    assert credits_paid(attempts) == 6
+    assert credits_committed(attempts) == 8
     assert credits_paid([]) == 0
 
 
 def test_a_failed_attempt_costs_what_is_held_for_its_refund_or_was_charged() -> None:
     failed = replace(ATTEMPT, status=AttemptStatus.FAILED)
-    assert credits_paid([replace(failed, refunded=Decimal("0.5"))]) == Decimal("1.5")
-    assert credits_paid([replace(failed, forgotten=Decimal("0.5"))]) == Decimal("1.5")
-    assert credits_paid([replace(failed, forgotten=Decimal(2), consumed=Decimal(1))]) == 1
+    assert credits_committed([replace(failed, refunded=Decimal("0.5"))]) == Decimal("1.5")
+    assert credits_committed([replace(failed, forgotten=Decimal("0.5"))]) == Decimal("1.5")
+    assert credits_committed([replace(failed, forgotten=Decimal(2), consumed=Decimal(1))]) == 1
     assert credits_paid([replace(failed, consumed=Decimal(2))]) == 2
     assert credits_paid([replace(failed, consumed=Decimal(2), refunded=Decimal("0.5"))]) == Decimal("1.5")
     assert credits_paid([replace(failed, refunded=Decimal(2))]) == 0

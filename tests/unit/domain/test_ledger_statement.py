@@ -163,3 +163,12 @@ def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_witho
     shown = Statement([entry(at=AT)], [entry(entry_id="old", at=1.0)])
     assert KNOWN.surely_shown(shown, AT + 3)
     assert not KNOWN.surely_shown(shown, AT - 3)
+
+
+def test_an_end_is_surely_shown_if_the_readings_lasted_from_before_it_could_be_until_it_was_learned() -> None:
+    """A run that was killed learns of an end long after it: it may have passed in between."""
+    clocks = Clocks([])
+    learned_later = Statement([], [], [LedgerCoverage(5000.0, 9000.0, frozenset())])
+    assert clocks.surely_shown(learned_later, 6000.0, 7000.0)
+    assert not clocks.surely_shown(learned_later, 4000.0, 7000.0)
+    assert not clocks.surely_shown(learned_later, 6000.0, 8999.0)

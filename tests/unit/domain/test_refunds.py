@@ -357,7 +357,7 @@ def test_a_refund_that_would_have_been_seen_did_not_come_and_another_is_not_visi
         " the refund of 3 credits for job owl is not visible in the gateway's ledger"
     )
     assert error.hint is not None
-    assert "a person can release them" in error.hint
+    assert "a person can release those that are not visible" in error.hint
 
 
 def test_the_message_has_the_amount_that_is_held_and_at_most_ten_names() -> None:
@@ -370,3 +370,12 @@ def test_the_message_has_the_amount_that_is_held_and_at_most_ten_names() -> None
     assert message == "the refund of 22 credits for jobs a, b, c, d, e, f, g, h, i, j and 1 more did not come"
     message = missing_refunds(attempts[:10], str).message
     assert message == "the refund of 20 credits for jobs a, b, c, d, e, f, g, h, i, j did not come"
+
+
+@each_case("kind", ["refund_reversal", "clawback", "debit", "job charge", "reserve"])
+def test_what_takes_a_refund_back_counts_against_it(kind: str) -> None:
+    """A further reservation does too; the first is that of the purchase."""
+    shown = [entry("reserve", entry_id="a"), entry("refund", entry_id="b")]
+    assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == [2]
+    assert refund_events(failed(), [*shown, entry(kind, -2, entry_id="c")], now=9.0) == []
+    assert [event.credits for event in refund_events(failed(), [*shown, entry(kind, 1, entry_id="c")], now=9.0)] == [1]

@@ -121,7 +121,12 @@ class SimulatedGateway(Gateway):
         return account
 
     async def workflows(self) -> Sequence[str]:
-        raise NotImplementedError("a run doesn't ask")
+        """Asked only whether the gateway answers; struck by the faults of the account's credits."""
+
+        def effect(_now: float) -> Sequence[str]:
+            return ()
+
+        return await self._call(Operation.CREDITS, effect)
 
     async def workflow(self, workflow_id: str) -> Workflow:
         raise NotImplementedError("a run doesn't ask")
