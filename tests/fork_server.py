@@ -28,8 +28,7 @@ def serve(number: int) -> None:
     A client has a process of its own, which goes on until the client closes the connection.
     """
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
-    for copying in ("croniter", "wsgiref.handlers"):  # these copy all variables, and no command uses the copies
-        importlib.import_module(copying)
+    importlib.import_module("wsgiref.handlers")  # it copies all variables, and no command uses the copy
     gc.disable()  # all that is made here stays: prepare() freezes it
     with _names_read() as names:
         program = importlib.import_module("tests.loaded_program")
