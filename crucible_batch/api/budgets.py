@@ -12,11 +12,11 @@ from crucible_batch.api.period_note import is_journal_of
 from crucible_batch.api.run_directory import locked
 from crucible_batch.api.shards.divided_plan import refuse_outstanding
 from crucible_batch.api.shards.note import noted_shards, outstanding_shards
-from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files
+from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files, is_active
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunDirectoryError, UserError
+from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunBusyError, RunDirectoryError, UserError
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
@@ -212,6 +212,11 @@ class _Releasing:
                         hint="leave out --spent; it is for directories that are gone",
                     )
                 for each in ours:
+                    if is_active(self.account.path, each.run):
+                        raise RunBusyError(
+                            f"the run that {self.directory} has a copy of is active elsewhere",
+                            hint="wait until it ends, then run the same command again",
+                        )
                     self._settle(journal, each)
                 self._write_off([each for each in shares if each not in ours])
         else:

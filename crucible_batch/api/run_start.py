@@ -32,7 +32,7 @@ from crucible_batch.api.shards.log import LoggedJournal
 from crucible_batch.api.shards.stored_plans import claimed_journal
 from crucible_batch.api.spend_cap import capped, check_cap
 from crucible_batch.api.workflows import plan_jobs
-from crucible_batch.budget_accounts import BudgetAccount
+from crucible_batch.budget_accounts import BudgetAccount, noted_as_active
 from crucible_batch.domain.redaction import clean
 from crucible_batch.engine import restore
 from crucible_batch.errors import ConsentError, GatewayError
@@ -101,6 +101,8 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     derived = await _restore(context, journal, gateway, derived, plan_again, is_known=is_known)
     stack.enter_context(capped(context.cap, journal, context.terms, directory))
     allowance = None if rules is None else await _set_aside(context, rules, journal, after)
+    if allowance is not None:
+        stack.enter_context(noted_as_active(allowance.account.path, allowance.granted.run))
     derivation = None if derived is None else RunDerivation(derived, journal)
     return StartedRun(gateway, journal, basis, after, allowance, derivation)
 

@@ -1,6 +1,7 @@
 """Accounts: the budgets of periods that several runs share, one SQLite file for each."""
 
 from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files, try_accounts
+from crucible_batch.budget_accounts.active_runs import is_active, noted_as_active
 from crucible_batch.budget_accounts.records import (
     AccountShare,
     AccountTerms,
@@ -18,5 +19,7 @@ __all__ = [
     "RunUsage",
     "account_file",
     "account_files",
+    "is_active",
+    "noted_as_active",
     "try_accounts",
 ]

@@ -11,7 +11,9 @@ if the gateway's assets and its ledger were read after the upload's patience, an
     -                without a gap                       none                       not charged
 
 A charge is explained if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract
-names no kinds of entries: as long as no charge of an upload of ours was recognised, any entry without a job may be one.
+names no kinds of entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of
+ours may be one. Entries may be listed late, at the place of their time: so the last reading has to have an entry that
+was seen before the upload was sent.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def uncharged_uploads(
 ) -> tuple[UploadClaim, ...]:
     """Return the uploads of unknown charge that were certainly not charged, by the table at the head of this file.
 
-    ``covers`` returns whether readings of the ledger without a gap include all entries since a time of our clock, and
+    ``covers`` returns whether readings of the ledger without a gap include all entries since a time of our clock, also
+    those that were listed late, and
     ``first_seen`` has the start of the first reading with an entry, by the entry's key.
     ``read_at`` is when the last of them and the list of assets were asked for, whichever was earlier.
     """

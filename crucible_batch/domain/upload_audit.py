@@ -175,9 +175,9 @@ class UploadMatching:
         return self._left_between(EntryKind.UPLOAD, begun, ended)
 
     def entries_between(self, begun: float, ended: float) -> list[LedgerEntry]:
-        """Return the unmatched entries without a job, of any kind, between two times of our clock."""
+        """Return the unmatched entries of any kind, also with a job, between two times of our clock."""
         taken = {id(entry) for entry in self.ours}
-        free = (entry for entry in self._statement.entries if entry.job_id is None and id(entry) not in taken)
+        free = (entry for entry in self._statement.entries if id(entry) not in taken)
         return [entry for entry in free if self._clocks.may_lie_between(entry.at, begun, ended)]
 
     @property

@@ -123,6 +123,16 @@ class LedgerReader:
         """Whether all entries since ``moment`` were read, without a gap."""
         return self._coverage is not None and self._coverage.covers(moment)
 
+    def reaches_back_to(self, moment: float) -> bool:
+        """Whether all entries since ``moment`` were read, also if they were listed late at the place of their time.
+
+        The newest reading then has an entry that was seen before.
+        """
+        if self._coverage is None or not self.covers(moment):
+            return False
+        seen = self.first_seen()
+        return any(seen.get(key, math.inf) <= moment for key in self._coverage.keys)
+
     def entries(self) -> Sequence[LedgerEntry]:
         """Return all entries that were read, by earlier runs too."""
         return self._store.ledger_entries()

@@ -45,8 +45,8 @@ class LedgerReadings(Protocol):
         """Return when each entry was first seen, by its key: the start of that reading, in seconds since the epoch."""
         ...
 
-    def covers(self, moment: float) -> bool:
-        """Whether all entries since ``moment`` were read, without a gap. ``moment`` is by our clock."""
+    def reaches_back_to(self, moment: float) -> bool:
+        """Whether all entries since ``moment`` were read, by our clock, also those that were listed late."""
         ...
 
 
@@ -177,7 +177,7 @@ class LostUploads:
             self._jobs(),
             self._readings.entries(),
             assets,
-            covers=self._readings.covers,
+            covers=self._readings.reaches_back_to,
             first_seen=self._readings.first_seen(),
             read_at=read_at,
         )

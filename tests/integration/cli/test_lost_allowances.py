@@ -178,6 +178,21 @@ def test_a_copy_of_another_run_in_its_place_lowers_nothing(own: Cli) -> None:
     assert done.code == 2, done.out
 
 
+def test_a_copy_of_the_directory_of_an_active_run_in_its_place_releases_nothing(own: Cli) -> None:
+    """Nobody holds the lock of the copy; the account knows that the run is active."""
+    bought = spent_at(own.url)
+    with in_the_middle(own):
+        path = own.cwd / RUN
+        shutil.copytree(path, own.cwd / "copy", ignore=shutil.ignore_patterns("control.sock"))
+        with renamed(path):
+            shutil.move(own.cwd / "copy", path)
+            done = own("budget", "release", "studio", RUN, "--json")
+            remove(path)
+        own("run", write(own, "second"), "-q")
+    assert spent_at(own.url) - bought == LIMIT
+    assert done.code == 6, done.out
+
+
 def test_a_run_that_was_killed_and_whose_directory_was_deleted_counts_with_all_it_had(own: Cli) -> None:
     process = own.start("run", write(own, "first"), "-q", "-c", "1")
     wait_until(lambda: accepted(own))

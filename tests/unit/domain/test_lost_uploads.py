@@ -143,13 +143,13 @@ OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
         ([RESERVED, entry(2, "", 8.5)], False),
         ([RESERVED, entry(2, "rebate", 8.5)], False),
         ([RESERVED, replace(OF_UNKNOWN_KIND, at=None)], False),
-        ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], True),
+        ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], False),
         ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage for job-1")], True),
         ([RESERVED, entry(2, "storage", -2.0)], True),  # before it was sent
         ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage of asset-2")], True),  # of the other upload
     ],
 )
-def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_without_a_job_may_be_its_charge(
+def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_ours_may_be_its_charge(
     claim: UploadClaim, entries: list[LedgerEntry], is_proved: bool
 ) -> None:
     """And if there is none in its time, it was not charged."""

@@ -98,7 +98,7 @@ class World(SystemClock):
     def first_seen(self) -> Mapping[str, float]:
         return self.seen
 
-    def covers(self, moment: float) -> bool:
+    def reaches_back_to(self, moment: float) -> bool:
         return moment >= 990.0
 
     @property

@@ -139,7 +139,7 @@ ERRORS = [
 
 
 @each_case("status, code", ERRORS)
-@each_case("operation", ["credits", "workflow", "generate"])
+@each_case("operation", ["workflows", "workflow", "generate"])
 async def test_before_the_first_purchase_each_error_of_the_gateway_is_an_outage(
     operation: str, status: int, code: str
 ) -> None:
@@ -149,6 +149,15 @@ async def test_before_the_first_purchase_each_error_of_the_gateway_is_an_outage(
         await world.run()
     assert world.attempts[-1] == pytest.approx(LIMIT_S)
     assert world.outage.is_given_up
+
+
+@each_case("status, code", ERRORS)
+async def test_an_error_of_the_credits_alone_keeps_no_run_from_its_purchases(status: int, code: str) -> None:
+    world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
+    world.outage.has_bought = False
+    with pytest.raises(GatewayError):
+        await world.run()
+    assert not world.outage.number
 
 
 @each_case("status, code", [(401, "UNAUTHORIZED"), (404, "HTTP_404"), (402, "INSUFFICIENT_CREDITS"), (429, "BUSY")])

@@ -31,8 +31,6 @@ MODULES: Mapping[str, str] = {
     "domain/identity.py": "unit/domain/test_identity.py",
     "domain/budget.py": "unit/domain/test_budget.py",
     "domain/ledger.py": "unit/domain/test_ledger.py unit/domain/test_impossible.py unit/domain/test_refunds.py",
-    "domain/ledger_coverage.py": "unit/domain/test_ledger_coverage.py",
-    "domain/refunds.py": "unit/domain/test_refunds.py",
     "domain/credits.py": "unit/domain/test_credits.py unit/domain/test_stored_credits.py",
     "domain/prices.py": "unit/domain/test_prices.py",
     "domain/output_path.py": "unit/domain/test_output_path.py",
@@ -40,7 +38,6 @@ MODULES: Mapping[str, str] = {
     "engine/admission.py": (
         "unit/engine/test_admission_rule.py unit/engine/test_admission_ends.py unit/engine/test_refund_admission.py"
     ),
-    "engine/ledger_reader.py": "unit/engine/test_ledger_reader.py",
     "gateway/api_key.py": "unit/gateway/test_secrets.py",
     "gateway/url_guard.py": (
         "unit/gateway/test_address.py unit/gateway/test_guard.py unit/gateway/test_guard_registry.py"
