@@ -320,7 +320,6 @@ class Runner:
             while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
                 with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
                     await self._work_off(queue, found)
-            await self._lost_uploads.settle_at_end()
 
     async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]], found: Survey) -> None:
         await self.control.workers.run(partial(self._worker, queue), min(2 * self._limit.ceiling, found.most_workers))
@@ -338,9 +337,12 @@ class Runner:
             await self._lost_uploads.keep()
 
     async def _read_ledger_at_end(self) -> None:
-        """Read the ledger once more, unless the run has to end now or the gateway doesn't answer."""
+        """Settle lost uploads and read the ledger once more, unless the run has to end now or there is no answer."""
         if self.stop.leaving.is_set() or self._outage.is_on:
             return
+        with self._noting_failures():
+            # Not beside the deadline: the jobs are done.
+            await self._lost_uploads.settle_at_end()
         with self._noting_failures(), suppress(TimeoutError):
             async with asyncio.timeout(_LAST_READING_S):
                 await self._ledger_reader.end()
