@@ -167,10 +167,11 @@ class Surroundings:
                 self.world.delete_asset(self.account_id, self.chance.choice(listed).asset_id, true_now())
 
     def has_ready(self, sha256: str, byte_size: int) -> None:
-        """Let an earlier run directory have uploaded an image already."""
+        """Let an earlier run directory have uploaded an image already, if the account could pay for it."""
         intent = Intent("image/png", byte_size, None, {"cb_sha256": sha256})
-        asset = self.world.create_asset(self.account_id, intent, true_now())
-        self.world.receive(asset.asset_id, Arrival(sha256, 64, 64), true_now())
+        with contextlib.suppress(RefusedError):
+            asset = self.world.create_asset(self.account_id, intent, true_now())
+            self.world.receive(asset.asset_id, Arrival(sha256, 64, 64), true_now())
 
     def ours(self) -> dict[str, list[Job]]:
         """Our jobs in the order of their purchase, by what they were bought for."""
