@@ -125,12 +125,13 @@ def show_workflow(output: CommandOutput, workflow_id: str, settings: Settings) -
 def workflow_json(workflow_id: str, metadata: Mapping[str, object]) -> dict[str, Json]:
     """Return what is known of a workflow and of its parameters."""
     fields = read_fields(metadata)
-    return {
+    known = {
         "workflow_id": workflow_id,
         "fields": None if fields is None else list(fields),
-        "estimated_time_seconds": plain_json(read_expected_s(metadata)),
-        "parameters": plain_json({name: _facts(info) for name, info in read_parameters(metadata).items()}),
+        "estimated_time_seconds": read_expected_s(metadata),
+        "parameters": {name: _facts(info) for name, info in read_parameters(metadata).items()},
     }
+    return {name: plain_json(value) for name, value in known.items()}
 
 
 def _facts(info: ParameterInfo) -> dict[str, object]:
