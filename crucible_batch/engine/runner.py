@@ -190,7 +190,7 @@ class Runner:
             or self._lost_uploads.are_open
             or self.accounting.ledger.held_for_refunds
         )
-        if self._probed is not None or not found.is_finished or not is_settled:
+        if self._has_jobs_to_do(found) or not is_settled:
             with self._noting_failures():
                 await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
                 await self._unfinished.record_forgotten(found.forgotten)
@@ -216,6 +216,9 @@ class Runner:
         ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked)
         self._tell.ended(ending, counts)
         return ending
+
+    def _has_jobs_to_do(self, found: Survey) -> bool:
+        return self._probed is not None or not found.is_finished
 
     def _includes(self, planned: PlannedJob) -> bool:
         """Whether this run includes the job: it decides the run's outcome."""
@@ -300,13 +303,14 @@ class Runner:
     async def _work(self, found: Survey) -> None:
         async with asyncio.TaskGroup() as group:
             work = group.create_task(self._work_all(found))
-            kept = (
+            kept = [
                 self._watch(work),
                 self._context.poller.keep_time(),
-                self.control.deadline.keep(),
                 self._keep_reading_ledger(),
                 self._keep_settling_uploads(),
-            )
+            ]
+            if self._has_jobs_to_do(found):  # a run that only settles what is held is not stopped by its deadline
+                kept.append(self.control.deadline.keep())
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
             for watcher in watchers:

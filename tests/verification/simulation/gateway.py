@@ -152,7 +152,12 @@ class SimulatedGateway(Gateway):
             return self._world.create_asset(self._account_id, intent, now)
 
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
-            asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce)
+            try:
+                asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce)
+            except GatewayError as error:
+                if error.in_doubt:  # it is not sent again: from now on it is only searched for
+                    self._purse.stakes.came_to_nothing(nonce)
+                raise
         expired = self._weather.strikes("expired-upload", Operation.CREATE_ASSET)
         return UploadIntent(asset.asset_id, "expired" if expired else asset.asset_id, asset.charged)
 

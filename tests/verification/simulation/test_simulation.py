@@ -113,6 +113,8 @@ ONCE = [
     (5977, "refusals for want of credits ended runs before they had collected what they had bought"),
     (1523, "a job that was lost, known again and not done within its timeout ended a run as if all had failed"),
     (510001863, "a deadline passed while a run whose jobs were done waited for the evidence of a lost upload"),
+    (510009929, "a deadline passed while a run whose jobs were all done read the ledger for a refund"),
+    (3011288, "an upload's answer and the search for it were lost, and the judge took it to be on its way for ever"),
     (681220622, "a submit in doubt waited for ever for an upload whose patience had been settled elsewhere"),
     (722000051, "a refund paid for a second submit of a price that nobody knew, beside one in doubt"),
     (20280, "an earlier run's price is enough to begin with, and may have risen since"),
