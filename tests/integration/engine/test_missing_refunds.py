@@ -16,6 +16,7 @@ import pytest
 
 from crucible_batch import api
 from crucible_batch.domain import events
+from crucible_batch.engine.run_control import RunDeadline
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal
 
@@ -439,3 +440,17 @@ async def test_a_hold_for_a_refund_outlives_the_run(start: Any) -> None:
         second = await bench.run(more, wait_for_gateway_s=30)
         assert await most_net(bench) <= 6
     assert (second.exit_code, second.report.credits.spent, second.report.credits.held) == (4, 2, 4)
+
+
+async def test_a_run_with_nothing_left_but_a_refund_is_not_stopped_by_its_deadline(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunDeadline, "is_over", property(lambda _deadline: True))
+    async with start(faults="fail=1,refund-missing:1") as bench:
+        manifest = bench.manifest(foxes(1), **capped(6, attempts=2))
+        with monkeypatch.context() as before:
+            before.setattr(RunDeadline, "is_over", False)
+            first = await bench.run(manifest)
+        second = await bench.run(manifest, deadline_s=1000)
+    assert (first.exit_code, first.report.credits.held) == (0, 2)
+    assert (second.exit_code, second.report.stops) == (0, {})
