@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.period_budget import dated, prices_of, share_in, usage_of
+from crucible_batch.api.period_budget import dated, prices_of, usage_of
 from crucible_batch.api.period_note import is_journal_of
 from crucible_batch.api.run_directory import locked
 from crucible_batch.api.shards.divided_plan import refuse_outstanding
@@ -110,25 +110,23 @@ def _state_of(account: BudgetAccount, now: float) -> BudgetState:
     terms = account.terms()
     calendar = calendar_of(terms)
     period = calendar.at(now)
-    runs = tuple(_run_of(each, period) for each in account.shares(period))
+    runs = tuple(map(_run_of, account.shares(period)))
     return BudgetState(terms, account.path, period, calendar, account.limit(), tuple(r for r in runs if r.share.total))
 
 
-def _run_of(share: AccountShare, period: BudgetPeriod) -> BudgetRun:
+def _run_of(share: AccountShare) -> BudgetRun:
     directory = Path(share.run_dir)
-    current, is_gone, has_shards = share.share, False, False
+    is_gone, has_shards = False, False
     try:
         with Journal.read(directory) as journal:
             is_gone = not is_journal_of(journal, share)
             has_shards = outstanding_shards(journal) is not None
-            if not is_gone and share.budget is not None and share.first is not None and share.first <= period.first:
-                current = share_in(journal, share.budget, period)
     except (CrucibleBatchError, OSError):
         is_gone = True
     return BudgetRun(
         run_dir=directory,
         manifest=share.manifest,
-        share=current,
+        share=share.share,
         is_open=share.allowance is not None,
         is_active=not is_gone and is_locked(directory),
         is_gone=is_gone,

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from crucible_batch.api.period_note import (
 from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of
-from crucible_batch.budget_accounts import AccountShare, AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
+from crucible_batch.budget_accounts import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
@@ -92,32 +92,6 @@ def dated(journal: Journal | None, prices: PriceBook, periods: Iterable[BudgetPe
     for subject, event in () if journal is None else journal.events():
         found.apply(subject, event)
     return found
-
-
-def overlapping(shares: Iterable[AccountShare], period: BudgetPeriod) -> Mapping[str, Share]:
-    """Return the shares that allowances of earlier periods have of ``period``, by the journals of their runs.
-
-    What a run has certainly spent before the period began, it can't spend in it. A journal that can't be read is left
-    out: the complete allowance counts.
-    """
-    found: dict[str, Share] = {}
-    for each in shares:
-        if each.allowance is None or each.first is None or each.first >= period.first or each.budget is None:
-            continue
-        try:
-            with Journal.read(Path(each.run_dir)) as journal:
-                if is_journal_of(journal, each):
-                    found[each.allowance] = share_in(journal, each.budget, period)
-        except (CrucibleBatchError, OSError) as error:
-            logger.debug("the journal in %s can't be read: %s", each.run_dir, error)
-    return found
-
-
-def share_in(journal: Journal, budget: Credits, period: BudgetPeriod) -> Share:
-    """Return the share that a run with this budget has of the present period, by its journal."""
-    runs = journal.runs()
-    charges = dated(journal, prices_of(runs[-1].terms if runs else None), [period], period.start)
-    return charges.share_of(budget, period)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +261,7 @@ def preview_at(
     account = BudgetAccount.existing(rules.accounts_directory(settings), rules.terms)
     shares_now = [] if account is None else account.shares(period)
     others = [each for each in shares_now if journal is None or not is_journal_of(journal, each)]
-    overlaps = overlapping(others, period)
-    shares = {each.run: overlaps.get(each.allowance or "", each.share) for each in others}
+    shares = {each.run: each.share for each in others}
     charges = dated(journal, prices_of(terms), [period], now)
     request = charges.request(period, own=own, need=None)
     _, credits = Allowance(rules.limit, shares).granted("", request)
@@ -339,10 +312,9 @@ async def set_aside(
     charges = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
     need = None if may_grow else _most_needed(journal, terms, charges.ledger.prices, choice)
     request = charges.request(period, own=own, need=need)
-    overlaps = overlapping((each for each in shares if each.run != run), period)
     # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
     note_allowance(journal, token := secrets.token_hex(8))
-    wanted = AllowanceRequest(token, previous, period, rules.limit, request, charges.certain, now, overlaps)
+    wanted = AllowanceRequest(token, previous, period, rules.limit, request, now)
     grant = account.set_aside(_usage(journal, terms, charges), wanted)
     note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
     granted = PeriodPreview(

@@ -113,10 +113,10 @@ class BudgetAccount:
             put(connection, "keys", " ".join([*known[1 - _MAX_KEYS :], digest]))
             return bool(known)
 
-    def shares(self, period: BudgetPeriod, overlaps: Mapping[str, Share] | None = None) -> list[AccountShare]:
+    def shares(self, period: BudgetPeriod) -> list[AccountShare]:
         """Return the shares of a period, in the order of their directories; those of 0 are left out."""
         with transaction(self.path) as connection:
-            found = list(_shares(connection, period, overlaps or {}))
+            found = list(_shares(connection, period))
         return sorted((each for each in found if each.share.total), key=lambda each: each.run_dir)
 
     def of_run(self, run: str) -> AccountShare | None:
@@ -137,13 +137,13 @@ class BudgetAccount:
             _require_newest(connection, usage.run, wanted.previous)
             _close_predecessor(connection, usage, wanted.period)
             _settle(connection, usage, wanted.at)
-            shares = _shares(connection, wanted.period, wanted.overlaps)
+            shares = _shares(connection, wanted.period)
             standing = Allowance(wanted.limit, {each.run: each.share for each in shares})
             standing, credits = standing.granted(usage.run, wanted.request)
             share = standing.shares[usage.run]
             connection.execute(
-                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?,"
-                " budget = ? WHERE run = ?",
+                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?"
+                " WHERE run = ?",
                 (
                     wanted.allowance,
                     wanted.allowance,
@@ -151,7 +151,6 @@ class BudgetAccount:
                     wanted.period.first,
                     str(share.spent),
                     str(share.set_aside),
-                    str(wanted.fixed + credits),
                     usage.run,
                 ),
             )
@@ -171,7 +170,7 @@ class BudgetAccount:
                 _write_off(connection, _share(row), by_period, at)
 
 
-_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, budget, newest, events"
+_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, newest, events"
 
 
 def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None) -> None:
@@ -184,14 +183,11 @@ def _require_newest(connection: sqlite3.Connection, run: str, previous: str | No
         )
 
 
-def _shares(
-    connection: sqlite3.Connection, period: BudgetPeriod, overlaps: Mapping[str, Share]
-) -> Iterator[AccountShare]:
+def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[AccountShare]:
     """Yield the share that each run has of a period.
 
     settled                    what it spent in the period; if that is not recorded, what is unanswered
-    set aside in this period   what it has certainly spent in it, and what is set aside
-    set aside earlier          the same, or less if its journal could be read (``overlaps``)
+    set aside now or earlier   all of it, spent or not
     set aside later            both: the clock was set back
     """
     spent = dict(connection.execute("SELECT run, credits FROM spent WHERE first = ?", (period.first,)))
@@ -203,15 +199,12 @@ def _shares(
             yield replace(share, share=Share(settled - aside, aside))
         elif share.first is not None and share.first > period.first:
             yield replace(share, share=Share(settled, share.share.total))
-        elif share.first == period.first:
-            yield share
         else:
-            overlap = overlaps.get(share.allowance, share.share)
-            yield replace(share, share=min(overlap, share.share, key=lambda each: each.total))
+            yield share
 
 
 def _share(row: tuple[object, ...]) -> AccountShare:
-    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, budget, newest, events = row
+    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, newest, events = row
     is_open = allowance is not None
     return AccountShare(
         run=str(run),
@@ -221,7 +214,6 @@ def _share(row: tuple[object, ...]) -> AccountShare:
         allowance=str(allowance) if is_open else None,
         since=float(str(since)) if is_open else None,
         first=str(first) if is_open else None,
-        budget=_credits(budget) if is_open else None,
         unanswered=_credits(unanswered),
         newest=None if newest is None else str(newest),
         events=int(str(events)),
@@ -237,7 +229,7 @@ def _settle(connection: sqlite3.Connection, usage: RunUsage, at: float) -> None:
         "INSERT INTO shares (run, run_dir, manifest, events, unanswered, changed_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run) DO UPDATE SET run_dir = excluded.run_dir, manifest = excluded.manifest,"
         " events = max(events, excluded.events), unanswered = excluded.unanswered, changed_at = excluded.changed_at,"
-        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL, budget = NULL",
+        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL",
         (usage.run, usage.run_dir, usage.manifest, usage.events, str(unanswered), at),
     )
     for first, credits in usage.by_period.items():
@@ -249,7 +241,7 @@ def _close_predecessor(connection: sqlite3.Connection, usage: RunUsage, period: 
 
     The caller holds the directory's lock, so the runs that wrote them have ended.
     """
-    for share in _shares(connection, period, {}):
+    for share in _shares(connection, period):
         if share.run_dir == usage.run_dir and share.run != usage.run and (share.allowance or share.unanswered):
             firsts = {share.first or period.first, period.first}
             _write_off(connection, share, dict.fromkeys(firsts, share.share.total), share.since or 0.0)
@@ -260,7 +252,7 @@ def _write_off(
 ) -> None:
     connection.execute(
         "UPDATE shares SET unanswered = '0', changed_at = ?, allowance = NULL, since = NULL, first = NULL,"
-        " spent = NULL, set_aside = NULL, budget = NULL WHERE run = ?",
+        " spent = NULL, set_aside = NULL WHERE run = ?",
         (at, share.run),
     )
     for first, credits in by_period.items():

@@ -36,8 +36,7 @@ CREATE TABLE shares (
     since      REAL,
     first      TEXT,                 -- the period in which it was set aside
     spent      TEXT,                 -- of that period, with certainty, at that time
-    set_aside  TEXT,
-    budget     TEXT                  -- of the run
+    set_aside  TEXT
 ) WITHOUT ROWID;
 CREATE TABLE spent (                 -- by settled runs, in each period
     run     TEXT NOT NULL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
 from crucible_batch.domain.budget_period import BudgetPeriod
@@ -41,7 +41,7 @@ class RunUsage:
 class AccountShare:
     """The share that a run has of one period. ``allowance`` identifies what it has set aside; None if it is settled.
 
-    ``since`` is when it was set aside, in seconds since the epoch, in the period ``first``. ``budget`` is the run's.
+    ``since`` is when it was set aside, in seconds since the epoch, in the period ``first``.
     ``newest`` identifies the newest that it has set aside, also if it is settled, and ``events`` is the number of its
     journal's last event that is counted: a journal without them is older.
     """
@@ -53,7 +53,6 @@ class AccountShare:
     allowance: str | None = None
     since: float | None = None
     first: str | None = None
-    budget: Credits | None = None
     unanswered: Credits = ZERO
     newest: str | None = None
     events: int = 0
@@ -72,17 +71,12 @@ class Grant:
 class AllowanceRequest:
     """A request of a run to set credits aside in ``period`` of at most ``limit``.
 
-    ``fixed`` are the credits that the run's budget consists of beside what is set aside. ``overlaps`` are lower shares
-    in this period of allowances of earlier periods (by allowance id), as far as their journals could be read.
     ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before.
     """
 
     allowance: str
     previous: str | None
-
     period: BudgetPeriod
     limit: Credits
     request: ShareRequest
-    fixed: Credits
     at: float
-    overlaps: Mapping[str, Share] = field(default_factory=dict)

@@ -228,19 +228,20 @@ class Ledger:
         return sum(each.was_made for each in self._unpriced)
 
     @property
-    def unpriced_costs(self) -> tuple[Credits, ...]:
-        """The part of ``committed`` for each upload of unknown price, in the order in which they were left so."""
+    def beside_holds(self) -> Credits:
+        """The part of ``committed`` that is neither held for a job or an asset, nor for an upload of unknown price."""
+        return self.jobs + self._uploads - self._rebates + self._held_for_refunds
+
+    def unpriced(self) -> Iterator[tuple[str, Credits]]:
+        """Yield each upload of unknown price: the nonce of its intent, and its part of ``committed``."""
         price = self._upload_price
-        return tuple(self._highest_cost(each) - min(each.rebate, price) for each in self._unpriced)
+        for each in self._unpriced:
+            yield each.nonce, self._highest_cost(each) - min(each.rebate, price)
 
     @property
     def unpriced_uploads(self) -> int:
         """The number of uploads of unknown price: lost and assumed ones."""
         return len(self._unpriced)
-
-    def place_of_unpriced(self, nonce: str) -> int | None:
-        """Return the place of an upload in ``unpriced_costs``, by the nonce of its intent; None if it isn't there."""
-        return next((place for place, upload in enumerate(self._unpriced) if upload.nonce == nonce), None)
 
     def is_contradictory(self, subject: str) -> bool:
         """Whether a job or an asset had an impossible event."""
@@ -342,8 +343,9 @@ class Ledger:
             case Lost():
                 self._keep_bound(subject, was_made=False)
             case NotCharged(nonce=nonce):
-                if (place := self.place_of_unpriced(nonce)) is not None:
-                    del self._unpriced[place]
+                charged = next((each for each in self._unpriced if each.nonce == nonce), None)
+                if charged is not None:
+                    self._unpriced.remove(charged)
             case Found():
                 self._charges.pop(subject, None)
                 self.reused_assets += 1

@@ -3,8 +3,8 @@
     spent + set aside <= limit        at every moment, summed over all run directories
 
 The rule is ``domain/allowance.py``'s; a party is the journal in a run directory. What was bought there before the
-server first used it is not the server's, so charges are divided by the number of the journal's last event at that
-moment, and not by a clock, which may be set back:
+server first used it is not the server's. So the cap begins behind the row of the journal that was its last one at that
+moment, and a charge counts if its answer is in a later row, or has not come yet:
 
     charge                                                    counts
     requested and answered before                             no
@@ -23,18 +23,16 @@ directory, a backup) is another party, and the share of the former one remains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
-from crucible_batch.domain.budget_period import BudgetPeriod
-from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
+from crucible_batch.domain.charge_times import DatedLedger
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Event
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
-
-_NO_END = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,12 @@ def figures_of(
 
     ``prices`` is a price book with the ceilings of the run, and is changed.
     """
-    # Numbers take the place of times: at the start of the span, event ``after`` is certainly past, and the next isn't.
-    span = BudgetPeriod("day", "", after + CLOCK_TOLERANCE_S, _NO_END)
-    ledger, newest = DatedLedger(Ledger(prices), [span]), 0
+    ledger, newest = DatedLedger(Ledger(prices)), 0
     for number, subject, event in events:
-        ledger.apply(subject, replace(event, at=float(number)))
+        ledger.apply(subject, event, at=number)
         newest = number
-    new = ledger.certain - ledger.certain_before(span.start)
-    return JournalFigures(journal, newest, ledger.certain, new, ledger.used_in(span))
+    new = ledger.certain_between(after, math.inf)
+    return JournalFigures(journal, newest, ledger.certain, new, ledger.used_between(after, math.inf))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,8 @@ class LostUploads:
         """The credits that are released soon, unless the gateway shows a charge until then, or doesn't answer."""
         if self._clock.monotonic() > self._awaited_until + 2 * _AGAIN_S:
             return ZERO
-        ledger = self._accounting.ledger
-        places = (ledger.place_of_unpriced(claim.nonce) for claim in self._awaited)
-        return sum((ledger.unpriced_costs[place] for place in places if place is not None), ZERO)
+        awaited = {claim.nonce for claim in self._awaited}
+        return sum((cost for nonce, cost in self._accounting.ledger.unpriced() if nonce in awaited), ZERO)
 
     async def settle(self) -> None:
         """Release what is held for uploads that were not charged, by the readings so far.

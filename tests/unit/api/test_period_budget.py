@@ -226,16 +226,16 @@ def test_a_killed_run_is_settled_when_its_directory_is_run_again(place: Place) -
     assert place.standing() == (7, 13)
 
 
-def test_a_run_over_midnight_counts_in_both_periods_as_far_as_it_may_buy(place: Place) -> None:
+def test_a_run_over_midnight_counts_whole_in_both_periods_until_it_ends(place: Place) -> None:
     journal = place.journal("a")
     planned(journal, 4)
     allowance = place.begin(journal, terms=WITH_CEILING)
     write(journal, *bought("a", NOON + 60, 3), *bought("b", NOON + 60, 3, ended=()))
     place.clock.time = MIDNIGHT + 3600
-    assert place.begin(place.journal("b")).budget == 20 - (12 - 3)
+    assert place.begin(place.journal("b")).budget == 20 - 12
     write(journal, *bought("c", MIDNIGHT + 60, 3))
     allowance.settle(journal, WITH_CEILING, place.clock.now())
-    assert place.standing() == (3, 11)
+    assert place.standing() == (3, 8)
 
 
 def spent_yesterday(place: Place) -> Decimal:
@@ -559,11 +559,10 @@ def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the
 
 
 def test_an_account_is_read_as_it_is_now(place: Place) -> None:
-    """An active run's journal has what it has spent since it set credits aside."""
     journal = place.journal("a")
     place.begin(journal)
     write(journal, *bought("a", NOON + 60, 7))
-    assert place.standing() == (7, 13)
+    assert place.standing() == (0, 20)
     (state,) = budget_states(place.settings, now=NOON + 60, account="studio")
     assert (state.runs[0].is_open, state.runs[0].is_gone, state.until) == (True, False, "2024-10-04 00:00 UTC")
     assert BudgetAccount(state.file).limit() == 20

@@ -158,15 +158,10 @@ class AccountWorld:
         shares = self.account.shares(period)
         leftover = [each.since for each in shares if each.run == name and each.since is not None]
         books = self.dated(run, min(leftover, default=self.now))
-        overlaps: dict[str, Share] = {}
-        for each in shares:
-            if each.run != name and each.allowance and each.first and each.first < period.first and each.budget:
-                other = self.dated(self.runs[each.run], self.now)
-                overlaps[each.allowance] = other.share_of(each.budget, period)
         request = books.request(period, own=own, need=need)
         before = self.account.of_run(name)
         previous, token = None if before is None else before.newest, f"allowance {next(self._numbers)}"
-        wanted = AllowanceRequest(token, previous, period, limit, request, books.certain, self.now, overlaps)
+        wanted = AllowanceRequest(token, previous, period, limit, request, self.now)
         grant = self.account.set_aside(self.usage(run, books), wanted)
         run.budget, run.since = books.certain + grant.credits, self.now
         self.highest_limit = max(self.highest_limit, limit)
@@ -250,7 +245,7 @@ class AccountWorld:
         bundle = CEILING + UPLOAD
         run.events += [
             (number, Held(at=self.now, attempt=1, key=number, credits=bundle, price_class="workflow:w", images=True)),
-            (asset, Intended(at=self.now, nonce="n", credits=UPLOAD, payer=number)),
+            (asset, Intended(at=self.now, nonce=asset, credits=UPLOAD, payer=number)),
         ]
         self.gateway.charge(asset, UPLOAD, self.now)
         run.uploading.add(asset)
@@ -263,7 +258,7 @@ class AccountWorld:
         run.uploading.remove(asset)
         job = asset.removeprefix("asset:")
         if lost:
-            run.events.append((asset, Lost(at=self.now, nonce="n")))
+            run.events.append((asset, Lost(at=self.now, nonce=asset)))
         else:
             run.events.append((asset, Created(at=self.now, asset_id=asset, credits=UPLOAD)))
             run.created.add(asset)

@@ -26,7 +26,7 @@ from crucible_batch.budget_accounts import (
     account_files,
 )
 from crucible_batch.budget_accounts.database import transaction
-from crucible_batch.domain.allowance import Share, ShareRequest
+from crucible_batch.domain.allowance import ShareRequest
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
 from crucible_batch.errors import BudgetAccountError, ExitCode
 
@@ -59,13 +59,12 @@ def ask(
     period: BudgetPeriod = TODAY,
     limit: Decimal = LIMIT,
     used: RunUsage | None = None,
-    overlaps: Mapping[str, Share] | None = None,
 ) -> Grant:
     request = ShareRequest(None if wanted is None else Decimal(wanted), Decimal(certain), Decimal(certain))
     before, token = account.of_run((used or usage(run)).run), os.urandom(4).hex()
     previous = None if before is None else before.newest
     at = period.start + 60
-    want = AllowanceRequest(token, previous, period, limit, request, Decimal(certain), at, overlaps or {})
+    want = AllowanceRequest(token, previous, period, limit, request, at)
     return account.set_aside(used or usage(run), want)
 
 
@@ -114,24 +113,11 @@ def test_unanswered_requests_stay_set_aside_in_each_later_period(account: Budget
 
 
 def test_an_allowance_counts_in_the_next_period_while_it_is_open(account: BudgetAccount) -> None:
-    granted = ask(account, "a", 30)
+    ask(account, "a", 30)
     assert ask(account, "b", period=TOMORROW).credits == 20
-    account.settle(usage("b"), B + 90_000)
-    overlap = {granted.allowance: Share(Decimal(2), Decimal(8))}
-    assert ask(account, "b", period=TOMORROW, overlaps=overlap).credits == 40
     account.settle(usage("b"), B + 90_000)
     account.settle(usage("a", {TODAY: 25, TOMORROW: 5}), B + 90_000)
     assert ask(account, "b", period=TOMORROW).credits == 45
-
-
-def test_what_a_journal_says_of_another_allowance_has_no_effect(account: BudgetAccount) -> None:
-    """Between reading the journal and setting aside, the run may have ended and another one begun."""
-    ask(account, "a", 30)
-    assert ask(account, "b", period=TOMORROW, overlaps={"another": Share()}).credits == 20
-    mine = account.of_directory("/outputs/a")[0].allowance or ""
-    account.settle(usage("b"), B + 90_000)
-    higher = {mine: Share(Decimal(0), Decimal(40))}
-    assert ask(account, "b", period=TOMORROW, overlaps=higher).credits == 20
 
 
 def test_each_run_keeps_to_its_own_limit(account: BudgetAccount) -> None:
@@ -162,9 +148,7 @@ def test_of_two_copies_that_ask_at_once_under_the_same_id_one_is_refused(account
     first = ask(account, "a", 5)
     account.settle(usage("a", {TODAY: 2}), B + 90)
     request = ShareRequest(None, Decimal(2), Decimal(2))
-    wanted = [
-        AllowanceRequest(token, first.allowance, TODAY, LIMIT, request, Decimal(2), B + 99) for token in ("b", "c")
-    ]
+    wanted = [AllowanceRequest(token, first.allowance, TODAY, LIMIT, request, B + 99) for token in ("b", "c")]
     assert account.set_aside(usage("a", {TODAY: 2}), wanted[0]).credits == 48
     with pytest.raises(BudgetAccountError, match="a copy of this run directory"):
         account.set_aside(usage("a", {TODAY: 2}), wanted[1])

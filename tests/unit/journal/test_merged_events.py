@@ -98,7 +98,7 @@ def figures(lines: list[Line]) -> tuple[object, ...]:
         ledger.reused,
         ledger.price_differs,
         ledger.holds(),
-        ledger.unpriced_costs,
+        tuple(ledger.unpriced()),
         sorted(map(str, ledger.surprises)),
         list(notes(ledger)),
         ledger.prices.highest,

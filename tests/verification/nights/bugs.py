@@ -114,8 +114,8 @@ def an_allowance_of_the_month_before_that_is_not_counted(stack: ExitStack) -> No
     shares = BudgetAccount.shares
     usage = period_budget.usage_of
 
-    def of_this_month(self: BudgetAccount, period: Any, overlaps: Any = None) -> list[Any]:
-        return [each for each in shares(self, period, overlaps) if each.first in (None, period.first)]
+    def of_this_month(self: BudgetAccount, period: Any) -> list[Any]:
+        return [each for each in shares(self, period) if each.first in (None, period.first)]
 
     def all_at_the_start(*given: Any) -> Any:
         found = usage(*given)
