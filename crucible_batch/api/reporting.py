@@ -43,7 +43,6 @@ from crucible_batch.report.html import (
     Advice,
     Thumbnails,
     advice,
-    credit_curve,
     write_page,
 )
 
@@ -238,7 +237,6 @@ def write_page_of(
             directory,
             head,
             journal_rows(journal) if rows is None else rows,
-            credit_curve(journal.events(), journal.runs()[-1].terms),
             thumbnails=thumbnails,
             enough=budget_for_remaining(journal) if head.is_short_of_budget else None,
             remedy=remedy_of(journal) if head.counts.failed else None,

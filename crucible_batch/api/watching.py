@@ -21,7 +21,6 @@ from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
-from crucible_batch.report.html import CurvePoint, credit_curve
 
 SENDING = "sending"
 """The status of a job whose submit has no answer yet: shown as pending during the run, and as unknown after it."""
@@ -131,11 +130,6 @@ class Watch:
         with Journal.read(self.run_dir) as journal:
             for row in build_rows(journal.jobs(cache.run.terms.rule), cache.run.stops):
                 yield self._as_it_goes(row)
-
-    def curve(self) -> list[CurvePoint]:
-        terms = self._looked().run.terms
-        with Journal.read(self.run_dir) as journal:
-            return credit_curve(journal.events(), terms)
 
     def output(self, path: str) -> OutputRow | None:
         """Return the output that was saved under this path according to the journal; None if there is none."""

@@ -28,7 +28,7 @@ from crucible_batch.option_values import LOOPBACK
 from crucible_batch.view.comparison import comparison_page, side_of
 from crucible_batch.view.control import PATH, ControlRequests
 from crucible_batch.view.feed import list_feed, run_feed
-from crucible_batch.view.pages import list_page, run_charts, run_data, run_page
+from crucible_batch.view.pages import list_page, run_data, run_page
 from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
 from crucible_batch.view.templating import Page
@@ -136,10 +136,6 @@ class Viewer:
         sides = [await side_of(run) for run in (first, second)]
         return _html(await asyncio.to_thread(comparison_page, sides[0], sides[1], chosen, page))
 
-    async def charts(self, request: Request) -> Response:
-        run = await self._run(request)
-        return HTMLResponse(await run.read(run_charts))
-
     async def events(self, request: Request) -> Response:
         run = await self._run(request)
         edition, after, commands = (_number(request, name) for name in ("edition", "after", "commands"))
@@ -175,7 +171,6 @@ def create_app(runs: Runs, stopping: asyncio.Event, token: str | None = None) ->
         Route("/events", viewer.list_events),
         Route("/events/{key}", viewer.events),
         Route("/data/{key}", viewer.data),
-        Route("/charts/{key}", viewer.charts),
         Route("/compare/{first}/{second}", viewer.comparison),
         Route("/thumbnails/{key}/{sha256}", viewer.thumbnail),
         Route("/runs/{key}", lambda request: RedirectResponse(f"{request.url.path}/")),

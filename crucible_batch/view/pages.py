@@ -21,7 +21,6 @@ from crucible_batch.report.html import (
     PageAssets,
     Thumbnail,
     advice,
-    charts,
     compact,
     ending,
     head_json,
@@ -98,7 +97,7 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
     never = codes_never_retried(watch.run_dir)
     assets = run_assets(is_controlled)
     frame = Frame(next_step(snapshot), assets, live=_live(snapshot, key), home="/", never=never)
-    pieces = page_pieces(snapshot.status.location, head, watch.rows(), watch.curve(), _Served(key), frame=frame)
+    pieces = page_pieces(snapshot.status.location, head, watch.rows(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.assets.policy)
 
 
@@ -106,12 +105,6 @@ def run_data(watch: Watch, key: str) -> str:
     """Return the data of a run's page as JSON, for a page that has to load everything again."""
     snapshot = watch.look()
     return _data(snapshot, key, list(watch.rows()))
-
-
-def run_charts(watch: Watch) -> str:
-    """Return the charts as a page of their own, from which the run's page takes them."""
-    snapshot = watch.look()
-    return f"<!doctype html><title>charts</title>{charts(snapshot.status.report, watch.rows(), watch.curve())}"
 
 
 def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:

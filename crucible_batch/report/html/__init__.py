@@ -1,14 +1,12 @@
 """``report.html``: the jobs and pictures of a run as one page."""
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
-from crucible_batch.report.html.charts import CurvePoint, credit_curve
 from crucible_batch.report.html.endings import Advice, advice, ending
 from crucible_batch.report.html.page import (
     PAGE_FILE,
     Cards,
     Frame,
     PageAssets,
-    charts,
     head_json,
     make_assets,
     page_pieces,
@@ -23,7 +21,6 @@ __all__ = [
     "PAGE_FILE",
     "Advice",
     "Cards",
-    "CurvePoint",
     "Frame",
     "Miniature",
     "PageAssets",
@@ -31,9 +28,7 @@ __all__ = [
     "Thumbnail",
     "Thumbnails",
     "advice",
-    "charts",
     "compact",
-    "credit_curve",
     "embedded",
     "ending",
     "head_json",

@@ -18,7 +18,6 @@ from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
-from crucible_batch.report.html.charts import CurvePoint, Downsampled, Timed, axis_of, credits_chart, timeline
 from crucible_batch.report.html.endings import Advice, advice, ending, retry_command, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
@@ -27,20 +26,17 @@ from crucible_batch.shell_command import shell_command
 PAGE_FILE = "report.html"
 _SCRIPTS = (
     "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare",
-    "time", "copying", "sources", "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
+    "copying", "sources", "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
     "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
-_STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "charts")
-_MOST_TIMED = 10_000
-"""Number of jobs in the timeline of a larger run: at least this many, at most twice as many."""
+_STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
 
 
 def write_page(
     directory: Path,
     head: ReportHead,
     rows: Iterable[JobRow],
-    curve: Sequence[CurvePoint],
     *,
     thumbnails: Thumbnails | None = None,
     enough: Credits | None = None,
@@ -57,7 +53,7 @@ def write_page(
     target, named = directory / PAGE_FILE, location or directory
     with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
         frame = Frame(advice(head, named, enough, remedy), report_assets(), never=never)
-        for piece in page_pieces(named, head, rows, curve, pictures, frame=frame):
+        for piece in page_pieces(named, head, rows, pictures, frame=frame):
             file.write(piece.encode())
     return target
 
@@ -78,15 +74,11 @@ def page_pieces(
     location: str | Path,
     head: ReportHead,
     rows: Iterable[JobRow],
-    curve: Sequence[CurvePoint],
     thumbnails: Pictures,
     *,
     frame: Frame,
 ) -> Iterator[str]:
-    """Yield the page's text. ``location`` is the run directory in commands.
-
-    Names and times of a bounded number of jobs are kept for the timeline.
-    """
+    """Yield the page's text. ``location`` is the run directory in commands."""
     jobs = Cards(head, thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
@@ -94,7 +86,6 @@ def page_pieces(
         head_json=head_json(head, location, frame),
         cards=jobs.cards(rows),
         inputs=jobs.inputs,
-        charts=lambda: _charts(jobs.timed, curve, head),
         assets=frame.assets,
         home=frame.home,
     )
@@ -117,22 +108,12 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
     return embedded(head.model_dump_json(exclude={"notifications"})[:-1] + "," + compact(more)[1:-1])
 
 
-def charts(head: ReportHead, rows: Iterable[JobRow], curve: Sequence[CurvePoint]) -> Markup:
-    """Draw only the charts."""
-    timed: Downsampled[Timed] = Downsampled(_MOST_TIMED)
-    for number, row in enumerate(rows):
-        timed.add(Timed(number, row.name, row.status, stages_of(row)))
-    return _charts(timed, curve, head)
-
-
 @dataclass(slots=True)
 class Cards:
     """Converts rows of the report to the page's cards; makes the thumbnails of the next few rows in advance."""
 
     head: ReportHead
     thumbnails: Pictures
-    timed: Downsampled[Timed] = field(default_factory=lambda: Downsampled(_MOST_TIMED))
-    _written: int = 0
     _inputs: dict[str, str] = field(default_factory=dict)
 
     def cards(self, rows: Iterable[JobRow]) -> Iterator[Markup]:
@@ -150,9 +131,6 @@ class Cards:
         return embedded(compact(made))
 
     def _card(self, row: JobRow, made: Sequence[Callable[[], Miniature | None]]) -> Markup:
-        stages = stages_of(row)
-        self.timed.add(Timed(self._written, row.name, row.status, stages))
-        self._written += 1
         for param, sha256 in row.images.items():
             if row.source is None or sha256 != row.source.sha256:  # the source's own card has its picture
                 self._inputs.setdefault(sha256, row.image_files.get(param, ""))
@@ -160,15 +138,7 @@ class Cards:
             self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
             for output, miniature in zip(row.outputs, made, strict=True)
         ]
-        return card(row, self.head.manifest, stages, small)
-
-
-def _charts(timed: Downsampled[Timed], curve: Sequence[CurvePoint], head: ReportHead) -> Markup:
-    drawn = timed.kept()
-    axis = axis_of(drawn, curve)
-    template = _environment().get_template("charts.html.j2")
-    credits = credits_chart(curve, head.credits.budget, axis)
-    return Markup(template.render(timeline=timeline(drawn, axis), every=timed.every, credits=credits, head=head))  # noqa: S704 - autoescaped
+        return card(row, self.head.manifest, stages_of(row), small)
 
 
 @cache

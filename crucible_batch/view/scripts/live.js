@@ -1,7 +1,6 @@
 // Follows the run: changes from the server are merged into the jobs that are shown, and only these are drawn again.
-const CHARTS_EVERY_MS = 10_000;
 const followers = []; // called whenever the run was shown again
-const feed = { source: null, charted: 0, due: false };
+const feed = { source: null };
 
 function listen() {
   const { key, edition, number, commands } = page.model.data.live;
@@ -59,8 +58,6 @@ function show() {
   showOrder();
   page.drawn = null;
   page.update();
-  feed.due = true;
-  chart();
   for (const follow of followers) follow();
 }
 
@@ -93,23 +90,6 @@ function showOrder() {
   byId('clear').before(toggle);
 }
 
-// The server draws the charts from all jobs: rarely, and only while they are visible.
-function chart() {
-  const wait = page.model.data.live.running ? CHARTS_EVERY_MS - (Date.now() - feed.charted) : 0;
-  if (!feed.due || page.state.view !== 'time' || feed.waiting) return;
-  if (wait > 0) {
-    feed.waiting = setTimeout(() => { feed.waiting = null; chart(); }, wait);
-    return;
-  }
-  feed.due = false;
-  feed.charted = Date.now();
-  const asked = new XMLHttpRequest();
-  asked.responseType = 'document'; // the browser's own parser runs nothing of it
-  asked.addEventListener('load', () => { if (asked.status === 200) settleAlike(byId('view-time'), [...document.importNode(asked.response.body, true).children]); });
-  asked.open('GET', `/charts/${page.model.data.live.key}`);
-  asked.send();
-}
-
 function showStatus(words) {
   if (byId('feed').textContent !== words) byId('feed').textContent = words;
 }
@@ -121,9 +101,6 @@ function mind() {
 }
 
 byId('when').after(el('p', { id: 'feed', role: 'status' }));
-addEventListener('hashchange', chart);
-byId('views').addEventListener('click', () => queueMicrotask(chart));
-document.addEventListener('keyup', chart);
 document.addEventListener('visibilitychange', mind);
 addEventListener('pagehide', () => feed.source?.close());
 addEventListener('pageshow', (event) => { if (event.persisted) mind(); });

@@ -112,12 +112,12 @@ def test_only_what_the_journal_says_was_saved_is_served(viewer: Viewer, key: str
 
 @each_case("key", ["..", "%2e%2e", "done", "done/default", "0" * 12, "'"])
 def test_a_key_is_no_path(viewer: Viewer, key: str) -> None:
-    for address in ("/runs/{}/", "/data/{}", "/charts/{}", "/events/{}", "/thumbnails/{}/" + "0" * 64):
+    for address in ("/runs/{}/", "/data/{}", "/events/{}", "/thumbnails/{}/" + "0" * 64):
         assert ask(viewer, f"GET {address.format(key)}")[0] == 404
 
 
 def test_every_answer_keeps_a_browser_within_bounds(viewer: Viewer, key: str) -> None:
-    for address in ("/", f"/runs/{key}/", f"/data/{key}", f"/charts/{key}", f"/runs/{key}/{PICTURE}", "/nowhere"):
+    for address in ("/", f"/runs/{key}/", f"/data/{key}", f"/runs/{key}/{PICTURE}", "/nowhere"):
         _, headers, _ = ask(viewer, f"GET {address}")
         assert "x-content-type-options: nosniff" in headers
         assert "cross-origin-resource-policy: same-origin" in headers
@@ -145,7 +145,7 @@ def test_looking_changes_nothing_in_the_run_directory(viewer: Viewer, key: str, 
         return {str(path): path.read_bytes() for path in files if not path.name.endswith(("-wal", "-shm"))}
 
     before = state()
-    for address in ("/", f"/runs/{key}/", f"/data/{key}", f"/charts/{key}"):
+    for address in ("/", f"/runs/{key}/", f"/data/{key}"):
         assert viewer.get(address).status_code == 200
     assert state() == before
 

@@ -174,7 +174,7 @@ def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [_row(number, number) for number in range(15)]
     rest = {"status": "blocked", "outputs": [], "error": reason}
     rows += [_row(number, 0).model_copy(update=rest) for number in range(15, 300)]
-    return write_page(folder, head, iter(rows), [])
+    return write_page(folder, head, iter(rows))
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +193,7 @@ def _long_page(folder: Path, jobs: int, *, pictures: int) -> Path:
     for number in range(pictures):
         Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(folder / f"{number}.png")
     head = _head(status="succeeded", counts=CountsRow(total=jobs, succeeded=jobs), name="long")
-    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)), [])
+    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)))
 
 
 def _head(*, name: str, **more: Any) -> ReportHead:

@@ -226,7 +226,7 @@ def _page_of(folder: Path, *jobs: JobRow) -> Path:
         credits=CreditsRow(budget=None, **dict.fromkeys(names, zero)),
         counts=CountsRow(total=len(jobs), succeeded=len(jobs)),
     )
-    return write_page(folder, head, iter(jobs), [])
+    return write_page(folder, head, iter(jobs))
 
 
 def _job(number: int, **more: Any) -> JobRow:

@@ -56,7 +56,7 @@ def test_a_run_whose_budget_was_too_small_reports_it_in_whole_sentences(tmp_path
         counts=CountsRow(total=1, blocked=1),
         stops={"workflow:w": stop},
     )
-    summary = open_page(write_page(tmp_path, head, iter(()), [])).page
+    summary = open_page(write_page(tmp_path, head, iter(()))).page
     expect(summary.locator("#when")).to_contain_text("budget too small for the next job")
     expect(summary.locator(".notes")).to_have_text("BUDGET_EXHAUSTED the next job may cost up to 50. Raise the budget.")
     expect(summary.locator(".facts")).to_contain_text("0 of 20 credits")
@@ -64,7 +64,7 @@ def test_a_run_whose_budget_was_too_small_reports_it_in_whole_sentences(tmp_path
     period = PeriodRow(
         account="studio", per="week", limit=Decimal(50), spent=Decimal(30), set_aside=Decimal(0), until="2026-12-01"
     )
-    page = open_page(write_page(tmp_path, head.model_copy(update={"period": period}), iter(()), [])).page
+    page = open_page(write_page(tmp_path, head.model_copy(update={"period": period}), iter(()))).page
     expect(page.locator(".facts")).to_contain_text("0 of 20 credits allowed within the budget of the week")
 
 
@@ -91,7 +91,7 @@ def test_only_a_failure_that_another_attempt_may_change_has_the_command(tmp_path
         )
         for code in ("GPU_LOST", "Nsfw_Content", "OUTPUT_EXISTS")
     ]
-    page = open_page(write_page(tmp_path, head, iter(rows), [], never={"NSFW_CONTENT"})).page
+    page = open_page(write_page(tmp_path, head, iter(rows), never={"NSFW_CONTENT"})).page
     expect(page.locator("#summary code")).to_contain_text("--retry-failed")
     for name, has_command in (("GPU_LOST", 1), ("Nsfw_Content", 0), ("OUTPUT_EXISTS", 0)):
         cards(page).filter(has_text=name).click()
@@ -303,15 +303,6 @@ def test_the_keyboard_alone_is_enough(report: Path, open_page: Open) -> None:
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 
 
-def test_time_and_credits_are_drawn_and_lead_to_the_job(report: Path, open_page: Open, shoot: Shoot) -> None:
-    page = open_page(report, "#view=time").page
-    expect(page.locator("#timeline .bar")).to_have_count(14)
-    expect(page.locator("#credits-chart .budget")).to_have_count(1)
-    shoot(page, "time")
-    page.get_by_role("link", name="edit, succeeded").click()
-    expect(page.get_by_role("dialog")).to_contain_text("on marble")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_follow_the_system_until_a_user_chooses(
     report: Path, open_page: Open, shoot: Shoot, scheme: str
@@ -332,7 +323,6 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page
     for address, sign in (
         ("#", ".card"),
         ("#view=compare", "table"),
-        ("#view=time", "#timeline"),
         ("#job=0", "#detail"),
     ):
         page.evaluate("(address) => { location.hash = address; }", address)
@@ -352,7 +342,7 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["#", "#view=compare", "#view=time", "#job=0", "#job=13"])
+@pytest.mark.parametrize("address", ["#", "#view=compare", "#job=0", "#job=13"])
 def test_axe_finds_nothing(report: Path, open_page: Open, address: str, scheme: str) -> None:
     page = open_page(report, address, color_scheme=scheme).page
     found = Axe().run(page)

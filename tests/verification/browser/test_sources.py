@@ -169,7 +169,7 @@ def _page_of(
         waiting=list(waiting),
         picks=list(picks),
     )
-    return write_page(folder, head, iter(jobs), [])
+    return write_page(folder, head, iter(jobs))
 
 
 def _job(name: str, *, file: str | None = None, source: SourceRow | None = None, **more: Any) -> JobRow:

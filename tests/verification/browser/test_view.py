@@ -145,8 +145,6 @@ def test_a_page_follows_its_run_to_the_end_and_what_is_looked_at_stays(
     expect(waiting).to_have_count(0)
     assert page.title() == "atlas · 24 of 25"
     assert page.evaluate("document.documentElement.marked") is True  # all of that without a reload
-    page.keyboard.press("3")
-    expect(page.locator("#timeline .bar")).to_have_count(25)
 
 
 def test_the_grid_fills_up_where_it_stands(

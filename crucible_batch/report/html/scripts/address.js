@@ -1,5 +1,5 @@
 // The view and the filters are kept in the page's address, so that a view can be linked and Back works.
-const VIEWS = { gallery: 'Pictures', compare: 'Compare', time: 'Time & credits' };
+const VIEWS = { gallery: 'Pictures', compare: 'Compare' };
 
 function readAddress() {
   const params = new URLSearchParams(location.hash.slice(1));

@@ -1,7 +1,7 @@
 // The keyboard: arrows move between the cards, letters switch views and select.
 const KEYS = [
   ['/', 'search'], ['← → ↑ ↓', 'move between pictures'], ['Enter', 'open the picture'], ['Esc', 'close, or leave the search'],
-  ['1 2 3', 'pictures, compare, time'], ['z', 'in a picture: full size and back'], ['x', 'select to compare'], ['s', 'star'], ['f', 'flip between the two selected; in a picture: between it and its source'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
+  ['1 2', 'pictures, compare'], ['z', 'in a picture: full size and back'], ['x', 'select to compare'], ['s', 'star'], ['f', 'flip between the two selected; in a picture: between it and its source'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
 ];
 
 function setUpKeys() {

@@ -17,7 +17,6 @@ function update() {
   page.shown = found(model, state);
   updateToolbar(model, page.shown);
   for (const view of Object.keys(VIEWS)) byId(`view-${view}`).hidden = view !== state.view;
-  byId('toolbar').hidden = state.view === 'time';
   for (const tab of byId('views').children) {
     if (tab.dataset.view === state.view) tab.setAttribute('aria-current', 'page');
     else tab.removeAttribute('aria-current');
@@ -63,7 +62,6 @@ function start() {
   setUpStars();
   setUpNotes();
   setUpKeys();
-  setUpTime();
   const refresh = () => { page.state = readAddress(); page.update(); };
   addEventListener('hashchange', refresh);
   addEventListener('popstate', refresh);

@@ -19,7 +19,7 @@ from PIL import Image
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import PAGE_FILE, CurvePoint, Frame, Thumbnails, advice, page_pieces, write_page
+from crucible_batch.report.html import PAGE_FILE, Frame, Thumbnails, advice, page_pieces, write_page
 from crucible_batch.report.html.page import report_assets
 from crucible_batch.report.models import (
     AttemptRow,
@@ -77,8 +77,7 @@ def row(number: int = 0, **more: Any) -> JobRow:
 
 
 def page(directory: Path, *rows: JobRow, **more: Any) -> str:
-    curve = [CurvePoint(10.0, ZERO, Decimal(2)), CurvePoint(14.0, Decimal(2), ZERO)]
-    return write_page(directory, head(len(rows), **more), iter(rows), curve).read_text(encoding="utf-8")
+    return write_page(directory, head(len(rows), **more), iter(rows)).read_text(encoding="utf-8")
 
 
 class Elements(HTMLParser):
@@ -161,7 +160,7 @@ def test_a_page_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        write_page(tmp_path, head(2), broken(), [])
+        write_page(tmp_path, head(2), broken())
     assert (tmp_path / PAGE_FILE).read_text(encoding="utf-8") == before
     assert [path.name for path in tmp_path.iterdir() if path.name != ".crucible"] == [PAGE_FILE]
 
@@ -177,7 +176,7 @@ def test_rows_are_written_as_they_come_and_not_collected_first(tmp_path: Path) -
 
     with Thumbnails(tmp_path, 3000) as thumbnails:
         frame = Frame(advice(head(3000), tmp_path), report_assets())
-        pieces = page_pieces(tmp_path, head(3000), many(), [], thumbnails, frame=frame)
+        pieces = page_pieces(tmp_path, head(3000), many(), thumbnails, frame=frame)
         early = ""
         while "job-0" not in early:
             early += next(pieces)
@@ -203,17 +202,6 @@ def test_pictures_and_inputs_are_in_the_page_and_what_is_missing_is_told(tmp_pat
     assert data["inputs"]["cd" * 32][1:] == [20, 20]
     assert second["thumbnails"] == [[None, 40, 30]]
     assert first["stages"] == [["upload", 1.0], ["send", 1.0], ["queue", 1.0], ["run", 1.0], ["download", 1.0]]
-
-
-def test_the_timeline_tells_uploads_from_sending_and_jobs_of_one_matrix_apart(tmp_path: Path) -> None:
-    long = "lighthouse-ink-and-watercolor"
-    rows = [row(0), row(1, name=f"{long}-at-the-blue-hour"), row(2, name=f"{long}-at-the-golden-hour")]
-    rows[0].attempts[0] = rows[0].attempts[0].model_copy(update={"prepared_at": None, "accepted_at": 10.02})
-    text = page(tmp_path, *rows)
-    assert "<title>job-0: sending 20 ms, in the queue 3 s, running 1 s, downloading 1 s</title>" in text
-    assert f"<title>{long}-at-the-blue-hour: uploading 1 s, sending 1 s, " in text
-    labels = re.findall(r'text-anchor="end">([^<]*…[^<]*)<', text)
-    assert labels == ["lighthouse-in…the-blue-hour", "lighthouse-in…e-golden-hour"]
 
 
 @each_case(
@@ -255,7 +243,7 @@ def test_the_page_tells_a_budget_that_is_too_small_from_an_account_without_credi
 def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_is_enough(tmp_path: Path) -> None:
     stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
     report = head(1, status="blocked", exit_code=4, stops=stops)
-    write_page(tmp_path, report, iter([row()]), [], enough=Decimal("1240.50"))
+    write_page(tmp_path, report, iter([row()]), enough=Decimal("1240.50"))
     advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
     assert advice["text"] == "The budget is too small for the next job. Resume with:"
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --budget 1240.5"
@@ -265,7 +253,7 @@ def test_a_command_of_the_page_has_the_budget_only_if_it_is_not_the_manifests(tm
     for source, option in (("command", " --budget 9"), ("manifest", ""), (None, "")):
         report = head(1, status="stopped", exit_code=5, budget_source=source)
         report = report.model_copy(update={"credits": report.credits.model_copy(update={"budget": Decimal(9)})})
-        write_page(tmp_path, report, iter([row()]), [])
+        write_page(tmp_path, report, iter([row()]))
         data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
         assert data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}{option}"
 
@@ -315,23 +303,9 @@ def test_the_snippet_is_a_manifest_that_asks_for_the_very_same(tmp_path: Path, p
     assert dict(wanted.images) == {"image.image": tmp_path / "mug.png"}
 
 
-def test_jobs_beyond_three_hundred_share_lanes_in_the_timeline(tmp_path: Path) -> None:
-    text = page(tmp_path, *(row(number) for number in range(400)))
-    drawn = text.partition('id="timeline"')[2]
-    assert drawn.count("<path") < 30
-    assert "up to 5 at the same time" in drawn
-    assert "<a href" in page(tmp_path, row())
-
-
-def test_a_night_between_two_runs_is_a_cut_and_not_a_mile_of_nothing(tmp_path: Path) -> None:
-    late = row(1, attempts=[row(40_000).attempts[0]], outputs=[])
-    assert "11 h 6 min pause" in page(tmp_path, row(), late)
-
-
 def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
     empty = row(attempts=[], outputs=[], status="pending")
-    text = write_page(tmp_path, head(), iter([empty]), []).read_text(encoding="utf-8")
-    assert "No job has started yet" in text
+    text = write_page(tmp_path, head(), iter([empty])).read_text(encoding="utf-8")
     assert data_of(text)["jobs"][0]["thumbnails"] == []
 
 
@@ -347,7 +321,7 @@ def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
 def test_the_page_proposes_another_attempt_only_where_one_may_succeed(
     tmp_path: Path, remedy: Remedy, text: str, command: str
 ) -> None:
-    write_page(tmp_path, head(), iter([row()]), [], remedy=remedy, never={"NSFW_CONTENT"})
+    write_page(tmp_path, head(), iter([row()]), remedy=remedy, never={"NSFW_CONTENT"})
     data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert data["advice"]["text"].startswith(text)
     assert data["advice"]["command"] == command.format(tmp_path)
@@ -408,7 +382,7 @@ def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> N
 def test_a_run_that_was_denied_is_resumed_once_there_is_access(tmp_path: Path) -> None:
     stops = {"*": ErrorRow(code="FORBIDDEN", message="not for you")}
     stopped = head().model_copy(update={"status": "stopped", "exit_code": 5, "stops": stops})
-    write_page(tmp_path, stopped, iter([row()]), [])
+    write_page(tmp_path, stopped, iter([row()]))
     advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
     assert advice["text"].startswith("The gateway denied access. Ask its operator")
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --retry-failed"
