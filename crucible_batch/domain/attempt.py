@@ -80,7 +80,7 @@ def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten)
         return attempt
     match event:
         case Refunded(credits=amount, entry_id=entry_id) if entry_id not in attempt.refunds_seen:
-            refunded = min(attempt.credits, attempt.refunded + amount)
+            refunded = max(ZERO, min(attempt.credits, attempt.refunded + amount))
             return replace(attempt, refunded=refunded, refunds_seen=attempt.refunds_seen | {entry_id})
         case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
             consumed = min(attempt.credits, attempt.consumed + amount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Annotated, TypeAlias
 
@@ -37,22 +38,35 @@ def parse_credits(value: object) -> Credits:
     return amount or amount.copy_abs()  # no negative zero
 
 
+@dataclass(frozen=True, slots=True)
 class _Stored:
     """A pydantic validator of stored amounts, without importing pydantic here."""
 
+    check: Callable[[Decimal], Credits]
+
     def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], object]) -> Mapping[str, object]:
-        check = {"type": "no-info", "function": _check_stored}
+        check = {"type": "no-info", "function": self.check}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
 
-def _check_stored(amount: Decimal) -> Credits:
-    if amount < 0 or amount.adjusted() >= MAX_STORED_EXPONENT or _places(amount) > MAX_PLACES:
+def _check_change(amount: Decimal) -> Credits:
+    if amount.adjusted() >= MAX_STORED_EXPONENT or _places(amount) > MAX_PLACES:
         raise ValueError("not a valid amount of credits")
     return amount or amount.copy_abs()
 
 
-StoredCredits: TypeAlias = Annotated[Decimal, _Stored()]
+def _check_stored(amount: Decimal) -> Credits:
+    if amount < 0:
+        raise ValueError("not a valid amount of credits")
+    return _check_change(amount)
+
+
+StoredCredits: TypeAlias = Annotated[Decimal, _Stored(_check_stored)]
 """An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not negative."""
+
+
+StoredChange: TypeAlias = Annotated[Decimal, _Stored(_check_change)]
+"""The same, of either sign."""
 
 
 def parse_figure(value: object) -> Credits:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, get_args
 
-from crucible_batch.domain.credits import StoredCredits
+from crucible_batch.domain.credits import StoredChange, StoredCredits
 from crucible_batch.domain.gateway_types import ErrorInfo
 
 
@@ -142,10 +142,13 @@ class Failed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded(_Event):
-    """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry ``entry_id``."""
+    """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry ``entry_id``.
+
+    Below 0: that much of earlier refunds was taken back.
+    """
 
     attempt: int
-    credits: StoredCredits
+    credits: StoredChange
     entry_id: str
 
 

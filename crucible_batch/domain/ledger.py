@@ -123,7 +123,7 @@ class _Unpriced:
 class Ledger:
     """The ledger of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates.
 
-    A job takes memory only while credits are held for it, or while it is lost at the gateway.
+    A job takes memory only while credits are held for it, while it is lost at the gateway, or if an attempt has failed.
     """
 
     def __init__(self, prices: PriceBook | None = None) -> None:
@@ -152,7 +152,7 @@ class Ledger:
         self._attempts: dict[str, _Bought] = {}
         """The attempt of each job that holds credits or is lost at the gateway."""
         self._failed: dict[tuple[str, int], FailedAttempt] = {}
-        """The failed attempts whose refund isn't complete."""
+        """The failed attempts, also those that were refunded: a refund may be taken back."""
         self._held_for_refunds: Credits = ZERO
         self.forgotten_refunds: Credits = ZERO
         self._order = EventOrder()
@@ -187,11 +187,11 @@ class Ledger:
         return self._held_for_refunds
 
     def failed_attempts(self) -> Iterator[FailedAttempt]:
-        """Yield the attempts that have failed and are not refunded in full, in the order of their failures."""
+        """Yield the attempts that have failed, in the order of their failures."""
         return iter(self._failed.values())
 
     def job_ids(self) -> Iterator[str]:
-        """Yield the ids of the gateway jobs whose end, or refund, is open."""
+        """Yield the ids of the gateway jobs that may have entries yet: in flight, lost, or failed."""
         for attempt in self._attempts.values():
             if attempt.job_id:
                 yield attempt.job_id
@@ -435,10 +435,7 @@ class Ledger:
         self.refunded += after.refunded - before.refunded
         self._held_for_refunds += after.held - before.held
         self.forgotten_refunds += after.forgotten - before.forgotten
-        if after.refunded == after.price:
-            del self._failed[subject, event.attempt]
-        else:
-            self._failed[subject, event.attempt] = after
+        self._failed[subject, event.attempt] = after
 
     def _created(self, subject: str, event: Created) -> None:
         if event.assumed:

@@ -63,10 +63,24 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type and, without a job, its description."""
-    text = entry.entry_type if of_job else f"{entry.entry_type} {entry.description}"
-    words = set(_WORD.findall(text.lower()))
-    return next((kind for kind, known in (_OF_JOBS if of_job else _OF_UPLOADS) if words & known), EntryKind.OTHER)
+    """Return an entry's kind by its type; by its description if it has no job and the type has no known word."""
+    kinds = _OF_JOBS if of_job else _OF_UPLOADS
+    for text in (entry.entry_type,) if of_job else (entry.entry_type, entry.description):
+        words = set(_WORD.findall(text.lower()))
+        for kind, known in kinds:
+            if words & known:
+                return kind
+    return EntryKind.OTHER
+
+
+def may_be_upload(entry: LedgerEntry) -> bool:
+    """Whether an entry without a job may be the charge of an upload.
+
+    A rebate is one by its type only: its description may have the words of a file's name.
+    """
+    by_type = set(_WORD.findall(entry.entry_type.lower()))
+    is_rebate = bool(by_type & _OF_UPLOADS[0][1]) and not by_type & _OF_UPLOADS[1][1]
+    return not is_rebate and entry_kind(entry, of_job=False) is not EntryKind.OTHER
 
 
 def is_booked_refund(entry: LedgerEntry) -> bool:

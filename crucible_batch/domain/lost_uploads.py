@@ -53,7 +53,7 @@ def uncharged_uploads(
 
     ``covers`` returns whether readings of the ledger without a gap include all entries since a time of our clock, also
     those that were listed late, and
-    ``first_seen`` has the start of the first reading with an entry, by the entry's key.
+    ``first_seen`` is when the first reading with an entry was answered, by the entry's key.
     ``read_at`` is when the last of them and the list of assets were asked for, whichever was earlier.
     """
     listed = {text for asset in assets for text in (asset.nonce, asset.asset_id) if text}

@@ -7,7 +7,7 @@ held, beside the holds of later attempts at the same job:
 
     event             effect
     Failed            the price is held for the refund; nothing, if the price is 0
-    Refunded          that part of the price is refunded, never more than the price in all
+    Refunded          that part of the price is refunded, never more than the price in all; below 0: it was taken back
     Consumed          the part that isn't refunded is spent, until a refund follows
     RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
 
@@ -17,6 +17,7 @@ would have been seen. Otherwise it *is not visible*: it may have passed in a gap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -71,7 +72,7 @@ class FailedAttempt:
             case Refunded(credits=amount, entry_id=entry_id):
                 if entry_id in self.refunds_seen:
                     return self
-                refunded = min(self.price, self.refunded + amount)
+                refunded = max(ZERO, min(self.price, self.refunded + amount))
                 return replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
             case Consumed(credits=amount, entry_id=entry_id):
                 if entry_id in self.charges_seen:
@@ -84,7 +85,7 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
     ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
-    refund back, and so does a reversal or a further reservation.
+    refund back, and so does a reversal, a further reservation, or a charge that was not made before the refund.
     """
     charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
     events: list[Refunded | Consumed] = [
@@ -93,18 +94,29 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
         if entry.key not in attempt.charges_seen
     ]
     refunds = {entry.key: entry.amount for entry in entries if is_booked_refund(entry) and entry.amount}
-    fresh = [key for key in refunds if key not in attempt.refunds_seen]
-    more = abs(sum(refunds.values(), ZERO)) - _taken_back(entries) - attempt.refunded
-    if fresh and more > ZERO:
-        events.append(Refunded(at=now, attempt=attempt.number, credits=more, entry_id=fresh[-1]))
+    taken_back = _taken_back(entries)
+    fresh = [key for key in (*taken_back, *refunds) if key not in attempt.refunds_seen]
+    total = abs(sum(refunds.values(), ZERO)) - sum(taken_back.values(), ZERO)
+    change = max(ZERO, min(attempt.price, total)) - attempt.refunded
+    if fresh and change:
+        events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=fresh[-1]))
     return events
 
 
-def _taken_back(entries: Sequence[LedgerEntry]) -> Credits:
-    """Return what entries of other kinds take back of a refund: reversals, and any further reservation."""
-    reserved = [entry_amount(each) for each in entries if entry_kind(each, of_job=True) is EntryKind.RESERVE]
-    reversed_ = [entry_amount(each) for each in entries if takes_back(each)]
-    return sum(reversed_, ZERO) + sum(reserved, ZERO) - max(reserved, default=ZERO)
+def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
+    """Return what entries of other kinds take back of a refund, by their keys."""
+    booked = [entry.at for entry in entries if is_booked_refund(entry) and entry.at is not None]
+    refunded_at = max(booked, default=math.inf)
+    reserved = sorted(
+        (each for each in entries if entry_kind(each, of_job=True) is EntryKind.RESERVE), key=entry_amount
+    )
+    further = reserved[:-1]
+    charged = [
+        entry
+        for entry in entries
+        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.at is not None and entry.at >= refunded_at
+    ]
+    return {entry.key: entry_amount(entry) for entry in (*further, *charged, *filter(takes_back, entries))}
 
 
 def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:

@@ -23,7 +23,14 @@ from crucible_batch.domain.audit_claims import (
 )
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
+from crucible_batch.domain.ledger_statement import (
+    Clocks,
+    EntryKind,
+    Statement,
+    entry_amount,
+    entry_kind,
+    may_be_upload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +178,9 @@ class UploadMatching:
         return [entry for entry in self.left(kind) if self._clocks.may_lie_between(entry.at, begun, last)]
 
     def charges_between(self, begun: float, ended: float) -> list[LedgerEntry]:
-        """Return the unmatched charges of uploads between two times of our clock."""
-        return self._left_between(EntryKind.UPLOAD, begun, ended)
+        """Return the unmatched entries without a job that may be charges, between two times of our clock."""
+        found = self.entries_between(begun, ended)
+        return [entry for entry in found if entry.job_id is None and may_be_upload(entry)]
 
     def entries_between(self, begun: float, ended: float) -> list[LedgerEntry]:
         """Return the unmatched entries of any kind, also with a job, between two times of our clock."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Final, Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
@@ -45,10 +45,10 @@ class LedgerStore(Protocol):
         ...
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
-        """Return when the first reading that had an entry was begun, by our clock and by the entry's key."""
+        """Return when the first reading that had an entry was answered, by our clock and by the entry's key."""
         ...
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
         """Store a reading, and return once it is durable. Raises ``JournalError``."""
         ...
 
@@ -81,7 +81,7 @@ class LedgerReader:
         self._last: dict[str, LedgerEntry] = {}
         """The entries of the last reading."""
         self._about: dict[str, dict[str, LedgerEntry]] = {}
-        """The entries about each job whose end or refund is open, by the job's id in lower case."""
+        """The entries about each job that is in flight or failed, by the job's id in lower case."""
         self._in_coverage: set[str] = set()
         """Such jobs with an entry since the coverage began: their later entries were seen."""
         self._began = clock.monotonic()
@@ -138,7 +138,7 @@ class LedgerReader:
         return self._store.ledger_entries()
 
     def first_seen(self) -> Mapping[str, float]:
-        """Return when each of ``entries`` was first seen, by its key: the start of that reading."""
+        """Return when each of ``entries`` was first seen, by its key: the answer to that reading."""
         return self._store.ledger_entries_seen()
 
     def missing(self) -> ErrorInfo:
@@ -251,17 +251,20 @@ class LedgerReader:
         first = LedgerCoverage(asked_at, asked_at, frozenset(shown))
         coverage = first if before is None else before.after(shown.keys(), asked_at)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
-        await self._store.keep_reading(fresh, coverage)
+        await self._store.keep_reading(fresh, coverage, self._clock.now())
         # Reading more often shows no more of a ledger that stays empty.
         is_gap = before is not None and bool(before.keys or shown) and before.keys.isdisjoint(shown)
         if before is not None:
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.
         self._note(tuple(self._last.values()), is_covered=not is_gap)
-        self._note(entries)
+        named = self._note(entries)
         self._coverage, self._last = coverage, shown
         for attempt in list(self._accounting.ledger.failed_attempts()):
-            about = tuple(self._about.get(attempt.job_id.lower(), {}).values())
+            job_id = attempt.job_id.lower()
+            if not attempt.held and job_id not in named:
+                continue
+            about = tuple(self._about.get(job_id, {}).values())
             for event in refund_events(attempt, about, now=self._clock.now()):
                 await self._accounting.record(attempt.subject, event)
 
@@ -276,8 +279,8 @@ class LedgerReader:
         if self._most_bought is not None:
             self._most_bought = 2 * self._most_bought if 2 * self._most_bought < shown else None
 
-    def _note(self, entries: Sequence[LedgerEntry], *, is_covered: bool = True) -> None:
-        """Keep the entries about jobs whose end or refund is open, and forget those of all others."""
+    def _note(self, entries: Sequence[LedgerEntry], *, is_covered: bool = True) -> Set[str]:
+        """Keep the entries about jobs that are in flight or failed; return the ids of those that have one."""
         open_jobs = {job_id.lower() for job_id in self._accounting.ledger.job_ids()}
         for closed in self._about.keys() - open_jobs:
             del self._about[closed]
@@ -290,6 +293,7 @@ class LedgerReader:
             self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in clear)
         if is_covered:
             self._in_coverage |= about.keys()
+        return about.keys()
 
     def _weigh(self) -> None:
         """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""

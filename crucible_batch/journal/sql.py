@@ -61,7 +61,7 @@ RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.be
 CREATE_GATEWAY_LEDGER = (
     """CREATE TABLE IF NOT EXISTS gateway_entries (
            key     TEXT PRIMARY KEY,
-           seen_at REAL NOT NULL,  -- when the first reading that had it was begun
+           seen_at REAL NOT NULL,  -- when the first reading that had it was answered
            body    TEXT NOT NULL   -- JSON of the entry of the gateway's ledger
        ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS gateway_readings (

@@ -156,13 +156,13 @@ class Journal:
         added = (INSERT_PLANNED, (planned.position, planned.identity, encode(planned)))
         await self._write(added, ("DELETE FROM retired WHERE identity = ?", (planned.identity,)))
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
         """Store a reading of the gateway's ledger, and return when it is durable. Raises ``JournalError``.
 
         ``entries`` are those that are new or have changed, ``coverage`` is that of this and the readings before.
         """
         create, *rest = ((statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER)
-        kept = [(sql.KEEP_ENTRY, (entry.key, coverage.until, encode(entry))) for entry in entries]
+        kept = [(sql.KEEP_ENTRY, (entry.key, answered_at, encode(entry))) for entry in entries]
         reading = (sql.KEEP_READING, (coverage.since, coverage.until, encode(coverage)))
         await self._write(create, *rest, *kept, reading)
 

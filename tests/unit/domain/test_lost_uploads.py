@@ -175,11 +175,28 @@ def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_ki
         ({"1": T - 50, "2": T - 50}, False),  # it is not known when the entry was seen first
     ],
 )
-def test_what_a_reading_had_that_was_begun_before_it_was_sent_is_not_its_charge(
+def test_what_a_reading_had_that_was_answered_before_it_was_sent_is_not_its_charge(
     entries: list[LedgerEntry], first_seen: dict[str, float], is_proved: bool
 ) -> None:
     """Clocks whose offset is unknown by minutes would make it one of its time."""
     assert proved(entries=entries, first_seen=first_seen) is is_proved
+
+
+@pytest.mark.parametrize(
+    ("entry_type", "description", "is_proved"),
+    [
+        ("asset_charge", "upload of deleted-scene.png", False),
+        ("adjustment", "deleted-scene.png uploaded", False),
+        ("refund", "upload of deleted-scene.png", True),
+        ("rebate", "upload of a.png", True),
+        ("grant", "", True),
+    ],
+)
+def test_the_words_of_a_files_name_make_no_rebate_of_a_charge(
+    entry_type: str, description: str, is_proved: bool
+) -> None:
+    shown = replace(entry(3, entry_type, 5.0), description=description)
+    assert proved(entries=[*ENTRIES, shown]) is is_proved
 
 
 def test_an_entry_that_was_seen_before_hides_none_that_was_not() -> None:

@@ -158,11 +158,9 @@ def test_the_ledger_is_the_sum_of_its_attempts_whatever_the_order_of_the_events(
     assert ledger.held == ledger.held_for_refunds == total("held") >= 0
     assert (ledger.spent, ledger.refunded) == (total("spent"), total("refunded"))
     assert ledger.committed + ledger.refunded <= sum(prices.values())
-    open_attempts = {(each.subject, each.number): each.held for each in ledger.failed_attempts()}
-    assert open_attempts == {
-        place: each.held for place, each in attempts.items() if each.price and each.refunded < each.price
-    }
-    assert sorted(ledger.job_ids()) == sorted(f"{job}-{number}" for job, number in open_attempts)
+    known = {(each.subject, each.number): each.held for each in ledger.failed_attempts()}
+    assert known == {place: each.held for place, each in attempts.items() if each.price}
+    assert sorted(ledger.job_ids()) == sorted(f"{job}-{number}" for job, number in known)
 
 
 @given(histories())
@@ -281,8 +279,7 @@ def shown_in_turn(*readings: Sequence[LedgerEntry]) -> tuple[FailedAttempt, list
         for event in events:
             attempt = attempt.after(event)
         recorded += [f"{event.credits} by {event.entry_id}" for event in events if isinstance(event, Refunded)]
-        # What is refunded in full isn't looked for any more.
-        assert attempt.refunded == attempt.price or refund_events(attempt, list(known.values()), now=9.0) == []
+        assert refund_events(attempt, list(known.values()), now=9.0) == []
     return attempt, recorded
 
 
@@ -302,10 +299,13 @@ def refund(amount: object, entry_id: str, status: str = "") -> LedgerEntry:
         ([[("2", "e"), ("-2", "f")]], [], "2"),
         ([[("2", "e"), ("-0.5", "f")]], ["1.5 by f"], "0.5"),
         ([[("-2", "e"), ("2", "f"), ("2", "g")]], ["2 by g"], "0"),
-        # after a reversal only what exceeds the refunds before is new
-        ([[("1", "e")], [("-1", "f")], [("1", "g")]], ["1 by e"], "1"),
-        ([[("1", "e")], [("-1", "f")], [("2", "g")]], ["1 by e", "1 by g"], "0"),
+        # a reversal in a later reading is held again
+        ([[("1", "e")], [("-1", "f")], [("1", "g")]], ["1 by e", "-1 by f", "1 by g"], "1"),
+        ([[("1", "e")], [("-1", "f")], [("2", "g")]], ["1 by e", "-1 by f", "2 by g"], "0"),
         ([[("1", "e")], [("-1", "f"), ("1", "g")]], ["1 by e"], "1"),
+        # also when all had come back
+        ([[("2", "e")], [("-2", "f")]], ["2 by e", "-2 by f"], "2"),
+        ([[("2", "e")], [("-0.5", "f")]], ["2 by e", "-0.5 by f"], "0.5"),
     ],
 )
 def test_what_is_refunded_is_the_sum_of_all_entries_whatever_their_sign(
@@ -331,19 +331,49 @@ def test_an_entry_that_counts_counts_no_more_if_its_amount_changes() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-8, 8), st.sampled_from(["", "pending"]), st.booleans()), min_size=1, max_size=8))
-def test_no_more_is_released_than_was_ever_booked(steps: list[tuple[int, str, bool]]) -> None:
+def test_what_is_refunded_in_the_end_is_what_is_booked(steps: list[tuple[int, str, bool]]) -> None:
     """In whichever readings the entries come."""
     readings: list[list[LedgerEntry]] = [[]]
-    total = most = D(0)
+    total = D(0)
     for place, (quarters, status, is_last_of_reading) in enumerate(steps):
         amount = D(quarters) / 4
         readings[-1].append(refund(amount, str(place), status))
         total += D(0) if status else amount
-        if is_last_of_reading or place == len(steps) - 1:
+        if is_last_of_reading:
             readings.append([])
-            most = max(most, abs(total))
     attempt, _ = shown_in_turn(*readings)
-    assert attempt.refunded == min(attempt.price, most)
+    assert attempt.refunded == min(attempt.price, abs(total))
+
+
+@each_case(
+    "charged_at, known, held, spent",
+    [
+        # before its refund: refunded
+        (1.0, [], "0", "0"),
+        # after it, in the same reading or a later one
+        (3.0, [], "0", "2"),
+        (3.0, [refunded("2", "r")], "0", "2"),
+        # at the same time: it isn't certain that the refund follows
+        (2.0, [], "0", "2"),
+        (None, [], "0", "0"),
+    ],
+)
+def test_a_charge_is_spent_until_a_refund_follows(
+    charged_at: float | None, known: Sequence[RefundEvent], held: str, spent: str
+) -> None:
+    attempt = failed()
+    for event in known:
+        attempt = attempt.after(event)
+    back = LedgerEntry("r", "refund", D(2), at=2.0, job_id="j")
+    charge = LedgerEntry("c", "consume", D(-2), at=charged_at, job_id="j")
+    for event in refund_events(attempt, [back, charge], now=9.0):
+        attempt = attempt.after(event)
+    assert (attempt.held, attempt.spent) == (D(held), D(spent))
+    assert refund_events(attempt, [back, charge], now=9.0) == []
+    again = LedgerEntry("r2", "refund", D(2), at=4.0, job_id="j")
+    for event in refund_events(attempt, [back, charge, again], now=9.0):
+        attempt = attempt.after(event)
+    assert (attempt.held, attempt.spent, attempt.refunded) == (0, 0, 2)
 
 
 # -- the message ------------------------------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ class Readings:
     def ledger_entries_seen(self) -> Mapping[str, float]:
         return self._seen
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage) -> None:
+    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
         self.entries |= {entry.key: entry for entry in entries}
-        self._seen = dict.fromkeys((entry.key for entry in entries), coverage.until) | self._seen
+        self._seen = dict.fromkeys((entry.key for entry in entries), answered_at) | self._seen
         self.coverage = coverage
 
 

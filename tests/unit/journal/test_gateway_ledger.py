@@ -22,9 +22,9 @@ def entry(name: str, status: str = "posted") -> LedgerEntry:
 async def test_readings_are_kept_and_an_entry_that_changes_is_replaced(tmp_path: Path) -> None:
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
         assert (journal.ledger_entries(), journal.ledger_coverage()) == ([], None)
-        await journal.keep_reading([entry("a", "pending")], LedgerCoverage(1.0, 1.0, frozenset({"a"})))
-        await journal.keep_reading([entry("a")], FIRST)
-        await journal.keep_reading([entry("b")], SECOND)
+        await journal.keep_reading([entry("a", "pending")], LedgerCoverage(1.0, 1.0, frozenset({"a"})), 1.0)
+        await journal.keep_reading([entry("a")], FIRST, FIRST.until)
+        await journal.keep_reading([entry("b")], SECOND, SECOND.until)
     with Journal.read(tmp_path) as journal:
         assert sorted(journal.ledger_entries(), key=lambda each: each.key) == [entry("a"), entry("b")]
         assert journal.ledger_coverages() == [FIRST, SECOND]
@@ -33,9 +33,9 @@ async def test_readings_are_kept_and_an_entry_that_changes_is_replaced(tmp_path:
 
 async def test_another_journal_gets_what_the_runs_of_this_one_saw(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "shard", BINDING, now=1.0) as shard:
-        await shard.keep_reading([entry("a")], FIRST)
+        await shard.keep_reading([entry("a")], FIRST, FIRST.until)
         with Journal.open(tmp_path / "main", BINDING, now=1.0) as main:
-            await main.keep_reading([entry("b")], SECOND)
+            await main.keep_reading([entry("b")], SECOND, SECOND.until)
             for _ in range(2):
                 copy_gateway_ledger(shard, main)
             assert {each.key for each in main.ledger_entries()} == {"a", "b"}
@@ -60,7 +60,7 @@ def test_a_journal_without_readings_brings_none(tmp_path: Path) -> None:
 async def test_an_entry_without_an_id_is_kept_with_all_its_fields(tmp_path: Path) -> None:
     bare = LedgerEntry("", "refund", Decimal("3.10"), description="caf\u00e9")
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
-        await journal.keep_reading([bare], FIRST)
+        await journal.keep_reading([bare], FIRST, FIRST.until)
         assert journal.ledger_entries() == [bare]
         assert (list(journal.events()), journal.last_number()) == ([], 0)  # a reading is not an event
 
@@ -68,8 +68,8 @@ async def test_an_entry_without_an_id_is_kept_with_all_its_fields(tmp_path: Path
 async def test_after_a_gap_at_the_same_moment_the_later_coverage_is_the_newest(tmp_path: Path) -> None:
     """The clock was set back, so the later reading is dated by the end of the earlier coverage."""
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
-        await journal.keep_reading([], LedgerCoverage(1.0, 4.0, frozenset({"a"})))
-        await journal.keep_reading([], LedgerCoverage(4.0, 4.0, frozenset({"b"})))
+        await journal.keep_reading([], LedgerCoverage(1.0, 4.0, frozenset({"a"})), 4.0)
+        await journal.keep_reading([], LedgerCoverage(4.0, 4.0, frozenset({"b"})), 4.0)
         assert journal.ledger_coverage() == LedgerCoverage(4.0, 4.0, frozenset({"b"}))
 
 
@@ -85,5 +85,5 @@ async def test_entries_and_the_coverage_that_claims_them_are_written_together(tm
 
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
         journal._writer = Writer()  # type: ignore[assignment]
-        await journal.keep_reading([entry("a"), entry("b")], FIRST)
+        await journal.keep_reading([entry("a"), entry("b")], FIRST, FIRST.until)
     assert len(written) == 1
