@@ -68,7 +68,7 @@ for _group in (start_commands, run_commands, inspect_commands, maintenance_comma
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
-app.registered_commands.extend(agent_commands.commands.registered_commands)
+app.add_typer(agent_commands.agent, rich_help_panel="Automate")
 
 
 def main() -> None:

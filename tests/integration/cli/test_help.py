@@ -18,7 +18,7 @@ COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "runs", "schedule list",
     "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "pick",
-    "ctl", "skill", "mcp",
+    "ctl", "agent skill", "agent mcp",
 )  # fmt: skip
 
 

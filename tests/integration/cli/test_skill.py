@@ -83,7 +83,7 @@ def test_the_guide_lists_every_command_and_exit_code(text: str) -> None:
 
 
 def test_the_guide_is_a_skill_file_of_moderate_length(lonely_cli: Cli, text: str) -> None:
-    printed = lonely_cli("skill")
+    printed = lonely_cli("agent", "skill")
     assert (printed.code, printed.out, printed.err) == (0, text, "")
     assert text.startswith("---\nname: crucible-batch\ndescription: ")
     (description,) = re.findall(r"^description: (.*)$", text, re.MULTILINE)

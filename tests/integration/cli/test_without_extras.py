@@ -60,7 +60,6 @@ MORE = [
     "status s3://bucket/runs",
     "verify az://bucket/runs",
     "merge s3://bucket/runs",
-    "mcp",
 ]
 _SERVES_AFTER_S = 30
 
