@@ -101,7 +101,7 @@ _OF_THE_COMMAND = _of(
      "Another run is active in this run directory or, with --if-running, of this manifest. The message identifies it.",
      "Wait until it ends, or stop it with Ctrl-C; the next run resumes from its journal."),
     ("SPEND_LIMIT", _CREDITS,
-     "The run could spend more than is left of what crucible-batch agent mcp may spend (--allow-spend). Nothing was spent.",
+     "The run could spend more than is left of the --allow-spend of crucible-batch agent mcp. Nothing was spent.",
      "Give the run a smaller budget; or ask the user to start the server with a higher --allow-spend."),
     ("INTERRUPTED", _SIGNALS, "The run was stopped by Ctrl-C, SIGTERM, SIGHUP or ctl stop.", f"{_AGAIN} to resume."),
     ("NOT_SUBMITTED", _STOPPED, "plan --probe uploaded the images of the job, and did not submit it.",

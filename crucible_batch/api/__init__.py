@@ -50,7 +50,6 @@ __all__, __getattr__, __dir__ = lazily(
             "RunList",
             "RunState",
             "list_runs",
-            "newest_run_directory",
             "order_of",
             "state_of",
         ),

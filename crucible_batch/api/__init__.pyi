@@ -52,7 +52,6 @@ from crucible_batch.api.run_list import RunDirectories as RunDirectories
 from crucible_batch.api.run_list import RunList as RunList
 from crucible_batch.api.run_list import RunState as RunState
 from crucible_batch.api.run_list import list_runs as list_runs
-from crucible_batch.api.run_list import newest_run_directory as newest_run_directory
 from crucible_batch.api.run_list import order_of as order_of
 from crucible_batch.api.run_list import state_of as state_of
 from crucible_batch.api.running import RunResult as RunResult

@@ -1,4 +1,4 @@
-"""The read commands: ``status``, ``runs``, ``view``, ``audit``, ``report``; the account, schemas and error codes."""
+"""The read commands: ``status``, ``view``, ``audit``, ``report``; the account, schemas and error codes."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -21,48 +21,36 @@ command = partial(opt.command, commands, "Inspect")
 
 
 @command(
-    "crucible-batch status", "crucible-batch status outputs/spring/default", codes=(0, 2, 5), output="json verbose"
+    "crucible-batch status",
+    "crucible-batch status outputs/spring/default",
+    "crucible-batch status /mnt/outputs --limit 20",
+    codes=(0, 2, 5),
+    output="json verbose",
 )
 def status(
     output: CommandOutput,
-    run_dir: Annotated[
-        Path | None,
+    directory: Annotated[
+        Path,
         typer.Argument(
             metavar="RUN_DIR",
-            help="A run's directory; without one, the newest run of outputs/.",
-            show_default=False,
+            help="A run's directory or URL, or a directory with runs up to two levels below it.",
             autocompletion=run_directories,
         ),
-    ] = None,
-) -> None:
-    """Show the progress of a run, or how it ended.
-
-    Works while it is running and after it was killed. No request is sent to the gateway.
-    """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.runs import newest_run_of_outputs
-    from crucible_batch.cli.status import show_status
-
-    show_status(output, newest_run_of_outputs(output) if run_dir is None else local_directory(run_dir))
-
-
-@command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
-def runs(
-    output: CommandOutput,
-    directory: opt.RunsDir = DEFAULT_DIRECTORY,
+    ] = DEFAULT_DIRECTORY,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
     ] = 100,
 ) -> None:
-    """List runs: state, jobs, credits, age and the next command.
+    """List all runs, or show the progress of one, or how it ended.
 
-    Running runs come first, then the newest. The age is the time since a run
-    ended; of a run that is running or was killed, since it began. Reads the
-    journals only: no request is sent, and nothing is changed.
+    In the list, running runs come first, then the newest. The age is the time
+    since a run ended; of a run that is running or was killed, since it began.
+    Works while runs are running and after they were killed. No request is
+    sent to the gateway, and nothing is changed.
     """
-    from crucible_batch.cli.runs import show_runs
+    from crucible_batch.cli.runs import show_run_or_runs
 
-    show_runs(output, directory, limit=limit)
+    show_run_or_runs(output, directory, limit=limit)
 
 
 @command("crucible-batch view", "crucible-batch view outputs/spring/default --open", codes=(0, 2))

@@ -1,4 +1,4 @@
-"""The ``agent skill`` command: a guide for agents. Its lists are made from the program, so that they are always complete."""
+"""``agent skill``: a guide for agents. Its lists are made from the program, so that they are always complete."""
 
 from __future__ import annotations
 

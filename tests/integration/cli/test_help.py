@@ -16,7 +16,7 @@ from .conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "runs", "schedule list",
+    "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "schedule list",
     "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "pick",
     "ctl", "agent skill", "agent mcp",
 )  # fmt: skip

@@ -76,7 +76,6 @@ COMMANDS = (
     ("run plan.json -q", 0),
     (f"status {RUN}", 0),
     ("status", 0),
-    ("runs", 0),
     (f"report {RUN}", 0),
     (f"verify {RUN}", 0),
     (f"verify {RUN} --fix", 0),

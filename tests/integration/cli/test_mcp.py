@@ -133,6 +133,6 @@ def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(sys.modules, name)
     for name in {name for name in sys.modules if name.partition(".")[0] == "mcp"} | {"mcp"}:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match="extra mcp, which is not installed") as refused:
+    with pytest.raises(UserError, match="extra mcp, which isn't installed") as refused:
         serve_agents(Path(), None, Settings(api_key=None))
     assert refused.value.hint == "install it: pip install 'crucible-batch[mcp]'"

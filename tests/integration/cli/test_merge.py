@@ -221,12 +221,12 @@ def test_nothing_runs_in_the_main_directory_until_the_merge(cli: Cli) -> None:
     assert note.out.splitlines()[-1].split("next")[-1].split("#")[0].strip() == (
         "crucible-batch merge outputs/waiting/default"
     )
-    listed = cli("runs", "--json").envelope["data"]["runs"]
+    listed = cli("status", "--json").envelope["data"]["runs"]
     assert [(run["state"], run["next"].split("   ")[0]) for run in listed] == [
         ("waiting", "crucible-batch merge outputs/waiting/default")
     ]
     assert cli("merge", "outputs/waiting/default", "-q").code == 0
-    assert cli("runs", "--json").envelope["data"]["runs"][0]["state"] == "done"
+    assert cli("status", "--json").envelope["data"]["runs"][0]["state"] == "done"
     assert cli("run", "waiting.yaml").code == 0
 
 

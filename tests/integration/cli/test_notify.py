@@ -159,7 +159,7 @@ def test_the_next_command_has_the_option_for_notifications_and_works_as_it_is(cl
     assert cli("run", manifest).code == 2
     assert cli("run", manifest, option).code == 4
     run_dir = cli.cwd / "outputs" / name / "default"
-    (listed,) = cli("runs", "--json").envelope["data"]["runs"]
+    (listed,) = cli("status", "--json").envelope["data"]["runs"]
     status = cli("status", str(run_dir.relative_to(cli.cwd))).out.splitlines()[-1].partition("next")[2].strip()
     page = re.findall(r"crucible-batch run [^<]*", (run_dir / "report.html").read_text())[0]
     assert option in listed["next"]

@@ -116,13 +116,13 @@ def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli)
     assert "next" in nightly("status", "outputs/nightly/a").out
     assert nightly("prune", "--older-than", "1s", "--yes", "-q").code == 0
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    listed = {Path(run["run_dir"]).name: run for run in nightly("runs", "--json").envelope["data"]["runs"]}
+    listed = {Path(run["run_dir"]).name: run for run in nightly("status", "--json").envelope["data"]["runs"]}
     assert {run_id: (run["pruned"], run["next"]) for run_id, run in listed.items()} == {
         "a": (day, None),
         "b": (day, None),
         "c": (None, None),
     }
-    assert nightly("runs").out.count(f"pruned {day}") == 2
+    assert nightly("status").out.count(f"pruned {day}") == 2
     status = nightly("status", "outputs/nightly/a").out
     assert f"  pruned   outputs were deleted on {day}" in status
     assert "next" not in status
