@@ -73,7 +73,8 @@ _NAMES, __getattr__, __dir__ = lazily(
             "Stopping",
             "Controlled",
             "RunEnded",
-            "audit",
+            "check_ledger",
+            "check_outputs",
             "clean_assets",
             "connect",
             "list_runs",
@@ -84,7 +85,6 @@ _NAMES, __getattr__, __dir__ = lazily(
             "read_status",
             "run",
             "validate",
-            "verify",
         ),
     },
 )

@@ -185,7 +185,7 @@ class RunPrunedError(RunDirectoryError):
         super().__init__(
             f"the outputs of {directory} were deleted by prune on {pruned}; nothing was bought or downloaded",
             hint="for a new run, use another --run-id: it pays for its jobs; to get these outputs back at no cost,"
-            f" while the gateway has them: crucible-batch verify {shlex.quote(str(directory))} --fix",
+            f" while the gateway has them: crucible-batch check {shlex.quote(str(directory))} --fix",
         )
 
 

@@ -13,7 +13,7 @@ from crucible_batch.lazy_imports import lazily
 __all__, __getattr__, __dir__ = lazily(
     __name__,
     {
-        "crucible_batch.api.auditing": ("AuditResult", "audit"),
+        "crucible_batch.api.auditing": ("AuditResult", "check_ledger"),
         "crucible_batch.api.budgets": (
             "BudgetRun",
             "BudgetState",
@@ -72,7 +72,7 @@ __all__, __getattr__, __dir__ = lazily(
             "read_status",
             "remedy_for_failed",
         ),
-        "crucible_batch.api.verifying": ("Difference", "UnsavedOutputs", "Verification", "verify"),
+        "crucible_batch.api.verifying": ("Difference", "UnsavedOutputs", "Verification", "check_outputs"),
         "crucible_batch.api.watching": ("Snapshot", "Watch"),
         "crucible_batch.domain.asset": ("KeepReason",),
         "crucible_batch.domain.audit": ("Audit", "total"),

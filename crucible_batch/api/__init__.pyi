@@ -1,5 +1,5 @@
 from crucible_batch.api.auditing import AuditResult as AuditResult
-from crucible_batch.api.auditing import audit as audit
+from crucible_batch.api.auditing import check_ledger as check_ledger
 from crucible_batch.api.budgets import BudgetRun as BudgetRun
 from crucible_batch.api.budgets import BudgetState as BudgetState
 from crucible_batch.api.budgets import ReleasedBudget as ReleasedBudget
@@ -76,7 +76,7 @@ from crucible_batch.api.status import remedy_for_failed as remedy_for_failed
 from crucible_batch.api.verifying import Difference as Difference
 from crucible_batch.api.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.api.verifying import Verification as Verification
-from crucible_batch.api.verifying import verify as verify
+from crucible_batch.api.verifying import check_outputs as check_outputs
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live

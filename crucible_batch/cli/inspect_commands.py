@@ -1,4 +1,4 @@
-"""The read commands: ``status``, ``view``, ``audit``, ``report``; the account, schemas and error codes."""
+"""The read commands: ``status``, ``view``, ``report``; the account, schemas and error codes."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -77,20 +77,6 @@ def view(
     from crucible_batch.cli.viewer import serve_view
 
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
-
-
-@command("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))
-def audit(output: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOptions) -> None:
-    """Reconcile a run with the gateway's ledger.
-
-    Checks each job and upload, as far back as the gateway's ledger reaches.
-    Works while the run is running and after it was killed. Spends and changes
-    nothing.
-    """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.audit import audit_and_show
-
-    audit_and_show(output, local_directory(run_dir), gateway.settings())
 
 
 @command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")

@@ -1,4 +1,4 @@
-"""The commands that maintain run directories: ``verify``, ``clean``, ``prune``."""
+"""The commands that maintain run directories: ``check``, ``clean``, ``prune``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -23,28 +23,34 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what wo
 
 
 @command(
-    "crucible-batch verify outputs/spring/default",
-    "crucible-batch verify outputs/spring/default --fix",
+    "crucible-batch check outputs/spring/default",
+    "crucible-batch check outputs/spring/default --fix",
+    "crucible-batch check outputs/spring/default --outputs",
     codes=(0, 2, 3, 5, 6, 7, 130),
 )
-def verify(
+def check(
     output: CommandOutput,
     run_dir: opt.RunDir,
     *,
     fix: Annotated[bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")] = False,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="Check only the outputs. Needs no API key and no network.")
+    ] = False,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Check only the ledger; -v lists foreign entries.")] = False,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
 ) -> None:
-    """Check every output on disk against its recorded SHA-256.
+    """Check a run's outputs, and its journal against the gateway's ledger.
 
-    Needs no API key and no network, and works while a run is running.
-    With --fix, missing and damaged outputs are downloaded again; a file that
-    was changed is kept under another name.
+    Each output on disk is compared with its recorded SHA-256, and each job and
+    upload with the ledger, as far back as that reaches. Works while the run is
+    running and after it was killed. Spends nothing.
+    With --fix, missing and damaged outputs are downloaded again, and those
+    that were never saved; a file that was changed is kept under another name.
     """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.verify import verify_and_show
+    from crucible_batch.cli.check import check_and_show
 
-    verify_and_show(output, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
+    check_and_show(output, run_dir, gateway.settings(storage_host), outputs=outputs, ledger=ledger, fix=fix)
 
 
 @command(

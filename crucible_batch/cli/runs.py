@@ -53,7 +53,7 @@ _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def show_run_or_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
-    """Show the run in a directory; if it has none itself, the runs below it."""
+    """Show the run in a directory, or list the runs below it if there are any."""
     if directory == DEFAULT_DIRECTORY or set(RunDirectories.below(directory).paths) - {directory}:
         _show_runs(output, directory, limit=limit)
     else:

@@ -15,8 +15,8 @@ from tests.command_tree import all_commands
 from .conftest import Cli
 
 COMMANDS = (
-    "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "schedule list",
+    "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",
+    "doctor", "sandbox", "demo", "check", "clean", "prune", "explain", "view", "schedule list",
     "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "pick",
     "ctl", "agent skill", "agent mcp",
 )  # fmt: skip

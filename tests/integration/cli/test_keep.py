@@ -8,41 +8,45 @@ from .conftest import Cli
 from .screen import Screen
 
 
-def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
+def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
     cli.write("kept", "- {name: fox, prompt: a fox, repeat: 3}")
     assert cli("run", "kept.yaml", "-q").code == 0
     run_dir = "outputs/kept/default"
-    done = lonely_cli("verify", run_dir)
+    check = ("check", run_dir, "--outputs")
+    done = lonely_cli(*check)
     assert (done.code, done.err) == (0, "")
     assert "3 of 3 outputs match their recorded SHA-256" in done.out
     (cli.cwd / run_dir / "fox-1/0.png").unlink()
     (cli.cwd / run_dir / "fox-2/0.png").write_text("edited")
-    found = lonely_cli("verify", run_dir)
+    found = lonely_cli(*check)
     assert found.code == 7
     assert "missing    fox-1/0.png" in found.out
     assert "damaged    fox-2/0.png" in found.out
-    assert f"crucible-batch verify {run_dir} --fix" in found.out
-    fixed = cli("verify", run_dir, "--fix")
+    assert f"crucible-batch check {run_dir} --fix" in found.out
+    fixed = cli("check", run_dir, "--fix")
     assert fixed.code == 0, fixed.out
     assert "1 of 3 outputs match their recorded SHA-256, 2 fixed" in fixed.out
     assert "kept as fox-2/0.png.damaged-" in fixed.out
-    assert lonely_cli("verify", run_dir, "-q").code == 0
+    assert lonely_cli(*check, "-q").code == 0
 
 
-def test_verify_answers_in_json(cli: Cli) -> None:
+def test_check_answers_in_json(cli: Cli) -> None:
     cli.write("counted")
     assert cli("run", "counted.yaml", "-q").code == 0
     (cli.cwd / "outputs/counted/default/fox/0.png").unlink()
-    envelope = cli("verify", "outputs/counted/default", "--json").envelope
-    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "verify")
+    envelope = cli("check", "outputs/counted/default", "--json").envelope
+    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "check")
+    assert envelope["error"]["code"] == "DIFFERENCE"
+    assert envelope["data"]["ledger"]["differences"] == []
+    data = envelope["data"]["outputs"]
     unharmed = {"ok": 0, "damaged": 0, "replaced": 0, "unreadable": 0, "misplaced": 0, "unsaved": 0}
-    assert envelope["data"]["counts"] == {"missing": 1} | unharmed
-    assert [each["path"] for each in envelope["data"]["differences"]] == ["fox/0.png"]
-    assert envelope["error"]["hint"] == "crucible-batch verify outputs/counted/default --fix"
+    assert data["counts"] == {"missing": 1} | unharmed
+    assert [each["path"] for each in data["differences"]] == ["fox/0.png"]
+    assert envelope["error"]["hint"] == "crucible-batch check outputs/counted/default --fix"
 
 
-def test_verify_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
-    assert lonely_cli("verify", "nowhere").code == 2
+def test_check_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
+    assert lonely_cli("check", "nowhere", "--outputs").code == 2
 
 
 def test_clean_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:

@@ -105,10 +105,10 @@ def test_a_pruned_run_is_refused_and_buys_nothing(nightly: Cli) -> None:
     for command in (("run", "nightly.yaml", "--run-id", "a"), ("plan", "nightly.yaml", "--run-id", "a")):
         done = nightly(*command, "--json")
         assert (done.code, done.envelope["error"]["code"]) == (2, "RUN_PRUNED")
-        assert "verify outputs/nightly/a --fix" in done.envelope["error"]["hint"]
-    assert nightly("verify", "outputs/nightly/a").code == 2
+        assert "check outputs/nightly/a --fix" in done.envelope["error"]["hint"]
+    assert nightly("check", "outputs/nightly/a", "--outputs").code == 2
     assert nightly("credits", "--json").envelope["data"]["available"] == before
-    assert nightly("audit", "outputs/nightly/a").code == 0
+    assert nightly("check", "outputs/nightly/a", "--ledger").code == 0
 
 
 def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli) -> None:
@@ -139,8 +139,8 @@ def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli)
 def test_verify_fix_downloads_the_outputs_again_at_no_cost(nightly: Cli) -> None:
     assert nightly("prune", "--keep", "1", "--yes", "-q").code == 0
     before = nightly("credits", "--json").envelope["data"]["available"]
-    assert nightly("verify", "outputs/nightly/a", "--fix").code == 0
-    assert nightly("verify", "outputs/nightly/a").code == 0
+    assert nightly("check", "outputs/nightly/a", "--fix").code == 0
+    assert nightly("check", "outputs/nightly/a", "--outputs").code == 0
     assert nightly("run", "nightly.yaml", "--run-id", "a").code == 0
     assert nightly("credits", "--json").envelope["data"]["available"] == before
 

@@ -70,7 +70,7 @@ def test_every_command_of_the_guide_runs_as_it_shows(cli: Cli, text: str) -> Non
                     ran.append(words[0])
             case kind:
                 raise AssertionError(kind)
-    assert ran == ["validate", "plan", "run", "run", "explain", "run", "status", "report", "verify", "audit"]
+    assert ran == ["validate", "plan", "run", "run", "explain", "run", "status", "report", "check"]
 
 
 def test_the_guide_lists_every_command_and_exit_code(text: str) -> None:

@@ -157,8 +157,7 @@ def test_other_commands_need_no_home_and_no_user_name(image: Image, gateway: dic
     manifest(image, "contained")
     assert image.run("doctor", **gateway)[0] == 0
     assert image.run("status", "outputs", **gateway)[0] == 0
-    assert image.run("verify", "outputs/contained/default", **gateway)[0] == 0
-    assert image.run("audit", "outputs/contained/default", **gateway)[0] == 0
+    assert image.run("check", "outputs/contained/default", **gateway)[0] == 0
 
 
 def test_sigterm_stops_a_run_in_good_order(image: Image, gateway: dict[str, str]) -> None:
