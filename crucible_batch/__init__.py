@@ -75,7 +75,7 @@ _NAMES, __getattr__, __dir__ = lazily(
             "RunEnded",
             "check_ledger",
             "check_outputs",
-            "clean_assets",
+            "delete_assets",
             "connect",
             "list_runs",
             "merge",

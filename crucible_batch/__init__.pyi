@@ -26,8 +26,8 @@ from crucible_batch.api import Throttled as Throttled
 from crucible_batch.api import Verification as Verification
 from crucible_batch.api import check_ledger as check_ledger
 from crucible_batch.api import check_outputs as check_outputs
-from crucible_batch.api import clean_assets as clean_assets
 from crucible_batch.api import connect as connect
+from crucible_batch.api import delete_assets as delete_assets
 from crucible_batch.api import list_runs as list_runs
 from crucible_batch.api import merge as merge
 from crucible_batch.api import pick as pick

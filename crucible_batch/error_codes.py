@@ -81,7 +81,7 @@ _OF_THE_COMMAND = _of(
      "No job of the plan can be divided into shards: none is new, or the budget is not enough for any of them.",
      f"Raise the budget ({_ASK}); or run the manifest, which shows what is left to do."),
     ("CONSENT_NEEDED", _BAD, "A run without a budget and a deletion of assets need --yes, or a yes on the terminal.",
-     ("run: give --budget N or set budget.credits; --yes starts without a limit. clean: check --dry-run, give --yes."
+     ("run: give --budget N or set budget.credits; --yes starts without a limit. assets --delete: give --yes."
       f" For both, {_ASK}.")),
     ("BUDGET_ACCOUNT", _BAD,
      "The file of a budget account can't be used, or the account has another period, time zone or gateway.",

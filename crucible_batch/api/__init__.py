@@ -21,7 +21,7 @@ __all__, __getattr__, __dir__ = lazily(
             "budget_states",
             "release_budget",
         ),
-        "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
+        "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "delete_assets"),
         "crucible_batch.budget_accounts": ("account_files", "try_accounts"),
         "crucible_batch.api.connecting": ("connect", "current_settings"),
         "crucible_batch.api.control_desk": ("ControlAnswer",),

@@ -7,7 +7,7 @@ from crucible_batch.api.budgets import budget_states as budget_states
 from crucible_batch.api.budgets import release_budget as release_budget
 from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
-from crucible_batch.api.cleaning import clean_assets as clean_assets
+from crucible_batch.api.cleaning import delete_assets as delete_assets
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.control_desk import ControlAnswer as ControlAnswer

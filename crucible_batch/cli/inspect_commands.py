@@ -119,12 +119,54 @@ def workflows(
         show_workflow(output, workflow_id, gateway.settings())
 
 
-@command("crucible-batch assets", codes=(0, 3, 5), output="json verbose")
-def assets(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
-    """List the input images that the account has at the gateway."""
-    from crucible_batch.cli.account import show_assets
+@command(
+    "crucible-batch assets",
+    "crucible-batch assets outputs/spring/default --delete",
+    codes=(0, 2, 3, 5, 6, 130),
+)
+def assets(
+    output: CommandOutput,
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN_DIR",
+            help="Show which images of this run can be deleted.",
+            show_default=False,
+            autocompletion=run_directories,
+        ),
+    ] = None,
+    *,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete the images that RUN_DIR uploaded and that no job needs any more.")
+    ] = False,
+    found: Annotated[
+        bool, typer.Option("--found", help="Include images that the run used and another run uploaded.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
+    ] = False,
+    gateway: opt.GatewayOptions,
+) -> None:
+    """List the account's input images at the gateway, or delete those of a run for their rebate.
 
-    show_assets(output, gateway.settings())
+    Images that an unfinished job needs are kept, also those of the run
+    directories beside this one. Local files are not touched. A later job that
+    needs a deleted image pays for its upload again.
+    Keep the run directory, or at least its receipts.jsonl: without them, the
+    gateway may refuse to return the outputs of jobs with input images again.
+    """
+    if run_dir is None and (delete or found):
+        raise UserError("no run is named", hint="crucible-batch assets RUN_DIR --delete")
+    if run_dir is None:
+        from crucible_batch.cli.account import show_assets
+
+        show_assets(output, gateway.settings())
+    else:
+        from crucible_batch.api import local_directory
+        from crucible_batch.cli.assets import delete_and_show
+
+        settings = gateway.settings()
+        delete_and_show(output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes)
 
 
 @command(

@@ -16,7 +16,7 @@ from .conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "check", "clean", "prune", "explain", "view", "schedule list",
+    "doctor", "sandbox", "demo", "check", "prune", "explain", "view", "schedule list",
     "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "pick",
     "ctl", "agent skill", "agent mcp",
 )  # fmt: skip

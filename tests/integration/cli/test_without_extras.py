@@ -29,8 +29,8 @@ from tests.integration.cli.conftest import KEY, clean_environment
 
 EXTRAS = ("obstore", "opentelemetry.sdk", "mcp", "pytest")
 CALLS = {
+    "assets": "assets outputs/m/default --delete",
     "ctl": "ctl outputs/m/default pause",
-    "clean": "clean outputs/m/default --dry-run",
     "check": "check outputs/m/default",
     "explain": "explain USAGE",
     "demo": "demo --help",  # it takes long, and serves nothing of an extra
