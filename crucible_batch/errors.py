@@ -272,7 +272,7 @@ class NotificationError(UserError):
         for_run = "correct them, or run without notifications: --no-notify; nothing was spent"
         super().__init__(
             f"notifications can't be sent: {'; '.join(problems)}",
-            hint="correct them; nothing was sent" if is_test else for_run,
+            hint="correct them; no message was sent" if is_test else for_run,
         )
 
 

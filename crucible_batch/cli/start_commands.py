@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -110,9 +111,26 @@ def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
     serve_sandbox(output, chosen)
 
 
-@command("crucible-batch doctor", codes=(0, 3, 5), output="json verbose")
-def doctor(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
-    """Check the prerequisites of a run: API key, gateway, clock, disk, versions."""
-    from crucible_batch.cli.doctor import examine
+@command("crucible-batch doctor", "crucible-batch doctor nightly.yaml", codes=(0, 2, 3, 5), output="json verbose")
+def doctor(
+    output: CommandOutput,
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST", help="Also try the notifications of this manifest.", show_default=False),
+    ] = None,
+    *,
+    reading: opt.ManifestOptions,
+    gateway: opt.GatewayOptions,
+    allow_command: opt.AllowCommand = False,
+) -> None:
+    """Check the prerequisites of a run: API key, gateway, clock, disk, versions.
 
-    examine(output, gateway.settings())
+    With MANIFEST, a test message is sent to each channel under notify,
+    whatever its events. It is marked as a test, but a heartbeat counts it as
+    a real ping.
+    """
+    from crucible_batch.cli.doctor import examine
+    from crucible_batch.cli.requests import manifest_request
+
+    request = manifest_request(manifest, reading) if manifest else None
+    examine(output, gateway.settings(), request and replace(request, allow_command=allow_command))
