@@ -24,7 +24,7 @@ def _about() -> None:
     """Connect agents: a guide to read, and an MCP server."""
 
 
-@command("crucible-batch agent skill > SKILL.md", codes=(0,), output="verbose", name="agent skill")
+@command("crucible-batch agent skill > SKILL.md", output="verbose", name="agent skill")
 def skill(_output: CommandOutput, context: typer.Context) -> None:
     """Print a guide for agents: the safe order of commands, results, what not to do.
 
@@ -38,7 +38,6 @@ def skill(_output: CommandOutput, context: typer.Context) -> None:
 @command(
     "crucible-batch agent mcp --root my-batch",
     "crucible-batch agent mcp --root my-batch --allow-spend 50",
-    codes=(0, 2),
     output="verbose",
     name="agent mcp",
 )

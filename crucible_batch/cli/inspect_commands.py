@@ -24,7 +24,6 @@ command = partial(opt.command, commands, "Inspect")
     "crucible-batch status",
     "crucible-batch status outputs/spring/default",
     "crucible-batch status /mnt/outputs --limit 20",
-    codes=(0, 2, 5),
     output="json verbose",
 )
 def status(
@@ -53,7 +52,7 @@ def status(
     show_run_or_runs(output, directory, limit=limit)
 
 
-@command("crucible-batch view", "crucible-batch view outputs/spring/default --open", codes=(0, 2))
+@command("crucible-batch view", "crucible-batch view outputs/spring/default --open")
 def view(
     output: CommandOutput,
     directory: Annotated[
@@ -79,7 +78,7 @@ def view(
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
 
 
-@command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")
+@command("crucible-batch report outputs/spring/default", output="json verbose")
 def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.api import local_directory
@@ -88,7 +87,7 @@ def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = Fal
     write_report_and_show(output, local_directory(run_dir), html=not no_html)
 
 
-@command("crucible-batch credits", codes=(0, 3, 5), output="json verbose")
+@command("crucible-batch credits", output="json verbose")
 def credits(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     """Show the account's credits and its latest transactions."""
     from crucible_batch.cli.account import show_credits
@@ -96,7 +95,7 @@ def credits(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     show_credits(output, gateway.settings())
 
 
-@command("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 2, 3, 5), output="json verbose")
+@command("crucible-batch workflows", "crucible-batch workflows zimage-base", output="json verbose")
 def workflows(
     output: CommandOutput,
     gateway: opt.GatewayOptions,
@@ -122,7 +121,6 @@ def workflows(
 @command(
     "crucible-batch assets",
     "crucible-batch assets outputs/spring/default --delete",
-    codes=(0, 2, 3, 5, 6, 130),
 )
 def assets(
     output: CommandOutput,
@@ -172,7 +170,6 @@ def assets(
 @command(
     "crucible-batch schema > manifest.schema.json",
     "crucible-batch schema --live -o manifest.schema.json",
-    codes=(0, 2, 3, 5),
     output="verbose",
 )
 def schema(
@@ -213,7 +210,7 @@ def schema(
         print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
-@command("crucible-batch explain NO_ANSWER", "crucible-batch explain", codes=(0, 2), output="json verbose")
+@command("crucible-batch explain NO_ANSWER", "crucible-batch explain", output="json verbose")
 def explain(
     output: CommandOutput,
     code: Annotated[

@@ -23,7 +23,6 @@ command = partial(opt.command, commands, "Maintain")
     "crucible-batch check outputs/spring/default",
     "crucible-batch check outputs/spring/default --fix",
     "crucible-batch check outputs/spring/default --outputs",
-    codes=(0, 2, 3, 5, 6, 7, 130),
 )
 def check(
     output: CommandOutput,
@@ -53,7 +52,6 @@ def check(
 @command(
     "crucible-batch prune --older-than 30d",
     "crucible-batch prune outputs --keep 10 --max-size 50GB --yes",
-    codes=(0, 2, 5, 130),
 )
 def prune(
     output: CommandOutput,

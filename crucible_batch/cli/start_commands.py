@@ -19,7 +19,7 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
 
 
-@command("crucible-batch demo", codes=(0, 1, 2, 5, 7, 130))
+@command("crucible-batch demo")
 def demo(
     output: CommandOutput,
     out_dir: Annotated[
@@ -53,7 +53,6 @@ def demo(
 @command(
     "crucible-batch init my-batch",
     "crucible-batch init . --images photos --prompt 'the object on marble'",
-    codes=(0, 2),
     output="verbose",
 )
 def init(
@@ -97,7 +96,6 @@ def init(
     "crucible-batch sandbox --port 8080",
     "crucible-batch sandbox --faults 'generate.500-after=2,429:0.1'",
     "crucible-batch sandbox --pricing zimage-base.rise-after=10x16",
-    codes=(0, 2),
     output="verbose",
 )
 def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
@@ -111,7 +109,7 @@ def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
     serve_sandbox(output, chosen)
 
 
-@command("crucible-batch doctor", "crucible-batch doctor nightly.yaml", codes=(0, 2, 3, 5), output="json verbose")
+@command("crucible-batch doctor", "crucible-batch doctor nightly.yaml", output="json verbose")
 def doctor(
     output: CommandOutput,
     manifest: Annotated[
