@@ -24,9 +24,10 @@ from crucible_batch.api import Stopping as Stopping
 from crucible_batch.api import TakenUp as TakenUp
 from crucible_batch.api import Throttled as Throttled
 from crucible_batch.api import Verification as Verification
-from crucible_batch.api import audit as audit
-from crucible_batch.api import clean_assets as clean_assets
+from crucible_batch.api import check_ledger as check_ledger
+from crucible_batch.api import check_outputs as check_outputs
 from crucible_batch.api import connect as connect
+from crucible_batch.api import delete_assets as delete_assets
 from crucible_batch.api import list_runs as list_runs
 from crucible_batch.api import merge as merge
 from crucible_batch.api import pick as pick
@@ -34,7 +35,6 @@ from crucible_batch.api import plan as plan
 from crucible_batch.api import read_status as read_status
 from crucible_batch.api import run as run
 from crucible_batch.api import validate as validate
-from crucible_batch.api import verify as verify
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import ControlError as ControlError

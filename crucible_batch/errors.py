@@ -185,7 +185,7 @@ class RunPrunedError(RunDirectoryError):
         super().__init__(
             f"the outputs of {directory} were deleted by prune on {pruned}; nothing was bought or downloaded",
             hint="for a new run, use another --run-id: it pays for its jobs; to get these outputs back at no cost,"
-            f" while the gateway has them: crucible-batch verify {shlex.quote(str(directory))} --fix",
+            f" while the gateway has them: crucible-batch check {shlex.quote(str(directory))} --fix",
         )
 
 
@@ -272,7 +272,7 @@ class NotificationError(UserError):
         for_run = "correct them, or run without notifications: --no-notify; nothing was spent"
         super().__init__(
             f"notifications can't be sent: {'; '.join(problems)}",
-            hint="correct them; nothing was sent" if is_test else for_run,
+            hint="correct them; no message was sent" if is_test else for_run,
         )
 
 

@@ -33,7 +33,7 @@ _MEANINGS = {
     ExitCode.OUT_OF_CREDITS: f"stopped by the budget or the account's credits; {_TO_RESUME}",
     ExitCode.STOPPED: f"the gateway was unusable, time ran out, or a job's outcome is unknown; {_TO_RESUME}",
     ExitCode.BUSY: "another run holds this run directory",
-    ExitCode.DIFFERENCE: "verify or audit found a difference",
+    ExitCode.DIFFERENCE: "check found a difference",
     ExitCode.SIGINT: f"stopped by Ctrl-C; {_TO_RESUME}",
     ExitCode.SIGTERM: f"stopped by SIGTERM; {_TO_RESUME}",
 }

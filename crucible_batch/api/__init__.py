@@ -13,7 +13,7 @@ from crucible_batch.lazy_imports import lazily
 __all__, __getattr__, __dir__ = lazily(
     __name__,
     {
-        "crucible_batch.api.auditing": ("AuditResult", "audit"),
+        "crucible_batch.api.auditing": ("AuditResult", "check_ledger"),
         "crucible_batch.api.budgets": (
             "BudgetRun",
             "BudgetState",
@@ -21,7 +21,7 @@ __all__, __getattr__, __dir__ = lazily(
             "budget_states",
             "release_budget",
         ),
-        "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "clean_assets"),
+        "crucible_batch.api.cleaning": ("AssetFate", "Cleaning", "delete_assets"),
         "crucible_batch.budget_accounts": ("account_files", "try_accounts"),
         "crucible_batch.api.connecting": ("connect", "current_settings"),
         "crucible_batch.api.control_desk": ("ControlAnswer",),
@@ -50,7 +50,6 @@ __all__, __getattr__, __dir__ = lazily(
             "RunList",
             "RunState",
             "list_runs",
-            "newest_run_directory",
             "order_of",
             "state_of",
         ),
@@ -73,7 +72,7 @@ __all__, __getattr__, __dir__ = lazily(
             "read_status",
             "remedy_for_failed",
         ),
-        "crucible_batch.api.verifying": ("Difference", "UnsavedOutputs", "Verification", "verify"),
+        "crucible_batch.api.verifying": ("Difference", "UnsavedOutputs", "Verification", "check_outputs"),
         "crucible_batch.api.watching": ("Snapshot", "Watch"),
         "crucible_batch.domain.asset": ("KeepReason",),
         "crucible_batch.domain.audit": ("Audit", "total"),

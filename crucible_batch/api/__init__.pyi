@@ -1,5 +1,5 @@
 from crucible_batch.api.auditing import AuditResult as AuditResult
-from crucible_batch.api.auditing import audit as audit
+from crucible_batch.api.auditing import check_ledger as check_ledger
 from crucible_batch.api.budgets import BudgetRun as BudgetRun
 from crucible_batch.api.budgets import BudgetState as BudgetState
 from crucible_batch.api.budgets import ReleasedBudget as ReleasedBudget
@@ -7,7 +7,7 @@ from crucible_batch.api.budgets import budget_states as budget_states
 from crucible_batch.api.budgets import release_budget as release_budget
 from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
-from crucible_batch.api.cleaning import clean_assets as clean_assets
+from crucible_batch.api.cleaning import delete_assets as delete_assets
 from crucible_batch.api.connecting import connect as connect
 from crucible_batch.api.connecting import current_settings as current_settings
 from crucible_batch.api.control_desk import ControlAnswer as ControlAnswer
@@ -52,7 +52,6 @@ from crucible_batch.api.run_list import RunDirectories as RunDirectories
 from crucible_batch.api.run_list import RunList as RunList
 from crucible_batch.api.run_list import RunState as RunState
 from crucible_batch.api.run_list import list_runs as list_runs
-from crucible_batch.api.run_list import newest_run_directory as newest_run_directory
 from crucible_batch.api.run_list import order_of as order_of
 from crucible_batch.api.run_list import state_of as state_of
 from crucible_batch.api.running import RunResult as RunResult
@@ -77,7 +76,7 @@ from crucible_batch.api.status import remedy_for_failed as remedy_for_failed
 from crucible_batch.api.verifying import Difference as Difference
 from crucible_batch.api.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.api.verifying import Verification as Verification
-from crucible_batch.api.verifying import verify as verify
+from crucible_batch.api.verifying import check_outputs as check_outputs
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
 from crucible_batch.api.workflows import validate_live as validate_live

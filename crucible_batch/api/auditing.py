@@ -14,8 +14,7 @@ from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.run_journal import jobs_with_past, ledger_of, local_directory
 from crucible_batch.api.verifying import UnsavedOutputs, unsaved
-from crucible_batch.domain.audit import Audit, JournalClaims
-from crucible_batch.domain.audit import audit as join
+from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import Account, AssetStatus
@@ -52,17 +51,18 @@ class AuditResult:
         return ExitCode.OK if self.ok else ExitCode.DIFFERENCE
 
 
-async def audit(
+async def check_ledger(
     run_dir: str | Path,
     *,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    look_for_unsaved: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> AuditResult:
     """Compare a run directory's journal with the gateway's ledger, assets and output lists.
 
-    Sends one request for each job that has succeeded. May be called while a run is active. ``clock`` returns seconds
-    since the epoch.
+    Sends one request for each job that has succeeded, unless ``look_for_unsaved`` is false. May be called while a run
+    is active. ``clock`` returns seconds since the epoch.
 
     Differences raise no exception: see ``ok``, ``exit_code`` and ``audit.differences`` of the result. Raises
     ``RunDirectoryError`` if the directory is not a run directory or belongs to another gateway or account,
@@ -80,9 +80,10 @@ async def audit(
             # to be newer than the ledger.
             account = await gateway.account()
             assets = await gateway.assets()
-            missing = tuple([found async for found in unsaved(gateway, jobs_with_past(journal))])
+            jobs = jobs_with_past(journal) if look_for_unsaved else ()
+            missing = tuple([found async for found in unsaved(gateway, jobs)])
         present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
-        found = join(_read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at)
+        found = audit(_read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at)
         bound = journal.binding()
     return AuditResult(directory, bound.manifest_name, bound.run_id, running, found, missing)
 
@@ -92,7 +93,7 @@ def _refuse_other_gateway(journal: Journal, directory: Path, base_url: str) -> N
     if bound != base_url:
         raise RunDirectoryError(
             f"{directory} belongs to the gateway {bound}, and the settings name {base_url}",
-            hint=f"crucible-batch audit {directory} --api-base {bound}",
+            hint=f"crucible-batch check {directory} --api-base {bound}",
         )
 
 

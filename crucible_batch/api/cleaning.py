@@ -76,7 +76,7 @@ class Cleaning:
         return ExitCode.OK if self.failure is None else self.failure.exit_code
 
 
-async def clean_assets(
+async def delete_assets(
     run_dir: str | Path,
     *,
     found: bool = False,
@@ -107,7 +107,7 @@ async def clean_assets(
         if confirm is not None and not confirm(cleaning):
             raise ConsentError("nothing was deleted", hint="use --yes to delete without being asked")
         async with open_for_repair(directory, settings, transport) as bench:
-            cleaning = await delete_assets(bench, cleaning)
+            cleaning = await delete_selected(bench, cleaning)
             write_report_of(bench.journal, directory)
             await publish_report(bench.journal, store_of(directory))
     return cleaning
@@ -135,7 +135,7 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
     return tuple(fates)
 
 
-async def delete_assets(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
+async def delete_selected(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
     """Delete the selected assets one at a time, recording each in the journal before the next.
 
     An asset that is already gone at the gateway counts as deleted.
@@ -159,14 +159,14 @@ async def delete_assets(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
 async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
     """Delete unneeded assets after a run that succeeded, and return the updated head of the report.
 
-    Errors are only logged, with the ``clean`` command to run later: they don't make the run fail.
+    Errors are only logged, with the command to run later: they don't make the run fail.
     """
     failure: Exception | None = None
     try:
         cleaning = Cleaning(directory, decide_fates(bench.journal, directory, found_too=False))
         if cleaning.going:
             async with deadline.kept():
-                failure = (await delete_assets(bench, cleaning)).failure
+                failure = (await delete_selected(bench, cleaning)).failure
             head = write_report_of(bench.journal, directory)
     except Exception as error:  # noqa: BLE001 - the run has succeeded and its report is valid, whatever the error
         failure = error
@@ -174,7 +174,7 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
         logger.warning(
             "uploaded images could not be deleted (%s); do it later: %s",
             failure,
-            shell_command("clean", directory, "--assets"),
+            shell_command("assets", directory, "--delete"),
         )
     return head
 

@@ -294,17 +294,8 @@ def _row(result: DeliveryResult) -> NotificationRow:
     )
 
 
-_TEST_EXIT_CODES = {
-    RunEvent.START: None,
-    RunEvent.SUCCESS: ExitCode.OK,
-    RunEvent.PARTIAL: ExitCode.SOME_FAILED,
-    RunEvent.BLOCKED: ExitCode.OUT_OF_CREDITS,
-    RunEvent.FAILURE: ExitCode.STOPPED,
-}
-
-
-async def send_test(request: RunRequest, settings: Settings, event: RunEvent) -> list[DeliveryResult]:
-    """Send a message that is marked as a test to each channel of a manifest, whatever its ``on``.
+async def send_test(request: RunRequest, settings: Settings) -> list[DeliveryResult]:
+    """Send a message of success that is marked as a test to each channel of a manifest, whatever its ``on``.
 
     Raises ``ManifestError``, and ``NotificationError`` if any channel can't be used; then nothing is sent.
     """
@@ -314,12 +305,13 @@ async def send_test(request: RunRequest, settings: Settings, event: RunEvent) ->
     if resolved.problems:
         raise NotificationError(resolved.problems, is_test=True)
     now = SystemClock().now()
-    exit_code = _TEST_EXIT_CODES[event]
     data = MessageData(
         test=True,
         manifest=manifest.name,
         attempt=attempt_id(str(manifest.path), now),
-        exit_code=None if exit_code is None else int(exit_code),
+        exit_code=int(ExitCode.OK),
     )
-    message = RunMessage.model_validate({"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(now), "data": data})
+    message = RunMessage.model_validate(
+        {"type": MESSAGE_TYPES[RunEvent.SUCCESS], "timestamp": timestamp_of(now), "data": data}
+    )
     return await deliver(message, resolved.channels())

@@ -110,7 +110,7 @@ def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]
         key = image.path.relative_to(directory).as_posix()
         content = await store.objects.read(key) if may_hold_output(key) else None
         if content is None:
-            restored = f"crucible-batch verify {store.url} --fix restores it at no cost"
+            restored = f"crucible-batch check {store.url} --fix restores it at no cost"
             raise InputError(f"{store.objects.address(key)} is not in the store; {restored}")
         return checked_content(image, content)
 
@@ -142,7 +142,7 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
             f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: it is another store, or its"
             " objects were deleted",
             hint="check the variables of the endpoint and the account; to restore deleted outputs at no cost:"
-            f" crucible-batch verify {objects.url} --fix",
+            f" crucible-batch check {objects.url} --fix",
         )
     if found not in {None, ours}:
         raise RunDirectoryError(

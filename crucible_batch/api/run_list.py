@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.api.failed_starts import FailedStart, failed_starts
-from crucible_batch.api.run_journal import changed_at_of, newest_run
 from crucible_batch.api.status import Status, read_status
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ShardsOutstandingError
-from crucible_batch.journal import Journal, is_locked
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 DEFAULT_LIMIT = 100
@@ -94,13 +92,6 @@ def list_runs(directory: str | Path = DEFAULT_DIRECTORY, *, limit: int = DEFAULT
     return RunList(root, tuple(runs[:limit]), len(found.paths) + len(failed), found.is_complete)
 
 
-def newest_run_directory(directory: str | Path = DEFAULT_DIRECTORY) -> Path | None:
-    """Return the directory of the newest run below ``directory``, a running one first; None if none can be read."""
-    newest = RunDirectories.below(Path(directory)).newest(DEFAULT_LIMIT)
-    orders = [(order, run_dir) for run_dir in newest if (order := _peek(run_dir)) is not None]
-    return min(orders)[1] if orders else None
-
-
 def state_of(status: Status) -> RunState:
     """Return the state of a run directory, by its newest run."""
     match status.report.exit_code:
@@ -135,17 +126,6 @@ def _read(run_dir: Path) -> ListedRun:
         return ListedRun(run_dir, read_status(run_dir))
     except CrucibleBatchError as error:
         return ListedRun(run_dir, error=error)
-
-
-def _peek(run_dir: Path) -> tuple[bool, float] | None:
-    """Return what ``order_of`` returns, without reading the jobs; None if the journal can't be read."""
-    try:
-        with Journal.read(run_dir) as journal:
-            newest = newest_run(journal)
-            is_running = newest.ending is None and is_locked(run_dir)
-            return not is_running, -changed_at_of(newest)
-    except CrucibleBatchError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
         "OUTPUT_MISPLACED",
         "the plan has another path for it; the file at this path may be another one and is not replaced",
-        "move that file away, then verify again",
+        "move that file away, then check again",
     ),
     FileState.MISSING: ErrorInfo(
         "OUTPUT_MISPLACED",
@@ -110,7 +110,7 @@ class Verification:
         return ExitCode.DIFFERENCE if self.failure is None else self.failure.exit_code
 
 
-async def verify(
+async def check_outputs(
     run_dir: str | Path,
     *,
     fix: bool = False,
@@ -257,7 +257,7 @@ def _told(record: _Record) -> Difference:
     error = None
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
-        error = ErrorInfo(code, message, "fix it manually, then run verify again")
+        error = ErrorInfo(code, message, "fix it manually, then run check again")
     elif not record.is_planned_path:
         error = _MISPLACED.get(record.state)
     saved = record.saved

@@ -1,4 +1,4 @@
-"""The commands for agents: ``skill`` and ``mcp``."""
+"""The commands for agents: ``agent skill``, ``agent mcp``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -13,12 +13,18 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.help_text import PlainGroup
 
-commands = typer.Typer()
-command = partial(opt.command, commands, "Automate")
+agent = typer.Typer(name="agent", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, agent, "Agents")
 
 
-@command("crucible-batch skill > SKILL.md", codes=(0,), output="verbose")
+@agent.callback()
+def _about() -> None:
+    """Connect agents: a guide to read, and an MCP server."""
+
+
+@command("crucible-batch agent skill > SKILL.md", output="verbose", name="agent skill")
 def skill(_output: CommandOutput, context: typer.Context) -> None:
     """Print a guide for agents: the safe order of commands, results, what not to do.
 
@@ -30,10 +36,10 @@ def skill(_output: CommandOutput, context: typer.Context) -> None:
 
 
 @command(
-    "crucible-batch mcp --root my-batch",
-    "crucible-batch mcp --root my-batch --allow-spend 50",
-    codes=(0, 2),
+    "crucible-batch agent mcp --root my-batch",
+    "crucible-batch agent mcp --root my-batch --allow-spend 50",
     output="verbose",
+    name="agent mcp",
 )
 def mcp(
     _output: CommandOutput,

@@ -16,7 +16,6 @@ from crucible_batch.cli import (
     budget_commands,
     inspect_commands,
     maintenance_commands,
-    notify_commands,
     run_commands,
     schedule_commands,
     start_commands,
@@ -66,9 +65,8 @@ def _root(
 for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
-app.add_typer(notify_commands.commands, name="notify", rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
-app.registered_commands.extend(agent_commands.commands.registered_commands)
+app.add_typer(agent_commands.agent, rich_help_panel="Automate")
 
 
 def main() -> None:

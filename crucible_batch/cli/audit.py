@@ -1,4 +1,4 @@
-"""The ``audit`` command: runs an audit, and shows differences and foreign ledger entries as text and JSON."""
+"""The ledger's half of ``check``: shows differences and foreign ledger entries as text and JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crucible_batch.api import (
     LedgerEntry,
     UnsavedOutputs,
     Verdict,
-    audit,
+    check_ledger,
     clean,
     format_credits,
     total,
@@ -60,12 +60,12 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
             (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
         )
     if result.unsaved:
-        next_step = shell_command("verify", clean(str(result.run_dir), 4000), "--fix")
+        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--fix")
         fact(console, "next", (next_step, "command"), ("   saves the outputs, for no credits", "quiet"))
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
-        next_step = shell_command("audit", clean(str(result.run_dir), 4000), "-v")
+        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--ledger", "-v")
         fact(console, "next", (next_step, "command"), ("   lists each of these entries", "quiet"))
 
 
@@ -75,11 +75,11 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     missing = sum(more.missing for more in result.unsaved)
     unsaved = (f", {counted(missing, 'unsaved output')}", "bad") if missing else ""
     unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
-    verdict = ("✓ 0 differences", "good")
+    verdict = ("✓ 0 differences from the ledger", "good")
     if not result.ok:
-        verdict = ("✗ " + counted(differences, "difference"), "bad")
+        verdict = ("✗ " + counted(differences, "difference") + " from the ledger", "bad")
     elif unseen:
-        verdict = ("? 0 differences", "warn")
+        verdict = ("? 0 differences from the ledger", "warn")
     checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
     running = " · running now" if result.running else ""
     return verdict, unsaved, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
@@ -200,10 +200,12 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def audit_and_show(output: CommandOutput, run_dir: Path, settings: Settings) -> None:
-    """Audit a run directory. Differences cause exit code 7, and are printed even with ``--quiet``."""
+def check_ledger_and_show(
+    output: CommandOutput, run_dir: Path, settings: Settings, *, look_for_unsaved: bool
+) -> dict[str, Json]:
+    """Compare a run directory with the ledger. Differences cause exit code 7, and are printed even with ``--quiet``."""
     with working(output.err, "querying the gateway"):
-        result = asyncio.run(audit(run_dir, settings=settings))
+        result = asyncio.run(check_ledger(run_dir, settings=settings, look_for_unsaved=look_for_unsaved))
     found = result.audit
     for finding in found.jobs:
         output.event("audited", job=_finding(finding))
@@ -213,7 +215,6 @@ def audit_and_show(output: CommandOutput, run_dir: Path, settings: Settings) -> 
         output.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
     for more in result.unsaved:
         output.event("unsaved", job=_unsaved(more))
-    output.data = _data(result)
     if not output.quiet:
         show_audit(output.out, result, verbose=output.verbose)
     else:
@@ -230,11 +231,12 @@ def audit_and_show(output: CommandOutput, run_dir: Path, settings: Settings) -> 
     elif result.unsaved:
         count = sum(more.missing for more in result.unsaved)
         output.blame(
-            "UNSAVED",
+            "DIFFERENCE",
             f"{counted(count, 'output')} listed by the gateway and never saved",
-            f"{shell_command('verify', run_dir, '--fix')} saves them, for no credits",
+            f"{shell_command('check', run_dir, '--fix')} saves them, for no credits",
             exit_code=result.exit_code,
         )
+    return _data(result)
 
 
 def _advice(differences: Sequence[Finding]) -> str:
@@ -251,9 +253,8 @@ def _advice(differences: Sequence[Finding]) -> str:
 def _data(result: AuditResult) -> dict[str, Json]:
     found = result.audit
     return {
-        "run_dir": str(result.run_dir),
         "running": result.running,
-        "ledger_since": None if found.oldest is None else rfc3339(found.oldest),
+        "since": None if found.oldest is None else rfc3339(found.oldest),
         "difference": len(found.differences),
         "differences": [_finding(each) for each in found.differences],
         "counts": {verdict.value: found.count(verdict) for verdict in Verdict},

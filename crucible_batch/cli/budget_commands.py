@@ -26,7 +26,6 @@ def _about() -> None:
 @command(
     "crucible-batch budget show",
     "crucible-batch budget show studio --json",
-    codes=(0, 2),
     output="json verbose",
     name="budget show",
 )
@@ -49,7 +48,6 @@ def show(
 @command(
     "crucible-batch budget release studio outputs/spring/2026-11-26",
     "crucible-batch budget release studio outputs/spring/2026-11-26 --forget-unanswered",
-    codes=(0, 2, 5, 6),
     name="budget release",
 )
 def release(

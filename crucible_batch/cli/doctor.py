@@ -22,12 +22,14 @@ from crucible_batch import __version__
 from crucible_batch.api import (
     HINT_NOT_A_GATEWAY,
     RenameMethod,
+    RunRequest,
     account_files,
     clean,
     connect,
     format_credits,
     new_channel,
     parse_api_base,
+    send_test,
     shown,
     try_accounts,
     try_directory,
@@ -61,13 +63,17 @@ class DoctorCheck:
     exit_code: ExitCode = ExitCode.OK
 
 
-def examine(output: CommandOutput, settings: Settings) -> None:
-    """Run all checks and show their results. Exit code 3 for the key, 5 for the gateway or the disk, else 0."""
+def examine(output: CommandOutput, settings: Settings, request: RunRequest | None) -> None:
+    """Run all checks and show their results, also of a test message to the channels of the request's manifest.
+
+    Exit code 3 for the key, 5 for the gateway, the disk or a message, else 0.
+    """
     with working(output.err, "running checks"):
+        told = [] if request is None else asyncio.run(_about_notifications(request, settings))
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
-        findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings)]
+        findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings), *told]
     output.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(output, finding)
@@ -216,6 +222,16 @@ def _about_accounts(settings: Settings) -> DoctorCheck:
     found = counted(len(names), "account")
     state = f"writable, {found}" if directory.is_dir() else "created by the first run with budget.per"
     return DoctorCheck("accounts", "good", f"budgets of periods in {shown_path}: {state}")
+
+
+async def _about_notifications(request: RunRequest, settings: Settings) -> list[DoctorCheck]:
+    """Send a test message to each channel. Raises ``ManifestError``, and ``NotificationError`` before one is sent."""
+    findings = []
+    for result in await send_test(request, settings):
+        text = clean(f"{result.channel} {result.source}: {result.error or 'sent'}")
+        bad = DoctorCheck("notify", "bad", text, "check the receiver and the network", ExitCode.STOPPED)
+        findings.append(DoctorCheck("notify", "good", text) if result.is_sent else bad)
+    return findings or [DoctorCheck("notify", "warn", "the manifest has no notifications")]
 
 
 def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:

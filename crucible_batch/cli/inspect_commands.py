@@ -1,4 +1,4 @@
-"""The read commands: ``status``, ``runs``, ``view``, ``audit``, ``report``; the account, schemas and error codes."""
+"""The read commands: ``status``, ``view``, ``report``; the account, schemas and error codes."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -21,51 +21,38 @@ command = partial(opt.command, commands, "Inspect")
 
 
 @command(
-    "crucible-batch status", "crucible-batch status outputs/spring/default", codes=(0, 2, 5), output="json verbose"
+    "crucible-batch status",
+    "crucible-batch status outputs/spring/default",
+    "crucible-batch status /mnt/outputs --limit 20",
+    output="json verbose",
 )
 def status(
     output: CommandOutput,
-    run_dir: Annotated[
-        Path | None,
+    directory: Annotated[
+        Path,
         typer.Argument(
             metavar="RUN_DIR",
-            help="A run's directory; without one, the newest run of outputs/.",
-            show_default=False,
+            help="A run's directory or URL, or a directory with runs up to two levels below it.",
             autocompletion=run_directories,
         ),
-    ] = None,
-) -> None:
-    """Show the progress of a run, or how it ended.
-
-    Works while it is running and after it was killed. No request is sent to the gateway.
-    """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.runs import newest_run_of_outputs
-    from crucible_batch.cli.status import show_status
-
-    show_status(output, newest_run_of_outputs(output) if run_dir is None else local_directory(run_dir))
-
-
-@command("crucible-batch runs", "crucible-batch runs /mnt/outputs --limit 20", codes=(0, 2, 5), output="json verbose")
-def runs(
-    output: CommandOutput,
-    directory: opt.RunsDir = DEFAULT_DIRECTORY,
+    ] = DEFAULT_DIRECTORY,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
     ] = 100,
 ) -> None:
-    """List runs: state, jobs, credits, age and the next command.
+    """List all runs, or show the progress of one, or how it ended.
 
-    Running runs come first, then the newest. The age is the time since a run
-    ended; of a run that is running or was killed, since it began. Reads the
-    journals only: no request is sent, and nothing is changed.
+    In the list, running runs come first, then the newest. The age is the time
+    since a run ended; of a run that is running or was killed, since it began.
+    Works while runs are running and after they were killed. No request is
+    sent to the gateway, and nothing is changed.
     """
-    from crucible_batch.cli.runs import show_runs
+    from crucible_batch.cli.runs import show_run_or_runs
 
-    show_runs(output, directory, limit=limit)
+    show_run_or_runs(output, directory, limit=limit)
 
 
-@command("crucible-batch view", "crucible-batch view outputs/spring/default --open", codes=(0, 2))
+@command("crucible-batch view", "crucible-batch view outputs/spring/default --open")
 def view(
     output: CommandOutput,
     directory: Annotated[
@@ -91,21 +78,7 @@ def view(
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
 
 
-@command("crucible-batch audit outputs/spring/default", codes=(0, 2, 3, 5, 7))
-def audit(output: CommandOutput, run_dir: opt.RunDir, gateway: opt.GatewayOptions) -> None:
-    """Reconcile a run with the gateway's ledger.
-
-    Checks each job and upload, as far back as the gateway's ledger reaches.
-    Works while the run is running and after it was killed. Spends and changes
-    nothing.
-    """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.audit import audit_and_show
-
-    audit_and_show(output, local_directory(run_dir), gateway.settings())
-
-
-@command("crucible-batch report outputs/spring/default", codes=(0, 2, 5), output="json verbose")
+@command("crucible-batch report outputs/spring/default", output="json verbose")
 def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.api import local_directory
@@ -114,7 +87,7 @@ def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = Fal
     write_report_and_show(output, local_directory(run_dir), html=not no_html)
 
 
-@command("crucible-batch credits", codes=(0, 3, 5), output="json verbose")
+@command("crucible-batch credits", output="json verbose")
 def credits(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     """Show the account's credits and its latest transactions."""
     from crucible_batch.cli.account import show_credits
@@ -122,7 +95,7 @@ def credits(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
     show_credits(output, gateway.settings())
 
 
-@command("crucible-batch workflows", "crucible-batch workflows zimage-base", codes=(0, 2, 3, 5), output="json verbose")
+@command("crucible-batch workflows", "crucible-batch workflows zimage-base", output="json verbose")
 def workflows(
     output: CommandOutput,
     gateway: opt.GatewayOptions,
@@ -145,18 +118,58 @@ def workflows(
         show_workflow(output, workflow_id, gateway.settings())
 
 
-@command("crucible-batch assets", codes=(0, 3, 5), output="json verbose")
-def assets(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
-    """List the input images that the account has at the gateway."""
-    from crucible_batch.cli.account import show_assets
+@command(
+    "crucible-batch assets",
+    "crucible-batch assets outputs/spring/default --delete",
+)
+def assets(
+    output: CommandOutput,
+    run_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN_DIR",
+            help="Show which images of this run can be deleted.",
+            show_default=False,
+            autocompletion=run_directories,
+        ),
+    ] = None,
+    *,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete the images that RUN_DIR uploaded and that no job needs any more.")
+    ] = False,
+    found: Annotated[
+        bool, typer.Option("--found", help="Include images that the run used and another run uploaded.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
+    ] = False,
+    gateway: opt.GatewayOptions,
+) -> None:
+    """List the account's input images at the gateway, or delete those of a run for their rebate.
 
-    show_assets(output, gateway.settings())
+    Images that an unfinished job needs are kept, also those of the run
+    directories beside this one. Local files are not touched. A later job that
+    needs a deleted image pays for its upload again.
+    Keep the run directory, or at least its receipts.jsonl: without them, the
+    gateway may refuse to return the outputs of jobs with input images again.
+    """
+    if run_dir is None and (delete or found):
+        raise UserError("no run is named", hint="crucible-batch assets RUN_DIR --delete")
+    if run_dir is None:
+        from crucible_batch.cli.account import show_assets
+
+        show_assets(output, gateway.settings())
+    else:
+        from crucible_batch.api import local_directory
+        from crucible_batch.cli.assets import delete_and_show
+
+        settings = gateway.settings()
+        delete_and_show(output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes)
 
 
 @command(
     "crucible-batch schema > manifest.schema.json",
     "crucible-batch schema --live -o manifest.schema.json",
-    codes=(0, 2, 3, 5),
     output="verbose",
 )
 def schema(
@@ -197,7 +210,7 @@ def schema(
         print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
-@command("crucible-batch explain NO_ANSWER", "crucible-batch explain", codes=(0, 2), output="json verbose")
+@command("crucible-batch explain NO_ANSWER", "crucible-batch explain", output="json verbose")
 def explain(
     output: CommandOutput,
     code: Annotated[

@@ -1,4 +1,4 @@
-"""The commands that maintain run directories: ``verify``, ``clean``, ``prune``."""
+"""The commands that maintain run directories: ``check``, ``prune``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -12,83 +12,46 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.option_parsers import option_parser, parse_bytes
-from crucible_batch.errors import UserError
 from crucible_batch.option_values import parse_duration
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Maintain")
 
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")]
-
 
 @command(
-    "crucible-batch verify outputs/spring/default",
-    "crucible-batch verify outputs/spring/default --fix",
-    codes=(0, 2, 3, 5, 6, 7, 130),
+    "crucible-batch check outputs/spring/default",
+    "crucible-batch check outputs/spring/default --fix",
+    "crucible-batch check outputs/spring/default --outputs",
 )
-def verify(
+def check(
     output: CommandOutput,
     run_dir: opt.RunDir,
     *,
     fix: Annotated[bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")] = False,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="Check only the outputs. Needs no API key and no network.")
+    ] = False,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Check only the ledger; -v lists foreign entries.")] = False,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
 ) -> None:
-    """Check every output on disk against its recorded SHA-256.
+    """Check a run's outputs, and its journal against the gateway's ledger.
 
-    Needs no API key and no network, and works while a run is running.
-    With --fix, missing and damaged outputs are downloaded again; a file that
-    was changed is kept under another name.
+    Each output on disk is compared with its recorded SHA-256, and each job and
+    upload with the ledger, as far back as that reaches. Works while the run is
+    running and after it was killed. Spends nothing.
+    With --fix, missing and damaged outputs are downloaded again, and those
+    that were never saved; a file that was changed is kept under another name.
     """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.verify import verify_and_show
+    from crucible_batch.cli.check import check_and_show
 
-    verify_and_show(output, local_directory(run_dir), gateway.settings(storage_host) if fix else None, fix=fix)
-
-
-@command(
-    "crucible-batch clean outputs/spring/default --assets --dry-run",
-    "crucible-batch clean outputs/spring/default --assets",
-    codes=(0, 2, 3, 5, 6, 130),
-)
-def clean(
-    output: CommandOutput,
-    run_dir: opt.RunDir,
-    *,
-    assets: Annotated[
-        bool,
-        typer.Option("--assets", help="Delete the input images that this run uploaded and that no job needs any more."),
-    ] = False,
-    found: Annotated[
-        bool, typer.Option("--found", help="Also delete images that this run used and another run uploaded.")
-    ] = False,
-    dry_run: DryRun = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
-    ] = False,
-    gateway: opt.GatewayOptions,
-) -> None:
-    """Delete uploaded images at the gateway, for their rebate.
-
-    Images that an unfinished job needs are kept, also those of the run
-    directories beside this one. Local files are not touched. A later job that
-    needs a deleted image pays for its upload again.
-    Keep this directory, or at least its receipts.jsonl: without them, the
-    gateway may refuse to return the outputs of jobs with input images again.
-    """
-    from crucible_batch.api import local_directory
-    from crucible_batch.cli.clean import clean_and_show
-
-    if not assets:
-        raise UserError("nothing is selected to delete", hint=f"crucible-batch clean {run_dir} --assets")
-    clean_and_show(output, local_directory(run_dir), gateway.settings(), found=found, dry_run=dry_run, yes=yes)
+    check_and_show(output, run_dir, gateway.settings(storage_host), outputs=outputs, ledger=ledger, fix=fix)
 
 
 @command(
     "crucible-batch prune --older-than 30d",
     "crucible-batch prune outputs --keep 10 --max-size 50GB --yes",
-    codes=(0, 2, 5, 130),
 )
 def prune(
     output: CommandOutput,
@@ -118,7 +81,7 @@ def prune(
             help="Prune the oldest runs until all fit, such as 50GB.",
         ),
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Delete without asking; without a terminal and --yes, only show.")
     ] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,9 +16,10 @@ import typer
 
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.completion import run_directories
-from crucible_batch.cli.help_text import PlainCommand, epilog
+from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_bytes, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
+from crucible_batch.errors import ExitCode
 from crucible_batch.scheduled_time import parse_time
 from crucible_batch.settings import Settings
 
@@ -222,16 +223,18 @@ def command(
     group: typer.Typer,
     panel: str,
     *examples: str,
-    codes: Collection[int],
     output: str = "json quiet verbose",
     name: str | None = None,
+    codes: Collection[ExitCode] = (),
+    everyday: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the decorated function as a command to a group of commands.
 
     It has the name of the function, or ``name``, which for a subcommand is all its words, such as ``schedule list``.
     The function is called with a ``CommandOutput`` and its own options, and what it raises is shown; ``answering`` has
     the details. ``output`` names the options for the ``CommandOutput``. Option groups of the signature are replaced by
-    their fields, so that Typer sees them as parameters. ``panel``, ``examples`` and ``codes`` are for the help.
+    their fields, so that Typer sees them as parameters. ``panel``, ``examples`` and ``codes`` are for the help. With
+    ``everyday``, ``--help`` shows these parameters only, with these short texts, and ``--help-all`` shows all.
     """
 
     def add(body: Callable[..., None]) -> Callable[..., None]:
@@ -248,9 +251,12 @@ def command(
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
         shown = {each: (False, _OUTPUT_OPTIONS[each]) for each in output.split()}
         parameters += [_parameter(each, *settings) for each, settings in shown.items()]
+        if everyday:
+            parameters.append(_parameter("help_all", default=False, annotation=HelpAll))
 
         @wraps(body)
         def answered(**given: object) -> None:
+            given.pop("help_all", None)
             with answering(words, **{each: bool(given.pop(each)) for each in shown}) as result:
                 for each, kind in groups.items():
                     given[each] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
@@ -258,9 +264,9 @@ def command(
 
         vars(answered)["__signature__"] = Signature(parameters)
         own_name = name.rpartition(" ")[2] if name else None
-        group.command(own_name, cls=PlainCommand, rich_help_panel=panel, epilog=epilog(*examples, codes=codes))(
-            answered
-        )
+        own_class = with_everyday(everyday) if everyday else PlainCommand
+        described = epilog(*examples, codes=codes)
+        group.command(own_name, cls=own_class, rich_help_panel=panel, epilog=described)(answered)
         return body
 
     return add

@@ -15,6 +15,7 @@ from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.completion import run_directories
+from crucible_batch.errors import ExitCode
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
@@ -26,7 +27,8 @@ command = partial(opt.command, commands, "Create images")
     "crucible-batch run plan.json",
     "crucible-batch run plan.json --shard 3/8",
     "crucible-batch run spring.yaml --json | jq -c 'select(.type == \"result\")'",
-    codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
+    codes=[code for code in ExitCode if code is not ExitCode.DIFFERENCE],
+    everyday=run_opt.EVERYDAY,
 )
 def run(
     output: CommandOutput,
@@ -83,7 +85,7 @@ def run(
     "crucible-batch plan spring.yaml --budget 50 -o plan.json",
     "crucible-batch plan spring.yaml --budget 50 --shards 8 -o plan.json",
     "crucible-batch plan spring.yaml --budget 50 --shards 8 --probe -o plan.json",
-    codes=(0, 2, 3, 4, 5, 6, 130, 143),
+    everyday=run_opt.EVERYDAY_OF_PLAN,
 )
 def plan(
     output: CommandOutput,
@@ -122,7 +124,7 @@ def plan(
     show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
 
 
-@command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml", codes=(0, 2, 3, 5))
+@command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml")
 def validate(
     output: CommandOutput,
     manifests: Annotated[
@@ -151,7 +153,6 @@ def validate(
     "crucible-batch ctl outputs/spring/default resume",
     "crucible-batch ctl outputs/spring/default concurrency 8",
     "crucible-batch ctl outputs/spring/default retry 'hero-*'",
-    codes=(0, 2, 5),
 )
 def ctl(
     output: CommandOutput,
@@ -191,7 +192,6 @@ def ctl(
     "crucible-batch pick outputs/herons/default draft-3 draft-7",
     "crucible-batch pick outputs/herons/default draft-3/1 --remove",
     "crucible-batch pick outputs/herons/default --list",
-    codes=(0, 2, 5, 130),
 )
 def pick(
     output: CommandOutput,
@@ -223,7 +223,6 @@ def pick(
     "crucible-batch merge outputs/spring/default",
     "crucible-batch merge outputs/spring/default --abandon 3",
     "crucible-batch merge /scratch/1 /scratch/2 --out-dir outputs/spring/default",
-    codes=(0, 1, 2, 3, 4, 5, 6, 130, 143),
 )
 def merge(
     output: CommandOutput,

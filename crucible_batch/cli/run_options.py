@@ -60,6 +60,33 @@ Shard = Annotated[
     ),
 ]
 
+EVERYDAY = {
+    "budget": "Spend at most N credits, over all runs.",
+    "yes": "Start without a budget, without asking.",
+    "dry_run": "Show what would be done, and its cost.",
+    "concurrency": "Jobs in flight at the same time.",
+    "deadline": "Stop after 90m, for example.",
+    "out_dir": "Directory of the run and its outputs.",
+    "run_id": "Id of the run; a new one buys all again.",
+    "only": "Only jobs with this name or pattern.",
+    "retry_failed": "Retry jobs that failed permanently.",
+    "var": "Set a template variable.",
+    "json": "JSON lines on stdout.",
+    "quiet": "Print errors only.",
+}
+"""The options in the help of ``run``; ``--help-all`` shows all."""
+EVERYDAY_OF_PLAN = {
+    "budget": EVERYDAY["budget"],
+    "save_to": "Save the plan; `run FILE` executes it.",
+    "verbose": "List each job, and why it would run.",
+    "out_dir": EVERYDAY["out_dir"],
+    "run_id": EVERYDAY["run_id"],
+    "only": EVERYDAY["only"],
+    "retry_failed": EVERYDAY["retry_failed"],
+    "var": EVERYDAY["var"],
+    "json": EVERYDAY["json"],
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SpendingOptions:

@@ -1,4 +1,4 @@
-"""The ``runs`` command: the runs below a directory as a table, each with its next command."""
+"""The list of ``status``: the runs below a directory as a table, each with its next command."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from rich.text import Text
 
 from crucible_batch.api import (
     ListedRun,
+    RunDirectories,
     RunList,
     RunState,
     Status,
     clean,
     format_credits,
     list_runs,
-    newest_run_directory,
+    local_directory,
 )
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
-from crucible_batch.cli.status import next_command
+from crucible_batch.cli.status import next_command, show_status
 from crucible_batch.cli.terminal import Json, fact, say, say_note, working
 from crucible_batch.cli.units import grouped
-from crucible_batch.errors import CrucibleBatchError, RunDirectoryError, UserError
+from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
 _STYLES = {
@@ -51,9 +52,15 @@ _LABEL = 8
 _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
-    if directory != DEFAULT_DIRECTORY and not directory.is_dir():
-        raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
+def show_run_or_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
+    """Show the run in a directory, or list the runs below it if there are any."""
+    if directory == DEFAULT_DIRECTORY or set(RunDirectories.below(directory).paths) - {directory}:
+        _show_runs(output, directory, limit=limit)
+    else:
+        show_status(output, local_directory(directory))
+
+
+def _show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
     with working(output.err, "reading the runs"):
         found = list_runs(directory, limit=limit)
         commands = [_next(run) for run in found.runs]
@@ -72,18 +79,6 @@ def show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
         say(output.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
     if not found.is_complete:
         say_note(output.err, "too many entries to search all of them; name a directory of runs")
-
-
-def newest_run_of_outputs(output: CommandOutput) -> Path:
-    """Return the newest run directory of ``outputs/``, and print which it is. Raises ``RunDirectoryError``."""
-    run_dir = newest_run_directory(DEFAULT_DIRECTORY)
-    if run_dir is None:
-        raise RunDirectoryError(
-            f"no run was found in {DEFAULT_DIRECTORY}/",
-            hint="name a run directory, or start a run: crucible-batch run MANIFEST",
-        )
-    say(output.err, ("newest run  ", "label"), clean(str(run_dir), 4000))
-    return run_dir
 
 
 def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
@@ -244,7 +239,7 @@ def _print_totals(console: Console, found: RunList, limit: int) -> None:
     runs = grouped(shown, "run")
     say(console, (f"{runs} · {succeeded:,} of {total:,} jobs succeeded · {spent} credits spent", "quiet"))
     if found.found > shown:
-        more = shell_command("runs", found.directory, "--limit", str(max(2 * limit, 1)))
+        more = shell_command("status", found.directory, "--limit", str(max(2 * limit, 1)))
         hidden = found.found - shown
         words = "1 older run is" if hidden == 1 else f"{hidden:,} older runs are"
         say(console, (f"{words} not shown: ", "quiet"), (more, "command"))

@@ -27,7 +27,6 @@ def _about() -> None:
 @command(
     "crucible-batch schedule list",
     "crucible-batch schedule list nightly/ -n 20 --json",
-    codes=(0, 2),
     output="json verbose",
     name="schedule list",
 )
@@ -55,7 +54,6 @@ def list_schedules(
     "crucible-batch schedule export nightly.yaml --to cron",
     "crucible-batch schedule export . --to systemd --env-file batch.env -o units",
     "crucible-batch schedule export . --to kubernetes --image registry/batch:1",
-    codes=(0, 2, 5),
     name="schedule export",
 )
 def export_schedules(
@@ -87,7 +85,6 @@ def export_schedules(
 @command(
     "crucible-batch schedule serve nightly/",
     "crucible-batch schedule serve . --health 8080 --env-file /etc/batch.env",
-    codes=(0, 2, 6),
     name="schedule serve",
 )
 def serve_schedules(

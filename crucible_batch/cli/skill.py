@@ -1,4 +1,4 @@
-"""The ``skill`` command: a guide for agents. Its lists are made from the program, so that they are always complete."""
+"""``agent skill``: a guide for agents. Its lists are made from the program, so that they are always complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TO_DO = {
     ExitCode.OUT_OF_CREDITS: "Report it to the user. Run again with the budget that they give, or with more credits.",
     ExitCode.STOPPED: "Run the same command again, later if the gateway is down.",
     ExitCode.BUSY: "Wait for the other run; `status` shows it.",
-    ExitCode.DIFFERENCE: "After `verify`: `verify --fix`. After `audit`: ask the user.",
+    ExitCode.DIFFERENCE: "`check --fix` restores outputs. Ask the user about differences from the ledger.",
     ExitCode.SIGINT: "Run the same command again when the user wants to continue.",
     ExitCode.SIGTERM: "Run the same command again when the user wants to continue.",
 }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
 
 
-@command("crucible-batch demo", codes=(0, 1, 2, 5, 7, 130))
+@command("crucible-batch demo")
 def demo(
     output: CommandOutput,
     out_dir: Annotated[
@@ -52,7 +53,6 @@ def demo(
 @command(
     "crucible-batch init my-batch",
     "crucible-batch init . --images photos --prompt 'the object on marble'",
-    codes=(0, 2),
     output="verbose",
 )
 def init(
@@ -96,7 +96,6 @@ def init(
     "crucible-batch sandbox --port 8080",
     "crucible-batch sandbox --faults 'generate.500-after=2,429:0.1'",
     "crucible-batch sandbox --pricing zimage-base.rise-after=10x16",
-    codes=(0, 2),
     output="verbose",
 )
 def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
@@ -110,9 +109,26 @@ def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
     serve_sandbox(output, chosen)
 
 
-@command("crucible-batch doctor", codes=(0, 3, 5), output="json verbose")
-def doctor(output: CommandOutput, gateway: opt.GatewayOptions) -> None:
-    """Check the prerequisites of a run: API key, gateway, clock, disk, versions."""
-    from crucible_batch.cli.doctor import examine
+@command("crucible-batch doctor", "crucible-batch doctor nightly.yaml", output="json verbose")
+def doctor(
+    output: CommandOutput,
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST", help="Also try the notifications of this manifest.", show_default=False),
+    ] = None,
+    *,
+    reading: opt.ManifestOptions,
+    gateway: opt.GatewayOptions,
+    allow_command: opt.AllowCommand = False,
+) -> None:
+    """Check the prerequisites of a run: API key, gateway, clock, disk, versions.
 
-    examine(output, gateway.settings())
+    With MANIFEST, a test message is sent to each channel under notify,
+    whatever its events. It is marked as a test, but a heartbeat counts it as
+    a real ping.
+    """
+    from crucible_batch.cli.doctor import examine
+    from crucible_batch.cli.requests import manifest_request
+
+    request = manifest_request(manifest, reading) if manifest else None
+    examine(output, gateway.settings(), request and replace(request, allow_command=allow_command))

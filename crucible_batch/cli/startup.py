@@ -26,7 +26,7 @@ def skip_unused_help_imports(argv: Sequence[str]) -> None:
 
     They aren't needed: help is written in Rich markup, not Markdown, and tracebacks are Python's own.
     """
-    if argv and not {"--help", "-h"} & set(argv):
+    if argv and not {"--help", "-h", "--help-all"} & set(argv):
         return
     for module, name in (("rich.markdown", "Markdown"), ("rich.traceback", "Traceback")):
         vars(sys.modules.setdefault(module, ModuleType(module))).setdefault(name, object)

@@ -116,7 +116,7 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
     if status.shards is not None:
         fact(output.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
     if status.pruned is not None:
-        again = shell_command("verify", status.run_dir, "--fix")
+        again = shell_command("check", status.run_dir, "--fix")
         fact(output.out, "pruned", f"outputs were deleted on {status.pruned}; to download them again:")
         fact(output.out, "", (again, "command"))
     if status.paused is not None:

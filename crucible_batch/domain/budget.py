@@ -367,7 +367,7 @@ def repricing_error(
         PRICE_ROSE,
         f"a job on {shape.name} costs {format_credits(recorded)} credits by its record, but cost"
         f" {format_credits(answered)} by the answer to its submit",
-        hint="compare both with the gateway's ledger (crucible-batch audit), and set budget.max_credits_per_job",
+        hint="compare both with the gateway's ledger (crucible-batch check), and set budget.max_credits_per_job",
     )
 
 

@@ -252,7 +252,7 @@ def _unreadable(job: Job, why: str) -> Job:
     error = ErrorInfo(
         IMPOSSIBLE_HISTORY,
         f"the journal contradicts itself about this job ({why}); nothing more is bought for it, and its holds are kept",
-        hint="restore the run directory from a backup; or search for the job with crucible-batch audit,"
+        hint="restore the run directory from a backup; or search for the job with crucible-batch check,"
         " and if it is missing there, run it with another --run-id",
     )
     return replace(job, phase=Phase.UNREADABLE, error=error)

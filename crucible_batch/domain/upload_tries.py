@@ -104,7 +104,7 @@ def _hint(stop: UploadStop, *, is_unknown: bool) -> str:
     again = "run the same command again with --retry-failed (the job itself was not bought)"
     match stop:
         case UploadStop.IN_VAIN:
-            return f"crucible-batch audit shows the cost of the uploads; {again}" if is_unknown else again
+            return f"crucible-batch check shows the cost of the uploads; {again}" if is_unknown else again
         case UploadStop.TOO_OFTEN:
             return f"check the connection to the gateway, which fails during each upload; then {again}"
         case UploadStop.BUDGET_HELD:

@@ -76,6 +76,6 @@ def key_too_old_error(job: Job) -> ErrorInfo:
         KEY_MAY_BE_FORGOTTEN,
         "an earlier submit was never answered, and the gateway may have forgotten its idempotency key: submitted again,"
         " the job could be paid for twice",
-        hint="search for the job with crucible-batch audit; if it is missing there, --resubmit-unknown submits it again"
+        hint="search for the job with crucible-batch check; if it is missing there, --resubmit-unknown submits it again"
         f" (key {job.current.key})",
     )

@@ -110,7 +110,7 @@ class Journal:
             why = "it is a file" if is_file else "it has no journal" if directory.is_dir() else "it does not exist"
             raise RunDirectoryError(
                 f"{directory} is not a run directory: {why}",
-                hint="give the directory of a run, such as outputs/NAME/default; crucible-batch runs lists them",
+                hint="give the directory of a run, such as outputs/NAME/default; crucible-batch status lists them",
             )
         with foreign_errors(directory), closing(cls(directory, read_only=True)) as journal:
             yield journal

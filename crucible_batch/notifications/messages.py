@@ -77,7 +77,7 @@ class MessageCredits(_Model):
 class MessageData(_Model):
     """The run that the message is about."""
 
-    test: bool = Field(default=False, description="True for a message of `notify test`, which is not about a run.")
+    test: bool = Field(default=False, description="True for a message of `doctor MANIFEST`, which is not about a run.")
     manifest: str = Field(description="Name in the manifest.")
     run_id: str | None = Field(default=None, description="Id of the run; null if it ended before the id was known.")
     attempt: str = Field(description="UUID of this run of the directory; the same in the messages of start and end.")
@@ -150,7 +150,7 @@ def text_of(message: RunMessage) -> str:
 def _facts(message: RunMessage) -> list[tuple[str, str]]:
     data = message.data
     return [
-        ("test", "This message was sent by `crucible-batch notify test`." if data.test else ""),
+        ("test", "This message was sent by `crucible-batch doctor`." if data.test else ""),
         ("jobs", "" if data.counts is None else _counted(data.counts)),
         ("credits", "" if data.credits is None else _spent(data.credits)),
         ("errors", ", ".join(data.error_codes)),

@@ -70,7 +70,7 @@ def next_step(snapshot: Snapshot) -> Advice:
     if snapshot.status.pruned is not None:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
-        return Advice(f"{deleted} {again}", f"crucible-batch verify {location} --fix")
+        return Advice(f"{deleted} {again}", f"crucible-batch check {location} --fix")
     if snapshot.killed:
         return Advice(
             "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",

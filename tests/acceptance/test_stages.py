@@ -180,7 +180,7 @@ async def test_an_mcp_client_plans_and_is_refused_a_run_beyond_its_allowance(
     from mcp import Client, StdioServerParameters, stdio_client  # each worker imports this module: this takes 0.4 s
 
     small_manifest(tmp_path, "3, max_credits_per_job: 0.75", "{name: jar, prompt: a jar, repeat: 4}")
-    options = ["mcp", "--allow-spend", "2.3"]
+    options = ["agent", "mcp", "--allow-spend", "2.3"]
     server = StdioServerParameters(command=COMMAND, args=options, env=environment(gateway, tmp_path), cwd=tmp_path)
 
     async def call(client: Client, tool: str, **arguments: object) -> dict[str, Any]:

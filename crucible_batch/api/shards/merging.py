@@ -299,5 +299,5 @@ def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -
             len(absent),
             ", ".join(absent[:3]),
             ", …" if len(absent) > 3 else "",
-            shell_command("verify", main, "--fix"),
+            shell_command("check", main, "--fix"),
         )

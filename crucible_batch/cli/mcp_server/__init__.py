@@ -29,7 +29,7 @@ def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) ->
         if error.name is None or error.name.partition(".")[0] not in {"mcp", "anyio"}:
             raise
         raise UserError(
-            "mcp needs the extra mcp, which is not installed", hint="install it: pip install 'crucible-batch[mcp]'"
+            "agent mcp needs the extra mcp, which isn't installed", hint="install it: pip install 'crucible-batch[mcp]'"
         ) from None
     try:
         os.chdir(root)

@@ -225,7 +225,7 @@ def next_step(
     other = remake or command
     codes = {group.code for group in failures}
     if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
-        return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
+        return f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
     if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
         return f"{shlex.join(word for word in shlex.split(command) if word != '--recover')}   # buys the missing jobs"
     match head.exit_code:
@@ -264,7 +264,7 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
     """
     codes = {stop.code for stop in head.stops.values()}
     if any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures) and "--resubmit-unknown" not in command:
-        return f"{command} --resubmit-unknown   # it may be bought twice: audit shows what was charged"
+        return f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
     match head.exit_code:
         case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
             return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"

@@ -58,8 +58,8 @@ def test_run_directories_are_completed_and_nothing_else(lonely_cli: Cli) -> None
     (lonely_cli.cwd / "outputs/empty/default").mkdir(parents=True)
     (lonely_cli.cwd / "outputs/spring/.crucible").mkdir()  # the lock of all runs of `spring`
     assert press_tab(lonely_cli, "status", "") == ["elsewhere/run", "outputs/autumn/night-1", "outputs/spring/default"]
-    assert press_tab(lonely_cli, "verify", "outputs/s") == ["outputs/spring/default"]
-    assert press_tab(lonely_cli, "audit", "else") == ["elsewhere/run"]
+    assert press_tab(lonely_cli, "check", "outputs/s") == ["outputs/spring/default"]
+    assert press_tab(lonely_cli, "report", "else") == ["elsewhere/run"]
     assert press_tab(lonely_cli, "status", str(lonely_cli.cwd / "elsew")) == [str(lonely_cli.cwd / "elsewhere/run")]
     assert press_tab(lonely_cli, "status", "nowhere/at/all") == []
 

@@ -80,8 +80,8 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_c
         status = busy_cli("status", "outputs/load/default", "--json").envelope["data"]
         assert status["running"]
         assert status["paused"]["via"] == "terminal"
-        assert [run["state"] for run in busy_cli("runs", "--json").envelope["data"]["runs"]].count("paused") == 1
-        assert " paused " in busy_cli("runs").out
+        assert [run["state"] for run in busy_cli("status", "--json").envelope["data"]["runs"]].count("paused") == 1
+        assert " paused " in busy_cli("status").out
         assert "crucible-batch ctl outputs/load/default resume" in busy_cli("status", "outputs/load/default").out
         assert bought(busy_gateway, "load") == before
         assert ctl(busy_cli, "load", "concurrency", "20").code == 0

@@ -18,7 +18,7 @@ from .conftest import KEY, Cli
 
 JOURNAL = ".crucible/journal.sqlite3"
 PAGE = 4096
-READING = (["status"], ["report", "--json"], ["verify"], ["audit"])
+READING = (["status"], ["report", "--json"], ["check", "--outputs"], ["check", "--ledger"])
 MANIFEST = ("- {name: fox, prompt: a fox}", "- {name: owl, prompt: an owl}")
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7}
 ODD = {

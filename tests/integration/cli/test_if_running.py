@@ -112,7 +112,6 @@ def test_the_lock_is_no_run_to_anything_that_lists_runs(cli: Cli) -> None:
     assert cli("run", "listed.yaml", "--if-running", "fail", "-q").code == 0
     assert sorted(path.name for path in (cli.cwd / "outputs/listed").iterdir()) == [".crucible", "default"]
     assert [path.name for path in (cli.cwd / "outputs/listed/.crucible").iterdir()] == ["lock"]
-    data = check_stream(cli("runs", "outputs/listed", "--json"), "runs")["data"]
+    data = check_stream(cli("status", "outputs/listed", "--json"), "status")["data"]
     assert [run["run_dir"] for run in data["runs"]] == ["outputs/listed/default"]
-    assert "outputs/listed/default" in cli("status").out
-    assert cli("status", "outputs/listed").code == 2
+    assert "1 run · 1 of 1 jobs succeeded" in cli("status").out

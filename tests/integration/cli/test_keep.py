@@ -8,62 +8,65 @@ from .conftest import Cli
 from .screen import Screen
 
 
-def test_verify_needs_no_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
+def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
     cli.write("kept", "- {name: fox, prompt: a fox, repeat: 3}")
     assert cli("run", "kept.yaml", "-q").code == 0
     run_dir = "outputs/kept/default"
-    done = lonely_cli("verify", run_dir)
+    check = ("check", run_dir, "--outputs")
+    done = lonely_cli(*check)
     assert (done.code, done.err) == (0, "")
     assert "3 of 3 outputs match their recorded SHA-256" in done.out
     (cli.cwd / run_dir / "fox-1/0.png").unlink()
     (cli.cwd / run_dir / "fox-2/0.png").write_text("edited")
-    found = lonely_cli("verify", run_dir)
+    found = lonely_cli(*check)
     assert found.code == 7
     assert "missing    fox-1/0.png" in found.out
     assert "damaged    fox-2/0.png" in found.out
-    assert f"crucible-batch verify {run_dir} --fix" in found.out
-    fixed = cli("verify", run_dir, "--fix")
+    assert f"crucible-batch check {run_dir} --fix" in found.out
+    fixed = cli("check", run_dir, "--fix")
     assert fixed.code == 0, fixed.out
     assert "1 of 3 outputs match their recorded SHA-256, 2 fixed" in fixed.out
     assert "kept as fox-2/0.png.damaged-" in fixed.out
-    assert lonely_cli("verify", run_dir, "-q").code == 0
+    assert lonely_cli(*check, "-q").code == 0
 
 
-def test_verify_answers_in_json(cli: Cli) -> None:
+def test_check_answers_in_json(cli: Cli) -> None:
     cli.write("counted")
     assert cli("run", "counted.yaml", "-q").code == 0
     (cli.cwd / "outputs/counted/default/fox/0.png").unlink()
-    envelope = cli("verify", "outputs/counted/default", "--json").envelope
-    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "verify")
+    envelope = cli("check", "outputs/counted/default", "--json").envelope
+    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "check")
+    assert envelope["error"]["code"] == "DIFFERENCE"
+    assert envelope["data"]["ledger"]["differences"] == []
+    data = envelope["data"]["outputs"]
     unharmed = {"ok": 0, "damaged": 0, "replaced": 0, "unreadable": 0, "misplaced": 0, "unsaved": 0}
-    assert envelope["data"]["counts"] == {"missing": 1} | unharmed
-    assert [each["path"] for each in envelope["data"]["differences"]] == ["fox/0.png"]
-    assert envelope["error"]["hint"] == "crucible-batch verify outputs/counted/default --fix"
+    assert data["counts"] == {"missing": 1} | unharmed
+    assert [each["path"] for each in data["differences"]] == ["fox/0.png"]
+    assert envelope["error"]["hint"] == "crucible-batch check outputs/counted/default --fix"
 
 
-def test_verify_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
-    assert lonely_cli("verify", "nowhere").code == 2
+def test_check_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
+    assert lonely_cli("check", "nowhere", "--outputs").code == 2
 
 
-def test_clean_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
+def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
     # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
     Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")
     cli.write("tidy", "- {name: fox, prompt: a fox, image: olive.png, workflow: qwen-edit}")
     assert cli("run", "tidy.yaml", "-q").code == 0
     run_dir = "outputs/tidy/default"
-    nothing = cli("clean", run_dir)
-    assert nothing.code == 2
-    assert f"crucible-batch clean {run_dir} --assets" in nothing.err
-    dry = cli("clean", run_dir, "--assets", "--dry-run", MOLTAZINE_API_KEY="")
+    nameless = cli("assets", "--delete")
+    assert (nameless.code, "crucible-batch assets RUN_DIR --delete" in nameless.err) == (2, True)
+    dry = cli("assets", run_dir, MOLTAZINE_API_KEY="")
     assert dry.code == 0
     assert "1 asset would be deleted; uploading cost 0.5 credits" in dry.out
-    assert dry.out.rstrip().endswith(f"crucible-batch clean {run_dir} --assets --yes")
-    done = cli("clean", run_dir, "--assets", "--yes")
+    assert dry.out.rstrip().endswith(f"crucible-batch assets {run_dir} --delete --yes")
+    done = cli("assets", run_dir, "--delete", "--yes")
     assert done.code == 0, done.err
     assert "1 asset deleted, 0.5 credits rebated" in done.out
     assert "olive.png" in done.out
     assert "less 0.5 in rebates" in cli("status", run_dir).out
-    envelope = cli("clean", run_dir, "--assets", "--json").envelope
+    envelope = cli("assets", run_dir, "--delete", "--json").envelope
     assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (True, 0, "0")
 
 
@@ -75,25 +78,25 @@ def _upload(cli: Cli, name: str, size: tuple[int, int]) -> str:
     return f"outputs/{name}/default"
 
 
-def test_clean_without_a_terminal_deletes_nothing_without_yes(cli: Cli) -> None:
+def test_assets_without_a_terminal_deletes_nothing_without_yes(cli: Cli) -> None:
     run_dir = _upload(cli, "unattended", (61, 71))
-    refused = cli("clean", run_dir, "--assets")
+    refused = cli("assets", run_dir, "--delete")
     assert refused.code == 2
     assert "unattended.png" in refused.out
     assert "1 asset not deleted: without a terminal, --yes is required" in refused.err
-    command = f"crucible-batch clean {run_dir} --assets --yes"
+    command = f"crucible-batch assets {run_dir} --delete --yes"
     assert command in refused.err
-    envelope = cli("clean", run_dir, "--assets", "--json").envelope
+    envelope = cli("assets", run_dir, "--delete", "--json").envelope
     assert (envelope["exit_code"], envelope["data"]["deleted"]) == (2, 0)
     assert (envelope["error"]["code"], envelope["error"]["hint"]) == ("CONSENT_NEEDED", f"{command[:-6]} --json --yes")
     assert "1 asset deleted, 0.5 credits rebated" in cli(*command.split()[1:]).out
-    assert cli("clean", run_dir, "--assets").code == 0  # there is nothing left to confirm
+    assert cli("assets", run_dir, "--delete").code == 0  # there is nothing left to confirm
 
 
-def test_clean_on_a_terminal_asks_and_no_is_the_default(cli: Cli) -> None:
+def test_assets_on_a_terminal_asks_and_no_is_the_default(cli: Cli) -> None:
     run_dir = _upload(cli, "attended", (61, 73))
     for typed, code, seen in (("\n", 2, "nothing was deleted"), ("y\n", 0, "1 asset deleted")):
-        with closing(Screen(cli, ["clean", run_dir, "--assets"], 100)) as screen:
+        with closing(Screen(cli, ["assets", run_dir, "--delete"], 100)) as screen:
             screen.read_until("Delete 1 asset at the gateway? [y/N]")
             screen.type(typed)
             assert screen.finish() == code

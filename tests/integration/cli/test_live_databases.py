@@ -76,11 +76,9 @@ COMMANDS = (
     ("run plan.json -q", 0),
     (f"status {RUN}", 0),
     ("status", 0),
-    ("runs", 0),
     (f"report {RUN}", 0),
-    (f"verify {RUN}", 0),
-    (f"verify {RUN} --fix", 0),
-    (f"audit {RUN}", 0),
+    (f"check {RUN}", 0),
+    (f"check {RUN} --fix", 0),
     ("budget show", 0),
     (f"budget release looked {RUN}", 0),
     ("doctor", 0),
@@ -172,5 +170,5 @@ def test_what_was_bought_after_a_status_is_in_the_journal_after_a_kill(own: Cli,
     assert own("run", manifest, "--out-dir", "out", "-q").code == 4
     reserved = [abs(Decimal(row["amount"])) for row in ledger_of(own.url) if row["entry_type"] == "reserve"]
     assert sum(reserved) == 24
-    audit = own("audit", "out", "--json")
+    audit = own("check", "out", "--ledger", "--json")
     assert audit.code == 0, audit.err

@@ -36,7 +36,7 @@ def connected(cli: Cli, *options: str) -> AbstractAsyncContextManager[Any]:
     from mcp import Client, StdioServerParameters, stdio_client  # each worker imports this module: this takes 0.4 s
 
     command = forking_script(cli.cwd)
-    server = StdioServerParameters(command=command, args=["mcp", *options], env=cli.environment, cwd=cli.cwd)
+    server = StdioServerParameters(command=command, args=["agent", "mcp", *options], env=cli.environment, cwd=cli.cwd)
     return Client(stdio_client(server))
 
 
@@ -95,7 +95,7 @@ INITIALIZE = {
 
 def start(cli: Cli) -> Process:
     """Start a server, and wait until it answers."""
-    process = cli.start("mcp", stdin=PIPE)
+    process = cli.start("agent", "mcp", stdin=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("this is not JSON\n" + json.dumps(INITIALIZE) + "\n")
@@ -123,7 +123,7 @@ def test_a_signal_ends_the_server_although_stdin_is_open(lonely_cli: Cli, number
 
 
 def test_a_root_that_is_not_a_directory_is_refused(lonely_cli: Cli) -> None:
-    done = lonely_cli("mcp", "--root", "missing")
+    done = lonely_cli("agent", "mcp", "--root", "missing")
     assert (done.code, done.out) == (2, "")
     assert "--root missing can't be used: No such file or directory" in done.err
 
@@ -133,6 +133,6 @@ def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(sys.modules, name)
     for name in {name for name in sys.modules if name.partition(".")[0] == "mcp"} | {"mcp"}:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match="extra mcp, which is not installed") as refused:
+    with pytest.raises(UserError, match="extra mcp, which isn't installed") as refused:
         serve_agents(Path(), None, Settings(api_key=None))
     assert refused.value.hint == "install it: pip install 'crucible-batch[mcp]'"

@@ -117,9 +117,8 @@ def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of
             content = (main / output["path"]).read_bytes()
             assert content == (alone / "outputs/same/default" / output["path"]).read_bytes()
             assert json.loads((main / f"{output['path']}.json").read_text())["output"]["sha256"] == output["sha256"]
-    assert cli("verify", "outputs/same/default").code == 0
-    audit = cli("audit", "outputs/same/default", "--json")
-    assert (audit.code, audit.envelope["data"]["differences"]) == (0, [])
+    checked = cli("check", "outputs/same/default", "--json")
+    assert (checked.code, checked.envelope["data"]["ledger"]["differences"]) == (0, [])
     assert "nothing to run" in cli("plan", "same.yaml").out
     again = cli("run", "same.yaml")
     assert (again.code, spent_at(cli.url)) == (0, Decimal(merged["credits"]["spent"]))
@@ -166,7 +165,7 @@ def test_the_rest_can_be_divided_again(own_cli: Cli, report_of: Report) -> None:
     run_shards(cli)
     assert cli("merge", "outputs/waves/default").code == 0
     assert report_of(main)["counts"]["succeeded"] == 8
-    assert cli("audit", "outputs/waves/default").code == 0
+    assert cli("check", "outputs/waves/default").code == 0
 
 
 def test_a_missing_and_a_repeated_shard_are_named(cli: Cli) -> None:
@@ -221,12 +220,12 @@ def test_nothing_runs_in_the_main_directory_until_the_merge(cli: Cli) -> None:
     assert note.out.splitlines()[-1].split("next")[-1].split("#")[0].strip() == (
         "crucible-batch merge outputs/waiting/default"
     )
-    listed = cli("runs", "--json").envelope["data"]["runs"]
+    listed = cli("status", "--json").envelope["data"]["runs"]
     assert [(run["state"], run["next"].split("   ")[0]) for run in listed] == [
         ("waiting", "crucible-batch merge outputs/waiting/default")
     ]
     assert cli("merge", "outputs/waiting/default", "-q").code == 0
-    assert cli("runs", "--json").envelope["data"]["runs"][0]["state"] == "done"
+    assert cli("status", "--json").envelope["data"]["runs"][0]["state"] == "done"
     assert cli("run", "waiting.yaml").code == 0
 
 
@@ -284,7 +283,7 @@ def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, 
     assert (unknown.code, "--out-dir" in unknown.err) == (2, True)
     assert cli("merge", *given, "--out-dir", "outputs/machines/default").code == 0
     assert report_of(main)["counts"]["succeeded"] == 8
-    assert cli("verify", "outputs/machines/default").code == 0
+    assert cli("check", "outputs/machines/default").code == 0
 
 
 def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, report_of: Report) -> None:
@@ -296,10 +295,10 @@ def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, repo
     victim.unlink()
     done = cli("merge", "outputs/lost/default")
     assert done.code == 0
-    assert "crucible-batch verify outputs/lost/default --fix" in " ".join(done.err.split())
-    assert cli("verify", "outputs/lost/default").code == 7
-    assert cli("verify", "outputs/lost/default", "--fix").code == 0
-    assert cli("verify", "outputs/lost/default").code == 0
+    assert "crucible-batch check outputs/lost/default --fix" in " ".join(done.err.split())
+    assert cli("check", "outputs/lost/default").code == 7
+    assert cli("check", "outputs/lost/default", "--fix").code == 0
+    assert cli("check", "outputs/lost/default").code == 0
     assert (report_of(main)["counts"]["succeeded"], spent_at(cli.url)) == (8, spent)
 
 
@@ -323,7 +322,7 @@ def test_a_lost_journal_of_the_main_directory_is_restored_from_its_shards(own_cl
     assert again.code == 0, again.err
     report = report_of(main)
     assert (report["counts"]["succeeded"], Decimal(report["credits"]["spent"])) == (8, spent_at(cli.url)) == (8, 16)
-    assert cli("audit", "outputs/gone/default").code == 0
+    assert cli("check", "outputs/gone/default").code == 0
 
 
 def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(own_cli: Cli, report_of: Report) -> None:

@@ -81,7 +81,7 @@ def test_the_code_and_the_option_are_explained(lonely_cli: Cli) -> None:
     explained = lonely_cli("explain", "REFUND_MISSING")
     assert explained.code == 0
     assert "refund" in explained.out
-    assert "--forget-refunds" in lonely_cli("run", "--help").out
+    assert "--forget-refunds" in lonely_cli("run", "--help-all").out
 
 
 def test_a_period_has_no_room_for_what_was_not_refunded(dishonest: Cli) -> None:

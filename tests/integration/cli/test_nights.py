@@ -91,7 +91,7 @@ def test_a_gateway_that_answers_with_errors_before_the_first_purchase_is_an_outa
 
 def test_a_night_that_did_not_start_is_a_line_in_runs(broken: Cli) -> None:
     assert night(broken, broken.write("nightly", head=NIGHTLY)).code == 5
-    listed = broken("runs")
+    listed = broken("status")
     assert listed.code == 0
     (line,) = [line for line in listed.out.splitlines() if "did not start" in line]
     assert "nightly/2026-11-26" in line or "nightly" in line
@@ -102,7 +102,7 @@ def test_a_night_that_did_not_start_is_a_line_in_runs(broken: Cli) -> None:
 
 def test_a_night_that_did_not_start_is_in_the_json_of_runs(broken: Cli) -> None:
     night(broken, broken.write("nightly", head=NIGHTLY))
-    (run,) = broken("runs", "--json").envelope["data"]["runs"]
+    (run,) = broken("status", "--json").envelope["data"]["runs"]
     assert run["state"] not in {"done", "running", "killed", "unreadable"}
     assert (run["name"], run["run_id"]) == ("nightly", "2026-11-26")
     assert run["error"]["code"] == "INTERNAL_ERROR"
@@ -110,11 +110,11 @@ def test_a_night_that_did_not_start_is_in_the_json_of_runs(broken: Cli) -> None:
 
 def test_the_line_of_a_night_that_did_not_start_goes_when_it_has_run(broken: Cli, gateway: str) -> None:
     night(broken, broken.write("nightly", head=NIGHTLY))
-    assert "did not start" in broken("runs").out
+    assert "did not start" in broken("status").out
     working = Cli(broken.cwd, gateway)
     done = night(working, "nightly.yaml")
     assert done.code == 0, done.err
-    listed = working("runs").out
+    listed = working("status").out
     assert "did not start" not in listed
     assert "nightly/2026-11-26" in listed
 
@@ -124,7 +124,7 @@ def test_a_night_that_did_not_start_does_not_hide_the_runs_that_did(broken: Cli,
     manifest = broken.write("nightly", head=NIGHTLY)
     assert working("run", manifest, "--scheduled-at", "2026-11-25T01:20:00Z").code == 0
     night(broken, manifest)
-    listed = broken("runs")
+    listed = broken("status")
     assert "nightly/2026-11-25" in listed.out
     assert "did not start" in listed.out
     assert broken("status").code == 0

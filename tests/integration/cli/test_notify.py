@@ -1,4 +1,4 @@
-"""Notifications from the command line: ``notify test``, the options of ``run``, and that no secret is shown."""
+"""Notifications from the command line: ``doctor MANIFEST``, the options of ``run``, and that no secret is shown."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_run_sends_its_messages_and_shows_no_secret_anywhere(cli: Cli) -> None
         shown = [
             cli("run", "told.yaml", "-v", **receiver.environment),
             cli("run", "told.yaml", "--json", **receiver.environment),
-            cli("notify", "test", "told.yaml", "-v", **receiver.environment),
+            cli("doctor", "told.yaml", "-v", **receiver.environment),
             cli("report", "outputs/told/default", **receiver.environment),
             cli("status", "outputs/told/default", "--json", **receiver.environment),
         ]
@@ -108,11 +108,15 @@ def test_a_failure_is_a_note_and_is_reported_without_a_secret(cli: Cli, status: 
     cli.write(name, head=f"notify: [{HEART}, {HOOK}]\n")
     with receiving(status) as receiver:
         run = cli("run", f"{name}.yaml", "-v", **receiver.environment)
-        tested = cli("notify", "test", f"{name}.yaml", "--json", **receiver.environment)
+        tested = cli("doctor", f"{name}.yaml", "--json", **receiver.environment)
     assert (run.code, tested.code) == (0, 5)
     assert f"notification of success to heartbeat env:HEART failed: HTTP {status}" in " ".join(run.err.split())
-    assert tested.envelope["error"]["code"] == "NOTIFICATION_FAILED"
-    assert [row["status"] for row in tested.envelope["data"]["notifications"]] == ["failed", "failed"]
+    assert tested.envelope["error"]["code"] == "DOCTOR"
+    told = [row for row in tested.envelope["data"]["findings"] if row["topic"] == "notify"]
+    assert [(row["grade"], row["text"].split(":")[0]) for row in told] == [
+        ("bad", "heartbeat env"),
+        ("bad", "webhook env"),
+    ]
     assert leaks(run.out + run.err, tested.out + tested.err, folder=cli.cwd) == []
 
 
@@ -133,8 +137,8 @@ def test_what_is_missing_is_named_before_anything_is_spent(cli: Cli) -> None:
     assert "notify[0]: env:HEART: the variable is not set" in message
     assert "notify[1]: running sh needs your consent: add --allow-command" in message
     assert not (cli.cwd / "outputs").exists()
-    tested = cli("notify", "test", "unset.yaml")
-    assert (tested.code, "nothing was sent" in tested.err, "--no-notify" in tested.err) == (2, True, False)
+    tested = cli("doctor", "unset.yaml")
+    assert (tested.code, "no message was sent" in tested.err, "--no-notify" in tested.err) == (2, True, False)
     assert cli("validate", "unset.yaml").code == 0
     planned = cli("plan", "unset.yaml")
     assert planned.code == 0
@@ -159,7 +163,7 @@ def test_the_next_command_has_the_option_for_notifications_and_works_as_it_is(cl
     assert cli("run", manifest).code == 2
     assert cli("run", manifest, option).code == 4
     run_dir = cli.cwd / "outputs" / name / "default"
-    (listed,) = cli("runs", "--json").envelope["data"]["runs"]
+    (listed,) = cli("status", "--json").envelope["data"]["runs"]
     status = cli("status", str(run_dir.relative_to(cli.cwd))).out.splitlines()[-1].partition("next")[2].strip()
     page = re.findall(r"crucible-batch run [^<]*", (run_dir / "report.html").read_text())[0]
     assert option in listed["next"]
@@ -269,7 +273,7 @@ def test_an_address_with_an_impossible_port_is_refused_before_anything_is_bought
     address = f"https://user:{ADDRESS}@hooks.test:{port}/{ADDRESS}"
     environment = {"HOOK": address, "HEART": address, "SECRET": SECRET}
     manifest = cli.write("impossible", head=f"notify: [{channel}]\n")
-    for words in (("run", manifest), ("notify", "test", manifest)):
+    for words in (("run", manifest), ("doctor", manifest)):
         done = cli(*words, "--json", **environment)
         assert done.code == 2, done.err
         assert done.envelope["error"]["code"] == "INVALID_NOTIFICATION"

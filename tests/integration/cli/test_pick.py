@@ -46,8 +46,7 @@ def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) ->
     assert again.code == 0, again.err
     assert "4 of 4 jobs succeeded, 3 of them earlier" in again.out
     assert "waiting" not in again.out
-    for command in ("verify", "audit"):
-        assert cli(command, "outputs/herons/default").code == 0
+    assert cli("check", "outputs/herons/default").code == 0
     report = json.loads((cli.cwd / "outputs/herons/default/report.json").read_text())
     assert [row["source"] and row["source"]["name"] for row in report["jobs"]] == [None, None, None, "draft-1"]
     stage = {"name": "final-{{ source.name }}", "sources": "draft*", "pick": "picks-herons.txt", "before": 3}

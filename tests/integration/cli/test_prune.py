@@ -105,10 +105,10 @@ def test_a_pruned_run_is_refused_and_buys_nothing(nightly: Cli) -> None:
     for command in (("run", "nightly.yaml", "--run-id", "a"), ("plan", "nightly.yaml", "--run-id", "a")):
         done = nightly(*command, "--json")
         assert (done.code, done.envelope["error"]["code"]) == (2, "RUN_PRUNED")
-        assert "verify outputs/nightly/a --fix" in done.envelope["error"]["hint"]
-    assert nightly("verify", "outputs/nightly/a").code == 2
+        assert "check outputs/nightly/a --fix" in done.envelope["error"]["hint"]
+    assert nightly("check", "outputs/nightly/a", "--outputs").code == 2
     assert nightly("credits", "--json").envelope["data"]["available"] == before
-    assert nightly("audit", "outputs/nightly/a").code == 0
+    assert nightly("check", "outputs/nightly/a", "--ledger").code == 0
 
 
 def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli) -> None:
@@ -116,13 +116,13 @@ def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli)
     assert "next" in nightly("status", "outputs/nightly/a").out
     assert nightly("prune", "--older-than", "1s", "--yes", "-q").code == 0
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    listed = {Path(run["run_dir"]).name: run for run in nightly("runs", "--json").envelope["data"]["runs"]}
+    listed = {Path(run["run_dir"]).name: run for run in nightly("status", "--json").envelope["data"]["runs"]}
     assert {run_id: (run["pruned"], run["next"]) for run_id, run in listed.items()} == {
         "a": (day, None),
         "b": (day, None),
         "c": (None, None),
     }
-    assert nightly("runs").out.count(f"pruned {day}") == 2
+    assert nightly("status").out.count(f"pruned {day}") == 2
     status = nightly("status", "outputs/nightly/a").out
     assert f"  pruned   outputs were deleted on {day}" in status
     assert "next" not in status
@@ -139,8 +139,8 @@ def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli)
 def test_verify_fix_downloads_the_outputs_again_at_no_cost(nightly: Cli) -> None:
     assert nightly("prune", "--keep", "1", "--yes", "-q").code == 0
     before = nightly("credits", "--json").envelope["data"]["available"]
-    assert nightly("verify", "outputs/nightly/a", "--fix").code == 0
-    assert nightly("verify", "outputs/nightly/a").code == 0
+    assert nightly("check", "outputs/nightly/a", "--fix").code == 0
+    assert nightly("check", "outputs/nightly/a", "--outputs").code == 0
     assert nightly("run", "nightly.yaml", "--run-id", "a").code == 0
     assert nightly("credits", "--json").envelope["data"]["available"] == before
 

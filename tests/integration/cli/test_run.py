@@ -86,7 +86,7 @@ def test_an_edited_prompt_is_a_success_and_the_older_picture_is_still_there(cli:
     (aside,) = [path for path in out.glob("hero/*.png") if path.name != "0.png"]
     assert aside.read_bytes() == old
     assert [line["path"] for line in done.lines if line.get("event") == "relocated"] == [f"hero/{aside.name}"]
-    assert "2 of 2 outputs match their recorded SHA-256" in cli("verify", str(out)).out
+    assert "2 of 2 outputs match their recorded SHA-256" in cli("check", str(out)).out
 
 
 def test_a_file_in_the_way_is_named_and_the_same_command_fetches_what_is_paid_for(cli: Cli) -> None:
@@ -297,7 +297,7 @@ def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_continu
     assert "Traceback" not in done.stderr
     assert cli("run", f"{name}.yaml", "-q").code == 0
     assert report_of(cli.cwd / f"outputs/{name}/default")["credits"]["spent"] == "12"
-    assert cli("verify", f"outputs/{name}/default", "-q").code == 0
+    assert cli("check", f"outputs/{name}/default", "-q").code == 0
 
 
 def _ended_by_deadline(cli: Cli, manifest: str, *options: str, begun: str) -> tuple[Done, str]:

@@ -1,4 +1,4 @@
-"""``runs`` and ``status`` without an argument, as the installed command prints them."""
+"""``status`` without a run directory: the list of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_runs_are_listed_with_state_counts_credits_and_a_next_command_that_works
     assert cli("run", cli.write("listed", SOME_FAIL)).code == 1
     assert cli("run", cli.write("done-one")).code == 0
     assert cli("run", cli.write("short", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}")).code == 4
-    done = cli("runs")
+    done = cli("status")
     assert done.code == 0
     names = [line.split()[0] for line in done.out.splitlines() if "/default" in line]
     assert names == ["short/default", "done-one/default", "listed/default"]
@@ -34,14 +34,14 @@ def test_runs_are_listed_with_state_counts_credits_and_a_next_command_that_works
     assert "3 runs · 4 of 6 jobs succeeded · 8 credits spent" in done.out
     (command,) = [line for line in done.out.splitlines() if "short.yaml" in line]
     assert cli(*command.split()[2:]).code == 0
-    assert "short.yaml" not in cli("runs").out  # nothing is left to do there
+    assert "short.yaml" not in cli("status").out  # nothing is left to do there
 
 
 def test_on_a_narrow_terminal_each_run_is_a_block_whose_words_are_not_broken(cli: Cli) -> None:
     cli("run", cli.write("narrow", SOME_FAIL), "--run-id", "2026-01-05")
     cli("run", cli.write("s", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"))
     for columns in ("20", "40"):
-        lines = cli("runs", COLUMNS=columns).out.splitlines()
+        lines = cli("status", COLUMNS=columns).out.splitlines()
         first = lines.index("s/default")
         assert lines[first + 4].startswith("  age      ")
         assert [line.rstrip() for line in (*lines[first + 1 : first + 4], lines[first + 5])] == [
@@ -50,13 +50,13 @@ def test_on_a_narrow_terminal_each_run_is_a_block_whose_words_are_not_broken(cli
             "  credits  4 of 4",
             "  next     crucible-batch run s.yaml --budget 6",
         ]
-    assert "narrow/2026-01-05" in cli("runs", COLUMNS="20").out
-    assert cli("runs", COLUMNS="80").out.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
+    assert "narrow/2026-01-05" in cli("status", COLUMNS="20").out
+    assert cli("status", COLUMNS="80").out.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
 
 
 def test_json_lists_what_the_table_shows(cli: Cli) -> None:
     cli("run", cli.write("in-json", SOME_FAIL), "--run-id", "night")
-    data = check_stream(cli("runs", "--json"), "runs")["data"]
+    data = check_stream(cli("status", "--json"), "status")["data"]
     assert (data["directory"], data["found"], data["complete"]) == ("outputs", 1, True)
     (run,) = data["runs"]
     assert (run["name"], run["run_id"], run["state"], run["exit_code"]) == ("in-json", "night", "failed_jobs", 1)
@@ -70,49 +70,45 @@ def test_json_lists_what_the_table_shows(cli: Cli) -> None:
 def test_a_killed_run_and_a_damaged_one_are_listed_as_such(slow_cli: Cli) -> None:
     run = slow_cli.start("run", slow_cli.write("killed-one"))
     journal = slow_cli.cwd / "outputs" / "killed-one" / "default" / ".crucible" / "journal.sqlite3"
-    while not (journal.is_file() and "running" in slow_cli("runs").out):
+    while not (journal.is_file() and "running" in slow_cli("status").out):
         assert run.poll() is None
     run.send_signal(signal.SIGKILL)
     run.communicate()
     damaged = slow_cli.cwd / "outputs" / "damaged" / "default" / ".crucible"
     damaged.mkdir(parents=True)
     (damaged / "journal.sqlite3").write_bytes(b"no database" * 100)
-    done = slow_cli("runs")
+    done = slow_cli("status")
     assert done.code == 0
     assert "process exited" in line_of(done.out, "killed-one/default")
     assert "next  crucible-batch run killed-one.yaml" in done.out
     assert "unreadable" in line_of(done.out, "outputs/damaged/default")
     assert "is damaged" in done.out
-    states = [run["state"] for run in slow_cli("runs", "--json").envelope["data"]["runs"]]
+    states = [run["state"] for run in slow_cli("status", "--json").envelope["data"]["runs"]]
     assert states == ["killed", "unreadable"]
 
 
-def test_status_without_an_argument_takes_the_newest_run_and_names_it(cli: Cli) -> None:
-    cli("run", cli.write("older"))
-    cli("run", cli.write("newer"))
-    done = cli("status")
-    assert done.code == 0
-    assert "newest run  outputs/newer/default" in done.err
-    assert "newer · default" in done.out
-    assert cli("status", "--json").envelope["data"]["run_dir"] == "outputs/newer/default"
-    assert "newest run" not in cli("status", "outputs/older/default").err
+def test_a_folder_of_runs_is_listed_and_a_run_directory_is_shown(cli: Cli) -> None:
+    for name in ("one", "two"):
+        cli("run", cli.write(name))
+    listed, shown = cli("status", "outputs/one"), cli("status", "outputs/one/default")
+    assert [listed.code, shown.code] == [0, 0]
+    assert "1 run · 1 of 1 jobs succeeded" in listed.out
+    assert "two" not in listed.out
+    assert "1 of 1 jobs succeeded   one · default" in shown.out
+    assert len(cli("status", ".", "--json").envelope["data"]["runs"]) == 2
 
 
 def test_without_runs_the_message_names_the_next_step(lonely_cli: Cli) -> None:
-    done = lonely_cli("runs")
+    done = lonely_cli("status")
     assert (done.code, "no runs in outputs" in done.out, "crucible-batch run MANIFEST" in done.out) == (0, True, True)
-    refused = lonely_cli("status")
-    assert refused.code == 2
-    assert "no run was found in outputs/" in refused.err
-    assert "crucible-batch run MANIFEST" in refused.err
-    missing = lonely_cli("runs", "nowhere")
-    assert (missing.code, "there is no directory nowhere" in missing.err) == (2, True)
+    missing = lonely_cli("status", "nowhere")
+    assert (missing.code, "nowhere is not a run directory" in missing.err) == (2, True)
 
 
 def test_hostile_names_are_printed_without_their_control_characters(cli: Cli) -> None:
     cli("run", cli.write("innocent", SOME_FAIL))
     _rename(cli.cwd / "outputs" / "innocent" / "default", "\x1b]0;taken\x07\x1b[2J\u202e" + "x" * 5000)
-    done = cli("runs")
+    done = cli("status")
     assert done.code == 0
     assert not {"\x1b", "\x07", "\u202e"} & set(done.out + done.err)
     assert len(done.out) < 6000
@@ -127,7 +123,7 @@ def _rename(run_dir: Path, name: str) -> None:
 def test_a_limit_names_the_command_that_shows_the_rest(cli: Cli) -> None:
     for name in ("limit-a", "limit-b"):
         cli("run", cli.write(name))
-    done = cli("runs", "--limit", "1")
+    done = cli("status", "--limit", "1")
     assert "limit-b/default" in done.out
-    assert "1 older run is not shown: crucible-batch runs outputs --limit 2" in done.out
-    assert "limit-a/default" in cli("runs", "outputs", "--limit", "2").out
+    assert "1 older run is not shown: crucible-batch status outputs --limit 2" in done.out
+    assert "limit-a/default" in cli("status", "outputs", "--limit", "2").out

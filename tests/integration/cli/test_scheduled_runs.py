@@ -204,7 +204,7 @@ def test_the_next_command_has_the_time_that_the_prompts_use(cli: Cli, options: t
     report = json.loads((cli.cwd / run_dir / "report.json").read_text(encoding="utf-8"))
     assert report["scheduled_at"] == at
     assert f"--scheduled-at {at}" in (cli.cwd / run_dir / "report.html").read_text(encoding="utf-8")
-    for command in (("status", run_dir), ("runs",)):
+    for command in (("status", run_dir), ("status",)):
         shown = cli(*command)
         following = shown.out.partition("\n  next ")[2].split()
         assert (shown.code, following[:3]) == (0, ["crucible-batch", "run", "dated.yaml"]), shown.out

@@ -70,7 +70,7 @@ def test_every_command_of_the_guide_runs_as_it_shows(cli: Cli, text: str) -> Non
                     ran.append(words[0])
             case kind:
                 raise AssertionError(kind)
-    assert ran == ["validate", "plan", "run", "run", "explain", "run", "status", "report", "verify", "audit"]
+    assert ran == ["validate", "plan", "run", "run", "explain", "run", "status", "report", "check"]
 
 
 def test_the_guide_lists_every_command_and_exit_code(text: str) -> None:
@@ -83,7 +83,7 @@ def test_the_guide_lists_every_command_and_exit_code(text: str) -> None:
 
 
 def test_the_guide_is_a_skill_file_of_moderate_length(lonely_cli: Cli, text: str) -> None:
-    printed = lonely_cli("skill")
+    printed = lonely_cli("agent", "skill")
     assert (printed.code, printed.out, printed.err) == (0, text, "")
     assert text.startswith("---\nname: crucible-batch\ndescription: ")
     (description,) = re.findall(r"^description: (.*)$", text, re.MULTILINE)

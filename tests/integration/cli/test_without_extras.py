@@ -29,9 +29,9 @@ from tests.integration.cli.conftest import KEY, clean_environment
 
 EXTRAS = ("obstore", "opentelemetry.sdk", "mcp", "pytest")
 CALLS = {
-    "audit": "audit outputs/m/default",
+    "assets": "assets outputs/m/default --delete",
     "ctl": "ctl outputs/m/default pause",
-    "clean": "clean outputs/m/default --dry-run",
+    "check": "check outputs/m/default",
     "explain": "explain USAGE",
     "demo": "demo --help",  # it takes long, and serves nothing of an extra
     "init": "init starter",
@@ -44,23 +44,21 @@ CALLS = {
     "sandbox": "sandbox --port 99999",
     "status": "status outputs/m/default",
     "validate": "validate m.yaml",
-    "verify": "verify outputs/m/default",
     "view": "view --port 99999",
     "budget release": "budget release studio outputs/m/default --spent 0",
-    "notify test": "notify test m.yaml",
     "schedule export": "schedule export m.yaml --to cron",
     "schedule list": "schedule list m.yaml",
     "schedule serve": "schedule serve missing.yaml",
 }
 """The arguments of commands that need some. What is not named here is called without any."""
 MORE = [
+    "doctor m.yaml",
     "run m.yaml --traces --wait-for-gateway 0",
     "run m.yaml --out-dir s3://bucket/runs --wait-for-gateway 0",
     "plan m.yaml --out-dir gs://bucket/runs",
     "status s3://bucket/runs",
-    "verify az://bucket/runs",
+    "check az://bucket/runs",
     "merge s3://bucket/runs",
-    "mcp",
 ]
 _SERVES_AFTER_S = 30
 

@@ -82,7 +82,6 @@ def test_a_clock_that_is_wrong_and_in_range_prevents_nothing(cli: Cli, year: int
         ("schedule", "list", "m.yaml"),
         ("schedule", "export", "m.yaml", "--to", "cron"),
         ("schedule", "export", "m.yaml", "--to", "systemd"),
-        ("runs",),
         ("status",),
         ("doctor",),
         ("credits",),

@@ -34,7 +34,9 @@ def _commands() -> list[str]:
 @each_case("line", _commands())
 def test_a_command_and_its_options_exist(line: str) -> None:
     words = shlex.split(line, comments=True)
-    done = run_command([words[1], "--help"], cwd=ROOT, env=os.environ, timeout_s=120)
+    done = run_command(
+        [words[1], "--help-all" if words[1] in {"run", "plan"} else "--help"], cwd=ROOT, env=os.environ, timeout_s=120
+    )
     assert done.returncode == 0, done.stderr
     for option in (word for word in words[2:] if word.startswith("-")):
         assert option in done.stdout

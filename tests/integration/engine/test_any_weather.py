@@ -88,7 +88,7 @@ async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the
         await bench.configure(faults="")
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7))
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7), retry_failed=True)
-        audited = await api.audit(result.run_dir, settings=bench.settings, clock=bench.clock.now)
+        audited = await api.check_ledger(result.run_dir, settings=bench.settings, clock=bench.clock.now)
         state = await bench.state()
 
     assert audited.audit.differences == ()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from crucible_batch import api
-from crucible_batch.api import verify
+from crucible_batch.api import check_outputs
 from crucible_batch.domain.events import Relocated, Saved, Succeeded
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import stop_after
@@ -41,7 +41,7 @@ def paths(result: api.RunResult) -> list[str]:
 
 
 async def is_true(bench, *, checked: int) -> None:
-    found = await verify(bench.path / "out")
+    found = await check_outputs(bench.path / "out")
     assert (found.exit_code, found.checked) == (0, checked), found.differences
 
 

@@ -20,7 +20,7 @@ from crucible_batch.settings import Settings
 
 async def audited(bench: Any, run_dir: Path | None = None, **options: Any) -> AuditResult:
     options.setdefault("settings", bench.settings)
-    return await api.audit(run_dir or bench.path / "out", clock=bench.clock.now, **options)
+    return await api.check_ledger(run_dir or bench.path / "out", clock=bench.clock.now, **options)
 
 
 def rewrite(run_dir: Path, kind: str, change: Callable[[dict[str, Any]], object], nth: int = 0) -> None:

@@ -58,7 +58,7 @@ async def test_nothing_but_an_output_is_mended(start, path, planned_too) -> None
         (out / "b/0.png").write_bytes(b"damaged")
         edit(bench, path=path, output=path if planned_too else None)
         before = contents(bench)
-        found = await api.verify(out, fix=True, settings=bench.settings)
+        found = await api.check_outputs(out, fix=True, settings=bench.settings)
         after = contents(bench)
     assert {each.path: (each.state, each.fixed) for each in found.differences} == {
         path: (FileState.MISPLACED, False),
@@ -80,8 +80,8 @@ async def test_another_file_is_not_replaced_because_the_journal_calls_it_an_outp
         notes = bench.path / "out/notes.txt"
         notes.write_text("mine")
         edit(bench, path="notes.txt")
-        found = await api.verify(bench.path / "out", fix=True, settings=bench.settings)
-        again = await api.verify(bench.path / "out")
+        found = await api.check_outputs(bench.path / "out", fix=True, settings=bench.settings)
+        again = await api.check_outputs(bench.path / "out")
     (difference,) = found.differences
     assert difference.error is not None
     assert (difference.error.code, difference.fixed) == ("OUTPUT_MISPLACED", False)
@@ -97,7 +97,7 @@ async def test_no_file_is_made_where_the_plan_puts_none(start, path) -> None:
         await bench.run(bench.manifest("{name: a, prompt: one}"))
         edit(bench, path=path)
         before = contents(bench)
-        found = await api.verify(bench.path / "out", fix=True, settings=bench.settings)
+        found = await api.check_outputs(bench.path / "out", fix=True, settings=bench.settings)
         after = contents(bench)
     (difference,) = found.differences
     assert difference.error is not None
@@ -113,7 +113,7 @@ async def test_a_file_is_no_output_by_its_name_without_its_type(start) -> None:
         notes = bench.path / "out/notes.txt"
         notes.write_text("mine")
         edit(bench, path="notes.txt", output="notes{ext}")
-        found = await api.verify(bench.path / "out", fix=True, settings=bench.settings)
+        found = await api.check_outputs(bench.path / "out", fix=True, settings=bench.settings)
     assert [(each.state, each.fixed) for each in found.differences] == [(FileState.DAMAGED, False)]
     assert notes.read_text() == "mine"
     assert sorted(path.name for path in notes.parent.glob("notes*")) == ["notes.txt"]

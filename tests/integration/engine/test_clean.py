@@ -8,7 +8,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch import api, clean_assets
+from crucible_batch import api, delete_assets
 from crucible_batch.api import KeepReason
 from crucible_batch.errors import ConsentError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
@@ -32,7 +32,7 @@ async def test_a_finished_run_gets_its_uploads_back_and_runs_again_for_nothing(s
         one, two = bench.picture("1.png"), bench.picture("2.png", "navy")
         manifest = bench.manifest("\n".join([edit("a", one), edit("b", two), edit("c", two)]))
         first = await bench.run(manifest)
-        cleaning = await clean_assets(bench.path / "out", settings=bench.settings)
+        cleaning = await delete_assets(bench.path / "out", settings=bench.settings)
         assert (len(cleaning.deleted), cleaning.rebates, cleaning.exit_code) == (2, 1, 0)
         assert sorted(fate.filename for fate in cleaning.deleted) == ["1.png", "2.png"]
         assert await ready_assets(bench) == []
@@ -44,7 +44,7 @@ async def test_a_finished_run_gets_its_uploads_back_and_runs_again_for_nothing(s
         state = await bench.agree(again)
         assert (again.ok, len(state["assets"]), state["requests"]["generate"]) == (True, 2, 3)
         # Nothing is left to delete, and a new job uploads its image again.
-        assert (await clean_assets(bench.path / "out", settings=NOBODY)).fates == ()
+        assert (await delete_assets(bench.path / "out", settings=NOBODY)).fates == ()
         more = await bench.run(bench.manifest("\n".join([edit("a", one), edit("b", two), edit("d", one)])))
         state = await bench.agree(more)
         assert (more.ok, len(state["assets"])) == (True, 3)
@@ -56,7 +56,7 @@ async def test_what_an_unfinished_job_needs_stays(start):
         jobs = "\n".join([edit("a", one), edit("b", two), edit("c", two)])
         stopped = await bench.run(bench.manifest(jobs, budget="7.5"))
         assert (stopped.report.counts.succeeded, stopped.report.counts.blocked) == (2, 1)
-        cleaning = await clean_assets(bench.path / "out", settings=bench.settings)
+        cleaning = await delete_assets(bench.path / "out", settings=bench.settings)
         assert {fate.filename: fate.stays for fate in cleaning.fates} == {"1.png": None, "2.png": KeepReason.NEEDED}
         assert {fate.because for fate in cleaning.fates} == {None, "c"}
         finished = await bench.run(bench.manifest(jobs))
@@ -72,7 +72,7 @@ async def test_what_a_job_that_left_the_manifest_has_in_flight_stays(start):
         await bench.run(bench.manifest(edit("a", one)))
         await bench.configure(faults="")
         await bench.run(bench.manifest("{name: t, prompt: text}"))
-        cleaning = await clean_assets(bench.path / "out", settings=bench.settings)
+        cleaning = await delete_assets(bench.path / "out", settings=bench.settings)
         assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.NEEDED, "a")]
         assert len(await ready_assets(bench)) == 1
 
@@ -84,13 +84,13 @@ async def test_an_upload_of_another_run_is_left_to_it_unless_found_ones_are_aske
         await bench.run(manifest, out_dir=bench.path / "outputs/trial/x", run_id="x")
         await bench.run(manifest, out_dir=bench.path / "outputs/trial/y", run_id="y")
         second = bench.path / "outputs/trial/y"
-        cleaning = await clean_assets(second, settings=bench.settings)
+        cleaning = await delete_assets(second, settings=bench.settings)
         assert [(fate.stays, fate.charged) for fate in cleaning.fates] == [(KeepReason.FOUND, 0)]
         assert len(await ready_assets(bench)) == 1
-        assert (await clean_assets(second, found=True, settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(second, found=True, settings=bench.settings)).rebates == Decimal("0.5")
         assert await ready_assets(bench) == []
         # The run that uploaded it finds it gone: that counts as deleted, and its rebate came back once.
-        late = await clean_assets(bench.path / "outputs/trial/x", settings=bench.settings)
+        late = await delete_assets(bench.path / "outputs/trial/x", settings=bench.settings)
         assert [fate.rebate for fate in late.fates] == [0]
 
 
@@ -103,10 +103,10 @@ async def test_what_an_unfinished_job_of_another_directory_needs_stays_until_tha
         other = bench.manifest(jobs, budget=2).rename(bench.path / "other.yaml")
         other.write_text(other.read_text().replace("name: trial", "name: other"))
         assert (await bench.run(other, out_dir=theirs)).exit_code == 4
-        cleaning = await clean_assets(ours, settings=bench.settings)
+        cleaning = await delete_assets(ours, settings=bench.settings)
         assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.SHARED, str(theirs))]
         assert (await bench.run(other, out_dir=theirs, budget=9)).ok
-        assert (await clean_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
 
 
 async def test_a_directory_beside_that_cannot_be_read_may_need_everything(start):
@@ -115,7 +115,7 @@ async def test_a_directory_beside_that_cannot_be_read_may_need_everything(start)
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))), out_dir=ours)
         (broken / ".crucible").mkdir(parents=True)
         (broken / ".crucible/journal.sqlite3").write_bytes(b"no database at all" * 100)
-        (fate,) = (await clean_assets(ours, settings=bench.settings)).fates
+        (fate,) = (await delete_assets(ours, settings=bench.settings)).fates
         assert (fate.stays, fate.because) == (KeepReason.SHARED, f"{broken}, which can't be read")
 
 
@@ -125,7 +125,7 @@ async def test_a_directory_beside_that_was_never_begun_needs_nothing(start):
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))), out_dir=ours)
         (empty / ".crucible").mkdir(parents=True)
         (empty / ".crucible/journal.sqlite3").touch()  # killed while it was made
-        assert (await clean_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
 
 
 async def test_only_directories_that_share_a_home_are_looked_at(start):
@@ -135,21 +135,21 @@ async def test_only_directories_that_share_a_home_are_looked_at(start):
         for place in ("other/here", "project/broken"):
             (bench.path / place / ".crucible").mkdir(parents=True)
             (bench.path / place / ".crucible/journal.sqlite3").write_bytes(b"no database at all" * 100)
-        (fate,) = (await clean_assets(bench.path / "project/here", settings=bench.settings)).fates
+        (fate,) = (await delete_assets(bench.path / "project/here", settings=bench.settings)).fates
         assert fate.because == f"{bench.path / 'project/broken'}, which can't be read"
         (bench.path / "project/broken/.crucible/journal.sqlite3").unlink()
-        assert (await clean_assets(bench.path / "project/here", settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(bench.path / "project/here", settings=bench.settings)).rebates == Decimal("0.5")
 
 
 async def test_a_dry_run_needs_no_key_and_changes_nothing(start):
     async with start() as bench:
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))))
         before = (await bench.state())["requests"]
-        cleaning = await clean_assets(bench.path / "out", dry_run=True, settings=NOBODY)
+        cleaning = await delete_assets(bench.path / "out", dry_run=True, settings=NOBODY)
         assert [(fate.goes, fate.rebate, fate.charged) for fate in cleaning.fates] == [(True, None, Decimal("0.5"))]
         assert (await bench.state())["requests"] == before
         with pytest.raises(ConsentError):
-            await clean_assets(bench.path / "out", confirm=lambda _cleaning: False, settings=bench.settings)
+            await delete_assets(bench.path / "out", confirm=lambda _cleaning: False, settings=bench.settings)
         assert len(await ready_assets(bench)) == 1
 
 
@@ -169,10 +169,10 @@ async def test_an_answer_that_is_lost_counts_its_rebate_at_most_once_and_the_sam
                 raise httpx.ConnectError("nobody there")
             return await send()
 
-        cleaning = await clean_assets(bench.path / "out", settings=bench.settings, transport=tampered(tamper))
+        cleaning = await delete_assets(bench.path / "out", settings=bench.settings, transport=tampered(tamper))
         assert (cleaning.exit_code, len(cleaning.deleted), cleaning.rebates) == (5, 1, Decimal("0.5"))
         await bench.agree(api.read_status(bench.path / "out"))
-        rest = await clean_assets(bench.path / "out", settings=bench.settings)
+        rest = await delete_assets(bench.path / "out", settings=bench.settings)
         assert (rest.exit_code, rest.rebates) == (0, Decimal("0.5"))
         await bench.agree(api.read_status(bench.path / "out"))
         assert api.read_status(bench.path / "out").report.credits.rebates == 1
@@ -184,16 +184,16 @@ async def test_another_accounts_key_deletes_nothing(start):
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))))
         other = Settings(api_key="moltazine_other", base_url=bench.running.api_url)
         with pytest.raises(RunDirectoryError, match="another account"):
-            await clean_assets(bench.path / "out", settings=other)
+            await delete_assets(bench.path / "out", settings=other)
         assert len(await ready_assets(bench)) == 1
-        assert (await clean_assets(bench.path / "out", settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(bench.path / "out", settings=bench.settings)).rebates == Decimal("0.5")
 
 
 async def test_a_held_directory_is_left_alone(start):
     async with start() as bench:
         await bench.run(bench.manifest(edit("a", bench.picture("1.png"))))
         with lock_run_directory(bench.path / "out"), pytest.raises(RunBusyError):
-            await clean_assets(bench.path / "out", settings=bench.settings)
+            await delete_assets(bench.path / "out", settings=bench.settings)
         assert len(await ready_assets(bench)) == 1
 
 
@@ -236,6 +236,6 @@ async def test_an_error_while_cleaning_is_a_note_and_clean_does_it_later(start, 
         jobs = edit("a", bench.picture("1.png"))
         result = await bench.run(bench.manifest(jobs, head=ON_SUCCESS), transport=tampered(tamper))
         assert (result.exit_code, result.report.credits.rebates) == (0, 0)
-        assert f"crucible-batch clean {bench.path / 'out'} --assets" in caplog.text
+        assert f"crucible-batch assets {bench.path / 'out'} --delete" in caplog.text
         await bench.agree(result)
-        assert (await clean_assets(bench.path / "out", settings=bench.settings)).rebates == Decimal("0.5")
+        assert (await delete_assets(bench.path / "out", settings=bench.settings)).rebates == Decimal("0.5")

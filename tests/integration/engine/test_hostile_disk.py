@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crucible_batch import atomic_files, verify
+from crucible_batch import atomic_files, check_outputs
 from crucible_batch.api import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, database, group_commit, lock, sql
@@ -50,7 +50,7 @@ async def goes_on(bench, manifest: Path, **options) -> None:
     assert len([asset for asset in state["assets"] if asset["deleted_at"] is None]) == 2
     assert books.spent == audit["spent_on_jobs"] + audit["spent_on_uploads"]
     assert books.held in held_for_uploads(books.lost_uploads)
-    assert (await verify(bench.path / "out")).exit_code == 0
+    assert (await check_outputs(bench.path / "out")).exit_code == 0
     assert not [name for name in bench.outputs() if ".crucible-part-" in name]
 
 
@@ -186,7 +186,7 @@ async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, mo
         (stop,) = {stop.message for stop in result.report.stops.values()}
         assert os.strerror(number) in stop
         # No name stands for anything but a whole output.
-        assert (await verify(bench.path / "out")).differences == ()
+        assert (await check_outputs(bench.path / "out")).differences == ()
         await goes_on(bench, manifest)
 
 
@@ -272,12 +272,12 @@ async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_
         (out / "b/0.png").unlink()
         with monkeypatch.context() as patch:
             patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 1))
-            found = await verify(out, fix=True, settings=bench.settings)
+            found = await check_outputs(out, fix=True, settings=bench.settings)
         assert found.exit_code == 5
         assert "No space left" in str(found.failure)
         assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png", "0.png.json"]
         assert (out / "a/0.png").read_bytes() == b"edited"
-        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
 
 
 async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_asked(start, monkeypatch):
@@ -293,7 +293,7 @@ async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_a
 
         with monkeypatch.context() as patch:
             patch.setattr(lock, "FileLock", ReadOnly)
-            for attempt in (bench.run(manifest), verify(bench.path / "out", fix=True, settings=bench.settings)):
+            for attempt in (bench.run(manifest), check_outputs(bench.path / "out", fix=True, settings=bench.settings)):
                 with pytest.raises(RunDirectoryError, match="Read-only file system") as caught:
                     await attempt
                 assert caught.value.exit_code == 2
@@ -306,7 +306,7 @@ async def test_a_run_directory_on_a_read_only_disk_can_be_looked_at(start, monke
     out = bench.path / "out"
     before = sorted(out.rglob("*"))
     monkeypatch.setattr(os, "access", lambda *_args: False)
-    assert (await verify(out)).exit_code == 0
+    assert (await check_outputs(out)).exit_code == 0
     assert read_status(out).report.counts.succeeded == 8
     assert sorted(out.rglob("*")) == before
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import httpx
 import pytest
 
-from crucible_batch import audit, verify
+from crucible_batch import check_ledger, check_outputs
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.progress import JobAdvanced
 
@@ -183,13 +183,13 @@ async def test_what_is_listed_after_the_run_is_found_by_an_audit_and_saved_by_ve
     async with start() as bench:
         await late(bench, gateway)
         run_dir, options = bench.path / "out", {"settings": bench.settings, "transport": gateway.transport()}
-        found = await audit(run_dir, clock=bench.clock.now, **options)
+        found = await check_ledger(run_dir, clock=bench.clock.now, **options)
         assert (found.ok, found.exit_code, [more.missing for more in found.unsaved]) == (False, 7, [1])
-        assert (await verify(run_dir)).exit_code == 0  # without --fix it needs no gateway, and asks none
-        fixed = await verify(run_dir, fix=True, **(options | {"transport": gateway.transport()}))
+        assert (await check_outputs(run_dir)).exit_code == 0  # without --fix it needs no gateway, and asks none
+        fixed = await check_outputs(run_dir, fix=True, **(options | {"transport": gateway.transport()}))
         assert [(each.path, each.state, each.fixed) for each in fixed.differences] == [("a/1.png", "unsaved", True)]
         assert (fixed.exit_code, fixed.checked) == (0, 2)
-        again = await audit(run_dir, clock=bench.clock.now, **(options | {"transport": gateway.transport()}))
+        again = await check_ledger(run_dir, clock=bench.clock.now, **(options | {"transport": gateway.transport()}))
         assert again.ok
         rerun = await bench.run(bench.path / "m.yaml", transport=gateway.transport())
         await bench.agree(rerun)
@@ -201,7 +201,9 @@ async def test_what_is_listed_late_and_can_not_be_had_is_said_and_left_to_the_ne
     async with start() as bench:
         await late(bench, gateway)
         gateway.refused = "/crucible-outputs/"
-        fixed = await verify(bench.path / "out", fix=True, settings=bench.settings, transport=gateway.transport())
+        fixed = await check_outputs(
+            bench.path / "out", fix=True, settings=bench.settings, transport=gateway.transport()
+        )
         assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (7, [False])
         assert fixed.differences[0].error.code == "OUTPUT_UNAVAILABLE"
         gateway.refused = None

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch import api, clean_assets
+from crucible_batch import api, delete_assets
 from crucible_batch.api.planning import plan_request
 from crucible_batch.domain import events
 from crucible_batch.errors import JournalError, RunDirectoryError
@@ -63,7 +63,7 @@ async def test_a_picture_whose_image_is_gone_comes_back_by_its_receipt_and_not_b
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
         await bench.run(manifest)
-        await clean_assets(bench.path / "out", settings=bench.settings)
+        await delete_assets(bench.path / "out", settings=bench.settings)
         receipt = receipts(bench).read_bytes()
         shutil.rmtree(bench.path / "out")
         refused = await bench.run(manifest)
@@ -89,7 +89,7 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
         await bench.run(manifest)
-        await clean_assets(bench.path / "out", settings=bench.settings)
+        await delete_assets(bench.path / "out", settings=bench.settings)
         shutil.rmtree(bench.path / "out")
         for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
             assert (await bench.run(manifest, **options)).exit_code == 1

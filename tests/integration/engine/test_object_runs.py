@@ -168,35 +168,35 @@ async def test_a_prefix_of_another_run_is_refused_before_anything_is_spent(start
         assert await bought(bench) == 1
 
 
-async def test_a_prefix_that_lost_its_run_is_refused_and_verify_restores_its_outputs(start, store):
+async def test_a_prefix_that_lost_its_run_is_refused_and_check_restores_its_outputs(start, store):
     async with start() as bench:
         manifest = bench.manifest(TWO)
         await bench.run(manifest, out_dir=URL)
         store.content.clear()
         with pytest.raises(RunDirectoryError, match="it is another store, or its objects were deleted") as caught:
             await bench.run(manifest, out_dir=URL)
-        assert f"crucible-batch verify {URL} --fix" in str(caught.value.hint)
-        found = await api.verify(URL, fix=True, settings=bench.settings)
+        assert f"crucible-batch check {URL} --fix" in str(caught.value.hint)
+        found = await api.check_outputs(URL, fix=True, settings=bench.settings)
         assert (found.exit_code, pictures(store)) == (0, ["a/0.png", "b/0.png"])
         assert "report.json" in store.content
         assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
         assert await bought(bench) == 2
 
 
-async def test_verify_reads_each_object_and_fixes_those_that_differ(start, store):
+async def test_check_reads_each_object_and_fixes_those_that_differ(start, store):
     async with start() as bench:
         manifest = bench.manifest(TWO)
         await bench.run(manifest, out_dir=URL)
         good = dict(store.content)
-        assert (await api.verify(URL)).exit_code == 0
+        assert (await api.check_outputs(URL)).exit_code == 0
         del store.content["a/0.png"]
         store.content["b/0.png"] = b"damaged"
-        found = await api.verify(URL)
+        found = await api.check_outputs(URL)
         assert (found.exit_code, {each.path: each.state for each in found.differences}) == (
             7,
             {"a/0.png": FileState.MISSING, "b/0.png": FileState.DAMAGED},
         )
-        fixed = await api.verify(URL, fix=True, settings=bench.settings)
+        fixed = await api.check_outputs(URL, fix=True, settings=bench.settings)
         assert fixed.exit_code == 0
         kept = next(each.kept for each in fixed.differences if each.kept is not None)
         assert store.content[kept] == b"damaged"
@@ -204,7 +204,7 @@ async def test_verify_reads_each_object_and_fixes_those_that_differ(start, store
         assert await bought(bench) == 2
         store.fault = failing("digest")
         with pytest.raises(ObjectStoreError):
-            await api.verify(URL)
+            await api.check_outputs(URL)
 
 
 async def test_an_older_output_is_moved_aside_in_the_store_when_its_path_is_needed(start, store):
@@ -216,7 +216,7 @@ async def test_an_older_output_is_moved_aside_in_the_store_when_its_path_is_need
         aside = next(key for key in pictures(store) if key != "a/0.png")
         assert store.content[aside] == old != store.content["a/0.png"]
         assert f"{aside}.json" in store.content
-        assert (await api.verify(URL)).exit_code == 0
+        assert (await api.check_outputs(URL)).exit_code == 0
 
 
 async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_there(start, store):

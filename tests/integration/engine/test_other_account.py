@@ -132,7 +132,7 @@ async def test_an_audit_refuses_another_key_as_a_run_does(start, tampered):
     async with start(accounts=ACCOUNTS) as bench:
         await killed_at(bench, tampered, bench.manifest(ONE), "/generate")
         with pytest.raises(RunDirectoryError, match="can't be verified"):
-            await api.audit(bench.path / "out", settings=with_key(bench, OTHER))
+            await api.check_ledger(bench.path / "out", settings=with_key(bench, OTHER))
 
 
 async def test_the_journal_holds_a_salted_fingerprint_and_never_the_key(start, tmp_path):

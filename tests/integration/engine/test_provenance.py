@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch import __version__
-from crucible_batch.api import verify, write_report_again
+from crucible_batch.api import check_outputs, write_report_again
 from crucible_batch.outputs import sidecars
 
 SHORT_JOBS = True
@@ -203,7 +203,7 @@ async def test_what_verify_fetches_again_has_its_sidecar_again(start):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
         shutil.rmtree(bench.path / "out" / "a")
-        found = await verify(bench.path / "out", fix=True, settings=bench.settings)
+        found = await check_outputs(bench.path / "out", fix=True, settings=bench.settings)
         assert found.exit_code == 0
         assert list(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json"]
 
@@ -268,11 +268,11 @@ async def test_it_stands_up_to_verify_and_comes_back_the_same(start):
         await embedded(bench, f"{ONE}\n{{name: b, prompt: two}}\n{{name: c, prompt: three}}")
         out = bench.path / "out"
         before = contents(out, "*/*.png")
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
         (out / "a/0.png").unlink()
         (out / "b/0.png").write_bytes(b"damaged")
-        assert (await verify(out)).exit_code == 7
-        fixed = await verify(out, fix=True, settings=bench.settings)
+        assert (await check_outputs(out)).exit_code == 7
+        fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (0, [True, True])
         assert contents(out, "*/*.png") == before
 
@@ -300,7 +300,7 @@ async def test_a_job_of_an_axis_that_got_another_name_comes_back_the_same(start)
         assert (await bench.run(manifest)).exit_code == 0
         (path,) = before
         (out / path).unlink()
-        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
         assert contents(out, "*/*.png") == before
 
 
@@ -311,12 +311,12 @@ async def test_the_lost_output_of_a_renamed_job_comes_back_by_a_run_where_the_pl
         manifest.write_text(manifest.read_text().replace("name: a,", "name: renamed,"))
         assert (await bench.run(manifest)).exit_code == 0
         (out / "a/0.png").unlink()
-        (difference,) = (await verify(out, fix=True, settings=bench.settings)).differences
+        (difference,) = (await check_outputs(out, fix=True, settings=bench.settings)).differences
         assert (difference.fixed, difference.error.code) == (False, "OUTPUT_MISPLACED")
         result = await bench.run(manifest)
         assert (result.exit_code, list(contents(out, "*/*.png"))) == (0, ["renamed/0.png"])
         assert len((await bench.agree(result))["jobs"]) == 1
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
 
 
 @pytest.mark.parametrize("lost", ["journal", "directory"])
@@ -357,5 +357,5 @@ async def test_a_sidecar_follows_the_file_when_embedding_is_switched_on(start):
         _, result = await embedded(bench)
         content = (bench.path / "out/a/0.png").read_bytes()
         assert sidecar(bench)["output"]["sha256"] == hashlib.sha256(content).hexdigest()
-        assert (await verify(bench.path / "out")).exit_code == 0
+        assert (await check_outputs(bench.path / "out")).exit_code == 0
     assert next(result.jobs()).outputs[0].sent is not None

@@ -162,7 +162,7 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(start: 
         assert len(await run.keys()) == JOBS
         await run.check(Decimal(100))
         with run.on("main"):
-            assert (await api.verify(URL)).exit_code == 0
+            assert (await api.check_outputs(URL)).exit_code == 0
     assert summary.digest == merged.plan_digest
 
 
@@ -428,7 +428,7 @@ async def test_an_older_output_at_a_path_of_a_shard_is_kept(start: Any, ground: 
         assert run.merge().report.counts.succeeded == JOBS
         assert all(content in run.store.content.values() for content in old.values())
         with run.on("main"):
-            assert (await api.verify(URL)).exit_code == 0
+            assert (await api.check_outputs(URL)).exit_code == 0
 
 
 async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:

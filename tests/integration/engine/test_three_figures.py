@@ -137,7 +137,7 @@ async def test_a_failed_job_whose_record_names_nothing_is_no_difference(start, t
 async def test_figures_that_agree_are_no_difference(start):
     async with start() as bench:
         result = await bench.run(bench.manifest(texts(3)))
-        audited = await api.audit(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
+        audited = await api.check_ledger(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
     assert (result.report.credits.price_differs, result.report.credits.price_differs_jobs) == (0, 0)
     assert next(result.jobs()).attempts[0].record_credits is None
     assert audited.exit_code is ExitCode.OK
@@ -148,7 +148,7 @@ async def test_an_audit_names_the_jobs_whose_answer_and_record_differ(start, tam
     price = Decimal(7) if where is answering else Decimal(2)
     async with start(prices={"zimage-base": price}) as bench:
         await bench.run(bench.manifest(texts(1)), transport=tampered(where(credits)))
-        audited = await api.audit(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
+        audited = await api.check_ledger(bench.path / "out", settings=bench.settings, clock=bench.clock.now)
     assert audited.exit_code is ExitCode.DIFFERENCE
     (finding,) = audited.audit.differences
     assert any("in the answer to its submit" in reason for reason in finding.reasons)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch import verify
+from crucible_batch import check_outputs
 from crucible_batch.api import FileState
 from crucible_batch.errors import KeyRefusedError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
@@ -31,7 +31,7 @@ def contents(out: Path) -> dict[str, bytes]:
 async def test_a_finished_run_is_true_without_a_key_and_without_a_network(start):
     async with start() as bench:
         result = await bench.run(bench.manifest(THREE))
-    found = await verify(bench.path / "out", settings=NOBODY)
+    found = await check_outputs(bench.path / "out", settings=NOBODY)
     assert (found.exit_code, found.checked, found.counts) == (0, 4, {FileState.OK: 4})
     assert found.byte_size == sum(output.byte_size for row in result.jobs() for output in row.outputs)
     assert (found.running, found.differences, found.leftovers) == (False, (), ())
@@ -52,7 +52,7 @@ async def test_each_kind_of_difference_is_named_and_nothing_is_touched(start):
     (out / "b/.crucible-part-x-0").write_bytes(b"cut")
     (out / ".crucible-part-1-2-report.json").write_bytes(b"{")
     before = sorted(out.rglob("*"))
-    found = await verify(out)
+    found = await check_outputs(out)
     assert {difference.path: difference.state for difference in found.differences} == {
         "a/0.png": FileState.MISSING,
         "b/0.png": FileState.DAMAGED,
@@ -74,7 +74,7 @@ async def test_what_is_missing_or_damaged_comes_back_and_the_edited_file_is_kept
         (out / "b/0.png").write_bytes(b"my own work")
         (out / "b/1.png").unlink()
         (out / "b/.crucible-part-x-0").write_bytes(b"cut")
-        found = await verify(out, fix=True, settings=bench.settings)
+        found = await check_outputs(out, fix=True, settings=bench.settings)
         assert found.exit_code == 0
         assert contents(out) == whole
         aside = f"b/0.png.damaged-{hashlib.sha256(b'my own work').hexdigest()[:8]}"
@@ -82,7 +82,7 @@ async def test_what_is_missing_or_damaged_comes_back_and_the_edited_file_is_kept
         assert kept == {"a/0.png": None, "b/0.png": aside, "b/1.png": None}
         assert (out / aside).read_bytes() == b"my own work"
         assert not (out / "b/.crucible-part-x-0").exists()
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
         # A later run agrees: there is nothing to do, and nothing is downloaded.
         requests = (await bench.state())["requests"]
         again = await bench.run(manifest)
@@ -99,12 +99,12 @@ async def test_outputs_of_jobs_that_left_the_manifest_are_verified_and_fixed_too
         await bench.run(bench.manifest("{name: a, prompt: one}"))
         out = bench.path / "out"
         (out / "c/0.png").unlink()
-        found = await verify(out)
+        found = await check_outputs(out)
         assert (found.checked, found.retired) == (4, 3)
         assert [(difference.name, difference.retired) for difference in found.differences] == [("c", True)]
-        fixed = await verify(out, fix=True, settings=bench.settings)
+        fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, (out / "c/0.png").is_file()) == (0, True)
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
 
 
 def refusing(part: str, status: int, code: str):
@@ -127,17 +127,17 @@ async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_the
         new = (out / "a/0.png").read_bytes()
         if both_are_missing:
             (out / "a/0.png").unlink()
-        found = await verify(out)
+        found = await check_outputs(out)
         aside = f"a/0.{hashlib.sha256(old).hexdigest()[:8]}.png"
         expected = [(aside, FileState.MISSING, True)]
         if both_are_missing:
             expected.insert(0, ("a/0.png", FileState.MISSING, False))
         assert [(each.path, each.state, each.retired) for each in found.differences] == expected
         assert found.counts[FileState.DAMAGED] == 0
-        fixed = await verify(out, fix=True, settings=bench.settings)
+        fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, contents(out)) == (0, {"a/0.png": new, aside: old})
         assert not list(out.rglob("*.damaged-*"))
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
 
 
 async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gives_it_to_a_deleted_one(start):
@@ -153,14 +153,14 @@ async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gi
         again = bench.manifest("{name: a, prompt: one}")
         await bench.run(again)
         aside = f"a/0.{hashlib.sha256(old).hexdigest()[:8]}.png"
-        found = await verify(out)
+        found = await check_outputs(out)
         assert [(each.path, each.state, each.retired) for each in found.differences] == [
             (aside, FileState.MISSING, False)
         ]
-        fixed = await verify(out, fix=True, settings=bench.settings)
+        fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, contents(out)) == (0, {"a/0.png": new, aside: old})
         assert not list(out.rglob("*.damaged-*"))
-        assert (await verify(out)).exit_code == 0
+        assert (await check_outputs(out)).exit_code == 0
         result = await bench.run(again)
         state = await bench.agree(result)
     assert [output.path for row in result.jobs() for output in row.outputs] == [aside]
@@ -174,7 +174,7 @@ async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(s
         (out / "a/0.png").write_bytes(b"edited")
         gone = tampered(refusing("/api/v1/jobs/", 404, "JOB_NOT_FOUND"))
         # The first look at a job is the account's check; it knows this key, so none is made.
-        found = await verify(out, fix=True, settings=bench.settings, transport=gone)
+        found = await check_outputs(out, fix=True, settings=bench.settings, transport=gone)
         assert found.exit_code == 7
         (difference,) = found.differences
         assert (difference.fixed, difference.error.code) == (False, "OUTPUT_UNAVAILABLE")
@@ -182,7 +182,7 @@ async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(s
         assert difference.error.hint
         assert contents(out) == {"a/0.png": b"edited"}
         # Nothing of it is in the journal: the next try is as good as the first.
-        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
 
 
 async def test_other_bytes_than_were_saved_replace_nothing_and_are_named(start, tampered):
@@ -197,7 +197,7 @@ async def test_other_bytes_than_were_saved_replace_nothing_and_are_named(start, 
             answer = await send()
             return answer if "/api/" in request.url.path else httpx.Response(200, content=other)
 
-        found = await verify(out, fix=True, settings=bench.settings, transport=tampered(tamper))
+        found = await check_outputs(out, fix=True, settings=bench.settings, transport=tampered(tamper))
         assert [(each.name, each.fixed) for each in found.differences] == [("a", False), ("b", True)]
         assert found.differences[0].error.code == "OUTPUT_CHANGED"
         assert contents(out) == {"a/0.png": b"edited", "b/0.png": other}
@@ -212,9 +212,9 @@ async def test_an_output_that_a_run_missed_and_could_not_fetch_is_still_missing(
         (out / "a/0.png").unlink()
         await bench.configure(faults="job.expired-url:1")
         assert (await bench.run(manifest)).exit_code == 1
-        assert [each.state for each in (await verify(out)).differences] == [FileState.MISSING]
+        assert [each.state for each in (await check_outputs(out)).differences] == [FileState.MISSING]
         await bench.configure(faults="")
-        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
         assert (await bench.run(manifest)).exit_code == 0
         await bench.agree(await bench.run(manifest))
 
@@ -229,24 +229,24 @@ async def test_a_gateway_that_fails_ends_the_fixing_with_5_and_what_is_fixed_sta
         async def dead(_request: httpx.Request, _send) -> httpx.Response:
             raise httpx.ConnectError("nobody there")
 
-        found = await verify(out, fix=True, settings=bench.settings, transport=tampered(dead))
+        found = await check_outputs(out, fix=True, settings=bench.settings, transport=tampered(dead))
         assert found.exit_code == 5
         assert found.failure is not None
         assert not any(each.fixed for each in found.differences)
         assert all(each.error.code == found.failure.code for each in found.differences)
-        assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
 
 
 async def test_fixing_needs_a_key_only_where_there_is_something_to_fix(start):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}"))
         out = bench.path / "out"
-        assert (await verify(out, fix=True, settings=NOBODY)).exit_code == 0
+        assert (await check_outputs(out, fix=True, settings=NOBODY)).exit_code == 0
         (out / "a/0.png").unlink()
         with pytest.raises(KeyRefusedError):
-            await verify(out, fix=True, settings=NOBODY)
+            await check_outputs(out, fix=True, settings=NOBODY)
         with pytest.raises(RunDirectoryError, match="another gateway"):
-            await verify(out, fix=True, settings=Settings(api_key="k", base_url="http://127.0.0.1:9"))
+            await check_outputs(out, fix=True, settings=Settings(api_key="k", base_url="http://127.0.0.1:9"))
 
 
 async def test_a_held_directory_can_be_looked_at_and_not_fixed(start):
@@ -255,10 +255,10 @@ async def test_a_held_directory_can_be_looked_at_and_not_fixed(start):
     out = bench.path / "out"
     (out / "a/.crucible-part-x-0").write_bytes(b"being written")
     with lock_run_directory(out):
-        found = await verify(out)
+        found = await check_outputs(out)
         assert (found.running, found.exit_code, found.leftovers) == (True, 0, ())
         with pytest.raises(RunBusyError):
-            await verify(out, fix=True, settings=bench.settings)
+            await check_outputs(out, fix=True, settings=bench.settings)
 
 
 async def test_nested_folders_without_end_keep_no_command_from_its_work(start):
@@ -267,15 +267,15 @@ async def test_nested_folders_without_end_keep_no_command_from_its_work(start):
         await bench.run(manifest)
         out = bench.path / "out"
         with nested_folders(out, 1500):
-            assert (await verify(out)).exit_code == 0
-            assert (await verify(out, fix=True, settings=bench.settings)).exit_code == 0
+            assert (await check_outputs(out)).exit_code == 0
+            assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
             assert (await bench.run(manifest)).exit_code == 0
 
 
 async def test_a_directory_without_a_journal_is_refused_and_stays_as_it_is(tmp_path):
     for fix in (False, True):
         with pytest.raises(RunDirectoryError):
-            await verify(tmp_path, fix=fix)
+            await check_outputs(tmp_path, fix=fix)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,7 +296,7 @@ async def test_an_output_of_another_size_is_not_read(start, command):
         if command == "run":
             await bench.run(manifest)
         else:
-            found = await verify(out)
+            found = await check_outputs(out)
             assert [each.state for each in found.differences] == [FileState.DAMAGED]
         assert bytes_read() - before < 1 << 27
         state = await bench.state()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import RunRequest, RunState, list_runs, newest_run_directory
+from crucible_batch.api import RunRequest, RunState, list_runs
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import (
     MOST_FAILED,
@@ -121,14 +121,13 @@ def test_it_is_gone_once_the_run_has_begun_or_the_manifest_is_deleted() -> None:
     assert not list(failed_starts(Path("outputs")))
 
 
-def test_it_is_listed_among_the_runs_of_its_directory_and_is_not_the_newest_run() -> None:
+def test_it_is_listed_among_the_runs_of_its_directory() -> None:
     fail(request("one"))
     fail(request("two"), now=NOW + 60)
     listed = list_runs(Path("outputs")).runs
     assert [(run.state, run.run_dir.name) for run in listed] == [(RunState.NOT_STARTED, listed[0].run_dir.name)] * 2
     assert list_runs(Path("outputs"), limit=1).found == 2
     assert not list_runs(Path("other")).runs
-    assert newest_run_directory(Path("outputs")) is None
 
 
 def test_failed_starts_never_displace_runs_that_have_begun() -> None:

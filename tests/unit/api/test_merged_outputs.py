@@ -95,7 +95,7 @@ def test_outputs_that_a_shard_no_longer_has_are_named_and_the_rest_is_merged(
     assert result.absent == ("job-0/0.png", "job-1/0.png")
     assert result.outputs == 6
     assert not (ground.main / "job-1" / "0.png").exists()
-    assert f"crucible-batch verify {ground.main} --fix" in caplog.text
+    assert f"crucible-batch check {ground.main} --fix" in caplog.text
 
 
 def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import RunState, Watch, list_runs, newest_run_directory, run_list, state_of
+from crucible_batch.api import RunState, Watch, list_runs, run_list, state_of
 from crucible_batch.journal import lock_run_directory
 from tests.case_table import each_case
 from tests.unit.journal.kept.make import KEPT
@@ -55,8 +55,6 @@ def test_running_runs_come_first_then_the_newest_and_unreadable_ones_last(tmp_pa
             ("a/default", RunState.DONE),
             ("e/default", RunState.UNREADABLE),
         ]
-        assert newest_run_directory(tmp_path) == tmp_path / "d" / "default"
-    assert newest_run_directory(tmp_path) == tmp_path / "b" / "default"
     (damaged,) = [run for run in list_runs(tmp_path).runs if run.error is not None]
     assert damaged.error is not None
     assert "damaged" in damaged.error.message
@@ -76,7 +74,6 @@ def test_a_run_directory_itself_is_a_list_of_one_and_what_does_not_exist_of_none
     assert [run.run_dir for run in list_runs(run_dir).runs] == [run_dir]
     missing = list_runs(tmp_path / "nowhere")
     assert (missing.runs, missing.found, missing.is_complete) == ((), 0, True)
-    assert newest_run_directory(tmp_path / "nowhere") is None
 
 
 def test_links_hidden_folders_pipes_and_deeper_folders_are_not_runs(tmp_path: Path) -> None:
@@ -137,7 +134,6 @@ def test_a_hostile_journal_is_listed_and_hides_no_other_run(tmp_path: Path, name
     connection.close()
     assert ("good", RunState.DONE) in listed(tmp_path)
     assert len(listed(tmp_path)) == 2
-    assert newest_run_directory(tmp_path) in {tmp_path / "good", tmp_path / "bad"}
 
 
 def test_a_project_directory_lists_the_runs_of_its_outputs(tmp_path: Path) -> None:
@@ -146,5 +142,4 @@ def test_a_project_directory_lists_the_runs_of_its_outputs(tmp_path: Path) -> No
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "outputs").symlink_to(project / "outputs")
     assert [listed.run_dir for listed in list_runs(project).runs] == [run]
-    assert newest_run_directory(project) == run
     assert list_runs(tmp_path / "linked").found == 0

@@ -355,7 +355,7 @@ def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
     assert error is not None
     assert error.message == "a job on w costs 33 credits by its record, but cost 2 by the answer to its submit"
     assert error.hint == (
-        "compare both with the gateway's ledger (crucible-batch audit), and set budget.max_credits_per_job"
+        "compare both with the gateway's ledger (crucible-batch check), and set budget.max_credits_per_job"
     )
 
 

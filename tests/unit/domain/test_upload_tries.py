@@ -123,7 +123,7 @@ def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
             [KEPT, NEVER_FOUND],
             UploadStop.IN_VAIN,
             "0.5 credits were charged; the answers to 1 were lost, so their cost is unknown; 0 were refunded",
-            "crucible-batch audit",
+            "crucible-batch check",
         ),
         (
             [LOST_PAID_BACK] * 20,

@@ -95,7 +95,7 @@ def test_the_text_has_the_facts_one_a_line() -> None:
 def test_a_test_is_marked_in_every_form() -> None:
     tried = message("run.succeeded", exit_code=0, test=True)
     assert title_of(tried) == "[TEST] crucible-batch: spring · night-1 succeeded"
-    assert "sent by `crucible-batch notify test`" in text_of(tried)
+    assert "sent by `crucible-batch doctor`" in text_of(tried)
     assert json.loads(tried.to_json())["data"]["test"] is True
 
 

@@ -71,7 +71,11 @@ def test_the_linter_of_shell_scripts_finds_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", commands(), ids=str)
 def test_a_command_has_options_and_variables_that_exist(command: Command) -> None:
     done = subprocess.run(
-        [COMMAND, command.words[0], "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200"}
+        [COMMAND, command.words[0], "--help-all" if command.words[0] in {"run", "plan"} else "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "200"},
     )
     options = {word for word in command.words if word.startswith("--")}
     assert options <= set(re.findall(r"--[a-z-]+", done.stdout))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import FileState, verify
+from crucible_batch.api import FileState, check_outputs
 from crucible_batch.errors import RunDirectoryError
 from tests.verification.hostile.gateway import HostileGateway, serving
 
@@ -79,7 +79,7 @@ async def test_verify_reads_and_mends_nothing_through_a_link(run, tmp_path, home
         (home / "folder/0.png").write_bytes(picture.read_bytes())
         (tmp_path / "out/fox").rename(tmp_path / "out/moved")
         (tmp_path / "out/fox").symlink_to(home / "folder")
-        found = await verify(tmp_path / "out", fix=True)
+        found = await check_outputs(tmp_path / "out", fix=True)
     assert [difference.state for difference in found.differences] == [FileState.REPLACED]
     assert not any(difference.fixed for difference in found.differences)
     assert sorted(path.name for path in (home / "folder").iterdir()) == ["0.png"]

@@ -71,7 +71,7 @@ class Command:
         return process.returncode, output
 
     def spent(self) -> str:
-        code, output = self("audit", self.s3.url, "--json")
+        code, output = self("check", self.s3.url, "--ledger", "--json")
         assert code == 0, output
         return output
 
@@ -92,12 +92,12 @@ def test_a_run_its_report_its_verification_and_its_recovery(command: Command, s3
     assert {".crucible/run.json", "receipts.jsonl", "report.html", "report.json"} <= set(names)
     assert not list(command.directory.rglob("*.png"))
 
-    assert command("verify", s3.url)[0] == 0
+    assert command("check", s3.url, "--outputs")[0] == 0
     picture = next(name for name in names if name.endswith(".png"))
     obstore.delete(s3.backend(), picture)
-    code, output = command("verify", s3.url)
+    code, output = command("check", s3.url, "--outputs")
     assert (code, picture in output) == (7, True)
-    assert command("verify", s3.url, "--fix")[0] == 0
+    assert command("check", s3.url, "--fix")[0] == 0
     assert s3.names() == names
     assert command("report", s3.url)[0] == 0
     assert command("status", s3.url)[0] == 0
@@ -126,7 +126,7 @@ def test_a_run_killed_at_any_moment_is_resumed_and_every_output_is_there_once(co
     ended = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])["data"]
     assert ended["counts"]["succeeded"] == 30
     assert len([name for name in s3.names() if name.endswith(".png")]) == 30
-    assert command("verify", s3.url)[0] == 0
+    assert command("check", s3.url, "--outputs")[0] == 0
     command.spent()
 
 
@@ -161,7 +161,7 @@ def test_the_stages_of_a_run_that_is_killed_are_made_from_the_objects_of_its_out
     assert ended["counts"]["succeeded"] == 11
     assert len([name for name in s3.names() if name.endswith(".png")]) == 11
     assert not list(command.directory.rglob("*.png"))
-    assert command("verify", s3.url)[0] == 0
+    assert command("check", s3.url, "--outputs")[0] == 0
     command.spent()
 
     shutil.rmtree(command.directory / "home")

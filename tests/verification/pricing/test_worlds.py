@@ -190,7 +190,7 @@ def test_a_ledger_that_charges_more_than_the_record_is_found_by_the_audit(opened
     outcome = bench.run("20")
     assert not bench.judged().breaches, bench.why(outcome)
     assert bench.books() <= 20, bench.why(outcome)
-    audit = bench.command("audit", "outputs/priced/default")
+    audit = bench.command("check", "outputs/priced/default")
     assert audit.code == 7, audit.words
 
 

@@ -156,9 +156,8 @@ def test_a_run_writes_below_the_data_directory_only(image: Image, gateway: dict[
 def test_other_commands_need_no_home_and_no_user_name(image: Image, gateway: dict[str, str]) -> None:
     manifest(image, "contained")
     assert image.run("doctor", **gateway)[0] == 0
-    assert image.run("runs", "outputs", **gateway)[0] == 0
-    assert image.run("verify", "outputs/contained/default", **gateway)[0] == 0
-    assert image.run("audit", "outputs/contained/default", **gateway)[0] == 0
+    assert image.run("status", "outputs", **gateway)[0] == 0
+    assert image.run("check", "outputs/contained/default", **gateway)[0] == 0
 
 
 def test_sigterm_stops_a_run_in_good_order(image: Image, gateway: dict[str, str]) -> None:

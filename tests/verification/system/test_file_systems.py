@@ -93,9 +93,9 @@ def test_without_hard_links_all_that_is_bought_is_saved_and_found_again(exfat: P
     assert all(picture.stat().st_size > 100 for picture in pictures)
     assert all(picture.with_name(f"{picture.name}.json").is_file() for picture in pictures)
     assert not list(out.rglob(".crucible-part-*"))
-    assert run(exfat, "verify", str(out))["exit_code"] == 0
+    assert run(exfat, "check", "--outputs", str(out))["exit_code"] == 0
     shutil.copyfile(pictures[1], pictures[0])  # another picture in its place
-    assert run(exfat, "verify", str(out))["exit_code"] == 7
+    assert run(exfat, "check", "--outputs", str(out))["exit_code"] == 7
     assert run(exfat, "report", str(out))["exit_code"] == 0
 
 

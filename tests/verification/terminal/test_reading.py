@@ -52,7 +52,7 @@ def test_doctor_shows_the_key_to_nobody(tmp_path: Path, start: Start) -> None:
 
 
 def test_help_shows_examples_and_exit_codes(tmp_path: Path, start: Start) -> None:
-    command = ["sh", "-c", f"{COMMAND} run --help; exec sleep 600"]
+    command = ["sh", "-c", f"{COMMAND} run --help-all; exec sleep 600"]
     lines = start(command, Cli(tmp_path, None).environment, size="80x140").wait_for("Example", "Exit codes")
     examples = lines[next(at for at, line in enumerate(lines) if "Example" in line) + 1 :]
     assert examples[0].strip().startswith("crucible-batch run ")

@@ -1,4 +1,4 @@
-"""The ``verify`` command: runs the check, and shows the differences as text and JSON."""
+"""The ``check`` command: the gateway's ledger and the outputs, and the differences as text and JSON."""
 
 from __future__ import annotations
 
@@ -9,29 +9,53 @@ from pathlib import Path
 
 from rich.text import Text
 
-from crucible_batch.api import Difference, FileState, Verification, clean, verify
+from crucible_batch.api import Difference, FileState, Verification, check_outputs, clean, local_directory
+from crucible_batch.cli.audit import check_ledger_and_show
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
-from crucible_batch.errors import ExitCode
-from crucible_batch.settings import Settings
+from crucible_batch.errors import KeyRefusedError, UserError
+from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
-DIFFERENT = "DIFFERENT"
 SHOWN = 20
 
 
-def verify_and_show(output: CommandOutput, run_dir: Path, settings: Settings | None, *, fix: bool) -> None:
+def check_and_show(
+    output: CommandOutput, place: Path, settings: Settings, *, outputs: bool, ledger: bool, fix: bool
+) -> None:
+    """Check the ledger, and then the outputs, which may take long. ``outputs`` and ``ledger`` select one of them."""
+    if fix and ledger and not outputs:
+        raise UserError("--fix restores outputs, and --ledger checks only the ledger", hint="leave out one of them")
+    run_dir = local_directory(place)
+    is_whole = outputs == ledger
+    data: dict[str, Json] = {"run_dir": str(run_dir), "ledger": None, "outputs": None}
+    output.data = data
+    if is_whole or ledger:
+        if settings.api_key is None:
+            raise KeyRefusedError(
+                "there is no API key, and the gateway's ledger can't be read without one",
+                code="NO_API_KEY",
+                hint=f"set {KEY_VARIABLE}; or check only the outputs: {_again(run_dir, '--outputs')}",
+            )
+        data["ledger"] = check_ledger_and_show(output, run_dir, settings, look_for_unsaved=not fix)
+    if is_whole or outputs:
+        data["outputs"] = _check_outputs_and_show(output, run_dir, settings, fix=fix)
+
+
+def _check_outputs_and_show(output: CommandOutput, run_dir: Path, settings: Settings, *, fix: bool) -> Json:
     with _counting(output) as on_checked:
-        found = asyncio.run(verify(run_dir, fix=fix, on_checked=on_checked, settings=settings))
-    output.data = _as_json(found)
+        found = asyncio.run(check_outputs(run_dir, fix=fix, on_checked=on_checked, settings=settings))
     left = [difference for difference in found.differences if not difference.fixed]
     if left:
         message = f"{len(left)} of {found.checked} outputs differ from the journal"
-        hint = _fixing(run_dir) if not fix and _are_fixable(left) else None
-        code = DIFFERENT if found.exit_code is ExitCode.DIFFERENCE or found.failure is None else found.failure.code
+        hint = _again(run_dir, "--fix") if not fix and _are_fixable(left) else None
+        if output.error is not None:  # of the ledger
+            message, hint = f"{output.error['message']}; {message}", hint or str(output.error["hint"])
+        code = "DIFFERENCE" if found.failure is None else found.failure.code
         output.blame(code, message, hint, exit_code=found.exit_code)
     if not output.quiet:
         _show(output, found, left, fix=fix)
+    return _as_json(found)
 
 
 @contextmanager
@@ -69,7 +93,7 @@ def _show(output: CommandOutput, found: Verification, left: list[Difference], *,
     if found.failure is not None:
         fact(output.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
     if not fix and _are_fixable(left):
-        fact(output.out, "next", (_fixing(found.run_dir), "command"), width=10)
+        fact(output.out, "next", (_again(found.run_dir, "--fix"), "command"), width=10)
 
 
 def _show_difference(output: CommandOutput, difference: Difference) -> None:
@@ -93,8 +117,8 @@ def _are_fixable(differences: list[Difference]) -> bool:
     return any(difference.state is not FileState.REPLACED for difference in differences)
 
 
-def _fixing(run_dir: Path) -> str:
-    return shell_command("verify", clean(str(run_dir), 4000), "--fix")
+def _again(run_dir: Path, option: str) -> str:
+    return shell_command("check", clean(str(run_dir), 4000), option)
 
 
 def _size(count: int) -> str:
@@ -106,7 +130,6 @@ def _size(count: int) -> str:
 def _as_json(found: Verification) -> Json:
     counts: dict[str, Json] = {state.value: found.counts.get(state, 0) for state in FileState}
     return {
-        "run_dir": str(found.run_dir),
         "running": found.running,
         "checked": found.checked,
         "counts": counts,

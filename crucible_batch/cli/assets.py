@@ -1,4 +1,4 @@
-"""The ``clean`` command: asks, deletes, and shows the result as text and JSON."""
+"""Deletion of a run's images (``assets --delete``): asks, deletes, and shows the result as text and JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, clean_assets, format_credits
+from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, delete_assets, format_credits
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
@@ -26,10 +26,10 @@ _REASONS = {
 }
 
 
-def clean_and_show(
+def delete_and_show(
     output: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
 ) -> None:
-    work = clean_assets(
+    work = delete_assets(
         run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, output), settings=settings
     )
     with nullcontext() if can_ask(output.err) and not yes else working(output.err, "deleting assets"):
@@ -73,7 +73,7 @@ def _show(output: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confir
         fact(output.out, "stopped", (clean(str(cleaning.failure)), "warn"))
         fact(output.out, "next", (again(), "command"))
     elif dry_run and going:
-        fact(output.out, "next", (again() if is_confirmed else again("--yes"), "command"))
+        fact(output.out, "next", (again("--delete", *([] if is_confirmed else ["--yes"])), "command"))
 
 
 def _show_fates(output: CommandOutput, cleaning: Cleaning) -> None:

@@ -1,4 +1,4 @@
-"""`audit`: what a person reads, what a script reads, and the exit code."""
+"""`check` against the ledger: what a person reads, what a script reads, and the exit code."""
 
 import io
 import json
@@ -32,12 +32,12 @@ def tamper(run_dir: Path) -> None:
 def test_honest_books_end_in_difference_0(cli: Cli) -> None:
     cli.write("honest", "- {name: fox, prompt: a fox, repeat: 2}")
     assert cli("run", "honest.yaml", "-q").code == 0
-    done = cli("audit", "outputs/honest/default")
+    done = cli("check", "outputs/honest/default", "--ledger")
     assert (done.code, done.err) == (0, "")
-    assert "✓ 0 differences   honest · default" in done.out
+    assert "✓ 0 differences from the ledger   honest · default" in done.out
     assert "2 checked: 4 charged" in done.out
     assert "back to 2" in done.out
-    quiet = cli("audit", "outputs/honest/default", "-q")
+    quiet = cli("check", "outputs/honest/default", "--ledger", "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
@@ -47,12 +47,12 @@ def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_th
     run_dir = cli.cwd / "outputs/tampered/default"
     job_id = json.loads((run_dir / "report.json").read_text())["jobs"][0]["job_id"]
     tamper(run_dir)
-    done = cli("audit", str(run_dir))
+    done = cli("check", str(run_dir), "--ledger")
     assert done.code == 7
-    assert "✗ 1 difference " in done.out
+    assert "✗ 1 difference from the ledger " in done.out
     assert f"fox · job {job_id}" in done.out
     assert "journal: 3 charged · ledger: 2 charged" in done.out
-    quiet = cli("audit", str(run_dir), "-q")
+    quiet = cli("check", str(run_dir), "--ledger", "-q")
     assert (quiet.code, quiet.out) == (7, "")
     assert f"fox · job {job_id}" in quiet.err
 
@@ -77,7 +77,7 @@ def test_entries_that_may_not_be_listed_yet_are_a_difference_with_the_command_th
     assert cli("run", "late.yaml", "-q").code == 0
     forget_entries(cli.cwd / "outputs/late/default")
     url = cli.environment["CRUCIBLE_API_BASE"]
-    typed = ("audit", "outputs/late/default", "--api-base", url)
+    typed = ("check", "outputs/late/default", "--ledger", "--api-base", url)
     done, quiet, script = (cli(*typed, *more) for more in ((), ("-q",), ("--json",)))
     assert (done.code, quiet.code, script.code) == (7, 7, 7)
     command = "crucible-batch " + " ".join(typed)
@@ -92,7 +92,7 @@ def test_entries_that_are_missing_for_longer_concern_the_operator(cli: Cli) -> N
     cli.write("lacking", "- {name: fox, prompt: a fox, repeat: 2}")
     assert cli("run", "lacking.yaml", "-q").code == 0
     forget_entries(cli.cwd / "outputs/lacking/default", older_by=3600.0)
-    done, script = (cli("audit", "outputs/lacking/default", *more) for more in ((), ("--json",)))
+    done, script = (cli("check", "outputs/lacking/default", "--ledger", *more) for more in ((), ("--json",)))
     assert (done.code, script.code) == (7, 7)
     assert "yet" not in done.out
     assert script.envelope["error"]["hint"].startswith("each is listed with its job or asset id: contact the")
@@ -102,7 +102,7 @@ def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
     cli.write("scripted")
     assert cli("run", "scripted.yaml", "-q").code == 0
     run_dir = cli.cwd / "outputs/scripted/default"
-    done = cli("audit", str(run_dir), "--json")
+    done = cli("check", str(run_dir), "--ledger", "--json")
     assert done.code == 0
     (job,) = [line["job"] for line in done.lines if line["type"] == "audited"]
     assert (job["name"], job["verdict"], job["books"]["charged"], job["ledger"]["charged"]) == (
@@ -111,15 +111,15 @@ def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
         "2",
         "2",
     )
-    data = done.envelope["data"]
+    data = done.envelope["data"]["ledger"]
     assert (done.envelope["ok"], data["difference"], data["differences"]) == (True, 0, [])
     assert data["jobs"]["ledger"] == {"charged": "2", "returned": "0", "held": "0"}
     strangers = [line["entry"] for line in done.lines if line["type"] == "not_ours"]
     assert len(strangers) == sum(each["count"] for each in data["not_ours"].values())
     tamper(run_dir)
-    done = cli("audit", str(run_dir), "--json")
+    done = cli("check", str(run_dir), "--ledger", "--json")
     assert (done.code, done.envelope["exit_code"], done.envelope["error"]["code"]) == (7, 7, "DIFFERENCE")
-    assert [each["name"] for each in done.envelope["data"]["differences"]] == ["fox"]
+    assert [each["name"] for each in done.envelope["data"]["ledger"]["differences"]] == ["fox"]
 
 
 def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
@@ -128,7 +128,7 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
         for name in ("mine", "theirs"):
             shared.write(name)
             assert shared("run", f"{name}.yaml", "-q").code == 0
-        done, verbose = (shared("audit", "outputs/mine/default", *more) for more in ((), ("-v",)))
+        done, verbose = (shared("check", "outputs/mine/default", "--ledger", *more) for more in ((), ("-v",)))
         theirs = json.loads((cli.cwd / "outputs/theirs/default/report.json").read_text())["jobs"][0]["job_id"]
     assert (done.code, verbose.code) == (0, 0)
     others = "1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)   from other runs or users of the account"
@@ -148,8 +148,8 @@ def test_outputs_that_were_not_saved_are_in_the_headline_with_the_command_that_s
     console = Console(file=out, width=200)
     show_audit(console, AuditResult(Path("out"), "m", "default", False, found, (more,)), verbose=False)
     first, *rest = out.getvalue().splitlines()
-    assert first == "✗ 0 differences, 1 unsaved output   m · default"
-    assert "  next     crucible-batch verify out --fix   saves the outputs, for no credits" in rest
+    assert first == "✗ 0 differences from the ledger, 1 unsaved output   m · default"
+    assert "  next     crucible-batch check out --fix   saves the outputs, for no credits" in rest
 
 
 def test_what_the_books_only_assume_is_said_in_words() -> None:
@@ -169,19 +169,42 @@ def test_what_the_books_only_assume_is_said_in_words() -> None:
 
 
 def test_a_directory_that_is_none_or_of_another_gateway_is_exit_2(cli: Cli) -> None:
-    assert cli("audit", "nowhere").code == 2
+    assert cli("check", "nowhere").code == 2
     cli.write("bound")
     assert cli("run", "bound.yaml", "-q").code == 0
-    done = cli("audit", "outputs/bound/default", "--api-base", "http://127.0.0.1:9")
+    done = cli("check", "outputs/bound/default", "--ledger", "--api-base", "http://127.0.0.1:9")
     assert done.code == 2
-    assert "crucible-batch audit outputs/bound/default --api-base http" in done.err
+    assert "crucible-batch check outputs/bound/default --api-base http" in done.err
 
 
 def test_without_a_key_it_is_exit_3(cli: Cli) -> None:
     cli.write("keyless")
     assert cli("run", "keyless.yaml", "-q").code == 0
     url = cli.environment["CRUCIBLE_API_BASE"]
-    assert Cli(cli.cwd, None)("audit", "outputs/keyless/default", CRUCIBLE_API_BASE=url).code == 3
+    done = Cli(cli.cwd, None)("check", "outputs/keyless/default", CRUCIBLE_API_BASE=url)
+    assert done.code == 3
+    assert "check only the outputs: crucible-batch check outputs/keyless/default --outputs" in done.err
+
+
+def test_both_halves_are_checked_and_one_error_names_the_differences_of_both(cli: Cli) -> None:
+    cli.write("both")
+    assert cli("run", "both.yaml", "-q").code == 0
+    run_dir = cli.cwd / "outputs/both/default"
+    done = cli("check", str(run_dir))
+    assert done.code == 0
+    assert [line[:1] for line in done.out.splitlines() if not line.startswith(" ")] == ["✓", "✓"]
+    tamper(run_dir)
+    (run_dir / "fox/0.png").unlink()
+    checked = cli("check", str(run_dir), "--json")
+    assert checked.code == 7
+    assert checked.envelope["error"]["message"] == (
+        "1 difference between the journal and the gateway's ledger; 1 of 1 outputs differ from the journal"
+    )
+    assert checked.envelope["error"]["hint"] == f"crucible-batch check {run_dir} --fix"
+    assert cli("check", str(run_dir), "--fix").code == 7  # the ledger differs still
+    assert (run_dir / "fox/0.png").is_file()
+    refused = cli("check", str(run_dir), "--fix", "--ledger")
+    assert (refused.code, "--ledger checks only the ledger" in refused.err) == (2, True)
 
 
 def set_list(cli: Cli, entries: int) -> None:
@@ -196,9 +219,9 @@ def test_a_run_of_long_ago_is_checked_by_what_it_saw_of_the_ledger(tmp_path: Pat
         cli.write("long-ago", "- {name: fox, prompt: a fox, repeat: 2}")
         assert cli("run", "long-ago.yaml", "-q").code == 0
         set_list(cli, 0)
-        done = cli("audit", "outputs/long-ago/default")
+        done = cli("check", "outputs/long-ago/default", "--ledger")
     assert (done.code, done.err) == (0, "")
-    assert "✓ 0 differences   long-ago · default" in done.out
+    assert "✓ 0 differences from the ledger   long-ago · default" in done.out
     assert "2 checked: 4 charged" in done.out
 
 
@@ -211,7 +234,7 @@ def test_a_tick_is_shown_only_if_all_purchases_were_checked(tmp_path: Path) -> N
         set_list(cli, 0)
         cli.write("unseen", "- {name: fox, prompt: a fox, repeat: 3}")
         assert cli("run", "unseen.yaml", "-q").code == 0
-        done = cli("audit", "outputs/unseen/default")
+        done = cli("check", "outputs/unseen/default", "--ledger")
     assert "2 of 3 purchases checked" in done.out
     assert "✓" not in done.out
     assert "✗" not in done.out
@@ -223,6 +246,6 @@ def test_no_purchase_checked_is_no_tick(tmp_path: Path) -> None:
         set_list(cli, 0)
         cli.write("blind", "- {name: fox, prompt: a fox, repeat: 2}")
         assert cli("run", "blind.yaml", "-q").code == 0
-        done = cli("audit", "outputs/blind/default")
+        done = cli("check", "outputs/blind/default", "--ledger")
     assert "0 of 2 purchases checked" in done.out
     assert "✓" not in done.out
