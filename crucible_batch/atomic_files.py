@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and the check before one that the user named is overwritten."""
+"""Files that are opened without waiting, written completely or not at all, and not overwritten unasked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from crucible_batch.errors import UserError
 
 TEMPORARY_PREFIX: Final = ".crucible-part-"
 """With this begin the names of all temporary files in a run directory. The next run removes those of killed runs."""
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file for ``open(opener=...)``: opening a pipe would otherwise wait for a writer. Raises ``OSError``."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def temporary_path(target: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from aiofiles.threadpool import wrap
 from PIL import Image, UnidentifiedImageError
 
+from crucible_batch.atomic_files import open_at_once
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.domain.redaction import clean
@@ -34,9 +35,9 @@ def read_input(path: Path) -> InputImage:
     Raises ``InputError`` if it is not an image, is too large or can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             byte_size = _size(file)
-            content = file.read(byte_size + 1)  # memory for so many bytes is allocated before
+            content = file.read(byte_size + 1) or b""  # memory for so many bytes is allocated before
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
     if len(content) > byte_size:
@@ -106,6 +107,10 @@ def _short(name: str) -> str:
     return name if len(name) <= _FILENAME_LIMIT else name[-_FILENAME_LIMIT:]
 
 
+def _opened(path: Path) -> BinaryIO:
+    return open(path, "rb", opener=open_at_once)  # a pipe that has taken the image's place is not waited for
+
+
 async def load_input(image: InputImage) -> bytes:
     """Return an image's content for its upload.
 
@@ -113,8 +118,8 @@ async def load_input(image: InputImage) -> bytes:
     """
     try:
         # Not opened by aiofiles: if the run were cancelled meanwhile, the file would stay open.
-        with image.path.open("rb") as file:
-            content: bytes = await wrap(file).read(image.spec.byte_size + 1)
+        with _opened(image.path) as file:
+            content: bytes = await wrap(file).read(image.spec.byte_size + 1) or b""
     except OSError as error:
         raise InputError(f"{image.path} can no longer be read: {error.strerror}") from error
     return checked_content(image, content)

@@ -77,6 +77,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.asset": ("KeepReason",),
         "crucible_batch.domain.audit": ("Audit", "total"),
         "crucible_batch.domain.audit_claims": ("Figures", "Finding", "Verdict"),
+        "crucible_batch.domain.upload_audit": ("UploadSums",),
         "crucible_batch.domain.account_shortage": ("account_step",),
         "crucible_batch.domain.catch_up": ("DueRun", "ends_all", "first_code"),
         "crucible_batch.domain.credits": ("Credits", "format_credits", "parse_credits"),

@@ -146,6 +146,7 @@ from crucible_batch.domain.retry_rule import remedy_for as remedy_for
 from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES as DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.domain.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.domain.spend_cap import SpendCap as SpendCap
+from crucible_batch.domain.upload_audit import UploadSums as UploadSums
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s as read_expected_s
 from crucible_batch.gateway.adapter import read_fields as read_fields

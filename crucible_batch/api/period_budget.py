@@ -23,7 +23,7 @@ from crucible_batch.api.period_note import (
 from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of
-from crucible_batch.budget_accounts import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
+from crucible_batch.budget_accounts import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage, is_active
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
@@ -331,13 +331,14 @@ async def set_aside(
 def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[str, str | None]:
     """Return the journal's id in its account, and its newest allowance there.
 
-    A copy of a directory that is still there gets an id of its own, and so does a journal from a backup: the former
-    journal then is one that is gone.
+    A copy of a directory that is still there, or in which a run is active, gets an id of its own, and so does a journal
+    from a backup: the former journal then is one that is gone.
     """
     run, here = noted_run_in_account(journal), os.path.realpath(journal.path.parent.parent)
     share = None if run is None else account.of_run(run)
     if share is not None and is_journal_of(journal, share, events=events):
-        if share.run_dir == here or not _has_id(Path(share.run_dir), share.run):
+        is_there = share.run_dir == here or not _has_id(Path(share.run_dir), share.run)
+        if is_there and not is_active(account.path, share.run):
             return share.run, share.newest
     elif run is not None and share is None:
         return run, None

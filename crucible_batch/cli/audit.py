@@ -19,6 +19,7 @@ from crucible_batch.api import (
     Finding,
     LedgerEntry,
     UnsavedOutputs,
+    UploadSums,
     Verdict,
     check_ledger,
     clean,
@@ -45,9 +46,8 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
     fact(console, "jobs", _summed(found.jobs, "refunded"))
-    if found.uploads:
-        there = sum(bool(each.present) for each in found.uploads)
-        fact(console, "uploads", f"{_summed(found.uploads, 'rebated')} · {there} still at the gateway")
+    if found.uploads is not None:
+        fact(console, "uploads", f"{_words(found.uploads.ledger, 'rebated')} · {found.uploads.present} at the gateway")
     fact(console, "ledger", _reach(found))
     for note in notes(result):
         fact(console, "note", note)
@@ -74,7 +74,7 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     differences = len(found.differences)
     missing = sum(more.missing for more in result.unsaved)
     unsaved = (f", {counted(missing, 'unsaved output')}", "bad") if missing else ""
-    unseen, all_ours = found.count(Verdict.UNSEEN), len(found.jobs) + len(found.uploads)
+    unseen, all_ours = found.count(Verdict.UNSEEN), found.checks
     verdict = ("✓ 0 differences from the ledger", "good")
     if not result.ok:
         verdict = ("✗ " + counted(differences, "difference") + " from the ledger", "bad")
@@ -85,16 +85,16 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     return verdict, unsaved, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
 
 
-def show_differences(console: Console, differences: Sequence[Finding], *, limit: int | None = None) -> None:
-    """Print each difference: the job or upload, the amounts in the journal, and those in the gateway's ledger.
+def show_differences(
+    console: Console, differences: Sequence[Finding | UploadSums], *, limit: int | None = None
+) -> None:
+    """Print each difference: the job, or the uploads, and the amounts in the journal and in the gateway's ledger.
 
     If entries may not be listed yet, print the command that shows later whether they are.
     """
     for each in differences[:limit]:
-        attempt = f", attempt {each.attempt}" if each.attempt is not None and each.attempt > 1 else ""
-        kind = "asset" if each.attempt is None else "job"
-        returned = "rebated" if each.attempt is None else "refunded"
-        fact(console, "differs", (f"{clean(each.name, 80)}{attempt} · {kind} {clean(each.gateway_id or '-')}", "bad"))
+        returned = "rebated" if isinstance(each, UploadSums) else "refunded"
+        fact(console, "differs", (_name(each), "bad"))
         fact(console, "", f"journal: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
         late = "   it may not be listed yet" if each.is_recent else ""
         fact(console, "", clean("; ".join(each.reasons), 300), (late, "quiet"))
@@ -102,6 +102,13 @@ def show_differences(console: Console, differences: Sequence[Finding], *, limit:
         fact(console, "", f"… and {len(differences) - limit} more; -v shows all")
     if any(each.is_recent for each in differences):
         fact(console, "next", (again(), "command"), (f"   {_LISTED_AFTER} later, shows what is still missing", "quiet"))
+
+
+def _name(each: Finding | UploadSums) -> str:
+    if isinstance(each, UploadSums):
+        return counted(each.count, "upload")
+    attempt = f", attempt {each.attempt}" if each.attempt > 1 else ""
+    return f"{clean(each.name, 80)}{attempt} · job {clean(each.gateway_id)}"
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
@@ -119,24 +126,26 @@ def show_unsaved(console: Console, result: AuditResult) -> None:
 def notes(result: AuditResult) -> Iterator[str]:
     found = result.audit
     yield from _moving(result)
-    if vague := found.count(Verdict.VAGUE):
-        yield f"{counted(vague, 'upload')} could not be distinguished from others of the same amount and time"
-    if gone := sum(each.present is False and not each.books.returned for each in _settled(found.uploads)):
-        yield f"{counted(gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
-    for each in (*found.jobs, *found.uploads):
+    for each in found.jobs:
         if each.assumed and each.verdict is Verdict.AGREES and each.ledger != each.books:
-            returned = "refunded" if each.attempt is not None else "rebated"
             yield (
-                f"{clean(each.name, 80)}: the journal only assumes {_words(each.books, returned)};"
-                f" the ledger shows {_words(each.ledger, returned)}"
+                f"{clean(each.name, 80)}: the journal only assumes {_words(each.books, 'refunded')};"
+                f" the ledger shows {_words(each.ledger, 'refunded')}"
             )
-    price = format_credits(found.upload_price)
-    if never := len(found.never_charged):
-        yield f"{counted(never, 'upload')} without an answer: never charged; {price} is still held for each"
-    if perhaps := len(found.perhaps_charged):
-        yield f"{counted(perhaps, 'upload')} without an answer: possibly charged; {price} is held for each"
-    if rebated := len(found.perhaps_rebated):
-        yield f"{counted(rebated, 'deletion')} without an answer: possibly rebated; see the rebates under others"
+    if found.uploads is not None:
+        yield from _about_uploads(found.uploads)
+
+
+def _about_uploads(uploads: UploadSums) -> Iterator[str]:
+    if uploads.gone:
+        yield f"{counted(uploads.gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
+    if uploads.lost:
+        yield f"{counted(uploads.lost, 'upload')} without an answer: held until a run knows whether it was charged"
+    if uploads.surplus:
+        yield (
+            f"the ledger has {format_credits(uploads.surplus)} credits more for uploads in the time of these runs: by"
+            " other runs or users of the account, or for an upload that was charged twice"
+        )
 
 
 def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
@@ -155,10 +164,6 @@ def _moving(result: AuditResult) -> Iterator[str]:
     if found.unanswered:
         submits = counted(found.unanswered, "submit")
         yield f"{submits} without an answer: what it bought, if anything, is listed as others"
-
-
-def _settled(findings: Sequence[Finding]) -> Iterator[Finding]:
-    return (each for each in findings if each.gateway_id is not None and each.verdict is not Verdict.MOVING)
 
 
 def _summed(findings: Sequence[Finding], returned: str) -> str:
@@ -209,8 +214,8 @@ def check_ledger_and_show(
     found = result.audit
     for finding in found.jobs:
         output.event("audited", job=_finding(finding))
-    for finding in found.uploads:
-        output.event("audited", upload=_finding(finding))
+    if found.uploads is not None:
+        output.event("audited", uploads=_uploads(found.uploads))
     for entry in found.unmatched:
         output.event("not_ours", entry=_entry(entry), at_our_time=entry in found.at_our_time)
     for more in result.unsaved:
@@ -239,14 +244,14 @@ def check_ledger_and_show(
     return _data(result)
 
 
-def _advice(differences: Sequence[Finding]) -> str:
+def _advice(differences: Sequence[Finding | UploadSums]) -> str:
     recent = sum(each.is_recent for each in differences)
     if not recent:
-        return "each is listed with its job or asset id: contact the gateway's operator"
+        return "each is listed with its job id: contact the gateway's operator"
     which = f"{recent} of them are entries" if recent < len(differences) else "entries"
     return (
         f"{which} of the last {_LISTED_AFTER} that may not be listed yet: run {again()} in {_LISTED_AFTER}; each"
-        " difference is listed with its job or asset id: contact the gateway's operator about those that are left"
+        " difference is listed with its job id: contact the gateway's operator about those that are left"
     )
 
 
@@ -256,10 +261,12 @@ def _data(result: AuditResult) -> dict[str, Json]:
         "running": result.running,
         "since": None if found.oldest is None else rfc3339(found.oldest),
         "difference": len(found.differences),
-        "differences": [_finding(each) for each in found.differences],
+        "differences": [
+            _uploads(each) if isinstance(each, UploadSums) else _finding(each) for each in found.differences
+        ],
         "counts": {verdict.value: found.count(verdict) for verdict in Verdict},
         "jobs": _totals(found.jobs),
-        "uploads": {**_totals(found.uploads), "present": sum(bool(each.present) for each in found.uploads)},
+        "uploads": None if found.uploads is None else _uploads(found.uploads),
         "not_ours": _sums(found.unmatched),
         "not_ours_at_our_time": _sums(found.at_our_time),
         "unsaved": [_unsaved(more) for more in result.unsaved],
@@ -286,7 +293,19 @@ def _finding(finding: Finding) -> dict[str, Json]:
         "assumed": finding.assumed,
         "books": _figures(finding.books),
         "ledger": _figures(finding.ledger),
-        "present": finding.present,
+    }
+
+
+def _uploads(uploads: UploadSums) -> dict[str, Json]:
+    return {
+        "count": uploads.count,
+        "verdict": uploads.verdict.value,
+        "reasons": list(uploads.reasons),
+        "books": _figures(uploads.books),
+        "ledger": _figures(uploads.ledger),
+        "present": uploads.present,
+        "gone": uploads.gone,
+        "lost": uploads.lost,
     }
 
 

@@ -20,7 +20,7 @@ from crucible_batch.domain.audit_claims import (
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
-from crucible_batch.domain.upload_audit import audit_uploads
+from crucible_batch.domain.upload_audit import UploadSums, audit_uploads
 
 _WORDS = {EntryKind.RESERVE: "reserved", EntryKind.CONSUME: "charged", EntryKind.REFUND: "refunded"}
 _ENDS = {CreditStatus.CHARGED: EntryKind.CONSUME, CreditStatus.REFUNDED: EntryKind.REFUND}
@@ -163,7 +163,7 @@ class JournalClaims:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The result: a finding for each claim, and the entries without a claim.
+    """The result: a finding for each job, the sums of the uploads, and the entries without a claim.
 
     ``oldest`` is the time of the oldest entry that the gateway shows now; ``is_recorded``: entries that runs saw before
     were used as well. ``unmatched`` are the entries that match no claim; ``at_our_time`` those of them that were made
@@ -172,23 +172,27 @@ class Audit:
     """
 
     jobs: tuple[Finding, ...]
-    uploads: tuple[Finding, ...]
+    uploads: UploadSums | None
     unmatched: tuple[LedgerEntry, ...]
     at_our_time: tuple[LedgerEntry, ...]
     oldest: float | None
     unanswered: int
-    never_charged: tuple[UploadClaim, ...]
-    perhaps_charged: tuple[UploadClaim, ...]
-    perhaps_rebated: tuple[UploadClaim, ...]
-    upload_price: Credits
     is_recorded: bool = False
 
     @property
-    def differences(self) -> tuple[Finding, ...]:
-        return tuple(each for each in (*self.jobs, *self.uploads) if each.verdict is Verdict.DIFFERS)
+    def differences(self) -> tuple[Finding | UploadSums, ...]:
+        return tuple(each for each in self._all() if each.verdict is Verdict.DIFFERS)
+
+    @property
+    def checks(self) -> int:
+        """How many comparisons there are: one for each job, and one for the uploads."""
+        return len(self._all())
 
     def count(self, verdict: Verdict) -> int:
-        return sum(each.verdict is verdict for each in (*self.jobs, *self.uploads))
+        return sum(each.verdict is verdict for each in self._all())
+
+    def _all(self) -> tuple[Finding | UploadSums, ...]:
+        return self.jobs if self.uploads is None else (*self.jobs, self.uploads)
 
 
 def audit(claims: JournalClaims, statement: Statement, present: Collection[str], *, asked_at: float) -> Audit:
@@ -213,20 +217,17 @@ def audit(claims: JournalClaims, statement: Statement, present: Collection[str],
         for claim, found in zip(claims.jobs, named, strict=True)
     )
     uploads = audit_uploads(claims.priced_uploads(), statement, clocks, present=present, asked_at=asked_at)
-    ours = {id(entry) for found in (*named, uploads.ours) for entry in found}
+    of_uploads = () if uploads is None else uploads.entries
+    ours = {id(entry) for found in (*named, of_uploads) for entry in found}
     strangers = tuple(entry for entry in statement.entries if id(entry) not in ours)
     return Audit(
         jobs=jobs,
-        uploads=uploads.findings,
+        uploads=uploads,
         unmatched=strangers,
         at_our_time=_at_our_time(strangers, claims, clocks, asked_at),
         oldest=statement.oldest,
         is_recorded=bool(statement.coverages),
         unanswered=claims.unanswered,
-        never_charged=uploads.never_charged,
-        perhaps_charged=uploads.perhaps_charged,
-        perhaps_rebated=uploads.perhaps_rebated,
-        upload_price=claims.upload_price,
     )
 
 

@@ -17,12 +17,10 @@ from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
 class Verdict(enum.StrEnum):
     """Whether a claim and the gateway's ledger agree.
 
-    ``VAGUE``: more than one claim, or another buyer's purchase, fits the entry of that amount and time. ``MOVING``: in
-    flight, or changed during the audit. ``UNSEEN``: an entry of it may have passed without being seen.
+    ``MOVING``: in flight, or changed during the audit. ``UNSEEN``: an entry of it may have passed without being seen.
     """
 
     AGREES = "agrees"
-    VAGUE = "vague"
     MOVING = "moving"
     UNSEEN = "unseen"
     DIFFERS = "differs"
@@ -30,7 +28,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The amounts of one purchase. ``returned`` is a job's refund or an upload's rebate."""
+    """The amounts of a job, or of all uploads. ``returned`` are refunds of jobs, or rebates of uploads."""
 
     charged: Credits = ZERO
     returned: Credits = ZERO
@@ -56,22 +54,21 @@ def may_be_listed_later(differences: Sequence[LedgerDifference], asked_at: float
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One job (by attempt) or upload. ``gateway_id`` is its job or asset id, None for an upload that never had one.
+    """One attempt at a job. ``gateway_id`` is the gateway's id of the job.
 
     ``reasons`` describe the differences. ``is_recent``: they are entries that are missing and may not be listed yet,
     since they were made within ``LISTED_AFTER_S``. ``assumed``: the claim is an estimate, so another figure in the
-    ledger doesn't count as a difference. ``present``: the gateway lists the asset; None for jobs.
+    ledger doesn't count as a difference.
     """
 
     name: str
-    gateway_id: str | None
+    attempt: int
+    gateway_id: str
     books: Figures
     ledger: Figures
     verdict: Verdict
     reasons: tuple[str, ...] = ()
-    attempt: int | None = None
     assumed: bool = False
-    present: bool | None = None
     is_recent: bool = False
 
 

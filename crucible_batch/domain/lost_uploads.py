@@ -19,14 +19,20 @@ was seen before the upload was sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from crucible_batch.domain.audit import clock_samples
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, Statement
-from crucible_batch.domain.upload_audit import UploadMatching, named
+from crucible_batch.domain.ledger_statement import (
+    Clocks,
+    EntryKind,
+    Statement,
+    entry_amount,
+    entry_kind,
+    may_be_upload,
+)
 
 LOST_UPLOAD_PATIENCE_S: Final = 30.0
 """How long after the last event of an upload its entry may still be missing: as long as an answer is waited for."""
@@ -73,19 +79,68 @@ def uncharged_uploads(
     clocks = Clocks(samples)
     ours = {id(entry) for found in about_jobs for entry in found}
     others = Statement(entry for entry in statement.entries if id(entry) not in ours)
-    matched = [claim for claim in uploads if named(claim, others) or _is_shown(claim, covers, read_at)]
-    matching = UploadMatching(matched, others, clocks, asked_at=read_at)
-    unexplained = matching.charges_between if matching.has_charges else matching.entries_between
+    known = [claim for claim in uploads if named(claim, others) or _is_shown(claim, covers, read_at)]
+    unexplained = _unexplained(known, others, clocks)
 
     def may_be_charged(claim: UploadClaim) -> bool:
         """Whether an entry that was not seen before the upload was sent may be its charge."""
         # Without an entry of a job of ours the gateway's clock is unknown, and no time shows anything.
-        found = unexplained(claim.begun_at, read_at) if samples else unexplained(-math.inf, math.inf)
-        return any(first_seen.get(entry.key, read_at) > claim.begun_at for entry in found)
+        begun = claim.begun_at if samples else -math.inf
+        ended = read_at if samples else math.inf
+        return any(
+            first_seen.get(entry.key, read_at) > claim.begun_at
+            for entry in unexplained
+            if clocks.may_lie_between(entry.at, begun, ended)
+        )
 
     return tuple(claim for claim in open_claims if not named(claim, others) and not may_be_charged(claim))
+
+
+def named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
+    """Return the entries with the id of an upload's asset."""
+    if claim.asset_id is None:
+        return []
+    return [entry for entry in statement.about(claim.asset_id) if entry.job_id is None]
 
 
 def _is_shown(claim: UploadClaim, covers: Callable[[float], bool], read_at: float) -> bool:
     """Whether the readings have the charge of an answered upload. If not, another's charge would be taken for it."""
     return claim.state is UploadState.KNOWN and covers(claim.begun_at) and patience_ends(claim) <= read_at
+
+
+def _unexplained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks) -> list[LedgerEntry]:
+    """Return the entries that may be charges of uploads, and are not those of ``known`` ones.
+
+    As long as none of these is recognised, any entry may be one.
+    """
+    explained = {entry.key: entry for claim in known for entry in named(claim, others)}
+    unnamed = [
+        claim for claim in known if claim.state is UploadState.KNOWN and claim.charge and not named(claim, others)
+    ]
+    free = [entry for entry in others.entries if entry.key not in explained and entry.job_id is None]
+    for amount in {claim.charge for claim in unnamed}:
+        entries = [each for each in free if entry_amount(each) == amount and _is_upload(each)]
+        claims = [claim for claim in unnamed if claim.charge == amount]
+        explained |= {entry.key: entry for entry in _match(claims, entries, clocks)}
+    left = [entry for entry in others.entries if entry.key not in explained]
+    if not any(map(_is_upload, explained.values())):
+        return left
+    return [entry for entry in left if entry.job_id is None and may_be_upload(entry)]
+
+
+def _match(claims: Sequence[UploadClaim], entries: Sequence[LedgerEntry], clocks: Clocks) -> Iterator[LedgerEntry]:
+    """Yield the entries that are the charges of uploads of the same amount: as many as possible.
+
+    In order of time, each entry for the upload whose time ends first, which is optimal for intervals.
+    """
+    open_claims = sorted(claims, key=lambda claim: claim.answered_at or claim.begun_at)
+    for entry in sorted(entries, key=lambda entry: math.inf if entry.at is None else entry.at):
+        for claim in open_claims:
+            if clocks.may_lie_between(entry.at, claim.begun_at, claim.answered_at or claim.begun_at):
+                open_claims.remove(claim)
+                yield entry
+                break
+
+
+def _is_upload(entry: LedgerEntry) -> bool:
+    return entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from crucible_batch.atomic_files import open_at_once
 from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.manifest import Manifest
@@ -51,7 +52,7 @@ def load_manifest(
 def _content(path: Path, max_bytes: int) -> bytes:
     """Return a manifest's bytes. The size is checked before reading, and again after it in case the file grows."""
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise _whole_file(path, "the manifest is not a regular file")
@@ -79,10 +80,6 @@ def _hint(path: Path, error: OSError) -> str | None:
     if (path / ".crucible" / "journal.sqlite3").is_file():
         return "it is a run directory; give the manifest of the run, a YAML file"
     return "give the path of a manifest, a YAML file"
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # otherwise opening a pipe would wait for a writer
 
 
 def _text(content: bytes, path: Path) -> str:

@@ -19,6 +19,7 @@ from typing import Final
 
 import httpx
 
+from crucible_batch.atomic_files import open_at_once
 from crucible_batch.gateway.url_guard import port_fits
 from crucible_batch.secret_text import HiddenText, register_secret
 
@@ -104,7 +105,7 @@ class SourceReader:
 
     def _file(self, source: str, name: str) -> HiddenText:
         try:
-            with open(self.directory / name, "rb", opener=_open) as file:
+            with open(self.directory / name, "rb", opener=open_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise SourceFault(f"{source} is not a regular file")
                 content = file.read(MAX_SOURCE_BYTES + 1)
@@ -116,10 +117,6 @@ class SourceReader:
             return HiddenText(content.decode("utf-8-sig").strip())
         except UnicodeDecodeError:
             raise SourceFault(f"{source} is not UTF-8") from None
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would otherwise wait for a writer
 
 
 def _signing_key(source: str, secret: str) -> bytes:

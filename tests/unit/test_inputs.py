@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,17 @@ async def test_a_file_that_changed_since_planning_is_refused(tmp_path: Path) -> 
     path.write_bytes(drawn("PNG") + b"\0")
     with pytest.raises(InputError, match="has changed since planning"):
         await load_input(image)
+
+
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(drawn("PNG"))
+    image = read_input(path)
+    path.unlink()
+    os.mkfifo(path)
+    async with asyncio.timeout(5):
+        with pytest.raises(InputError, match="has changed since planning"):
+            await load_input(image)
 
 
 async def test_a_file_that_went_since_planning_is_refused(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
 from crucible_batch.api.verifying import UnsavedOutputs
 from crucible_batch.cli.audit import notes, show_audit
 from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.audit_claims import UploadClaim, UploadState
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.upload_audit import UploadSums
 
 from .conftest import Cli, running_sandbox
 
@@ -95,7 +95,7 @@ def test_entries_that_are_missing_for_longer_concern_the_operator(cli: Cli) -> N
     done, script = (cli("check", "outputs/lacking/default", "--ledger", *more) for more in ((), ("--json",)))
     assert (done.code, script.code) == (7, 7)
     assert "yet" not in done.out
-    assert script.envelope["error"]["hint"].startswith("each is listed with its job or asset id: contact the")
+    assert script.envelope["error"]["hint"].startswith("each is listed with its job id: contact the")
 
 
 def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
@@ -143,7 +143,7 @@ def test_outputs_that_were_not_saved_are_in_the_headline_with_the_command_that_s
     more = UnsavedOutputs(
         planned, Job("hero", attempts=(Attempt(1, "key", Decimal(1)),)), retired=False, numbers=(0, 1), missing=1
     )
-    found = Audit((), (), (), (), 0.5, 0, (), (), (), Decimal(0))
+    found = Audit((), None, (), (), 0.5, 0)
     out = io.StringIO()
     console = Console(file=out, width=200)
     show_audit(console, AuditResult(Path("out"), "m", "default", False, found, (more,)), verbose=False)
@@ -153,18 +153,19 @@ def test_outputs_that_were_not_saved_are_in_the_headline_with_the_command_that_s
 
 
 def test_what_the_books_only_assume_is_said_in_words() -> None:
-    half, nothing = Figures(Decimal("0.5")), Figures()
-    assumed = Finding("cat.png", "a1", half, nothing, Verdict.AGREES, assumed=True, present=True)
-    vanished = Finding("hero", "j1", Figures(Decimal(2)), Figures(returned=Decimal(2)), Verdict.AGREES, (), 1, True)
-    lost = UploadClaim("dog.png", "aa", UploadState.LOST, 1.0, 2.0)
-    found = Audit((vanished,), (assumed,), (), (), 0.5, 1, (lost,), (lost, lost), (lost,), Decimal("0.5"))
+    two, half, one = Decimal(2), Decimal("0.5"), Decimal(1)
+    vanished = Finding("hero", 1, "j1", Figures(two), Figures(returned=two), Verdict.AGREES, assumed=True)
+    uploads = UploadSums(
+        4, Figures(half), Figures(one), Verdict.AGREES, (), False, present=1, gone=2, lost=1, entries=()
+    )
+    found = Audit((vanished,), uploads, (), (), 0.5, 1)
+    whose = "by other runs or users of the account, or for an upload that was charged twice"
     assert list(notes(AuditResult(Path("out"), "m", "default", False, found))) == [
         "1 submit without an answer: what it bought, if anything, is listed as others",
         "hero: the journal only assumes 2 charged; the ledger shows 2 refunded",
-        "cat.png: the journal only assumes 0.5 charged; the ledger shows 0 charged",
-        "1 upload without an answer: never charged; 0.5 is still held for each",
-        "2 uploads without an answer: possibly charged; 0.5 is held for each",
-        "1 deletion without an answer: possibly rebated; see the rebates under others",
+        "2 images no longer at the gateway: a run that needs one uploads it again",
+        "1 upload without an answer: held until a run knows whether it was charged",
+        f"the ledger has 0.5 credits more for uploads in the time of these runs: {whose}",
     ]
 
 

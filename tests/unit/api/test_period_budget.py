@@ -27,7 +27,7 @@ from crucible_batch.api.period_budget import (
 from crucible_batch.api.period_note import noted_period, noted_run_in_account
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.shards.note import note_shards
-from crucible_batch.budget_accounts import AccountTerms, BudgetAccount
+from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, noted_as_active
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, Succeeded
@@ -355,6 +355,22 @@ def test_a_copy_of_a_run_directory_has_a_share_of_its_own(place: Place) -> None:
     assert place.begin(copy, own=9).budget == 9
     assert place.standing() == (0, 17)
     assert noted_run_in_account(copy) != noted_run_in_account(place.journal("a"))
+
+
+def test_a_copy_in_the_place_of_an_active_runs_directory_frees_none_of_its_credits(place: Place) -> None:
+    """The run goes on in the directory that was renamed, and may spend all that it has set aside."""
+    journal = place.journal("a")
+    planned(journal, 4)
+    allowance = place.begin(journal, terms=WITH_CEILING)
+    with noted_as_active(allowance.account.path, allowance.granted.run):
+        write(journal, *bought("a", NOON + 60, 3))
+        shutil.copytree(place.root / "a", place.root / "copy")
+        (place.root / "a").rename(place.root / "renamed")
+        (place.root / "copy").rename(place.root / "a")
+        copied = place.begin(place.journal("a"), terms=WITH_CEILING)
+        assert copied.budget + allowance.budget <= 20
+        assert sum(place.standing()) >= allowance.budget
+    allowance.settle(journal, WITH_CEILING, NOON + 90)
 
 
 def test_a_moved_run_directory_keeps_its_share(place: Place) -> None:
