@@ -13,7 +13,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     if sys.platform == "win32":
-        print("error: crucible-batch runs on Linux and macOS; on Windows, install and run it in WSL", file=sys.stderr)  # noqa: T201
+        print("error: Windows is not supported; install and run crucible-batch in WSL", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.
     os.environ.pop("SSLKEYLOGFILE", None)

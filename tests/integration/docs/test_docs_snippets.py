@@ -6,9 +6,11 @@ What a block is, its language says:
   pressed once a job is done; numbers don't count in such a block.
 - ``sh``: each line is run and has to end with 0, but for what makes the environment that the test has already, and the
   sandbox and the viewer, which would never end.
-- ``text``: commands for another machine, or for a program that is not here: those of ours need options that exist.
+- ``text``: commands for another machine, or for a program that is not here.
 - any other under a line such as "`NAME`:" is written to the file of that name; ``yaml`` is loaded as a manifest, too.
 - ``python`` is run; ``json`` is read; the lines of a ``crontab`` are parsed; each branch of a tree has to be there.
+
+``tests/unit/test_printed_commands.py`` checks that each command exists, with its options.
 """
 
 from __future__ import annotations
@@ -16,21 +18,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from functools import cache
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
 
 import crucible_batch
 from crucible_batch import validate
-from crucible_batch.cli.app import app
 from crucible_batch.errors import ManifestError
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.scheduling.export.target import MARK
 from tests.case_table import each_case
-from tests.command_tree import all_commands
 
 from .page import PAGES, ROOT, Block, blocks, prose, title
 from .reader import Reader
@@ -96,23 +94,10 @@ async def _fault_of(block: Block, reader: Reader) -> str | None:
         case "":
             return _tree_fault(block, reader.folder)
         case "text":
-            lines = block.text.replace("\\\n", " ").splitlines()
-            commands = [shlex.split(line, comments=True) for line in lines if re.search(r"\bcrucible-batch \w", line)]
-            ours = [_own_words(words) for words in commands if words[:2] != ["docker", "build"]]
-            return next((fault for words in ours if (fault := _command_fault(words))), None)
+            pass
         case other:
             return f"nothing is known of blocks of the kind {other!r}"
     return None
-
-
-def _own_words(words: list[str]) -> list[str]:
-    """Return our command in one of another program: by its name, by its path, or as one argument."""
-    for position, word in enumerate(words):
-        if Path(word).name == "crucible-batch":
-            return ["crucible-batch", *words[position + 1 :]]
-        if word.startswith("crucible-batch "):
-            return shlex.split(word)
-    raise ValueError(f"no command of ours: {words}")
 
 
 async def _console(block: Block, reader: Reader) -> str | None:
@@ -137,8 +122,6 @@ async def _sh(block: Block, reader: Reader) -> str | None:
             continue
         if words[0] == "make" and f"\n{words[1]}:" not in MAKEFILE:
             return f"{line}: no such target"
-        if words[:2] == ["crucible-batch", "sandbox"] and (fault := _command_fault(words)):
-            return fault
         if (
             words[0] in _ENVIRONMENT
             or words[1:3] == ["-m", "venv"]
@@ -182,46 +165,13 @@ def _tree_fault(block: Block, folder: Path) -> str | None:
     return next((f"{name} isn't there" for name in branches if name != "..." and not (root / name).exists()), None)
 
 
-@cache
-def _options() -> dict[str, set[str]]:
-    """Return the options of each command."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
-    return {
-        name: {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
-        for name, command in all_commands(group).items()
-    }
-
-
-def _command_fault(words: list[str]) -> str | None:
-    """Say which word of a command line the program doesn't know. Placeholders and arguments are let pass."""
-    command = words[1] if len(words) > 1 else "--help"
-    if command.startswith("-"):
-        return None
-    rest = words[2:]
-    if command not in _options() and rest:
-        command, rest = f"{command} {rest[0]}", rest[1:]
-    if command not in _options():
-        return f"there is no command {command!r}"
-    given = (word.partition("=")[0] for word in rest if word.startswith("-"))
-    return next((f"{command} has no option {word!r}" for word in given if word not in _options()[command]), None)
-
-
 def _cron_fault(line: str) -> str | None:
     found = _CRON_TIME.fullmatch(line)
     if found is None:
         return f"no line of a crontab: {line!r}"
     if re.search(r"(?<!\\)%", found[2]):
         return f"a bare % ends the command: {line!r}"
-    words = shlex.split(found[2].replace("\\%", "%"))
-    begins = next(number for number, word in enumerate(words) if word.endswith("crucible-batch"))
-    return _command_fault(words[begins:])
-
-
-@each_case("page", PAGES)
-def test_a_command_within_a_sentence_exists(page: Path) -> None:
-    spans = re.findall(r"`(crucible-batch[^`]*)`", prose(page))
-    assert not [fault for span in spans if (fault := _command_fault(shlex.split(span, comments=True)))]
+    return None
 
 
 @each_case("page", PAGES)

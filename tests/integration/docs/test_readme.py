@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from crucible_batch import validate
 from crucible_batch.errors import ExitCode
 from crucible_batch.sandbox import SandboxConfig, serve
 from tests.case_table import each_case
-from tests.preloaded import run_command
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,23 +21,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def _commands() -> list[str]:
-    lines = [line for block in _blocks("sh") for line in block.splitlines()]
-    lines += [line.removeprefix("$ ") for line in README.splitlines() if line.startswith("$ ")]
-    return [line for line in lines if line.startswith("crucible-batch")]
-
-
-@each_case("line", _commands())
-def test_a_command_and_its_options_exist(line: str) -> None:
-    words = shlex.split(line, comments=True)
-    done = run_command(
-        [words[1], "--help-all" if words[1] in {"run", "plan"} else "--help"], cwd=ROOT, env=os.environ, timeout_s=120
-    )
-    assert done.returncode == 0, done.stderr
-    for option in (word for word in words[2:] if word.startswith("-")):
-        assert option in done.stdout
 
 
 @each_case("page", [ROOT / "README.md", ROOT / "docs/tutorial.md"])
