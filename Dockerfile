@@ -10,7 +10,7 @@ COPY manifests manifests
 # The wheel is installed, not the source, so that the image has what a release has.
 RUN pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/crucible-batch \
-    && /opt/crucible-batch/bin/pip install --quiet --no-cache-dir "$(echo /wheels/*.whl)[otel]"
+    && /opt/crucible-batch/bin/pip install --quiet --no-cache-dir "$(echo /wheels/*.whl)"
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="crucible-batch" \

@@ -39,14 +39,6 @@ class Redaction(logging.Filter):
         return True
 
 
-def without_opentelemetry(record: logging.LogRecord) -> bool:
-    """A log filter that drops the records of OpenTelemetry, which may contain the headers of its exporter.
-
-    These can be secrets of any form. The spans that were not exported are reported by ``telemetry.tracing``.
-    """
-    return record.name.partition(".")[0] != "opentelemetry"
-
-
 def printable(text: str) -> str:
     """Return text with control and bidirectional characters replaced by spaces."""
     return "".join(" " if unicodedata.category(each) in CONTROL_CATEGORIES else each for each in text)

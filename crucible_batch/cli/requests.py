@@ -78,7 +78,6 @@ def run_request(
         sidecars=not saving.no_sidecars,
         metrics_textfile=telemetry.metrics_textfile,
         metrics_listen=telemetry.metrics_listen,
-        traces=telemetry.traces,
         notify=not notifying.no_notify,
         allow_command=notifying.allow_command,
     )

@@ -142,7 +142,7 @@ class RunFigures:
         if isinstance(message.event, Saved):
             self.outputs += 1
             self.output_bytes += message.event.byte_size
-        ended, _ = self._tracker.take(message)
+        ended = self._tracker.take(message)
         if ended is not None:
             self._count(ended)
         before = OUTCOME_OF_PHASE.get(message.before, Outcome.PENDING)
@@ -154,7 +154,7 @@ class RunFigures:
         self.stages[time.stage] = self.stages[time.stage].plus(time.seconds)
 
     def _end(self, message: RunEnded) -> None:
-        for _, time in self._tracker.end(message.at):
+        for time in self._tracker.end(message.at):
             self._count(time)
         self.balance, self.jobs = message.balance, _all_outcomes(message.counts)
 

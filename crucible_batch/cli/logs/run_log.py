@@ -13,7 +13,6 @@ from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
-from crucible_batch.cli.redaction import without_opentelemetry
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.cli.terminal import Json, journal_prefix, say_note
@@ -42,7 +41,6 @@ class RunLog(logging.Handler):
         only_failures: bool = False,
     ) -> None:
         super().__init__(logging.DEBUG if verbose else logging.INFO)
-        self.addFilter(without_opentelemetry)
         self._write = write
         self._context = context
         self._format = log_format

@@ -98,7 +98,7 @@ def image() -> Iterator[Image]:
         shutil.rmtree(folder / "src")
         prefix = folder / "opt"
         subprocess.run([_interpreter(), "-m", "venv", "--without-pip", prefix], check=True)
-        subprocess.run([*pip, "--python", prefix / "bin/python", "install", "--quiet", f"{wheel}[otel]"], check=True)
+        subprocess.run([*pip, "--python", prefix / "bin/python", "install", "--quiet", str(wheel)], check=True)
         data = folder / "data"
         data.mkdir()
         uid, _, gid = instruction("USER")[0].partition(":")
