@@ -150,7 +150,9 @@ class CreditsRow(_Model):
     )
     rebates: Amount
     refunded: Amount = Field(description="Credits of failed jobs that the gateway's ledger shows as refunded.")
-    over_budget: Amount = Field(description="Amount by which spent + held exceeds the budget.")
+    over_budget: Amount = Field(
+        description="Amount by which spent + held exceeds the budget, without refunds of jobs that were found again."
+    )
     price_differs: Amount = Field(
         default=Decimal(0),
         description="Sum of the differences between prices in jobs' records and in the responses to their submits.",

@@ -746,6 +746,20 @@ async def test_a_refund_did_not_come_if_readings_overlap_from_the_purchase_on() 
     assert bench.reader.missing().message.startswith("the refund of 2 credits for job fox ")
 
 
+@each_case(
+    "kind, expected",
+    [("bonus", "not visible"), ("refund_fee", "not visible"), ("reserve", "did not come"), ("refund", "did not come")],
+)
+async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(kind: str, expected: str) -> None:
+    bench = Bench([*OTHERS, entry(kind, "fox-1", 0.5)])
+    await bench.reader.read()
+    await bench.clock.move(1)
+    await bench.fail("fox")
+    assert await verdict(bench) == expected
+    await bench.reader.begin(forget_by="mia@studio")
+    assert bool(bench.ledger.held) is (expected == "did not come")
+
+
 async def test_a_refund_before_the_first_reading_is_not_visible() -> None:
     bench = Bench()
     await bench.fail("fox")
