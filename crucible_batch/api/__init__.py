@@ -30,7 +30,6 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.draft": ("validate", "validate_request"),
         "crucible_batch.api.image_folder": ("ImageFolder", "ListedImage", "first_problem", "list_images"),
         "crucible_batch.api.workflows": ("validate_live",),
-        "crucible_batch.api.live_schema": ("live_manifest_schema",),
         "crucible_batch.api.period_budget": ("PeriodPreview",),
         "crucible_batch.api.shards.merging": ("MergeResult", "merge"),
         "crucible_batch.api.notifying": ("send_test",),

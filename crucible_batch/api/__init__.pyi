@@ -19,7 +19,6 @@ from crucible_batch.api.image_folder import ImageFolder as ImageFolder
 from crucible_batch.api.image_folder import ListedImage as ListedImage
 from crucible_batch.api.image_folder import first_problem as first_problem
 from crucible_batch.api.image_folder import list_images as list_images
-from crucible_batch.api.live_schema import live_manifest_schema as live_manifest_schema
 from crucible_batch.api.notifying import send_test as send_test
 from crucible_batch.api.overlap import hold_results as hold_results
 from crucible_batch.api.period_budget import PeriodPreview as PeriodPreview

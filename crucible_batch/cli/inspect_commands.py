@@ -169,11 +169,10 @@ def assets(
 
 @command(
     "crucible-batch schema > manifest.schema.json",
-    "crucible-batch schema --live -o manifest.schema.json",
     output="verbose",
 )
 def schema(
-    result: CommandOutput,
+    _result: CommandOutput,
     *,
     report: Annotated[bool, typer.Option("--report", help="Print the schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print the schema of a saved plan instead.")] = False,
@@ -183,31 +182,19 @@ def schema(
     notification: Annotated[
         bool, typer.Option("--notification", help="Print the schema of a notification's message instead.")
     ] = False,
-    live: Annotated[
-        bool,
-        typer.Option(
-            "--live", help="Include the account's workflows and their parameters; requests them from the gateway."
-        ),
-    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the schema to FILE instead of stdout.")
     ] = None,
     force: opt.Force = False,
-    gateway: opt.GatewayOptions,
 ) -> None:
     """Print the JSON Schema of the manifest, for editors and validators."""
-    from crucible_batch.cli.schema import print_live_schema, print_schema
+    from crucible_batch.cli.schema import print_schema
 
     others = {"report": report, "plan": plan, "sidecar": sidecar, "notification": notification}
     chosen = [name for name, is_wanted in others.items() if is_wanted]
-    if len(chosen) + live > 1:
-        raise UserError(
-            "--report, --plan, --sidecar, --notification and --live exclude each other", hint="give one of them"
-        )
-    if live:
-        print_live_schema(result, gateway.settings(), output=output, force=force)
-    else:
-        print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
+    if len(chosen) > 1:
+        raise UserError("--report, --plan, --sidecar and --notification exclude each other", hint="give one of them")
+    print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
 @command("crucible-batch explain NO_ANSWER", "crucible-batch explain", output="json verbose")

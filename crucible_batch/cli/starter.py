@@ -62,8 +62,6 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     _write_files(directory, contents)
     _show_written(output, directory, "starter folder created", contents)
     _show_next(output, directory, shell_command("plan", _MANIFEST))
-    fact(output.out, "editor", (shell_command("schema", "--live", "-o", _SCHEMA), "command"))
-    fact(output.out, "", "adds your workflows to the schema")
     fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(output.out, "", "in another terminal: a local gateway")
 
