@@ -17,7 +17,7 @@ from .conftest import Cli
 COMMANDS = (
     "run", "plan", "validate", "status", "audit", "report", "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "verify", "clean", "prune", "explain", "view", "runs", "schedule list",
-    "schedule export", "schedule serve", "notify test", "budget show", "budget release", "merge", "pick",
+    "schedule export", "notify test", "budget show", "budget release", "merge", "pick",
     "ctl", "skill", "mcp",
 )  # fmt: skip
 

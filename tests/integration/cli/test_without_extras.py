@@ -50,7 +50,6 @@ CALLS = {
     "notify test": "notify test m.yaml",
     "schedule export": "schedule export m.yaml --to cron",
     "schedule list": "schedule list m.yaml",
-    "schedule serve": "schedule serve missing.yaml",
 }
 """The arguments of commands that need some. What is not named here is called without any."""
 MORE = [
