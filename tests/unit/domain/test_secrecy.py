@@ -66,6 +66,17 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert not secret().is_in(text)
 
 
+@each_case("between", ["%\x075f", "%\u200b5f", "&#\x1b[1m95;", "\\u\x00005f"])
+def test_it_is_found_where_something_invisible_is_within_an_escape(between: str) -> None:
+    assert secret().mask_in(between.join(KEY.split("_"))) == MASK
+    assert strip_invisible(between) != between
+
+
+def test_a_key_of_twelve_letters_is_found_in_any_case_and_one_of_eleven_is_not() -> None:
+    assert Secret("moltazine_abcdefghijkl").is_in("ABC-DEFGHIJKL")
+    assert not Secret("moltazine_abcdefghijk").is_in("ABC-DEFGHIJK")
+
+
 @each_case("short", ["k3y", "moltazine_sandbox"])
 def test_a_short_key_is_found_as_it_is_alone(short: str) -> None:
     assert Secret(short).mask_in(f"the {short} of the sandbox") == "the *** of the sandbox"
