@@ -86,7 +86,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.domain.ledger_statement": ("LISTED_AFTER_S", "is_hold"),
         "crucible_batch.domain.outcome": ("Outcome",),
         "crucible_batch.domain.pace": ("Pace", "TimeLeft"),
-        "crucible_batch.domain.plan_diff": ("Change", "ComparedJob", "ChangeKind", "ChangeCause"),
+        "crucible_batch.domain.plan_diff": ("Change", "ComparedJob", "ChangeKind", "ChangeCause", "change_words"),
         "crucible_batch.domain.prices": ("Certainty", "SURGE"),
         "crucible_batch.domain.progress": (
             "AssetAdvanced",

@@ -112,6 +112,7 @@ from crucible_batch.domain.plan_diff import Change as Change
 from crucible_batch.domain.plan_diff import ChangeCause as ChangeCause
 from crucible_batch.domain.plan_diff import ChangeKind as ChangeKind
 from crucible_batch.domain.plan_diff import ComparedJob as ComparedJob
+from crucible_batch.domain.plan_diff import change_words as change_words
 from crucible_batch.domain.prices import SURGE as SURGE
 from crucible_batch.domain.prices import Certainty as Certainty
 from crucible_batch.domain.progress import AssetAdvanced as AssetAdvanced

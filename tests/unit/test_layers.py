@@ -17,7 +17,6 @@ PATHS = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "lazy_imports": set(),
     "option_values": set(),
-    "local_server": {"errors"},
     "scheduled_time": set(),
     "resource_errors": {"errors"},
     "atomic_files": {"errors"},
@@ -48,12 +47,9 @@ MAY_IMPORT = {
         "scheduled_time", "secret_text", "shell_command", "telemetry", "notifications", "budget_accounts",
         "object_url", "resource_errors",
     },
-    "scheduling": {
-        "errors", "manifest", "scheduled_time", "shell_command", "atomic_files", "option_values",
-        "local_server",
-    },
+    "scheduling": {"errors", "manifest", "scheduled_time", "atomic_files"},
     "sandbox": set(),
-    "view": {"errors", "api", "report", "local_server", "option_values"},
+    "view": {"errors", "api", "report", "option_values"},
     "cli": {
         "errors", "error_codes", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors",

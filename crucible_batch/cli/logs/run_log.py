@@ -108,7 +108,8 @@ class FileWriter:
 
     def __call__(self, level: int, line: str) -> None:
         lost = self.file.missing
-        if lost > self._reported and self.file.write(format_entry(self._loss(), self._context, self._format)):
+        # On a line of its own, since a part of the last line may have been written.
+        if lost > self._reported and self.file.write(f"\n{format_entry(self._loss(), self._context, self._format)}"):
             self._reported = lost
         self.file.write(line)
 

@@ -17,7 +17,7 @@ from .conftest import Cli
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "check", "prune", "explain", "view", "schedule list",
-    "schedule export", "schedule serve", "budget show", "budget release", "merge", "pick",
+    "schedule export", "budget show", "budget release", "merge", "pick",
     "ctl", "agent skill", "agent mcp",
 )  # fmt: skip
 

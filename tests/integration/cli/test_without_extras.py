@@ -48,7 +48,6 @@ CALLS = {
     "budget release": "budget release studio outputs/m/default --spent 0",
     "schedule export": "schedule export m.yaml --to cron",
     "schedule list": "schedule list m.yaml",
-    "schedule serve": "schedule serve missing.yaml",
 }
 """The arguments of commands that need some. What is not named here is called without any."""
 MORE = [
