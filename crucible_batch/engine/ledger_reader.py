@@ -244,6 +244,7 @@ class LedgerReader:
             self._bought -= bought
             self._ended -= ended
         self._weigh()
+        self._changed.set()  # it may have taken a refund back: the next reading is due earlier
         for callback in self.on_reading:
             callback()
         return account

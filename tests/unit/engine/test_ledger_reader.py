@@ -220,6 +220,20 @@ async def test_a_refund_that_is_taken_back_in_a_later_reading_is_held_again() ->
     assert (bench.refunds, bench.ledger.held) == (["first", "back", "third"], 1)
 
 
+async def test_a_refund_that_is_taken_back_is_waited_for_until_the_patience_is_over() -> None:
+    bench = Bench([*OTHERS, entry("refund", "fox-1", 2, name="first")], patience_s=60)
+    await bench.fail("fox")
+    await bench.reader.read()
+    async with bench.kept_reading():
+        await bench.clock.move(10)
+        bench.gateway.entries = [*OTHERS, entry("refund", "fox-1", -2, name="back")]
+        await bench.reader.read()
+        assert bench.reader.awaited == 2
+        for _ in range(30):
+            await bench.clock.move(5)
+        assert bench.reader.awaited == 0
+
+
 async def test_what_the_reading_before_had_about_a_job_whose_id_was_not_known_yet_counts() -> None:
     """The gateway has bought and refunded it, and the answer comes later."""
     bench = Bench([*OTHERS, entry("refund", "fox-1")])
