@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ServeChoices
 from crucible_batch.cli.terminal import say
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.scheduling.export.target import deadline_text
 from crucible_batch.scheduling.serve.scheduler import ServeMessage

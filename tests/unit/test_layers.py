@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "notifications": {"errors", "domain", "gateway", "manifest", "option_values", "secret_text"},
     "api": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
-        "report", "saved_plan", "settings", "engine", "atomic_files", "lazy_imports", "option_values",
+        "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command", "telemetry", "notifications", "budget_accounts",
         "object_url", "resource_errors",
     },
@@ -53,10 +53,11 @@ MAY_IMPORT = {
         "local_server",
     },
     "sandbox": set(),
-    "view": {"errors", "api", "report", "local_server", "option_values"},
+    "view": {"errors", "domain", "api", "report", "local_server", "option_values"},
     "cli": {
-        "errors", "error_codes", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
-        "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors",
+        "errors", "error_codes", "domain", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
+        "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors", "gateway",
+        "manifest", "notifications", "outputs", "budget_accounts", "saved_plan",
     },
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},

@@ -23,7 +23,6 @@ from rich.segment import ControlType, Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.message_text import jobs_at_once
 from crucible_batch.cli.display.progress_state import (
@@ -51,6 +50,8 @@ from crucible_batch.cli.display.progress_text import (
     state_parts,
     task_row,
 )
+from crucible_batch.domain.progress import Message, Throttled
+from crucible_batch.domain.redaction import clean
 
 FRAMES_PER_S = 5
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"

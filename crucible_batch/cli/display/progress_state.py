@@ -11,31 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from crucible_batch.api import (
-    AssetAdvanced,
-    Balance,
-    ControlAction,
-    Controlled,
-    GatewayBack,
-    GatewayUnreachable,
-    JobAdvanced,
-    JobsAdded,
-    Message,
-    Outcome,
-    Pace,
-    Phase,
-    Progress,
-    Receiving,
-    Retrying,
-    RunBegan,
-    RunEnded,
-    Stopping,
-    TakenUp,
-    Throttled,
-    TimeLeft,
-    clean,
-    event_name,
-)
+from crucible_batch.api.status import Progress
 from crucible_batch.cli.display.message_text import (
     answered_words,
     by_words,
@@ -44,6 +20,29 @@ from crucible_batch.cli.display.message_text import (
     unreachable_words,
 )
 from crucible_batch.cli.units import counted, format_duration
+from crucible_batch.domain.control import ControlAction
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.pace import Pace, TimeLeft
+from crucible_batch.domain.progress import (
+    AssetAdvanced,
+    Balance,
+    Controlled,
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    JobsAdded,
+    Message,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
+from crucible_batch.domain.redaction import clean
 
 BYTES_WINDOW_S = 10.0
 

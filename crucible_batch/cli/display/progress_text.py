@@ -10,9 +10,12 @@ from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api import Balance, Phase, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import counted, format_left, held_words, paid_before
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import Balance
+from crucible_batch.domain.redaction import clean
 
 LABEL = 9
 """The width of a row's label in columns."""

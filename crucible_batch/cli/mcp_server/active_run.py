@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from crucible_batch.api import Message, format_credits
 from crucible_batch.api.cancellation import Interruptible
 from crucible_batch.cli.display.progress_state import ProgressState
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.progress import Message
 from crucible_batch.errors import ExitCode
 
 SendProgress = Callable[[float, float | None, str | None], Awaitable[None]]
