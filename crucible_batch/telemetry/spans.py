@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, StatusCode, Tracer, set_span_in_context
 from crucible_batch.domain.events import Accepted, Held
 from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan, RunEnded, TakenUp
-from crucible_batch.telemetry.figures import OUTCOME_OF_PHASE
+from crucible_batch.domain.tally import OUTCOME_OF_PHASE
 from crucible_batch.telemetry.stages import StageTime, StageTracker
 
 _Attributes: TypeAlias = dict[str, str | int | float | bool]

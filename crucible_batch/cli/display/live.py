@@ -248,7 +248,7 @@ class LiveDisplay(Display):
 
     def _retries(self, now: float) -> Text:
         """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
-        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(self._state.retries))
+        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(sum(self._state.retries.values())))
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             last = self._retry[1]
             text.append(f" · {last.name}: {last.message}", style="yellow")

@@ -62,5 +62,6 @@ class ActiveRun:
             await self._change.wait()
             self._change = anyio.Event()
             state = self._state
-            words = f"{state.done} of {state.total} jobs done, {format_credits(state.balance.bought)} credits spent"
+            spent = format_credits(state.balance.bought) if state.balance else "0"
+            words = f"{state.done} of {state.total} jobs done, {spent} credits spent"
             await send(state.done, state.total, words)

@@ -56,7 +56,7 @@ def failed(name: str, phase: Phase = Phase.FAILED) -> JobAdvanced:
 
 
 def counts(tally: ProgressState) -> tuple[int, int, int, int]:
-    return tally.succeeded, tally.failed, tally.in_flight, tally.waiting
+    return tally.counts[Outcome.SUCCEEDED], tally.counts[Outcome.FAILED], tally.in_flight, tally.waiting
 
 
 def test_the_tally_follows_jobs_through_their_states() -> None:
