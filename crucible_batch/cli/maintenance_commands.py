@@ -40,7 +40,8 @@ def check(
 
     Each output on disk is compared with its recorded SHA-256, and each job and
     upload with the ledger, as far back as that reaches. Works while the run is
-    running and after it was killed. Spends nothing.
+    running and after it was killed. Spends nothing. Exits with 7 if there is
+    a difference.
     With --fix, missing and damaged outputs are downloaded again, and those
     that were never saved; a file that was changed is kept under another name.
     """
