@@ -72,7 +72,7 @@ def view(
     The page is available on this machine only, but to all of its users.
     Ctrl-C stops the page, with exit code 0; runs continue.
     """
-    from crucible_batch.api import local_directory
+    from crucible_batch.api.run_journal import local_directory
     from crucible_batch.cli.viewer import serve_view
 
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
@@ -81,7 +81,7 @@ def view(
 @command("crucible-batch report outputs/spring/default", output="json verbose")
 def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
-    from crucible_batch.api import local_directory
+    from crucible_batch.api.run_journal import local_directory
     from crucible_batch.cli.status import write_report_and_show
 
     write_report_and_show(output, local_directory(run_dir), html=not no_html)
@@ -160,7 +160,7 @@ def assets(
 
         show_assets(output, gateway.settings())
     else:
-        from crucible_batch.api import local_directory
+        from crucible_batch.api.run_journal import local_directory
         from crucible_batch.cli.assets import delete_and_show
 
         settings = gateway.settings()

@@ -46,7 +46,7 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return text with the key, registered secrets, encoded or not, and queries of signed URLs replaced by ``***``."""
-    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.domain.redaction import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
@@ -60,7 +60,7 @@ def redacted(text: str) -> str:
 
 def _without_registered(secret: str, text: str) -> str:
     """Return text without a registered secret; of an address, what follows the host is a secret by itself."""
-    from crucible_batch.api import Secret  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.domain.redaction import Secret  # noqa: PLC0415 - only if something is logged
 
     address = _ADDRESS.fullmatch(secret)
     if address is None:

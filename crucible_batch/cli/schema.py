@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.api import manifest_schema, message_schema, plan_schema
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.errors import UserError
+from crucible_batch.manifest import manifest_schema
+from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
 from crucible_batch.report.sidecar import sidecar_schema
+from crucible_batch.saved_plan import plan_schema
 
 _SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
 _SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from rich.text import Text
 
-from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
+from crucible_batch.api.image_folder import ImageFolder, ListedImage, first_problem, list_images
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, say_indented, working
 from crucible_batch.cli.units import grouped
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
+from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command
 
 _STARTER = {

@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.cli.terminal import Json, journal_prefix, say_note
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}

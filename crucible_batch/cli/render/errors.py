@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.cells import get_character_cell_size
 from rich.console import Console
 
-from crucible_batch.api import clean
 from crucible_batch.cli.terminal import Json, advise, say, say_sentence
 from crucible_batch.cli.units import counted
+from crucible_batch.domain.redaction import clean
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.errors import ConsentError, KeyRefusedError, ManifestError, StalePlanError, UserError
 from crucible_batch.journal import Journal
 from crucible_batch.saved_plan import read_saved_plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import price_memory
 from crucible_batch.api.price_memory import PaidPrice, PaidPrices, recall_prices, remember_prices
 from crucible_batch.api.run_context import NullObserver

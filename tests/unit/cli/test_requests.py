@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import JobFilter, RunRequest
+from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.cli.options import ManifestOptions, TargetOptions
 from crucible_batch.cli.requests import plan_request, run_request
 from crucible_batch.cli.run_options import NotifyOptions, PaceOptions, SavingOptions, SpendingOptions, TelemetryOptions
