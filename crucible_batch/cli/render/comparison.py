@@ -11,7 +11,7 @@ from crucible_batch.api.plan_comparison import Comparison, PlanGroup
 from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.terminal import Json, say_indented
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob
+from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
 from crucible_batch.domain.redaction import clean
 
 _MARKS = {
