@@ -40,13 +40,14 @@ MAY_IMPORT = {
     "settings": {"errors", "domain", "secret_text"},
     "telemetry": {"errors", "domain", "option_values"},
     "budget_accounts": {"errors", "domain"},
-    "engine": {"errors", "domain", "input_images", "outputs", "temporary_database"},
+    "pace": {"domain"},
+    "engine": {"errors", "domain", "pace", "input_images", "outputs", "temporary_database"},
     "notifications": {"errors", "domain", "gateway", "manifest", "option_values", "secret_text"},
     "api": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "lazy_imports", "option_values",
         "scheduled_time", "secret_text", "shell_command", "telemetry", "notifications", "budget_accounts",
-        "object_url", "resource_errors",
+        "object_url", "resource_errors", "pace",
     },
     "scheduling": {
         "errors", "manifest", "scheduled_time", "shell_command", "atomic_files", "option_values",
