@@ -106,6 +106,7 @@ class Admission:
         self._account_due = self._account_stale = True
         self._account_closed = False
         self._refusal = ""
+        self._has_bought = False
         reader.on_reading.append(self.wake)
         accounting.on_entry(self._on_event)
 
@@ -202,7 +203,8 @@ class Admission:
     @property
     def uncounted(self) -> Credits:
         """What is held for refunds and doesn't count, as in ``AdmissionState``."""
-        return ZERO if self._accounting.ledger.has_bought_since_found else self._reader.invisible_of_found
+        has_bought = self._has_bought or self._accounting.ledger.has_bought_since_found
+        return ZERO if has_bought else self._reader.invisible_of_found
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
         """Revert ``hold_again``: the repeated submit bought nothing."""
@@ -354,6 +356,7 @@ class Admission:
     def _accepted(self, identity: str, event: Accepted) -> None:
         submit = self._unanswered.get(identity)
         self._account_stale = True
+        self._has_bought = self._has_bought or not event.reused
         if submit is None:
             return
         if not (event.reused or event.earlier):
