@@ -1,4 +1,4 @@
-"""Files that are opened without waiting, written completely or not at all, and not overwritten unasked."""
+"""Files that are opened without waiting, written completely or not at all, and not overwritten without asking."""
 
 from __future__ import annotations
 
