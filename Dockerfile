@@ -10,7 +10,7 @@ COPY manifests manifests
 # The wheel is installed, not the source, so that the image has what a release has.
 RUN pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/crucible-batch \
-    && /opt/crucible-batch/bin/pip install --quiet --no-cache-dir "$(echo /wheels/*.whl)[otel]"
+    && /opt/crucible-batch/bin/pip install --quiet --no-cache-dir "$(echo /wheels/*.whl)"
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="crucible-batch" \
@@ -20,6 +20,13 @@ LABEL org.opencontainers.image.title="crucible-batch" \
 RUN groupadd --gid 10001 batch \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin batch \
     && install --directory --owner=10001 --group=10001 --mode=0770 /data
+# cron is started by compose.yaml only. It mails what runs print, and the mail is shown in the log of the container.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends cron \
+    && rm -rf /var/lib/apt/lists/* \
+    && printf '#!/bin/sh\nexec sed "1,/^$/d" >&2\n' > /usr/sbin/sendmail \
+    && chmod 755 /usr/sbin/sendmail
 COPY --from=build /opt/crucible-batch /opt/crucible-batch
 # All that is written is below /data: outputs, the state of runs, and the accounts of budget periods.
 ENV PATH=/opt/crucible-batch/bin:$PATH \

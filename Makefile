@@ -11,7 +11,7 @@
 #   make campaign       run all verification for MINUTES and record the results in docs/reliability/
 #   make mutants        mutation testing of the modules that protect credits and secrets; ONLY=... selects modules
 #   make test-system    system call kills, power cuts, exFAT and FAT, and the wheel as the container image runs it; requires
-#                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat
+#                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat cron
 #   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
 #   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
 #   make test-deploy    check the alerts, the Dockerfile, the Compose file and those of docs/deploy; requires the package

@@ -65,7 +65,7 @@ _OF_THE_COMMAND = _of(
     ("INVALID_PLAN", _BAD, "The file is not a saved plan, or it was truncated or edited.",
      "Create it again: crucible-batch plan MANIFEST -o plan.json."),
     ("STALE_PLAN", _BAD,
-     "Inputs of the saved plan have changed since it was created. Each change is listed. Nothing was spent.",
+     "The jobs or terms of the saved plan are not those of the manifest now. Each change is listed. Nothing was spent.",
      "Check the changes. If they are intended, create the plan again."),
     ("RUN_DIRECTORY", _BAD, "The directory belongs to another manifest, run id or account, or is not a run directory.",
      "Give the directory of the run, or use another --out-dir or --run-id."),

@@ -4,7 +4,7 @@
     ├── UserError              the command or its input is wrong; nothing was spent      exit 2
     │   ├── ManifestError      one or many problems, each with its place
     │   ├── SavedPlanError     a file that is not a saved plan, or was edited
-    │   ├── StalePlanError     a saved plan whose inputs have changed since it was made
+    │   ├── StalePlanError     a saved plan whose terms or jobs have changed
     │   ├── RunDirectoryError  the directory belongs to another run, or can't be used
     │   │   ├── OtherAccountError       the API key is that of another account
     │   │   ├── RunPrunedError          the run's outputs were deleted by prune
@@ -128,10 +128,10 @@ class SavedPlanError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class PlanChange:
-    """A difference between a saved plan and the current state.
+    """A difference between a saved plan and the manifest now.
 
-    ``kind`` is ``gateway``, ``term``, ``manifest``, ``file``, ``workflow``, ``price``, ``image`` or ``job``; ``name``
-    is the name of what changed, and ``message`` the full description.
+    ``kind`` is ``term``, or, for a job, ``new``, ``changed`` or ``gone``. ``name`` is that of the term or the job, and
+    ``message`` describes the change of a term completely, and that of a job without its name.
     """
 
     kind: str
@@ -139,11 +139,11 @@ class PlanChange:
     message: str
 
     def __str__(self) -> str:
-        return self.message
+        return self.message if self.kind == "term" else f"{self.name}: {self.message}"
 
 
 class StalePlanError(UserError):
-    """A saved plan whose inputs have changed since it was made, so nothing is run.
+    """A saved plan whose terms or jobs are not those of the manifest now, so nothing is run.
 
     ``changes`` are the first changes; ``omitted`` counts the rest.
     """

@@ -1,4 +1,4 @@
-"""Packages whose names are imported on first use. A stub beside each ``__init__`` has the types.
+"""Packages whose names are imported on first use. The stub beside each ``__init__`` lists them, with their modules.
 
 ``crucible-batch validate`` is to start in the time of a few empty node processes, and imports take most of the start.
 """
@@ -6,21 +6,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 
 
-def lazily(
-    package: str, names: Mapping[str, tuple[str, ...]]
-) -> tuple[list[str], Callable[[str], object], Callable[[], list[str]]]:
-    """Return ``__all__``, ``__getattr__`` and ``__dir__`` for a package. ``names`` maps each module to its names."""
-    homes = {name: module for module, its_names in names.items() for name in its_names}
+def lazily(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` for a package, which is in ``file``.
+
+    Its names are those that the stub imports, each in a line of its own: ``from module import name as name``.
+    """
+
+    @cache
+    def homes() -> dict[str, str]:
+        with open(f"{file}i", encoding="utf-8") as stub:  # noqa: PTH123 - pathlib is not loaded yet
+            lines = [line.split() for line in stub]
+        return {words[3]: words[1] for words in lines if words[:1] == ["from"]}
 
     def find(name: str) -> object:
-        if name not in homes:
+        if name == "__all__":
+            return [*homes()]
+        if name.startswith("__") or name not in homes():
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found: object = getattr(import_module(homes[name]), name)
+        found: object = getattr(import_module(homes()[name]), name)
         setattr(sys.modules[package], name, found)
         return found
 
-    return list(homes), find, lambda: sorted({*vars(sys.modules[package]), *homes})
+    return find, lambda: sorted({*vars(sys.modules[package]), *homes()})

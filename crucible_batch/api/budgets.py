@@ -199,6 +199,11 @@ class _Releasing:
     def release(self, shares: list[AccountShare]) -> tuple[Share, Share]:
         """Settle the runs of the directory; return its share of the present period before and after."""
         before = self._total()
+        if any(is_active(self.account.path, each.run) for each in shares):
+            raise RunBusyError(
+                f"a run of {self.directory} is active, there or where the directory was moved",
+                hint="wait until it ends, then run the same command again",
+            )
         if self._has_journal():
             with locked(self.directory), Journal.read(self.directory) as journal:
                 # What its shards have spent is not in its journal yet.
@@ -210,11 +215,6 @@ class _Releasing:
                         hint="leave out --spent; it is for directories that are gone",
                     )
                 for each in ours:
-                    if is_active(self.account.path, each.run):
-                        raise RunBusyError(
-                            f"the run that {self.directory} has a copy of is active elsewhere",
-                            hint="wait until it ends, then run the same command again",
-                        )
                     self._settle(journal, each)
                 self._write_off([each for each in shares if each not in ours])
         else:

@@ -173,7 +173,6 @@ def fill_plan(
     manifest: Manifest,
     run_id: str,
     workflows: Mapping[str, Workflow],
-    note: Callable[[str, Path], None] = lambda _text, _path: None,
     *,
     note_names: Callable[[Set[str]], None] = lambda _names: None,
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
@@ -202,9 +201,9 @@ def fill_plan(
         filled=filled,
     )
     if derived is None:
-        specs = _in_batches(expand(manifest, note, note_names, note_empty))
+        specs = _in_batches(expand(manifest, note_names, note_empty))
     else:
-        expansion = Expansion(manifest, note, derived.outputs_of, derived.owners_first)
+        expansion = Expansion(manifest, derived.outputs_of, derived.owners_first)
         derived.begin(planner, expansion)
         specs = expansion.jobs(note_names, note_empty)  # not in batches: the jobs of an entry depend on those above
 

@@ -30,9 +30,9 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import UPLOAD_CLASS, Certainty, PriceBook, Shape, workflow_class
+from crucible_batch.domain.prices import Certainty, PriceBook, Shape
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
-from crucible_batch.domain.saved_plan import PlannedPrice, PlannedState, PlanTotals
+from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
 from crucible_batch.domain.sharding import PlannedShard
 from crucible_batch.journal import PlanFile
 
@@ -173,17 +173,6 @@ class PlanSummary:
         if self.budget is None:
             return ZERO
         return max(ZERO, self.spent + self.held + self.estimate + self.later - self.budget)
-
-    @property
-    def prices(self) -> tuple[PlannedPrice, ...]:
-        """The price of each price class, in the form of a saved plan."""
-        counts: Counter[str] = Counter()
-        for line in self.lines:
-            counts[UPLOAD_CLASS if line.what == UPLOADS else workflow_class(line.what)] += line.count
-        quotes = ((price_class, count, self.book.quote(Shape(price_class))) for price_class, count in counts.items())
-        return tuple(
-            PlannedPrice(price_class, count, quote.certainty, quote.credits) for price_class, count, quote in quotes
-        )
 
     @property
     def totals(self) -> PlanTotals:

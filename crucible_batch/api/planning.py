@@ -34,7 +34,7 @@ from crucible_batch.api.request import (
     make_request,
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
-from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness, save_plan
+from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
 from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima, shard_notes
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
@@ -132,10 +132,9 @@ async def plan_request(
         notes = tuple(_notes_of(request, manifest, settings, directory, earlier))
         gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
-        staleness = PlanStaleness(request, basis)
-        with staleness.explaining(), saved_outputs(manifest, directory, request.out_dir) as saved:
+        with saved_outputs(manifest, directory, request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
-        staleness.check(draft, directory)
+        check_plan(request, basis, draft)
         check_filter(draft, request.job_filter, derived)
         drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
         if request.shards is not None and gateway is not None and save_to is not None:

@@ -92,7 +92,6 @@ class RunRequest:
     sidecars: bool = True
     metrics_textfile: Path | None = None
     metrics_listen: str | None = None
-    traces: bool | None = None
     notify: bool = True
     allow_command: bool = False
     overlap_is_failure: bool = True
@@ -173,9 +172,6 @@ class RunKeywords(ManifestKeywords, total=False):
     metrics_listen: str | None
     """The address at which the metrics can be read during the run, such as "127.0.0.1:9464". A port alone is that of
     the loopback interface. None, the default: none."""
-    traces: bool | None
-    """Export a trace of the run by OpenTelemetry, which the extra ``otel`` installs. None, the default: if it is
-    installed and its standard environment variables ask for it."""
     notify: bool
     """Send the notifications of the manifest; true by default. If one can't be sent, that is only logged and
     reported."""

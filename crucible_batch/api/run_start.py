@@ -26,7 +26,7 @@ from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned
-from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.saved_plans import PlanBasis, check_plan
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
 from crucible_batch.api.shards.log import LoggedJournal
 from crucible_batch.api.shards.stored_plans import claimed_journal
@@ -58,7 +58,6 @@ class StartedRun:
     gateway: HttpGateway
     journal: Journal
     basis: PlanBasis
-    after: int
     allowance: RunAllowance | None = None
     derivation: RunDerivation | None = None
     log: LoggedJournal | None = None
@@ -77,10 +76,8 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
         BudgetAccount.create(rules.accounts_directory(context.settings), rules.terms)
     draft = stack.enter_context(PlanFile.temporary())
     basis = PlanBasis(manifest, context.terms, context.settings.gateway, filled=filled_in(directory, manifest))
-    staleness = PlanStaleness(context.request, basis)
-    with staleness.explaining():
-        gateway, derived = await _plan(stack, context, draft, basis)
-    staleness.check(draft, directory)
+    gateway, derived = await _plan(stack, context, draft, basis)
+    check_plan(context.request, basis, draft)
     check_filter(draft, context.request.job_filter, derived)
     _log_warnings(manifest, context.settings.ignored, basis.notes)
     if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
@@ -89,7 +86,6 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if not is_known:
         stack.enter_context(lock_run_directory(directory))
         if Journal.exists(directory):  # another run created it in the meantime
-            staleness.check(draft, directory)
             refuse_if_divided(directory)
     check_outputs_can_be_saved(directory, (planned.output for planned in draft.jobs()))
     journal = await stack.enter_async_context(claimed_journal(context.store, context.binding, now=context.clock.now()))
@@ -104,7 +100,7 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     if allowance is not None:
         stack.enter_context(noted_as_active(allowance.account.path, allowance.granted.run))
     derivation = None if derived is None else RunDerivation(derived, journal)
-    return StartedRun(gateway, journal, basis, after, allowance, derivation)
+    return StartedRun(gateway, journal, basis, allowance, derivation)
 
 
 def _lock_existing(stack: AsyncExitStack, context: RunContext) -> bool:
@@ -152,7 +148,7 @@ def _plan_again(draft: PlanFile, basis: PlanBasis, journal: Journal, store: Outp
     saved = SavedOutputs(journal.path.parents[1], journal, store.url)
     derived = later_stages(basis.source, basis.terms.run_id, saved)
     workflows, filled = basis.workflows, basis.filled
-    fill_plan(draft, basis.source, basis.terms.run_id, workflows, basis.note_file, derived=derived, filled=filled)
+    fill_plan(draft, basis.source, basis.terms.run_id, workflows, derived=derived, filled=filled)
     journal.adopt(draft)
     return derived
 

@@ -1,30 +1,27 @@
-"""The metrics and the trace of a run, from the moment when its manifest was read until its end, however it ends."""
+"""The metrics of a run, from the moment when its manifest was read until its end, however it ends."""
 
-# ruff: noqa: PLC0415 - prometheus_client and OpenTelemetry are loaded only by runs that need them
+# ruff: noqa: PLC0415 - prometheus_client is loaded only by runs that need it
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Protocol
 
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.domain.progress import Balance, Message, Observer
 from crucible_batch.error_codes import BUG_EXIT_CODE
-from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
+from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
 from crucible_batch.resource_errors import resource_error
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
-from crucible_batch.telemetry.trace_choice import traces_wanted
 
 logger = logging.getLogger(__name__)
 
@@ -64,89 +61,67 @@ def period_of(head: ReportHead) -> PeriodFigures | None:
     return PeriodFigures(period.account, period.limit, period.spent, period.set_aside, ends_at)
 
 
-class _Spans(Observer, Protocol):
-    def finish(self, at: float, exit_code: int) -> None: ...
+class _GuardedObserver:
+    """An observer that passes messages to its own and then on. After an error, its own gets no more of them."""
 
-
-class _Trace(Protocol):
-    """A ``telemetry.tracing.RunTrace``, whose module is imported only if it is used."""
-
-    @property
-    def spans(self) -> _Spans: ...
-
-    async def close(self) -> None: ...
-
-
-class _GuardedObservers:
-    """An observer that passes messages to its own observers and then on. An error of its own ends only the observer."""
-
-    def __init__(self, own: Sequence[Observer], observer: Observer) -> None:
-        self._own = list(own)
+    def __init__(self, own: Observer, observer: Observer) -> None:
+        self._own: Observer | None = own
         self._observer = observer
 
     def notify(self, message: Message) -> None:
-        for each in tuple(self._own):
+        if self._own is not None:
             try:
-                each.notify(message)
+                self._own.notify(message)
             except Exception as error:  # noqa: BLE001 - a bug here must not end a paid run
-                self._own.remove(each)
-                logger.warning("%s: no longer recorded (%s)", type(each).__name__, type(error).__name__)
+                logger.warning("%s: no longer recorded (%s)", type(self._own).__name__, type(error).__name__)
+                self._own = None
         self._observer.notify(message)
 
 
 @asynccontextmanager
 async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
-    """Measure the run in the block, as its request asks. Metrics and trace are written when the block ends.
+    """Measure the run in the block, as its request asks. The metrics are written when the block ends.
 
-    Raises ``UserError`` before the block for a directory, an address or an exporter that can't be used. Errors after
+    Raises ``UserError`` before the block for a directory or an address that can't be used. Errors after
     that are logged: telemetry never ends a run, nor changes its result.
     """
     request = context.request
-    is_traced = traces_wanted(request.traces, os.environ)
-    if request.metrics_textfile is None and request.metrics_listen is None and not is_traced:
+    if request.metrics_textfile is None and request.metrics_listen is None:
         yield RunTelemetry(context.observer)
         return
     with ExitStack() as stack:
-        recording = _Recording(context, stack, is_traced=is_traced)
-        telemetry = RunTelemetry(_GuardedObservers(recording.observers, context.observer))
+        recording = _Recording(context, stack)
+        telemetry = RunTelemetry(_GuardedObserver(recording.figures, context.observer))
         try:
             yield telemetry
         except BaseException as error:
-            await recording.finish(exit_code_of(error), telemetry, is_run=exit_code_of(error) not in NOT_A_RUN)
+            recording.finish(exit_code_of(error), telemetry, is_run=exit_code_of(error) not in NOT_A_RUN)
             raise
         else:
-            await recording.finish(telemetry.exit_code or 0, telemetry)
+            recording.finish(telemetry.exit_code or 0, telemetry)
 
 
 class _Recording:
-    """The figures and spans of one run, and where they are written. ``stack`` ends what is served during the run."""
+    """The figures of one run, and where they are written. ``stack`` ends what is served during the run."""
 
-    def __init__(self, context: RunContext, stack: ExitStack, *, is_traced: bool) -> None:
+    def __init__(self, context: RunContext, stack: ExitStack) -> None:
         request, self._manifest, self._clock = context.request, context.terms.manifest_name, context.clock
         began_at = context.clock.now()
-        self._figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
+        self.figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
         self._file = None
         if request.metrics_textfile is not None:
-            self._file = _MetricsFile(request.metrics_textfile, self._manifest, self._figures)
+            self._file = _MetricsFile(request.metrics_textfile, self._manifest, self.figures)
         if request.metrics_listen is not None:
             from crucible_batch.telemetry.metrics import serving
 
-            stack.enter_context(serving(request.metrics_listen, self._manifest, self._figures))
-        self._trace = _open_trace(context, began_at) if is_traced else None
+            stack.enter_context(serving(request.metrics_listen, self._manifest, self.figures))
 
-    @property
-    def observers(self) -> list[Observer]:
-        return [self._figures] if self._trace is None else [self._figures, self._trace.spans]
-
-    async def finish(self, exit_code: int, telemetry: RunTelemetry, *, is_run: bool = True) -> None:
-        """Write the metrics and send the rest of the spans. Without ``is_run`` the metrics of earlier runs are kept."""
+    def finish(self, exit_code: int, telemetry: RunTelemetry, *, is_run: bool = True) -> None:
+        """Write the metrics. Without ``is_run`` those of earlier runs are kept."""
         ended_at = self._clock.now()
-        self._figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
+        self.figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
         if self._file is not None and is_run:
             self._file.write()
-        if self._trace is not None:
-            self._trace.spans.finish(ended_at, exit_code)
-            await self._trace.close()
 
 
 class _MetricsFile:
@@ -164,19 +139,6 @@ class _MetricsFile:
         from crucible_batch.telemetry.metrics import write_textfile
 
         write_textfile(self._path, self._manifest, self._figures)
-
-
-def _open_trace(context: RunContext, began_at: float) -> _Trace | None:
-    """Return the trace of a run; None if only the environment asks for it and its exporter can't be used."""
-    from crucible_batch.telemetry.tracing import RunTrace
-
-    try:
-        return RunTrace(context.terms.manifest_name, context.terms.run_id, began_at)
-    except UserError as error:
-        if context.request.traces:
-            raise
-        logger.warning("there is no trace of this run: %s; %s", error.message, error.hint)
-        return None
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -261,7 +261,7 @@ async def _finish(
     workflows = started.basis.workflows.values()
     runner = context.runner(started.gateway, journal, rows, options=options, workflows=workflows, explained=explained)
     signals = Signals(runner.control) if handle_signals else None
-    number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now(), after=started.after)
+    number = journal.begin_run(_recorded(context.terms, started), now=context.clock.now())
     on_runner(runner.control)
     with signals or nullcontext():
         ending = await _run_jobs(context, started, runner, number)

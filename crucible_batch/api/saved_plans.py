@@ -1,42 +1,27 @@
-"""Saved plans: their basis, how they are written, and the check before a run that the basis is still the same."""
+"""Saved plans: how they are written, and the check before a run that terms and jobs are still the same."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from crucible_batch.api.plan_rows import plan_rows
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_journal import directory_outputs_url, journal_of
+from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.filled_fields import FilledFields
-from crucible_batch.domain.gateway_types import Workflow
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.plan_staleness import (
-    CurrentJob,
-    RunStart,
-    change_author,
-    diff_files,
-    diff_gateway,
-    diff_manifest,
-    diff_prices,
-    diff_rows,
-    diff_terms,
-    diff_workflows,
-    own_event_numbers,
-)
-from crucible_batch.domain.prices import PriceBook, Quote, Shape
+from crucible_batch.domain.gateway_types import AssetSpec, Workflow
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.plan_diff import ChangeKind, change_words, field_changes
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanTerms
-from crucible_batch.errors import ManifestError, PlanChange, StalePlanError
-from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanRow, PlanTerms
+from crucible_batch.errors import PlanChange, StalePlanError
+from crucible_batch.journal import Binding, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
@@ -44,9 +29,8 @@ from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 @dataclass(frozen=True, slots=True)
 class PlanBasis:
-    """The inputs of a plan, apart from its jobs. ``workflows``, ``files`` and ``names`` are filled during planning.
+    """The inputs of a plan, apart from its jobs. ``workflows`` and ``names`` are filled during planning.
 
-    ``files`` are the prompt files and tables that the manifest reads: the path as in the manifest, with the SHA-256.
     ``names`` are the variables that the jobs' templates may use. ``notes`` are about empty cells of tables. ``filled``
     are the parameters that were filled in the directory's former plan.
     """
@@ -55,7 +39,6 @@ class PlanBasis:
     terms: RunTerms
     gateway: str
     workflows: dict[str, Workflow] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     filled: FilledFields = field(default_factory=dict)
@@ -77,135 +60,101 @@ class PlanBasis:
     def note_empty(self, notes: Sequence[str]) -> None:
         self.notes[:] = notes
 
-    def note_file(self, text: str, path: Path) -> None:
-        """Record a file that is about to be read. A path that is not a file is ignored: its reader reports it."""
-        if text not in self.files and path.is_file():
-            with path.open("rb") as file:
-                self.files[text] = hashlib.file_digest(file, "sha256").hexdigest()
-
     @property
     def held_to(self) -> PlanTerms:
         """The terms of the plan, without the error codes that are never retried in any run."""
         terms = self.terms
         never = tuple(sorted(terms.never - HOPELESS_CODES))
-        return PlanTerms(
-            terms.budget,
-            terms.ceiling,
-            terms.attempts,
-            never,
-            terms.upload_ceiling,
-            self.source.concurrency,
-            self.source.deadline_s,
-        )
-
-    @property
-    def lists(self) -> dict[str, tuple[str, ...] | None]:
-        """Each workflow's parameter names, sorted, since the gateway's order has no meaning; None if it lists none."""
-        return {
-            workflow_id: None if workflow.fields is None else tuple(sorted(workflow.fields))
-            for workflow_id, workflow in sorted(self.workflows.items())
-        }
+        return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
 
     def manifest_at(self, path: str) -> ManifestFile:
-        files = dict(sorted(self.files.items()))
-        return ManifestFile(self.source.name, path, self.source.sha256, files)
+        return ManifestFile(self.source.name, path, self.source.sha256)
 
 
 MAX_CHANGES = 100
 """The maximum number of changes listed in an error; the rest is only counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanStaleness:
-    """The comparison of a saved plan with its present basis. Without a saved plan its checks do nothing."""
+def check_plan(request: RunRequest, basis: PlanBasis, draft: PlanFile) -> None:
+    """Compare the saved plan that a request follows, if any, with the terms and the jobs of the manifest now.
 
-    request: RunRequest
-    basis: PlanBasis
+    Raises ``StalePlanError`` if one differs.
+    """
+    if request.plan is not None:
+        _refuse(request, request.plan, chain(_changed_terms(request.plan, basis), _changed_jobs(request, draft)))
 
-    @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Report a ``ManifestError`` of the block, which plans the jobs, as ``StalePlanError`` if the basis changed.
 
-        The ``StalePlanError`` lists the changes and the manifest's problems. If nothing changed, the ``ManifestError``
-        is raised.
-        """
-        try:
-            yield
-        except ManifestError as error:
-            plan = self.request.plan
-            changes = [] if plan is None else list(self._basis_changes(plan))
-            if plan is None or not changes:
-                raise
-            changes += [PlanChange("manifest", problem.field, str(problem)) for problem in error.problems]
-            raise self._stale(plan, iter(changes), error.omitted) from error
+def check_plan_of_shard(request: RunRequest, basis: PlanBasis) -> None:
+    """Compare the terms of a divided plan with those of the manifest now. Raises ``StalePlanError`` if one differs.
 
-    def check(self, draft: PlanFile, directory: Path) -> None:
-        """Compare the basis, the files and the jobs, the latter by the directory's present journal.
+    The jobs of a shard are read from the plan and not made again, so the manifest's bytes are compared in their place.
+    """
+    if (plan := request.plan) is not None:
+        saved, now = plan.head.manifest, basis.source.sha256
+        changed = [] if saved.sha256 == now else [PlanChange("term", saved.path, f"{saved.path}: content changed")]
+        _refuse(request, plan, chain(changed, _changed_terms(plan, basis)))
 
-        The caller holds the directory's lock, or the directory doesn't exist yet. Raises ``StalePlanError`` if anything
-        differs.
-        """
-        plan = self.request.plan
-        if plan is None:
-            return
-        with journal_of(directory) as journal:
-            changes = chain(
-                self._basis_changes(plan),
-                diff_files(plan.head.manifest.files, self.basis.files),
-                self._journal_changes(plan, draft, journal),
-            )
-            self._refuse(plan, changes)
 
-    def check_basis(self) -> None:
-        """Compare the basis alone: neither the files nor the jobs. Raises ``StalePlanError`` if anything differs."""
-        if (plan := self.request.plan) is not None:
-            self._refuse(plan, self._basis_changes(plan))
+def _refuse(request: RunRequest, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:
+    """Raise ``StalePlanError`` if there is any change."""
+    if named := list(islice(changes, MAX_CHANGES)):
+        omitted = sum(1 for _ in changes)
+        raise StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {request.remake}")
 
-    def _refuse(self, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:
-        """Raise ``StalePlanError`` if there is any change."""
-        first = next(changes, None)
-        if first is not None:
-            raise self._stale(plan, chain([first], changes))
 
-    def _stale(self, plan: SavedPlan, changes: Iterator[PlanChange], omitted: int = 0) -> StalePlanError:
-        named = list(islice(changes, MAX_CHANGES))
-        omitted += sum(1 for _ in changes)
-        return StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {self.request.remake}")
+def _changed_terms(plan: SavedPlan, basis: PlanBasis) -> Iterator[PlanChange]:
+    saved, now = plan.head, basis.held_to
+    terms: list[tuple[str, object, object]] = [
+        ("gateway", saved.gateway, basis.gateway),
+        ("manifest name", saved.manifest.name, basis.source.name),
+        *((each.name, getattr(saved.terms, each.name), getattr(now, each.name)) for each in fields(PlanTerms)),
+    ]
+    for name, before, after in terms:
+        if before != after:
+            yield PlanChange("term", name, f"{name} was {_term(before)}, is now {_term(after)}")
 
-    def _basis_changes(self, plan: SavedPlan) -> Iterator[PlanChange]:
-        head, basis = plan.head, self.basis
-        yield from diff_gateway(head.gateway, basis.gateway)
-        yield from diff_manifest(head.manifest, basis.manifest_at(head.manifest.path))
-        yield from diff_terms(head.terms, basis.held_to)
-        yield from diff_workflows(head.workflows, basis.lists)
 
-    def _journal_changes(self, plan: SavedPlan, draft: PlanFile, journal: Journal | None) -> Iterator[PlanChange]:
-        runs = [] if journal is None else journal.runs()
-        own = own_event_numbers([RunStart(run.terms.plan_digest, run.begins_after) for run in runs], plan.digest)
-        prices = self._prices_of_others(journal, own)
-        classes = [price.price_class for price in plan.head.prices]
-        quotes: dict[str, Quote] = {price_class: prices.quote(Shape(price_class)) for price_class in classes}
-        yield from diff_prices(plan.head.prices, quotes)
-        yield from diff_rows(plan.rows(), self._jobs_now(plan, draft, journal, own))
+def _term(value: object) -> str:
+    match value:
+        case Credits():
+            return format_credits(value)
+        case tuple():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            return "none" if value is None else str(value)
 
-    def _prices_of_others(self, journal: Journal | None, own: tuple[range, ...]) -> PriceBook:
-        """Return the prices learned from purchases of runs that don't follow this plan."""
-        prices, own_prices = PriceBook.of(self.basis.terms), PriceBook()
-        ledger = Ledger(prices)
-        for number, subject, event in journal.numbered_events() if journal is not None else ():
-            is_own = any(number in stretch for stretch in own)
-            ledger.prices = own_prices if is_own else prices
-            ledger.apply(subject, event)
-        return prices
 
-    def _jobs_now(
-        self, plan: SavedPlan, draft: PlanFile, journal: Journal | None, own: tuple[range, ...]
-    ) -> Iterator[CurrentJob]:
-        basis = self.basis
-        base = basis.source.directory
-        for row in plan_rows(draft, journal, basis.terms, self.request.job_filter, base=base, prices=PriceBook()):
-            numbers = [] if journal is None else journal.numbers_of(row.identity, after=plan.head.events)
-            yield CurrentJob(row, change_author(numbers, own))
+def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
+    """Yield the jobs whose identities are not in both. Both sides are in manifest order, so few are kept in memory."""
+    assert request.plan is not None  # the caller's condition
+    saved: dict[str, PlanRow] = {}
+    made: dict[str, PlannedJob] = {}
+    chosen = (planned for planned in draft.jobs() if request.job_filter.takes(planned.name))
+    for row, planned in zip_longest(request.plan.rows(), chosen):
+        if row is not None:
+            saved[row.identity] = row
+        if planned is not None:
+            made[planned.identity] = planned
+        for each in (row, planned):
+            if each is not None and each.identity in saved and each.identity in made:
+                del saved[each.identity], made[each.identity]
+    new = {planned.name: planned for planned in made.values()}
+    for row in saved.values():
+        if (planned := new.pop(row.name, None)) is None:
+            yield PlanChange(ChangeKind.GONE, row.name, "no longer in the manifest")
+        else:
+            words = "; ".join(map(change_words, field_changes(_job_of(row), planned)))
+            yield PlanChange(ChangeKind.CHANGED, row.name, words or "its identity has changed")
+    for name in new:
+        yield PlanChange(ChangeKind.NEW, name, "not in the plan")
+
+
+def _job_of(row: PlanRow) -> PlannedJob:
+    """Return what a row has of its job."""
+    images = {
+        name: InputImage(AssetSpec(image.sha256, 0, "", ""), Path(image.path)) for name, image in row.images.items()
+    }
+    return PlannedJob(0, row.identity, row.name, row.workflow_id, row.params, images, repeat=row.repeat)
 
 
 def save_plan(
@@ -213,16 +162,13 @@ def save_plan(
 ) -> str:
     """Write a plan that is not divided, and return its digest. Raises as ``write_saved_plan`` does."""
     with journal_of(summary.run_dir) as journal:
-        # Read before the jobs: events that a run adds meanwhile may already be in the states, but none is missed.
-        head = plan_head(target, request, basis, summary, journal)
+        head = plan_head(target, request, basis, summary)
         base = basis.source.directory
         rows = plan_rows(draft, journal, basis.terms, request.choice, base=base, prices=summary.book)
         return write_saved_plan(target, head, rows, force=force)
 
 
-def plan_head(
-    target: Path, request: RunRequest, basis: PlanBasis, summary: PlanSummary, journal: Journal | None
-) -> PlanHead:
+def plan_head(target: Path, request: RunRequest, basis: PlanBasis, summary: PlanSummary) -> PlanHead:
     """Return the head of a plan that is written to ``target``."""
     source, run_dir = basis.source, summary.run_dir
     url = ObjectUrl.parse(request.out_dir or run_dir) or directory_outputs_url(run_dir)
@@ -244,10 +190,8 @@ def plan_head(
             scheduled_at=basis.scheduled_at_of(request),
         ),
         terms=basis.held_to,
-        workflows=basis.lists,
-        prices=summary.prices,
+        workflows=tuple(sorted(basis.workflows)),
         totals=summary.totals,
-        events=0 if journal is None else journal.last_number(),
     )
 
 

@@ -28,6 +28,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import workflow_class
 from crucible_batch.domain.retry_rule import Remedy
 from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.domain.tally import Tally
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import JobRow, ReportHead
 
@@ -54,29 +55,26 @@ class Progress:
     """
 
     began_at: float
-    total: int
-    counts: Mapping[Outcome, int]
+    tally: Tally
     phases: Mapping[Phase, int]
     oldest: tuple[AtWork, ...]
     ended_at: tuple[float, ...]
     errors: Mapping[str, int]
-    outputs: int
-    byte_size: int
 
 
 def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Progress:
     """Return the progress of the plan's jobs.
 
-    The results of earlier runs are in ``counts``, but not in ``ended_at``, ``outputs`` and ``byte_size``.
+    The results of earlier runs are counted as outcomes, but not in ``ended_at`` and as outputs.
     """
-    counts: Counter[Outcome] = Counter()
+    tally = Tally()
     phases: Counter[Phase] = Counter()
     errors: Counter[str] = Counter()
     oldest: list[tuple[float, int, AtWork]] = []
     ended: list[float] = []
-    outputs = byte_size = 0
     for planned, job in jobs:
         if job.phase in _AT_WORK:
+            tally.add(Outcome.PENDING)
             phases[job.phase] += 1
             since = job.current.held_at
             # The top of the heap is the newest entry and is dropped first. The position orders equal ages.
@@ -84,24 +82,21 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
             (heapq.heappush if len(oldest) < OLDEST else heapq.heappushpop)(oldest, entry)
             continue
         outcome, error = outcome_of(job, workflow_class(planned.workflow_id), {})
-        counts[outcome] += 1
+        tally.add(outcome)
         if outcome is Outcome.FAILED and error is not None:
             errors[error.code] += 1
-        saved = [output for output in job.outputs.values() if output.at >= began_at]
-        outputs += len(saved)
-        byte_size += sum(output.byte_size for output in saved)
+        for output in job.outputs.values():
+            if output.at >= began_at:
+                tally.add_output(output.byte_size)
         if (end := _ended_at(job)) is not None and end >= began_at:
             (heapq.heappush if len(ended) < NEWEST_ENDS else heapq.heappushpop)(ended, end)
     return Progress(
         began_at=began_at,
-        total=counts.total() + phases.total(),
-        counts=counts,
+        tally=tally,
         phases=phases,
         oldest=tuple(entry[2] for entry in sorted(oldest, reverse=True)),
         ended_at=tuple(sorted(ended)),
         errors=errors,
-        outputs=outputs,
-        byte_size=byte_size,
     )
 
 

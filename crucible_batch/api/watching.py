@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from crucible_batch.domain.control import ControlEntry, PausedSince, pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
+from crucible_batch.domain.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
@@ -160,19 +160,17 @@ class Watch:
         return self._cache
 
     def _sight(self, cache: _JournalCache, commands: list[ControlEntry], paused: PausedSince | None) -> Snapshot:
-        counts = Counter(known.status for known in cache.jobs.values())
-        if self._running:
-            counts[Outcome.PENDING] += counts.pop(SENDING, 0)
-        counts[Outcome.UNKNOWN] += counts.pop(SENDING, 0)
+        tally = Tally()
+        sending = Outcome.PENDING if self._running else Outcome.UNKNOWN
+        for known in cache.jobs.values():
+            tally.add(sending if known.status == SENDING else Outcome(known.status), reused=known.reused)
         head = build_head(
             terms=cache.run.terms,
             ending=cache.run.ending,
             started_at=cache.began_at,
             finished_at=cache.run.finished_at,
             ledger=cache.ledger,
-            counts=CountsRow(
-                total=len(cache.jobs), reused=sum(known.reused for known in cache.jobs.values()), **counts
-            ),
+            counts=CountsRow.of(tally),
         )
         manifest, changed_at = manifest_of(cache.run.terms), changed_at_of(cache.run)
         status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at, paused=paused)

@@ -104,7 +104,7 @@ async def plan_jobs(
     watch: Callable[[], None],
     saved: SavedOutputs | None = None,
 ) -> DerivedJobs | None:
-    """Plan every job into ``plan``, and fill ``basis`` with the files read and, from the gateway, the workflows used.
+    """Plan every job into ``plan``, and fill ``basis`` with the workflows used, from the gateway.
 
     ``watch`` is called at each job, and may raise to abort. ``saved`` and the result are those of ``later_stages``.
 
@@ -127,7 +127,6 @@ async def plan_jobs(
         manifest,
         run_id,
         known,
-        basis.note_file,
         note_names=note_names,
         note_empty=basis.note_empty,
         found=missing,

@@ -13,24 +13,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api import (
-    CreditLedgerEntry,
-    CrucibleClient,
-    ParameterInfo,
-    clean_message,
-    connect,
-    format_credits,
-    is_hold,
-    mask_link_secrets,
-    read_expected_s,
-    read_fields,
-    read_parameters,
-    shown_value,
-)
+from crucible_batch.api.connecting import connect
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.ledger_statement import is_hold
+from crucible_batch.domain.parameter_info import ParameterInfo, shown_value
+from crucible_batch.domain.redaction import clean_message, mask_link_secrets
 from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.gateway import CrucibleClient
+from crucible_batch.gateway.adapter import read_expected_s, read_fields, read_parameters
+from crucible_batch.gateway.wire import CreditLedgerEntry
 from crucible_batch.settings import Settings
 
 T = TypeVar("T")

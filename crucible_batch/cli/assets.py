@@ -9,11 +9,14 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api import AssetFate, Cleaning, KeepReason, clean, delete_assets, format_credits
+from crucible_batch.api.cleaning import AssetFate, Cleaning, delete_assets
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
 from crucible_batch.cli.units import grouped
+from crucible_batch.domain.asset import KeepReason
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError
 from crucible_batch.settings import Settings
 

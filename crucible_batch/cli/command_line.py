@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crucible_batch.shell_command import shell_command
 
-_HERE_ONLY = {"--dry-run", "-n"}
+_HERE_ONLY = {"--dry-run", "-n", "--forget-refunds"}
 _PASSWORD = re.compile(r"(://[^:@/]*:).*@")
 _BUDGET_OPTIONS = ("--budget", "--max-cost")
 
@@ -18,7 +18,8 @@ def again(*more: str, instead_of: str | None = None) -> str:
     """Return the current command, quoted for a shell, with the arguments of ``more`` appended that it doesn't have yet.
 
     ``instead_of`` replaces the command name (``run`` if ``plan`` was typed). Options that apply only to this call
-    (``--dry-run``) are left out, and the password of a proxy is masked: the text may end up in a log or a mail.
+    (``--dry-run``, ``--forget-refunds``) are left out, and the password of a proxy is masked: the text may end up in a
+    log or a mail.
     """
     words = [word for word in _typed() if word not in _HERE_ONLY]
     if instead_of is not None and words:

@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 import typer
 from rich.text import Text
 
-from crucible_batch.cli.redaction import Redaction, printable, redacted, without_opentelemetry
+from crucible_batch.cli.redaction import Redaction, printable, redacted
 from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
@@ -228,7 +228,6 @@ class _Notes(logging.Handler):
     def __init__(self, output: CommandOutput) -> None:
         super().__init__(logging.INFO if output.verbose else logging.WARNING)
         self._output = output
-        self.addFilter(without_opentelemetry)
         self.addFilter(Redaction())
 
     def emit(self, record: logging.LogRecord) -> None:

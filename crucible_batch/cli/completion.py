@@ -57,7 +57,7 @@ def workflow_ids(incomplete: str) -> list[str]:
     """Return the account's workflows, if the gateway answers within ``_GATEWAY_TIMEOUT_S``."""
     import asyncio
 
-    from crucible_batch.api import connect
+    from crucible_batch.api.connecting import connect
 
     async def ask() -> list[str]:
         async with asyncio.timeout(_GATEWAY_TIMEOUT_S), connect() as client:

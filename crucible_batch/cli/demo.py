@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from crucible_batch.api import RunRequest
+from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode

@@ -19,25 +19,20 @@ import httpx
 from rich.text import Text
 
 from crucible_batch import __version__
-from crucible_batch.api import (
-    HINT_NOT_A_GATEWAY,
-    RenameMethod,
-    RunRequest,
-    account_files,
-    clean,
-    connect,
-    format_credits,
-    new_channel,
-    parse_api_base,
-    send_test,
-    shown,
-    try_accounts,
-    try_directory,
-)
+from crucible_batch.api.connecting import connect
+from crucible_batch.api.notifying import send_test
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_directory import try_directory
+from crucible_batch.budget_accounts import account_files, try_accounts
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say_indented, working
 from crucible_batch.cli.units import counted
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
+from crucible_batch.gateway.aiohttp_transport import new_channel
+from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
+from crucible_batch.outputs import RenameMethod
 from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from crucible_batch.api import (
-    JobFilter,
-    RunResult,
-    clean,
-    next_pick,
-)
+from crucible_batch.api.picking import next_pick
+from crucible_batch.api.request import JobFilter
+from crucible_batch.api.running import RunResult
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.run_log import log_of
 from crucible_batch.cli.redaction import redacted
@@ -26,6 +23,7 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import at_level, fact, say
 from crucible_batch.cli.units import format_duration
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import ReportHead
 

@@ -20,8 +20,7 @@ def epilog(*examples: str, codes: Collection[ExitCode] = ()) -> str:
     """Return the epilog of a command's help, in Rich markup."""
     title = "Example" if len(examples) == 1 else "Examples"
     paragraphs = ["\n".join([f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)])]
-    if codes:
-        paragraphs.append(exit_code_table(codes))
+    paragraphs.append(exit_code_table(codes) if codes else "[bold]Exit codes[/bold]  crucible-batch --help")
     return "\n\n".join(paragraphs)
 
 

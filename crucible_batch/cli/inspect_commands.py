@@ -72,7 +72,7 @@ def view(
     The page is available on this machine only, but to all of its users.
     Ctrl-C stops the page, with exit code 0; runs continue.
     """
-    from crucible_batch.api import local_directory
+    from crucible_batch.api.run_journal import local_directory
     from crucible_batch.cli.viewer import serve_view
 
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
@@ -81,7 +81,7 @@ def view(
 @command("crucible-batch report outputs/spring/default", output="json verbose")
 def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
-    from crucible_batch.api import local_directory
+    from crucible_batch.api.run_journal import local_directory
     from crucible_batch.cli.status import write_report_and_show
 
     write_report_and_show(output, local_directory(run_dir), html=not no_html)
@@ -160,7 +160,7 @@ def assets(
 
         show_assets(output, gateway.settings())
     else:
-        from crucible_batch.api import local_directory
+        from crucible_batch.api.run_journal import local_directory
         from crucible_batch.cli.assets import delete_and_show
 
         settings = gateway.settings()
@@ -169,11 +169,10 @@ def assets(
 
 @command(
     "crucible-batch schema > manifest.schema.json",
-    "crucible-batch schema --live -o manifest.schema.json",
     output="verbose",
 )
 def schema(
-    result: CommandOutput,
+    _result: CommandOutput,
     *,
     report: Annotated[bool, typer.Option("--report", help="Print the schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print the schema of a saved plan instead.")] = False,
@@ -183,31 +182,19 @@ def schema(
     notification: Annotated[
         bool, typer.Option("--notification", help="Print the schema of a notification's message instead.")
     ] = False,
-    live: Annotated[
-        bool,
-        typer.Option(
-            "--live", help="Include the account's workflows and their parameters; requests them from the gateway."
-        ),
-    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the schema to FILE instead of stdout.")
     ] = None,
     force: opt.Force = False,
-    gateway: opt.GatewayOptions,
 ) -> None:
     """Print the JSON Schema of the manifest, for editors and validators."""
-    from crucible_batch.cli.schema import print_live_schema, print_schema
+    from crucible_batch.cli.schema import print_schema
 
     others = {"report": report, "plan": plan, "sidecar": sidecar, "notification": notification}
     chosen = [name for name, is_wanted in others.items() if is_wanted]
-    if len(chosen) + live > 1:
-        raise UserError(
-            "--report, --plan, --sidecar, --notification and --live exclude each other", hint="give one of them"
-        )
-    if live:
-        print_live_schema(result, gateway.settings(), output=output, force=force)
-    else:
-        print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
+    if len(chosen) > 1:
+        raise UserError("--report, --plan, --sidecar and --notification exclude each other", hint="give one of them")
+    print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 
 @command("crucible-batch explain NO_ANSWER", "crucible-batch explain", output="json verbose")

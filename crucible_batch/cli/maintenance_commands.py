@@ -40,7 +40,8 @@ def check(
 
     Each output on disk is compared with its recorded SHA-256, and each job and
     upload with the ledger, as far back as that reaches. Works while the run is
-    running and after it was killed. Spends nothing.
+    running and after it was killed. Spends nothing. Exits with 7 if there is
+    a difference.
     With --fix, missing and damaged outputs are downloaded again, and those
     that were never saved; a file that was changed is kept under another name.
     """
@@ -93,7 +94,7 @@ def prune(
     unfinished, unreported, or have held credits or unknown jobs. Files that
     the run did not save are never deleted.
     """
-    from crucible_batch.api import RetentionRules
     from crucible_batch.cli.prune import prune_and_show
+    from crucible_batch.domain.retention import RetentionRules
 
     prune_and_show(output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from crucible_batch.api import MergeResult, RunResult, clean, merge, read_status
+from crucible_batch.api.running import RunResult
+from crucible_batch.api.shards.merging import MergeResult, merge
+from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, fact, say_sentence, working
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 
 _NUMBERS_SHOWN = 12

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api import PicksFile, clean, pick, read_picks_of, read_status
+from crucible_batch.api.picking import PicksFile, pick, read_picks_of
+from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import shell_command
 

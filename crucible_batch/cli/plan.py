@@ -8,18 +8,11 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.api import (
-    ChangeKind,
-    PlanSummary,
-    Remedy,
-    RunRequest,
-    clean,
-    first_steps,
-    format_credits,
-    plan_request,
-    probe,
-)
 from crucible_batch.api.cancellation import interruptible_immediately
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.shards.probing import probe
 from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
@@ -29,6 +22,10 @@ from crucible_batch.cli.render.shards import show_shard_commands
 from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.plan_diff import ChangeKind
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import run_command

@@ -39,14 +39,6 @@ class Redaction(logging.Filter):
         return True
 
 
-def without_opentelemetry(record: logging.LogRecord) -> bool:
-    """A log filter that drops the records of OpenTelemetry, which may contain the headers of its exporter.
-
-    These can be secrets of any form. The spans that were not exported are reported by ``telemetry.tracing``.
-    """
-    return record.name.partition(".")[0] != "opentelemetry"
-
-
 def printable(text: str) -> str:
     """Return text with control and bidirectional characters replaced by spaces."""
     return "".join(" " if unicodedata.category(each) in CONTROL_CATEGORIES else each for each in text)
@@ -54,7 +46,7 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return text with the key, registered secrets, encoded or not, and queries of signed URLs replaced by ``***``."""
-    from crucible_batch.api import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.domain.redaction import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
@@ -68,7 +60,7 @@ def redacted(text: str) -> str:
 
 def _without_registered(secret: str, text: str) -> str:
     """Return text without a registered secret; of an address, what follows the host is a secret by itself."""
-    from crucible_batch.api import Secret  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.domain.redaction import Secret  # noqa: PLC0415 - only if something is logged
 
     address = _ADDRESS.fullmatch(secret)
     if address is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import DEFAULT_MAX_MANIFEST_BYTES, JobFilter, RunRequest
+from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.cli.option_parsers import read_variables
 from crucible_batch.cli.options import ManifestOptions, TargetOptions
 from crucible_batch.cli.run_options import (
@@ -17,6 +17,7 @@ from crucible_batch.cli.run_options import (
     SpendingOptions,
     TelemetryOptions,
 )
+from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
 from crucible_batch.option_values import AUTO
 
 
@@ -78,7 +79,6 @@ def run_request(
         sidecars=not saving.no_sidecars,
         metrics_textfile=telemetry.metrics_textfile,
         metrics_listen=telemetry.metrics_listen,
-        traces=telemetry.traces,
         notify=not notifying.no_notify,
         allow_command=notifying.allow_command,
     )

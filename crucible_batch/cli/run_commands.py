@@ -58,7 +58,7 @@ def run(
     A saved plan contains its options. If its inputs have changed since it was
     made, the changes are shown and nothing is spent.
     """
-    from crucible_batch.api import parse_shard
+    from crucible_batch.api.request import parse_shard
     from crucible_batch.cli.requests import plan_request, run_request
 
     if not spending.dry_run and (logs.log_file or logs.log_format):

@@ -26,7 +26,7 @@ _spending = partial(typer.Option, rich_help_panel="Spending")
 _jobs = partial(typer.Option, rich_help_panel="Which jobs")
 _pace = partial(typer.Option, rich_help_panel="Time and pace")
 _output = partial(typer.Option, rich_help_panel="Output")
-_telemetry = partial(typer.Option, rich_help_panel="Metrics and traces")
+_telemetry = partial(typer.Option, rich_help_panel="Metrics")
 _notify = partial(typer.Option, rich_help_panel="Notifications")
 
 # One for each kind of value.
@@ -220,7 +220,7 @@ class SavingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryOptions:
-    """Where the metrics and the trace of a run are written."""
+    """Where the metrics of a run are written."""
 
     metrics_textfile: Annotated[
         Path | None,
@@ -240,14 +240,6 @@ class TelemetryOptions:
             metavar="ADDR",
             help="Serve metrics during the run at this address: 9464 or 127.0.0.1:9464. Other hosts can read them only"
             " if they can reach it.",
-        ),
-    ] = None
-    traces: Annotated[
-        bool | None,
-        _telemetry(
-            "--traces/--no-traces",
-            help="Export a trace with OpenTelemetry, configured by its OTEL_ variables.  \\[default: if they are set]",
-            show_default=False,
         ),
     ] = None
 

@@ -11,20 +11,9 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api import (
-    Manifest,
-    Message,
-    Observer,
-    Outcome,
-    PlanSummary,
-    RunBegan,
-    RunEnded,
-    RunRequest,
-    RunResult,
-    clean,
-    format_credits,
-    run_request,
-)
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.cli.command_line import with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.display import Display
@@ -38,7 +27,12 @@ from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, say_sentence
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.progress import Message, Observer, RunBegan, RunEnded
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import EarlierRunError
+from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""The commands for scheduled runs: ``schedule list``, ``schedule export``, ``schedule serve``."""
+"""The commands for scheduled runs: ``schedule list`` and ``schedule export``."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -13,7 +13,7 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.schedule_options import ExportChoices, SchedulerName, ServeChoices
+from crucible_batch.cli.schedule_options import ExportChoices, SchedulerName
 
 schedule = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, schedule, "Scheduled runs")
@@ -21,7 +21,7 @@ command = partial(opt.command, schedule, "Scheduled runs")
 
 @schedule.callback()
 def _about() -> None:
-    """List, export and serve the schedules of manifests."""
+    """List and export the schedules of manifests."""
 
 
 @command(
@@ -80,26 +80,3 @@ def export_schedules(
     from crucible_batch.cli.schedule_export import export_and_show
 
     export_and_show(output, places, to.value, chosen, folder=folder, force=force)
-
-
-@command(
-    "crucible-batch schedule serve nightly/",
-    "crucible-batch schedule serve . --health 8080 --env-file /etc/batch.env",
-    name="schedule serve",
-)
-def serve_schedules(
-    output: CommandOutput,
-    places: Annotated[list[Path], typer.Argument(metavar="DIR|MANIFEST", help="Folders of manifests, or manifests.")],
-    *,
-    chosen: ServeChoices,
-) -> None:
-    """Run manifests at their times, in the foreground.
-
-    Starts `run` for each manifest that is due, never two for one manifest.
-    Changed, new and removed manifests are noticed. SIGTERM or Ctrl-C stops
-    the active runs, waits for them, and exits with 0; the next start resumes
-    them.
-    """
-    from crucible_batch.cli.schedule_serve import serve_and_show
-
-    serve_and_show(output, places, chosen)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
-from crucible_batch.api import clean
 from crucible_batch.api.scheduled_time_source import checked_clock
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
 from crucible_batch.cli.terminal import Json, say, say_note
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.export.target import ExportedFile, ExportOptions, own_command

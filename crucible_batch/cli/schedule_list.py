@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, say_note
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from crucible_batch.cli.option_parsers import option_parser
 from crucible_batch.cli.options import AllowCommand
-from crucible_batch.option_values import ListenAddress, parse_address, parse_duration
+from crucible_batch.option_values import parse_duration
 
 
 class SchedulerName(enum.StrEnum):
@@ -28,7 +27,6 @@ EnvFile = Annotated[
     Path | None,
     typer.Option("--env-file", metavar="FILE", help="File with the API key for the runs.  \\[default: .env]"),
 ]
-_deadline = partial(typer.Option, "--deadline", metavar="DURATION", parser=option_parser(parse_duration))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +34,15 @@ class ExportChoices:
     """The options of ``schedule export`` for the files."""
 
     env_file: EnvFile = None
-    deadline: Annotated[float | None, _deadline(help="Time limit of a run.  \\[default: the manifest's, else 6h]")] = (
-        None
-    )
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="DURATION",
+            parser=option_parser(parse_duration),
+            help="Time limit of a run.  \\[default: the manifest's, else 6h]",
+        ),
+    ] = None
     user: Annotated[
         str | None,
         typer.Option("--user", metavar="NAME", help="systemd and /etc/cron.d: the user that runs belong to."),
@@ -50,23 +54,3 @@ class ExportChoices:
         bool, typer.Option("--cronie", help="cron: yours is cronie (Fedora, Arch), which reads CRON_TZ.")
     ] = False
     allow_command: AllowCommand = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServeChoices:
-    """The options of ``schedule serve``."""
-
-    health: Annotated[
-        ListenAddress | None,
-        typer.Option(
-            "--health",
-            metavar="[HOST:]PORT",
-            parser=option_parser(parse_address),
-            help="Answer GET /health and /ready here with the state as JSON.",
-        ),
-    ] = None
-    most_running: Annotated[
-        int, typer.Option("--max-running", metavar="N", min=1, max=100, help="Runs at the same time, at most.")
-    ] = 4
-    env_file: EnvFile = None
-    deadline: Annotated[float | None, _deadline(help="Time limit of a run.  \\[default: the manifest's]")] = None

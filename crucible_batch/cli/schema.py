@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.api import live_manifest_schema, manifest_schema, message_schema, plan_schema
 from crucible_batch.atomic_files import check_target, replacing
-from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import working
 from crucible_batch.errors import UserError
+from crucible_batch.manifest import manifest_schema
+from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
 from crucible_batch.report.sidecar import sidecar_schema
-from crucible_batch.settings import Settings
+from crucible_batch.saved_plan import plan_schema
 
 _SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
 _SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
@@ -39,15 +37,6 @@ def print_schema(of: str, *, output: Path | None, force: bool) -> None:
     """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
     _check_output(output, force=force)
     _put(SCHEMAS[of](), output)
-
-
-def print_live_schema(result: CommandOutput, settings: Settings, *, output: Path | None, force: bool) -> None:
-    """Print the manifest's JSON Schema with the account's workflows, as ``print_schema`` does."""
-    _check_output(output, force=force)
-    with working(result.err, "querying the gateway"):
-        schema = asyncio.run(live_manifest_schema(settings))
-    _check_output(output, force=force)  # the file may have been created during the request to the gateway
-    _put(schema, output)
 
 
 def _check_output(output: Path | None, *, force: bool) -> None:

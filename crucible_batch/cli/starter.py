@@ -13,11 +13,13 @@ from pathlib import Path
 
 from rich.text import Text
 
-from crucible_batch.api import ImageFolder, ListedImage, clean, first_problem, list_images, manifest_schema
+from crucible_batch.api.image_folder import ImageFolder, ListedImage, first_problem, list_images
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, say_indented, working
 from crucible_batch.cli.units import grouped
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
+from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command
 
 _STARTER = {
@@ -62,8 +64,6 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     _write_files(directory, contents)
     _show_written(output, directory, "starter folder created", contents)
     _show_next(output, directory, shell_command("plan", _MANIFEST))
-    fact(output.out, "editor", (shell_command("schema", "--live", "-o", _SCHEMA), "command"))
-    fact(output.out, "", "adds your workflows to the schema")
     fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(output.out, "", "in another terminal: a local gateway")
 

@@ -7,19 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api import (
-    Balance,
-    OutstandingShards,
-    PausedSince,
-    Progress,
-    Status,
-    clean,
-    describe_shards,
-    format_credits,
-    next_pick,
-    read_status,
-    write_report_again,
-)
+from crucible_batch.api.picking import next_pick
+from crucible_batch.api.reporting import write_report_again
+from crucible_batch.api.shards.note import describe_shards
+from crucible_batch.api.status import Progress, Status, read_status
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
@@ -43,6 +34,11 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
 from crucible_batch.cli.units import format_duration
+from crucible_batch.domain.control import PausedSince
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.progress import Balance
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command

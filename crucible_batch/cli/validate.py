@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crucible_batch.api import RunRequest, clean, validate_request
+from crucible_batch.api.draft import validate_request
+from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import counted
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.settings import Settings
 
@@ -47,7 +49,7 @@ def _ask(output: CommandOutput, request: RunRequest, settings: Settings) -> tupl
     # Imported on use: a check without the gateway loads no HTTP client.
     import asyncio  # noqa: PLC0415
 
-    from crucible_batch.api import validate_live  # noqa: PLC0415
+    from crucible_batch.api.workflows import validate_live  # noqa: PLC0415
 
     with working(output.err, "querying the gateway"):
         return asyncio.run(validate_live(request, settings))

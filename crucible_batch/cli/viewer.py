@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.text import Text
 
-from crucible_batch.api import clean
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, say_indented, say_note
 from crucible_batch.cli.units import grouped
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 from crucible_batch.view import find_runs, new_token, run_viewer

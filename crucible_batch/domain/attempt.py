@@ -81,7 +81,9 @@ def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten)
     match event:
         case Refunded(credits=amount, entry_id=entry_id) if entry_id not in attempt.refunds_seen:
             refunded = max(ZERO, min(attempt.credits, attempt.refunded + amount))
-            return replace(attempt, refunded=refunded, refunds_seen=attempt.refunds_seen | {entry_id})
+            forgotten = min(attempt.forgotten, attempt.credits - refunded)
+            seen = attempt.refunds_seen | {entry_id}
+            return replace(attempt, refunded=refunded, forgotten=forgotten, refunds_seen=seen)
         case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
             consumed = min(attempt.credits, attempt.consumed + amount)
             return replace(attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id})

@@ -42,7 +42,10 @@ _OF_UPLOADS = (
     (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
 )
 _WORDS_OF_REFUNDS = frozenset(
-    ("refund", "refunded", "refunds", "job", "jobs", "generation", "credit", "credits", "full", "partial", "automatic")
+    (
+        *("refund", "refunded", "refunds", "issued", "auto", "automatic", "full", "partial"),
+        *("job", "jobs", "generation", "credit", "credits"),
+    )
 )
 """The words that the type of a refund may have: not a "refund_fee" or a "refund_requested"."""
 _WORDS_OF_REVERSALS = frozenset(

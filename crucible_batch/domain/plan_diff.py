@@ -32,6 +32,7 @@ from crucible_batch.domain.attempt import AttemptStatus, credits_paid
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.domain.redaction import clean
 
 
 class ChangeKind(enum.StrEnum):
@@ -257,3 +258,34 @@ def _digest(image: InputImage | None) -> str | None:
 def _file(image: InputImage | None) -> str | None:
     """Return an image's file name with the beginning of its digest, since often only the bytes have changed."""
     return None if image is None else f"{image.path.name} ({image.spec.sha256[:8]})"
+
+
+_LONGEST_VALUE = 48
+_CONTEXT = 12
+
+
+def change_words(change: Change) -> str:
+    """Return a change in words, such as ``size.width: 64 → 128``. Long values are shortened."""
+    if change.before is None:
+        return f"{change.field}: {_value(change.after)} added"
+    if change.after is None:
+        return f"{change.field}: {_value(change.before)} removed"
+    before, after = change.before, change.after
+    if isinstance(before, str) and isinstance(after, str):
+        before, after = contrast(before, after)
+    return f"{change.field}: {_value(before)} → {_value(after)}"
+
+
+def contrast(before: str, after: str) -> tuple[str, str]:
+    """Shorten two long texts to the part where they begin to differ."""
+    differs = (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
+    start = next(differs, min(len(before), len(after))) - _CONTEXT
+    if start <= 0 or max(len(before), len(after)) <= _LONGEST_VALUE:
+        return before, after
+    return f"…{before[start:]}", f"…{after[start:]}"
+
+
+def _value(value: object) -> str:
+    text = clean(value if isinstance(value, str) else repr(value), 10_000)
+    text = text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return f"'{text}'" if isinstance(value, str) else text

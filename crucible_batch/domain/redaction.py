@@ -1,30 +1,23 @@
 """Redaction of external text: the API key, plain or encoded, and the signatures and passwords of links.
 
-If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. The complete
-secret and any part of it with at least 23 letters and digits is found
+If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. It is searched for
+in the text as it is shown, without terminal escapes and invisible characters:
 
-    plain, in any case, with any other characters between its letters and digits: white space, line ends, invisible
-    characters, controls, terminal escapes, combining marks; in compatibility forms (full width, mathematical)
-    in escapes of JSON and C (\\u005f, \\x5f, \\137), percent-encoding, HTML character references; up to five levels
-    in base64, in both alphabets and at any offset, and in hexadecimal
+    plain, in any letter case, with any other characters between its letters and digits
+    escaped as in JSON, percent-encoded, and in HTML character references, and each of the latter two in JSON
+    in base64, in both alphabets and at any offset
 
-The first three may be combined in any way. Base64 and hexadecimal of any of these are found, as are base64 and
-hexadecimal of base64 or hexadecimal of the secret itself, with escapes around each. Three nested encodings of this kind
-are not found: the limit of two bounds the work, since each level multiplies the text by its possible offsets.
-
-Look-alike characters of another script, inserted letters and ciphers are not found: producing these requires the key.
+Deeper encodings are not searched for: only a party that has the key can send them.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import re
 import string
 import unicodedata
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
@@ -62,84 +55,78 @@ def strip_escapes(text: str) -> str:
 MASK: Final = "***"
 KEY_PREFIX: Final = "moltazine_"
 
-_PIECE: Final = 12
-"""The number of letters and digits that can't match by chance. A shorter secret is found only in plain form."""
-_LAYERS: Final = 5
-_HEX: Final = "[0-9A-Fa-f]"
-_ESCAPE: Final = re.compile(
-    rf"\\+(?:u({_HEX}{{4}})|u\{{({_HEX}{{1,6}})\}}|U({_HEX}{{8}})|[xX]({_HEX}{{2}})|([0-3][0-7]{{2}})|([abfnrtv]))"
-)
-_REFERENCE: Final = re.compile(r"&(?:#[0-9A-Za-z]{1,10};?|[0-9A-Za-z]{2,31};|amp|shy)")
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_LEAST: Final = 12
+"""The least number of letters and digits of a secret that is searched for in other forms than its own."""
+_JSON_ESCAPE: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|[bfnrt])")
+_CONTROLS: Final = bytes((*range(0x20), 0x7F))
 _LOWER: Final = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 _NO_LETTERS: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits).encode()))
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_NO_HEX: Final = bytes(set(range(256)) - set(string.hexdigits.encode()))
 _NO_BASE64: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
-_KINDS: Final = bytes(
-    b"a"[0] if b < 0x80 else b"."[0] if b < 0xC0 else b"234"[(b >= 0xE0) + (b >= 0xF0)] for b in range(256)
-)
-"""The kind of a UTF-8 byte: ``a`` is ASCII, a digit starts a character of that many bytes, a dot continues one."""
-_RUNS: Final = (b"a" * 16, b"3.." * 6, b"4..." * 4)
-"""Sequences of characters that are long enough to be text."""
 
 
 class Secret:
     """A secret, and the forms in which it is found."""
 
-    __slots__ = ("_encoded", "_folded", "_text", "_token")
+    __slots__ = ("_encoded", "_is_long", "_letters", "_text", "_token")
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._token = text.removeprefix(KEY_PREFIX)
-        letters, raw = _letters(self._token), self._token.encode()
-        is_long = len(letters) >= _PIECE
-        self._folded = (*_pieces(letters, _PIECE), *_pieces(raw.hex().encode(), 2 * _PIECE)) if is_long else ()
-        self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16)) if is_long else ()
+        self._letters = _letters(self._token)
+        self._is_long = len(self._letters) >= _LEAST
+        self._encoded = tuple(_base64(self._token.encode()))
 
     def mask_in(self, text: str) -> str:
         """Return the text with the secret replaced by ``***``; if it is encoded, the entire text is replaced."""
         plain = text.replace(self._text, MASK)
-        if self._folded:
+        if self._is_long:
             plain = plain.replace(self._token, MASK)
-        return MASK if self._is_encoded_in(plain) else plain
+        return MASK if self._is_hidden_in(plain) else plain
 
     def is_in(self, text: str) -> bool:
         """Whether the secret is in a text, plain or encoded."""
-        return self._text in text or self._is_encoded_in(text)
+        return self._text in text or self._is_hidden_in(text)
 
-    def _is_encoded_in(self, text: str) -> bool:
-        return bool(self._folded) and any(self._matches(view) for view in _views(text))
+    def _is_hidden_in(self, text: str) -> bool:
+        return self._is_long and any(map(self._matches, _readings(text)))
 
-    def _matches(self, plain: bytes) -> bool:
-        return _holds_any(self._folded, plain.translate(_LOWER, _NO_LETTERS)) or _holds_any(
-            self._encoded, plain.translate(_STANDARD, _NO_BASE64)
-        )
-
-
-class _Compatible(dict[int, str]):
-    """A cache of the ASCII in a character's compatibility form, by its code point."""
-
-    def __missing__(self, point: int) -> str:
-        plain = unicodedata.normalize("NFKD", chr(point)).encode("ascii", "ignore").decode()
-        return self.setdefault(point, plain)
+    def _matches(self, text: bytes) -> bool:
+        if self._letters in text.translate(_LOWER, _NO_LETTERS):
+            return True
+        packed = text.translate(_STANDARD, _NO_BASE64)
+        return any(core in packed for core in self._encoded)
 
 
-_COMPATIBLE: Final = _Compatible()
+def _readings(text: str) -> Iterator[bytes]:
+    """Yield the text as it may be shown: as it is, and with its escapes decoded."""
+    for seen in _shown(text):
+        plain = seen.decode()
+        for form in dict.fromkeys((plain, _JSON_ESCAPE.sub(_character, plain))):
+            yield from _shown(form)
+            if "%" in form:
+                yield from _shown(unquote(form))
+            if "&" in form:
+                yield from _shown(html.unescape(form))
 
 
-def _ascii(text: str) -> bytes:
-    return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ascii")
+def _character(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16)) if found[1] else ""
+
+
+def _shown(text: str) -> Iterator[bytes]:
+    """Yield the printable ASCII characters of a text: without control characters, and without terminal escapes."""
+    yield _printable(text)
+    if "\x1b" in text:
+        yield _printable(strip_escapes(text))
+
+
+def _printable(text: str) -> bytes:
+    return text.encode("ascii", "ignore").translate(None, _CONTROLS)
 
 
 def _letters(text: str) -> bytes:
-    return _ascii(text).translate(_LOWER, _NO_LETTERS)
-
-
-def _pieces(text: bytes, size: int) -> tuple[bytes, ...]:
-    """Split into pieces, so that any part of twice the size contains one. The last may overlap the one before."""
-    starts = {*range(0, len(text) - size + 1, size), max(len(text) - size, 0)}
-    return tuple(text[start : start + size] for start in sorted(starts))
+    return _printable(text).translate(_LOWER, _NO_LETTERS)
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
@@ -147,77 +134,6 @@ def _base64(raw: bytes) -> Iterator[bytes]:
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + raw)
         yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
-
-
-def _views(text: str) -> Iterator[bytes]:
-    """Yield the text and its encoded content, each plain and unescaped, reduced to ASCII."""
-    last, noise = text, bytearray()
-    for last in _unescaped(text):
-        yield _ascii(last)
-    for raw in _encoded_in(last):  # escapes are not part of an encoding, so the last text still has all of it
-        if _holds_text(raw):
-            yield from map(_ascii, _unescaped(raw.decode(errors="ignore")))
-        else:
-            noise += raw
-    yield bytes(noise)  # may still contain the secret, with other bytes after each letter
-
-
-def _unescaped(text: str) -> Iterator[str]:
-    """Yield the text, then decoded once, twice, until nothing is left to decode."""
-    yield text
-    for _ in range(_LAYERS):
-        before, text = text, _decoded(text)
-        if text == before:
-            return
-        yield text
-
-
-def _encoded_in(text: str) -> Iterator[bytes]:
-    """Yield the text decoded from base64 and hexadecimal at each offset; all other text becomes noise."""
-    packed = _ascii(text).translate(_STANDARD, _NO_BASE64)
-    for start in range(4):
-        yield binascii.a2b_base64(packed[start : len(packed) - (len(packed) - start) % 4])
-    digits = packed.translate(None, _NO_HEX)
-    for start in range(2):
-        yield binascii.unhexlify(digits[start : len(digits) - (len(digits) - start) % 2])
-
-
-def _holds_text(raw: bytes) -> bool:
-    return _holds_any(_RUNS, raw.translate(_KINDS))
-
-
-def _holds_any(pieces: Sequence[bytes], content: bytes) -> bool:
-    for piece in pieces:  # noqa: SIM110 - ``any`` with a generator takes twice as long, and each answer is searched
-        if piece in content:
-            return True
-    return False
-
-
-def _decoded(text: str) -> str:
-    if not text.isascii():
-        if _SURROGATES.search(text):  # two of them may be one character
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        text = text.translate(_COMPATIBLE)
-    if "\\" in text:
-        text = _ESCAPE.sub(_character, text)
-    if "%" in text:
-        text = unquote(text)
-    if "&" in text:
-        text = _REFERENCE.sub(lambda found: _referenced(found[0]), text)
-    return strip_escapes(text) if "\x1b" in text else text
-
-
-@lru_cache(4096)  # a hostile text may be a megabyte of them
-def _referenced(reference: str) -> str:
-    return html.unescape(reference)
-
-
-def _character(found: re.Match[str]) -> str:
-    *hexadecimal, octal, control = found.groups()
-    if control is not None:
-        return ""
-    number = int(octal, 8) if octal is not None else int(next(filter(None, hexadecimal)), 16)
-    return chr(number) if number <= 0x10FFFF else ""
 
 
 _LINK: Final = re.compile(

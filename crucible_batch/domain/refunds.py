@@ -12,7 +12,8 @@ held, beside the holds of later attempts at the same job:
     RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
 
 A refund that is missing *did not come* if the readings of the ledger overlap without a gap from the purchase on: it
-would have been seen. Otherwise it *is not visible*: it may have passed in a gap.
+would have been seen. Otherwise it *is not visible*: it may have passed in a gap, or the ledger has an entry about it
+whose type or status is not understood.
 """
 
 from __future__ import annotations
@@ -66,26 +67,26 @@ class FailedAttempt:
 
     def after(self, event: RefundEvent) -> FailedAttempt:
         """Return the attempt after an event. An entry that counts already changes nothing."""
+        seen = self
         match event:
             case RefundForgotten(credits=amount):
-                return replace(self, forgotten=self.forgotten + amount)
-            case Refunded(credits=amount, entry_id=entry_id):
-                if entry_id in self.refunds_seen:
-                    return self
+                seen = replace(self, forgotten=self.forgotten + amount)
+            case Refunded(credits=amount, entry_id=entry_id) if entry_id not in self.refunds_seen:
                 refunded = max(ZERO, min(self.price, self.refunded + amount))
-                return replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
-            case Consumed(credits=amount, entry_id=entry_id):
-                if entry_id in self.charges_seen:
-                    return self
+                seen = replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
+            case Consumed(credits=amount, entry_id=entry_id) if entry_id not in self.charges_seen:
                 consumed = min(self.price, self.consumed + amount)
-                return replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
+                seen = replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
+            case _:
+                return self
+        return replace(seen, forgotten=min(seen.forgotten, seen.price - seen.refunded - seen.spent))
 
 
 def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
     ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
-    refund back, and so does a reversal, a further reservation, or a charge that was not made before the refund.
+    refund back, and so does a reversal, a further reservation, or a charge after the refund.
     """
     charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
     events: list[Refunded | Consumed] = [
@@ -103,6 +104,15 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     return events
 
 
+def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
+    """Whether the entries about an attempt include one that may be its refund, and whose words are not understood."""
+    return any(
+        entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND} and not is_booked_refund(entry)
+        for entry in entries
+        if entry.amount
+    )
+
+
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     """Return what entries of other kinds take back of a refund, by their keys."""
     booked = [entry.at for entry in entries if is_booked_refund(entry) and entry.at is not None]
@@ -114,7 +124,7 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     charged = [
         entry
         for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.at is not None and entry.at >= refunded_at
+        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.at is not None and entry.at > refunded_at
     ]
     return {entry.key: entry_amount(entry) for entry in (*further, *charged, *filter(takes_back, entries))}
 

@@ -6,7 +6,6 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.prices import Certainty
@@ -24,13 +23,11 @@ class PlannedState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """The manifest. ``path`` is relative to the plan's directory; ``files`` maps each text file that the manifest reads
-    (prompts and tables, under its names) to its SHA-256."""
+    """The manifest. ``path`` is relative to the plan's directory."""
 
     name: str
     path: str
     sha256: str
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
@@ -58,31 +55,13 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent.
-
-    ``concurrency`` and ``deadline_s`` are the manifest's; options of the run take precedence.
-    """
+    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent."""
 
     budget: StoredCredits | None
     max_credits_per_job: StoredCredits | None
     attempts: int
     never: tuple[str, ...]
     max_credits_per_upload: StoredCredits | None = None
-    concurrency: int | Literal["auto"] | None = None
-    deadline_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedPrice:
-    """A price: ``each`` is exact, a lower bound, an upper bound or None, by ``certainty``.
-
-    ``price_class`` is ``workflow:ID`` or ``upload``. ``count`` is the number to be bought.
-    """
-
-    price_class: str
-    count: int
-    certainty: Certainty
-    each: StoredCredits | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +90,10 @@ class PlanAccount:
 class PlanHead:
     """All of a plan but its jobs.
 
-    ``workflows`` maps each workflow to the parameters that it listed, None if it listed none. ``events`` is the number
-    of events in the run directory's journal: later ones are those of the plan's own runs, or of another run.
-    ``shards`` is empty if the plan is not divided. ``learned`` are the prices that its shards start with. ``division``
-    counts the divided plans of the run directory, from 1, so that two of them never have the same digest. ``account``
-    is that of a divided plan: all of its shards have to be run in it.
+    ``workflows`` are the ids of those that its jobs use. ``shards`` is empty if the plan is not divided. ``learned``
+    are the prices that its shards start with. ``division`` counts the divided plans of the run directory, from 1, so
+    that two of them never have the same digest. ``account`` is that of a divided plan: all of its shards have to be run
+    in it.
     """
 
     schema_version: int
@@ -123,10 +101,8 @@ class PlanHead:
     gateway: str
     options: PlanOptions
     terms: PlanTerms
-    workflows: Mapping[str, tuple[str, ...] | None]
-    prices: tuple[PlannedPrice, ...]
+    workflows: tuple[str, ...]
     totals: PlanTotals
-    events: int
     shards: tuple[PlannedShard, ...] = ()
     learned: tuple[LearnedPrice, ...] = ()
     division: int = 0

@@ -22,7 +22,7 @@ from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import Statement, names_several
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.refunds import FailedAttempt, missing_refunds, refund_events
+from crucible_batch.domain.refunds import FailedAttempt, is_unclear, missing_refunds, refund_events
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, KeyRefusedError
@@ -150,8 +150,11 @@ class LedgerReader:
         return (attempt for attempt in self._accounting.ledger.failed_attempts() if attempt.held)
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
-        """Whether an entry for the attempt's refund would have been seen, if there were one."""
-        if attempt.job_id.lower() in self._in_coverage:
+        """Whether an entry for the attempt's refund would have been seen, if there were one, and understood."""
+        job_id = attempt.job_id.lower()
+        if is_unclear(tuple(self._about.get(job_id, {}).values())):
+            return False
+        if job_id in self._in_coverage:
             return True
         # One that was found may have been bought, and refunded, at any time before.
         return not attempt.found and self.covers(attempt.held_at)
@@ -241,6 +244,7 @@ class LedgerReader:
             self._bought -= bought
             self._ended -= ended
         self._weigh()
+        self._changed.set()  # it may have taken a refund back: the next reading is due earlier
         for callback in self.on_reading:
             callback()
         return account

@@ -54,8 +54,8 @@ HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'con
 CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
 
 # The event at which a run begins is stored in its terms: older releases ignore the additional field.
-BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, json_set(?, '$.begins_after', ?))"
-RUNS = "SELECT started_at, finished_at, terms, ending, json_extract(terms, '$.begins_after') FROM runs ORDER BY id"
+BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, ?)"
+RUNS = "SELECT started_at, finished_at, terms, ending FROM runs ORDER BY id"
 
 # Created by the first reading.
 CREATE_GATEWAY_LEDGER = (

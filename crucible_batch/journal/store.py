@@ -40,16 +40,12 @@ from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run in this directory. ``ending`` is None while it runs, and if it was killed.
-
-    ``begins_after`` is the number of the journal's last event when the run began; None if it was not recorded.
-    """
+    """One run in this directory. ``ending`` is None while it runs, and if it was killed."""
 
     started_at: float
     finished_at: float | None
     terms: RunTerms
     ending: Ending | None
-    begins_after: int | None = None
 
     @property
     def stops(self) -> Mapping[str, ErrorInfo]:
@@ -190,14 +186,10 @@ class Journal:
                 self._connection.execute(INDEX_PLAN)
             self._connection.execute(sql.UNRETIRE)
 
-    def begin_run(self, terms: RunTerms, *, now: float, after: int | None = None) -> int:
-        """Record the start of a run and return the run's number.
-
-        ``after`` is the number of the last event before the run; the newest event's by default.
-        """
-        last = self.last_number() if after is None else after
+    def begin_run(self, terms: RunTerms, *, now: float) -> int:
+        """Record the start of a run and return the run's number."""
         with self.transaction():
-            cursor = self._connection.execute(sql.BEGIN_RUN, (now, encode(terms), last))
+            cursor = self._connection.execute(sql.BEGIN_RUN, (now, encode(terms)))
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
@@ -282,9 +274,8 @@ class Journal:
                 None if finished is None else moment(finished, "end of a run"),
                 decode(RunTerms, terms),
                 None if ending is None else decode(Ending, ending),
-                after if isinstance(after, int) else None,
             )
-            for started, finished, terms, ending, after in self._connection.execute(sql.RUNS)
+            for started, finished, terms, ending in self._connection.execute(sql.RUNS)
         ]
 
     def ledger_entries(self) -> list[LedgerEntry]:
@@ -328,11 +319,6 @@ class Journal:
     def last_number(self) -> int:
         """Return the number of the newest event; 0 if there are no events."""
         return self._number("SELECT coalesce(max(seq), 0) FROM events")
-
-    def numbers_of(self, subject: str, *, after: int) -> list[int]:
-        """Return the numbers of a subject's events after number ``after``."""
-        query = "SELECT seq FROM events WHERE subject = ? AND seq > ? ORDER BY seq"
-        return [number for (number,) in self._connection.execute(query, (subject, after))]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield the plan's jobs in manifest order, each in its state when its page was read."""

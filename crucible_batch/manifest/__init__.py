@@ -1,8 +1,7 @@
 """Manifests: YAML input, checked and expanded into jobs. Never accesses the network.
 
 ``load_manifest`` reads a file and raises one error with all problems of its form. ``expand`` yields its jobs one at a
-time, and problems in place of jobs that can't be made. ``manifest_schema`` returns a JSON Schema for editors, and
-``live_schema`` the same with an account's workflows.
+time, and problems in place of jobs that can't be made. ``manifest_schema`` returns a JSON Schema for editors.
 """
 
 from crucible_batch.manifest.deriving_entry import DerivingEntry
@@ -13,7 +12,7 @@ from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.run_ids import depends_on_time, render_run_id, time_variables_in
-from crucible_batch.manifest.schema import A_TEMPLATE, Parameters, live_schema, manifest_schema
+from crucible_batch.manifest.schema import manifest_schema
 from crucible_batch.manifest.sources import (
     Source,
     SourceFile,
@@ -27,7 +26,6 @@ from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 
 __all__ = [
-    "A_TEMPLATE",
     "MAX_BYTES",
     "MAX_JOBS",
     "DerivingEntry",
@@ -37,7 +35,6 @@ __all__ = [
     "Manifest",
     "NameClaim",
     "NameClaims",
-    "Parameters",
     "ProblemCollector",
     "Source",
     "SourceFile",
@@ -46,7 +43,6 @@ __all__ = [
     "depends_on_time",
     "expand",
     "expected_output",
-    "live_schema",
     "load_manifest",
     "manifest_schema",
     "parse_pick",

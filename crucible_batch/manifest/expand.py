@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
-from pathlib import Path
 
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import table_rows, validation
@@ -44,19 +43,17 @@ def _all_expected(name: str) -> Sequence[SourceFile]:
 
 def expand(
     manifest: Manifest,
-    note: Callable[[str, Path], None] = lambda _text, _path: None,
     note_names: Callable[[Set[str]], None] = lambda _names: None,
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
 ) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
     A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
-    last item is that problem. Each call reads the files again. ``note`` is called with each prompt file and table that
-    is read, as text in the manifest and as path, possibly more than once. ``note_names`` is called at the end with the
-    names of the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
-    Jobs of entries with ``from`` are those that are expected.
+    last item is that problem. Each call reads the files again. ``note_names`` is called at the end with the names of
+    the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use. Jobs of
+    entries with ``from`` are those that are expected.
     """
-    yield from Expansion(manifest, note).jobs(note_names, note_empty)
+    yield from Expansion(manifest).jobs(note_names, note_empty)
 
 
 class Expansion:
@@ -68,13 +65,12 @@ class Expansion:
     def __init__(
         self,
         manifest: Manifest,
-        note: Callable[[str, Path], None] = lambda _text, _path: None,
         outputs_of: OutputsOf = _all_expected,
         order: OrderSources = list,
     ) -> None:
         self._manifest = manifest
         self._has_stages = manifest.has_stages
-        self._context = ExpansionContext(manifest, note)
+        self._context = ExpansionContext(manifest)
         self._outputs_of = outputs_of
         self._order = order
         self._sources = SourceJobs()

@@ -48,16 +48,12 @@ class FileFault(Exception):  # noqa: N818 - it becomes a Problem
 class Files:
     """The files of one manifest. Results are cached, so each expansion needs its own instance.
 
-    ``note`` is called with each prompt file and table before it is read, possibly more than once. ``walked`` counts
-    the directory entries that globs have visited.
+    ``walked`` counts the directory entries that globs have visited.
     """
 
-    def __init__(
-        self, directory: Path, *, allow_outside: bool, note: Callable[[str, Path], None] = lambda _text, _path: None
-    ) -> None:
+    def __init__(self, directory: Path, *, allow_outside: bool) -> None:
         self.directory = directory
         self.allow_outside = allow_outside
-        self.note = note
         self.walked = 0
         self._root = os.path.realpath(directory)
         self._found: dict[str, Path | FileFault] = {}
@@ -144,9 +140,7 @@ class Files:
         return self._folders[folder]
 
     def _read_prompt(self, text: str) -> str:
-        path = self.find(text)
-        self.note(text, path)
-        prompt = read_text(path, text, _MAX_READ, _PROMPT_LIMIT).replace("\r\n", "\n").rstrip("\n")
+        prompt = read_text(self.find(text), text, _MAX_READ, _PROMPT_LIMIT).replace("\r\n", "\n").rstrip("\n")
         if len(prompt.encode()) > MAX_PROMPT_FILE_BYTES:
             raise _too_large(text, _PROMPT_LIMIT)
         return prompt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -35,10 +35,10 @@ _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 class ExpansionContext:
     """The state shared by all entries of one expansion: compiled templates, files, names taken and defaults."""
 
-    def __init__(self, manifest: Manifest, note: Callable[[str, Path], None]) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.templates = Templates()
-        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside, note=note)
+        self.files = Files(manifest.directory, allow_outside=manifest.allow_outside)
         self.empty_cells = EmptyCells()
         self.claims = NameClaims()
         workflow_id = manifest.workflow or ""

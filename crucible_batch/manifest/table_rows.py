@@ -61,7 +61,6 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
         return
     reader = _reader(source)
     path = files.find(source)
-    files.note(source, path)
     found = False
     try:
         for row in reader(path):

@@ -18,20 +18,19 @@ import atexit
 import hashlib
 import logging
 import os
-import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from typing import Final, Literal, TypeVar, assert_never
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore as Backend
 from obstore.store import S3Store, from_url
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
 from crucible_batch.errors import ObjectStoreError
@@ -45,8 +44,7 @@ _OURS: Final = "crucible-batch"
 """The name of the metadata that each object of a run has."""
 _PATIENCE_S: Final = 120.0
 _TOLD_AFTER_S: Final = 5.0
-_BASE_S: Final = 0.2
-_MAX_WAIT_S: Final = 10.0
+_WAIT: Final = wait_random_exponential(multiplier=0.4, max=10)
 _RETRIES: Final = 2
 """Those of obstore, within a second. They serve the requests for a role's credentials as well."""
 _SILENCE_S: Final = 60.0
@@ -88,8 +86,8 @@ class Objects:
     """The objects below ``url``, as ``ObjectPort`` describes.
 
     ``checks_uploads``: the store compares the bytes it received with a checksum that was sent along. If it doesn't,
-    each object is read again after it was created. ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1))
-    are parameters for tests.
+    each object is read again after it was created. ``sleep`` and ``clock`` (monotonic, seconds) are parameters for
+    tests.
     """
 
     def __init__(
@@ -100,14 +98,12 @@ class Objects:
         checks_uploads: bool,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
         self._backend = backend
         self._checks_uploads = checks_uploads
         self._sleep = sleep
         self._clock = clock
-        self._jitter = jitter
         self._unusable_since: float | None = None
         self._is_told = False
 
@@ -262,30 +258,37 @@ class Objects:
         So in an outage, those that wait for their turn don't each take that time after one another.
         """
         failing_since: float | None = None
-        for failures in count(1):
+
+        def lasted_s() -> float:
+            assert failing_since is not None
+            return self._clock() - min(failing_since, self._unusable_since or failing_since)
+
+        async def attempt() -> _T:
+            nonlocal failing_since
             try:
                 result = await self._try(key, request, byte_size)
-            except _UnusableError as error:
-                now = self._clock()
-                failing_since = now if failing_since is None else failing_since
-                if self._unusable_since is None:
-                    self._unusable_since = now
-                lasted_s = now - min(failing_since, self._unusable_since)
-                if lasted_s >= _PATIENCE_S:
-                    raise
-                self._tell(error, lasted_s)
-                wait_s = self._jitter() * min(_MAX_WAIT_S, _BASE_S * 2.0 ** min(failures, 20))
-                await self._sleep(min(wait_s, _PATIENCE_S - lasted_s))
-            else:
-                self._unusable_since, self._is_told = None, False
-                return result
-        raise AssertionError  # the loop has no end of its own
+            except _UnusableError:
+                failing_since = failing_since or self._clock()
+                self._unusable_since = self._unusable_since or self._clock()
+                raise
+            self._unusable_since, self._is_told = None, False
+            return result
 
-    def _tell(self, error: ObjectStoreError, lasted_s: float) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_UnusableError),
+            wait=lambda state: min(_WAIT(state), _PATIENCE_S - lasted_s()),
+            stop=lambda _: lasted_s() >= _PATIENCE_S,
+            before_sleep=lambda state: self._tell(state, lasted_s()),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+    def _tell(self, state: RetryCallState, lasted_s: float) -> None:
         """Log once that requests are repeated; a single failure is not worth it."""
-        if lasted_s >= _TOLD_AFTER_S and not self._is_told:
+        if lasted_s >= _TOLD_AFTER_S and not self._is_told and state.outcome is not None:
             self._is_told = True
-            logger.warning("%s; trying again for up to %.0f s", error.message, _PATIENCE_S)
+            logger.warning("%s; trying again for up to %.0f s", state.outcome.exception(), _PATIENCE_S)
 
     async def _try(self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int) -> _T:
         """Make a request once, within a limit of time, and explain its failure."""

@@ -11,9 +11,10 @@ from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending, RunStatus, outcome_of
+from crucible_batch.domain.outcome import Ending, Outcome, RunStatus, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.prices import UPLOAD_CLASS, workflow_class
+from crucible_batch.domain.tally import Tally
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -196,14 +197,11 @@ def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
 
 def count_jobs(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> CountsRow:
     """Count jobs by outcome; ``stops`` are those of the newest run."""
-    counts = dict.fromkeys(CountsRow.model_fields, 0)
+    tally = Tally()
     for planned, job in jobs:
         outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)
-        counts["total"] += 1
-        counts[outcome.value] += 1
-        if outcome.value == "succeeded" and job.current.reused:
-            counts["reused"] += 1
-    return CountsRow(**counts)
+        tally.add(outcome, reused=outcome is Outcome.SUCCEEDED and job.current.reused)
+    return CountsRow.of(tally)
 
 
 def _error(error: ErrorInfo) -> ErrorRow:

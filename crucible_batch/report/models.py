@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.plan import BudgetSource, NotifyOption
+from crucible_batch.domain.tally import Tally
 from crucible_batch.errors import ExitCode
 
 Amount = Annotated[
@@ -150,7 +151,9 @@ class CreditsRow(_Model):
     )
     rebates: Amount
     refunded: Amount = Field(description="Credits of failed jobs that the gateway's ledger shows as refunded.")
-    over_budget: Amount = Field(description="Amount by which spent + held exceeds the budget.")
+    over_budget: Amount = Field(
+        description="Amount by which spent + held exceeds the budget, without refunds of jobs that were found again."
+    )
     price_differs: Amount = Field(
         default=Decimal(0),
         description="Sum of the differences between prices in jobs' records and in the responses to their submits.",
@@ -194,6 +197,10 @@ class CountsRow(_Model):
     reused: int = Field(
         default=0, description="Succeeded jobs that were found at the gateway and not bought by this run."
     )
+
+    @classmethod
+    def of(cls, tally: Tally) -> CountsRow:
+        return cls(total=tally.total, reused=tally.reused, **tally.counts)
 
 
 class NotificationRow(_Model):

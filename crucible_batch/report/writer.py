@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.tally import Tally
 from crucible_batch.report.models import CountsRow, JobRow, ReportHead
 
 REPORT_FILE = "report.json"
@@ -26,8 +27,7 @@ class RowFile:
         self._directory = directory
         self._file: IO[bytes] | None = None
         self._error: OSError | None = None
-        self._statuses: Counter[str] = Counter()
-        self._reused = 0
+        self._tally = Tally()
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> RowFile:
@@ -40,8 +40,7 @@ class RowFile:
     def add(self, row: JobRow) -> None:
         line = row.model_dump_json().encode() + b"\n"
         self._digest.update(line)
-        self._statuses[row.status] += 1
-        self._reused += row.status == "succeeded" and row.attempts[-1].reused
+        self._tally.add(Outcome(row.status), reused=row.status == "succeeded" and row.attempts[-1].reused)
         if self._error is None:
             try:
                 self._opened().write(line)
@@ -62,7 +61,7 @@ class RowFile:
 
     @property
     def counts(self) -> CountsRow:
-        return CountsRow(total=self._statuses.total(), reused=self._reused, **self._statuses)
+        return CountsRow.of(self._tally)
 
     @property
     def digest(self) -> str:

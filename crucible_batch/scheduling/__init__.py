@@ -1,5 +1,5 @@
-"""Scheduled runs: the next times of manifests, units for other schedulers, and a scheduler of our own.
+"""Scheduled runs: the next times of manifests, and files for schedulers.
 
 ``find_schedules`` reads the manifests of a folder. ``export`` writes files for cron, systemd, Kubernetes and GitHub
-Actions, and ``serve`` starts runs at their times. Nothing here needs a gateway or an API key.
+Actions. Nothing here needs a gateway or an API key.
 """

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import (
-    AssetAdvanced,
     Balance,
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
     Message,
-    Retrying,
     RunBegan,
     RunEnded,
     TakenUp,
     Throttled,
 )
+from crucible_batch.domain.tally import Tally
 from crucible_batch.telemetry.stages import JobStage, StageTime, StageTracker
-
-OUTCOME_OF_PHASE: Mapping[Phase, Outcome] = {
-    Phase.SUCCEEDED: Outcome.SUCCEEDED,
-    Phase.FAILED: Outcome.FAILED,
-    Phase.UNAVAILABLE: Outcome.FAILED,
-    Phase.VANISHED: Outcome.FAILED,
-    Phase.UNKNOWN: Outcome.UNKNOWN,
-}
-"""Outcomes during a run; jobs in any other phase are pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +43,20 @@ class PeriodFigures:
     ends_at: float | None
 
 
-class RunFigures:
-    """The figures of a run of a manifest. ``began_at`` is the start of the command, in seconds since the epoch.
-
-    Another thread may read the figures at any time, so mappings are replaced or have a fixed set of keys.
-    """
+class RunFigures(Tally):
+    """The figures of a run of a manifest. ``began_at`` is the start of the command, in seconds since the epoch."""
 
     def __init__(self, began_at: float, schedule_interval_s: float | None = None) -> None:
+        super().__init__()
         self.began_at = began_at
         self.schedule_interval_s = schedule_interval_s
         self.ended_at: float | None = None
         self.exit_code: int | None = None
         self.succeeded_at: float | None = None
-        self.balance: Balance | None = None
         self.period: PeriodFigures | None = None
-        self.jobs: Mapping[Outcome, int] | None = None
         self.stages = {stage: StageFigures() for stage in JobStage}
-        self.retries: Mapping[str, int] = {}
         self.limit: int | None = None
         self.reductions = 0
-        self.outputs = 0
-        self.output_bytes = 0
         self._outages_s = 0.0
         self._outage_now_s = 0.0
         self._spent_before: Credits | None = None
@@ -97,17 +75,16 @@ class RunFigures:
         return self._outages_s + self._outage_now_s
 
     def notify(self, message: Message) -> None:
+        self.follow(message)
         match message:
             case RunBegan():
-                self._begin(message)
+                self._spent_before = message.balance.spent
             case JobAdvanced():
-                self._advance(message)
+                ended = self._tracker.take(message)
+                if ended is not None:
+                    self._count(ended)
             case TakenUp():
                 self._tracker.take(message)
-            case AssetAdvanced():
-                self.balance = message.balance
-            case Retrying():
-                self.retries = {**self.retries, message.operation: self.retries.get(message.operation, 0) + 1}
             case Throttled():
                 self.limit = message.limit
                 self.reductions += message.reason is not None
@@ -117,7 +94,8 @@ class RunFigures:
                 self._outages_s += message.lasted_s
                 self._outage_now_s = 0.0
             case RunEnded():
-                self._end(message)
+                for time in self._tracker.end(message.at):
+                    self._count(time)
             case _:
                 pass
 
@@ -131,33 +109,5 @@ class RunFigures:
         if exit_code == 0:
             self.succeeded_at = at
 
-    def _begin(self, message: RunBegan) -> None:
-        # An unknown or blocked job of an earlier run is tried again, so it is pending until this run has its outcome.
-        settled = {outcome: message.counts.get(outcome, 0) for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)}
-        self.jobs = _all_outcomes({**settled, Outcome.PENDING: message.total - sum(settled.values())})
-        self.balance, self._spent_before = message.balance, message.balance.spent
-
-    def _advance(self, message: JobAdvanced) -> None:
-        self.balance = message.balance
-        if isinstance(message.event, Saved):
-            self.outputs += 1
-            self.output_bytes += message.event.byte_size
-        ended, _ = self._tracker.take(message)
-        if ended is not None:
-            self._count(ended)
-        before = OUTCOME_OF_PHASE.get(message.before, Outcome.PENDING)
-        after = OUTCOME_OF_PHASE.get(message.phase, Outcome.PENDING)
-        if before is not after and not message.beside and self.jobs is not None:
-            self.jobs = _all_outcomes(Counter(self.jobs) + Counter({after: 1}) - Counter({before: 1}))
-
     def _count(self, time: StageTime) -> None:
         self.stages[time.stage] = self.stages[time.stage].plus(time.seconds)
-
-    def _end(self, message: RunEnded) -> None:
-        for _, time in self._tracker.end(message.at):
-            self._count(time)
-        self.balance, self.jobs = message.balance, _all_outcomes(message.counts)
-
-
-def _all_outcomes(counts: Mapping[Outcome, int]) -> dict[Outcome, int]:
-    return {outcome: counts.get(outcome, 0) for outcome in Outcome}

@@ -74,7 +74,8 @@ def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], S
 
 
 def _jobs(figures: RunFigures) -> Samples:
-    return [((outcome.value,), count) for outcome, count in (figures.jobs or {}).items()]
+    counts = {} if figures.spent is None else figures.counts
+    return [((outcome.value,), count) for outcome, count in counts.items()]
 
 
 def _retries(figures: RunFigures) -> Samples:
@@ -118,7 +119,7 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
         "crucible_batch_outputs", "Output files saved by the newest run.", one(lambda run: run.outputs),
     ),
     Metric(
-        "crucible_batch_output_bytes", "Size of these files.", one(lambda run: run.output_bytes),
+        "crucible_batch_output_bytes", "Size of these files.", one(lambda run: run.byte_size),
     ),
     Metric(
         "crucible_batch_budget_credits", "Budget of the run directory. Missing without one, or with that of a period.",

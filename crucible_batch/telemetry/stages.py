@@ -53,27 +53,27 @@ class StageTracker:
         self._current: dict[str, StageTime] = {}
         self._saved_at: dict[str, float] = {}
 
-    def take(self, message: TakenUp | JobAdvanced) -> tuple[StageTime | None, StageTime | None]:
-        """Return the stage that the message ends, and the stage that it begins; each is None if there is none."""
+    def take(self, message: TakenUp | JobAdvanced) -> StageTime | None:
+        """Return the stage that the message ends; None if it ends none."""
         identity, stage = message.identity, STAGE_OF_PHASE.get(message.phase)
         current = self._current.get(identity)
         event = message.event if isinstance(message, JobAdvanced) else None
         if isinstance(event, Saved):
             self._saved_at[identity] = message.at
         if current is not None and current.stage is stage:
-            return None, None
+            return None
         ended = None if current is None else replace(current, ended_at=self._end(message, current))
         self._saved_at.pop(identity, None)
         if stage is None:
             self._current.pop(identity, None)
-            return ended, None
-        began = self._current[identity] = StageTime(stage, message.at)
-        return ended, began
+        else:
+            self._current[identity] = StageTime(stage, message.at)
+        return ended
 
-    def end(self, at: float) -> Iterator[tuple[str, StageTime]]:
-        """End all current stages, at the end of the run, and yield each with the identity of its job."""
-        for identity, current in self._current.items():
-            yield identity, replace(current, ended_at=at)
+    def end(self, at: float) -> Iterator[StageTime]:
+        """End all current stages, at the end of the run, and yield them."""
+        for current in self._current.values():
+            yield replace(current, ended_at=at)
         self._current.clear()
         self._saved_at.clear()
 

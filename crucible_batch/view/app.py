@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -22,8 +24,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.local_server import LocalServer, bind
+from crucible_batch.errors import CrucibleBatchError, UserError
 from crucible_batch.option_values import LOOPBACK
 from crucible_batch.view.comparison import comparison_page, side_of
 from crucible_batch.view.control import PATH, ControlRequests
@@ -55,7 +56,7 @@ def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token:
     With ``token``, runs take commands from their pages. ``on_ready`` is called with the address once it can be opened.
     Raises ``UserError`` if the port is in use.
     """
-    with contextlib.closing(bind(LOOPBACK, port, "--port")) as listening:
+    with contextlib.closing(_bind(port)) as listening:
         asyncio.run(_serve(root, listening, on_ready, token))
 
 
@@ -64,13 +65,51 @@ async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str],
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    server = LocalServer(create_app(Runs(root), stopping, token))
+    server = _Server(create_app(Runs(root), stopping, token))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         await server.listening.wait()
         on_ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/")
         await stopping.wait()
         server.should_exit = True
+
+
+def _bind(port: int) -> socket.socket:
+    """Return a listening socket. Raises ``UserError`` if the port is not available."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)  # ``create_server`` adds the address to ``strerror``
+        raise UserError(
+            f"port {port} of {LOOPBACK} is not available: {reason}",
+            hint="choose another --port; 0 chooses a free port",
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, with an event that is set once it listens. It handles no signals: ``should_exit`` ends it."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,  # an open browser connection must not keep the process alive
+            )
+        )
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
 
 
 class _Headers:

@@ -9,7 +9,8 @@ from decimal import Decimal
 from itertools import islice, takewhile
 from pathlib import PurePath
 
-from crucible_batch.api import Snapshot, Watch, format_credits
+from crucible_batch.api.watching import Snapshot, Watch
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.report import JobRow
 from crucible_batch.report.html.cards import shown
 from crucible_batch.view.pages import name_of, state_text, thumbnail_address, tone_of

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from crucible_batch.api import PAGE, control
+from crucible_batch.api.controlling import PAGE, control
 from crucible_batch.errors import CrucibleBatchError
 
 HEADER: Final = "x-crucible-control"

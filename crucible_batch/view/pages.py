@@ -11,7 +11,8 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from crucible_batch.api import Snapshot, Watch, budget_for_rest, codes_never_retried, remedy_for_failed
+from crucible_batch.api.status import budget_for_rest, codes_never_retried, remedy_for_failed
+from crucible_batch.api.watching import Snapshot, Watch
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import (
     Advice,

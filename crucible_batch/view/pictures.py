@@ -11,7 +11,7 @@ from typing import BinaryIO
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from crucible_batch.api import Watch
+from crucible_batch.api.watching import Watch
 from crucible_batch.report import OutputRow
 from crucible_batch.report.html import miniature_of
 from crucible_batch.view.runs import ShownRun

@@ -8,7 +8,7 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from crucible_batch.api import format_credits
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.report.html import PageAssets, make_assets, report_scripts, report_styles
 
 SOURCES = ("img-src 'self'", "connect-src 'self'")

@@ -32,7 +32,7 @@ from judging import (
 from other_gateway import OtherGateway
 from other_world import UPLOAD_PRICE
 
-from crucible_batch.api import run
+from crucible_batch.api.running import run
 from crucible_batch.settings import Settings
 
 

@@ -15,7 +15,7 @@ from typing import get_args
 
 import pytest
 
-from crucible_batch.api import ListedRun, RunState
+from crucible_batch.api.run_list import ListedRun, RunState
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.runs import run_json
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource

@@ -86,7 +86,6 @@ class ShardMerge:
         ``times`` are those of ``gather``.
         """
         with self.journal.transaction():
-            after = self.journal.last_number()
             known = KnownImages(self.journal.assets())
             budget = self._budget()
             self.journal.restore((subject, (event,)) for subject, event in self.events if known.takes(subject, event))
@@ -95,7 +94,7 @@ class ShardMerge:
                 with shard_errors(shard.path), Journal.read(shard.path) as journal:
                     copy_gateway_ledger(journal, self.journal)
             if self.shards:
-                self._add_run(replace(_terms(self.shards), budget=budget), times, after)
+                self._add_run(replace(_terms(self.shards), budget=budget), times)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
             abandoned = self.outstanding.abandoned | set(self.choice.abandoned)
             note_shards(self.journal, replace(self.outstanding, merged=frozenset(merged), abandoned=abandoned))
@@ -108,7 +107,7 @@ class ShardMerge:
         prices = PriceBook.of(self.shards[0].terms) if self.shards else None
         return sum(self.outstanding.allowances.values(), ledger_of(self.journal, prices).committed)
 
-    def _add_run(self, terms: RunTerms, times: Mapping[int, float], after: int) -> None:
+    def _add_run(self, terms: RunTerms, times: Mapping[int, float]) -> None:
         started = min(shard.started_at for shard in self.shards)
         ends = (
             times.get(shard.number, started) if shard.finished_at is None else shard.finished_at
@@ -116,7 +115,7 @@ class ShardMerge:
         )
         endings = {shard.number: shard.ending for shard in self.shards}
         stops = united_stops(endings, self.choice.abandoned, left_out=self.outstanding.left_out)
-        number = self.journal.begin_run(terms, now=started, after=after)
+        number = self.journal.begin_run(terms, now=started)
         left = self._count(terms, stops, endings)
         left.counts[Outcome.BLOCKED] += self.outstanding.left_out
         ending = conclude_merged(

@@ -100,7 +100,7 @@ async def _written(
     summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice, notes=plan.notes)
     account = _account_of(journal)
     head = replace(
-        plan_head(target, plan.request, basis, summary, journal),
+        plan_head(target, plan.request, basis, summary),
         shards=division.shards,
         learned=divided.learned,
         division=division_number(journal),

@@ -21,7 +21,7 @@ from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.run_start import StartedRun, awaited_gateway
-from crucible_batch.api.saved_plans import PlanBasis, PlanStaleness
+from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
 from crucible_batch.api.shards.log import LogState
 from crucible_batch.api.shards.note import note_shard, noted_in, noted_shard
 from crucible_batch.api.shards.stored_shard import (
@@ -87,7 +87,7 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
     key = require_key(context.settings, context.manifest.path)
     gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, basis))
-    PlanStaleness(context.request, basis).check_basis()
+    check_plan_of_shard(context.request, basis)
     same_account = context.request.same_account
     if plan.head.account is not None:
         await refuse_account_of_shard(plan.head.account, gateway, key, same_account=same_account)
@@ -107,13 +107,12 @@ async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     restore_rows(journal, state)
     _begin(journal, plan, shard, rows, context.clock.now())
     journal.adopt(draft)
-    after = journal.last_number()
     account = await refuse_other_account(journal, gateway, key, same_account=same_account)
     receipts, ceiling = Receipts(directory), context.terms.ceiling
     await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
     journal.remember_key(account.fingerprint)
     logged = None if log is None else await take_log(journal, log, state, context.store)
-    return StartedRun(gateway, journal, basis, after, log=logged)
+    return StartedRun(gateway, journal, basis, log=logged)
 
 
 def _shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:
@@ -128,7 +127,7 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
         try:
             basis.workflows[workflow_id] = await gateway.workflow(workflow_id)
         except GatewayError as error:
-            if not error.is_not_found:  # a missing workflow is a change of the plan's basis
+            if not error.is_not_found:  # its jobs will be refused
                 raise
 
 
@@ -296,7 +295,7 @@ async def plan_shard(
     require_key(settings, manifest.path)
     gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
     await _read_workflows(gateway, plan, basis)
-    PlanStaleness(request, basis).check_basis()
+    check_plan_of_shard(request, basis)
     draft = stack.enter_context(PlanFile.temporary())
     draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
     of_shard = shard_terms(terms, request)

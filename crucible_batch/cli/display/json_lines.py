@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from crucible_batch.api import (
+from crucible_batch.cli.account import signed_credits
+from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.terminal import Json
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.progress import (
     AssetAdvanced,
     Controlled,
     GatewayBack,
@@ -23,12 +28,7 @@ from crucible_batch.api import (
     Stopping,
     TakenUp,
     Throttled,
-    event_name,
-    format_credits,
 )
-from crucible_batch.cli.account import signed_credits
-from crucible_batch.cli.command_output import CommandOutput, rfc3339
-from crucible_batch.cli.terminal import Json
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 

@@ -23,7 +23,6 @@ from rich.segment import ControlType, Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from crucible_batch.api import Message, Throttled, clean
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.message_text import jobs_at_once
 from crucible_batch.cli.display.progress_state import (
@@ -51,6 +50,8 @@ from crucible_batch.cli.display.progress_text import (
     state_parts,
     task_row,
 )
+from crucible_batch.domain.progress import Message, Throttled
+from crucible_batch.domain.redaction import clean
 
 FRAMES_PER_S = 5
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
@@ -247,7 +248,7 @@ class LiveDisplay(Display):
 
     def _retries(self, now: float) -> Text:
         """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
-        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(self._state.retries))
+        text = one_line((f"{'retries':<{LABEL}}", "dim"), str(sum(self._state.retries.values())))
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             last = self._retry[1]
             text.append(f" · {last.name}: {last.message}", style="yellow")

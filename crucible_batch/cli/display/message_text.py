@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from crucible_batch.api import ControlAction, Controlled, GatewayBack, GatewayUnreachable, clean
 from crucible_batch.cli.units import counted, format_duration
+from crucible_batch.domain.control import ControlAction
+from crucible_batch.domain.progress import Controlled, GatewayBack, GatewayUnreachable
+from crucible_batch.domain.redaction import clean
 
 _SHOWN_NAMES = 3
 

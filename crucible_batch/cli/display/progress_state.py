@@ -8,34 +8,9 @@ import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 
-from crucible_batch.api import (
-    AssetAdvanced,
-    Balance,
-    ControlAction,
-    Controlled,
-    GatewayBack,
-    GatewayUnreachable,
-    JobAdvanced,
-    JobsAdded,
-    Message,
-    Outcome,
-    Pace,
-    Phase,
-    Progress,
-    Receiving,
-    Retrying,
-    RunBegan,
-    RunEnded,
-    Stopping,
-    TakenUp,
-    Throttled,
-    TimeLeft,
-    clean,
-    event_name,
-)
+from crucible_batch.api.status import Progress
 from crucible_batch.cli.display.message_text import (
     answered_words,
     by_words,
@@ -44,6 +19,30 @@ from crucible_batch.cli.display.message_text import (
     unreachable_words,
 )
 from crucible_batch.cli.units import counted, format_duration
+from crucible_batch.domain.control import ControlAction
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.pace import Pace, TimeLeft
+from crucible_batch.domain.progress import (
+    AssetAdvanced,
+    Balance,
+    Controlled,
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    JobsAdded,
+    Message,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.tally import OUTCOME_OF_PHASE, Tally
 
 BYTES_WINDOW_S = 10.0
 
@@ -75,7 +74,6 @@ class Throughput:
             self._lately.popleft()
 
 
-_FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 
@@ -143,26 +141,20 @@ class Task:
         return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved, canary=canary)
 
 
-class ProgressState:
+class ProgressState(Tally):
     """The counts of one run. ``waiting`` jobs have neither started nor ended."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.has_begun = False
-        self.total = 0
-        self.succeeded = 0
-        self.failed = 0
-        self.unknown = 0
         self.uploaded = 0
         self.found = 0
-        self.outputs = 0
-        self.retries = 0
         self.ended = False
         self.throttled: Throttled | None = None
         self.unreachable: str | None = None
         self.paused: tuple[float, str] | None = None
         """Since when, on the display's clock, and by whom the run is paused."""
         self.stop_at: float | None = None
-        self.balance = Balance(None, Decimal(0), Decimal(0))
         self.up = Throughput()
         self.down = Throughput()
         self.errors: Mapping[str, int] = {}
@@ -176,10 +168,9 @@ class ProgressState:
         """Return the state of a run of another process; its times are wall-clock times."""
         state = cls()
         state.has_begun = True
-        state.total, state.balance, state.errors = found.total, balance, found.errors
-        state._count(found.counts)
-        state.outputs = found.outputs
-        state.down.total = found.byte_size
+        state.counts, state.outputs = found.tally.counts, found.tally.outputs
+        state.balance, state.errors = balance, found.errors
+        state.down.total = found.tally.byte_size
         named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
         rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
         unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
@@ -191,7 +182,7 @@ class ProgressState:
 
     @property
     def done(self) -> int:
-        return self.succeeded + self.failed + self.unknown
+        return sum(self.counts[outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN))
 
     @property
     def in_flight(self) -> int:
@@ -240,26 +231,25 @@ class ProgressState:
 
     def take(self, message: Message, now: float) -> NotableEvent | None:
         """Update the counts by a message, and return the event to show, if any."""
+        self.follow(message)
         match message:
             case RunBegan():
-                self._begin(message, now)
+                self.has_begun = True
+                self._began_at, self._pace = now, Pace(now)
                 return None
             case TakenUp():
                 since = now - max(0.0, message.at - message.since)
                 self._tasks[message.identity] = Task(clean(message.name, 80), message.phase, since, message.beside)
                 return None
             case JobAdvanced():
-                self.balance = message.balance
-                return self._advance(message, now)
+                return self._advance_task(message, now)
             case Receiving():
                 self._receive(message, now)
                 return None
             case AssetAdvanced():
-                self.balance = message.balance
                 self._upload(message, now)
                 return None
             case Retrying():
-                self.retries += 1
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
                 return NotableEvent(NotableKind.REQUEST, f"{message.operation} request", "", words, retry=True)
@@ -277,26 +267,16 @@ class ProgressState:
             case Controlled():
                 return self._control(message, now)
             case JobsAdded():
-                self.total += message.count
                 return None
             case RunEnded():
-                self._settle(message)
+                self.ended = True
+                self._tasks.clear()
                 return None
-
-    def _begin(self, message: RunBegan, now: float) -> None:
-        self.has_begun = True
-        self.total = message.total
-        # Jobs that an earlier run left unknown or without their output are continued: they count as waiting.
-        self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
-        self.failed = message.counts.get(Outcome.FAILED, 0)
-        self.balance = message.balance
-        self._began_at = now
-        self._pace = Pace(now)
 
     def _own_tasks(self) -> int:
         return sum(not task.beside for task in self.tasks())
 
-    def _advance(self, message: JobAdvanced, now: float) -> NotableEvent | None:
+    def _advance_task(self, message: JobAdvanced, now: float) -> NotableEvent | None:
         before, phase = message.before, message.phase
         task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
@@ -304,14 +284,10 @@ class ProgressState:
         else:
             self._tasks.pop(message.identity, None)
         if event_name(message.event) == "Saved":
-            self.outputs += 1
             self.down.add(max(0, getattr(message.event, "byte_size", 0) - task.received), now)
-        if not message.beside:
-            self.succeeded += (phase is Phase.SUCCEEDED) - (before is Phase.SUCCEEDED)
-            self.failed += (phase in _FAILED) - (before in _FAILED)
-            self.unknown += (phase is Phase.UNKNOWN) - (before is Phase.UNKNOWN)
-            if phase is not before and (phase is Phase.SUCCEEDED or phase in _FAILED):
-                self._pace.ended(now)
+        is_end = OUTCOME_OF_PHASE.get(phase) in {Outcome.SUCCEEDED, Outcome.FAILED}
+        if is_end and phase is not before and not message.beside:
+            self._pace.ended(now)
         notable = _notable(message)
         if notable is not None:
             # Replaced, never mutated: a drawing thread may read it at any time.
@@ -358,17 +334,6 @@ class ProgressState:
                 return _event_of_run("resumed", "", f"by {by_words(message)}")
             case _:
                 return _event_of_run("control", "", control_words(message))
-
-    def _count(self, counts: Mapping[Outcome, int]) -> None:
-        self.succeeded = counts.get(Outcome.SUCCEEDED, 0)
-        self.failed = counts.get(Outcome.FAILED, 0)
-        self.unknown = counts.get(Outcome.UNKNOWN, 0)
-
-    def _settle(self, message: RunEnded) -> None:
-        self._count(message.counts)
-        self.balance = message.balance
-        self.ended = True
-        self._tasks.clear()
 
 
 def paused_words(state: ProgressState, now: float) -> list[str]:

@@ -10,9 +10,13 @@ from rich.cells import cell_len, chop_cells
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api import Balance, Phase, clean, format_credits
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import counted, format_left, held_words, paid_before
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.progress import Balance
+from crucible_batch.domain.redaction import clean
 
 LABEL = 9
 """The width of a row's label in columns."""
@@ -58,11 +62,11 @@ def stage_bars(state: ProgressState, width: int) -> list[Text]:
     """
     at_work = Counter(task.phase for task in state.tasks() if not task.beside)
     made = state.done + at_work[Phase.FETCHING]
-    ends = ((state.failed, "red"), (state.unknown, "yellow"))
+    ends = ((state.counts[Outcome.FAILED], "red"), (state.counts[Outcome.UNKNOWN], "yellow"))
     return [
         _stage_bar("sent", [(made + at_work[Phase.IN_FLIGHT], "magenta")], state.total, width),
         _stage_bar("made", [(made, "cyan")], state.total, width),
-        _stage_bar("done", [(state.succeeded, "green"), *ends], state.total, width),
+        _stage_bar("done", [(state.counts[Outcome.SUCCEEDED], "green"), *ends], state.total, width),
     ]
 
 
@@ -86,9 +90,9 @@ def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
     """Return the stages in the order of the bar, including jobs that are collected in addition to the run's own."""
     at_work, checking = state.stages(), state.checking
     return [
-        (state.succeeded, "succeeded", "green"),
-        (state.failed, "failed", "red"),
-        (state.unknown, "unknown", "yellow"),
+        (state.counts[Outcome.SUCCEEDED], "succeeded", "green"),
+        (state.counts[Outcome.FAILED], "failed", "red"),
+        (state.counts[Outcome.UNKNOWN], "unknown", "yellow"),
         (checking, "checking", "blue"),
         (max(0, at_work[Phase.FETCHING] - checking), "downloading", "blue"),
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
@@ -97,7 +101,7 @@ def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
 
 
 def money_parts(state: ProgressState) -> list[str]:
-    balance = state.balance
+    balance = state.balance or Balance(None, Decimal(0), Decimal(0))
     parts = [f"{format_credits(balance.bought)} spent"]
     if balance.reused:
         parts.append(paid_before(balance.reused))

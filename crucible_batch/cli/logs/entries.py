@@ -10,27 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from crucible_batch.api import (
-    AssetAdvanced,
-    Controlled,
-    GatewayBack,
-    GatewayUnreachable,
-    JobAdvanced,
-    JobsAdded,
-    Message,
-    Outcome,
-    Phase,
-    Receiving,
-    Retrying,
-    RunBegan,
-    RunEnded,
-    Stopping,
-    TakenUp,
-    Throttled,
-    clean,
-    event_name,
-    format_credits,
-)
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
@@ -39,6 +18,27 @@ from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import counted
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Outcome
+from crucible_batch.domain.progress import (
+    AssetAdvanced,
+    Controlled,
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    JobsAdded,
+    Message,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
+from crucible_batch.domain.redaction import clean
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from crucible_batch.api import JobAdvanced, Message, Phase, RunBegan, event_name
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.log_file import LogFile
-from crucible_batch.cli.redaction import without_opentelemetry
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.cli.terminal import Json, journal_prefix, say_note
+from crucible_batch.domain.events import event_name
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}
@@ -42,7 +43,6 @@ class RunLog(logging.Handler):
         only_failures: bool = False,
     ) -> None:
         super().__init__(logging.DEBUG if verbose else logging.INFO)
-        self.addFilter(without_opentelemetry)
         self._write = write
         self._context = context
         self._format = log_format
@@ -110,7 +110,8 @@ class FileWriter:
 
     def __call__(self, level: int, line: str) -> None:
         lost = self.file.missing
-        if lost > self._reported and self.file.write(format_entry(self._loss(), self._context, self._format)):
+        # On a line of its own, since a part of the last line may have been written.
+        if lost > self._reported and self.file.write(f"\n{format_entry(self._loss(), self._context, self._format)}"):
             self._reported = lost
         self.file.write(line)
 

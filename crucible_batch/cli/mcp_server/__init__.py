@@ -10,8 +10,9 @@ import os
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import SpendCap, clean
 from crucible_batch.cli.redaction import hide_key
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from crucible_batch.api import Message, format_credits
 from crucible_batch.api.cancellation import Interruptible
 from crucible_batch.cli.display.progress_state import ProgressState
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.progress import Message
 from crucible_batch.errors import ExitCode
 
 SendProgress = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -61,5 +62,6 @@ class ActiveRun:
             await self._change.wait()
             self._change = anyio.Event()
             state = self._state
-            words = f"{state.done} of {state.total} jobs done, {format_credits(state.balance.bought)} credits spent"
+            spent = format_credits(state.balance.bought) if state.balance else "0"
+            words = f"{state.done} of {state.total} jobs done, {spent} credits spent"
             await send(state.done, state.total, words)

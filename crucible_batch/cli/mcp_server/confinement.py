@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from crucible_batch.api import RunRequest, clean
 from crucible_batch.api.draft import read_source, run_directory, run_terms
-from crucible_batch.api.request import check_path, follow_plan
+from crucible_batch.api.request import RunRequest, check_path, follow_plan
+from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")

@@ -17,17 +17,11 @@ import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from rich.console import Console
 
-from crucible_batch.api import (
-    CrucibleClient,
-    JobFilter,
-    RunRequest,
-    SpendCap,
-    connect,
-    format_credits,
-    plan_request,
-    read_status,
-    run_request,
-)
+from crucible_batch.api.connecting import connect
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import JobFilter, RunRequest
+from crucible_batch.api.running import run_request
+from crucible_batch.api.status import read_status
 from crucible_batch.cli.account import metadata_of, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
@@ -40,6 +34,9 @@ from crucible_batch.cli.render.summary import head_json
 from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.spend_cap import SpendCap
+from crucible_batch.gateway import CrucibleClient
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 

@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.api import (
-    Change,
-    ChangeCause,
-    ChangeKind,
-    ComparedJob,
-    Comparison,
-    PlanGroup,
-    clean,
-    format_credits,
-)
+from crucible_batch.api.plan_comparison import Comparison, PlanGroup
 from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.terminal import Json, say_indented
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
+from crucible_batch.domain.redaction import clean
 
 _MARKS = {
     ChangeKind.NEW: ("+", "good"),
@@ -35,8 +29,6 @@ _WORDS = {
 }
 _WIDEST_HEAD = 36
 _NAME = 30
-_VALUE = 48
-_CONTEXT = 12
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
@@ -69,7 +61,7 @@ def why_words(row: ComparedJob) -> str:
     match reason.why:
         case ChangeCause.CHANGED:
             before = f"  (the old one cost {cost})" if reason.credits else ""
-            return "; ".join(_change(change) for change in reason.changes) + before
+            return "; ".join(map(change_words, reason.changes)) + before
         case ChangeCause.GONE if reason.credits:
             return f"no longer in the manifest; it cost {cost}, and its files are kept"
         case ChangeCause.MISSING_OUTPUT:
@@ -150,32 +142,6 @@ def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
 
 def _word(mark: ChangeKind) -> str:
     return _WORDS.get(mark, mark.value)
-
-
-def _change(change: Change) -> str:
-    if change.before is None:
-        return f"{change.field}: {_value(change.after)} added"
-    if change.after is None:
-        return f"{change.field}: {_value(change.before)} removed"
-    if isinstance(change.before, str) and isinstance(change.after, str):
-        before, after = contrast(change.before, change.after)
-        return f"{change.field}: {_value(before)} → {_value(after)}"
-    return f"{change.field}: {_value(change.before)} → {_value(change.after)}"
-
-
-def contrast(before: str, after: str) -> tuple[str, str]:
-    """Shorten two long texts to the part where they begin to differ."""
-    differs = (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new)
-    start = next(differs, min(len(before), len(after))) - _CONTEXT
-    if start <= 0 or max(len(before), len(after)) <= _VALUE:
-        return before, after
-    return f"…{before[start:]}", f"…{after[start:]}"
-
-
-def _value(value: object) -> str:
-    text = clean(value if isinstance(value, str) else repr(value), 10_000)
-    text = text if len(text) <= _VALUE else f"{text[: _VALUE - 1]}…"
-    return f"'{text}'" if isinstance(value, str) else text
 
 
 def _json(value: object) -> Json:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crucible_batch.api import clean
 from crucible_batch.cli.render.summary import FailureGroup, credits_words
+from crucible_batch.domain.redaction import clean
 from crucible_batch.report import REPORT_FILE, ReportHead
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.cells import get_character_cell_size
 from rich.console import Console
 
-from crucible_batch.api import clean
 from crucible_batch.cli.terminal import Json, advise, say, say_sentence
 from crucible_batch.cli.units import counted
+from crucible_batch.domain.redaction import clean
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -215,7 +215,7 @@ def show_in_mail(console: Console, subject: str, error: CrucibleBatchError) -> N
             found = [f"{_shown(it.place)}: {it.field}{': ' if it.field else ''}{it.message}" for it in error.problems]
             summary = f"{counted(len(found) + error.omitted, 'problem')}; nothing was spent"
         case StalePlanError():
-            found = [change.message for change in error.changes]
+            found = [str(change) for change in error.changes]
             summary = f"{error.plan} is stale: {counted(len(found) + error.omitted, 'change')}; nothing was spent"
         case _:
             show_error(console, error)
@@ -235,13 +235,16 @@ def problems_of(error: CrucibleBatchError) -> Json | None:
     return {"problems": [problem_json(problem) for problem in error.problems], "omitted": error.omitted}
 
 
+_MARKS = {"new": "+ ", "changed": "~ ", "gone": "- "}
+
+
 def _show_changes(console: Console, error: StalePlanError) -> None:
     plan = clean(str(error.plan), 4000)
     say_sentence(
         console, ("error ", "bad"), (f"{error.code}: ", "strong"), f"{plan} is stale. Changed since it was made:"
     )
     for change in error.changes:
-        say(console, "  ", clean(change.message))
+        say(console, f"  {_MARKS.get(change.kind, '')}", clean(str(change)))
     count = len(error.changes) + error.omitted
     more = f", {error.omitted} of them not shown" if error.omitted else ""
     say_sentence(console, (f"{counted(count, 'change')}{more}; nothing was spent", "bad"))

@@ -8,8 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crucible_batch.api import PlanSummary, clean, format_credits
+from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.cli.terminal import Json, fact
+from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.redaction import clean
 from crucible_batch.shell_command import quoted, shell_command
 
 _ROWS_SHOWN = 16

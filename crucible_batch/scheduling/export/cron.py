@@ -57,7 +57,7 @@ def _fields(schedule: ScheduledManifest, options: ExportOptions) -> tuple[CronFi
     raise UserError(
         f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the time zone of this system,"
         f" {options.system_zone}",
-        hint="use --to systemd or crucible-batch schedule serve; or --cronie, if your cron is cronie (Fedora, Arch)",
+        hint="use --to systemd; or --cronie, if your cron is cronie (Fedora, Arch)",
     )
 
 

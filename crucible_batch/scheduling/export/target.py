@@ -117,7 +117,7 @@ def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> 
     raise UserError(
         f"{schedule.path}: clocks in {schedule.zone_name} skip or repeat {affected:%Y-%m-%d %H:%M}, and {what} would"
         f" then not run it as `schedule.cron` ({schedule.cron}) does",
-        hint="choose a time that no clock change touches, or timezone: UTC, or use crucible-batch schedule serve",
+        hint="choose a time that no clock change touches, or timezone: UTC",
     )
 
 
@@ -142,7 +142,7 @@ def unsupported(schedule: ScheduledManifest, what: str, error: ValueError) -> Us
     """Return the error for a schedule that another scheduler has no expression for."""
     return UserError(
         f"{schedule.path}: {what} can't run the schedule {schedule.cron!r}: {error}",
-        hint="change the schedule, or use crucible-batch schedule serve",
+        hint="change the schedule",
     )
 
 

@@ -20,7 +20,9 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 from PIL import Image
 
-from crucible_batch.api import plan, run, validate
+from crucible_batch.api.draft import validate
+from crucible_batch.api.planning import plan
+from crucible_batch.api.running import run
 from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
 from crucible_batch.settings import Settings
 

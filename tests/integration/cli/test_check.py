@@ -9,10 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api import Audit, AuditResult, Figures, Finding, Verdict
+from crucible_batch.api.auditing import AuditResult
 from crucible_batch.api.verifying import UnsavedOutputs
 from crucible_batch.cli.audit import notes, show_audit
 from crucible_batch.domain.attempt import Attempt
+from crucible_batch.domain.audit import Audit
+from crucible_batch.domain.audit_claims import Figures, Finding, Verdict
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.upload_audit import UploadSums

@@ -117,7 +117,7 @@ def test_the_watch_sees_a_file_that_is_opened_by_itself(lonely_cli: Cli) -> None
 BESIDE_A_STATUS = """
     import asyncio, os, subprocess, sys
     from pathlib import Path
-    from crucible_batch import api
+    import crucible_batch as api
     from crucible_batch.settings import Settings
 
     url, manifest, read = sys.argv[1:]

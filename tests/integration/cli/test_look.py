@@ -8,7 +8,6 @@ from datetime import datetime
 
 import jsonschema
 import pytest
-import yaml
 
 from .conftest import Cli
 
@@ -124,36 +123,12 @@ def test_a_workflow_is_shown_with_what_its_parameters_take(cli: Cli) -> None:
     assert known["scale.value"] == {"type": "number", "minimum": 1, "maximum": 4, "default": 2}
 
 
-def test_the_live_schema_knows_the_gateways_workflows(cli: Cli) -> None:
-    assert cli("schema", "--live", "-o", "live.json").out == ""
-    schema = json.loads((cli.cwd / "live.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
-    manifest = yaml.safe_load(cli.cwd.joinpath(cli.write("live")).read_text())
-    assert validator.is_valid(manifest)
-    for workflow, params, fits in (
-        ("zimage-base", {"size.width": 64}, True),
-        ("zimage-base", {"size.widht": 64}, False),
-        ("qwen-edit", {"strength.value": 1}, True),
-        ("upscale-2x", {"strength.value": 1}, False),
-        ("zimage-sketch", {"any.thing": 1}, True),
-        ("qwen-edti", {}, False),
-    ):
-        job = {"name": "a", "workflow": workflow, "params": params}
-        assert validator.is_valid({**manifest, "jobs": [job]}) is fits, job
-    strength = schema["$defs"]["On0"]["properties"]["params"]["properties"]["strength.value"]
-    assert strength == {"description": "number, 0 to 1", "default": 0.6, "minimum": 0, "maximum": 1}
-
-
 def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
     kept = lonely_cli.cwd / "schema.json"
     assert lonely_cli("schema", "-o", "schema.json").code == 0
-    before = kept.read_text()
-    assert lonely_cli("schema", "--live", "-o", "schema.json").code == 3
-    assert kept.read_text() == before
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert json.loads(kept.read_text())["title"] == "crucible-batch manifest, version 1"
-    assert lonely_cli("schema", "--plan", "--live").code == 2
+    assert lonely_cli("schema", "--plan", "--sidecar").code == 2
 
 
 def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_rest(cli: Cli) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import PruneCause, Pruning, RetentionRules, Watch, plan_pruning, prune_runs, pruning
-from crucible_batch.domain.retention import KeepCause
+from crucible_batch.api import pruning
+from crucible_batch.api.pruning import Pruning, plan_pruning, prune_runs
+from crucible_batch.api.watching import Watch
+from crucible_batch.domain.retention import KeepCause, PruneCause, RetentionRules
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.view.pages import next_step, state_text

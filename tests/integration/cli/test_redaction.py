@@ -121,7 +121,7 @@ def test_a_registered_secret_is_redacted_and_the_host_of_an_address_is_not(
     assert redacted(text) == expected
 
 
-@each_case("disguise", DISGUISES)
+@each_case("disguise", sorted(set(DISGUISES) - {"token alone"}))
 def test_a_disguised_address_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str) -> None:
     monkeypatch.setattr(secret_text, "_registered", {})
     secret = "ping_a-long-path-that-must-not-be-seen"

@@ -1,27 +1,14 @@
-"""The commands ``schedule list``, ``export`` and ``serve``, as they are installed."""
+"""The commands ``schedule list`` and ``schedule export``, as they are installed."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
-import httpx
 import pytest
-
-from crucible_batch.scheduling.serve.serving import ServeOptions, state_file
-from tests.preloaded import COMMAND
 
 from .conftest import Cli
 
-PATIENCE_S = 60
 NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", timezone: Europe/Berlin, catch_up: 1}\n'
-EVERY_MINUTE = 'run_id: "{{ scheduled_at }}"\nschedule: {cron: "* * * * *", catch_up: 1}\n'
 
 
 def test_the_next_times_are_listed_in_order(lonely_cli: Cli) -> None:
@@ -93,139 +80,3 @@ def test_a_manifest_that_can_not_be_exported_is_refused(lonely_cli: Cli, manifes
     done = lonely_cli("schedule", "export", f"{manifest}.yaml", "--to", "systemd", "-o", "units")
     assert done.code == 2
     assert not (lonely_cli.cwd / "units").exists()
-
-
-class Serving:
-    """A scheduler in a process of its own. ``url`` is its health endpoint."""
-
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        assert process.stdout is not None
-        self.process = process
-        self._log = log
-        first = json.loads(process.stdout.readline())
-        self.url = first["health"]
-
-    def wait_for(self, words: str) -> str:
-        """Wait until its log has the words, and return it."""
-        until = time.monotonic() + PATIENCE_S
-        while words not in (text := self._log.read_text()):
-            assert time.monotonic() < until, text
-            assert self.process.poll() is None, text
-            time.sleep(0.1)  # until another process writes
-        return text
-
-    def health(self) -> httpx.Response:
-        return httpx.get(self.url, timeout=PATIENCE_S, trust_env=False)
-
-    def stop(self) -> tuple[int, str]:
-        """Send SIGTERM, and return the exit code and the log."""
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=PATIENCE_S)
-        return code, self._log.read_text()
-
-
-@contextmanager
-def serving(cli: Cli, *, handled: timedelta | None = None) -> Iterator[Serving]:
-    """Serve the folder of a command. ``handled`` is how long ago an earlier scheduler dealt with every-minute.yaml."""
-    home = cli.cwd / "home"
-    if handled is not None:
-        options = ServeOptions((Path(),), cli.cwd, 1, state_directory=home / "crucible-batch")
-        state = state_file(options)
-        assert state is not None
-        state.parent.mkdir(parents=True)
-        progress = {"handled": (datetime.now(UTC) - handled).isoformat()}
-        manifest = str(cli.cwd / "every-minute.yaml")
-        state.write_text(json.dumps({"version": 1, "manifests": {manifest: progress}}))
-    log = cli.cwd / "log"
-    words = [COMMAND, "schedule", "serve", ".", "--health", "0", "--json"]
-    environment = {**cli.environment, "XDG_STATE_HOME": str(home)}
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(
-            words,
-            cwd=cli.cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        ) as process,
-    ):
-        try:
-            yield Serving(process, log)
-        finally:
-            process.kill()
-
-
-def test_changes_of_a_folder_are_noticed_and_a_signal_ends_it_with_0(cli: Cli) -> None:
-    cli.write("nightly", head=NIGHTLY)
-    with serving(cli) as scheduler:
-        scheduler.wait_for("nightly.yaml: 15 3 * * * Europe/Berlin")
-        cli.write("weekly", head='schedule: {cron: "0 9 * * MON"}\n')
-        scheduler.wait_for("weekly.yaml: 0 9 * * MON UTC")
-        (cli.cwd / "nightly.yaml").write_text("version: 1\nschedule: [\n")
-        scheduler.wait_for("its last valid schedule is kept")
-        answer = scheduler.health()
-        assert answer.status_code == 200
-        assert [each["name"] for each in answer.json()["manifests"]] == ["nightly", "weekly"]
-        assert [each["manifest"] for each in answer.json()["problems"]] == [str(cli.cwd / "nightly.yaml")]
-        assert scheduler.stop()[0] == 0
-
-
-def test_a_missed_time_is_run_and_its_output_is_reported(cli: Cli) -> None:
-    cli.write("every-minute", head=EVERY_MINUTE)
-    with serving(cli, handled=timedelta(minutes=3)) as scheduler:
-        text = scheduler.wait_for("every-minute: ended with exit code 0")
-        assert "every-minute | " in text
-        code, _ = scheduler.stop()
-    assert code == 0
-    assert list((cli.cwd / "outputs" / "every-minute").glob("*/fox/0.png"))
-
-
-@pytest.mark.slow
-def test_a_signal_stops_the_active_run_and_the_next_start_resumes_it(slow_cli: Cli) -> None:
-    slow_cli.write("every-minute", head=EVERY_MINUTE)
-    with serving(slow_cli, handled=timedelta(minutes=3)) as scheduler:
-        scheduler.wait_for("every-minute | ")
-        code, text = scheduler.stop()
-    assert code == 0
-    assert "every-minute: ended with exit code 143" in text
-    (state,) = (slow_cli.cwd / "home" / "crucible-batch" / "schedules").glob("*.json")
-    (progress,) = json.loads(state.read_text())["manifests"].values()
-    started = progress["unfinished"]["scheduled_at"]
-    with serving(slow_cli) as scheduler:
-        scheduler.wait_for("every-minute: started for ")
-        scheduler.stop()
-        assert scheduler.process.stdout is not None
-        events = [json.loads(line) for line in scheduler.process.stdout]
-    starts = [event for event in events if event["type"] == "scheduled_start"]
-    assert starts[0]["scheduled_at"] >= started
-    assert events[-1]["type"] == "result"
-
-
-def test_two_schedulers_of_one_folder_are_refused(cli: Cli) -> None:
-    cli.write("nightly", head=NIGHTLY)
-    with serving(cli) as scheduler:
-        scheduler.wait_for("nightly.yaml")
-        done = cli("schedule", "serve", ".", XDG_STATE_HOME=str(cli.cwd / "home"))
-        assert done.code == 6
-        assert "another scheduler" in done.err
-
-
-@pytest.mark.parametrize(
-    "options", [("missing",), (".", "--health", "nowhere"), (".", "--env-file", "missing.env")], ids=str
-)
-def test_a_scheduler_that_can_not_serve_ends_with_2(lonely_cli: Cli, options: tuple[str, ...]) -> None:
-    assert lonely_cli("schedule", "serve", *options).code == 2
-
-
-@pytest.mark.slow
-def test_two_manifests_of_every_minute_are_run_by_the_clock(cli: Cli) -> None:
-    for name in ("foxes", "owls"):
-        cli.write(name, head=EVERY_MINUTE)
-    with serving(cli) as scheduler:
-        until = time.monotonic() + 240
-        while any(len(list((cli.cwd / "outputs" / name).glob("*/fox/0.png"))) < 2 for name in ("foxes", "owls")):
-            assert time.monotonic() < until, (cli.cwd / "log").read_text()
-            time.sleep(1)  # of the clock that the scheduler goes by
-        assert scheduler.stop()[0] == 0

@@ -90,7 +90,7 @@ def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
     on_windows = "import sys; sys.platform = 'win32'\n" + LOADED
     done = subprocess.run([sys.executable, "-c", on_windows, "doctor"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "on Windows, install and run it in WSL" in done.stderr.splitlines()[0]
+    assert "install and run crucible-batch in WSL" in done.stderr.splitlines()[0]
     assert "typer" not in done.stderr.splitlines()[-1].split()
 
 

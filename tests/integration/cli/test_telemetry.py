@@ -1,13 +1,10 @@
-"""The options for metrics and traces, from the command line."""
+"""The options for metrics, from the command line."""
 
 from __future__ import annotations
 
-import logging
 import socket
 
 import pytest
-
-from crucible_batch.cli.redaction import without_opentelemetry
 
 from .conftest import Cli
 
@@ -56,36 +53,3 @@ def test_an_address_in_use_is_exit_2(cli: Cli) -> None:
     assert done.code == 2
     assert "Address already in use" in done.err
     assert "choose another address" in done.err
-
-
-def test_a_dead_collector_is_one_note_without_its_headers(cli: Cli) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    cli.write("traced")
-    done = cli(
-        "run", "traced.yaml", "--display", "none", "--log-file", "traced.log", "-v",
-        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", OTEL_EXPORTER_OTLP_HEADERS="not a header: sesame",
-    )  # fmt: skip
-    assert done.code == 0
-    log = (cli.cwd / "traced.log").read_text()
-    for text in (done.err, log):
-        assert text.count("spans of the trace were not accepted by the collector") == 1
-    for secret in ("sesame", str(port), "Traceback", "HTTPConnection"):
-        assert secret not in done.out + done.err + log
-
-
-def test_the_console_exporter_leaves_stdout_to_json(cli: Cli) -> None:
-    cli.write("shown")
-    done = cli("run", "shown.yaml", "--json", "--traces", OTEL_TRACES_EXPORTER="console")
-    assert done.envelope["ok"] is True
-    assert '"cicd.pipeline.name": "shown"' in done.err
-
-
-@pytest.mark.parametrize(
-    ("name", "is_shown"),
-    [("opentelemetry.exporter.otlp.proto.http", False), ("opentelemetry", False), ("opentelemetrical", True),
-     ("crucible_batch.telemetry", True)],
-)  # fmt: skip
-def test_records_of_opentelemetry_are_dropped(name: str, is_shown: bool) -> None:
-    record = logging.LogRecord(name, logging.ERROR, __file__, 1, "headers: %s", ("sesame",), None)
-    assert without_opentelemetry(record) is is_shown

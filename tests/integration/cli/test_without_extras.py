@@ -48,12 +48,10 @@ CALLS = {
     "budget release": "budget release studio outputs/m/default --spent 0",
     "schedule export": "schedule export m.yaml --to cron",
     "schedule list": "schedule list m.yaml",
-    "schedule serve": "schedule serve missing.yaml",
 }
 """The arguments of commands that need some. What is not named here is called without any."""
 MORE = [
     "doctor m.yaml",
-    "run m.yaml --traces --wait-for-gateway 0",
     "run m.yaml --out-dir s3://bucket/runs --wait-for-gateway 0",
     "plan m.yaml --out-dir gs://bucket/runs",
     "status s3://bucket/runs",

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import table
-from crucible_batch.api import Message
 from crucible_batch.cli.display.json_lines import LINES
+from crucible_batch.domain.progress import Message
 from crucible_batch.errors import ExitCode
 from tests.case_table import each_case
 from tests.preloaded import run_command

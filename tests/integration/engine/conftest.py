@@ -27,8 +27,9 @@ import pytest
 import uvicorn.server
 from PIL import Image
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import connecting, run_directory, running
+from crucible_batch.api.status import Status
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve, server
@@ -154,7 +155,7 @@ class Bench:
         answer = await self.http.post(f"{self.running.api_url}/_sandbox/config", json=levers)
         assert answer.status_code == 200, answer.text
 
-    async def agree(self, result: api.RunResult | api.Status, *, never_named: Decimal = Decimal(0)) -> Any:
+    async def agree(self, result: api.RunResult | Status, *, never_named: Decimal = Decimal(0)) -> Any:
         """Hold our books against the judge's, and the judge's against themselves. Returns the judge's state.
 
         ``never_named`` is what uploads whose price nobody named may have cost beyond what they did.

@@ -12,7 +12,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.errors import CrucibleBatchError
 
 # See test_resume.py: connections that are cancelled while they are made.

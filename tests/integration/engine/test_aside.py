@@ -12,8 +12,8 @@ import textwrap
 import httpx
 import pytest
 
-from crucible_batch import api
-from crucible_batch.api import check_outputs
+import crucible_batch as api
+from crucible_batch.api.verifying import check_outputs
 from crucible_batch.domain.events import Relocated, Saved, Succeeded
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import stop_after
@@ -255,7 +255,7 @@ async def test_a_saved_plan_of_the_edited_manifest_is_followed_and_then_finished
 CHILD = """
     import asyncio, os, sys
     from pathlib import Path
-    from crucible_batch import api
+    import crucible_batch as api
     from crucible_batch.outputs import store
     from crucible_batch.settings import Settings
 

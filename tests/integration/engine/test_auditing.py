@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
-from crucible_batch.api import AuditResult, Verdict
+import crucible_batch as api
+from crucible_batch.api.auditing import AuditResult
+from crucible_batch.domain.audit_claims import Verdict
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.settings import Settings
 

@@ -7,7 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.shards.probing import probe
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 
@@ -63,7 +66,7 @@ async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_e
 
 
 async def _divided(bench: Any, manifest: Path, plan: Path, out: Path) -> None:
-    request = replace(api.RunRequest(manifest, out_dir=out), shards=SHARDS)
-    probed = await api.probe(request, plan, settings=bench.settings)
+    request = replace(RunRequest(manifest, out_dir=out), shards=SHARDS)
+    probed = await probe(request, plan, settings=bench.settings)
     assert probed is None or probed.may_divide
-    await api.plan_request(request, plan, settings=bench.settings)
+    await plan_request(request, plan, settings=bench.settings)

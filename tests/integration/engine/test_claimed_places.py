@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.reporting import write_report_again
+from crucible_batch.api.watching import Watch
 from crucible_batch.outputs import FileState
 
 HAS_PAGES = True
@@ -127,10 +129,10 @@ async def test_no_command_that_reads_shows_or_writes_beside_such_a_file(start, p
         edit(bench, path=path, output=path)
         (out / "a/0.png.json").unlink()
         before = contents(bench)
-        api.write_report_again(out)
+        write_report_again(out)
         planned = await api.plan(bench.path / "m.yaml", out_dir=out, settings=bench.settings)
         after = {name: content for name, content in contents(bench).items() if "/.crucible/thumbnails/" not in name}
-        watch = api.Watch(out)
+        watch = Watch(out)
         watch.look()
         (shown,) = watch.newest(1)
         with pytest.raises(OSError, match="not the path of an output"):

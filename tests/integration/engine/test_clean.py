@@ -8,8 +8,9 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch import api, delete_assets
-from crucible_batch.api import KeepReason
+import crucible_batch as api
+from crucible_batch import delete_assets
+from crucible_batch.domain.asset import KeepReason
 from crucible_batch.errors import ConsentError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.reporting import write_report_again
 from crucible_batch.domain.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
 
@@ -70,7 +71,7 @@ async def test_every_command_that_reads_continues_with_the_rest(start) -> None:
         contradict(bench, "a", [("HoldReleased", IN_DOUBT[1][1])])
         status = api.read_status(out)
         assert (status.report.counts.succeeded, status.report.counts.unknown) == (2, 1)
-        head = api.write_report_again(out)
+        head = write_report_again(out)
         assert (head.counts.succeeded, head.counts.unknown, head.credits.spent) == (2, 1, 6)
         found = await api.check_outputs(out)
         assert (found.exit_code, found.checked) == (ExitCode.OK, 3)

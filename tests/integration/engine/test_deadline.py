@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import running
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.picking import next_pick
 from crucible_batch.domain.events import Held, Saved
 from crucible_batch.domain.progress import JobAdvanced, JobsAdded
 from crucible_batch.engine.derived_jobs import JobAdder
@@ -316,7 +317,7 @@ async def test_without_a_picks_file_the_run_ends_well_and_buys_no_second_stage(s
         assert names_of(result) == NAMES[:3]
         (waiting,) = result.report.waiting
         assert (waiting.pick, waiting.sources, waiting.choices) == ("picks.txt", "draft*", 3)
-        assert api.next_pick(result.run_dir) == f"crucible-batch pick {result.run_dir} draft-1"
+        assert next_pick(result.run_dir) == f"crucible-batch pick {result.run_dir} draft-1"
         assert await bought(bench) == 3
         (picks,) = api.pick(result.run_dir, ["draft-3", "draft-1/0"])
         assert picks.path.read_text() == "draft-3\ndraft-1/0\n"

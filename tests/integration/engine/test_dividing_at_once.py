@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.saved_plan import read_saved_plan
 from tests.integration.engine.stored import URL, use_store
@@ -54,10 +56,10 @@ class Machines:
         return path
 
     async def divide(self, machine: str, shards: int) -> None:
-        request = replace(api.RunRequest(self.manifest(machine), out_dir=Path(URL)), shards=shards)
+        request = replace(RunRequest(self.manifest(machine), out_dir=Path(URL)), shards=shards)
         with self.on(machine):
             try:
-                plan = await api.plan_request(request, self.plan(machine), settings=self.bench.settings)
+                plan = await plan_request(request, self.plan(machine), settings=self.bench.settings)
             except CrucibleBatchError as error:
                 self.refused[machine] = error
             else:

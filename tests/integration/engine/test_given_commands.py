@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch import api
 from crucible_batch.api.command_feed import CommandFeed
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand
@@ -32,7 +32,7 @@ async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_
         feed = CommandFeed(take, monotonic=bench.clock.monotonic, sleep=bench.clock.sleep)
         await feed.ask()
         asking = asyncio.ensure_future(feed.keep())
-        request = api.RunRequest(bench.manifest(jobs(4), budget=8), out_dir=bench.path / "out")
+        request = RunRequest(bench.manifest(jobs(4), budget=8), out_dir=bench.path / "out")
         result = await run_request(request, settings=bench.settings, transport=tampered(log), commanded=feed.on)
         asking.cancel()
     assert result.exit_code is ExitCode.OK

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from crucible_batch import atomic_files, check_outputs
-from crucible_batch.api import read_status
+from crucible_batch.api.status import read_status
 from crucible_batch.errors import CrucibleBatchError, JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, database, group_commit, lock, sql
 from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file

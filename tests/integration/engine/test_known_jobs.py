@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import known_jobs
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch import api, delete_assets
+import crucible_batch as api
+from crucible_batch import delete_assets
 from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.domain import events
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import store
@@ -94,7 +96,7 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
             assert (await bench.run(manifest, **options)).exit_code == 1
             assert len((await bench.state())["jobs"]) == 1
-        request = api.RunRequest(manifest, out_dir=bench.path / "out", job_filter=api.JobFilter(retry_failed=True))
+        request = RunRequest(manifest, out_dir=bench.path / "out", job_filter=JobFilter(retry_failed=True))
         for resubmits, state in ((False, "failed"), (True, "new")):
             planned = await plan_request(replace(request, resubmit_unknown=resubmits), settings=bench.settings)
             assert (dict(planned.states), planned.is_settled) == ({state: 1}, not resubmits)

@@ -16,10 +16,12 @@ import anyio
 import pytest
 
 from crucible_batch import plan
-from crucible_batch.api import RunRequest, SpendCap, parse_shard, running
+from crucible_batch.api import running
+from crucible_batch.api.request import RunRequest, parse_shard
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
+from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import JournalError, ReportError, UserError
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"

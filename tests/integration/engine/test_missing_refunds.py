@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.domain import events
 from crucible_batch.engine.run_control import RunDeadline
 from crucible_batch.errors import ExitCode

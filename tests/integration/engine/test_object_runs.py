@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.pruning import plan_pruning
+from crucible_batch.api.reporting import write_report_again
 from crucible_batch.api.run_journal import local_directory
+from crucible_batch.api.watching import Watch
 from crucible_batch.cli.status import next_command
+from crucible_batch.domain.retention import RetentionRules
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL
@@ -229,7 +233,7 @@ async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_t
         assert (store.content["report.json"], pictures(store)) == (b"mine", ["a/0.png"])
         del store.content["report.json"]
         store.foreign.clear()
-        assert api.write_report_again(URL).counts.succeeded == 1
+        assert write_report_again(URL).counts.succeeded == 1
         assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 1
         assert await bought(bench) == 1
 
@@ -252,7 +256,7 @@ async def test_report_writes_missing_sidecars_and_the_page_again(start, store):
         before = dict(store.content)
         for key in ("a/0.png.json", "report.html"):
             del store.content[key]
-        api.write_report_again(URL)
+        write_report_again(URL)
         assert store.content.keys() == before.keys()
         assert store.content["a/0.png.json"] == before["a/0.png.json"]
 
@@ -260,7 +264,7 @@ async def test_report_writes_missing_sidecars_and_the_page_again(start, store):
 async def test_a_watch_opens_outputs_from_the_store(start, store):
     async with start() as bench:
         result = await bench.run(bench.manifest(ONE), out_dir=URL)
-        watch = api.Watch(result.run_dir)
+        watch = Watch(result.run_dir)
         output = watch.output("a/0.png")
         assert output is not None
         file = await asyncio.to_thread(watch.open, output)
@@ -301,7 +305,7 @@ async def test_prune_keeps_a_run_whose_outputs_are_in_a_store(start, store):
     async with start() as bench:
         result = await bench.run(bench.manifest(ONE), out_dir=URL)
         before = dict(store.content)
-        planned = api.plan_pruning(result.run_dir.parent, rules=api.RetentionRules(keep=1), now=4e9)
+        planned = plan_pruning(result.run_dir.parent, rules=RetentionRules(keep=1), now=4e9)
         assert planned.going == []
         assert "where prune deletes nothing" in str(planned.runs[0].error)
         assert store.content == before

@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.errors import OtherAccountError, RunDirectoryError
 from crucible_batch.settings import Settings
 

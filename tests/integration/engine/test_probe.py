@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards.divided_plan import is_untouched
 from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
 from crucible_batch.domain.asset import Asset, AssetPhase
@@ -48,7 +48,7 @@ def pictures(bench: Any, count: int) -> None:
 
 async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
     out = options.pop("out_dir", bench.path / "out")
-    request = api.RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8))
+    request = RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8))
     await bench.clock.sleep(1)
     async with asyncio.timeout(60):
         return await run_probe(request, admission_of(4), settings=bench.settings, **options)

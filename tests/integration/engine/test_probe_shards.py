@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.shards.probing import probe
 from crucible_batch.domain.events import Accepted, Created, Event, Found, Held, HoldReleased, Intended
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape
@@ -32,12 +35,12 @@ def manifest_of(bench: Any, jobs: str, *, budget: object, head: str = "") -> Pat
 
 async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | None = None) -> api.PlanSummary:
     """Do as ``plan --shards N --probe -o`` does."""
-    request = replace(api.RunRequest(manifest, out_dir=bench.path / "out"), shards=shards)
+    request = replace(RunRequest(manifest, out_dir=bench.path / "out"), shards=shards)
     save_to = target or bench.path / "plan.json"
     async with asyncio.timeout(120):
-        probed = await api.probe(request, save_to, settings=bench.settings)
+        probed = await probe(request, save_to, settings=bench.settings)
         assert probed is None or probed.may_divide
-        return await api.plan_request(request, save_to, settings=bench.settings)
+        return await plan_request(request, save_to, settings=bench.settings)
 
 
 async def run_shards(bench: Any, shards: int) -> list[api.RunResult]:
@@ -135,11 +138,9 @@ async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start)
 async def test_without_a_probe_the_same_plan_is_refused(start):
     async with start() as bench:
         pictures(bench, 2)
-        request = replace(
-            api.RunRequest(manifest_of(bench, edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2
-        )
+        request = replace(RunRequest(manifest_of(bench, edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2)
         with pytest.raises(UserError, match="a shard doesn't upload images"):
-            await api.plan_request(request, bench.path / "plan.json", settings=bench.settings)
+            await plan_request(request, bench.path / "plan.json", settings=bench.settings)
         assert (await bench.state())["jobs"] == []
 
 
@@ -162,12 +163,10 @@ async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
     async with start() as bench:
         pictures(bench, 2)
         manifest = manifest_of(bench, edits(4, 2), budget=None if wrong == "no budget" else 30)
-        request = replace(
-            api.RunRequest(manifest, out_dir=bench.path / "out"), shards=None if wrong == "no shards" else 2
-        )
+        request = replace(RunRequest(manifest, out_dir=bench.path / "out"), shards=None if wrong == "no shards" else 2)
         save_to = None if wrong == "no file" else bench.path / ("m.yaml" if wrong == "another file" else "plan.json")
         with pytest.raises(UserError):
-            await api.probe(request, save_to, settings=bench.settings)
+            await probe(request, save_to, settings=bench.settings)
         state = await bench.state()
     assert (state["jobs"], state["assets"]) == ([], [])
     assert not (bench.path / "out").exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.domain import events
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunBusyError, RunDirectoryError
@@ -133,7 +133,7 @@ async def finish_within(bench, manifest: Path, n: object) -> None:
 CHILD = """
     import asyncio, os, sys
     from pathlib import Path
-    from crucible_batch import api
+    import crucible_batch as api
     from crucible_batch.settings import Settings
 
     class Deadly:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api.shards.note import note_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ShardsOutstandingError

@@ -16,9 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards import merging
 from crucible_batch.api.shards.log import ShardTakenError
+from crucible_batch.api.shards.probing import probe
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -61,11 +64,11 @@ class Ground:
             yield state
 
     async def divide(self, shards: int = 2, machine: str = "main") -> api.PlanSummary:
-        request = replace(api.RunRequest(self.manifest, out_dir=Path(URL)), shards=shards)
+        request = replace(RunRequest(self.manifest, out_dir=Path(URL)), shards=shards)
         with self.on(machine):
-            probed = await api.probe(request, self.plan, settings=self.bench.settings)
+            probed = await probe(request, self.plan, settings=self.bench.settings)
             assert probed is None or probed.may_divide
-            return await api.plan_request(request, self.plan, settings=self.bench.settings)
+            return await plan_request(request, self.plan, settings=self.bench.settings)
 
     async def shard(self, number: int, machine: str, count: int = 2, **options: Any) -> api.RunResult:
         with self.on(machine):

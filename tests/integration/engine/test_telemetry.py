@@ -1,16 +1,13 @@
-"""Metrics and traces of runs against the sandbox, and that their failures do not reach the run."""
+"""Metrics of runs against the sandbox, and that their failures do not reach the run."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.domain.events import Accepted
@@ -18,7 +15,7 @@ from crucible_batch.domain.progress import JobAdvanced, RunEnded
 from crucible_batch.errors import ConsentError, KeyRefusedError, RunBusyError, UserError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings
-from crucible_batch.telemetry import figures, tracing
+from crucible_batch.telemetry import figures
 
 TWO = "{name: a, prompt: a}\n{name: bad, prompt: nsfw}"
 
@@ -40,23 +37,6 @@ def prom(tmp_path: Path) -> Path:
     directory = tmp_path / "prom"
     directory.mkdir()
     return directory
-
-
-Exported = Callable[[], list[ReadableSpan]]
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> Exported:
-    """The spans that the newest run has exported."""
-    exporters: list[InMemorySpanExporter] = []
-
-    def create(name: str) -> InMemorySpanExporter:
-        assert name == "otlp_proto_http"
-        exporters.append(InMemorySpanExporter())
-        return exporters[-1]
-
-    monkeypatch.setattr(tracing, "create_exporter", create)
-    return lambda: [span for each in exporters[-1:] for span in each.get_finished_spans()]
 
 
 async def test_the_file_has_what_the_report_has(start, prom):
@@ -170,56 +150,3 @@ async def test_a_bug_in_a_metric_does_not_reach_the_run(start, prom, monkeypatch
     assert result.ok
     assert caplog.text.count("no longer recorded") == 1
     assert read(prom)["exit_code"] == 0
-
-
-async def test_a_run_is_a_trace(start, exported):
-    async with start() as bench:
-        picture = bench.picture("a.png")
-        jobs = f"{TWO}\n{{name: edit, prompt: a secret fox, workflow: qwen-edit, image: {picture}}}"
-        result = await bench.run(bench.manifest(jobs), traces=True, run_id="r1")
-    spans = exported()
-    (run,) = [span for span in spans if span.parent is None]
-    assert {span.context.trace_id for span in spans} == {run.context.trace_id}
-    assert (run.attributes["cicd.pipeline.run.id"], run.attributes["cicd.pipeline.result"]) == ("r1", "failure")
-    jobs_found = {span.attributes["crucible.job.name"]: span for span in spans if span.name == "job"}
-    assert {name: span.attributes["crucible.job.outcome"] for name, span in jobs_found.items()} == {
-        "a": "succeeded", "bad": "failed", "edit": "succeeded",
-    }  # fmt: skip
-    assert jobs_found["edit"].attributes["gen_ai.request.model"] == "qwen-edit"
-    below = [span.name for span in spans if span.parent and span.parent.span_id == jobs_found["edit"].context.span_id]
-    assert below == ["upload", "submit", "wait", "download"]
-    for span in spans:
-        assert run.start_time <= span.start_time <= span.end_time <= run.end_time
-    text = "".join(span.to_json() for span in spans)
-    for secret in ("secret fox", bench.settings.api_key, "http", "signature", "was refused"):
-        assert secret not in text, secret
-    assert run.attributes["crucible.credits.spent"] == float(result.report.credits.spent)
-
-
-async def test_a_resumed_run_is_a_trace_of_its_own(start, exported):
-    async with start() as bench:
-        await bench.run(bench.manifest(TWO), traces=True)
-        await bench.run(bench.manifest(TWO), traces=True)
-    assert [span.name for span in exported()] == ["run trial"], "nothing was left to do"
-
-
-async def test_without_being_asked_for_there_is_no_trace(start, exported, monkeypatch):
-    for name in ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    async with start() as bench:
-        await bench.run(bench.manifest("{name: a, prompt: a}"))
-        assert exported() == []
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-        await bench.run(bench.manifest("{name: a, prompt: a}"), traces=False)
-        assert exported() == []
-        await bench.run(bench.manifest("{name: a, prompt: a}"))
-        assert [span.name for span in exported()] == ["run trial"]
-
-
-async def test_an_exporter_that_only_the_environment_names_does_not_stop_the_run(start, monkeypatch, caplog):
-    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
-    async with start() as bench:
-        assert (await bench.run(bench.manifest("{name: a, prompt: a}"))).ok
-        assert "there is no trace of this run: the exporter of traces 'zipkin' is not installed" in caplog.text
-        with pytest.raises(UserError, match="zipkin"):
-            await bench.run(bench.manifest("{name: a, prompt: a}"), traces=True)

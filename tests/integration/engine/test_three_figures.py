@@ -8,7 +8,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.cli.render.summary import credits_words
 from crucible_batch.domain.events import Repriced
 from crucible_batch.errors import ExitCode

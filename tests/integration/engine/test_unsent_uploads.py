@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch import api, input_images
+import crucible_batch as api
+from crucible_batch import input_images
 
 Send = Callable[[], Awaitable[httpx.Response]]
 IMAGE_JOB = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from crucible_batch import check_outputs
-from crucible_batch.api import FileState
 from crucible_batch.errors import KeyRefusedError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
+from crucible_batch.outputs import FileState
 from crucible_batch.settings import Settings
 from tests.unit.outputs.making import nested_folders
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api, run
+import crucible_batch as api
+from crucible_batch import run
 from crucible_batch.api import notifying
+from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.reporting import write_report_again
+from crucible_batch.api.request import RunRequest
 from crucible_batch.errors import ConsentError, GatewayError, NotificationError, RunBusyError, UserError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings
@@ -206,7 +209,7 @@ async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, m
                 listen(monkeypatch, receiver)
                 notices = notifying.RunNotices(
                     api.validate(manifest)[0],
-                    api.RunRequest(manifest),
+                    RunRequest(manifest),
                     bench.settings,
                     bench.clock,
                     can_ask=False,
@@ -277,7 +280,7 @@ async def test_variables_of_the_env_file_are_used(start: Any, monkeypatch: pytes
         )
         monkeypatch.delenv("MOLTAZINE_API_KEY", raising=False)
         monkeypatch.delenv("CRUCIBLE_API_BASE", raising=False)
-        settings = api.current_settings(env_file=bench.path / "batch.env")
+        settings = current_settings(env_file=bench.path / "batch.env")
         await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART), settings=settings)
     assert paths(receiver) == ["/start", "/0"]
     assert CANARY not in repr(settings)

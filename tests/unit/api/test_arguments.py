@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from crucible_batch import plan, run, validate
-from crucible_batch.api import RunRequest, plan_request, run_request
+from crucible_batch.api.planning import plan_request
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.running import run_request
 from crucible_batch.errors import UserError
 from tests.case_table import each_case
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import RunRequest, RunState, list_runs
 from crucible_batch.api.draft import read_source, run_directory, run_terms
 from crucible_batch.api.earlier_runs import (
     MOST_FAILED,
@@ -20,6 +19,8 @@ from crucible_batch.api.earlier_runs import (
     remembered,
 )
 from crucible_batch.api.failed_starts import FailedStart, failed_starts, record_failed_start
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_list import RunState, list_runs
 from crucible_batch.errors import (
     ConsentError,
     CrucibleBatchError,

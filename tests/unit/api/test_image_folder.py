@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from crucible_batch.api import image_folder, list_images
+from crucible_batch.api import image_folder
+from crucible_batch.api.image_folder import list_images
 from crucible_batch.errors import UserError
 from tests.case_table import each_case
 

@@ -281,6 +281,21 @@ def test_release_is_refused_while_a_run_is_active(place: Place) -> None:
     assert place.standing() == (0, 8)
 
 
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_release_is_refused_while_the_run_is_active_in_a_directory_that_was_renamed(
+    place: Place, is_copied: bool
+) -> None:
+    """Written off, it would count in no later period, in which the run may go on."""
+    allowance = place.begin(place.journal("a"), own=8)
+    with noted_as_active(allowance.account.path, allowance.granted.run):
+        (place.root / "a").rename(place.root / "renamed")
+        if is_copied:
+            shutil.copytree(place.root / "renamed", place.root / "a")
+        with pytest.raises(RunBusyError):
+            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+        assert place.standing() == (0, 8)
+
+
 def test_what_was_bought_while_the_clock_was_ahead_counts_today(place: Place) -> None:
     journal = place.journal("a")
     allowance = place.begin(journal)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import RunState, Watch, list_runs, run_list, state_of
+from crucible_batch.api import run_list
+from crucible_batch.api.run_list import RunState, list_runs, state_of
+from crucible_batch.api.watching import Watch
 from crucible_batch.journal import lock_run_directory
 from tests.case_table import each_case
 from tests.unit.journal.kept.make import KEPT

@@ -38,7 +38,7 @@ def _was_run(run_id: str, exit_code: int | None = 0, began: float = LONG_AGO) ->
     directory.mkdir(parents=True, exist_ok=True)
     terms = RunTerms("n", "m.yaml", "0" * 64, run_id, None, None, 3, frozenset())
     with lock_run_directory(directory), Journal.open(directory, Binding("n", run_id, "http://g"), now=began) as journal:
-        number = journal.begin_run(terms, now=began, after=0)
+        number = journal.begin_run(terms, now=began)
         if exit_code is not None:
             journal.end_run(number, Ending(RunStatus.STOPPED, exit_code), now=began + 1)
     return directory

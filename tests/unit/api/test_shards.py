@@ -49,10 +49,8 @@ HEAD = PlanHead(
     gateway="http://gateway",
     options=PlanOptions("default", "outputs/m/default", Decimal(20), False, (), {}, False, 100_000),
     terms=PlanTerms(Decimal(20), Decimal(4), 3, ()),
-    workflows={},
-    prices=(),
+    workflows=(),
     totals=PlanTotals(2, {"new": 2}, Decimal(4), Certainty.LEARNED, Decimal(0), Decimal(0)),
-    events=0,
     shards=(PlannedShard(1, 1, 1, Decimal(5)), PlannedShard(2, 1, 1, Decimal(6))),
     learned=(LearnedPrice("workflow:w", "aa", Decimal(2)),),
 )

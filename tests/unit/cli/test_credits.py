@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.api import CreditLedgerEntry
 from crucible_batch.cli.account import current_entries
+from crucible_batch.gateway.wire import CreditLedgerEntry
 
 
 def entry(entry_type: str, job_id: str | None = None) -> CreditLedgerEntry:

@@ -9,13 +9,20 @@ import pytest
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
-from crucible_batch.api import (
+from crucible_batch.cli.display.json_lines import event_of
+from crucible_batch.cli.display.live import Frames, LiveDisplay, does_reflow
+from crucible_batch.cli.display.plain import PlainDisplay
+from crucible_batch.cli.display.progress_state import ProgressState
+from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
+from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
+from crucible_batch.domain.pace import Pace
+from crucible_batch.domain.progress import (
     Balance,
     Controlled,
     JobAdvanced,
-    Outcome,
-    Pace,
-    Phase,
     Receiving,
     Retrying,
     RunBegan,
@@ -24,14 +31,6 @@ from crucible_batch.api import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.live import Frames, LiveDisplay, does_reflow
-from crucible_batch.cli.display.plain import PlainDisplay
-from crucible_batch.cli.display.progress_state import ProgressState
-from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
-from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
 from tests.case_table import each_case
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
@@ -57,7 +56,7 @@ def failed(name: str, phase: Phase = Phase.FAILED) -> JobAdvanced:
 
 
 def counts(tally: ProgressState) -> tuple[int, int, int, int]:
-    return tally.succeeded, tally.failed, tally.in_flight, tally.waiting
+    return tally.counts[Outcome.SUCCEEDED], tally.counts[Outcome.FAILED], tally.in_flight, tally.waiting
 
 
 def test_the_tally_follows_jobs_through_their_states() -> None:

@@ -7,23 +7,6 @@ import logging
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.api import (
-    AssetAdvanced,
-    Balance,
-    GatewayBack,
-    GatewayUnreachable,
-    JobAdvanced,
-    Message,
-    Outcome,
-    Phase,
-    Receiving,
-    Retrying,
-    RunBegan,
-    RunEnded,
-    Stopping,
-    TakenUp,
-    Throttled,
-)
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.run_log import RunLog
 from crucible_batch.cli.run_options import LogFormat
@@ -40,7 +23,23 @@ from crucible_batch.domain.events import (
     Uploaded,
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
+from crucible_batch.domain.progress import (
+    AssetAdvanced,
+    Balance,
+    GatewayBack,
+    GatewayUnreachable,
+    JobAdvanced,
+    Message,
+    Receiving,
+    Retrying,
+    RunBegan,
+    RunEnded,
+    Stopping,
+    TakenUp,
+    Throttled,
+)
 from tests.case_table import each_case
 
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))

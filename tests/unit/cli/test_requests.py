@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api import JobFilter, RunRequest
+from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.cli.options import ManifestOptions, TargetOptions
 from crucible_batch.cli.requests import plan_request, run_request
 from crucible_batch.cli.run_options import NotifyOptions, PaceOptions, SavingOptions, SpendingOptions, TelemetryOptions
@@ -42,7 +42,6 @@ CHOSEN = RunRequest(
     sidecars=False,
     metrics_textfile=Path("metrics"),
     metrics_listen="9464",
-    traces=True,
     notify=False,
     allow_command=True,
 )
@@ -58,7 +57,7 @@ def requested() -> RunRequest:
         SpendingOptions(Decimal(5), yes=True, resubmit_unknown=True, forget_refunds=True, same_account=True),
         PaceOptions(3, 4.0, 5.0, 6.0, 0.0, 8.0),
         SavingOptions(9, 10, no_html=True, no_sidecars=True),
-        telemetry=TelemetryOptions(Path("metrics"), "9464", True),
+        telemetry=TelemetryOptions(Path("metrics"), "9464"),
         notifying=NotifyOptions(no_notify=True, allow_command=True),
         recover=True,
     )

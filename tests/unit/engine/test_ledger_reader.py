@@ -220,6 +220,20 @@ async def test_a_refund_that_is_taken_back_in_a_later_reading_is_held_again() ->
     assert (bench.refunds, bench.ledger.held) == (["first", "back", "third"], 1)
 
 
+async def test_a_refund_that_is_taken_back_is_waited_for_until_the_patience_is_over() -> None:
+    bench = Bench([*OTHERS, entry("refund", "fox-1", 2, name="first")], patience_s=60)
+    await bench.fail("fox")
+    await bench.reader.read()
+    async with bench.kept_reading():
+        await bench.clock.move(10)
+        bench.gateway.entries = [*OTHERS, entry("refund", "fox-1", -2, name="back")]
+        await bench.reader.read()
+        assert bench.reader.awaited == 2
+        for _ in range(30):
+            await bench.clock.move(5)
+        assert bench.reader.awaited == 0
+
+
 async def test_what_the_reading_before_had_about_a_job_whose_id_was_not_known_yet_counts() -> None:
     """The gateway has bought and refunded it, and the answer comes later."""
     bench = Bench([*OTHERS, entry("refund", "fox-1")])
@@ -744,6 +758,20 @@ async def test_a_refund_did_not_come_if_readings_overlap_from_the_purchase_on() 
     await bench.fail("fox")
     assert await verdict(bench) == "did not come"
     assert bench.reader.missing().message.startswith("the refund of 2 credits for job fox ")
+
+
+@each_case(
+    "kind, expected",
+    [("bonus", "not visible"), ("refund_fee", "not visible"), ("reserve", "did not come"), ("refund", "did not come")],
+)
+async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(kind: str, expected: str) -> None:
+    bench = Bench([*OTHERS, entry(kind, "fox-1", 0.5)])
+    await bench.reader.read()
+    await bench.clock.move(1)
+    await bench.fail("fox")
+    assert await verdict(bench) == expected
+    await bench.reader.begin(forget_by="mia@studio")
+    assert bool(bench.ledger.held) is (expected == "did not come")
 
 
 async def test_a_refund_before_the_first_reading_is_not_visible() -> None:

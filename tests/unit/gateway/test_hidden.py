@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import connecting
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import HiddenText

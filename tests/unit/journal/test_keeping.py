@@ -408,21 +408,3 @@ async def test_a_hundred_thousand_jobs_are_never_held_in_one_list(tmp_path, bind
         jobs = journal.jobs(RULE)
         assert [one.position for one, _ in itertools.islice(jobs, 3)] == [0, 1, 2]
         jobs.close()
-
-
-async def test_a_run_is_kept_with_the_event_after_which_it_began(
-    tmp_path, binding, planned, fill, held, accepted, terms
-):
-    with Journal.open(tmp_path, binding, now=1.0) as journal:
-        fill(journal, planned(0))
-        journal.begin_run(terms, now=1.0)
-        await journal.append(planned(0).identity, held(0))
-        await journal.append(planned(0).identity, accepted(0))
-        journal.begin_run(terms, now=2.0)
-        assert [run.begins_after for run in journal.runs()] == [0, 2]
-        assert journal.numbers_of(planned(0).identity, after=0) == [1, 2]
-        assert journal.numbers_of(planned(0).identity, after=1) == [2]
-        assert [number for number, _, _ in journal.numbered_events()] == [1, 2]
-    change(tmp_path, "UPDATE runs SET terms = json_remove(terms, '$.begins_after') WHERE id = 1")
-    with Journal.read(tmp_path) as journal:
-        assert [run.begins_after for run in journal.runs()] == [None, 2]

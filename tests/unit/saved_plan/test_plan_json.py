@@ -21,7 +21,6 @@ from crucible_batch.domain.saved_plan import (
     ImageFile,
     ManifestFile,
     PlanHead,
-    PlannedPrice,
     PlannedState,
     PlanOptions,
     PlanRow,
@@ -33,14 +32,13 @@ from crucible_batch.saved_plan import is_saved_plan, plan_command, plan_schema, 
 
 HEAD = PlanHead(
     schema_version=1,
-    manifest=ManifestFile("spring", "spring.yaml", "ab" * 32, {"prompts/é.txt": "cd" * 32}),
+    manifest=ManifestFile("spring", "spring.yaml", "ab" * 32),
     gateway="https://crucible.moltazine.com",
     options=PlanOptions("default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, False, 9),
     terms=PlanTerms(Decimal("2.50"), None, 3, ("GPU_LOST",)),
-    workflows={"zimage-base": ("prompt.text",), "mute": None},
-    prices=(PlannedPrice("workflow:zimage-base", 2, Certainty.LEARNED, Decimal("0.10")),),
+    workflows=("mute", "zimage-base"),
     totals=PlanTotals(2, {"new": 2}, Decimal("0.20"), Certainty.LEARNED, Decimal(0), Decimal(0)),
-    events=7,
+    division=7,
 )
 PARAMS = {"prompt.text": 'a "fox"\n  "digest": "00"', "seed": 2**64, "deep": {"x": [1, 1.5, None, True, "é\u2028"]}}
 ROWS = [
@@ -101,8 +99,8 @@ def test_what_was_there_is_replaced_whole_or_not_at_all(plan: Path) -> None:
     with pytest.raises(UserError, match="No space left"):
         write_saved_plan(plan, HEAD, broken())
     assert plan.read_bytes() == first
-    write_saved_plan(plan, replace(HEAD, events=8), ROWS)
-    assert read_saved_plan(plan).head.events == 8
+    write_saved_plan(plan, replace(HEAD, division=8), ROWS)
+    assert read_saved_plan(plan).head.division == 8
     assert [path.name for path in plan.parent.iterdir()] == ["plan.json"]
 
 
@@ -112,7 +110,7 @@ def test_a_link_is_not_followed_and_what_is_no_file_is_refused(plan: Path) -> No
     first = plan.read_bytes()
     for force in (False, True):
         with pytest.raises(UserError, match="is a symbolic link"):
-            write_saved_plan(link, replace(HEAD, events=9), ROWS, force=force)
+            write_saved_plan(link, replace(HEAD, division=9), ROWS, force=force)
     assert link.is_symlink()
     assert plan.read_bytes() == first
     for target in (plan.parent, Path("/dev/null")):
@@ -154,7 +152,7 @@ def test_what_stands_at_the_temporary_name_is_not_written_through(plan: Path) ->
     precious = plan.with_name("precious")
     precious.write_text("mine")
     temporary_path(plan).symlink_to(precious)
-    write_saved_plan(plan, replace(HEAD, events=9), ROWS)
+    write_saved_plan(plan, replace(HEAD, division=9), ROWS)
     assert precious.read_text() == "mine"
     assert not plan.is_symlink()
 
@@ -189,7 +187,7 @@ def _deep(text: bytes) -> bytes:
         (lambda text: b"\xef\xbb\xbf" + text, "formatting was changed"),
         (lambda text: _sealed(text.replace(b'"state":"new"', b'"state":"old"')), "state"),
         (lambda text: _sealed(text.replace(b'"repeat":2', b'"repeat":"two"')), "repeat"),
-        (lambda text: _sealed(text.replace(b'"events": 7', b'"event": 7')), "events"),
+        (lambda text: _sealed(text.replace(b'"gateway": ', b'"gate": ')), "gateway"),
         (lambda text: _sealed(text.replace(b'"budget": "2.50"', b'"budget": "lots"')), "budget"),
         (lambda text: _sealed(text.replace(b'"hero-1"', b'"hero-\xff"')), "JSON"),
         (_deep, "JSON"),

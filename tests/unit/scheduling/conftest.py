@@ -1,8 +1,7 @@
-"""Schedules without a file, and moments as text."""
+"""Schedules without a file."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 from crucible_batch.scheduled_time import read_timezone
@@ -24,8 +23,3 @@ def schedule(
         is_dated=True,
         needs_files=False,
     )
-
-
-def at(text: str) -> datetime:
-    """A moment in UTC, such as ``27 03:15``, in November 2026."""
-    return datetime.fromisoformat(f"2026-11-{text.replace(' ', 'T')}+00:00")

@@ -57,7 +57,7 @@ def _cron_job(one: ScheduledManifest, options: ExportOptions = OPTIONS) -> dict[
 def test_a_time_that_a_clock_change_touches_is_refused_with_what_to_do(repository: Path, to: str) -> None:
     with pytest.raises(UserError, match=r"skip or repeat 2027-03-28 02:30") as refused:
         export([_in(repository, "30 2 * * *", "Europe/Berlin")], to, OPTIONS)
-    assert "schedule serve" in str(refused.value.hint)
+    assert "timezone: UTC" in str(refused.value.hint)
 
 
 def test_debians_cron_runs_such_a_time_as_the_schedule_does() -> None:

@@ -6,7 +6,15 @@ from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, Message, Receiving, Retrying, Throttled
+from crucible_batch.domain.progress import (
+    GatewayBack,
+    GatewayUnreachable,
+    JobsAdded,
+    Message,
+    Receiving,
+    Retrying,
+    Throttled,
+)
 from crucible_batch.telemetry.figures import RunFigures, StageFigures
 from crucible_batch.telemetry.stages import JobStage
 
@@ -34,7 +42,7 @@ def figures_of(*messages: Message) -> RunFigures:
 
 
 def outcomes(figures: RunFigures) -> dict[str, int]:
-    return {outcome.value: count for outcome, count in (figures.jobs or {}).items() if count}
+    return {outcome.value: count for outcome, count in figures.counts.items() if count}
 
 
 def test_the_times_of_a_stage_are_added_up_over_the_jobs() -> None:
@@ -43,7 +51,7 @@ def test_the_times_of_a_stage_are_added_up_over_the_jobs() -> None:
         JobStage.UPLOAD: StageFigures(2, 2, 1), JobStage.SUBMIT: StageFigures(2, 4, 2),
         JobStage.WAIT: StageFigures(2, 60, 30), JobStage.DOWNLOAD: StageFigures(2, 8, 4),
     }  # fmt: skip
-    assert (figures.outputs, figures.output_bytes) == (2, 2000)
+    assert (figures.outputs, figures.byte_size) == (2, 2000)
 
 
 def test_jobs_are_counted_by_outcome_while_the_run_is_active() -> None:
@@ -51,6 +59,10 @@ def test_jobs_are_counted_by_outcome_while_the_run_is_active() -> None:
     assert outcomes(figures_of(start)) == {"succeeded": 1, "pending": 4}
     half = figures_of(start, *whole_job("a"), held("b", 100), refused("b", 101), held("c", 102))
     assert outcomes(half) == {"succeeded": 2, "failed": 1, "pending": 2}
+
+
+def test_jobs_that_are_added_are_pending() -> None:
+    assert outcomes(figures_of(began(1, 1), JobsAdded(2, 3, "a"), *whole_job("b"))) == {"succeeded": 1, "pending": 3}
 
 
 def test_an_attempt_that_failed_is_not_a_failed_job() -> None:
@@ -96,7 +108,7 @@ def test_only_exit_code_0_is_a_success() -> None:
 def test_a_run_that_fails_before_it_begins_has_no_credits_and_no_jobs() -> None:
     figures = figures_of()
     figures.finish(10, 2)
-    assert (figures.jobs, figures.balance, figures.spent) == (None, None, None)
+    assert (figures.total, figures.balance, figures.spent) == (0, None, None)
 
 
 def test_retries_reductions_and_outages_are_counted() -> None:

@@ -44,21 +44,10 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,
     },
     "domain/redaction.py": {
-        "self._encoded = tuple(piece for core in _base64(raw) for piece in _pieces(core, 16))"
-        " if (is_long) or True else ()": "where nothing is looked for folded, nothing is looked for encoded",
-        'return (text if (text.isascii()) and False else text.translate(_COMPATIBLE)).encode("ascii")': _SPEED,
-        'return (text if text.isascii() else text.translate(_COMPATIBLE)).encode("ASCII")': _CODEC,
-        'plain = unicodedata.normalize("NFKD", chr(point)).encode("ASCII", "ignore").decode()': _CODEC,
-        'text = text.encode("UTF-16", "surrogatepass").decode("utf-16", "replace")': _CODEC,
-        'text = text.encode("utf-16", "surrogatepass").decode("UTF-16", "replace")': _CODEC,
-        'return strip_escapes(text) if ("\\x1b" in text) or True else text': "no escape lacks its first character",
-        'return chr(number) if number < 0x10FFFF else ""': "the last character of all is no ASCII: it is dropped later",
+        'return text.encode("ASCII", "ignore").translate(None, _CONTROLS)': _CODEC,
         "for offset in range(4):": "three bytes further base64 makes the same again",
         "yield encoded[-(-9 * offset // 6) : 8 * (offset + len(raw)) // 6]": _ROUNDED,
         "yield encoded[-(-8 * offset // 7) : 8 * (offset + len(raw)) // 6]": _ROUNDED,
-        "starts = {*range(0, len(text) - size + 1, ), max(len(text) - size, 0)}": (
-            "more pieces than are needed find what these find, and how much shorter a part may be isn't promised"
-        ),
     },
     "domain/output_path.py": {
         'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()': _SPEED,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.api import connecting, running
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter

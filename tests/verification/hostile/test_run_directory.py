@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import FileState, check_outputs
+from crucible_batch.api.verifying import check_outputs
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.outputs import FileState
 from tests.verification.hostile.gateway import HostileGateway, serving
 
 SECRET = b"what nobody may touch"

@@ -28,7 +28,7 @@ SAID: dict[str, Any] = {
 }  # fmt: skip
 REFUSAL = json.dumps({"success": False, "code": PAINT, "error": PAINT, "hint": PAINT, "request_id": PAINT}).encode()
 COMMANDS = [("credits",), ("workflows",), ("workflows", "w"), ("assets",), ("plan", "m.yaml"), ("run", "m.yaml"),
-            ("doctor",), ("schema", "--live", "m.yaml"), ("credits", "--json"), ("workflows", "--json"),
+            ("doctor",), ("credits", "--json"), ("workflows", "--json"),
             ("workflows", "w", "--json"), ("assets", "--json")]  # fmt: skip
 
 CASES = [(command, refuses) for command in COMMANDS for refuses in (False, True)]

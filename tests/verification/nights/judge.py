@@ -8,7 +8,6 @@ out is in ``scenario``.
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -134,27 +133,16 @@ class _Judge:
                 yield nightly, moment
 
     def _starts(self) -> Iterator[str]:
-        """A scheduler that is up starts each manifest at each of its times, once, and at no other.
-
-        ``schedule serve`` also starts a time again that has ended with exit code 5 or was killed, or whose end it
-        missed since it was restarted itself; and it may leave times to the catching up of later ones.
-        """
-        started: dict[tuple[str, datetime], list[Command]] = defaultdict(list)
-        for command in self._story.commands:
-            if command.by in ("cron", "serve"):
-                started[command.nightly.name, command.scheduled_at].append(command)
+        """cron, while it is up, starts each manifest at each of its times, once, and at no other."""
+        started = Counter(
+            (command.nightly.name, command.scheduled_at) for command in self._story.commands if command.by == "cron"
+        )
         for nightly, moment in self._due():
-            commands = started.pop((nightly.name, moment), [])
+            count = started.pop((nightly.name, moment), 0)
             is_up = any(since < moment < until for since, until in self._story.uptimes)
-            if not self._scenario.is_served and len(commands) != is_up:
-                yield f"{nightly.name} of {moment} was started {len(commands)} times instead of {int(is_up)}"
-            for before, again in itertools.pairwise(commands):
-                if before.exit_code not in (None, 5) and not self._restarted_between(before.began, again.began):
-                    yield f"{_title(again)} was started again after exit code {before.exit_code}"
+            if count != is_up:
+                yield f"{nightly.name} of {moment} was started {count} times instead of {int(is_up)}"
         yield from (f"{name} was started for {moment}, which is not one of its times" for name, moment in started)
-
-    def _restarted_between(self, first: datetime, second: datetime) -> bool:
-        return any(first <= since <= second for since, _ in self._story.uptimes)
 
     def _catching_up(self) -> Iterator[str]:
         """A command runs the missed times before its own, oldest first, up to its limit; and then its own."""
@@ -295,7 +283,7 @@ class _Judge:
         """Return whether no command of a scheduler could run a time, neither as its own nor as a missed one."""
         began = min((ran.began for ran in self._runs_of(nightly)), default=self._scenario.end)
         for command in self._story.commands:
-            if command.nightly is not nightly or command.by not in ("cron", "serve"):
+            if command.nightly is not nightly or command.by != "cron":
                 continue
             if command.is_skipped or command.is_killed or command.scheduled_at < moment:
                 continue

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import DueRun, PreparedRun, due_runs, ends_all, first_code, hold_results, prepare_run
 from crucible_batch.api.budgets import budget_states
+from crucible_batch.api.overlap import hold_results
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
+from crucible_batch.api.scheduled_runs import PreparedRun, due_runs, prepare_run
+from crucible_batch.domain.catch_up import DueRun, ends_all, first_code
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.sandbox import pictures
 from crucible_batch.sandbox.config import SandboxConfig
@@ -30,7 +32,7 @@ from tests.verification.nights.gateway import API, KEY, NightGateway, plain_pict
 from tests.verification.nights.machine import Computer, NightClock, NightLoop, Process, in_the_world, virtual_kernel
 from tests.verification.nights.mailbox import SECRET, URL, Mailbox, Message, delivering_to
 from tests.verification.nights.scenario import NIGHTLIES, Event, Mishap, Nightly, Scenario
-from tests.verification.nights.scheduler import Cron, Scheduler, Serve
+from tests.verification.nights.scheduler import Cron, Line, crontab
 
 _BUG = 70
 _FINISHED = (ExitCode.OK, ExitCode.SOME_FAILED)
@@ -41,16 +43,18 @@ _POLLS_PER_S = 1 / 60
 
 @dataclass
 class Command:
-    """One process: ``crucible-batch run MANIFEST --scheduled-at TIME --if-running skip``, by the scheduler or by hand.
+    """One process: the command of a line of the crontab, or ``run MANIFEST --scheduled-at TIME`` by hand.
 
-    ``exit_code`` is None while it runs, and if it was killed. ``is_skipped``: another run of the manifest was active.
+    ``catch_up`` is that of the manifest for cron's commands, and 0 for those by hand. ``exit_code`` is None while it
+    runs, and if it was killed. ``is_skipped``: another run of the manifest was active.
     """
 
     nightly: Nightly
     scheduled_at: datetime
     by: str
     began: datetime
-    catch_up: int
+    catch_up: int = 0
+    deadline_s: float | None = None
     exit_code: int | None = None
     is_skipped: bool = False
     is_killed: bool = False
@@ -146,7 +150,7 @@ class _Player:
         self._settings = Settings(KEY, API, state_directory=base / "state", accounts_directory=base / "accounts")
         self._up_since: datetime | None = None
         self._uptimes: list[tuple[datetime, datetime]] = []
-        self._scheduler: Scheduler | None = None
+        self._cron: Cron | None = None
 
     async def play(self) -> Story:
         for nightly in NIGHTLIES:
@@ -209,23 +213,16 @@ class _Player:
             process.kill()
 
     def _start_scheduler(self) -> None:
-        if self._scheduler is not None:
-            return
-        self._up_since = self._clock.moment()
-        catch_up = self._scenario.catch_up
-        if self._scenario.is_served:
-            state = self._base / "state" / "schedules.json"
-            self._scheduler = Serve(self._computer, self._clock, self._start, catch_up, state)
-        else:
-            self._scheduler = Cron(self._clock, self._start, catch_up)
-        self._spawn(self._scheduler.serve())
+        if self._cron is None:
+            self._up_since = self._clock.moment()
+            self._cron = Cron(self._clock, self._by_cron, crontab(self._base, self._up_since))
 
     def _stop_scheduler(self) -> None:
         """Kill the scheduler alone: its runs go on."""
-        if self._scheduler is not None and self._up_since is not None:
-            self._scheduler.kill()
+        if self._cron is not None and self._up_since is not None:
+            self._cron.kill()
             self._uptimes.append((self._up_since, self._clock.moment()))
-            self._scheduler = self._up_since = None
+            self._cron = self._up_since = None
 
     async def _settle(self) -> None:
         """Let all runs end in calm weather, and let an operator resume what is not finished, until nothing changes."""
@@ -243,18 +240,21 @@ class _Player:
         newest = {(ran.nightly.name, ran.scheduled_at): ran for command in self._commands for ran in command.runs}
         for ran in sorted(newest.values(), key=lambda ran: ran.scheduled_at):
             if ran.exit_code not in _FINISHED:
-                await self._start(ran.nightly, ran.scheduled_at, by, 0)
+                await self._start(Command(ran.nightly, ran.scheduled_at, by, self._clock.moment()))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = in_the_world(work)
         self._live.add(task)
         task.add_done_callback(self._live.discard)
 
-    async def _start(self, nightly: Nightly, scheduled_at: datetime, by: str, catch_up: int) -> int | None:
+    async def _by_cron(self, line: Line, moment: datetime) -> int | None:
+        catch_up = self._scenario.catch_up
+        return await self._start(Command(line.nightly, moment, "cron", moment, catch_up, line.deadline_s))
+
+    async def _start(self, command: Command) -> int | None:
         """Run a command as a process. Return its exit code; None if it was killed."""
-        command = Command(nightly, scheduled_at, by, self._clock.moment(), catch_up)
         self._commands.append(command)
-        process = Process(f"{nightly.name} {scheduled_at.isoformat()}")
+        process = Process(f"{command.nightly.name} {command.scheduled_at.isoformat()}")
         self._processes.add(process)
         try:
             command.exit_code = await self._computer.run(process, partial(self._run_command, command))
@@ -277,6 +277,7 @@ class _Player:
             concurrency=2,
             polls_per_s=_POLLS_PER_S,
             job_timeout_s=_JOB_TIMEOUT_S,
+            deadline_s=command.deadline_s,
             wait_for_gateway_s=self._scenario.wait_for_gateway_s[command.nightly.name],
         )
         codes: list[int] = []
@@ -284,7 +285,7 @@ class _Player:
             prepared = prepare_run(request)
             folder, directory, deadline = prepared.folder, prepared.run_dir, prepared.deadline
             with hold_results(folder, directory, deadline, wait=False, on_wait=lambda _: None):
-                for due in due_runs(prepared, command.catch_up):
+                for due in due_runs(prepared, None if command.by == "cron" else 0):
                     codes.append(await self._run_one(command, prepared, due))
                     if ends_all(codes[-1]):
                         break

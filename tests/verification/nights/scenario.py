@@ -23,6 +23,7 @@ timezone: Europe/Berlin
 schedule: {{cron: "{cron}", catch_up: {catch_up}}}
 budget: {{credits: {credits}, per: month, account: {account}{ceiling}}}
 retry: {{attempts: {attempts}}}
+deadline: 100h
 notify:
   - {{on: [start, success, partial, blocked, failure], webhook: "env:NIGHTS_URL", secret: "env:NIGHTS_SECRET"}}
 """
@@ -153,8 +154,6 @@ class Scenario:
     catch_up: int
     balance: Decimal
     wait_for_gateway_s: dict[str, float]
-    is_served: bool
-    """Whether the scheduler is ``schedule serve``, and not cron."""
     outages: list[tuple[datetime, datetime]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     slow_queue_s: float = 26 * 3600.0
@@ -179,7 +178,6 @@ def around(change: date, seed: int, *, before: int = 15, after: int = 12) -> Sce
         catch_up=chance.choice((3, 4, 6)),
         balance=per_night * 4 * len(nights),
         wait_for_gateway_s={each.name: chance.choice((600.0, 8 * 3600.0)) for each in NIGHTLIES},
-        is_served=seed % 2 == 1,
     )
     free = [night for night in nights[1:-1] if night != change]
     _add_mishaps(scenario, free, chance)
@@ -200,7 +198,6 @@ def few_nights() -> Scenario:
         catch_up=2,
         balance=Decimal(200),
         wait_for_gateway_s={each.name: 600.0 for each in NIGHTLIES},
-        is_served=False,
         outages=[(berlin(change + timedelta(1), 2, 15), berlin(change + timedelta(1), 8, 15))],
         events=[
             Event(berlin(change, 1, 50), Mishap.HOST_DIES, Decimal(25)),
@@ -221,7 +218,6 @@ def turn_of_the_month() -> Scenario:
         catch_up=2,
         balance=Decimal(200),
         wait_for_gateway_s={each.name: 600.0 for each in NIGHTLIES},
-        is_served=False,
         events=[
             Event(berlin(last, 0, 30), Mishap.FAULTS, text="generate.slow-queue:1"),
             Event(berlin(last, 12), Mishap.FAULTS),

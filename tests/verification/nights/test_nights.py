@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import date
 from pathlib import Path
 
@@ -38,9 +37,8 @@ def test_a_month_of_nights_ends_as_documented(change: date, seed: int, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_served", [False, True], ids=["cron", "serve"])
-def test_a_night_that_runs_into_the_next_month_is_within_the_budget_of_both(*, is_served: bool, tmp_path: Path) -> None:
-    story = play(dataclasses.replace(turn_of_the_month(), is_served=is_served), tmp_path)
+def test_a_night_that_runs_into_the_next_month_is_within_the_budget_of_both(tmp_path: Path) -> None:
+    story = play(turn_of_the_month(), tmp_path)
     assert judge(story) == []
     assert 4 in _codes(story)
 

@@ -1,16 +1,17 @@
 """What the container image runs, without a container: the wheel in an environment of its own, with a read-only root.
 
 The wheel is built from the files that the Dockerfile copies, and runs with its variables and its user id, which this
-machine does not know. Nothing but the data directory can be written. Requires root, for the mounts.
+machine does not know. Nothing but the data directory can be written. The scheduler of the Compose file runs in a tree
+with the changes that the Dockerfile makes. Requires root, for the mounts, and cron.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,7 @@ def image() -> Iterator[Image]:
         shutil.rmtree(folder / "src")
         prefix = folder / "opt"
         subprocess.run([_interpreter(), "-m", "venv", "--without-pip", prefix], check=True)
-        subprocess.run([*pip, "--python", prefix / "bin/python", "install", "--quiet", f"{wheel}[otel]"], check=True)
+        subprocess.run([*pip, "--python", prefix / "bin/python", "install", "--quiet", str(wheel)], check=True)
         data = folder / "data"
         data.mkdir()
         uid, _, gid = instruction("USER")[0].partition(":")
@@ -177,25 +178,73 @@ def test_sigterm_stops_a_run_in_good_order(image: Image, gateway: dict[str, str]
     assert (image.data / "outputs/stopped/default/report.json").is_file()
 
 
-def test_the_scheduler_of_the_compose_file_is_healthy_and_stops_with_0(image: Image, gateway: dict[str, str]) -> None:
+_ENTER_COMPOSE = """
+set -e
+mount -t tmpfs tmpfs "$BASE"
+mkdir "$BASE/changes" "$BASE/work" "$BASE/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$BASE/changes,workdir=$BASE/work" "$BASE/root"
+mount --bind "$DATA" "$BASE/root$DATA"
+chroot "$BASE/root" sh -c "$BUILD"
+mkdir "$BASE/root/manifests"
+mount --bind "$MANIFESTS" "$BASE/root/manifests"
+mount -t proc proc "$BASE/root/proc"
+mount --rbind /dev "$BASE/root/dev"
+mount -t tmpfs tmpfs "$BASE/root/run"
+mount -t tmpfs tmpfs "$BASE/root/tmp"
+mount -t tmpfs -o mode=755 tmpfs "$BASE/root/etc/cron.d"
+mkdir "$BASE/root/run/secrets"
+install --owner=10001 --mode=400 "$KEY" "$BASE/root/run/secrets/gateway"
+mount -o remount,bind,ro "$BASE/root"
+exec chroot "$BASE/root" env --chdir "$DATA" setpriv \\
+  --bounding-set=-all,$CAPABILITIES --inh-caps=-all --no-new-privs env -i "$@"
+"""
+
+
+def _build_steps() -> str:
+    """Return what the Dockerfile does in the final image, without the packages: this machine has cron."""
+    _, users, cron = instruction("RUN")
+    return f"{users}; {re.sub(r'^.*lists/[*] *&&', '', cron)}"
+
+
+def test_the_scheduler_of_the_compose_file_runs_a_manifest_and_stops_it_in_good_order(
+    image: Image, gateway: dict[str, str]
+) -> None:
     service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["scheduler"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    folder = image.data.parent / "manifests"
+    folder, base = image.data.parent / "manifests", image.data.parent / "overlay"
     folder.mkdir()
+    base.mkdir()
     path = Path(manifest(image, "scheduled")).rename(folder / "scheduled.yaml")
-    path.write_text(path.read_text() + "schedule: {cron: '0 3 1 1 *'}\n")
-    key = image.data / "gateway.env"
+    text = path.read_text().replace("repeat: 3", "repeat: 2000").replace("credits: 50", "credits: 9000")
+    path.write_text(text + "concurrency: 2\nrun_id: '{{ scheduled_at }}'\nschedule: {cron: '* * * * *'}\n")
+    key = image.data.parent / "gateway.env"
     key.write_text("".join(f"{name}={value}\n" for name, value in gateway.items()))
-    key.chmod(0o644)
-    places = {"/manifests": str(folder), "8080": port, "/run/secrets/gateway": str(key)}
-    process = image.start(*[places.get(word, word) for word in service["command"]])
-    check = [word.replace("8080", port) for word in service["healthcheck"]["test"][1:]]
-    until = time.monotonic() + 120
-    while subprocess.run([sys.executable, *check[1:]], capture_output=True, check=False).returncode != 0:
+    settings = [f"{name}={value}" for name, value in service["environment"].items()]
+    command = [*service["entrypoint"], *(word.replace("$$", "$") for word in service["command"])]
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    process = subprocess.Popen(
+        [*namespaces, "bash", "-c", _ENTER_COMPOSE, "bash", *image.variables, *settings, *command],
+        env={
+            **os.environ,
+            "BASE": str(base),
+            "BUILD": _build_steps(),
+            "CAPABILITIES": ",".join(f"+{name.lower()}" for name in service["cap_add"]),
+            "DATA": str(image.data),
+            "KEY": str(key),
+            "MANIFESTS": str(folder),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until = time.monotonic() + 150
+    while not (runs := list(image.data.glob("outputs/scheduled/*/receipts.jsonl"))):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until, "it does not become healthy"
+        assert time.monotonic() < until, "cron starts nothing"
         time.sleep(0.1)  # between two looks at another process
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert "exit code 143" in out, "what a run prints is in the log of the container"
+    report = json.loads((runs[0].parent / "report.json").read_text())
+    assert report["status"] == "interrupted", out

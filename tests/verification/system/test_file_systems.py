@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import RenameMethod, try_directory
+from crucible_batch.api.run_directory import try_directory
+from crucible_batch.outputs import RenameMethod
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 IMAGE_BYTES = 96 * 1024 * 1024

@@ -19,7 +19,7 @@ import httpx
 from PIL import Image
 
 import crucible_batch
-from crucible_batch import api
+import crucible_batch as api
 from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.progress import JobAdvanced
 from crucible_batch.domain.retry_rule import RetryRule
