@@ -29,6 +29,7 @@ class Page:
     intro: str
     titles: Mapping[str, str]
     schema: Mapping[str, Any]
+    has_defaults: bool = False
 
 
 def pages() -> tuple[Page, ...]:
@@ -54,6 +55,7 @@ def pages() -> tuple[Page, ...]:
                 "Provenance": "provenance",
             },
             manifest_schema(),
+            has_defaults=True,
         ),
         Page(
             "report-reference.md",
@@ -107,19 +109,19 @@ def render(page: Page) -> str:
         parts += [
             f"## {heading}",
             str(model["description"]).replace("``", "`"),
-            "\n".join(_table(model, definitions, page.titles)),
+            "\n".join(_table(model, definitions, page)),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(model: Mapping[str, Any], definitions: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
+def _table(model: Mapping[str, Any], definitions: Mapping[str, Any], page: Page) -> Iterator[str]:
     required = set(model.get("required", ()))
-    yield "| key | type | default | meaning |"
-    yield "|---|---|---|---|"
+    yield "| key | type | default | meaning |" if page.has_defaults else "| key | type | meaning |"
+    yield "|---|---|---|---|" if page.has_defaults else "|---|---|---|"
     for key, field in model["properties"].items():
-        default = "required" if key in required else _default(field)
+        default = ["required" if key in required else _default(field)] if page.has_defaults else []
         words = _words(field) or str(definitions.get(_named(field), {}).get("description", ""))
-        cells = (f"`{key}`", _type(field, titles), default, words)
+        cells = (f"`{key}`", _type(field, page.titles), *default, words)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"  # else a bar starts a new cell
 
 
