@@ -234,13 +234,11 @@ class ReportHead(_Model):
     credits: CreditsRow
     budget_source: BudgetSource | None = Field(
         default=None,
-        description="Where the budget of the newest run was set: with the `command` (`--budget`) or in the `manifest`."
-        " Null without a budget, and for runs of older releases.",
+        description="Where the budget of the newest run was set: by the `command` (`--budget`) or in the `manifest`.",
     )
     notify_option: NotifyOption | None = Field(
         default=None,
-        description="Option of the newest run for the notifications of its manifest, which the next run has"
-        " to repeat. Null if the run did not have one, and for runs of older releases.",
+        description="Option for notifications, which the next run has to repeat.",
     )
     period: PeriodRow | None = Field(default=None, description="Budget of the period (`budget.per`).")
     counts: CountsRow
