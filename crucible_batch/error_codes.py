@@ -99,7 +99,7 @@ _OF_THE_COMMAND = _of(
      "Another run is active in this run directory or, with --if-running, of this manifest.",
      "Wait until it ends, or stop it with Ctrl-C."),
     ("SPEND_LIMIT", _CREDITS,
-     "The run could spend more than is left of the --allow-spend of crucible-batch agent mcp.",
+     "The run could spend more than is left of the --allow-spend of the MCP server.",
      "Use a smaller budget; or ask the user for a higher --allow-spend."),
     ("INTERRUPTED", _SIGNALS, "The run was stopped by Ctrl-C, SIGTERM, SIGHUP or ctl stop.", f"{_AGAIN} to resume."),
     ("NOT_SUBMITTED", _STOPPED, "plan --probe uploaded the images of the job, and did not submit it.",
