@@ -34,10 +34,10 @@ from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus,
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.progress import Message, Observer
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
+from crucible_batch.pace.polls import ServiceTimes
 
 
 def _picture() -> bytes:

@@ -51,8 +51,8 @@ def _story(sample: Sample, expected_s: dict[str, float], **more: object) -> Call
 
 
 def _delays() -> Iterator[tuple[str, float, Callable[[int], Story]]]:
-    yield "lognormal service times, 40 in flight", 0.6, _story(lognormal, _EIGHT)
-    yield "two labelled workflows, 40 in flight", 0.6, _story(labelled, _TWO)
+    yield "lognormal service times, 40 in flight", 0.65, _story(lognormal, _EIGHT)
+    yield "two labelled workflows, 40 in flight", 0.65, _story(labelled, _TWO)
     yield "2,000 in flight, 4 polls a second", 0.1, _story(lognormal, _EIGHT, in_flight=2000, polls_per_s=_CAP)
 
 
@@ -68,7 +68,7 @@ def _troubles() -> Iterator[tuple[str, float, Sequence[Callable[[int], Story]]]]
     )
     yield (
         "others' jobs in the same queue",
-        0.6,
+        0.65,
         [_story(lognormal, _EIGHT, tenants=_BUSY), _story(labelled, _TWO, tenants=_BUSY)],
     )
     yield (

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.request_rate import RequestRate
+from crucible_batch.pace.request_rate import RequestRate
 
 RTT_S = 0.02
 """The round trip of a request, in seconds."""
@@ -66,7 +66,7 @@ class Rule(Protocol):
 
     def submitted(self, now: float) -> None: ...
 
-    def accepted(self, sent_at: float) -> None: ...
+    def accepted(self) -> None: ...
 
     def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None: ...
 
@@ -259,7 +259,7 @@ class Client:
             self._unanswered -= 1
             self._in_flight += 1
             self.record.accepted.append(world.now)
-            self._rule.accepted(sent_at)
+            self._rule.accepted()
             self._poll(job, 0.7 * world.scene.service_s)
             self.pump()
 
@@ -304,8 +304,6 @@ class Client:
     def _send(self, then: Callable[[], None], tries: int) -> None:
         world = self._world
 
-        sent_at = world.now
-
         def arrive() -> None:
             is_refused = world.gateway.refuses(is_submit=False)
             if not is_refused:
@@ -313,7 +311,7 @@ class Client:
             world.after(RTT_S / 2, lambda: answered(is_refused=is_refused))
 
         def answered(*, is_refused: bool) -> None:
-            self._rule.requests.poll_answered(world.now, sent_at, is_refused=is_refused)
+            self._rule.requests.poll_answered(world.now, is_refused=is_refused)
             if is_refused:
                 world.after(self._wait_s(tries), lambda: self._request(then, tries + 1))
             else:

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchmarks.simulated_gateway import Gateway, Story
-from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.poll_scheduler import PollScheduler
-from crucible_batch.domain.service_times import ServiceTimes
+from crucible_batch.pace.concurrency import initial_limit
+from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 
 
 class Watcher(Protocol):
@@ -148,15 +147,13 @@ class Client:
             self._submit(job)
 
     def _submit(self, job: int) -> None:
-        sent_at = self._now
-
         def arrive() -> None:
             self._gateway.submit(job, self._now)
             self._after(self._story.round_trip_s / 2, accept)
 
         def accept() -> None:
             self._open += 1
-            self._limit.accepted(sent_at)
+            self._limit.accepted()
             if self._watcher is None:
                 self._foresee(job)
             else:

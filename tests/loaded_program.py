@@ -27,11 +27,11 @@ from crucible_batch.domain.events import EVENT_NAMES
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import job_worker, late_outputs, runner
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
+from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.html import page
 from crucible_batch.sandbox import SandboxConfig, pictures
 from crucible_batch.view import feed
@@ -79,7 +79,7 @@ def _wait_less() -> None:
     """Retry after a tenth of the time, poll and report an outage early, and let the viewer look often.
 
     The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``, polls in
-    ``tests/unit/domain/test_poll_scheduler.py``, object stores in ``tests/unit/outputs/test_object_store.py``.
+    ``tests/unit/pace/test_polls.py``, object stores in ``tests/unit/outputs/test_object_store.py``.
     """
     announce = ServiceTimes.announce
     ServiceTimes.announce = lambda self, workflow_id, expected_s: announce(self, workflow_id, (expected_s or 0) / 10)

@@ -244,6 +244,11 @@ class _Releasing:
 
     def _write_off(self, shares: Sequence[AccountShare]) -> None:
         self._refuse_less(shares)
+        if any(each.is_divided for each in shares) and not self.forget_unanswered:
+            raise BudgetAccountError(
+                f"shards of {self.directory} may still spend what is set aside, and their run directory is not there",
+                hint="put it back and merge them; if no shard will run any more, add --forget-unanswered",
+            )
         for share in shares:
             if share.allowance is None and not (share.unanswered and self.forget_unanswered):
                 continue

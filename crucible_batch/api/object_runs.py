@@ -35,6 +35,7 @@ from crucible_batch.outputs import (
     ObjectOutputStore,
     ObjectStoreError,
     OutputStore,
+    Receipts,
     ShardOutputStore,
 )
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
@@ -160,14 +161,14 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
 
 
 async def restore_receipts(store: OutputStore) -> None:
-    """Bring the receipts of an earlier run back if this machine lacks them. Raises ``ObjectStoreError``."""
-    target = store.directory / RECEIPTS_FILE
-    if not isinstance(store, ObjectOutputStore) or target.exists():
-        return
-    content = await store.objects.read(RECEIPTS_FILE)
-    if content is not None:
-        with target.open("xb") as file:
-            file.write(content)
+    """Add the receipts in the store, also those of runs on other machines, to those here.
+
+    Raises ``ObjectStoreError``.
+    """
+    if isinstance(store, ObjectOutputStore):
+        content = await store.objects.read(RECEIPTS_FILE)
+        if content is not None:
+            await asyncio.to_thread(Receipts(store.directory).add_missing, content)
 
 
 async def publish_report(journal: Journal, store: OutputStore) -> None:

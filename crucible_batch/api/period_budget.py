@@ -286,11 +286,12 @@ async def set_aside(
     choice: JobFilter,
     after: int | None = None,
     may_grow: bool = False,
+    is_divided: bool = False,
 ) -> RunAllowance:
     """Set credits aside for a run. The caller holds the lock of its directory, and nothing was bought by it yet.
 
     ``after`` is the number of the last event before the run, by default the newest event's. ``may_grow``: the run may
-    add jobs to its plan, so that what it needs isn't known.
+    add jobs to its plan, so that what it needs isn't known. ``is_divided``: its shards may spend all of it.
 
     What an earlier run of the directory has set aside and not spent is returned in the same step. Waits until
     ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
@@ -314,7 +315,7 @@ async def set_aside(
     request = charges.request(period, own=own, need=need)
     # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
     note_allowance(journal, token := secrets.token_hex(8))
-    wanted = AllowanceRequest(token, previous, period, rules.limit, request, now)
+    wanted = AllowanceRequest(token, previous, period, rules.limit, request, now, is_divided)
     grant = account.set_aside(_usage(journal, terms, charges), wanted)
     note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
     granted = PeriodPreview(

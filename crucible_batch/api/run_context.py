@@ -33,7 +33,6 @@ from crucible_batch.domain.progress import (
     Observer,
     Retrying,
 )
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine import Clock, EngineOptions, ProbeSteps, Runner, RunnerPorts
 from crucible_batch.engine.journaled_ledger import EventLog
@@ -42,6 +41,7 @@ from crucible_batch.journal import Binding, Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import AUTO
 from crucible_batch.outputs import OutputStore, Receipts
+from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings

@@ -15,6 +15,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+from crucible_batch.budget_accounts.active_runs import is_active
 from crucible_batch.budget_accounts.database import create_file, put, reported, transaction
 from crucible_batch.budget_accounts.records import (
     AccountShare,
@@ -135,15 +136,15 @@ class BudgetAccount:
         """Settle what the run had set aside before, and set credits aside for it now, in one transaction."""
         with transaction(self.path, write=True) as connection:
             _require_newest(connection, usage.run, wanted.previous)
-            _close_predecessor(connection, usage, wanted.period)
+            _close_predecessors(connection, usage, wanted.period, self.path)
             _settle(connection, usage, wanted.at)
             shares = _shares(connection, wanted.period)
             standing = Allowance(wanted.limit, {each.run: each.share for each in shares})
             standing, credits = standing.granted(usage.run, wanted.request)
             share = standing.shares[usage.run]
             connection.execute(
-                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?"
-                " WHERE run = ?",
+                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?,"
+                " divided = ? WHERE run = ?",
                 (
                     wanted.allowance,
                     wanted.allowance,
@@ -151,6 +152,7 @@ class BudgetAccount:
                     wanted.period.first,
                     str(share.spent),
                     str(share.set_aside),
+                    int(wanted.is_divided),
                     usage.run,
                 ),
             )
@@ -170,7 +172,7 @@ class BudgetAccount:
                 _write_off(connection, _share(row), by_period, at)
 
 
-_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, newest, events"
+_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided, newest, events"
 
 
 def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None) -> None:
@@ -204,7 +206,7 @@ def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[Ac
 
 
 def _share(row: tuple[object, ...]) -> AccountShare:
-    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, newest, events = row
+    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided, newest, events = row
     is_open = allowance is not None
     return AccountShare(
         run=str(run),
@@ -215,6 +217,7 @@ def _share(row: tuple[object, ...]) -> AccountShare:
         since=float(str(since)) if is_open else None,
         first=str(first) if is_open else None,
         unanswered=_credits(unanswered),
+        is_divided=is_open and bool(divided),
         newest=None if newest is None else str(newest),
         events=int(str(events)),
     )
@@ -229,22 +232,27 @@ def _settle(connection: sqlite3.Connection, usage: RunUsage, at: float) -> None:
         "INSERT INTO shares (run, run_dir, manifest, events, unanswered, changed_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run) DO UPDATE SET run_dir = excluded.run_dir, manifest = excluded.manifest,"
         " events = max(events, excluded.events), unanswered = excluded.unanswered, changed_at = excluded.changed_at,"
-        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL",
+        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL, divided = NULL",
         (usage.run, usage.run_dir, usage.manifest, usage.events, str(unanswered), at),
     )
     for first, credits in usage.by_period.items():
         _put_spent(connection, usage.run, first, max(ZERO, credits), keep_higher=is_older)
 
 
-def _close_predecessor(connection: sqlite3.Connection, usage: RunUsage, period: BudgetPeriod) -> None:
+def _close_predecessors(connection: sqlite3.Connection, usage: RunUsage, period: BudgetPeriod, account: Path) -> None:
     """Count what earlier journals of the same directory hold or have set aside as spent: they are gone.
 
-    The caller holds the directory's lock, so the runs that wrote them have ended.
+    Not if it may be spent later: by shards, or by a run that is active where its directory was moved.
     """
     for share in _shares(connection, period):
-        if share.run_dir == usage.run_dir and share.run != usage.run and (share.allowance or share.unanswered):
+        is_former = share.run_dir == usage.run_dir and share.run != usage.run
+        if is_former and (share.allowance or share.unanswered) and not _may_be_spent(share, account):
             firsts = {share.first or period.first, period.first}
             _write_off(connection, share, dict.fromkeys(firsts, share.share.total), share.since or 0.0)
+
+
+def _may_be_spent(share: AccountShare, account: Path) -> bool:
+    return share.is_divided or is_active(account, share.run)
 
 
 def _write_off(
@@ -252,7 +260,7 @@ def _write_off(
 ) -> None:
     connection.execute(
         "UPDATE shares SET unanswered = '0', changed_at = ?, allowance = NULL, since = NULL, first = NULL,"
-        " spent = NULL, set_aside = NULL WHERE run = ?",
+        " spent = NULL, set_aside = NULL, divided = NULL WHERE run = ?",
         (at, share.run),
     )
     for first, credits in by_period.items():

@@ -19,7 +19,7 @@ from crucible_batch.errors import BudgetAccountError
 
 _APPLICATION_ID = 0x43424131
 """Marks the file as ours, in the header of the database ("CBA1")."""
-FORMAT = 1
+FORMAT = 2
 _BUSY_S = 30.0
 
 _SCHEMA = """
@@ -36,7 +36,8 @@ CREATE TABLE shares (
     since      REAL,
     first      TEXT,                 -- the period in which it was set aside
     spent      TEXT,                 -- of that period, with certainty, at that time
-    set_aside  TEXT
+    set_aside  TEXT,
+    divided    INTEGER               -- 1: for shards, which don't use this file
 ) WITHOUT ROWID;
 CREATE TABLE spent (                 -- by settled runs, in each period
     run     TEXT NOT NULL,
@@ -116,10 +117,10 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     if mark != _APPLICATION_ID:
         raise BudgetAccountError(f"{path} is not the file of a budget account; nothing was written to it", hint=_MOVE)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > FORMAT:
+    if version != FORMAT:
         raise BudgetAccountError(
-            f"{path} was written by a newer release (format {version}; this one reads up to {FORMAT})",
-            hint="upgrade crucible-batch",
+            f"{path} was written by another release (format {version}; this one reads {FORMAT})",
+            hint="use that release, or move the file away at the end of its period",
         )
 
 

@@ -42,6 +42,7 @@ class AccountShare:
     """The share that a run has of one period. ``allowance`` identifies what it has set aside; None if it is settled.
 
     ``since`` is when it was set aside, in seconds since the epoch, in the period ``first``.
+    ``is_divided``: it is set aside for shards, which may spend it without the account's knowledge.
     ``newest`` identifies the newest that it has set aside, also if it is settled, and ``events`` is the number of its
     journal's last event that is counted: a journal without them is older.
     """
@@ -54,6 +55,7 @@ class AccountShare:
     since: float | None = None
     first: str | None = None
     unanswered: Credits = ZERO
+    is_divided: bool = False
     newest: str | None = None
     events: int = 0
 
@@ -71,7 +73,8 @@ class Grant:
 class AllowanceRequest:
     """A request of a run to set credits aside in ``period`` of at most ``limit``.
 
-    ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before.
+    ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before. ``is_divided``: it is
+    for shards.
     """
 
     allowance: str
@@ -80,3 +83,4 @@ class AllowanceRequest:
     limit: Credits
     request: ShareRequest
     at: float
+    is_divided: bool = False

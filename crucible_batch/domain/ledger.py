@@ -135,6 +135,9 @@ class Ledger:
         self.reused_assets = 0
         self.restored_with_images = 0
         self.reused: Credits = ZERO
+        self._has_found = False
+        self.has_bought_since_found = False
+        """Whether a job was bought after one was found by its key, which an earlier journal has bought."""
         self.price_differs: Credits = ZERO
         self.repriced_jobs = 0
         self._repriced: set[str] = set()
@@ -359,8 +362,10 @@ class Ledger:
         self._attempts[subject] = replace(self._attempts[subject], job_id=event.job_id, found=event.reused)
         self._alone.discard(subject)
         if event.reused:
+            self._has_found = True
             self._found_again.add(subject)
         else:
+            self.has_bought_since_found = self._has_found
             self._note_surprise(shape, self.hold_of(subject), event.credits)
         self._set_hold(subject, event.credits)
         self.prices.learn(shape, event.credits)

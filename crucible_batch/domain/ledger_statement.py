@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from crucible_batch.domain.credits import Credits
@@ -76,14 +76,16 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
     return EntryKind.OTHER
 
 
-def may_be_upload(entry: LedgerEntry) -> bool:
-    """Whether an entry without a job may be the charge of an upload.
+def may_be_upload(entry: LedgerEntry, charges: Collection[Credits]) -> bool:
+    """Whether an entry without a job may be the charge of an upload. ``charges`` are those of known uploads.
 
-    A rebate is one by its type only: its description may have the words of a file's name.
+    A rebate is one by its type only: its description may have the words of a file's name. An entry with other words is
+    one if it reserves credits, or has the amount of a known charge.
     """
     by_type = set(_WORD.findall(entry.entry_type.lower()))
     is_rebate = bool(by_type & _OF_UPLOADS[0][1]) and not by_type & _OF_UPLOADS[1][1]
-    return not is_rebate and entry_kind(entry, of_job=False) is not EntryKind.OTHER
+    is_known = entry_kind(entry, of_job=False) is not EntryKind.OTHER
+    return not is_rebate and (is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges)
 
 
 def is_booked_refund(entry: LedgerEntry) -> bool:
@@ -129,7 +131,7 @@ class Statement:
         times = [entry.at for entry in shown.values() if entry.at is not None]
         self.oldest: float | None = min(times, default=None)
         known = {entry.key: entry for entry in seen} | shown
-        self.entries = tuple(sorted(known.values(), key=lambda entry: entry.at or 0.0))
+        self.entries = tuple(sorted(oldest_first(tuple(known.values())), key=lambda entry: entry.at or 0.0))
         self._about: dict[str, list[LedgerEntry]] = defaultdict(list)
         for entry in self.entries:
             for subject in _subjects(entry):
@@ -138,6 +140,12 @@ class Statement:
     def about(self, subject: str) -> tuple[LedgerEntry, ...]:
         """Return the entries that contain this job's or asset's id."""
         return tuple(self._about.get(subject.lower(), ()))
+
+
+def oldest_first(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
+    """Return entries in the opposite order if they are listed newest first: times may be cut to the second."""
+    times = [entry.at for entry in entries if entry.at is not None]
+    return entries[::-1] if times and times[0] > times[-1] else entries
 
 
 def _subjects(entry: LedgerEntry) -> set[str]:

@@ -125,7 +125,8 @@ def _unexplained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks
     left = [entry for entry in others.entries if entry.key not in explained]
     if not any(map(_is_upload, explained.values())):
         return left
-    return [entry for entry in left if entry.job_id is None and may_be_upload(entry)]
+    charges = {claim.charge for claim in known if claim.state is UploadState.KNOWN}
+    return [entry for entry in left if entry.job_id is None and may_be_upload(entry, charges)]
 
 
 def _match(claims: Sequence[UploadClaim], entries: Sequence[LedgerEntry], clocks: Clocks) -> Iterator[LedgerEntry]:

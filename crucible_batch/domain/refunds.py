@@ -85,8 +85,9 @@ class FailedAttempt:
 def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
-    ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
-    refund back, and so does a reversal, a further reservation, or a charge after the refund.
+    ``entries`` are all that are known about it, oldest first. What is refunded is their sum: an entry of the opposite
+    sign takes a refund back, and so does a reversal, a further reservation, a charge after the refund, or a refund
+    whose entry is not booked any more.
     """
     charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
     events: list[Refunded | Consumed] = [
@@ -99,6 +100,8 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     fresh = [key for key in (*taken_back, *refunds) if key not in attempt.refunds_seen]
     total = abs(sum(refunds.values(), ZERO)) - sum(taken_back.values(), ZERO)
     change = max(ZERO, min(attempt.price, total)) - attempt.refunded
+    if change < 0 and not fresh:
+        fresh = [f"changed entry {len(attempt.refunds_seen)}"]
     if fresh and change:
         events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=fresh[-1]))
     return events
@@ -115,16 +118,20 @@ def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
 
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     """Return what entries of other kinds take back of a refund, by their keys."""
-    booked = [entry.at for entry in entries if is_booked_refund(entry) and entry.at is not None]
-    refunded_at = max(booked, default=math.inf)
+    booked = [
+        (entry.at, place) for place, entry in enumerate(entries) if is_booked_refund(entry) and entry.at is not None
+    ]
+    refunded_at = max(booked, default=(math.inf, 0))
     reserved = sorted(
         (each for each in entries if entry_kind(each, of_job=True) is EntryKind.RESERVE), key=entry_amount
     )
     further = reserved[:-1]
     charged = [
         entry
-        for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.at is not None and entry.at > refunded_at
+        for place, entry in enumerate(entries)
+        if entry_kind(entry, of_job=True) is EntryKind.CONSUME
+        and entry.at is not None
+        and (entry.at, place) > refunded_at
     ]
     return {entry.key: entry_amount(entry) for entry in (*further, *charged, *filter(takes_back, entries))}
 

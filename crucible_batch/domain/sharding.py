@@ -129,6 +129,14 @@ class OutstandingShards:
         return len(self.plans)
 
     @property
+    def before(self) -> OutstandingShards | None:
+        """What was known before the plan was divided: earlier plans, of which no shard is missing."""
+        if not self.earlier:
+            return None
+        *earlier, newest = self.earlier
+        return OutstandingShards(newest, {}, earlier=tuple(earlier))
+
+    @property
     def missing(self) -> tuple[int, ...]:
         """The numbers of the shards that were not merged yet."""
         return tuple(sorted(self.allowances.keys() - self.merged))

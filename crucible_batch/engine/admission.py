@@ -106,7 +106,6 @@ class Admission:
         self._account_due = self._account_stale = True
         self._account_closed = False
         self._refusal = ""
-        self._has_bought = False
         reader.on_reading.append(self.wake)
         accounting.on_entry(self._on_event)
 
@@ -203,7 +202,7 @@ class Admission:
     @property
     def uncounted(self) -> Credits:
         """What is held for refunds and doesn't count, as in ``AdmissionState``."""
-        return ZERO if self._has_bought else self._reader.invisible_of_found
+        return ZERO if self._accounting.ledger.has_bought_since_found else self._reader.invisible_of_found
 
     def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
         """Revert ``hold_again``: the repeated submit bought nothing."""
@@ -355,7 +354,6 @@ class Admission:
     def _accepted(self, identity: str, event: Accepted) -> None:
         submit = self._unanswered.get(identity)
         self._account_stale = True
-        self._has_bought = self._has_bought or not event.reused
         if submit is None:
             return
         if not (event.reused or event.earlier):

@@ -1,4 +1,4 @@
-"""Polls jobs until they end. ``domain.poll_scheduler`` decides which job is polled next, and when."""
+"""Polls jobs until they end. ``pace.polls`` decides which job is polled next, and when."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import math
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.errors import GatewayError
+from crucible_batch.pace.concurrency import ConcurrencyLimit
+from crucible_batch.pace.polls import PollScheduler
 
 _LOOKS_AT_UNKNOWN = 4
 _LOOK_AGAIN_AFTER_S = 2.0
@@ -133,18 +133,15 @@ class Poller:
 
     async def _poll(self, job_id: str) -> JobSnapshot:
         clock, requests = self._clock, self._limit.requests
-        sent_at = clock.monotonic()
 
         async def before_retry(error: GatewayError, wait_s: float) -> None:
-            nonlocal sent_at
             if error.is_pushback:
-                requests.poll_answered(clock.monotonic(), sent_at, is_refused=True)
+                requests.poll_answered(clock.monotonic(), is_refused=True)
             await clock.sleep(wait_s)
             await self._out_of_turn()
-            sent_at = clock.monotonic()
 
         snapshot = await self._gateway.job(job_id, before_retry=before_retry)
-        requests.poll_answered(clock.monotonic(), sent_at, is_refused=False)
+        requests.poll_answered(clock.monotonic(), is_refused=False)
         return snapshot
 
     async def _out_of_turn(self) -> None:

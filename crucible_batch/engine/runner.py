@@ -8,18 +8,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 
-from crucible_batch.domain.concurrency_limit import initial_limit
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import JobEvent, Missed, Reopened
 from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader
@@ -46,6 +43,8 @@ from crucible_batch.engine.slots import Slot, Slots
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, JournalError
+from crucible_batch.pace.concurrency import initial_limit
+from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""

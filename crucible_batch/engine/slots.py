@@ -1,6 +1,6 @@
 """Slots: a job is active only while it has one, and their number follows from the gateway's answers to submits.
 
-The decision is pure (``domain.concurrency_limit``); this module waits for it. A falling limit takes no slot away:
+The decision is pure (``pace.concurrency``); this module waits for it. A falling limit takes no slot away:
 active jobs continue, and no slot is given out until enough have been returned. A job whose submit is pushed back lends
 its slot to another job for as long as it waits.
 """
@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.shutdown import Shutdown
+from crucible_batch.pace.concurrency import ConcurrencyLimit
 
 _REPORTED_BELOW = 0.75
 """A lower limit is reported once it has fallen by a quarter: at a full gateway it always moves a little."""
@@ -87,7 +87,7 @@ class Slots:
         """Note that the gateway accepted the submit."""
         self._unanswered.discard(slot)
         slot.is_accepted = True
-        self.limit.accepted(slot.submitted_at)
+        self.limit.accepted()
         if self.limit.allowed >= min(2 * self._reported, self.limit.ceiling) and self.limit.allowed > self._reported:
             self._report(None)
         self.wake()

@@ -48,6 +48,18 @@ class Receipts:
             self._is_cut = True
             self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a complete line or none
 
+    def add_missing(self, content: bytes) -> None:
+        """Append the lines of another file of receipts that this one doesn't have. Raises ``OSError``."""
+        known: set[bytes] = set()
+        with contextlib.suppress(FileNotFoundError), open(self._path, "rb", opener=_open) as file:
+            known.update(file.read().splitlines())
+        missing = [line for line in content.splitlines() if line and line not in known]
+        if missing:
+            target = self._opened()
+            lines = b"".join(line + b"\n" for line in missing)
+            target.write(b"\n" + lines if self._is_cut else lines)
+            self.close()
+
     def _opened(self) -> FileIO:
         """Return the file open for appending. It is opened again if it was deleted, which is checked periodically."""
         if self._file is not None and time.monotonic() < self._named_until:

@@ -72,7 +72,9 @@ async def division_limit(
         yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
         return
     choice = request.choice
-    allowance = await set_aside(rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice)
+    allowance = await set_aside(
+        rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice, is_divided=True
+    )
     try:
         terms = replace(basis.terms, budget=allowance.budget)
         yield DivisionLimit(terms, rules.terms.account, allowance.explain)

@@ -21,7 +21,7 @@ from crucible_batch.api.shards.divided_plan import (
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.shards.note import note_shards, noted_in, noted_shards, outstanding_shards
+from crucible_batch.api.shards.note import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, publish_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -72,6 +72,8 @@ async def plan_shards(
     store = open_store(directory, url)
     listing = await Listing.of(store.objects) if isinstance(store, ObjectOutputStore) else None
     journal = await stack.enter_async_context(claimed_journal(store, basis.binding, now=clock.now()))
+    if listing is not None:
+        await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(plan.request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
@@ -112,15 +114,24 @@ async def _written(
         set_aside(journal, division, digest, budget, fingerprint=fingerprint, account=limit.account)
 
     if listing is not None:
-        earlier = noted_shards(journal)
         before(digest := saved_plan_digest(head, divided.rows(basis.source.directory)))
         try:
             await listing.add(digest)
         except RunDirectoryError:
-            note_shards(journal, earlier)  # no shard of it can run: the plan is neither listed nor named
+            await _take_back_unlisted(journal, listing)
             raise
     digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
+
+
+async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
+    """Forget a plan that was noted and never listed: no shard of it can run, and another machine may have divided.
+
+    Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    """
+    outstanding = outstanding_shards(journal)
+    if outstanding is not None and not await listing.has(outstanding.plan_digest):
+        note_shards(journal, outstanding.before)
 
 
 def _account_of(journal: Journal) -> PlanAccount:

@@ -135,6 +135,10 @@ class Listing:
         """Read the list. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
         return cls(objects, (await read_list(objects)).position)
 
+    async def has(self, digest: str) -> bool:
+        """Whether a plan is listed now. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+        return (await read_list(self.objects)).of(digest) is not None
+
     async def add(self, digest: str) -> None:
         """List a plan, as ``list_plan`` does."""
         await list_plan(self.objects, digest, after=self.after)

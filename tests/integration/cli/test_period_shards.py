@@ -136,6 +136,22 @@ def test_nothing_but_a_merge_settles_a_run_whose_shards_are_out(own_cli: Cli) ->
     assert figures(cli) == ("8", "0", "32")
 
 
+def test_what_shards_may_spend_is_not_released_although_their_directory_is_renamed(own_cli: Cli) -> None:
+    cli = own_cli
+    divide(cli)
+    main = cli.cwd / MAIN
+    main.rename(cli.cwd / "renamed")
+    refused = cli("budget", "release", "studio", MAIN, "--json")
+    assert (refused.code, refused.envelope["error"]["code"]) == (2, "BUDGET_ACCOUNT")
+    assert "--forget-unanswered" in refused.envelope["error"]["hint"]
+    assert figures(cli) == ("0", "24", "16")
+    # Nor is it given up by a run in its place.
+    assert cli("run", "divided.yaml", "-q").code == 4
+    assert figures(cli) == ("14", "24", "2")
+    assert cli("budget", "release", "studio", MAIN, "--forget-unanswered", "-q").code == 0
+    assert figures(cli)[1] == "0"
+
+
 def test_a_merge_that_was_killed_before_it_settled_does_so_the_next_time(own_cli: Cli) -> None:
     cli = own_cli
     divide(cli)

@@ -5,6 +5,7 @@ They share nothing but the store. Whatever became of a division, each plan file 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.api.planning import plan_request
-from crucible_batch.api.request import RunRequest
+from crucible_batch.api.request import JobFilter, RunRequest
+from crucible_batch.api.shards.merging import merge
+from crucible_batch.api.shards.stored_plans import Listing
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.saved_plan import read_saved_plan
 from tests.integration.engine.stored import URL, use_store
@@ -55,8 +58,9 @@ class Machines:
         path.write_text(f"{text}jobs:\n  - {{name: t, prompt: {machine}, repeat: 20}}\n", encoding="utf-8")
         return path
 
-    async def divide(self, machine: str, shards: int) -> None:
-        request = replace(RunRequest(self.manifest(machine), out_dir=Path(URL)), shards=shards)
+    async def divide(self, machine: str, shards: int, *, only: str = "*") -> None:
+        request = RunRequest(self.manifest(machine), out_dir=Path(URL), job_filter=JobFilter((only,)))
+        request = replace(request, shards=shards)
         with self.on(machine):
             try:
                 plan = await plan_request(request, self.plan(machine), settings=self.bench.settings)
@@ -178,3 +182,44 @@ async def test_one_machine_after_the_other_is_refused_until_the_shards_are_merge
         with machines.on("first"):
             api.merge([URL])
         assert await machines.most_used() == BUDGET
+
+
+async def test_a_division_that_was_killed_before_it_was_listed_is_not_continued_after_another_machines(
+    start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other machine has spent since is known from its receipts, and a plan is made anew."""
+    async with start() as bench:
+        machines = Machines(bench, store, monkeypatch)
+        (bench.path / "both.yaml").write_text(
+            machines.manifest("a").read_text() + "  - {name: u, prompt: u, repeat: 20}\n"
+        )
+        machines.manifest = lambda _machine: bench.path / "both.yaml"
+
+        async def killed(_self: object, _digest: str) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Listing, "add", killed)
+            with pytest.raises(KeyboardInterrupt):
+                await machines.divide("a", 2, only="t-*")
+        await machines.divide("b", 2, only="u-*")
+        await machines.run_all_shards("b")
+        with machines.on("b"):
+            await asyncio.to_thread(merge, [URL], settings=bench.settings)
+        spent = await machines.most_used()
+        await machines.divide("a", 2, only="t-*")
+        await machines.run_all_shards("a")
+        assert 0 < spent <= await machines.most_used() <= BUDGET
+
+
+async def test_a_machine_counts_what_another_one_has_bought_since_its_own_run(
+    start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        machines = Machines(bench, store, monkeypatch)
+        jobs = "\n".join(f"{{name: {name}, prompt: {name}, repeat: 8}}" for name in "abc")
+        manifest = bench.manifest(jobs, budget=None, head=HEAD)
+        for machine, only, budget in (("a", "a-*", 6), ("b", "b-*", 14), ("a", "c-*", 14)):
+            with machines.on(machine):
+                await bench.run(manifest, out_dir=URL, budget=Decimal(budget), only=[only])
+            assert await machines.most_used() <= budget

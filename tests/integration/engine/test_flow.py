@@ -13,9 +13,9 @@ import pytest
 from crucible_batch.api import connecting
 from crucible_batch.domain import events
 from crucible_batch.domain.progress import Throttled
-from crucible_batch.domain.refused_share import SILENCE
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
+from crucible_batch.pace.concurrency import SILENCE
 from tests.slow_cases import quick_every
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}

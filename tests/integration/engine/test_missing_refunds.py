@@ -422,6 +422,21 @@ async def test_a_refund_older_than_the_list_blocks_no_replay_after_the_loss_of_t
     assert (again.exit_code, again.report.credits.spent, again.report.credits.held) == (1, 10, 2)
 
 
+async def test_after_a_loss_one_more_is_bought_beside_refunds_that_are_not_visible_and_not_in_each_run(
+    start: Any,
+) -> None:
+    async with start(faults="fail:1,refund-missing:1", recent_entries=1) as bench:
+        manifest = bench.manifest(foxes(1), **capped(4, attempts=20))
+        assert (await bench.run(manifest, wait_for_gateway_s=1)).exit_code == 4
+        shutil.rmtree(bench.path / "out")
+        await bench.run(manifest, wait_for_gateway_s=1)
+        bought = (await kinds(bench))["reserve"]
+        assert bought <= 3
+        for _ in range(3):
+            assert (await bench.run(manifest, wait_for_gateway_s=1)).exit_code == 4
+        assert (await kinds(bench))["reserve"] == bought
+
+
 async def test_each_attempt_has_a_hold_of_its_own(start: Any) -> None:
     async with start(faults="fail=3,refund-missing:1") as bench:
         result = await bench.run(bench.manifest(foxes(1), **capped(8, attempts=5)))

@@ -7,7 +7,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from multiprocessing import get_context
@@ -24,6 +24,7 @@ from crucible_batch.budget_accounts import (
     RunUsage,
     account_file,
     account_files,
+    noted_as_active,
 )
 from crucible_batch.budget_accounts.database import transaction
 from crucible_batch.domain.allowance import ShareRequest
@@ -59,12 +60,13 @@ def ask(
     period: BudgetPeriod = TODAY,
     limit: Decimal = LIMIT,
     used: RunUsage | None = None,
+    is_divided: bool = False,
 ) -> Grant:
     request = ShareRequest(None if wanted is None else Decimal(wanted), Decimal(certain), Decimal(certain))
     before, token = account.of_run((used or usage(run)).run), os.urandom(4).hex()
     previous = None if before is None else before.newest
     at = period.start + 60
-    want = AllowanceRequest(token, previous, period, limit, request, at)
+    want = AllowanceRequest(token, previous, period, limit, request, at, is_divided)
     return account.set_aside(used or usage(run), want)
 
 
@@ -164,6 +166,21 @@ def test_a_directory_whose_journal_was_deleted_has_spent_all_that_it_had_set_asi
 
 
 @pytest.mark.parametrize(("one", "other"), [(TODAY, TOMORROW), (TOMORROW, TODAY)])
+@pytest.mark.parametrize("is_divided", [True, False])
+def test_what_may_be_spent_later_counts_in_each_later_period_though_its_journal_is_gone(
+    account: BudgetAccount, is_divided: bool
+) -> None:
+    """By its shards, or by a run that is active where its directory was moved."""
+    ask(account, "a", 30, is_divided=is_divided)
+    active = nullcontext() if is_divided else noted_as_active(account.path, "a")
+    with active:
+        new = replace(usage("b"), run_dir="/outputs/a")
+        assert ask(account, "b", used=new).credits == 20
+        assert totals(account, TOMORROW) == {"a": (0, 30), "b": (0, 20)}
+    account.settle(usage("a", {TODAY: 4}), B + 90)
+    assert totals(account) == {"a": (4, 0), "b": (0, 20)}
+
+
 def test_a_deleted_journal_counts_in_its_own_period_and_in_that_of_the_run_that_finds_it_gone(
     account: BudgetAccount, one: BudgetPeriod, other: BudgetPeriod
 ) -> None:

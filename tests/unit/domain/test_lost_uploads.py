@@ -97,7 +97,8 @@ def test_the_readings_have_a_gap_since_it_was_sent() -> None:
         (5.0, "consume", False),
         (30.0, "charge", False),  # booked late
         (5.0, "rebate", True),
-        (5.0, "grant", True),
+        (5.0, "reserve", False),
+        (5.0, "grant", False),  # of the amount of an upload
     ],
 )
 def test_the_ledger_has_a_charge_of_its_time_that_nothing_explains(at: float, words: str, is_proved: bool) -> None:
@@ -156,8 +157,8 @@ def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_o
     assert proved(claim, entries=entries) is is_proved
 
 
-def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_is_none() -> None:
-    unknown = entry(3, "storage", 8.5)
+def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> None:
+    unknown = entry(3, "storage", 8.5, "7")
     assert proved(entries=[*ENTRIES, unknown])
     assert proved(entries=[RESERVED, named("asset-2"), unknown])
     assert not proved(entries=[RESERVED, unknown])
@@ -189,7 +190,7 @@ def test_what_a_reading_had_that_was_answered_before_it_was_sent_is_not_its_char
         ("adjustment", "deleted-scene.png uploaded", False),
         ("refund", "upload of deleted-scene.png", True),
         ("rebate", "upload of a.png", True),
-        ("grant", "", True),
+        ("grant", "", False),
     ],
 )
 def test_the_words_of_a_files_name_make_no_rebate_of_a_charge(

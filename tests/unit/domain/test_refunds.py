@@ -303,6 +303,8 @@ def refund(amount: object, entry_id: str, status: str = "") -> LedgerEntry:
         ([[("1", "e")], [("-1", "f")], [("1", "g")]], ["1 by e", "-1 by f", "1 by g"], "1"),
         ([[("1", "e")], [("-1", "f")], [("2", "g")]], ["1 by e", "-1 by f", "2 by g"], "0"),
         ([[("1", "e")], [("-1", "f"), ("1", "g")]], ["1 by e"], "1"),
+        # an entry that is changed: not upwards, since under its key it is recorded already
+        ([[("2", "e")], [("1", "e")]], ["2 by e", "-1 by changed entry 1"], "1"),
         # also when all had come back
         ([[("2", "e")], [("-2", "f")]], ["2 by e", "-2 by f"], "2"),
         ([[("2", "e")], [("-0.5", "f")]], ["2 by e", "-0.5 by f"], "0.5"),
@@ -353,8 +355,8 @@ def test_what_is_refunded_in_the_end_is_what_is_booked(steps: list[tuple[int, st
         # after it, in the same reading or a later one
         (3.0, [], "0", "2"),
         (3.0, [refunded("2", "r")], "0", "2"),
-        # which is first isn't known
-        (2.0, [], "0", "0"),
+        # at the same time: in the order of the list
+        (2.0, [], "0", "2"),
         (None, [], "0", "0"),
     ],
 )

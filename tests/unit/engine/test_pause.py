@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 import pytest
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Hold, Submit
@@ -16,6 +15,7 @@ from crucible_batch.engine.pause import PAUSED, Pause
 from crucible_batch.engine.run_control import RunDeadline, Workers
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
+from crucible_batch.pace.concurrency import ConcurrencyLimit
 from tests.case_table import each_case
 from tests.unit.engine.desk import desk, passed
 from tests.unit.engine.test_slots import Bench as SlotBench
@@ -264,11 +264,11 @@ async def test_a_deadline_can_be_set_moved_and_passes() -> None:
     await keeping
 
 
-@each_case("fallen, ceiling, limit", [(False, 32, 32), (False, 3, 3), (True, 3, 3), (True, 32, 8)])
+@each_case("fallen, ceiling, limit", [(False, 32, 32), (False, 3, 3), (True, 3, 3), (True, 32, 9)])
 def test_a_new_ceiling_is_reached_at_once_except_after_pushback(fallen: bool, ceiling: int, limit: int) -> None:
     rule = ConcurrencyLimit(10, 10)
     if fallen:
-        rule._fall_to(8, share=0.5)
+        rule.limit, rule._starts = 8.0, False
     rule.set_ceiling(ceiling)
     assert (rule.ceiling, rule.allowed) == (ceiling, limit)
 

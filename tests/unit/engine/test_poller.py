@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import BeforeRetry
-from crucible_batch.domain.request_rate import RequestRate
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.poller import Poller
 from crucible_batch.errors import GatewayError
+from crucible_batch.pace.concurrency import ConcurrencyLimit
+from crucible_batch.pace.polls import PollScheduler, ServiceTimes
+from crucible_batch.pace.request_rate import RequestRate
 from tests.unit.engine.desk import D
 
 REFUSED = GatewayError("slow down", code="RATE_LIMITED", status=429)
@@ -38,10 +37,10 @@ class Clock:
 class Requests(RequestRate):
     def __init__(self) -> None:
         super().__init__()
-        self.answers: list[tuple[float, float, bool]] = []
+        self.answers: list[bool] = []
 
-    def poll_answered(self, now: float, sent_at: float, *, is_refused: bool) -> None:
-        self.answers.append((now, sent_at, is_refused))
+    def poll_answered(self, now: float, *, is_refused: bool) -> None:
+        self.answers.append(is_refused)
 
 
 class Gateway:
@@ -66,14 +65,15 @@ async def test_the_rate_learns_which_polls_were_refused_and_each_retry_waits():
     timer.cancel()
     await asyncio.gather(timer, return_exceptions=True)
     assert found.status is JobStatus.SUCCEEDED
-    assert [is_refused for _, _, is_refused in requests.answers] == [True, False]
+    assert requests.answers == [True, False]
     assert [waited for waited in clock.slept if waited > 5] == [7.0, 9.0]
 
 
 async def test_a_retry_and_a_read_outside_the_schedule_wait_for_the_rate_of_requests():
-    watcher, _, requests = poller(1 / 20)
+    watcher, clock, requests = poller(1 / 20)
     requests.sent(100.0)
     begin = requests.next_at(100.0)
     await watcher.read("job")
     assert begin > 119
-    assert requests.answers == [(begin, begin, True), (begin + 40, begin + 40, False)]
+    assert requests.answers == [True, False]
+    assert clock.time == begin + 40

@@ -32,11 +32,11 @@ from crucible_batch.domain.gateway_types import Account, AssetSpec, ErrorInfo, J
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.outputs import SavedFile
 from crucible_batch.outputs.image_check import Picture
+from crucible_batch.pace.polls import ServiceTimes
 from tests.unit.engine.readings import Readings
 
 D = Decimal

@@ -7,13 +7,12 @@ import contextlib
 
 import pytest
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.progress import Throttled
-from crucible_batch.domain.refused_share import SILENCE
 from crucible_batch.engine import Slots
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot
 from crucible_batch.errors import GatewayError
+from crucible_batch.pace.concurrency import SILENCE, ConcurrencyLimit
 
 
 class Clock:
@@ -231,10 +230,9 @@ async def test_the_time_of_a_job_is_from_its_submit_to_its_slot(made):
         await bench.clock.move(7.0)
         bench.slots.left_gateway(slot)
         await bench.clock.move(1.0)
-    bench.slots.refused(slot, None, "X")
-    bench.slots.refused(slot, None, "X")
+    bench.limit._starts = False
     bench.limit.submitted(0.0)
-    assert bench.limit.next_submit_at(0.0, 0) == pytest.approx(8.0 / (1.25 * bench.limit.limit))
+    assert bench.limit.next_submit_at(0.0, 0) == pytest.approx(8.0 / (9 / 8 * bench.limit.limit))
 
 
 async def test_a_second_attempt_that_is_refused_is_not_taken_for_the_end_of_a_job(made):
@@ -251,7 +249,7 @@ async def test_a_second_attempt_that_is_refused_is_not_taken_for_the_end_of_a_jo
 
 async def test_the_limit_learns_when_each_answered_submit_was_sent(made):
     bench, sent = made(64), []
-    bench.limit.accepted = sent.append
+    bench.limit.accepted = lambda: sent.append("accepted")
     bench.limit.refused = lambda now, sent_at, retry_after_s, in_flight: sent.append((now, sent_at))
     bench.limit.ended = lambda sent_at, job_s: sent.append((sent_at, job_s))
     async with bench.slots.slot() as slot:
@@ -262,4 +260,4 @@ async def test_the_limit_learns_when_each_answered_submit_was_sent(made):
         await bench.slots.wait_for_turn(slot)
         await bench.clock.move(4.0)
         bench.slots.accepted(slot)
-    assert sent == [(105.0, 103.0), 105.0, (105.0, 4.0)]
+    assert sent == [(105.0, 103.0), "accepted", (105.0, 4.0)]

@@ -8,7 +8,6 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from crucible_batch.domain.concurrency_limit import ConcurrencyLimit
 from crucible_batch.domain.events import (
     Event,
     Held,
@@ -26,11 +25,9 @@ from crucible_batch.domain.job import Hold, Job, Poll, Prepare, Submit, evolve, 
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.poll_scheduler import PollScheduler
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.resuming import resume_job
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import PriceRecords
@@ -43,6 +40,8 @@ from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot
 from crucible_batch.errors import GatewayError
+from crucible_batch.pace.concurrency import ConcurrencyLimit
+from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 from tests.unit.domain.histories import saved
 from tests.unit.engine.readings import reader_of
 

@@ -19,13 +19,13 @@ from crucible_batch.api.run_context import NullObserver
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import InputImage, RunTerms
-from crucible_batch.domain.service_times import ServiceTimes
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, restore
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.outputs import RECEIPTS_FILE, OutputStore, Receipts
+from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.build import build_rows
 from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.in_flight_queue import LONGEST_S, SHORTEST_S
-from crucible_batch.domain.poll_scheduler import PollScheduler
-from crucible_batch.domain.service_times import ServiceTimes
+from crucible_batch.pace.polls import PollScheduler, ServiceTimes
+
+SHORTEST_S, LONGEST_S, MARGIN = 0.05, 5.1, 4
 
 QUEUED, RUNNING, SUCCEEDED, UNKNOWN = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.UNKNOWN
 
@@ -186,3 +186,73 @@ def test_a_queued_job_is_polled_though_all_those_before_it_are_lost():
     for ticket in tickets[:-1]:
         scheduler.remove(ticket)
     assert polled(scheduler, 100.0, lambda _ticket, _now: SUCCEEDED, now=1.0)
+
+
+def queue_of(count: int) -> tuple[PollScheduler, list[int]]:
+    scheduler = scheduler_of(20.0)
+    return scheduler, added(scheduler, count)
+
+
+def may_run(scheduler: PollScheduler) -> int:
+    """Return how many may be running; they are the first."""
+    flags = [job.begun_at < math.inf for job in scheduler._jobs.values()]
+    assert flags == sorted(flags, reverse=True)
+    return sum(flags)
+
+
+def test_the_jobs_behind_a_queued_one_are_not_due_but_for_a_margin():
+    scheduler, tickets = queue_of(20)
+    assert may_run(scheduler) == 20
+    scheduler.record(tickets[5], QUEUED, 3.0)
+    assert may_run(scheduler) == 5 + MARGIN
+    added(scheduler, 1, 4.0)
+    jobs = list(scheduler._jobs.values())
+    assert {job.due_at for job in jobs[5 + MARGIN :]} == {1e9, 1e9 + 4}  # their timeouts
+    assert (jobs[4].begun_at, jobs[5].begun_at) == (0.0, 3.0)
+
+
+def test_each_end_lets_one_more_job_begin():
+    scheduler, tickets = queue_of(20)
+    scheduler.record(tickets[5], QUEUED, 3.0)
+    for ended in range(3):
+        begins = scheduler._jobs[tickets[5 + MARGIN + ended]]
+        scheduler.record(tickets[ended], SUCCEEDED, 4.0 + ended)
+        assert may_run(scheduler) == 5 + MARGIN
+        assert begins.begun_at == 4.0 + ended
+
+
+def test_a_running_job_shows_that_those_before_it_have_begun():
+    scheduler, tickets = queue_of(40)
+    scheduler.record(tickets[5], QUEUED, 3.0)
+    scheduler.record(tickets[20], RUNNING, 4.0)
+    assert may_run(scheduler) == 21 + MARGIN
+
+
+def test_a_job_found_running_does_not_count_as_queued_when_one_shortly_before_it_is():
+    scheduler, tickets = queue_of(20)
+    scheduler.record(tickets[8], RUNNING, 2.0)
+    scheduler.record(tickets[5], QUEUED, 3.0)
+    assert scheduler._jobs[tickets[8]].begun_at == 0.0
+    assert may_run(scheduler) == 5 + MARGIN
+
+
+def test_after_a_contradiction_all_jobs_may_be_running_until_enough_answers_agree():
+    scheduler, tickets = queue_of(40)
+    scheduler.record(tickets[5], QUEUED, 1.0)
+    scheduler.record(tickets[20], RUNNING, 2.0)
+    assert may_run(scheduler) == 21 + MARGIN
+    scheduler.record(tickets[5], QUEUED, 3.0)
+    assert may_run(scheduler) == 40
+    for _ in range(15):
+        scheduler.record(tickets[25], QUEUED, 4.0)
+        assert may_run(scheduler) == 40
+    scheduler.record(tickets[25], QUEUED, 4.0)
+    assert may_run(scheduler) == 25 + MARGIN
+
+
+def test_a_job_of_an_earlier_run_shows_nothing_of_the_order():
+    scheduler, tickets = queue_of(20)
+    scheduler.record(tickets[19], RUNNING, 1.0)
+    (earlier,) = added(scheduler, 1, 1.0, is_due_now=True)
+    scheduler.record(earlier, QUEUED, 2.0)
+    assert may_run(scheduler) == 21
