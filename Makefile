@@ -93,8 +93,8 @@ SECONDS ?= 60
 soak: $(STAMP)  ## Simulate faulty runs for SECONDS, including crashes
 	@$(BIN)/python -m tests.verification.simulation.soak $(SECONDS) $(SEED)
 
-# Writes the table in docs/performance.md, except with QUICK=1.
-bench: $(STAMP)  ## Measure speed and memory against reference scripts; writes docs/performance.md
+# Writes the results into docs/performance.md and CONTRIBUTING.md, except with QUICK=1.
+bench: $(STAMP)  ## Measure speed and memory against reference scripts; writes docs/performance.md and CONTRIBUTING.md
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick,--keep)
 
 MINUTES ?= 150

@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(found))
     parser.add_argument("--quick", action="store_true", help="smaller numbers and fewer rounds")
-    parser.add_argument("--keep", action="store_true", help="write the table in docs/performance.md")
+    parser.add_argument("--keep", action="store_true", help="write the results into the docs")
     chosen = parser.parse_args()
     if unknown := set(chosen.modules) - set(found):
         parser.error(f"no such module: {', '.join(sorted(unknown))}")

@@ -1,18 +1,20 @@
-"""The table in ``docs/performance.md``: stored by module, so that each can be measured separately."""
+"""What was measured, by module: the table in ``docs/performance.md``, missed goals in ``CONTRIBUTING.md``."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.row import Row
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "performance.md"
+Measured: TypeAlias = dict[str, dict[str, object]]
+
+ROOT = Path(__file__).parents[1]
 KEPT = Path(__file__).parent / "measured.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 IN_ORDER = (
@@ -20,6 +22,7 @@ IN_ORDER = (
     "pushback",
 )  # fmt: skip
 """As the goals were set; modules that are named later come behind them, by name."""
+FOR_USERS = ("whole_run", "downloads", "uploads", "manifest", "memory", "startup", "report")
 
 
 def place(module: str) -> tuple[int, str]:
@@ -32,7 +35,11 @@ def text(rows: Sequence[Row]) -> str:
     head = ("measurement", "goal", "result", "met", "details")
     lines = [head, ("---",) * len(head)]
     lines += [(row.what, row.goal, row.reached, "yes" if row.met else "**no**", row.note) for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + _missed(rows)
+    return _table(lines) + "\nReasons for missed goals:\n\n" + _missed(rows)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _missed(rows: Sequence[Row]) -> str:
@@ -40,13 +47,13 @@ def _missed(rows: Sequence[Row]) -> str:
     why: dict[str, list[str]] = {}
     for row in rows:
         if not row.met:
-            why.setdefault(row.reason or "see the details", []).append(f"{row.what} ({row.reached})")
-    lines = [f"- **{'; '.join(missed)}**: {reason}.\n" for reason, missed in why.items()]
-    return "\nReasons for missed goals:\n\n" + "".join(lines) if lines else ""
+            missed = f"{row.what} ({row.reached}, goal {row.goal})"
+            why.setdefault(row.reason or "see the details", []).append(missed)
+    return "".join(f"- **{'; '.join(missed)}**: {reason}.\n" for reason, missed in why.items())
 
 
 def keep(module: str, rows: Sequence[Row]) -> None:
-    """Keep a module's rows, with the day and the machine, and write the page's table again."""
+    """Keep a module's rows, with the day and the machine, and write the pages again."""
     kept = load()
     kept[module] = {
         "measured_on": datetime.now(UTC).date().isoformat(),
@@ -54,22 +61,41 @@ def keep(module: str, rows: Sequence[Row]) -> None:
         "rows": [asdict(row) for row in rows],
     }
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
+    for page, made in PAGES.items():
+        page.write_text(filled(page.read_text(encoding="utf-8"), made(kept)), encoding="utf-8")
 
 
-def load() -> dict[str, dict[str, object]]:
+def load() -> Measured:
     """Read what was measured, by module."""
-    found: dict[str, dict[str, object]] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    found: Measured = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     return found
 
 
-def filled(page: str, kept: Mapping[str, Mapping[str, object]]) -> str:
-    """Put the table of what was measured between the page's marks."""
+def filled(page: str, made: str) -> str:
+    """Put a text between the page's marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    modules = sorted(kept, key=place)
-    rows = [Row(**row) for module in modules for row in kept[module]["rows"]]  # type: ignore[attr-defined]
+    return f"{before}{BEGIN}\n{made}{END}{after}"
+
+
+def for_users(kept: Measured) -> str:
+    """Return the table of what a user notices, without the goals."""
+    modules = [module for module in FOR_USERS if module in kept]
+    lines = [(row.what, row.reached, row.note) for row in _rows(kept, modules)]
     days = sorted({str(kept[module]["measured_on"]) for module in modules})
     pythons = sorted({str(kept[module]["python"]) for module in modules})
-    when = f"Measured on {', '.join(days)} with Python {', '.join(pythons)}.\n" if modules else "No measurements yet.\n"
-    return f"{before}{BEGIN}\n{text(rows)}\n{when}{END}{after}"
+    table = _table([("measurement", "result", "details"), ("---",) * 3, *lines])
+    return f"{table}\nMeasured on {', '.join(days)} with Python {', '.join(pythons)}.\n"
+
+
+def missed_goals(kept: Measured) -> str:
+    """Return the missed goals of all modules, with the reasons."""
+    return _missed(_rows(kept, sorted(kept, key=place)))
+
+
+def _rows(kept: Measured, modules: Sequence[str]) -> list[Row]:
+    return [Row(**row) for module in modules for row in kept[module]["rows"]]  # type: ignore[attr-defined]
+
+
+PAGES = {ROOT / "docs" / "performance.md": for_users, ROOT / "CONTRIBUTING.md": missed_goals}
+"""Each page with measurements, and the function that writes them."""

@@ -27,7 +27,7 @@ _WHY_AIOHTTP = (
     " to the journal, each before the next step; responses are validated and searched for the API key, the output gets"
     " a folder and is opened as an image, receipt and sidecar are written, the next poll is scheduled, and two seconds"
     " after the output was saved, the list of outputs is read again: one more request per job. Start, planning and"
-    " report are included. The section below has the time of each layer"
+    " report are included. `python -m benchmarks.layers` prints the time of each layer"
 )
 _WHY_OTHERS = (
     "the cost of a job is explained above; the floors wait for the server, which shares the two cores with both"

@@ -29,6 +29,7 @@ class Page:
     intro: str
     titles: Mapping[str, str]
     schema: Mapping[str, Any]
+    has_defaults: bool = False
 
 
 def pages() -> tuple[Page, ...]:
@@ -54,6 +55,7 @@ def pages() -> tuple[Page, ...]:
                 "Provenance": "provenance",
             },
             manifest_schema(),
+            has_defaults=True,
         ),
         Page(
             "report-reference.md",
@@ -107,20 +109,17 @@ def render(page: Page) -> str:
         parts += [
             f"## {heading}",
             str(model["description"]).replace("``", "`"),
-            "\n".join(_table(model, definitions, page.titles)),
+            "\n".join(_keys(model, definitions, page)),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(model: Mapping[str, Any], definitions: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
+def _keys(model: Mapping[str, Any], definitions: Mapping[str, Any], page: Page) -> Iterator[str]:
     required = set(model.get("required", ()))
-    yield "| key | type | default | meaning |"
-    yield "|---|---|---|---|"
     for key, field in model["properties"].items():
-        default = "required" if key in required else _default(field)
         words = _words(field) or str(definitions.get(_named(field), {}).get("description", ""))
-        cells = (f"`{key}`", _type(field, titles), default, words)
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"  # else a bar starts a new cell
+        default = "" if not page.has_defaults else ", required" if key in required else _default(field)
+        yield f"- `{key}` ({_type(field, page.titles)}{default}): {words}"
 
 
 def _type(field: Mapping[str, Any], titles: Mapping[str, str]) -> str:
@@ -164,7 +163,7 @@ def _range(field: Mapping[str, Any]) -> str:
 
 def _default(field: Mapping[str, Any]) -> str:
     value = field.get("default")
-    return "" if value is None else f"`{json.dumps(value) if not isinstance(value, str) else value}`"
+    return "" if value is None else f", default `{json.dumps(value) if not isinstance(value, str) else value}`"
 
 
 def _words(field: Mapping[str, Any]) -> str:

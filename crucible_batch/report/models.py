@@ -39,16 +39,12 @@ class AttemptRow(_Model):
     idempotency_key: str = Field(description="Idempotency key of the attempt.")
     job_id: str | None = Field(default=None, description="Id of the job at the gateway, if the attempt was accepted.")
     status: str = Field(description="State of the attempt.")
-    credits: Amount = Field(
-        description="Highest price that the gateway returned for the attempt. Refunded if the attempt failed."
-    )
+    credits: Amount = Field(description="Highest price that the gateway returned.")
     answer_credits: Amount | None = Field(
         default=None, description="Price in the response to the submit, if the job's record has another price."
     )
     record_credits: Amount | None = Field(default=None, description="Price in the job's record, if it differs.")
-    reused: bool = Field(
-        default=False, description="True if the job was found at the gateway and not bought by this run directory."
-    )
+    reused: bool = Field(default=False, description="Found at the gateway, not bought by this run directory.")
     held_at: float = Field(description="When its credits were held, in seconds since the epoch, UTC.")
     prepared_at: float | None = Field(default=None, description="When its input images were ready.")
     accepted_at: float | None = Field(default=None, description="When the gateway accepted it.")
@@ -76,7 +72,7 @@ class OutputRow(_Model):
     height: int = Field(description="Height in pixels.")
     saved_at: float = Field(description="When it was saved, in seconds since the epoch, UTC.")
     sent: SentRow | None = Field(
-        default=None, description="The file that the gateway sent, if provenance was embedded in it; otherwise null."
+        default=None, description="The file that the gateway sent, if provenance was embedded."
     )
 
 
@@ -85,10 +81,8 @@ class SourceRow(_Model):
 
     name: str = Field(description="Name of the source: the job that made the output.")
     index: int = Field(description="Number of the output in its job, from 0.")
-    path: str | None = Field(
-        default=None, description="Relative to the run directory; null if the source has no such output."
-    )
-    sha256: str | None = Field(default=None, description="SHA-256 of that file; null if there is none.")
+    path: str | None = Field(default=None, description="Relative to the run directory.")
+    sha256: str | None = Field(default=None, description="SHA-256 of that file.")
 
 
 class JobRow(_Model):
@@ -108,11 +102,9 @@ class JobRow(_Model):
         " 200 characters each and 2,000 in all.",
     )
     repeat: int = Field(default=1, description="Number of this repeat of the job, from 1.")
-    source: SourceRow | None = Field(
-        default=None, description="Output from which the job is made; null if its entry has no `from`."
-    )
+    source: SourceRow | None = Field(default=None, description="Output from which the job is made (`from`).")
     job_id: str | None = Field(default=None, description="Id of the newest job at the gateway.")
-    idempotency_key: str = Field(description="Key of the newest attempt, or of the next one if there was no attempt.")
+    idempotency_key: str = Field(description="Key of the newest attempt, or of the first one.")
     attempts: list[AttemptRow] = Field(default_factory=list, description="Attempts at the job, in order.")
     credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
     outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
@@ -130,7 +122,7 @@ class ManifestRow(_Model):
 class CreditsRow(_Model):
     """Credits of the run directory, over all its runs."""
 
-    budget: Amount | None = Field(description="Budget of the newest run; null if it had no budget.")
+    budget: Amount | None = Field(description="Budget of the newest run.")
     spent: Amount = Field(description="jobs + uploads - rebates.")
     held: Amount = Field(
         description="Credits that may still be spent: jobs in flight, unanswered submits, and failed jobs whose refund"
@@ -143,12 +135,10 @@ class CreditsRow(_Model):
     jobs: Amount = Field(description="Credits for jobs, net of refunds.")
     reused: Amount = Field(
         default=Decimal(0),
-        description="Part of `jobs` that was found at the gateway and was not bought by this directory.",
+        description="Part of `jobs` that was found at the gateway.",
     )
     uploads: Amount
-    lost_uploads: int = Field(
-        default=0, description="Number of uploads without a response: it is not known whether they were charged."
-    )
+    lost_uploads: int = Field(default=0, description="Number of uploads without a response.")
     rebates: Amount
     refunded: Amount = Field(description="Credits of failed jobs that the gateway's ledger shows as refunded.")
     over_budget: Amount = Field(
@@ -173,16 +163,10 @@ class PeriodRow(_Model):
     per: Literal["day", "week", "month"] = Field(description="Length of the period.")
     limit: Amount = Field(description="Limit of the period, from the manifest.")
     spent: Amount = Field(description="Credits spent in the period.")
-    set_aside: Amount = Field(
-        description="Credits that runs have set aside and not spent, and those held for unanswered requests or refunds."
-    )
+    set_aside: Amount = Field(description="Credits that are set aside or held, and not spent.")
     until: str = Field(description="End of the period, as local time with the name of the time zone.")
-    ends_at: str | None = Field(
-        default=None, description="End of the period, RFC 3339 in UTC; null for runs of older releases."
-    )
-    exhausted: bool = Field(
-        default=False, description="True if the period had too few credits left for the next job of the run."
-    )
+    ends_at: str | None = Field(default=None, description="End of the period, RFC 3339 in UTC.")
+    exhausted: bool = Field(default=False, description="The period had too few credits for the next job.")
 
 
 class CountsRow(_Model):
@@ -239,47 +223,35 @@ class ReportHead(_Model):
     run_id: str = Field(description="Id of the run.")
     status: str = Field(description="Status of the run.")
     exit_code: int | None = Field(default=None, description="Null while the run is active, or if it was killed.")
-    shard: str | None = Field(
-        default=None, description='Shard of a divided plan, such as "3/8"; null if the run is not of a shard.'
-    )
+    shard: str | None = Field(default=None, description='Shard of a divided plan, such as "3/8".')
     manifest: ManifestRow
     scheduled_at: str | None = Field(
         default=None,
-        description="Scheduled time of the newest run, RFC 3339 in UTC; null if no template of its jobs uses it.",
+        description="Scheduled time of the newest run, if a template uses it, RFC 3339 in UTC.",
     )
-    started_at: str = Field(description="Start of the first run in this directory, RFC 3339 in UTC.")
+    started_at: str = Field(description="Start of the first run, RFC 3339 in UTC.")
     finished_at: str | None = Field(default=None, description="End of the newest run.")
     credits: CreditsRow
     budget_source: BudgetSource | None = Field(
         default=None,
-        description="Where the budget of the newest run was set: with the `command` (`--budget`) or in the `manifest`."
-        " Null without a budget, and for runs of older releases.",
+        description="Where the budget of the newest run was set: by the `command` (`--budget`) or in the `manifest`.",
     )
     notify_option: NotifyOption | None = Field(
         default=None,
-        description="Option of the newest run for the notifications of its manifest, which the next run has"
-        " to repeat. Null if the run did not have one, and for runs of older releases.",
+        description="Option for notifications, which the next run has to repeat.",
     )
-    period: PeriodRow | None = Field(
-        default=None, description="Budget of the period; null if the manifest has no `budget.per`."
-    )
+    period: PeriodRow | None = Field(default=None, description="Budget of the period (`budget.per`).")
     counts: CountsRow
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."
     )
     notes: list[str] = Field(
         default_factory=list,
-        description="Notes on the figures, such as prices above every bound and costs that are not known.",
+        description="Notes on the figures, such as unknown costs.",
     )
-    waiting: list[WaitingRow] = Field(
-        default_factory=list, description="Stages that wait for a picks file. They do not make the run fail."
-    )
-    picks: list[PicksRow] = Field(
-        default_factory=list, description="Entries of the manifest with `pick`, as of the end of the newest run."
-    )
-    notifications: list[NotificationRow] = Field(
-        default_factory=list, description="Notifications of the newest run, as far as their results are known."
-    )
+    waiting: list[WaitingRow] = Field(default_factory=list, description="Stages that wait for a picks file.")
+    picks: list[PicksRow] = Field(default_factory=list, description="Entries of the manifest with `pick`.")
+    notifications: list[NotificationRow] = Field(default_factory=list, description="Notifications of the newest run.")
 
     @property
     def is_short_of_budget(self) -> bool:

@@ -106,7 +106,7 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
     ),
     Metric(
         "crucible_batch_schedule_interval_seconds",
-        "Longest time between two runs by the schedule of the manifest. Missing without a schedule.",
+        "Longest time between two runs by the schedule. Missing without one.",
         one(lambda run: run.schedule_interval_s),
     ),
     Metric(
@@ -130,12 +130,12 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
         _credits(lambda balance: balance.spent),
     ),
     Metric(
-        "crucible_batch_held_credits", "Credits that may still be spent: jobs in flight and unanswered submits.",
+        "crucible_batch_held_credits", "Credits that may still be spent.",
         _credits(lambda balance: balance.held),
     ),
     Metric(
         "crucible_batch_run_spent_credits",
-        "Credits spent by the newest run alone; negative if it received more refunds than it spent.",
+        "Credits spent by the newest run; negative after more refunds.",
         one(lambda run: None if run.spent is None else float(run.spent)),
     ),
     Metric(
@@ -149,12 +149,12 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
     ),
     Metric(
         "crucible_batch_period_set_aside_credits",
-        "Credits that runs of the account have set aside in the period and not spent, at that time.",
+        "Credits set aside in the period and not spent, at that time.",
         _period(lambda period: period.set_aside), ("account",),
     ),
     Metric(
         "crucible_batch_period_end_timestamp_seconds",
-        "End of that period, in seconds since the epoch. After it, the other three are those of a period that is over.",
+        "End of that period, in seconds since the epoch; after it, the other three are outdated.",
         _period(lambda period: period.ends_at), ("account",),
     ),
     Metric(
@@ -166,7 +166,7 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
         lambda run: [((stage.value,), each.max_s) for stage, each in run.stages.items()], ("stage",),
     ),
     Metric(
-        "crucible_batch_stage_jobs", "Number of times that a job passed the stage, each attempt counted.",
+        "crucible_batch_stage_jobs", "Times that a job passed the stage, each attempt counted.",
         lambda run: [((stage.value,), each.count) for stage, each in run.stages.items()], ("stage",),
     ),
     Metric(
@@ -174,7 +174,7 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
     ),
     Metric(
         "crucible_batch_concurrency_limit",
-        "Jobs that the gateway accepts at the same time, by the newest measurement. Missing without one.",
+        "Jobs that the gateway accepts at the same time. Missing before a measurement.",
         one(lambda run: run.limit),
     ),
     Metric(
@@ -183,7 +183,7 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
     ),
     Metric(
         "crucible_batch_outage_seconds",
-        "Time that the newest run waited for an unreachable gateway. Outages below a minute do not count.",
+        "Time waited for an unreachable gateway, from a minute on.",
         one(lambda run: run.outage_s),
     ),
 )  # fmt: skip
