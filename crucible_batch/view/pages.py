@@ -157,7 +157,7 @@ def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
     frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
-    cards = Cards(head, _Served(key))
+    cards = Cards(_Served(key))
     jobs = ",".join(cards.cards(rows))
     return f'{head_json(head, snapshot.status.location, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
