@@ -12,7 +12,7 @@ from pathlib import Path
 from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.report_note import note_report, notifications_of
+from crucible_batch.api.report_note import note_report
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
 from crucible_batch.api.stage_note import noted_stages
@@ -104,7 +104,6 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
     )
     return head.model_copy(
         update={
-            "notifications": notifications_of(journal, newest),
             "waiting": _waiting_rows(journal),
             "picks": [
                 PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)

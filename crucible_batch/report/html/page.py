@@ -105,7 +105,7 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
     }
     if frame.live is not None:
         more["live"] = frame.live
-    return embedded(head.model_dump_json(exclude={"notifications"})[:-1] + "," + compact(more)[1:-1])
+    return embedded(head.model_dump_json()[:-1] + "," + compact(more)[1:-1])
 
 
 @dataclass(slots=True)
