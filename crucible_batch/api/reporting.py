@@ -6,10 +6,9 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
-from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
+from crucible_batch.api.object_runs import in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
 from crucible_batch.api.report_note import note_report
@@ -47,8 +46,6 @@ from crucible_batch.report.html import (
 )
 
 logger = logging.getLogger(__name__)
-
-_BATCH = 256
 
 # -- its rows and its head --------------------------------------------------------------------------------------------
 
@@ -168,12 +165,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
         head = write_report_of(journal, directory, rows)
         if html:
             write_page_of(journal, directory, head, rows, thumbnails=thumbnails_of(store, journal))
-        if store.url is not None:
-            terms = newest_run(journal).terms
-            jobs = journal.jobs(terms.rule)
-            while batch := list(islice(jobs, _BATCH)):  # read here, since a journal belongs to one thread
-                in_thread(complete_sidecars(store, batch, terms))
-            in_thread(publish_files(store))
+        in_thread(publish_files(store))
     return head
 
 

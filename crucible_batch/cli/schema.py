@@ -12,7 +12,6 @@ from crucible_batch.api import manifest_schema, message_schema, plan_schema
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.errors import UserError
 from crucible_batch.report import Report
-from crucible_batch.report.sidecar import sidecar_schema
 
 _SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
 _SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
@@ -26,7 +25,6 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
         "title": "crucible-batch report.json, version 1",
     },
     "plan": plan_schema,
-    "sidecar": sidecar_schema,
     "notification": message_schema,
 }
 

@@ -8,7 +8,7 @@ from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
-from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars, ShardOutputStore
+from crucible_batch.outputs.object_store import ObjectOutputStore, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_outputs_can_be_saved
 from crucible_batch.outputs.publish import add_name, remove_name
@@ -28,7 +28,6 @@ __all__ = [
     "Folder",
     "ObjectOutputStore",
     "ObjectPort",
-    "ObjectSidecars",
     "ObjectStoreError",
     "OutputError",
     "OutputStore",

@@ -65,7 +65,10 @@ class Sidecars:
                 if content is None:
                     self._has_failed = True
                     return
-                self.write(to, moved_content(content, to))
+                about = content.get("output")
+                if isinstance(about, dict):
+                    content["output"] = {**about, "file": PurePosixPath(to).name}
+                self.write(to, content)
                 folder.unlink(source.name)  # it would describe a picture that is no longer there
         except OSError:
             self._has_failed = True
@@ -92,7 +95,7 @@ class Sidecars:
         return False
 
     def _tell(self, target: object, reason: str) -> None:
-        """Log the first failure only: on a full disk, or while a store fails, every output has one."""
+        """Log the first failure only: on a full disk, every output has one."""
         self._has_failed = True
         if not self._is_told:
             self._is_told = True
@@ -137,21 +140,7 @@ def _ours(folder: Folder, name: str) -> dict[str, Json] | None:
     """Return the content of a sidecar; None if there is no file or it isn't a sidecar."""
     try:
         with folder.read(name) as file:
-            return sidecar_content(file.read(_LONGEST))
-    except OSError:
-        return None
-
-
-def sidecar_content(text: bytes | None) -> dict[str, Json] | None:
-    """Return the content of a sidecar; None if the text is missing or isn't one of ours."""
-    try:
-        found = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
+            found = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None
-
-
-def moved_content(content: Mapping[str, Json], to: str) -> Mapping[str, Json]:
-    """Return the content of a sidecar whose output has the path ``to`` now."""
-    about = content.get("output")
-    return {**content, "output": {**about, "file": PurePosixPath(to).name}} if isinstance(about, dict) else content

@@ -128,7 +128,7 @@ def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert json.loads(kept.read_text())["title"] == "crucible-batch manifest, version 1"
-    assert lonely_cli("schema", "--plan", "--sidecar").code == 2
+    assert lonely_cli("schema", "--plan", "--report").code == 2
 
 
 def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_rest(cli: Cli) -> None:
