@@ -15,10 +15,6 @@ from crucible_batch.api.controlling import PAGE as PAGE
 from crucible_batch.api.controlling import control as control
 from crucible_batch.api.draft import validate as validate
 from crucible_batch.api.draft import validate_request as validate_request
-from crucible_batch.api.image_folder import ImageFolder as ImageFolder
-from crucible_batch.api.image_folder import ListedImage as ListedImage
-from crucible_batch.api.image_folder import first_problem as first_problem
-from crucible_batch.api.image_folder import list_images as list_images
 from crucible_batch.api.notifying import send_test as send_test
 from crucible_batch.api.overlap import hold_results as hold_results
 from crucible_batch.api.period_budget import PeriodPreview as PeriodPreview
@@ -78,9 +74,6 @@ from crucible_batch.api.verifying import Verification as Verification
 from crucible_batch.api.verifying import check_outputs as check_outputs
 from crucible_batch.api.watching import Snapshot as Snapshot
 from crucible_batch.api.watching import Watch as Watch
-from crucible_batch.api.workflows import validate_live as validate_live
-from crucible_batch.budget_accounts import account_files as account_files
-from crucible_batch.budget_accounts import try_accounts as try_accounts
 from crucible_batch.domain.account_shortage import account_step as account_step
 from crucible_batch.domain.asset import KeepReason as KeepReason
 from crucible_batch.domain.audit import Audit as Audit

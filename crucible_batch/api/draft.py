@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, TypeVar, Unpack
+from typing import Unpack
 
+from crucible_batch.api.derived_jobs import DerivedJobs, later_stages
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.scheduled_time_source import find_scheduled_time
@@ -27,37 +27,13 @@ from crucible_batch.manifest import (
     Expansion,
     Manifest,
     ProblemCollector,
-    SourceFile,
-    SourceJob,
     expand,
     load_manifest,
     render_run_id,
 )
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.planner import OutputKey, Planner, ReadImage
+from crucible_batch.planner import Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
-
-
-class LaterStages(Protocol):
-    """The jobs that are made from the outputs of others: ``api/derived_jobs.py``, which isn't loaded without need."""
-
-    @property
-    def owners(self) -> Mapping[str, OutputKey]: ...
-
-    def begin(self, planner: Planner, expansion: Expansion) -> None: ...
-
-    def reader(self, read: ReadImage) -> ReadImage: ...
-
-    def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
-
-    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]: ...
-
-    def take(self, planned: PlannedJob) -> bool: ...
-
-    def expected_names(self) -> Iterator[str]: ...
-
-
-T = TypeVar("T")
 
 
 def validate(
@@ -76,7 +52,7 @@ def validate_request(request: RunRequest) -> tuple[Manifest, int]:
     manifest = read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
-        fill_plan(draft, manifest, run_id, {}, derived=_later_stages(manifest, run_id))
+        fill_plan(draft, manifest, run_id, {}, derived=later_stages(manifest, run_id))
         return manifest, len(draft)
 
 
@@ -146,7 +122,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None = None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: DerivedJobs | None = None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
     ``derived`` has the names of jobs that the run may add to the plan.
@@ -178,7 +154,7 @@ def fill_plan(
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    derived: LaterStages | None = None,
+    derived: DerivedJobs | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
@@ -201,11 +177,11 @@ def fill_plan(
         filled=filled,
     )
     if derived is None:
-        specs = _in_batches(expand(manifest, note_names, note_empty))
+        specs = expand(manifest, note_names, note_empty)
     else:
         expansion = Expansion(manifest, derived.outputs_of, derived.owners_first)
         derived.begin(planner, expansion)
-        specs = expansion.jobs(note_names, note_empty)  # not in batches: the jobs of an entry depend on those above
+        specs = expansion.jobs(note_names, note_empty)
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):
@@ -217,26 +193,6 @@ def fill_plan(
 
     plan.fill(planned())
     problems.raise_if_any()
-
-
-def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
-    """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
-    if not manifest.has_stages:
-        return None
-    from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
-
-    return DerivedJobs(manifest, run_id, SavedOutputs())
-
-
-def _in_batches(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, produced 64 at a time.
-
-    Planning takes an eighth less time if producing and planning don't alternate at each job, since the code of one of
-    them then stays in the processor's cache.
-    """
-    rest = iter(items)
-    while batch := list(islice(rest, 64)):
-        yield from batch
 
 
 def _image_reader() -> ReadImage:

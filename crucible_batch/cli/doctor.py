@@ -23,7 +23,6 @@ from crucible_batch.api import (
     HINT_NOT_A_GATEWAY,
     RenameMethod,
     RunRequest,
-    account_files,
     clean,
     connect,
     format_credits,
@@ -31,14 +30,12 @@ from crucible_batch.api import (
     parse_api_base,
     send_test,
     shown,
-    try_accounts,
     try_directory,
 )
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say_indented, working
-from crucible_batch.cli.units import counted
-from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
-from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
+from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
+from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]
 
@@ -73,7 +70,7 @@ def examine(output: CommandOutput, settings: Settings, request: RunRequest | Non
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
-        findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings), *told]
+        findings = [*ours, *theirs, *_about_machine(), *told]
     output.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(output, finding)
@@ -203,25 +200,6 @@ def _about_machine() -> Iterator[DoctorCheck]:
     yield DoctorCheck(
         "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"
     )
-
-
-def _about_accounts(settings: Settings) -> DoctorCheck:
-    """Check what manifests with ``budget.per`` need: a problem is bad if there are accounts, or their place is set."""
-    directory = settings.accounts_directory
-    if directory is None:
-        hint = f"manifests with budget.per need it: set {ACCOUNTS_VARIABLE}"
-        return DoctorCheck("accounts", "warn", "no directory for budgets of periods: HOME is not set", hint)
-    shown_path = clean(str(directory), 200)
-    try:
-        names = try_accounts(directory)
-    except BudgetAccountError as error:
-        text = clean(error.message, 400)
-        if os.environ.get(ACCOUNTS_VARIABLE) or account_files(directory):
-            return DoctorCheck("accounts", "bad", text, error.hint, ExitCode.STOPPED)
-        return DoctorCheck("accounts", "warn", f"{text}; only manifests with budget.per need it", error.hint)
-    found = counted(len(names), "account")
-    state = f"writable, {found}" if directory.is_dir() else "created by the first run with budget.per"
-    return DoctorCheck("accounts", "good", f"budgets of periods in {shown_path}: {state}")
 
 
 async def _about_notifications(request: RunRequest, settings: Settings) -> list[DoctorCheck]:

@@ -124,28 +124,25 @@ def plan(
     show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
 
 
-@command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml")
+@command("crucible-batch validate manifests/*.yaml")
 def validate(
     output: CommandOutput,
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
     ],
     *,
-    live: Annotated[bool, typer.Option("--live", help="Check parameters against the gateway's workflows.")] = False,
     reading: opt.ManifestOptions,
-    gateway: opt.GatewayOptions,
 ) -> None:
     """Check manifests, without a gateway or an API key.
 
-    Every problem is shown with its position.
-    With --live, the names and values of parameters are also checked against
-    the gateway's workflows, as plan and run do.
+    Every problem is shown with its position. The names and values of
+    parameters are checked against the gateway's workflows by plan and run.
     """
     from crucible_batch.cli.requests import manifest_request
     from crucible_batch.cli.validate import validate_all
 
     requests = [manifest_request(manifest, reading) for manifest in manifests]
-    validate_all(output, requests, gateway.settings() if live else None)
+    validate_all(output, requests)
 
 
 @command(
