@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -206,18 +205,6 @@ class _Served:
 
 
 @dataclass(frozen=True, slots=True)
-class ListTotals:
-    """The sums over the listed runs. ``unlisted`` is the number of older runs that are not listed."""
-
-    runs: int
-    running: int
-    pictures: int
-    spent: Decimal
-    held: Decimal
-    unlisted: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Line:
     """A run in the template. ``report`` is None if it can't be read; then ``words`` has the reason."""
 
@@ -245,7 +232,7 @@ def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_control
     assets = _list_assets(is_controlled)
     shown = [_line(entry, root) for entry in entries]
     template = environment.get_template("list.html.j2")
-    html = template.render(assets=assets, runs=shown, totals=_totals(entries, count), root=str(root))
+    html = template.render(assets=assets, runs=shown, count=count, root=str(root))
     return Page(html, assets.policy)
 
 
@@ -273,17 +260,4 @@ def _line(entry: RunEntry, root: Path) -> _Line:
     pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
     return _Line(
         key, name_of(report), place, state_text(snapshot), tone_of(snapshot), report, pictures, snapshot.pictures
-    )
-
-
-def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
-    read = [entry.snapshot for entry in entries if entry.snapshot is not None]
-    amounts = [snapshot.status.report.credits for snapshot in read]
-    return ListTotals(
-        runs=count,
-        running=sum(snapshot.status.running for snapshot in read),
-        pictures=sum(snapshot.pictures for snapshot in read),
-        spent=sum((each.spent for each in amounts), start=Decimal(0)),
-        held=sum((each.held for each in amounts), start=Decimal(0)),
-        unlisted=count - len(entries),
     )
