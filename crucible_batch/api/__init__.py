@@ -118,7 +118,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.manifest": ("Manifest", "manifest_schema"),
         "crucible_batch.notifications.delivery": ("DeliveryResult",),
         "crucible_batch.notifications.messages": ("message_schema",),
-        "crucible_batch.outputs": ("FileState", "RenameMethod"),
+        "crucible_batch.outputs": ("FileState",),
         "crucible_batch.saved_plan": ("plan_schema",),
     },
 )

@@ -154,5 +154,4 @@ from crucible_batch.manifest import manifest_schema as manifest_schema
 from crucible_batch.notifications.delivery import DeliveryResult as DeliveryResult
 from crucible_batch.notifications.messages import message_schema as message_schema
 from crucible_batch.outputs import FileState as FileState
-from crucible_batch.outputs import RenameMethod as RenameMethod
 from crucible_batch.saved_plan import plan_schema as plan_schema

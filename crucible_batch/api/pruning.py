@@ -3,7 +3,7 @@
 The journal is marked before the first file is deleted. A run in a marked directory is refused, so a directory that was
 pruned in part never looks like one with outputs to download or jobs to buy.
 
-The directories of merged shards are left alone: each is a run directory of its own, to be deleted as a whole.
+The directories of merged shards are left alone: each is a run directory of its own, to be deleted by its user.
 """
 
 from __future__ import annotations

@@ -63,16 +63,13 @@ def journal_rows(journal: Journal) -> Iterator[JobRow]:
 
 
 def row_collector(
-    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile, *, since: float | None = None
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None.
-
-    ``since`` is when the run began that has saved outputs with ``sidecars``, for ``Sidecars.complete``.
-    """
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None."""
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
-            sidecars.complete(planned, job, terms, since=since)
+            sidecars.complete(planned, job, terms)
         rows.add(build_row(planned, job, stops))
 
     return collect

@@ -21,7 +21,6 @@ from rich.text import Text
 from crucible_batch import __version__
 from crucible_batch.api import (
     HINT_NOT_A_GATEWAY,
-    RenameMethod,
     RunRequest,
     clean,
     connect,
@@ -186,7 +185,7 @@ def _about_machine() -> Iterator[DoctorCheck]:
     free = shutil.disk_usage(here).free
     gigabytes = f"{free / 1e9:.1f} GB free"
     try:
-        means = try_directory(here)
+        try_directory(here)
     except OSError as error:
         text = f"{clean(str(here), 200)} can't be written: {error.strerror}"
         yield DoctorCheck("disk", "bad", text, _ANOTHER_DISK, ExitCode.STOPPED)
@@ -194,8 +193,7 @@ def _about_machine() -> Iterator[DoctorCheck]:
         yield DoctorCheck("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
         grade: Grade = "good" if free >= MIN_FREE_BYTES else "warn"
-        by_what = "" if means is RenameMethod.LINK else f"; no hard links, so outputs are named by {means.value}"
-        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}{by_what}")
+        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield DoctorCheck(
         "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"

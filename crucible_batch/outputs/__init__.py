@@ -5,7 +5,6 @@ from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.outputs.errors import OutputError, ResultsError
-from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.object_store import ObjectOutputStore, ShardOutputStore
@@ -33,7 +32,6 @@ __all__ = [
     "OutputStore",
     "Receipts",
     "ReceiptsByJob",
-    "RenameMethod",
     "ResultsError",
     "SavedFile",
     "ShardOutputStore",

@@ -210,7 +210,7 @@ class NoSidecars(Sidecars):
     def move(self, output: str, to: str) -> None:
         pass
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
         pass
 
 

@@ -36,8 +36,6 @@ class Sidecars:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._has_failed = False
-        """Whether a sidecar could not be written or moved. ``_tell`` has then logged the first one not written."""
         self._is_told = False
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
@@ -63,7 +61,6 @@ class Sidecars:
             with folder_of_output(self._directory, output) as folder:
                 content = _ours(folder, source.name)
                 if content is None:
-                    self._has_failed = True
                     return
                 about = content.get("output")
                 if isinstance(about, dict):
@@ -71,17 +68,11 @@ class Sidecars:
                 self.write(to, content)
                 folder.unlink(source.name)  # it would describe a picture that is no longer there
         except OSError:
-            self._has_failed = True
+            return
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
-        """Write the sidecars that are missing beside a job's outputs.
-
-        Those of outputs saved at ``since`` or later are not looked for, unless this object has failed to write or move
-        one: it has written them.
-        """
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        """Write the sidecars that are missing beside a job's outputs."""
         for saved in job.outputs.values() if terms.sidecars else ():
-            if since is not None and saved.at >= since and not self._has_failed:
-                continue
             # A journal may have been edited: a path that differs from the plan may be another program's file.
             is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
@@ -96,7 +87,6 @@ class Sidecars:
 
     def _tell(self, target: object, reason: str) -> None:
         """Log the first failure only: on a full disk, every output has one."""
-        self._has_failed = True
         if not self._is_told:
             self._is_told = True
             logger.warning("can't write the sidecar of %s: %s (the output itself is saved)", target, reason)

@@ -118,18 +118,6 @@ def refuse(*_args: Any, **_options: Any) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-def test_how_outputs_get_their_names_is_told_where_it_is_not_by_hard_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = disk(monkeypatch, tmp_path)
-    assert found.text.startswith(f"{tmp_path} is writable, ")
-    assert found.text.endswith(" GB free")
-    monkeypatch.setattr(os, "link", refuse)
-    found = disk(monkeypatch, tmp_path)
-    assert found.grade != "bad"
-    assert found.text.endswith(" GB free; no hard links, so outputs are named by renames that replace no file")
-
-
 def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("link", "rename"):
         monkeypatch.setattr(os, name, refuse)
