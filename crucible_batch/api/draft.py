@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Unpack
+from typing import Protocol, Unpack
 
-from crucible_batch.api.derived_jobs import DerivedJobs, later_stages
 from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.scheduled_time_source import find_scheduled_time
@@ -27,13 +26,34 @@ from crucible_batch.manifest import (
     Expansion,
     Manifest,
     ProblemCollector,
+    SourceFile,
+    SourceJob,
     expand,
     load_manifest,
     render_run_id,
 )
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.planner import Planner, ReadImage
+from crucible_batch.planner import OutputKey, Planner, ReadImage
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+
+class LaterStages(Protocol):
+    """The jobs that are made from the outputs of others: ``api/derived_jobs.py``, which isn't loaded without need."""
+
+    @property
+    def owners(self) -> Mapping[str, OutputKey]: ...
+
+    def begin(self, planner: Planner, expansion: Expansion) -> None: ...
+
+    def reader(self, read: ReadImage) -> ReadImage: ...
+
+    def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
+
+    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]: ...
+
+    def take(self, planned: PlannedJob) -> bool: ...
+
+    def expected_names(self) -> Iterator[str]: ...
 
 
 def validate(
@@ -52,7 +72,7 @@ def validate_request(request: RunRequest) -> tuple[Manifest, int]:
     manifest = read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
-        fill_plan(draft, manifest, run_id, {}, derived=later_stages(manifest, run_id))
+        fill_plan(draft, manifest, run_id, {}, derived=_later_stages(manifest, run_id))
         return manifest, len(draft)
 
 
@@ -122,7 +142,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, derived: DerivedJobs | None = None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None = None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
     ``derived`` has the names of jobs that the run may add to the plan.
@@ -154,7 +174,7 @@ def fill_plan(
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    derived: DerivedJobs | None = None,
+    derived: LaterStages | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
@@ -193,6 +213,15 @@ def fill_plan(
 
     plan.fill(planned())
     problems.raise_if_any()
+
+
+def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
+    """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
+    if not manifest.has_stages:
+        return None
+    from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
+
+    return DerivedJobs(manifest, run_id, SavedOutputs())
 
 
 def _image_reader() -> ReadImage:
