@@ -33,7 +33,7 @@ __all__, __getattr__, __dir__ = lazily(
         "crucible_batch.api.plan_comparison": ("Comparison", "PlanGroup"),
         "crucible_batch.api.plan_rows": ("PriceLine", "UPLOADS"),
         "crucible_batch.api.plan_summary": ("PlanSummary", "StagePreview"),
-        "crucible_batch.api.picking": ("PicksFile", "next_pick", "pick", "read_picks_of"),
+        "crucible_batch.api.picking": ("PicksFile", "next_pick", "pick"),
         "crucible_batch.api.planning": ("plan", "plan_request"),
         "crucible_batch.api.shards.probing": ("ProbeResult", "probe"),
         "crucible_batch.api.pruning": ("PrunableRun", "Pruning", "plan_pruning", "prune_runs"),

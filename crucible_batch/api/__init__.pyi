@@ -21,7 +21,6 @@ from crucible_batch.api.period_budget import PeriodPreview as PeriodPreview
 from crucible_batch.api.picking import PicksFile as PicksFile
 from crucible_batch.api.picking import next_pick as next_pick
 from crucible_batch.api.picking import pick as pick
-from crucible_batch.api.picking import read_picks_of as read_picks_of
 from crucible_batch.api.plan_comparison import Comparison as Comparison
 from crucible_batch.api.plan_comparison import PlanGroup as PlanGroup
 from crucible_batch.api.plan_rows import UPLOADS as UPLOADS

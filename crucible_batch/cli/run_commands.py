@@ -188,18 +188,16 @@ def ctl(
 @command(
     "crucible-batch pick outputs/herons/default draft-3 draft-7",
     "crucible-batch pick outputs/herons/default draft-3/1 --remove",
-    "crucible-batch pick outputs/herons/default --list",
 )
 def pick(
     output: CommandOutput,
     run_dir: opt.RunDir,
     names: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(metavar="NAME", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
-    ] = None,
+    ],
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the names from the picks.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Only show what is picked.")] = False,
     file: Annotated[
         str | None,
         typer.Option("--file", metavar="FILE", help="The picks file, if the manifest has several for a name."),
@@ -213,7 +211,7 @@ def pick(
     """
     from crucible_batch.cli.pick import pick_and_show
 
-    pick_and_show(output, run_dir, names or [], remove=remove, show=show, file=file)
+    pick_and_show(output, run_dir, names, remove=remove, file=file)
 
 
 @command(
