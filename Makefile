@@ -164,7 +164,6 @@ schema: $(STAMP)  ## Generate the JSON schemas and docs/errors.md
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
-	$(BIN)/crucible-batch schema --sidecar > docs/sidecar.schema.json
 	$(BIN)/crucible-batch schema --notification > docs/notification.schema.json
 	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 

@@ -57,16 +57,6 @@ def input_of_output(path: Path, sha256: str, byte_size: int, mime_type: str) -> 
     return InputImage(AssetSpec(sha256, byte_size, mime_type, _short(path.name)), path)
 
 
-def check_input(path: Path) -> None:
-    """Raise ``InputError`` if a file can't be an input image, by its size and its first bytes."""
-    try:
-        with path.open("rb") as file:
-            _size(file)
-            _sniff(file)
-    except OSError as error:
-        raise InputError(f"can't be read: {error.strerror}") from error
-
-
 def _size(file: BinaryIO) -> int:
     """Return a file's size in bytes. Raises ``InputError`` if it is too large."""
     byte_size = os.fstat(file.fileno()).st_size

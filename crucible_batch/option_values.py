@@ -39,7 +39,6 @@ class IfRunning(enum.StrEnum):
 class RunEvent(enum.StrEnum):
     """What happened to a run, as ``on`` of a manifest names it."""
 
-    START = "start"
     SUCCESS = "success"
     PARTIAL = "partial"
     BLOCKED = "blocked"

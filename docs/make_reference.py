@@ -75,7 +75,6 @@ def pages() -> tuple[Page, ...]:
                 "SentRow": "jobs[].outputs[].sent",
                 "WaitingRow": "waiting: one row",
                 "PicksRow": "picks: one row",
-                "NotificationRow": "notifications: one row",
                 "ErrorRow": "An error",
             },
             Report.model_json_schema(mode="serialization"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from crucible_batch.api.plan_rows import state_of
+from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.redaction import clean
@@ -30,8 +31,7 @@ _BOUGHT = {PlannedState.DONE, PlannedState.IN_FLIGHT}
 class KnownJobs:
     """The run directory in which ``count`` of ``compared`` jobs have been bought under another manifest name.
 
-    ``is_part`` is true if there are more jobs than were compared, and ``leads_there`` if the manifest name alone leads
-    to this directory, without ``--out-dir``.
+    ``is_part`` is true if there are more jobs than were compared.
     """
 
     directory: Path
@@ -39,15 +39,14 @@ class KnownJobs:
     count: int
     compared: int
     is_part: bool
-    leads_there: bool
 
     def __str__(self) -> str:
-        name, where = clean(self.manifest_name, 200), clean(str(_from_here(self.directory)), 4000)
+        name, where = clean(self.manifest_name, 200), clean(str(relative_to_here(self.directory)), 4000)
         jobs = f"{self.count} of {'the first ' if self.is_part else ''}{self.compared} jobs"
-        also = "" if self.leads_there else f" and use --out-dir {shlex.quote(where)}"
         return (
             f"{jobs} were bought before under the manifest name {name!r}, in {where}; under another name they are"
-            f" bought again. To reuse the images, set name: {name} in the manifest{also}"
+            f" bought again. To reuse the images, set name: {name} in the manifest and use --out-dir"
+            f" {shlex.quote(where)}"
         )
 
 
@@ -65,8 +64,7 @@ def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJ
         found = [known for other in others if (known := _known_in(other, jobs, wanted)) is not None]
     except (CrucibleBatchError, OSError):  # only the warning is lost
         return None
-    best = max(found, key=lambda known: known.count, default=None)
-    return best and replace(best, leads_there=best.leads_there and _is_default(directory, wanted))
+    return max(found, key=lambda known: known.count, default=None)
 
 
 def _newest_beside(directory: Path, wanted: Binding) -> list[Path]:
@@ -89,13 +87,7 @@ def _known_in(other: Path, jobs: Sequence[PlannedJob], wanted: Binding) -> Known
         return None
     if not count:
         return None
-    name, is_part = theirs.manifest_name, len(jobs) > len(compared)
-    return KnownJobs(other, name, count, len(compared), is_part, _is_default(other, theirs))
-
-
-def _is_default(directory: Path, binding: Binding) -> bool:
-    """Return whether the directory is the default one of a manifest and a run id, below its outputs folder."""
-    return directory.resolve().parts[-2:] == (binding.manifest_name, binding.run_id)
+    return KnownJobs(other, theirs.manifest_name, count, len(compared), is_part=len(jobs) > len(compared))
 
 
 def _identity(job: PlannedJob, binding: Binding) -> str:
@@ -108,8 +100,3 @@ def _identity(job: PlannedJob, binding: Binding) -> str:
         images={name: image.spec.sha256 for name, image in job.images.items()},
         repeat=job.repeat,
     )
-
-
-def _from_here(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,7 +1,7 @@
-"""The notifications of a run: when it begins, when it ends, and when it ends before it has begun.
+"""The notifications of a run: when it ends, and when it ends before it has begun.
 
 A run that can't notify is refused before anything is spent, since nobody watches it. Afterwards a notification that
-fails never fails the run: it is logged and reported.
+fails never fails the run: it is logged.
 """
 
 from __future__ import annotations
@@ -9,14 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from crucible_batch.api.draft import read_source
-from crucible_batch.api.report_note import note_notifications, note_report
 from crucible_batch.api.reporting import advice_of
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
@@ -49,15 +45,13 @@ from crucible_batch.notifications.messages import (
 from crucible_batch.notifications.sources import SourceReader
 from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
 from crucible_batch.option_values import RunEvent
-from crucible_batch.report import REPORT_FILE, JobRow, NotificationRow, ReportHead, RowFile, write_report
+from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
 from crucible_batch.resource_errors import resource_error
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
-START_GRACE_S = 10.0
-"""How long a run that has ended waits for its message of the start, which is sent while the run is in progress."""
 _FAILURES_READ = 100
 _UNFINISHED = (b'"status":"failed"', b'"status":"unknown"')
 
@@ -81,7 +75,7 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
 
 
 class RunNotices:
-    """The notifications of one run, as a context manager around all of it.
+    """The notifications of one run, as a context manager around all of it, and an observer of its messages.
 
     If the block raises, the failure is notified, unless the end was notified already or a person has just declined.
     ``check`` is to be called first within the block, so that the usable channels learn that others are not.
@@ -100,28 +94,21 @@ class RunNotices:
         self._attempt = attempt_id(os.path.realpath(manifest.path), clock.now())
         self._run_id: str | None = None
         self._directory: Path | None = None
+        self._observer: Observer | None = None
         self._spent_before: Credits = ZERO
-        self._starting: asyncio.Task[list[DeliveryResult]] | None = None
         self._is_ended = False
 
     async def __aenter__(self) -> RunNotices:
         return self
 
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is not None and not self._is_ended:
-                await self.fail(error)
-        finally:
-            if self._starting is not None:
-                self._starting.cancel()
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and not self._is_ended:
+            await self.fail(error)
 
     async def fail(self, error: BaseException) -> None:
         """Notify that the run ended by an error, unless nobody has to learn of it."""
         if not self._is_expected(error):
             self._is_ended = True
-            await self._started()
             await self._send(RunEvent.FAILURE, **_failure(error))
 
     def check(self) -> None:
@@ -134,57 +121,34 @@ class RunNotices:
         self._run_id, self._directory = terms.run_id, directory
 
     def observer(self, inner: Observer) -> Observer:
-        """Return an observer that notifies the start and passes all messages on to ``inner``."""
-        return _StartObserver(self, inner) if self._resolved.subscriptions else inner
+        """Return an observer that notes what was spent before the run, and passes all messages on to ``inner``."""
+        self._observer = inner
+        return self
 
-    def begin(self, began: RunBegan) -> None:
-        """Send the message of the start, while the run is in progress."""
-        self._spent_before = began.balance.bought
-        counts = {outcome.value: count for outcome, count in began.counts.items()}
-        message = MessageCounts.model_validate({"total": began.total, **counts})
-        self._starting = asyncio.create_task(self._send(RunEvent.START, counts=message))
+    def notify(self, message: Message) -> None:
+        if isinstance(message, RunBegan):
+            self._spent_before = message.balance.bought
+        if self._observer is not None:
+            self._observer.notify(message)
 
-    async def end(self, head: ReportHead, codes: list[str], next_command: str | None) -> list[NotificationRow]:
-        """Send the message of the end, after that of the start, and return the results of both."""
+    async def end(self, journal: Journal, directory: Path, head: ReportHead, rows: RowFile) -> None:
+        """Notify the end of a run that was reported."""
         self._is_ended = True
-        results = await self._started()
         exit_code = head.exit_code if head.exit_code is not None else int(ExitCode.STOPPED)
-        results += await self._send(
-            event_of(exit_code, head.counts.succeeded),
+        event = event_of(exit_code, head.counts.succeeded)
+        if not self._resolved.channels(event):
+            return
+        await self._send(
+            event,
             exit_code=exit_code,
             counts=MessageCounts.model_validate(head.counts.model_dump(exclude={"reused"})),
             credits=_spent(head, self._spent_before),
-            error_codes=codes,
-            report=None if self._directory is None else str((self._directory / REPORT_FILE).absolute()),
-            next_command=next_command,
+            error_codes=_codes(head, rows.lines()),
+            report=str((directory / REPORT_FILE).absolute()),
+            next_command=advice_of(journal, head, directory).command,
         )
-        return [_row(result) for result in results]
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether there is any channel."""
-        return bool(self._resolved.subscriptions)
-
-    async def _started(self) -> list[DeliveryResult]:
-        """Return the results of the start, which is given up if it takes much longer than the run."""
-        task, self._starting = self._starting, None
-        if task is None:
-            return []
-        try:
-            done, _ = await asyncio.wait([task], timeout=START_GRACE_S)
-        finally:
-            task.cancel()
-        if done:
-            return task.result()
-        await asyncio.wait([task])
-        channels = self._resolved.channels(RunEvent.START)
-        why = "given up, since the run has ended"
-        return [DeliveryResult(RunEvent.START, each.kind, each.source, 1, why) for each in channels]
-
-    async def _send(self, event: RunEvent, **data: object) -> list[DeliveryResult]:
-        channels = self._resolved.channels(event)
-        if not channels:
-            return []
+    async def _send(self, event: RunEvent, **data: object) -> None:
         directory = self._directory
         known = {
             "manifest": self._manifest.name,
@@ -195,7 +159,7 @@ class RunNotices:
         message = RunMessage.model_validate(
             {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(self._clock.now()), "data": {**known, **data}}
         )
-        return await deliver(message, channels)
+        await deliver(message, self._resolved.channels(event))
 
     def _is_expected(self, error: BaseException) -> bool:
         """Whether a person at the terminal has just declined, or the run is skipped because of another one."""
@@ -204,43 +168,7 @@ class RunNotices:
         return self._can_ask and isinstance(error, ConsentError | EarlierRunError)
 
 
-@dataclass(frozen=True, slots=True)
-class _StartObserver:
-    """An observer that starts the message of the start."""
-
-    notices: RunNotices
-    inner: Observer
-
-    def notify(self, message: Message) -> None:
-        if isinstance(message, RunBegan):
-            self.notices.begin(message)
-        self.inner.notify(message)
-
-
-async def notify_end(
-    notices: RunNotices, journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool
-) -> ReportHead:
-    """Notify the end of a run that was reported, add the results to its report, and return the report's head.
-
-    The results are stored in the journal first, so that ``report`` has them too. If the process is killed before that,
-    the report has no result of the end, and the next run notifies its own end only.
-    """
-    if not notices.is_wanted:
-        return head
-    codes = list(_codes(head, rows.lines()))
-    found = await notices.end(head, codes, advice_of(journal, head, directory).command)
-    try:
-        note_notifications(journal, found)
-        amended = head.model_copy(update={"notifications": found})
-        write_report(directory, amended, rows.lines())
-        note_report(journal, directory, amended, rows, html=html)
-    except (OSError, sqlite3.Error, CrucibleBatchError) as error:
-        logger.warning("the results of notifications are not in the report: %s", error)
-        return head
-    return amended
-
-
-def _codes(head: ReportHead, rows: Iterable[bytes]) -> Iterable[str]:
+def _codes(head: ReportHead, rows: Iterable[bytes]) -> list[str]:
     """Return the first different error codes, those of stops first. Of the jobs, only the first failures are read."""
     codes = dict.fromkeys(stop.code for stop in head.stops.values())
     left = min(head.counts.failed + head.counts.unknown, _FAILURES_READ)
@@ -280,17 +208,6 @@ def _spent(head: ReportHead, before: Credits) -> MessageCredits:
         run=format_credits(found.bought - before),
         total=format_credits(found.spent),
         held=format_credits(found.held),
-    )
-
-
-def _row(result: DeliveryResult) -> NotificationRow:
-    return NotificationRow(
-        event=result.event,
-        channel=result.channel,
-        source=result.source,
-        status="sent" if result.is_sent else "failed",
-        attempts=result.attempts,
-        error=result.error,
     )
 
 

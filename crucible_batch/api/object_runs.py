@@ -1,6 +1,6 @@
 """Runs with their outputs in an object store.
 
-    outputs, sidecars                        below the URL, created when they are saved
+    outputs                                  below the URL, created when they are saved
     report.json, report.html, receipts       below the URL, written at the end of each run
     journal, lock, temporary files           in a local state directory, whose name is derived from the URL
 
@@ -21,9 +21,8 @@ from typing import Any, Final, TypeVar
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.api.shards.note import noted_shard
-from crucible_batch.domain.job import Job
 from crucible_batch.domain.output_path import may_hold_output
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.plan import InputImage
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.input_images import InputError, checked_content, load_input
 from crucible_batch.journal import Binding, Journal
@@ -200,17 +199,6 @@ async def publish_files(store: OutputStore) -> None:
             f"{store.url} has {', '.join(taken)} of another program, which is not replaced",
             hint=f"move it, then: crucible-batch report {store.url}",
         )
-
-
-async def complete_sidecars(store: OutputStore, jobs: Iterable[tuple[PlannedJob, Job]], terms: RunTerms) -> None:
-    """Write the sidecars that the object store lacks, with a request for each output.
-
-    Does nothing for a local store. Raises ``ObjectStoreError``.
-    """
-    if isinstance(store, ObjectOutputStore):
-        sidecars = store.sidecars()
-        for planned, job in jobs:
-            await sidecars.write_missing(planned, job, terms)
 
 
 def in_thread(work: Coroutine[Any, Any, T]) -> T:

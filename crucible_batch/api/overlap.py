@@ -9,7 +9,6 @@ The lock of ``outputs/NAME`` is taken only by runs that ask for it, so that any 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,19 +55,7 @@ def _enter(stack: ExitStack, folder: Path, run_dir: Path) -> None:
         return
     with ExitStack() as attempt:
         attempt.enter_context(lock_results(folder))
-        for directory in _directories_in(folder):
-            refuse_if_locked(directory)
+        for directory in sorted(folder.iterdir()):
+            if not directory.name.startswith(".") and directory.is_dir() and not directory.is_symlink():
+                refuse_if_locked(directory)
         stack.push(attempt.pop_all())
-
-
-def _directories_in(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and _is_directory(entry)]
-    return [folder / name for name in sorted(names)]
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False

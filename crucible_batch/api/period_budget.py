@@ -297,12 +297,6 @@ async def set_aside(
     ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
     """
     account = BudgetAccount.create(rules.accounts_directory(settings), rules.terms)
-    if settings.api_key is not None and account.is_new_key(settings.api_key):
-        logger.warning(
-            "budget account %s was used with another API key before, and the runs of both count; if the key is of"
-            " another gateway account, give the manifest another budget.account",
-            rules.terms.account,
-        )
     while (early := rules.calendar.at(clock.now()).start + CLOCK_TOLERANCE_S - clock.now()) > 0:
         await clock.sleep(early)
     now = clock.now()

@@ -26,7 +26,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 class PicksFile:
     """A picks file of a run after a command: its entries, and those that the command added and removed.
 
-    ``stages`` are the names of the entries of the manifest that read it. ``exists`` is false if it is still missing.
+    ``stages`` are the names of the entries of the manifest that read it.
     """
 
     path: Path
@@ -34,17 +34,6 @@ class PicksFile:
     picks: tuple[str, ...]
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    exists: bool = True
-
-
-def read_picks_of(run_dir: str | Path) -> tuple[PicksFile, ...]:
-    """Return the picks files of a run. Raises ``UserError`` if its manifest doesn't name one, and as ``pick`` does."""
-    with Journal.read(local_directory(run_dir)) as journal:
-        stages = _stages_of(journal)
-    return tuple(
-        PicksFile(path, _names(group), tuple(_entries(_read(path))), exists=path.exists())
-        for path, group in _by_file(stages).items()
-    )
 
 
 def pick(
@@ -70,9 +59,8 @@ def pick(
         removed = {name for each, _ in found for name in each.removed}
         for name in wanted:
             if name not in removed:
-                raise UserError(
-                    f"{name!r} is not picked", hint=f"{shell_command('pick', run_dir, '--list')} lists the picks"
-                )
+                picked = ", ".join(map(str, plans))
+                raise UserError(f"{name!r} is not picked", hint=f"the picks are in {picked}")
     for each, text in found:
         with _explained(each.path):
             if each.removed:
@@ -229,7 +217,7 @@ def _changed(path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remo
     added = [entry for entry in wanted if not remove and entry not in before]
     lines = [line for line in lines if line.strip() not in removed] + added
     text = "".join(f"{line}\n" for line in lines)
-    picks = PicksFile(path, stages, tuple(_entries(text)), tuple(added), tuple(removed), exists=path.exists())
+    picks = PicksFile(path, stages, tuple(_entries(text)), tuple(added), tuple(removed))
     return picks, text
 
 

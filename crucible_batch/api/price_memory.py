@@ -10,16 +10,17 @@ renewed key begins with no prices. The file may be deleted; one that can't be re
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.credits import Credits, format_credits
+from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import (
     Accepted,
     Created,
@@ -40,24 +41,36 @@ from crucible_batch.settings import Settings
 logger = logging.getLogger(__name__)
 
 _FILE = "prices.json"
-_VERSION = 1
 _MOST_ENTRIES = 2000
 _MAX_BYTES = 2 * 1024 * 1024
-_LONGEST_TEXT = 300
 _SALT_BYTES = 16
 _ROUNDS = 200_000
 """As for the fingerprint in a journal (``api.account``): 50 ms for us, but for each guess by a reader of the file."""
+_Text = Annotated[str, Field(max_length=300)]
 
 
 @dataclass(frozen=True, slots=True)
 class PaidPrice:
     """What one purchase of a shape cost last: in a run of that name, at that time (seconds since the epoch)."""
 
-    price_class: str
-    shape: str
-    credits: Credits
-    at: float
-    run: str
+    price_class: _Text
+    shape: _Text
+    credits: Annotated[Credits, Field(ge=0, lt=10**12, allow_inf_nan=False)]
+    at: Annotated[float, Field(ge=0, lt=1e11)]
+    run: _Text
+    account: _Text = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """The content of the file. One that can't be read counts as a new salt and no prices."""
+
+    salt: Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * _SALT_BYTES}}}$")]
+    prices: list[PaidPrice] = field(default_factory=list)
+    version: Literal[1] = 1
+
+
+_REMEMBERED: TypeAdapter[_Remembered] = TypeAdapter(_Remembered)
 
 
 class PaidPrices:
@@ -97,16 +110,15 @@ def remember_prices(settings: Settings, paid: Iterable[PaidPrice]) -> None:
     if settings.state_directory is None or settings.api_key is None or not new:
         return
     file = settings.state_directory / _FILE
-    salt, entries = _read(file)
-    account = _account(settings, salt)
+    known = _read(file)
+    account = _account(settings, known.salt)
     replaced = {(account, price.price_class, price.shape) for price in new}
-    kept = [entry for entry in entries if (entry[0], entry[1].price_class, entry[1].shape) not in replaced]
-    every = [*((account, price) for price in new), *kept][:_MOST_ENTRIES]
-    rows = [{**asdict(price), "credits": format_credits(price.credits), "account": account} for account, price in every]
+    kept = [price for price in known.prices if (price.account, price.price_class, price.shape) not in replaced]
+    prices = [*(replace(price, account=account) for price in new), *kept][:_MOST_ENTRIES]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(file) as target:
-            target.write(json.dumps({"version": _VERSION, "salt": salt.hex(), "prices": rows}, indent=0).encode())
+            target.write(_REMEMBERED.dump_json(_Remembered(known.salt, prices), indent=0))
     except OSError as error:
         logger.debug("the prices of this run are not remembered: %s", error)
 
@@ -115,11 +127,11 @@ def recall_prices(settings: Settings) -> Mapping[Shape, PaidPrice]:
     """Return what the account's earlier runs paid, by shape, and the newest price of each price class."""
     if settings.state_directory is None or settings.api_key is None:
         return {}
-    salt, entries = _read(settings.state_directory / _FILE)
-    account = _account(settings, salt) if entries else ""
+    known = _read(settings.state_directory / _FILE)
+    account = _account(settings, known.salt) if known.prices else ""
     found: dict[Shape, PaidPrice] = {}
-    for of, price in entries:
-        if of == account:
+    for price in known.prices:
+        if price.account == account:
             found.setdefault(Shape(price.price_class, price.shape), price)
             newest = found.setdefault(Shape(price.price_class), price)
             if price.at > newest.at:
@@ -127,43 +139,16 @@ def recall_prices(settings: Settings) -> Mapping[Shape, PaidPrice]:
     return found
 
 
-def _account(settings: Settings, salt: bytes) -> str:
+def _account(settings: Settings, salt: str) -> str:
     secret = f"{settings.gateway}\n{settings.api_key}".encode()
-    return hashlib.pbkdf2_hmac("sha256", secret, salt, _ROUNDS)[:16].hex()
+    return hashlib.pbkdf2_hmac("sha256", secret, bytes.fromhex(salt), _ROUNDS)[:16].hex()
 
 
-def _read(file: Path) -> tuple[bytes, list[tuple[str, PaidPrice]]]:
-    """Return the file's salt and its prices with their accounts; a new salt and nothing if it can't be used."""
-    nothing = secrets.token_bytes(_SALT_BYTES), list[tuple[str, PaidPrice]]()
+def _read(file: Path) -> _Remembered:
     try:
-        if not file.is_file():
-            return nothing
-        with file.open("rb") as source:
-            found = json.loads(source.read(_MAX_BYTES))
-        version, salt = found["version"], bytes.fromhex(found["salt"])
-        rows = found["prices"][:_MOST_ENTRIES]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        logger.debug("the remembered prices in %s can't be read: %s", file, error)
-        return nothing
-    if version != _VERSION or len(salt) != _SALT_BYTES:
-        return nothing
-    return salt, [entry for row in rows if (entry := _entry(row)) is not None]
-
-
-def _entry(row: object) -> tuple[str, PaidPrice] | None:
-    if not isinstance(row, dict):
-        return None
-    named = [row.get(name) for name in ("account", "price_class", "shape", "run")]
-    credits, at = row.get("credits"), row.get("at")
-    if not isinstance(credits, str) or isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 1e11:
-        return None
-    texts = [text for text in named if isinstance(text, str) and len(text) <= _LONGEST_TEXT]
-    if len(texts) != 4:
-        return None
-    try:
-        amount = Decimal(credits)
-    except ArithmeticError:
-        return None
-    if not amount.is_finite() or not 0 <= amount < 10**12 or len(credits) > 40:
-        return None
-    return texts[0], PaidPrice(texts[1], texts[2], amount, float(at), texts[3])
+        if file.is_file():
+            with file.open("rb") as source:
+                return _REMEMBERED.validate_json(source.read(_MAX_BYTES))
+    except (OSError, ValidationError) as error:
+        logger.debug("the remembered prices in %s can't be read: %s", file, type(error).__name__)
+    return _Remembered(secrets.token_hex(_SALT_BYTES))

@@ -3,14 +3,11 @@
 The journal is marked before the first file is deleted. A run in a marked directory is refused, so a directory that was
 pruned in part never looks like one with outputs to download or jobs to buy.
 
-Outputs are also deleted in the directories of shards that are merged into the run directory above them. An output
-counts as merged if the main journal has it, with the same bytes, for the same job. So nothing is deleted that only a
-shard has that was abandoned.
+The directories of merged shards are left alone: each is a run directory of its own, to be deleted by its user.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -29,9 +26,7 @@ from crucible_batch.api.run_journal import (
     reopened,
 )
 from crucible_batch.api.run_list import RunDirectories
-from crucible_batch.api.run_paths import plan_folder
-from crucible_batch.api.shards.directories import shard_folders
-from crucible_batch.api.shards.note import noted_shard, noted_shards, outstanding_shards
+from crucible_batch.api.shards.note import noted_shard, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
     KeepCause,
@@ -121,7 +116,7 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
             manifest=f"{binding.manifest_name} {binding.gateway}",
             run_id=binding.run_id,
             ended_at=changed_at_of(newest),
-            byte_size=size + size_of_page(run_dir) + _size_of_merged(run_dir, journal),
+            byte_size=size + size_of_page(run_dir),
             exit_code=head.exit_code,
             is_running=is_running,
             has_held=head.credits.held > 0,
@@ -177,10 +172,6 @@ def _delete(run: PrunableRun, now: float) -> PrunableRun:
     deleted, kept = 0, list[str]()
     error: OSError | None = None
     with Journal.read(run.run_dir) as journal:
-        try:
-            deleted, kept = _delete_merged(run.run_dir, journal)
-        except OSError as caught:
-            error = caught
         for path, sha256, _ in _outputs(journal):
             try:
                 found = delete_output(run.run_dir, path, sha256)
@@ -194,81 +185,3 @@ def _delete(run: PrunableRun, now: float) -> PrunableRun:
     except OSError as caught:
         error = error or caught
     return replace(run, deleted=deleted, kept=tuple(kept), error=error)
-
-
-# -- the directories of merged shards ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _ShardOutput:
-    """An output in the directory of a shard. ``byte_size`` is 0 if it is a link to the main directory's file."""
-
-    path: str
-    sha256: str
-    byte_size: int
-
-
-def _merged_shards(main: Path, journal: Journal) -> list[Path]:
-    """Return the directories of the shards whose plans are merged completely. ``journal`` is that of ``main``."""
-    shards = noted_shards(journal)
-    if shards is None or shards.missing:
-        return []
-    return [path for digest in shards.plans for path in shard_folders(plan_folder(main, digest))]
-
-
-def _size_of_merged(main: Path, journal: Journal) -> int:
-    """Return the bytes that ``_delete_merged`` would delete."""
-    shards = _merged_shards(main, journal)
-    if not shards:
-        return 0
-    known = _known(journal)
-    outputs = sum(output.byte_size for shard in shards for output in _merged_outputs(main, shard, known))
-    return outputs + sum(map(size_of_page, shards))
-
-
-def _delete_merged(main: Path, journal: Journal) -> tuple[int, list[str]]:
-    """Delete the merged outputs and the pages; return the bytes, and the files that have other bytes and were kept.
-
-    A directory in which a run is active, or whose journal can't be read, is left alone. Raises ``OSError``.
-    """
-    deleted, kept = 0, list[str]()
-    shards = _merged_shards(main, journal)
-    known = _known(journal) if shards else frozenset()
-    for shard in shards:
-        with contextlib.suppress(CrucibleBatchError), lock_run_directory(shard):
-            for output in _merged_outputs(main, shard, known):
-                found = delete_output(shard, output.path, output.sha256)
-                deleted += output.byte_size if found.byte_size else 0
-                kept += [str((shard / found.kept).relative_to(main))] if found.kept is not None else []
-            deleted += delete_page(shard)
-    return deleted, kept
-
-
-def _known(journal: Journal) -> frozenset[tuple[str, str]]:
-    """Return job and digest of each output that the main journal has."""
-    return frozenset(
-        (job.identity, saved.sha256)
-        for _, job, _ in jobs_with_past(journal)
-        for saved in {**job.missed, **job.outputs}.values()
-    )
-
-
-def _merged_outputs(main: Path, shard: Path, known: frozenset[tuple[str, str]]) -> Iterator[_ShardOutput]:
-    with contextlib.suppress(CrucibleBatchError), Journal.read(shard) as journal:
-        if noted_shard(journal) is None or not journal.is_begun():
-            return
-        for planned, job, _ in jobs_with_past(journal):
-            for saved in job.outputs.values():
-                is_merged = (job.identity, saved.sha256) in known
-                # A journal may have been edited: a path that differs from the plan may be another program's file.
-                if is_merged and is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
-                    is_linked = _is_same(shard / saved.path, main / saved.path)
-                    size = 0 if is_linked else size_of_output(shard, saved.path, saved.byte_size)
-                    yield _ShardOutput(saved.path, saved.sha256, size)
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -6,13 +6,12 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
-from crucible_batch.api.object_runs import complete_sidecars, in_thread, publish_files, store_by
+from crucible_batch.api.object_runs import in_thread, publish_files, store_by
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.report_note import note_report, notifications_of
+from crucible_batch.api.report_note import note_report
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
 from crucible_batch.api.stage_note import noted_stages
@@ -48,8 +47,6 @@ from crucible_batch.report.html import (
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 256
-
 # -- its rows and its head --------------------------------------------------------------------------------------------
 
 
@@ -66,16 +63,13 @@ def journal_rows(journal: Journal) -> Iterator[JobRow]:
 
 
 def row_collector(
-    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile, *, since: float | None = None
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None.
-
-    ``since`` is when the run began that has saved outputs with ``sidecars``, for ``Sidecars.complete``.
-    """
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None."""
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
-            sidecars.complete(planned, job, terms, since=since)
+            sidecars.complete(planned, job, terms)
         rows.add(build_row(planned, job, stops))
 
     return collect
@@ -104,7 +98,6 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
     )
     return head.model_copy(
         update={
-            "notifications": notifications_of(journal, newest),
             "waiting": _waiting_rows(journal),
             "picks": [
                 PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)
@@ -169,12 +162,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
         head = write_report_of(journal, directory, rows)
         if html:
             write_page_of(journal, directory, head, rows, thumbnails=thumbnails_of(store, journal))
-        if store.url is not None:
-            terms = newest_run(journal).terms
-            jobs = journal.jobs(terms.rule)
-            while batch := list(islice(jobs, _BATCH)):  # read here, since a journal belongs to one thread
-                in_thread(complete_sidecars(store, batch, terms))
-            in_thread(publish_files(store))
+        in_thread(publish_files(store))
     return head
 
 

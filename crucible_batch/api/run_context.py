@@ -205,7 +205,7 @@ class RunContext:
             observer=self.observer,
             nonce=lambda: secrets.token_hex(16),
             outage=self.outage,
-            on_counted=row_collector(self.store.sidecars(), self.terms, rows, since=self.clock.now()),
+            on_counted=row_collector(self.store.sidecars(), self.terms, rows),
             explained=explained,
             allowance_of=self.allowance_of,
             derivation=self.derivation,

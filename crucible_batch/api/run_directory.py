@@ -17,18 +17,17 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.outputs import RenameMethod, check_outputs_can_be_saved
+from crucible_batch.outputs import check_outputs_can_be_saved
 from crucible_batch.settings import Settings
 
 _FOREIGN = "größe/{index}{ext}"
 
 
-def try_directory(directory: Path) -> RenameMethod:
+def try_directory(directory: Path) -> None:
     """Check whether a run could work in ``directory``: take a lock, open a journal and rename a file in it.
 
-    Uses a temporary folder below ``directory``, which is removed afterwards. Returns the method by which outputs would
-    be renamed there. Raises ``OSError`` if nothing can be written, and ``RunDirectoryError``, which names
-    ``directory``, if a run would refuse it or fail.
+    Uses a temporary folder below ``directory``, which is removed afterwards. Raises ``OSError`` if nothing can be
+    written, and ``RunDirectoryError``, which names ``directory``, if a run would refuse it or fail.
     """
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=directory) as folder:
         try:
@@ -36,7 +35,7 @@ def try_directory(directory: Path) -> RenameMethod:
                 lock_run_directory(Path(folder)),
                 Journal.open(Path(folder), Binding("doctor", "doctor", ""), now=0.0),
             ):
-                return check_outputs_can_be_saved(Path(folder), [_FOREIGN])
+                check_outputs_can_be_saved(Path(folder), [_FOREIGN])
         except CrucibleBatchError as error:
             raise RunDirectoryError(error.message.replace(folder, str(directory)), hint=error.hint) from error
 

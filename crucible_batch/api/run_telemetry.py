@@ -7,11 +7,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, pairwise
-from pathlib import Path
 
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.domain.progress import Balance, Message, Observer
@@ -85,60 +84,31 @@ async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
     Raises ``UserError`` before the block for a directory or an address that can't be used. Errors after
     that are logged: telemetry never ends a run, nor changes its result.
     """
-    request = context.request
+    request, manifest = context.request, context.terms.manifest_name
     if request.metrics_textfile is None and request.metrics_listen is None:
         yield RunTelemetry(context.observer)
         return
-    with ExitStack() as stack:
-        recording = _Recording(context, stack)
-        telemetry = RunTelemetry(_GuardedObserver(recording.figures, context.observer))
+    from crucible_batch.telemetry import metrics
+
+    began_at, path, is_run = context.clock.now(), None, True
+    figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
+    if request.metrics_textfile is not None:
+        metrics.check_directory(request.metrics_textfile)
+        path = metrics.textfile_path(request.metrics_textfile, manifest)
+        figures.succeeded_at = metrics.read_last_success(path, manifest)
+    telemetry = RunTelemetry(_GuardedObserver(figures, context.observer))
+    listen = request.metrics_listen
+    with nullcontext() if listen is None else metrics.serving(listen, manifest, figures):
         try:
             yield telemetry
         except BaseException as error:
-            recording.finish(exit_code_of(error), telemetry, is_run=exit_code_of(error) not in NOT_A_RUN)
+            telemetry.exit_code = exit_code_of(error)
+            is_run = telemetry.exit_code not in NOT_A_RUN
             raise
-        else:
-            recording.finish(telemetry.exit_code or 0, telemetry)
-
-
-class _Recording:
-    """The figures of one run, and where they are written. ``stack`` ends what is served during the run."""
-
-    def __init__(self, context: RunContext, stack: ExitStack) -> None:
-        request, self._manifest, self._clock = context.request, context.terms.manifest_name, context.clock
-        began_at = context.clock.now()
-        self.figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
-        self._file = None
-        if request.metrics_textfile is not None:
-            self._file = _MetricsFile(request.metrics_textfile, self._manifest, self.figures)
-        if request.metrics_listen is not None:
-            from crucible_batch.telemetry.metrics import serving
-
-            stack.enter_context(serving(request.metrics_listen, self._manifest, self.figures))
-
-    def finish(self, exit_code: int, telemetry: RunTelemetry, *, is_run: bool = True) -> None:
-        """Write the metrics. Without ``is_run`` those of earlier runs are kept."""
-        ended_at = self._clock.now()
-        self.figures.finish(ended_at, exit_code, telemetry.balance, telemetry.period)
-        if self._file is not None and is_run:
-            self._file.write()
-
-
-class _MetricsFile:
-    """The metrics of a run in a directory of the textfile collector. Raises ``UserError`` if that can't be used."""
-
-    def __init__(self, directory: Path, manifest: str, figures: RunFigures) -> None:
-        from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path
-
-        check_directory(directory)
-        self._path, self._manifest, self._figures = textfile_path(directory, manifest), manifest, figures
-        figures.succeeded_at = read_last_success(self._path, manifest)
-
-    def write(self) -> None:
-        """Write the figures of a run that has ended. An error is only logged."""
-        from crucible_batch.telemetry.metrics import write_textfile
-
-        write_textfile(self._path, self._manifest, self._figures)
+        finally:
+            figures.finish(context.clock.now(), telemetry.exit_code or 0, telemetry.balance, telemetry.period)
+            if path is not None and is_run:
+                metrics.write_textfile(path, manifest, figures)
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -19,7 +19,7 @@ from crucible_batch.api.control_desk import Commanded, ControlDesk
 from crucible_batch.api.controlling import controlled
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.failed_starts import record_failed_start
-from crucible_batch.api.notifying import RunNotices, notify_end
+from crucible_batch.api.notifying import RunNotices
 from crucible_batch.api.object_runs import open_store, publish_report
 from crucible_batch.api.period_budget import settled
 from crucible_batch.api.period_note import forget_period
@@ -328,7 +328,7 @@ async def _report(
         page = directory / PAGE_FILE if html else None
     else:
         page = update_page(journal, directory, head, rows, thumbnails)
-    head = await notify_end(notices, journal, directory, head, rows, html=page is not None)
+    await notices.end(journal, directory, head, rows)
     await publish_report(journal, context.store)
     return head, page
 

@@ -7,19 +7,14 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import httpx
-
-from crucible_batch.api.connecting import gateway_for
 from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs, later_stages
-from crucible_batch.api.draft import fill_plan, read_source, run_terms
-from crucible_batch.api.request import RunRequest
+from crucible_batch.api.draft import fill_plan
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError, Problem
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
-from crucible_batch.settings import Settings
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
@@ -137,18 +132,3 @@ async def plan_jobs(
     if failure is not None:
         raise failure
     return derived
-
-
-async def validate_live(
-    request: RunRequest, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None
-) -> tuple[Manifest, int]:
-    """Check the manifest of a request as ``validate_request`` does, and its parameters against their workflows.
-
-    Raises ``ManifestError`` with all problems, ``GatewayError``, and ``KeyRefusedError`` if there is no key.
-    """
-    manifest = read_source(request)
-    basis = PlanBasis(manifest, run_terms(manifest, request), settings.gateway)
-    with PlanFile.temporary() as draft:
-        async with gateway_for(settings, transport=transport) as gateway:
-            await plan_jobs(draft, basis, gateway, lambda: None)
-        return manifest, len(draft)

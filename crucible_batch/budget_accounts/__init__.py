@@ -1,6 +1,6 @@
 """Accounts: the budgets of periods that several runs share, one SQLite file for each."""
 
-from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files, try_accounts
+from crucible_batch.budget_accounts.account import BudgetAccount, account_file, account_files
 from crucible_batch.budget_accounts.active_runs import is_active, noted_as_active
 from crucible_batch.budget_accounts.records import (
     AccountShare,
@@ -21,5 +21,4 @@ __all__ = [
     "account_files",
     "is_active",
     "noted_as_active",
-    "try_accounts",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -30,7 +29,6 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.errors import BudgetAccountError
 
 SUFFIX = ".budget.sqlite3"
-_MAX_KEYS = 100
 
 
 def account_file(directory: Path, account: str, gateway: str) -> Path:
@@ -102,17 +100,6 @@ class BudgetAccount:
         with transaction(self.path) as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = 'limit'").fetchone()
         return None if row is None else _credits(row[0])
-
-    def is_new_key(self, api_key: str) -> bool:
-        """Remember an API key by its salted fingerprint; return whether only other keys were used before."""
-        with transaction(self.path, write=True) as connection:
-            meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('salt', 'keys')"))
-            known = meta.get("keys", "").split()
-            digest = hashlib.pbkdf2_hmac("sha256", api_key.encode(), bytes.fromhex(meta["salt"]), 200_000)[:16].hex()
-            if digest in known:
-                return False
-            put(connection, "keys", " ".join([*known[1 - _MAX_KEYS :], digest]))
-            return bool(known)
 
     def shares(self, period: BudgetPeriod) -> list[AccountShare]:
         """Return the shares of a period, in the order of their directories; those of 0 are left out."""
@@ -282,32 +269,3 @@ def _credits(value: object) -> Credits:
     if amount is None or not amount.is_finite() or amount < 0:
         raise ValueError("an amount of credits is not readable")
     return amount
-
-
-def try_accounts(directory: Path) -> list[str]:
-    """Create an account beside those in a directory, remove it again, and read the others; return their names.
-
-    A directory that does not exist is not created: then its nearest parent has to be writable. Raises
-    ``BudgetAccountError`` if an account can't be created, or if one of them can't be read.
-    """
-    if not directory.is_dir():
-        _check_parent(directory)
-        return []
-    with reported(directory), tempfile.TemporaryDirectory(prefix=".trial-", dir=directory) as place:
-        terms = AccountTerms("trial", "http://localhost", "day", "UTC")
-        try:
-            BudgetAccount.create(Path(place), terms)
-        except BudgetAccountError as error:
-            raise BudgetAccountError(error.message.replace(place, str(directory)), hint=error.hint) from None
-    return sorted({BudgetAccount(file).terms().account for file in account_files(directory)})
-
-
-def _check_parent(directory: Path) -> None:
-    try:
-        parent = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
-        tempfile.TemporaryDirectory(prefix=".trial-", dir=parent).cleanup()
-    except OSError as error:
-        raise BudgetAccountError(
-            f"the directory of budget accounts {directory} can't be created: {error.strerror}",
-            hint="set CRUCIBLE_BATCH_ACCOUNTS to a directory that all runs of the account can write",
-        ) from None

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from crucible_batch.budget_accounts.records import AccountTerms
@@ -87,8 +88,7 @@ def create_file(path: Path, terms: AccountTerms) -> None:
             connection.execute("BEGIN IMMEDIATE")
             for statement in filter(str.strip, _SCHEMA.split(";\n")):
                 connection.execute(statement)
-            rows = {"account": terms.account, "gateway": terms.gateway, "per": terms.per, "zone": terms.zone}
-            for key, value in {**rows, "salt": secrets.token_hex(16)}.items():
+            for key, value in asdict(terms).items():
                 put(connection, key, value)
             connection.execute("COMMIT")
         try:

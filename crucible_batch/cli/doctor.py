@@ -23,17 +23,14 @@ from crucible_batch.api.connecting import connect
 from crucible_batch.api.notifying import send_test
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_directory import try_directory
-from crucible_batch.budget_accounts import account_files, try_accounts
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say_indented, working
-from crucible_batch.cli.units import counted
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.redaction import clean
-from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, ExitCode, KeyRefusedError, UserError
+from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
-from crucible_batch.outputs import RenameMethod
-from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE, Settings
+from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]
 
@@ -68,7 +65,7 @@ def examine(output: CommandOutput, settings: Settings, request: RunRequest | Non
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
-        findings = [*ours, *theirs, *_about_machine(), _about_accounts(settings), *told]
+        findings = [*ours, *theirs, *_about_machine(), *told]
     output.data = {"findings": [_finding_json(finding) for finding in findings]}
     for finding in findings:
         _show(output, finding)
@@ -184,7 +181,7 @@ def _about_machine() -> Iterator[DoctorCheck]:
     free = shutil.disk_usage(here).free
     gigabytes = f"{free / 1e9:.1f} GB free"
     try:
-        means = try_directory(here)
+        try_directory(here)
     except OSError as error:
         text = f"{clean(str(here), 200)} can't be written: {error.strerror}"
         yield DoctorCheck("disk", "bad", text, _ANOTHER_DISK, ExitCode.STOPPED)
@@ -192,31 +189,11 @@ def _about_machine() -> Iterator[DoctorCheck]:
         yield DoctorCheck("disk", "bad", clean(error.message), _ANOTHER_DISK, ExitCode.STOPPED)
     else:
         grade: Grade = "good" if free >= MIN_FREE_BYTES else "warn"
-        by_what = "" if means is RenameMethod.LINK else f"; no hard links, so outputs are named by {means.value}"
-        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}{by_what}")
+        yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield DoctorCheck(
         "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"
     )
-
-
-def _about_accounts(settings: Settings) -> DoctorCheck:
-    """Check what manifests with ``budget.per`` need: a problem is bad if there are accounts, or their place is set."""
-    directory = settings.accounts_directory
-    if directory is None:
-        hint = f"manifests with budget.per need it: set {ACCOUNTS_VARIABLE}"
-        return DoctorCheck("accounts", "warn", "no directory for budgets of periods: HOME is not set", hint)
-    shown_path = clean(str(directory), 200)
-    try:
-        names = try_accounts(directory)
-    except BudgetAccountError as error:
-        text = clean(error.message, 400)
-        if os.environ.get(ACCOUNTS_VARIABLE) or account_files(directory):
-            return DoctorCheck("accounts", "bad", text, error.hint, ExitCode.STOPPED)
-        return DoctorCheck("accounts", "warn", f"{text}; only manifests with budget.per need it", error.hint)
-    found = counted(len(names), "account")
-    state = f"writable, {found}" if directory.is_dir() else "created by the first run with budget.per"
-    return DoctorCheck("accounts", "good", f"budgets of periods in {shown_path}: {state}")
 
 
 async def _about_notifications(request: RunRequest, settings: Settings) -> list[DoctorCheck]:

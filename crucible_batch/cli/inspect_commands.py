@@ -176,9 +176,6 @@ def schema(
     *,
     report: Annotated[bool, typer.Option("--report", help="Print the schema of report.json instead.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print the schema of a saved plan instead.")] = False,
-    sidecar: Annotated[
-        bool, typer.Option("--sidecar", help="Print the schema of the JSON file beside an output instead.")
-    ] = False,
     notification: Annotated[
         bool, typer.Option("--notification", help="Print the schema of a notification's message instead.")
     ] = False,
@@ -190,10 +187,10 @@ def schema(
     """Print the JSON Schema of the manifest, for editors and validators."""
     from crucible_batch.cli.schema import print_schema
 
-    others = {"report": report, "plan": plan, "sidecar": sidecar, "notification": notification}
+    others = {"report": report, "plan": plan, "notification": notification}
     chosen = [name for name, is_wanted in others.items() if is_wanted]
     if len(chosen) > 1:
-        raise UserError("--report, --plan, --sidecar and --notification exclude each other", hint="give one of them")
+        raise UserError("--report, --plan and --notification exclude each other", hint="give one of them")
     print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 

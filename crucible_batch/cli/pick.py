@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api.picking import PicksFile, pick, read_picks_of
+from crucible_batch.api.picking import PicksFile, pick
 from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.domain.redaction import clean
-from crucible_batch.errors import UserError
-from crucible_batch.shell_command import shell_command
 
 _NAMES_SHOWN = 20
 
 
 def pick_and_show(
-    output: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, show: bool, file: str | None
+    output: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, file: str | None
 ) -> None:
-    if not names and not show:
-        raise UserError(
-            "name the jobs to pick", hint=f"to show those that are picked: {shell_command('pick', run_dir, '--list')}"
-        )
-    if names and show:
-        raise UserError("--list takes no names", hint="leave out --list to pick them")
-    found = read_picks_of(run_dir) if show else pick(run_dir, names, remove=remove, file=file)
+    found = pick(run_dir, names, remove=remove, file=file)
     status = read_status(run_dir)
     what_next = run_again(status)
     output.data = {
@@ -39,7 +31,7 @@ def pick_and_show(
         return
     for each in found:
         _show(output, each)
-    if status.running and not show:
+    if status.running:
         fact(output.out, "note", "a run is active and has read its picks; the change takes effect in the next run")
     fact(output.out, "next", (what_next, "command"))
 
@@ -47,8 +39,11 @@ def pick_and_show(
 def _show(output: CommandOutput, found: PicksFile) -> None:
     stages = ", ".join(clean(name, 80) for name in found.stages)
     changed = [f"{len(names)} {word}" for word, names in (("added", found.added), ("removed", found.removed)) if names]
-    count = f"{len(found.picks)} picked" if found.picks or found.exists or found.added else "nothing picked yet"
-    say(output.out, ("✓ ", "good"), f"{clean(str(found.path), 4000)}: {', '.join([count, *changed])}")
+    say(
+        output.out,
+        ("✓ ", "good"),
+        f"{clean(str(found.path), 4000)}: {', '.join([f'{len(found.picks)} picked', *changed])}",
+    )
     fact(output.out, "stage", stages)
     if found.picks:
         shown = ", ".join(clean(name, 130) for name in found.picks[:_NAMES_SHOWN])

@@ -124,28 +124,25 @@ def plan(
     show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
 
 
-@command("crucible-batch validate manifests/*.yaml", "crucible-batch validate --live spring.yaml")
+@command("crucible-batch validate manifests/*.yaml")
 def validate(
     output: CommandOutput,
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
     ],
     *,
-    live: Annotated[bool, typer.Option("--live", help="Check parameters against the gateway's workflows.")] = False,
     reading: opt.ManifestOptions,
-    gateway: opt.GatewayOptions,
 ) -> None:
     """Check manifests, without a gateway or an API key.
 
-    Every problem is shown with its position.
-    With --live, the names and values of parameters are also checked against
-    the gateway's workflows, as plan and run do.
+    Every problem is shown with its position. The names and values of
+    parameters are checked against the gateway's workflows by plan and run.
     """
     from crucible_batch.cli.requests import manifest_request
     from crucible_batch.cli.validate import validate_all
 
     requests = [manifest_request(manifest, reading) for manifest in manifests]
-    validate_all(output, requests, gateway.settings() if live else None)
+    validate_all(output, requests)
 
 
 @command(
@@ -191,18 +188,16 @@ def ctl(
 @command(
     "crucible-batch pick outputs/herons/default draft-3 draft-7",
     "crucible-batch pick outputs/herons/default draft-3/1 --remove",
-    "crucible-batch pick outputs/herons/default --list",
 )
 def pick(
     output: CommandOutput,
     run_dir: opt.RunDir,
     names: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(metavar="NAME", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
-    ] = None,
+    ],
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the names from the picks.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="Only show what is picked.")] = False,
     file: Annotated[
         str | None,
         typer.Option("--file", metavar="FILE", help="The picks file, if the manifest has several for a name."),
@@ -216,7 +211,7 @@ def pick(
     """
     from crucible_batch.cli.pick import pick_and_show
 
-    pick_and_show(output, run_dir, names or [], remove=remove, show=show, file=file)
+    pick_and_show(output, run_dir, names, remove=remove, file=file)
 
 
 @command(

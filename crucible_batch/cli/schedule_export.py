@@ -44,7 +44,6 @@ def export_and_show(
         deadline_s=chosen.deadline,
         user=chosen.user or (getpass.getuser() if to == "systemd" else None),
         image=chosen.image,
-        is_cronie=chosen.cronie,
         folder=None if folder is None else folder.absolute(),
         allow_command=chosen.allow_command,
     )

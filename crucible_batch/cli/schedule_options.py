@@ -50,7 +50,4 @@ class ExportChoices:
     image: Annotated[
         str | None, typer.Option("--image", metavar="IMAGE", help="kubernetes: a container image with crucible-batch.")
     ] = None
-    cronie: Annotated[
-        bool, typer.Option("--cronie", help="cron: yours is cronie (Fedora, Arch), which reads CRON_TZ.")
-    ] = False
     allow_command: AllowCommand = False

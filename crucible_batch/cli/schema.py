@@ -13,7 +13,6 @@ from crucible_batch.errors import UserError
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
-from crucible_batch.report.sidecar import sidecar_schema
 from crucible_batch.saved_plan import plan_schema
 
 _SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n'
@@ -28,7 +27,6 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
         "title": "crucible-batch report.json, version 1",
     },
     "plan": plan_schema,
-    "sidecar": sidecar_schema,
     "notification": message_schema,
 }
 

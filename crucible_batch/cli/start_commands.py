@@ -13,7 +13,6 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.errors import UserError
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
@@ -50,45 +49,19 @@ def demo(
     run_demo(output, out_dir=out_dir, display=display, open_page=open_)
 
 
-@command(
-    "crucible-batch init my-batch",
-    "crucible-batch init . --images photos --prompt 'the object on marble'",
-    output="verbose",
-)
+@command("crucible-batch init my-batch", output="verbose")
 def init(
     output: CommandOutput,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Target directory; created if it does not exist.")
     ] = Path(),
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="FOLDER", help="Write a manifest with one job for each image in FOLDER."),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option("--prompt", metavar="TEXT", help="The prompt for each image; a template, as in a manifest."),
-    ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option("--workflow", metavar="ID", help="A workflow that takes an image.  \\[default: qwen-edit]"),
-    ] = None,
 ) -> None:
-    """Create a starter folder, or a manifest for a folder of images.
+    """Create a starter folder, with a manifest, a table and an image.
 
-    The starter folder has a manifest, a table and an image. With --images,
-    DIR gets a manifest and a table that refers to the images, or the folder
-    of the images does if they are not in DIR; the images are not copied.
     Existing files are never overwritten.
     """
-    from crucible_batch.cli.starter import write_image_manifest, write_starter
+    from crucible_batch.cli.starter import write_starter
 
-    if images is not None and prompt is not None:
-        write_image_manifest(output, directory, images, prompt, workflow)
-        return
-    if images is not None:
-        raise UserError("--images needs a prompt", hint="add --prompt TEXT: what to do with each image")
-    if prompt is not None or workflow is not None:
-        raise UserError("--prompt and --workflow need a folder of images", hint="add --images FOLDER")
     write_starter(output, directory)
 
 

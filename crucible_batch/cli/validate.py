@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from crucible_batch.api.draft import validate_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
-from crucible_batch.cli.terminal import Json, say, working
+from crucible_batch.cli.terminal import Json, say
 from crucible_batch.cli.units import counted
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError, UserError
-from crucible_batch.settings import Settings
 
 
-def validate_all(output: CommandOutput, requests: Sequence[RunRequest], live: Settings | None = None) -> None:
-    """Check all manifests and show their problems. Exit code 2 if there are any.
-
-    With ``live``, the parameters are checked against the workflows of that gateway.
-    """
+def validate_all(output: CommandOutput, requests: Sequence[RunRequest]) -> None:
+    """Check all manifests and show their problems. Exit code 2 if there are any."""
     results: list[Json] = []
     invalid = 0
     for request in requests:
         path = request.manifest
         try:
-            manifest, jobs = validate_request(request) if live is None else _ask(output, request, live)
+            manifest, jobs = validate_request(request)
         except UserError as error:
             invalid += 1
             problems = error.problems if isinstance(error, ManifestError) else ()
@@ -43,13 +38,3 @@ def validate_all(output: CommandOutput, requests: Sequence[RunRequest], live: Se
     if invalid:
         message = f"{invalid} of {len(requests)} manifests can't be run"
         output.blame(ManifestError.code, message, exit_code=ExitCode.USER_ERROR)
-
-
-def _ask(output: CommandOutput, request: RunRequest, settings: Settings) -> tuple[Any, int]:
-    # Imported on use: a check without the gateway loads no HTTP client.
-    import asyncio  # noqa: PLC0415
-
-    from crucible_batch.api.workflows import validate_live  # noqa: PLC0415
-
-    with working(output.err, "querying the gateway"):
-        return asyncio.run(validate_live(request, settings))

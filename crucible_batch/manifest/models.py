@@ -146,7 +146,7 @@ class Notification(_Model):
     a file.
     """
 
-    on: list[Literal["start", "success", "partial", "blocked", "failure"]] = Field(
+    on: list[Literal["success", "partial", "blocked", "failure"]] = Field(
         min_length=1, description="Events that are notified.", examples=[["success", "failure"]]
     )
     heartbeat: SecretSource = Field(

@@ -17,7 +17,6 @@ from crucible_batch.secret_text import HiddenText
 TIMEOUT_S: Final = 20.0
 EXTRA: Final = "crucible-batch[apprise]"
 _KINDS: Final = {
-    RunEvent.START: "info",
     RunEvent.SUCCESS: "success",
     RunEvent.PARTIAL: "warning",
     RunEvent.BLOCKED: "warning",

@@ -21,15 +21,12 @@ from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.response_errors import retry_after_s
 from crucible_batch.gateway.transport import Channel, InvalidCertificateError
 from crucible_batch.notifications.messages import RunMessage, text_of, title_of
-from crucible_batch.option_values import RunEvent
 from crucible_batch.secret_text import HiddenText
 
 TIMEOUT_S: Final = 20.0
 """The limit of one try, in seconds."""
 LIMIT_S: Final = 30.0
 """The limit of all tries to deliver a message, in seconds."""
-PING_BODY_LIMIT: Final = 100_000
-"""The limit of the body of a ping, in bytes, unless the server names its own."""
 _RETRY_AFTER_CAP_S: Final = 3600.0
 _TRANSIENT: Final = frozenset({408, 425, 429})
 GONE: Final = 410
@@ -55,8 +52,8 @@ class HttpSender:
     timeout_s: float = TIMEOUT_S
     channel: Callable[[str | None], Channel] = field(default=lambda proxy: new_channel(proxy=proxy), repr=False)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """Send a request and return the headers of the answer. Raises ``SendError`` unless the status is 2xx."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a request. Raises ``SendError`` unless the status of the answer is 2xx."""
         channel = self.channel(self.proxy)
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -75,7 +72,6 @@ class HttpSender:
             await channel.aclose()
         if not 200 <= status < 300:
             raise _refusal(status, retry_after_s(received.get, now=datetime.now(UTC), cap_s=_RETRY_AFTER_CAP_S))
-        return received
 
 
 def _connection_fault(error: httpx.HTTPError) -> str:
@@ -115,27 +111,22 @@ class Heartbeat:
     sender: HttpSender
     kind: str = "heartbeat"
     limit_s: float = LIMIT_S
-    body_limit: int = PING_BODY_LIMIT
 
     async def send(self, message: RunMessage) -> None:
         """Ping the check. Raises ``SendError``."""
-        body = f"{title_of(message)}\n{text_of(message)}\n".encode()[: self.body_limit]
-        received = await self.sender.post(
-            ping_url(self.url, message), {"Content-Type": "text/plain; charset=utf-8"}, body
-        )
-        limit = received.get("ping-body-limit", "")
-        if limit.isascii() and limit.isdigit():
-            self.body_limit = int(limit[:9])
+        body = f"{title_of(message)}\n{text_of(message)}\n".encode()
+        await self.sender.post(ping_url(self.url, message), {"Content-Type": "text/plain; charset=utf-8"}, body)
 
 
 def ping_url(url: str, message: RunMessage) -> HiddenText:
-    """Return the URL of a ping: ``/start``, or ``/`` and the exit code, with the run's ``rid``.
+    """Return the URL of a ping: ``/`` and the exit code, with the run's ``rid``.
 
     Only exit code 0 is a success there: a run with failed jobs counts as failed.
     """
     base = httpx.URL(url)
-    signal = "start" if message.event is RunEvent.START else str(message.data.exit_code or 0)
-    pinged = base.copy_with(path=f"{base.path.rstrip('/')}/{signal}").copy_merge_params({"rid": message.data.attempt})
+    pinged = base.copy_with(path=f"{base.path.rstrip('/')}/{message.data.exit_code}").copy_merge_params(
+        {"rid": message.data.attempt}
+    )
     return HiddenText(str(pinged))
 
 

@@ -24,7 +24,6 @@ from crucible_batch.option_values import RunEvent
 
 MAX_ERROR_CODES: Final = 10
 MESSAGE_TYPES: Final[Mapping[RunEvent, str]] = {
-    RunEvent.START: "run.started",
     RunEvent.SUCCESS: "run.succeeded",
     RunEvent.PARTIAL: "run.partial",
     RunEvent.BLOCKED: "run.blocked",
@@ -35,10 +34,7 @@ _EVENTS: Final = {name: event for event, name in MESSAGE_TYPES.items()}
 
 
 def event_of(exit_code: int, succeeded: int) -> RunEvent:
-    """Return the event of a run's end. ``succeeded`` is the number of jobs that have succeeded, in this run or before.
-
-    The result is never ``START``.
-    """
+    """Return the event of a run's end. ``succeeded`` counts the jobs that have succeeded, in this run or before."""
     match exit_code:
         case ExitCode.OK:
             return RunEvent.SUCCESS
@@ -80,10 +76,10 @@ class MessageData(_Model):
     test: bool = Field(default=False, description="True for a message of `doctor MANIFEST`, which is not about a run.")
     manifest: str = Field(description="Name in the manifest.")
     run_id: str | None = Field(default=None, description="Id of the run; null if it ended before the id was known.")
-    attempt: str = Field(description="UUID of this run of the directory; the same in the messages of start and end.")
-    exit_code: int | None = Field(default=None, description="Exit code of the run; null at its start.")
+    attempt: str = Field(description="UUID of this run of the directory.")
+    exit_code: int = Field(description="Exit code of the run.")
     counts: MessageCounts | None = Field(default=None, description="Null if the run ended before it began.")
-    credits: MessageCredits | None = Field(default=None, description="Null at the start and if there was no run.")
+    credits: MessageCredits | None = Field(default=None, description="Null if the run ended before it began.")
     error_codes: list[str] = Field(
         default_factory=list, description=f"The first {MAX_ERROR_CODES} different error codes of the run and its jobs."
     )
@@ -93,12 +89,10 @@ class MessageData(_Model):
 
 
 class RunMessage(_Model):
-    """A message about the start or the end of a run."""
+    """A message about the end of a run."""
 
     schema_version: Literal[1] = Field(default=1, description="Version of the message format.")
-    type: Literal["run.started", "run.succeeded", "run.partial", "run.blocked", "run.failed"] = Field(
-        description="What happened."
-    )
+    type: Literal["run.succeeded", "run.partial", "run.blocked", "run.failed"] = Field(description="What happened.")
     timestamp: str = Field(description="When it happened, RFC 3339 in UTC.")
     data: MessageData
 
@@ -126,7 +120,6 @@ def timestamp_of(seconds: float) -> str:
 
 
 _WORDS: Final = {
-    RunEvent.START: "started",
     RunEvent.SUCCESS: "succeeded",
     RunEvent.PARTIAL: "finished, some jobs failed",
     RunEvent.BLOCKED: "stopped for lack of credits",
@@ -138,7 +131,7 @@ def title_of(message: RunMessage) -> str:
     """Return the message's subject line."""
     data = message.data
     name = data.manifest if data.run_id is None else f"{data.manifest} · {data.run_id}"
-    exit_code = "" if data.exit_code in {None, 0} else f" (exit {data.exit_code})"
+    exit_code = "" if data.exit_code == 0 else f" (exit {data.exit_code})"
     return f"{'[TEST] ' if data.test else ''}crucible-batch: {name} {_WORDS[message.event]}{exit_code}"
 
 

@@ -5,10 +5,9 @@ from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.outputs.errors import OutputError, ResultsError
-from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
-from crucible_batch.outputs.object_store import ObjectOutputStore, ObjectSidecars, ShardOutputStore
+from crucible_batch.outputs.object_store import ObjectOutputStore, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
 from crucible_batch.outputs.preflight import check_outputs_can_be_saved
 from crucible_batch.outputs.publish import add_name, remove_name
@@ -28,13 +27,11 @@ __all__ = [
     "Folder",
     "ObjectOutputStore",
     "ObjectPort",
-    "ObjectSidecars",
     "ObjectStoreError",
     "OutputError",
     "OutputStore",
     "Receipts",
     "ReceiptsByJob",
-    "RenameMethod",
     "ResultsError",
     "SavedFile",
     "ShardOutputStore",

@@ -1,24 +1,18 @@
 """Naming of a complete file without replacing another, by the best method that the file system supports.
 
-    method        file systems                               if the process is killed meanwhile
-    link          native ones of Linux and macOS, NFS        the file has its name or doesn't
-    rename        exFAT, FAT, SMB, most of FUSE              the same
-    placeholder   all others: an empty file is created       the name may belong to an empty file, which isn't taken
-                  exclusively and then renamed over          for an output: the next run renames over it
+    link      native ones of Linux and macOS, NFS
+    rename    exFAT, FAT, SMB, most of FUSE
 
-A method is tried if those above it are not supported. The placeholder method also replaces an empty file of another
-program; that file loses its name but no data.
+If the process is killed meanwhile, the file has its name or doesn't. A file system that supports neither is refused
+before anything is bought.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import enum
 import errno
 import functools
 import os
-import stat
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -29,29 +23,18 @@ NOT_SUPPORTED: Final = {
 """Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
 _RENAME_NOREPLACE: Final = 1  # Linux
 _RENAME_EXCL: Final = 4  # macOS
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class RenameMethod(enum.Enum):
-    """The method by which a file gets its name."""
+def take_name(folder: int, name: str, other: str) -> None:
+    """Give the file ``name`` in an open folder the name ``other``. The file may keep its first name too.
 
-    LINK = "hard links"
-    RENAME = "renames that replace no file"
-    PLACEHOLDER = "empty placeholder files"
-
-
-def take_name(folder: int, name: str, other: str) -> RenameMethod:
-    """Give the file ``name`` in an open folder the name ``other``, and return the method used.
-
-    The file may keep its first name too. Raises ``FileExistsError`` if ``other`` exists already.
+    Raises ``FileExistsError`` if ``other`` exists already, and ``OSError`` if the file system has no way to do it.
     """
     if _succeeds(_link, folder, name, other):
-        return RenameMethod.LINK
+        return
     rename = _exclusive_rename()
-    if rename is not None and _succeeds(rename, folder, name, other):
-        return RenameMethod.RENAME
-    _rename_over_placeholder(folder, name, other)
-    return RenameMethod.PLACEHOLDER
+    if rename is None or not _succeeds(rename, folder, name, other):
+        raise OSError(errno.ENOTSUP, "it supports neither hard links nor suitable renames", other)
 
 
 def _succeeds(method: Callable[[int, str, str], None], folder: int, name: str, other: str) -> bool:
@@ -87,27 +70,3 @@ def _exclusive_rename() -> Callable[[int, str, str], None] | None:
             raise OSError(number, os.strerror(number), name, None, other)
 
     return rename
-
-
-def _rename_over_placeholder(folder: int, name: str, other: str) -> None:
-    with contextlib.suppress(FileExistsError):  # it may be the placeholder of a killed run
-        _create_placeholder(folder, other)
-    if not _is_placeholder(folder, other):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), other)
-    try:
-        os.rename(name, other, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            if _is_placeholder(folder, other):
-                os.unlink(other, dir_fd=folder)
-        # Not FileExistsError: callers would then compare with the file of that name.
-        raise OSError(errno.ENOTSUP, "it supports neither hard links nor suitable renames", other) from error
-
-
-def _create_placeholder(folder: int, name: str) -> None:
-    os.close(os.open(name, _NEW, 0o644, dir_fd=folder))
-
-
-def _is_placeholder(folder: int, name: str) -> bool:
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return stat.S_ISREG(found.st_mode) and found.st_size == 0

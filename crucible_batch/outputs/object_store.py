@@ -13,21 +13,18 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, TypeVar
 
-from pydantic_core import to_json
-
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import Json
 from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_planned_path, may_hold_output, relocated_path
+from crucible_batch.domain.output_path import may_hold_output, relocated_path
 from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.provenance import sidecar
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
-from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars, moved_content, sidecar_content
+from crucible_batch.outputs.sidecars import Sidecars
 from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, FindPath, OutputStore
 from crucible_batch.outputs.temp_file import TempFile
 
@@ -61,8 +58,8 @@ class ObjectOutputStore(OutputStore):
         """Whether the run's report and receipts are kept beside the outputs."""
         return True
 
-    def sidecars(self) -> ObjectSidecars:
-        return ObjectSidecars(self.directory, self.objects)
+    def sidecars(self) -> Sidecars:
+        return NoSidecars(self.directory)
 
     def shortage(self) -> ErrorInfo | None:
         if (failure := self._failure) is not None:
@@ -204,57 +201,17 @@ class ShardOutputStore(ObjectOutputStore):
         return await super()._name(part, path, digest, aside, accepted_digest)
 
 
-class ObjectSidecars(Sidecars):
-    """The sidecars of a run in an object store. Methods block, except that ``complete`` does nothing during a run.
-
-    To be used in threads without an event loop.
-    """
-
-    def __init__(self, directory: Path, objects: ObjectPort) -> None:
-        super().__init__(directory)
-        self._objects = objects
+class NoSidecars(Sidecars):
+    """None are written into an object store: the report there has the same, and each would be another request."""
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
-        """Write the sidecar of the output at path ``output``, replacing an older sidecar. Raises nothing."""
-        key = f"{output}{SIDECAR_SUFFIX}"
-        try:
-            is_written = asyncio.run(self._put(key, to_json(content, indent=2) + b"\n"))
-        except ObjectStoreError as error:
-            self._tell(self._objects.address(key), error.message)
-        else:
-            if not is_written:
-                self._tell(self._objects.address(key), "another object has the name")
+        pass
 
     def move(self, output: str, to: str) -> None:
-        """Move an output's sidecar along with the output. Raises nothing; an object that isn't one is left alone."""
-        key = f"{output}{SIDECAR_SUFFIX}"
-        try:
-            content = sidecar_content(asyncio.run(self._objects.read(key)))
-            if content is None:
-                return
-            self.write(to, moved_content(content, to))
-            asyncio.run(self._objects.delete(key))
-        except ObjectStoreError as error:
-            self._tell(self._objects.address(key), error.message)
+        pass
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
-        """Do nothing: a request for each output would make the end of each run as long as the run itself."""
-
-    async def write_missing(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
-        """Write the sidecars that are missing beside a job's outputs. Raises ``ObjectStoreError``."""
-        for saved in job.outputs.values() if terms.sidecars else ():
-            if is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
-                content = to_json(sidecar(terms, planned, job.current, saved), indent=2) + b"\n"
-                await self._objects.create(f"{saved.path}{SIDECAR_SUFFIX}", content)
-
-    async def _put(self, key: str, content: bytes) -> bool:
-        """Create a sidecar or replace one. Returns False if an object that isn't a sidecar has the name."""
-        if await self._objects.create(key, content):
-            return True
-        info, found = await self._objects.info(key), await self._objects.read(key)
-        if info is None or sidecar_content(found) is None:
-            return False
-        return found == content or await self._objects.replace(key, content, info)
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        pass
 
 
 def _content(part: TempFile) -> bytes:

@@ -9,7 +9,6 @@ from typing import Final
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.outputs.exclusive_rename import RenameMethod
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 
 _HINT: Final = "choose another --out-dir, on another disk; nothing was bought"
@@ -17,39 +16,38 @@ _CONTENT: Final = b"crucible-batch tries whether it can save files here\n"
 _FOREIGN: Final = "é語"
 
 
-def check_outputs_can_be_saved(directory: Path, outputs: Iterable[str]) -> RenameMethod:
+def check_outputs_can_be_saved(directory: Path, outputs: Iterable[str]) -> None:
     """Save a test file in a directory as an output is saved. ``outputs`` are the path patterns of the planned outputs.
 
-    Returns the method by which outputs will get their names. Raises ``RunDirectoryError`` if they can't get them. The
-    caller must hold the lock. Files left by a killed process are swept like temporary files of outputs.
+    Raises ``RunDirectoryError`` if outputs can't get their names there. The caller must hold the lock. Files left by a
+    killed process are swept like temporary files of outputs.
     """
     prefix = f"{TEMPORARY_PREFIX}probe-{os.getpid()}"
     names = [f"{prefix}-{number}" for number in range(3)]
     try:
         with folder_of(directory, prefix) as folder:
             try:
-                method = _name_a_file(folder, directory, *names)
+                _name_a_file(folder, directory, *names)
             finally:
                 for name in names:
                     folder.unlink(name)
             if not _takes(folder, f"{prefix}-{_FOREIGN}"):
                 _check_names(directory, outputs)
-            return method
     except OSError as error:
         message = f"the file system of {directory} can't store outputs: {error.strerror}"
         raise RunDirectoryError(message, hint=_HINT) from error
 
 
-def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name: str) -> RenameMethod:
+def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name: str) -> None:
     _write(folder, first)
-    method = folder.claim(first, name)
+    folder.claim(first, name)
     if _read(folder, name) != _CONTENT:
         raise RunDirectoryError(f"{directory} stores other bytes than those written to it", hint=_HINT)
     _write(folder, second)
     try:
         folder.claim(second, name)
     except FileExistsError:
-        return method
+        return
     raise RunDirectoryError(f"the file system of {directory} lets a new file replace an existing one", hint=_HINT)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from crucible_batch.domain.output_path import may_hold_output
-from crucible_batch.outputs.exclusive_rename import RenameMethod, take_name
+from crucible_batch.outputs.exclusive_rename import take_name
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,12 +73,12 @@ class Folder:
                 return hashlib.sha256(file.read(most_bytes)).hexdigest()
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def claim(self, name: str, other: str) -> RenameMethod:
-        """Give a file another name and return the method used; the file may keep its first name too.
+    def claim(self, name: str, other: str) -> None:
+        """Give a file another name; the file may keep its first name too.
 
         Raises ``FileExistsError`` if the name is taken.
         """
-        return take_name(self._descriptor, _single(name), _single(other))
+        take_name(self._descriptor, _single(name), _single(other))
 
     def link(self, name: str, other: str) -> None:
         """Give a file a second name, a hard link.

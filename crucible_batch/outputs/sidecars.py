@@ -36,8 +36,6 @@ class Sidecars:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._has_failed = False
-        """Whether a sidecar could not be written or moved. ``_tell`` has then logged the first one not written."""
         self._is_told = False
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
@@ -63,22 +61,18 @@ class Sidecars:
             with folder_of_output(self._directory, output) as folder:
                 content = _ours(folder, source.name)
                 if content is None:
-                    self._has_failed = True
                     return
-                self.write(to, moved_content(content, to))
+                about = content.get("output")
+                if isinstance(about, dict):
+                    content["output"] = {**about, "file": PurePosixPath(to).name}
+                self.write(to, content)
                 folder.unlink(source.name)  # it would describe a picture that is no longer there
         except OSError:
-            self._has_failed = True
+            return
 
-    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms, *, since: float | None = None) -> None:
-        """Write the sidecars that are missing beside a job's outputs.
-
-        Those of outputs saved at ``since`` or later are not looked for, unless this object has failed to write or move
-        one: it has written them.
-        """
+    def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
+        """Write the sidecars that are missing beside a job's outputs."""
         for saved in job.outputs.values() if terms.sidecars else ():
-            if since is not None and saved.at >= since and not self._has_failed:
-                continue
             # A journal may have been edited: a path that differs from the plan may be another program's file.
             is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
@@ -92,8 +86,7 @@ class Sidecars:
         return False
 
     def _tell(self, target: object, reason: str) -> None:
-        """Log the first failure only: on a full disk, or while a store fails, every output has one."""
-        self._has_failed = True
+        """Log the first failure only: on a full disk, every output has one."""
         if not self._is_told:
             self._is_told = True
             logger.warning("can't write the sidecar of %s: %s (the output itself is saved)", target, reason)
@@ -137,21 +130,7 @@ def _ours(folder: Folder, name: str) -> dict[str, Json] | None:
     """Return the content of a sidecar; None if there is no file or it isn't a sidecar."""
     try:
         with folder.read(name) as file:
-            return sidecar_content(file.read(_LONGEST))
-    except OSError:
-        return None
-
-
-def sidecar_content(text: bytes | None) -> dict[str, Json] | None:
-    """Return the content of a sidecar; None if the text is missing or isn't one of ours."""
-    try:
-        found = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
+            found = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None
-
-
-def moved_content(content: Mapping[str, Json], to: str) -> Mapping[str, Json]:
-    """Return the content of a sidecar whose output has the path ``to`` now."""
-    about = content.get("output")
-    return {**content, "output": {**about, "file": PurePosixPath(to).name}} if isinstance(about, dict) else content

@@ -187,17 +187,6 @@ class CountsRow(_Model):
         return cls(total=tally.total, reused=tally.reused, **tally.counts)
 
 
-class NotificationRow(_Model):
-    """A notification of the newest run."""
-
-    event: str = Field(description="Event: start, success, partial, blocked or failure.")
-    channel: str = Field(description="Kind of channel: heartbeat, webhook, command or apprise.")
-    source: str = Field(description="Source of the address in the manifest, or the command; not the address itself.")
-    status: Literal["sent", "failed"] = Field(description="Whether the message was delivered.")
-    attempts: int = Field(description="Number of attempts.")
-    error: str | None = Field(default=None, description="Why it was not delivered.")
-
-
 class WaitingRow(_Model):
     """A stage of the manifest that has no jobs yet, since its picks file is missing."""
 
@@ -251,7 +240,6 @@ class ReportHead(_Model):
     )
     waiting: list[WaitingRow] = Field(default_factory=list, description="Stages that wait for a picks file.")
     picks: list[PicksRow] = Field(default_factory=list, description="Entries of the manifest with `pick`.")
-    notifications: list[NotificationRow] = Field(default_factory=list, description="Notifications of the newest run.")
 
     @property
     def is_short_of_budget(self) -> bool:

@@ -26,13 +26,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError, UserError
 from crucible_batch.option_values import LOOPBACK
-from crucible_batch.view.comparison import comparison_page, side_of
 from crucible_batch.view.control import PATH, ControlRequests
 from crucible_batch.view.feed import list_feed, run_feed
-from crucible_batch.view.pages import list_page, run_data, run_page
+from crucible_batch.view.pages import Page, list_page, run_data, run_page
 from crucible_batch.view.pictures import ThumbnailServer, picture
 from crucible_batch.view.runs import Runs, ShownRun
-from crucible_batch.view.templating import Page
 
 HOSTS = (LOOPBACK, "localhost")
 """Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH
@@ -169,12 +167,6 @@ class Viewer:
         run = await self._run(request)
         return Response(await run.read(lambda watch: run_data(watch, run.key)), media_type="application/json")
 
-    async def comparison(self, request: Request) -> Response:
-        first, second = await self._run(request, "first"), await self._run(request, "second")
-        chosen, page = request.query_params.get("show", ""), _number(request, "page")
-        sides = [await side_of(run) for run in (first, second)]
-        return _html(await asyncio.to_thread(comparison_page, sides[0], sides[1], chosen, page))
-
     async def events(self, request: Request) -> Response:
         run = await self._run(request)
         edition, after, commands = (_number(request, name) for name in ("edition", "after", "commands"))
@@ -191,8 +183,8 @@ class Viewer:
         """Return the directory of the run that a request names. Raises ``HTTPException``."""
         return (await self._run(request)).directory
 
-    async def _run(self, request: Request, name: str = "key") -> ShownRun:
-        run = await self._runs.get(request.path_params[name])
+    async def _run(self, request: Request) -> ShownRun:
+        run = await self._runs.get(request.path_params["key"])
         if run is None:
             raise HTTPException(404)
         return run
@@ -210,7 +202,6 @@ def create_app(runs: Runs, stopping: asyncio.Event, token: str | None = None) ->
         Route("/events", viewer.list_events),
         Route("/events/{key}", viewer.events),
         Route("/data/{key}", viewer.data),
-        Route("/compare/{first}/{second}", viewer.comparison),
         Route("/thumbnails/{key}/{sha256}", viewer.thumbnail),
         Route("/runs/{key}", lambda request: RedirectResponse(f"{request.url.path}/")),
         Route("/runs/{key}/", viewer.page),

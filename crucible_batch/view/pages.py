@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
+from importlib import resources
 from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crucible_batch.api.status import budget_for_rest, codes_never_retried, remedy_for_failed
 from crucible_batch.api.watching import Snapshot, Watch
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import (
     Advice,
@@ -31,11 +34,25 @@ from crucible_batch.report.html import (
     report_styles,
 )
 from crucible_batch.view.runs import RunEntry
-from crucible_batch.view.templating import SOURCES, Page, assets_of, read_file, template
 
+_SOURCES = ("img-src 'self'", "connect-src 'self'")
+"""What a page may load besides its own scripts and styles, as directives of its content security policy."""
 KILLED = "process exited unexpectedly (killed?)"
 _LONGEST_NAME = 200
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """HTML and its content security policy."""
+
+    html: str
+    policy: str
+
+
+def _read_file(name: str) -> str:
+    """Return the text of a file of this package."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def state_text(snapshot: Snapshot) -> str:
@@ -119,10 +136,10 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 @cache
 def run_assets(is_controlled: bool = False) -> PageAssets:
     """Join the report's scripts and styles with those that follow a run, and those that give it commands."""
-    scripts = report_scripts() + read_file("scripts/live.js")
+    scripts = report_scripts() + _read_file("scripts/live.js")
     if is_controlled:
-        scripts = read_file("scripts/token.js") + scripts + read_file("scripts/control.js")
-    return make_assets(scripts, report_styles() + read_file("styles/live.css"), *SOURCES)
+        scripts = _read_file("scripts/token.js") + scripts + _read_file("scripts/control.js")
+    return make_assets(scripts, report_styles() + _read_file("styles/live.css"), *_SOURCES)
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
@@ -134,7 +151,7 @@ def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
     frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
-    cards = Cards(head, _Served(key))
+    cards = Cards(_Served(key))
     jobs = ",".join(cards.cards(rows))
     return f'{head_json(head, snapshot.status.location, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
@@ -183,18 +200,6 @@ class _Served:
 
 
 @dataclass(frozen=True, slots=True)
-class ListTotals:
-    """The sums over the listed runs. ``unlisted`` is the number of older runs that are not listed."""
-
-    runs: int
-    running: int
-    pictures: int
-    spent: Decimal
-    held: Decimal
-    unlisted: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Line:
     """A run in the template. ``report`` is None if it can't be read; then ``words`` has the reason."""
 
@@ -210,10 +215,29 @@ class _Line:
 
 def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_controlled: bool) -> Page:
     """Return the page that lists the runs; ``count`` is the number of runs including those that are not listed."""
-    assets = assets_of("list", is_controlled=is_controlled)
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["credits"] = format_credits
+    environment.filters["grouped"] = "{:,}".format
+    assets = _list_assets(is_controlled)
     shown = [_line(entry, root) for entry in entries]
-    html = template("list.html.j2").render(assets=assets, runs=shown, totals=_totals(entries, count), root=str(root))
+    template = environment.get_template("list.html.j2")
+    html = template.render(assets=assets, runs=shown, count=count, root=str(root))
     return Page(html, assets.policy)
+
+
+@cache
+def _list_assets(is_controlled: bool) -> PageAssets:
+    """Join the scripts and styles of the list. ``is_controlled``: it takes the session's token from its address."""
+    scripts = report_scripts("dom", "theme") + _read_file("scripts/list.js")
+    if is_controlled:
+        scripts = _read_file("scripts/token.js") + scripts
+    return make_assets(scripts, report_styles("tokens", "page") + _read_file("styles/list.css"), *_SOURCES)
 
 
 def name_of(report: ReportHead) -> str:
@@ -231,17 +255,4 @@ def _line(entry: RunEntry, root: Path) -> _Line:
     pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
     return _Line(
         key, name_of(report), place, state_text(snapshot), tone_of(snapshot), report, pictures, snapshot.pictures
-    )
-
-
-def _totals(entries: Sequence[RunEntry], count: int) -> ListTotals:
-    read = [entry.snapshot for entry in entries if entry.snapshot is not None]
-    amounts = [snapshot.status.report.credits for snapshot in read]
-    return ListTotals(
-        runs=count,
-        running=sum(snapshot.status.running for snapshot in read),
-        pictures=sum(snapshot.pictures for snapshot in read),
-        spent=sum((each.spent for each in amounts), start=Decimal(0)),
-        held=sum((each.held for each in amounts), start=Decimal(0)),
-        unlisted=count - len(entries),
     )

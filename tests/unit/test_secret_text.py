@@ -25,7 +25,7 @@ def test_a_secret_is_registered_once_without_blanks_around_it_and_not_shown_by_r
     [
         ('    heartbeat: "https://hc/CANARY"', "    heartbeat: ***"),
         ("  - webhook: https://hc/CANARY", "  - webhook: ***"),
-        ("  - {on: [start], webhook: https://hc/CANARY}", "***"),
+        ("  - {on: [failure], webhook: https://hc/CANARY}", "***"),
         ("      CANARY", "***"),
         ("  - heartbeat:CANARY", "***"),
     ],
@@ -39,7 +39,7 @@ def test_of_a_line_of_notify_only_the_key_is_shown(line: str, shown: str) -> Non
     [
         ("jobs: [{prompt: https://example.org/a}]", "jobs: [{prompt: https://example.org/a}]"),
         ("  heartbeat: env:HEARTBEAT_URL", "  heartbeat: env:HEARTBEAT_URL"),
-        ("{notify: [{on: [start], secret: CANARY}], jobs: [{name: a}]}", "{notify: [{on: [start], secret: ***"),
+        ("{notify: [{on: [failure], secret: CANARY}], jobs: [{name: a}]}", "{notify: [{on: [failure], secret: ***"),
         ('{"notify": [{"apprise" : "CANARY"}]}', '{"notify": [{"apprise" : ***'),
     ],
 )

@@ -228,15 +228,6 @@ def lock_abandoned(
             stack.callback(shutil.rmtree, path, ignore_errors=True)  # one that stays is empty, and does no harm
 
 
-def shard_folders(folder: Path) -> Iterator[Path]:
-    """Yield all directories of shards in the folder of a plan, those of every owner. Links are left out."""
-    if folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
-        if _SHARD_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-            yield path
-
-
 def _is_begun(shard: Path) -> bool:
     with shard_errors(shard):
         return is_begun(shard)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
-from crucible_batch.report.html.cards import card, compact, embedded, picture, stages_of
+from crucible_batch.report.html.cards import card, compact, embedded, picture
 from crucible_batch.report.html.endings import Advice, advice, ending, retry_command, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
@@ -79,7 +79,7 @@ def page_pieces(
     frame: Frame,
 ) -> Iterator[str]:
     """Yield the page's text. ``location`` is the run directory in commands."""
-    jobs = Cards(head, thumbnails)
+    jobs = Cards(thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(
         head=head,
@@ -105,14 +105,13 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
     }
     if frame.live is not None:
         more["live"] = frame.live
-    return embedded(head.model_dump_json(exclude={"notifications"})[:-1] + "," + compact(more)[1:-1])
+    return embedded(head.model_dump_json()[:-1] + "," + compact(more)[1:-1])
 
 
 @dataclass(slots=True)
 class Cards:
     """Converts rows of the report to the page's cards; makes the thumbnails of the next few rows in advance."""
 
-    head: ReportHead
     thumbnails: Pictures
     _inputs: dict[str, str] = field(default_factory=dict)
 
@@ -138,7 +137,7 @@ class Cards:
             self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
             for output, miniature in zip(row.outputs, made, strict=True)
         ]
-        return card(row, self.head.manifest, stages_of(row), small)
+        return card(row, small)
 
 
 @cache

@@ -26,17 +26,12 @@ _MOST_CHARACTERS = 998
 def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
     """Return one file with a line for each schedule. With a user, it has the format of ``/etc/cron.d``.
 
-    Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system, except for
-    cronie, which reads ``CRON_TZ``.
+    Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system.
     """
     lines = [MARK, "# cron mails what a command prints: with --quiet, a few lines if something is wrong."]
-    zone_name = ""
-    for schedule in sorted(schedules, key=lambda each: each.zone_name):
-        fields, zone = _fields(schedule, options)
-        if zone not in ("", zone_name):
-            lines.append(f"CRON_TZ={zone}")
-            zone_name = zone
-        user = f"{options.user} " if options.user else ""
+    user = f"{options.user} " if options.user else ""
+    for schedule in schedules:
+        fields = _fields(schedule, options)
         lines.append(f"{' '.join(fields.written)}  {user}{_command(schedule, options)}")
     text = "\n".join(lines) + "\n"
     if options.user:
@@ -44,20 +39,16 @@ def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) 
     return [ExportedFile("crucible-batch.crontab", text, ("(crontab -l; cat crucible-batch.crontab) | crontab -",))]
 
 
-def _fields(schedule: ScheduledManifest, options: ExportOptions) -> tuple[CronFields, str]:
-    """Return the fields, and the value for ``CRON_TZ``, empty without one."""
-    if options.is_cronie:
-        times = times_of(schedule, options, "cron")
-        return times.fields, times.zone_name
+def _fields(schedule: ScheduledManifest, options: ExportOptions) -> CronFields:
     if have_same_clock(schedule.zone, options.system_zone, options.now):
-        return fields_of(schedule, "cron"), ""
+        return fields_of(schedule, "cron")
     times = times_of(schedule, options, "cron")
     if times.zone_name == "UTC":  # at the same minutes everywhere
-        return times.fields, ""
+        return times.fields
     raise UserError(
         f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the time zone of this system,"
         f" {options.system_zone}",
-        hint="use --to systemd; or --cronie, if your cron is cronie (Fedora, Arch)",
+        hint="use --to systemd, which knows time zones",
     )
 
 

@@ -33,7 +33,7 @@ class ExportOptions:
     """The options of an export. Paths are absolute.
 
     ``directory`` is the working directory of runs, ``command`` the words that start crucible-batch. ``user`` is the
-    account that runs belong to, ``image`` a container image, and ``is_cronie`` whether cron knows ``CRON_TZ``.
+    account that runs belong to, and ``image`` a container image.
     ``folder`` is where the files are written, and ``allow_command`` whether runs may run the commands of ``notify``.
     """
 
@@ -45,7 +45,6 @@ class ExportOptions:
     deadline_s: float | None = None
     user: str | None = None
     image: str | None = None
-    is_cronie: bool = False
     folder: Path | None = None
     allow_command: bool = False
 

@@ -1,9 +1,7 @@
 // The list as drawn by the server. After a change, only the changed parts are replaced.
-const COMPARED = 2;
 let source = null;
 let asking = false;
 let listed = []; // all runs, in the server's order; those that don't match the search are not in the page
-let chosen = []; // the keys of the runs to compare
 let wanted = readAddress();
 
 function listen() {
@@ -43,8 +41,6 @@ function arrange(answer) {
 
 function take(runs) {
   listed = runs;
-  const keys = new Set(listed.map((run) => run.dataset.key));
-  chosen = chosen.filter((key) => keys.has(key));
   show();
 }
 
@@ -67,7 +63,6 @@ function show() {
   if (byId('search') !== document.activeElement) byId('search').value = wanted.q;
   byId('sort').value = wanted.sort;
   byId('count').textContent = words.length ? `${found.length} of ${runs.length} runs` : '';
-  showChosen(runs);
 }
 
 function textOf(run) {
@@ -79,29 +74,6 @@ function sorted(runs) {
   if (wanted.sort === 'name') return [...runs].sort((a, b) => a.dataset.name.localeCompare(b.dataset.name, 'en', { numeric: true }));
   const figureOf = (run) => Number(run.dataset[wanted.sort] ?? -1);
   return [...runs].sort((a, b) => figureOf(b) - figureOf(a));
-}
-
-function showChosen(runs) {
-  for (const box of document.querySelectorAll('.choose input')) box.checked = chosen.includes(keyOf(box));
-  const sides = runs.filter((run) => chosen.includes(run.dataset.key)).reverse(); // the older run first
-  const [older, newer] = sides.map((run) => run.dataset.key);
-  const go = newer
-    ? el('a', { class: 'go', href: `/compare/${older}/${newer}` }, 'Compare')
-    : el('span', { class: 'wait' }, 'Select another run to compare');
-  byId('tray').hidden = !chosen.length;
-  settleAlike(byId('tray'), [el('span', { class: 'names' }, sides.map((run) => run.dataset.name).join(' and ')), go]);
-  if (chosen.length) byId('tray').append(button('Clear', () => { chosen = []; show(); }));
-}
-
-function keyOf(box) {
-  return box.closest('.run').dataset.key;
-}
-
-function choose(event) {
-  if (!event.target.matches('.choose input')) return;
-  const key = keyOf(event.target);
-  chosen = event.target.checked ? [...chosen, key].slice(-COMPARED) : chosen.filter((one) => one !== key);
-  show();
 }
 
 // The search and the order are kept in the page's address.
@@ -137,7 +109,6 @@ localTimes(document);
 take([...byId('runs').children]);
 byId('search').addEventListener('input', () => want({ q: byId('search').value }));
 byId('sort').addEventListener('change', () => want({ sort: byId('sort').value }));
-byId('runs').addEventListener('change', choose);
 addEventListener('hashchange', () => { wanted = readAddress(); show(); });
 document.addEventListener('visibilitychange', mind);
 addEventListener('pagehide', () => source?.close());

@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.budget_accounts import try_accounts
 from crucible_batch.cli import doctor
-from crucible_batch.errors import BudgetAccountError
 from crucible_batch.outputs import exclusive_rename
 
 from .conftest import KEY, Cli, Done
@@ -58,7 +56,7 @@ def test_everything_a_run_needs_is_looked_at(cli: Cli) -> None:
     done = cli("doctor", "--json")
     assert done.code == 0
     topics = [each["topic"] for each in done.envelope["data"]["findings"]]
-    assert topics == ["gateway", "health", "clock", "key", "disk", "versions", "accounts"]
+    assert topics == ["gateway", "health", "clock", "key", "disk", "versions"]
     assert {each["grade"] for each in done.envelope["data"]["findings"]} <= {"good", "warn"}
     assert finding(done, "clock")["grade"] == "good"
 
@@ -120,18 +118,6 @@ def refuse(*_args: Any, **_options: Any) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-def test_how_outputs_get_their_names_is_told_where_it_is_not_by_hard_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = disk(monkeypatch, tmp_path)
-    assert found.text.startswith(f"{tmp_path} is writable, ")
-    assert found.text.endswith(" GB free")
-    monkeypatch.setattr(os, "link", refuse)
-    found = disk(monkeypatch, tmp_path)
-    assert found.grade != "bad"
-    assert found.text.endswith(" GB free; no hard links, so outputs are named by renames that replace no file")
-
-
 def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("link", "rename"):
         monkeypatch.setattr(os, name, refuse)
@@ -152,42 +138,6 @@ def test_a_folder_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 
 def refuse_locks(_descriptor: int, _operation: int) -> None:
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-
-def test_the_directory_of_accounts_is_tried_and_what_is_wrong_there_is_told(cli: Cli) -> None:
-    there = cli.cwd / "accounts"
-    chosen = {"CRUCIBLE_BATCH_ACCOUNTS": str(there)}
-    assert finding(cli("doctor", "--json", **chosen), "accounts")["text"].endswith("first run with budget.per")
-    manifest = cli.write("monthly", budget="{credits: 9, per: month, account: studio}")
-    assert cli("run", manifest, "-q", **chosen).code == 0
-    found = finding(cli("doctor", "--json", **chosen), "accounts")
-    assert (found["grade"], found["text"]) == ("good", f"budgets of periods in {there}: writable, 1 account")
-    (file,) = there.iterdir()
-    file.write_bytes(b"no database")
-    done = cli("doctor", "--json", **chosen)
-    assert (done.code, finding(done, "accounts")["grade"], list(there.iterdir())) == (5, "bad", [file])
-    assert f"{file} is damaged" in finding(done, "accounts")["text"]
-
-
-def test_a_directory_of_accounts_that_can_not_be_used_matters_if_it_was_chosen(cli: Cli) -> None:
-    (cli.cwd / "file").write_text("")
-    for place in ("/proc/accounts", str(cli.cwd / "file"), str(cli.cwd / "file" / "accounts")):
-        done = cli("doctor", "--json", CRUCIBLE_BATCH_ACCOUNTS=place)
-        assert (done.code, finding(done, "accounts")["grade"]) == (5, "bad"), place
-        assert place in finding(done, "accounts")["text"]
-    by_default = cli("doctor", "--json", XDG_STATE_HOME=str(cli.cwd / "file"))
-    assert (by_default.code, finding(by_default, "accounts")["grade"]) == (0, "warn")
-    homeless = cli("doctor", "--json", XDG_STATE_HOME="", HOME="")
-    assert (homeless.code, finding(homeless, "accounts")["grade"]) == (0, "warn")
-
-
-def test_a_directory_of_accounts_in_which_no_file_can_be_linked_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(BudgetAccountError, match="can't be used: Operation not permitted"):
-        try_accounts(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_proxies_of_the_environment_are_named_and_said_to_be_ignored(cli: Cli) -> None:

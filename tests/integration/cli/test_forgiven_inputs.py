@@ -258,15 +258,3 @@ def test_an_empty_file_is_called_empty(lonely_cli: Cli) -> None:
     assert done.code == 2
     assert "is empty" in text_of(done)
     assert "HEI" not in text_of(done)
-
-
-def test_a_folder_of_such_files_says_why_each_is_left_out(lonely_cli: Cli) -> None:
-    photo(lonely_cli.cwd / "in/a.png")
-    (lonely_cli.cwd / "in/b.heic").write_bytes(heif(b"heic"))
-    (lonely_cli.cwd / "in/c.jpg").touch()
-    done = lonely_cli("init", "--images", "in", "--prompt", "x")
-    assert done.code == 0, done.err
-    (heic,) = [line for line in done.out.splitlines() if "b.heic" in line]
-    (empty,) = [line for line in done.out.splitlines() if "c.jpg" in line]
-    assert re.search(r"HEI[CF]", heic)
-    assert "is empty" in empty

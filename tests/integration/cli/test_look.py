@@ -101,19 +101,14 @@ def test_colour_is_used_when_forced_and_never_under_no_color(cli: Cli) -> None:
     assert "\x1b[32m" not in no_colour.out
 
 
-def test_validate_checks_values_with_live_only_and_plan_refuses_them(cli: Cli) -> None:
+def test_plan_checks_values_and_validate_does_not(cli: Cli) -> None:
     manifest = cli.write("steep", "- {name: fox, workflow: zimage-sheet, prompt: a fox, params: {sampler.steps: 800}}")
     assert cli("validate", manifest).code == 0
-    for command in (("validate", "--live"), ("plan",), ("run",)):
-        done = cli(*command, manifest)
+    for command in ("plan", "run"):
+        done = cli(command, manifest)
         assert done.code == 2
         assert "sampler.steps must be at most 150, got 800" in done.err
         assert f"{manifest}:6:" in done.err
-    assert cli("validate", "--live", cli.write("flat")).code == 0
-
-
-def test_validate_live_needs_a_key_and_a_gateway(lonely_cli: Cli) -> None:
-    assert lonely_cli("validate", "--live", lonely_cli.write("lonely")).code == 3
 
 
 def test_a_workflow_is_shown_with_what_its_parameters_take(cli: Cli) -> None:
@@ -128,7 +123,7 @@ def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert lonely_cli("schema", "-o", "schema.json").code == 0
     assert json.loads(kept.read_text())["title"] == "crucible-batch manifest, version 1"
-    assert lonely_cli("schema", "--plan", "--sidecar").code == 2
+    assert lonely_cli("schema", "--plan", "--report").code == 2
 
 
 def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_rest(cli: Cli) -> None:

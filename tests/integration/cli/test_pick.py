@@ -75,21 +75,19 @@ def test_picks_that_change_during_a_run_are_said_to_take_effect_in_the_next_one(
     with lock_run_directory(cli.cwd / directory):
         picked = cli("pick", directory, "draft-1")
         assert (picked.code, told in picked.out) == (0, True)
-        assert told not in cli("pick", directory, "--list").out
         assert cli("pick", directory, "draft-2", "--json").envelope["data"]["running"] is True
     assert told not in cli("pick", directory, "draft-3").out
 
 
-def test_picks_are_added_listed_and_removed(cli: Cli) -> None:
+def test_picks_are_added_and_removed(cli: Cli) -> None:
     name = write(cli, "picked")
     cli("run", name, "-q")
     directory, picks = "outputs/picked/default", cli.cwd / "picks-picked.txt"
-    assert "nothing picked yet" in cli("pick", directory, "--list").out
     picks.write_text("# mine\ndraft-3")
     assert cli("pick", directory, "draft-1/0", "draft-3", "draft-1/0").code == 0
     assert picks.read_text() == "# mine\ndraft-3\ndraft-1/0\n"
-    listed = cli("pick", directory, "--list", "--json").envelope["data"]
-    assert listed["picks"][0]["picks"] == ["draft-3", "draft-1/0"]
+    again = cli("pick", directory, "draft-3", "--json").envelope["data"]
+    assert again["picks"][0]["picks"] == ["draft-3", "draft-1/0"]
     assert cli("pick", directory, "draft-3", "--remove").code == 0
     assert picks.read_text() == "# mine\ndraft-1/0\n"
     refused = cli("pick", directory, "draft-3", "--remove")
@@ -104,8 +102,6 @@ def test_picks_are_added_listed_and_removed(cli: Cli) -> None:
         (["final-draft-1"], "no job that may be picked is named"),
         (["../../etc/passwd"], "no job that may be picked is named"),
         (["draft-1\nrm"], "no job that may be picked is named"),
-        ([], "name the jobs to pick"),
-        (["draft-1", "--list"], "--list takes no names"),
         (["draft-1", "--file", "other.txt"], "is not a picks file of this run"),
     ],
 )

@@ -6,7 +6,6 @@ import json
 import signal
 import textwrap
 
-import jsonschema
 import pytest
 from PIL import Image
 
@@ -42,7 +41,7 @@ def test_a_kill_between_an_output_and_its_sidecar_costs_nothing_and_both_stand_t
         assert sidecar["output"]["sha256"] == job["outputs"][0]["sha256"]
 
 
-def test_every_sidecar_is_what_its_schema_says_and_says_no_more(cli):
+def test_every_sidecar_has_what_the_docs_name_and_no_more(cli):
     Image.new("RGB", (8, 8), "navy").save(cli.cwd / "mug.png")
     jobs = [
         '- {name: fox, prompt: "a {{ tone }} fox", matrix: {tone: [red, grey]}, repeat: 2}',
@@ -51,15 +50,17 @@ def test_every_sidecar_is_what_its_schema_says_and_says_no_more(cli):
     manifest = cli.write("described", "\n".join(jobs), head="provenance: {embed: true}\n")
     done = cli("run", manifest)
     assert done.code == 0, done.err
-    schema = json.loads(cli("schema", "--sidecar").out)
-    jsonschema.Draft202012Validator.check_schema(schema)
     found = [json.loads(path.read_text()) for path in (cli.cwd / "outputs/described/default").glob("*/0.*.json")]
     assert len(found) == 5
     for sidecar in found:
-        jsonschema.Draft202012Validator(schema).validate(sidecar)
-        assert set(sidecar) == set(schema["properties"]) == set(schema["required"])
-        for part, model in (("manifest", "Origin"), ("output", "OutputFile"), ("sent", "SentFile")):
-            assert set(sidecar[part]) == set(schema["$defs"][model]["properties"])
+        assert set(sidecar) == {
+            "schema_version", "tool", "tool_version", "manifest", "run_id", "name", "axes", "repeat", "workflow_id",
+            "prompt", "params", "images", "job_id", "idempotency_key", "attempt", "credits", "output", "sent",
+            "saved_at",
+        }  # fmt: skip
+        assert set(sidecar["manifest"]) == {"name", "sha256"}
+        assert set(sidecar["output"]) == {"index", "file", "sha256", "byte_size", "mime_type", "width", "height"}
+        assert set(sidecar["sent"]) == {"sha256", "byte_size"}
 
 
 def test_report_makes_a_lost_sidecar_again(cli):

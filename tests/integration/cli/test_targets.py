@@ -42,7 +42,7 @@ def test_what_was_written_is_overwritten_unasked_but_not_by_another_kind(cli: An
 
 
 def test_each_schema_is_known_again(cli: Any) -> None:
-    for option in ("--report", "--plan", "--sidecar"):
+    for option in ("--report", "--plan", "--notification"):
         assert cli("schema", option, "-o", "schema.json").code == 0
         assert cli("schema", "-o", "schema.json").code == 0
     (cli.cwd / "schema.json").write_text(json.dumps({"$schema": "x", "title": "somebody's own"}, indent=2))

@@ -39,10 +39,9 @@ def _printed(*words: str) -> str:
         ("manifest.schema.json", []),
         ("report.schema.json", ["--report"]),
         ("plan.schema.json", ["--plan"]),
-        ("sidecar.schema.json", ["--sidecar"]),
         ("notification.schema.json", ["--notification"]),
     ],
-    ids=["manifest", "report", "plan", "sidecar", "notification"],
+    ids=["manifest", "report", "plan", "notification"],
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""

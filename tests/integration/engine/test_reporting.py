@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -72,22 +71,6 @@ async def test_a_run_that_fails_as_before_leaves_the_report_as_it_is(start):
     assert written(bench.path / "out") == before
 
 
-def edited(out: Path) -> None:
-    text = (out / "report.json").read_text().replace('"succeeded"', '"blockeded"')
-    stood = (out / "report.json").stat()
-    (out / "report.json").write_text(text)
-    os.utime(out / "report.json", ns=(stood.st_atime_ns, stood.st_mtime_ns))
-
-
-def cut(out: Path) -> None:
-    os.truncate(out / "report.html", 1000)
-
-
-def a_link(out: Path) -> None:
-    (out / "report.html").rename(out / "elsewhere.html")
-    (out / "report.html").symlink_to("elsewhere.html")
-
-
 def forgotten(out: Path) -> None:
     with sqlite3.connect(out / ".crucible/journal.sqlite3") as db:
         db.execute("UPDATE meta SET value = '{' WHERE key = 'report'")
@@ -95,19 +78,14 @@ def forgotten(out: Path) -> None:
 
 
 DAMAGES: list[Callable[[Path], object]] = [
-    edited,
-    cut,
-    a_link,
     lambda out: (out / "report.json").unlink(),
     lambda out: (out / "report.html").unlink(),
-    lambda out: next((out / "thumbnails").iterdir()).unlink(),
-    lambda out: next((out / "thumbnails").iterdir()).write_bytes(b"other"),
     forgotten,
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_report_that_is_not_what_was_written_is_written_again(start, in_a_folder, damage):
+async def test_a_report_that_is_missing_or_not_known_is_written_again(start, in_a_folder, damage):
     async with start() as bench:
         manifest, out = bench.manifest(TWO), bench.path / "out"
         await bench.run(manifest)
@@ -117,7 +95,6 @@ async def test_a_report_that_is_not_what_was_written_is_written_again(start, in_
         again = written(out)
     assert again.keys() == whole.keys()
     assert again["report.json"][1:] != whole["report.json"][1:]
-    assert not (out / "report.html").is_symlink()
     assert {row["status"] for row in json.loads(again["report.json"][0])["jobs"]} == {"succeeded"}
     small = {name: content for name, (content, _, _) in whole.items() if name.endswith(".webp")}
     assert {name: content for name, (content, _, _) in again.items() if name.endswith(".webp")} == small

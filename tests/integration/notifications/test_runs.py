@@ -15,15 +15,14 @@ import crucible_batch as api
 from crucible_batch import run
 from crucible_batch.api import notifying
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.reporting import write_report_again
 from crucible_batch.api.request import RunRequest
 from crucible_batch.errors import ConsentError, GatewayError, NotificationError, RunBusyError, UserError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.settings import Settings
-from tests.unit.notifications.receiving import CANARY, HANG, OK, Receiver, answer, receiving
+from tests.unit.notifications.receiving import CANARY, Receiver, answer, receiving
 
 HAS_PAGES = True
-ALL = "on: [start, success, partial, blocked, failure]"
+ALL = "on: [success, partial, blocked, failure]"
 HEART = f'notify: [{{{ALL}, heartbeat: "env:HEART"}}]\n'
 SECRET = "whsec_c2VjcmV0LWtleS1vZi10aGUtd2ViaG9vay0wMQ=="
 
@@ -43,44 +42,17 @@ def written(bench: Any) -> dict[str, Any]:
     return found
 
 
-async def test_start_and_end_are_pinged_in_order_and_paired(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
-    assert paths(receiver) == ["/start", "/0"]
-    first, last = (request.query["rid"] for request in receiver.requests)
-    assert first == last
-    assert uuid.UUID(first[0]).version == 5
-    rows = [
-        {"event": event, "channel": "heartbeat", "source": "env:HEART", "status": "sent", "attempts": 1, "error": None}
-        for event in ("start", "success")
-    ]
-    assert written(bench)["notifications"] == rows
-    assert [row.model_dump() for row in result.report.notifications] == rows
-
-
-async def test_the_report_from_the_journal_has_the_same_results(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
-        before = written(bench)
-        (bench.path / "out" / "report.json").unlink()
-        write_report_again(bench.path / "out")
-    assert written(bench) == before
-
-
-async def test_a_second_run_notifies_only_its_own_attempt(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_end_is_pinged_with_an_id_of_its_own(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with start() as bench, receiving() as receiver:
         listen(monkeypatch, receiver)
         manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
         await bench.run(manifest)
         await bench.run(manifest)
-        result = await bench.run(manifest, notify=False)
-    assert paths(receiver) == ["/start", "/0"] * 2
-    ids = [request.query["rid"][0] for request in receiver.requests]
-    assert (ids[0], ids[2]) == (ids[1], ids[3])
-    assert ids[0] != ids[2]
-    assert result.report.notifications == []
+        await bench.run(manifest, notify=False)
+    assert paths(receiver) == ["/0"] * 2
+    first, second = (request.query["rid"][0] for request in receiver.requests)
+    assert first != second
+    assert uuid.UUID(first).version == 5
 
 
 HOOK = f'notify: [{{{ALL}, webhook: "env:HOOK", secret: "env:SECRET"}}]\n'
@@ -94,9 +66,8 @@ async def test_a_message_has_the_counts_and_the_credits_of_this_run(
         await bench.run(bench.manifest("{name: fox, prompt: a secret fox}", head=HOOK))
         await bench.run(bench.manifest("{name: fox, prompt: a secret fox}\n{name: owl, prompt: an owl}", head=HOOK))
     messages = [json.loads(request.body) for request in receiver.requests]
-    assert [message["type"] for message in messages] == ["run.started", "run.succeeded"] * 2
-    begun, ended = (message["data"] for message in messages[2:])
-    assert (begun["counts"]["total"], begun["counts"]["succeeded"], begun["exit_code"]) == (2, 1, None)
+    assert [message["type"] for message in messages] == ["run.succeeded"] * 2
+    ended = messages[1]["data"]
     assert (ended["counts"]["succeeded"], ended["exit_code"]) == (2, 0)
     assert ended["credits"] == {"budget": "100", "run": "2", "total": "4", "held": "0"}
     assert (ended["manifest"], ended["run_id"]) == ("trial", "default")
@@ -114,9 +85,9 @@ async def test_failed_jobs_are_a_failed_ping_with_their_codes_and_the_next_comma
         listen(monkeypatch, receiver)
         result = await bench.run(bench.manifest(jobs, head=HEART))
     assert result.exit_code == 1
-    assert paths(receiver) == ["/start", "/1"]
+    assert paths(receiver) == ["/1"]
     code = next(row.error.code for row in result.jobs() if row.error is not None)
-    body = receiver.requests[1].body.decode()
+    body = receiver.requests[0].body.decode()
     assert f"errors   {code}" in body
     assert "2 in total, 1 succeeded, 1 failed" in body
     assert f"next     crucible-batch run {bench.path / 'm.yaml'} --out-dir {bench.path / 'out'}" in body
@@ -282,39 +253,22 @@ async def test_variables_of_the_env_file_are_used(start: Any, monkeypatch: pytes
         monkeypatch.delenv("CRUCIBLE_API_BASE", raising=False)
         settings = current_settings(env_file=bench.path / "batch.env")
         await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART), settings=settings)
-    assert paths(receiver) == ["/start", "/0"]
+    assert paths(receiver) == ["/0"]
     assert CANARY not in repr(settings)
 
 
 # -- failures and kills ----------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_notification_is_reported_and_never_fails_the_run(
+async def test_a_failed_notification_is_logged_and_never_fails_the_run(
     start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with start() as bench, receiving(answer("404 Not Found")) as receiver:
         listen(monkeypatch, receiver)
         result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
     assert result.ok
-    assert [(row["status"], row["error"]) for row in written(bench)["notifications"]] == [
-        ("failed", "HTTP 404 (no such address)")
-    ] * 2
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert "notification of success to heartbeat env:HEART failed: HTTP 404 (no such address)" in warnings
-
-
-async def test_a_start_that_hangs_does_not_delay_the_run_and_is_given_up_at_its_end(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifying, "START_GRACE_S", 0.1)
-    async with start() as bench, receiving(HANG, OK) as receiver:
-        listen(monkeypatch, receiver)
-        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
-        assert result.ok
-        assert [(row.event, row.error) for row in result.report.notifications] == [
-            ("start", "given up, since the run has ended"),
-            ("success", None),
-        ]
 
 
 async def test_a_run_that_changes_nothing_keeps_its_page_and_is_not_fooled_by_the_results(
@@ -330,9 +284,8 @@ async def test_a_run_that_changes_nothing_keeps_its_page_and_is_not_fooled_by_th
     assert CANARY not in (bench.path / "out" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("point", ["note_notifications", "write_report", "note_report", "send"])
 async def test_a_run_that_is_killed_while_it_notifies_is_complete_and_the_next_one_notifies_itself(
-    start: Any, monkeypatch: pytest.MonkeyPatch, point: str
+    start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class KilledError(BaseException):
         pass
@@ -344,17 +297,13 @@ async def test_a_run_that_is_killed_while_it_notifies_is_complete_and_the_next_o
         listen(monkeypatch, receiver)
         manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
         with monkeypatch.context() as patch:
-            if point == "send":
-                patch.setattr(notifying.RunNotices, "end", kill)
-            else:
-                patch.setattr(notifying, point, kill)
+            patch.setattr(notifying.RunNotices, "end", kill)
             with pytest.raises(KilledError):
                 await bench.run(manifest)
         assert written(bench)["status"] == "succeeded"
         sent = len(receiver.requests)
         assert (await bench.run(manifest)).ok
-        assert paths(receiver)[sent:] == ["/start", "/0"]
-        assert [row["event"] for row in written(bench)["notifications"]] == ["start", "success"]
+        assert paths(receiver)[sent:] == ["/0"]
         with Journal.read(bench.path / "out") as journal:
             assert len(journal.runs()) == 2
     assert written(bench)["credits"]["spent"] == "2"

@@ -1,9 +1,8 @@
-"""The list of runs: its totals, a first run that it waits for, and two of its runs compared."""
+"""The list of runs: how many, and a first run that it waits for."""
 
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from crucible_batch.view import runs
 from crucible_batch.view.runs import Runs
 from tests.integration.cli.conftest import Cli
 
-from .conftest import Viewer, viewing
+from .conftest import viewing
 
 PAIR = """\
 - name: harbour
@@ -34,59 +33,12 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory, instant: str) -> Cli:
     return cli
 
 
-def figures(text: str) -> list[str]:
-    return re.findall(r'<p class="figure">(.*?)</p>', text)
-
-
-def test_the_list_has_totals_and_what_search_and_sort_need(two_runs: Cli) -> None:
+def test_the_list_counts_its_runs_and_has_what_search_and_sort_need(two_runs: Cli) -> None:
     with viewing(two_runs) as viewer:
         text = viewer.get("/").text
-    assert figures(text) == ["2", "4", "8"]
+    assert '<p class="dim">2 runs</p>' in text
     assert 'data-name="pair · second" data-pictures="2" data-credits="4" data-failed="1"' in text
     assert text.index("pair · second") < text.index('data-name="pair"')  # the newest first
-
-
-def test_two_runs_are_compared_by_the_names_of_their_jobs(two_runs: Cli) -> None:
-    with viewing(two_runs) as viewer:
-        first, second = viewer.key("pair/default"), viewer.key("pair/second")
-        text = viewer.get(f"/compare/{first}/{second}").text
-        assert text.count('<article class="pair">') == 4
-        assert "2 jobs have the same name in both runs" in text
-        assert "<mark>&lt;b&gt;quiet&lt;/b&gt; </mark>" in text
-        assert "<b>quiet" not in text
-        assert text.count("not in this run") == 2
-        assert text.count("MODERATION_REFUSED") == 2
-        assert len(re.findall(rf"/thumbnails/{first}/[0-9a-f]+", text)) == 2
-        for address in re.findall(r'src="(/thumbnails/[^"]+)"', text):
-            assert viewer.get(address).headers["content-type"] == "image/webp"
-        counts = {"different": 2, "first": 1, "second": 1, "same": 0}
-        for chosen, count in counts.items():
-            shown = viewer.get(f"/compare/{first}/{second}?show={chosen}").text
-            assert shown.count('<article class="pair">') == count
-        assert viewer.get(f"/compare/{first}/{first}?show=same").text.count('<article class="pair">') == 3
-
-
-@pytest.mark.parametrize(
-    ("address", "status"),
-    [
-        ("/compare/{key}/000000000000", 404),
-        ("/compare/../{key}", 404),
-        ("/compare/{key}/%2e%2e", 404),
-        ("/compare/{key}/", 404),
-        ("/compare/{key}/{key}?page=-1", 400),
-        ("/compare/{key}/{key}?page=x", 400),
-        ("/compare/{key}/{key}?page=999999999999999", 200),
-        ("/compare/{key}/{key}?show=%3Cscript%3Ealert(1)%3C/script%3E", 200),
-    ],
-)
-def test_a_comparison_takes_keys_of_runs_and_reflects_nothing(
-    viewer: Viewer, finished: Cli, address: str, status: int
-) -> None:
-    answer = viewer.get(address.format(key=viewer.key("done/default")))
-    assert answer.status_code == status
-    assert "alert(1)" not in answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "unsafe" not in answer.headers["content-security-policy"]
 
 
 def test_hostile_names_and_prompts_stay_text(two_runs: Cli, tmp_path: Path, instant: str) -> None:
@@ -98,24 +50,10 @@ def test_hostile_names_and_prompts_stay_text(two_runs: Cli, tmp_path: Path, inst
         connection.execute("UPDATE plan SET body = json_set(body, '$.name', ?, '$.prompt', ?)", (hostile, hostile))
     connection.close()
     with viewing(cli) as viewer:
-        key = viewer.key("bad/default")
-        for address in ("/", f"/compare/{key}/{key}"):
-            text = viewer.get(address).text
-            assert "<img src=x" not in text
-            assert "&lt;img src=x" in text
-            assert len(text) < 100_000
-
-
-def test_an_unreadable_run_is_not_compared(two_runs: Cli, tmp_path: Path, instant: str) -> None:
-    cli = Cli(tmp_path, instant)
-    assert cli("run", cli.write("fine")).code == 0
-    (cli.cwd / "outputs/broken/.crucible").mkdir(parents=True)
-    (cli.cwd / "outputs/broken/.crucible/journal.sqlite3").write_bytes(b"no database" * 100)
-    with viewing(cli) as viewer:
         text = viewer.get("/").text
-        assert text.count('type="checkbox"') == 1
-        (broken,) = set(re.findall(r'data-key="(\w+)"', text)) - {viewer.key("fine/default")}
-        assert viewer.get(f"/compare/{viewer.key('fine/default')}/{broken}").status_code == 503
+        assert "<img src=x" not in text
+        assert "&lt;img src=x" in text
+        assert len(text) < 100_000
 
 
 def test_view_waits_for_the_first_run_of_a_missing_outputs_folder(cli: Cli) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -491,16 +490,6 @@ def test_a_run_killed_while_it_sets_credits_aside_keeps_its_id(
 )
 def test_the_address_of_a_gateway_may_be_written_in_several_ways(one: str, other: str) -> None:
     assert account_gateway(one) == account_gateway(other) == one
-
-
-def test_another_key_is_reported(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    place.begin(place.journal("a"), own=1)
-    assert not caplog.messages
-    place.begin(place.journal("b"), own=1, settings=replace(place.settings, api_key="moltazine_two"))
-    (message,) = caplog.messages
-    assert "budget account studio was used with another API key before" in message
-    assert "moltazine" not in message
 
 
 def test_a_file_that_cannot_be_written_at_the_end_leaves_the_allowance(

@@ -259,12 +259,6 @@ def test_a_file_under_the_name_of_another_account_is_refused(account: BudgetAcco
         BudgetAccount.create(account.path.parent, replace(TERMS, account="STUDIO"))
 
 
-def test_another_key_is_reported_once(account: BudgetAccount) -> None:
-    keys = [account.is_new_key(key) for key in (KEY, KEY, "two", "two", KEY, "three")]
-    assert keys == [False, False, True, False, False, True]
-    assert KEY.encode() not in account.path.read_bytes()
-
-
 def test_a_power_cut_does_not_revert_what_was_set_aside(account: BudgetAccount) -> None:
     with transaction(account.path, write=True) as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA

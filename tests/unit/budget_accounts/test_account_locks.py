@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, account_file, account_files, try_accounts
+from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, account_file, account_files
 from crucible_batch.budget_accounts.database import transaction
 
 TERMS = AccountTerms("studio", "http://gateway", "day", "UTC")
@@ -34,7 +34,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "terms": lambda directory: BudgetAccount.existing(directory, TERMS),
     "limit": lambda directory: BudgetAccount(account_file(directory, "studio", "http://gateway")).limit(),
     "account_files": account_files,
-    "try_accounts": try_accounts,
 }
 
 

@@ -14,7 +14,7 @@ ATTEMPT = attempt_id("/runs/spring", 1790000000.25)
 CANARY = "9f1c-canary-address"
 
 
-def message(kind: str = "run.partial", *, exit_code: int | None = 1, **data: object) -> RunMessage:
+def message(kind: str = "run.partial", *, exit_code: int = 1, **data: object) -> RunMessage:
     given = {
         "manifest": "spring",
         "run_id": "night-1",

@@ -64,7 +64,7 @@ def test_the_manifest_the_events_and_the_messages_have_the_same_names() -> None:
 def test_a_message_is_valid_by_its_schema() -> None:
     schema = message_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    for each in (message(), message("run.started", exit_code=None, counts=None, credits=None, run_id=None)):
+    for each in (message(), message("run.failed", counts=None, credits=None, run_id=None)):
         jsonschema.validate(json.loads(each.to_json()), schema)
 
 
@@ -77,7 +77,7 @@ def test_the_attempt_is_a_uuid_of_the_directory_and_the_time() -> None:
 def test_each_message_has_its_own_webhook_id_and_keeps_it() -> None:
     assert message().webhook_id == message().webhook_id
     other = message(attempt=attempt_id("/runs/spring", 2.0))
-    assert len({message().webhook_id, message("run.started").webhook_id, other.webhook_id}) == 3
+    assert len({message().webhook_id, message("run.failed").webhook_id, other.webhook_id}) == 3
 
 
 def test_the_text_has_the_facts_one_a_line() -> None:

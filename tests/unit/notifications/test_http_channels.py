@@ -59,14 +59,13 @@ async def sent(channel: NotificationChannel, waits: Waits | None = None, kind: s
 @each_case(
     "kind, code, path",
     [
-        ("run.started", None, "/start"),
         ("run.succeeded", 0, "/0"),
         ("run.partial", 1, "/1"),
         ("run.blocked", 4, "/4"),
         ("run.failed", 143, "/143"),
     ],
 )
-async def test_a_ping_has_the_exit_code_and_the_id_that_pairs_start_and_end(kind: str, code: int, path: str) -> None:
+async def test_a_ping_has_the_exit_code_and_the_id_of_the_run(kind: str, code: int, path: str) -> None:
     async with receiving() as receiver:
         await heartbeat(receiver).send(message(kind, exit_code=code))
     (request,) = receiver.requests
@@ -89,23 +88,12 @@ def test_the_address_of_a_ping_keeps_the_query_and_the_user(url: str, expected: 
     assert repr(pinged) == "'***'"
 
 
-async def test_the_body_of_a_ping_is_the_summary_cut_to_the_limit_of_the_server() -> None:
-    async with receiving(answer("200 OK", "Ping-Body-Limit: 20\r\n"), OK) as receiver:
-        check = heartbeat(receiver)
-        await check.send(message("run.started", exit_code=None, next_command="x" * 200_000))
-        await check.send(message())
-    first, second = receiver.requests
-    assert len(first.body) == 100_000
-    assert second.body == b"crucible-batch: spring"[:20]
-    assert first.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-async def test_an_odd_limit_of_the_server_is_ignored() -> None:
-    async with receiving(answer("200 OK", "Ping-Body-Limit: -1\r\n"), OK) as receiver:
-        check = heartbeat(receiver)
-        await check.send(message())
-        await check.send(message())
-    assert len(receiver.requests[1].body) > 100
+async def test_the_body_of_a_ping_is_the_summary() -> None:
+    async with receiving() as receiver:
+        await heartbeat(receiver).send(message())
+    (request,) = receiver.requests
+    assert request.body.startswith(b"crucible-batch: spring")
+    assert request.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 # -- webhooks --------------------------------------------------------------------------------------------------------

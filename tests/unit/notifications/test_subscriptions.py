@@ -30,7 +30,7 @@ def test_each_entry_is_a_channel_for_its_events(tmp_path: Path) -> None:
     (tmp_path / "apprise").write_text("json://a.test\njson://b.test\n")
     found = resolved(
         tmp_path,
-        {"on": ["start", "failure"], "heartbeat": "env:HEART"},
+        {"on": ["blocked", "failure"], "heartbeat": "env:HEART"},
         {"webhook": "env:HOOK", "secret": "env:SECRET"},
         {"on": ["failure"], "apprise": "file:apprise"},
         {"command": ["sh", "-c", "cat"]},
@@ -44,7 +44,7 @@ def test_each_entry_is_a_channel_for_its_events(tmp_path: Path) -> None:
         ("apprise", "file:apprise (2 of 2)"),
         ("command", "notify[3] (sh)"),
     ]
-    assert [each.kind for each in found.channels(RunEvent.START)] == ["heartbeat"]
+    assert [each.kind for each in found.channels(RunEvent.BLOCKED)] == ["heartbeat"]
     assert [each.kind for each in found.channels(RunEvent.FAILURE)] == ["heartbeat", "apprise", "apprise"]
     assert [each.kind for each in found.channels(RunEvent.PARTIAL)] == []
     assert "canary" not in repr(found)

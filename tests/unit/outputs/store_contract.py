@@ -308,17 +308,3 @@ class OutputStoreContract:
         with pytest.raises(OutputError):
             await store.remove_name(PATH, "job/aside.png", sha(PNG))
         assert await place.read(PATH) == PNG
-
-    async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(self, place: Place) -> None:
-        await place.write("job/x.png", PNG)
-        sidecars = place.store().sidecars()
-        ours = {"tool": "crucible-batch", "schema_version": 1, "output": {"file": "0.png"}}
-        await asyncio.to_thread(sidecars.write, PATH, ours)
-        await asyncio.to_thread(sidecars.write, PATH, {**ours, "run_id": "2"})
-        assert b'"run_id": "2"' in (await place.read(f"{PATH}.json") or b"")
-        await asyncio.to_thread(sidecars.move, PATH, "job/aside.png")
-        assert await place.names() == ["job/aside.png.json", "job/x.png"]
-        assert b'"file": "aside.png"' in (await place.read("job/aside.png.json") or b"")
-        await place.write(f"{PATH}.json", b'{"mine": 1}')
-        await asyncio.to_thread(sidecars.write, PATH, ours)
-        assert await place.read(f"{PATH}.json") == b'{"mine": 1}'

@@ -1,5 +1,5 @@
-"""On a file system without hard links, or without exclusive renames as well, an output gets its name all the same:
-whole, from nobody else, and whenever the run is killed."""
+"""On a file system without hard links, an output gets its name all the same: complete, from nobody else, and whenever
+the run is killed. One without exclusive renames as well is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from crucible_batch.errors import RunDirectoryError
 from crucible_batch.outputs import (
     OutputError,
     OutputStore,
-    RenameMethod,
     Sidecars,
     add_name,
     check_outputs_can_be_saved,
@@ -43,14 +42,9 @@ def refuse_exclusive_renames(monkeypatch: pytest.MonkeyPatch, number: int = errn
     monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: refuse)
 
 
-@pytest.fixture(params=["no links", "no exclusive renames", "no such call"], autouse=True)
-def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RenameMethod:
+@pytest.fixture(autouse=True)
+def _without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_links(monkeypatch)
-    if request.param == "no exclusive renames":
-        refuse_exclusive_renames(monkeypatch)
-    if request.param == "no such call":
-        monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
-    return RenameMethod.RENAME if request.param == "no links" else RenameMethod.PLACEHOLDER
 
 
 @pytest.fixture
@@ -104,7 +98,7 @@ async def test_what_stands_there_keeps_its_name(tmp_path: Path, store: OutputSto
 
 
 async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name(
-    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
+    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -113,43 +107,23 @@ async def test_killed_between_the_place_and_the_name_the_next_run_gives_the_name
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", killed)
-        if lacking is RenameMethod.RENAME:
-            patch.setattr(exclusive_rename, "_exclusive_rename", lambda: killed)
+        patch.setattr(exclusive_rename, "_exclusive_rename", lambda: killed)
         with pytest.raises(Killed):
             await saved(store)
-    assert (tmp_path / "job/0.png").exists() is (lacking is RenameMethod.PLACEHOLDER)
+    assert not (tmp_path / "job/0.png").exists()
     await saved(store)
     assert (tmp_path / "job/0.png").read_bytes() == PNG
     assert files(tmp_path) == ["job/0.png"]
 
 
-@pytest.mark.parametrize("lacking", ["no exclusive renames"], indirect=True)
-async def test_a_place_that_a_user_has_filled_meanwhile_is_theirs(
-    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
+@pytest.mark.parametrize("has_call", [True, False])
+def test_a_file_system_without_exclusive_renames_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_call: bool
 ) -> None:
-    assert lacking is RenameMethod.PLACEHOLDER
-
-    def fill(_folder: int, name: str) -> None:
-        (tmp_path / "job" / name).write_bytes(b"mine")
-
-    monkeypatch.setattr(exclusive_rename, "_create_placeholder", fill)
-    with pytest.raises(OutputError, match="another file exists at"):
-        await saved(store)
-    assert (tmp_path / "job/0.png").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("lacking", ["no exclusive renames"], indirect=True)
-def test_a_place_that_cant_be_filled_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: RenameMethod
-) -> None:
-    assert lacking is RenameMethod.PLACEHOLDER
-
-    def refuse(*_args: Any, **_options: Any) -> None:
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))  # as SFTP does
-
-    monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(RunDirectoryError, match="can't store outputs"):
+    refuse_exclusive_renames(monkeypatch)
+    if not has_call:
+        monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
+    with pytest.raises(RunDirectoryError, match="can't store outputs: it supports neither hard links"):
         check_outputs_can_be_saved(tmp_path, [])
     assert files(tmp_path) == []
 
@@ -192,6 +166,6 @@ def test_another_file_at_the_place_aside_stays(tmp_path: Path) -> None:
     assert files(tmp_path) == ["a.png", "a.x.png"]
 
 
-def test_the_ground_is_tried_and_left_as_it_was(tmp_path: Path, lacking: RenameMethod) -> None:
-    assert check_outputs_can_be_saved(tmp_path, ["a/{index}{ext}"]) is lacking
+def test_the_ground_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_outputs_can_be_saved(tmp_path, ["a/{index}{ext}"])
     assert files(tmp_path) == []

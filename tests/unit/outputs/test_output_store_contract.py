@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from crucible_batch.outputs.object_store import ObjectOutputStore
 from crucible_batch.outputs.objects import Objects
 from tests.unit.outputs.making import PNG, files
 from tests.unit.outputs.object_fakes import DictObjects
-from tests.unit.outputs.store_contract import OutputStoreContract, save
+from tests.unit.outputs.store_contract import PATH, OutputStoreContract, save
 
 
 class LocalPlace:
@@ -46,6 +47,20 @@ class TestLocalStore(OutputStoreContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> LocalPlace:
         return LocalPlace(tmp_path)
+
+    async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(self, place: LocalPlace) -> None:
+        await place.write("job/x.png", PNG)
+        sidecars = place.store().sidecars()
+        ours = {"tool": "crucible-batch", "schema_version": 1, "output": {"file": "0.png"}}
+        await asyncio.to_thread(sidecars.write, PATH, ours)
+        await asyncio.to_thread(sidecars.write, PATH, {**ours, "run_id": "2"})
+        assert b'"run_id": "2"' in (await place.read(f"{PATH}.json") or b"")
+        await asyncio.to_thread(sidecars.move, PATH, "job/aside.png")
+        assert await place.names() == ["job/aside.png.json", "job/x.png"]
+        assert b'"file": "aside.png"' in (await place.read("job/aside.png.json") or b"")
+        await place.write(f"{PATH}.json", b'{"mine": 1}')
+        await asyncio.to_thread(sidecars.write, PATH, ours)
+        assert await place.read(f"{PATH}.json") == b'{"mine": 1}'
 
 
 class ObjectPlace:

@@ -67,12 +67,10 @@ def test_debians_cron_runs_such_a_time_as_the_schedule_does() -> None:
     assert "CRON_TZ" not in text
 
 
-def test_cron_in_another_time_zone_is_refused_but_for_cronie_and_for_every_hour() -> None:
+def test_cron_in_another_time_zone_is_refused_but_for_every_hour() -> None:
     nightly = schedule("15 3 * * *", "Europe/Berlin")
     with pytest.raises(UserError, match="time zone of this system, UTC"):
         export([nightly], "cron", OPTIONS)
-    (text,) = _texts("cron", nightly, dataclasses.replace(OPTIONS, is_cronie=True))
-    assert "\nCRON_TZ=Europe/Berlin\n15 3 * * *  cd" in text
     (text,) = _texts("cron", schedule("*/15 * * * *", "Europe/Berlin"))
     assert "\n*/15 * * * *  cd" in text
 

@@ -225,14 +225,6 @@ def test_an_error_shows_its_hint_and_request(report: Path, open_page: Open, shoo
     shoot(page, "error")
 
 
-def test_the_snippet_is_copied(report: Path, open_page: Open) -> None:
-    page = open_page(report, "#job=0", permissions=["clipboard-read", "clipboard-write"]).page
-    snippet = page.locator("#detail pre").inner_text()
-    page.get_by_role("button", name="Copy manifest").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == snippet
-
-
 def test_two_pictures_flip_by_mouse_and_by_keyboard(report: Path, open_page: Open, shoot: Shoot) -> None:
     page = open_page(report).page
     pins = page.locator("#view-gallery [data-pin]")

@@ -295,18 +295,17 @@ class _Judge:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def _messages(self) -> Iterator[str]:
-        """Each run that ended has sent one message about its end, the right one; each run one about its start."""
+        """Each run that ended has sent one message about its end, the right one."""
         left = list(self._story.messages)
         for ran in self._story.runs:
             run_id = ran.nightly.name_of_run(ran.scheduled_at)
-            of_it = [
+            ends = [
                 message
                 for message in left
                 if (message.data["manifest"], message.data["run_id"]) == (ran.nightly.name, run_id)
                 and ran.began <= message.at <= ran.ended + _SLACK
             ]
-            ends = [message for message in of_it if message.type != "run.started"]
-            for message in of_it:
+            for message in ends:
                 left.remove(message)
             expected = self._expected_end(ran)
             if [message.type for message in ends] != expected:

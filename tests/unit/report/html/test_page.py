@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
-from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Frame, Thumbnails, advice, page_pieces, write_page
 from crucible_batch.report.html.page import report_assets
@@ -272,35 +271,6 @@ def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tm
     advice = data_of(page(tmp_path, row(), status="blocked", exit_code=4, stops=stops, period=period))["advice"]
     assert advice["text"] == "The budget of the week is used up. Resume after 2026-11-30 00:00 UTC with:"
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
-
-
-@each_case(
-    "prompt",
-    [
-        "a fox",
-        "@@twice",
-        "@{{ a }} {% b %} {# c #}",
-        "'q' \"d\" \\ # : - no",
-        "\x7f\x85\u202e\u2028\ufeff é \U0001f98a",
-        "a\nb\n",
-    ],
-)
-def test_the_snippet_is_a_manifest_that_asks_for_the_very_same(tmp_path: Path, prompt: str) -> None:
-    params: dict[str, Any] = {
-        "prompt.text": prompt, "seed": 2**60, "word": "no", "real": 0.5, "small": 1e-7, "flag": True, "none": None,
-        "list": [1, "{{ x }}", {"a b": prompt}], "other": prompt, "number": "12",
-    }  # fmt: skip
-    Image.new("RGB", (8, 8)).save(tmp_path / "mug.png")
-    fed = {"images": {"image.image": "cd" * 32}, "image_files": {"image.image": str(tmp_path / "mug.png")}}
-    manifest = ManifestRow(name="autumn", path=str(tmp_path / "m.yaml"), sha256="ab" * 32)
-    (job,) = data_of(page(tmp_path, row(prompt=prompt, params=params, **fed), manifest=manifest))["jobs"]
-    (tmp_path / "again.yaml").write_text(job["snippet"], encoding="utf-8")
-    read = load_manifest(tmp_path / "again.yaml")
-    (wanted,) = expand(read)
-    assert isinstance(wanted, JobSpec)
-    assert (read.name, wanted.name, wanted.workflow_id, wanted.prompt) == ("autumn-again", "job-0", "z", prompt)
-    assert dict(wanted.params) == {name: value for name, value in params.items() if name != "prompt.text"}
-    assert dict(wanted.images) == {"image.image": tmp_path / "mug.png"}
 
 
 def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
