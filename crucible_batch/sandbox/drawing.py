@@ -53,24 +53,24 @@ def _colour(text: str) -> Colour:
 NAMED_STYLES = _styles("""
 noir monochrome detective film shadow shadows | skyline | 0b0b0d 3a3a3f 8d8d90 | 6a6a6e 454549 28282b 0c0c0e | f2efe6
 watercolor watercolour aquarelle ink wash | wash | fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | 3b4a5a
-blueprint schematic technical diagram plan | facets | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
+blueprint schematic technical diagram plan | skyline | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
 neon cyberpunk synthwave cyber glowing night | skyline | 0a0420 1b0a3c 3a0f5c | ff2fa0 21e6ff 9d4dff 170734 | fff36b
-pastel soft candy dreamy kawaii | orbs hills waves | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
+pastel soft candy dreamy kawaii | hills waves | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
 sunset sunrise dusk dawn golden | hills waves | 2f1b52 d9526b ffc778 | b8436b 8a2f63 571f55 2b1240 | ffe9a8
-forest wood woods jungle green moss meadow | hills facets | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
-ocean sea water wave waves lake river | waves orbs | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
-winter snow ice arctic frost frozen | hills facets | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
-space galaxy cosmic star stars moon planet | orbs facets | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
+forest wood woods jungle green moss meadow | hills | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
+ocean sea water wave waves lake river | waves | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
+winter snow ice arctic frost frozen | hills | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
+space galaxy cosmic star stars moon planet | skyline hills | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
 """)
 
 # For prompts that name no style: a prompt always gets the same one of these.
 PLAIN_STYLES = _styles("""
-| facets hills | 0f4c5c 5f9ea0 e8d8a8 | 2c7a7b e36414 fb8b24 9a031e | fff1d0
-| orbs waves | 22223b 4a4e69 c9ada7 | 9a8c98 c9ada7 f2e9e4 4a4e69 | ffd6a5
-| waves facets hills | 264653 2a9d8f e9c46a | f4a261 e76f51 2a9d8f 264653 | fff3d9
-| orbs facets | 3d2645 832161 da4167 | f0eff4 da4167 832161 3d2645 | ffe0ec
+| hills | 0f4c5c 5f9ea0 e8d8a8 | 2c7a7b e36414 fb8b24 9a031e | fff1d0
+| waves | 22223b 4a4e69 c9ada7 | 9a8c98 c9ada7 f2e9e4 4a4e69 | ffd6a5
+| waves hills | 264653 2a9d8f e9c46a | f4a261 e76f51 2a9d8f 264653 | fff3d9
+| waves | 3d2645 832161 da4167 | f0eff4 da4167 832161 3d2645 | ffe0ec
 | hills waves | 335c67 9fb8ad fff3b0 | e09f3e 9e2a2b 540b0e 335c67 | fffbe6
-| facets orbs | 1b263b 415a77 e0e1dd | 778da9 415a77 1b263b 0d1b2a | ffcb77
+| skyline | 1b263b 415a77 e0e1dd | 778da9 415a77 1b263b 0d1b2a | ffcb77
 """)
 
 
@@ -224,45 +224,6 @@ def _waves(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     return canvas
 
 
-def _orbs(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    for number in range(16):
-        radius = min(width, height) * rng.uniform(0.05, 0.26) * (1 - number / 24)
-        side = max(4, round(radius * 2))
-        orb = Image.new("L", (side, side))
-        ImageDraw.Draw(orb).ellipse((0, 0, side - 1, side - 1), fill=rng.randrange(110, 225))
-        # Lit from above: each orb fades downwards.
-        shade = (
-            ImageOps.flip(Image.linear_gradient("L")).resize((side, side)).point(lambda light: 110 + light * 145 // 255)
-        )
-        place = (round(rng.uniform(-0.1, 1) * width), round(rng.uniform(-0.1, 0.95) * height))
-        canvas.paste(rng.choice((*style.layers, style.accent)), place, ImageChops.multiply(orb, shade))
-    return canvas
-
-
-def _facets(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    draw, cells = ImageDraw.Draw(canvas), rng.choice((6, 7, 9))
-    tones = (style.sky[0], style.layers[0], style.layers[1], style.sky[2])
-
-    def corner(column: int, row: int) -> Point:
-        return (
-            (column + rng.uniform(-0.36, 0.36)) * width / cells,
-            (row + rng.uniform(-0.36, 0.36)) * height / cells,
-        )
-
-    grid = [[corner(column, row) for column in range(-1, cells + 2)] for row in range(-1, cells + 2)]
-    for row in range(cells + 2):
-        for column in range(cells + 2):
-            a, b, c, d = grid[row][column], grid[row][column + 1], grid[row + 1][column], grid[row + 1][column + 1]
-            for triangle in ((a, b, c), (b, d, c)):
-                across = sum(x / width + y / height for x, y in triangle) / 6
-                place = min(max(across + rng.uniform(-0.14, 0.14), 0), 0.999) * (len(tones) - 1)
-                colour = mix(tones[int(place)], tones[int(place) + 1], place % 1)
-                draw.polygon(triangle, fill=mix(colour, style.accent, rng.uniform(0, 0.16)))
-    return canvas
-
-
 def _skyline(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     width, height = canvas.size
     moon = (width * rng.uniform(0.2, 0.8), height * rng.uniform(0.2, 0.32))
@@ -328,8 +289,6 @@ def _blot(rng: Random) -> Image.Image:
 SCENES: dict[str, Scene] = {
     "hills": _hills,
     "waves": _waves,
-    "orbs": _orbs,
-    "facets": _facets,
     "skyline": _skyline,
     "wash": _wash,
 }
