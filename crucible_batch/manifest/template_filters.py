@@ -184,28 +184,28 @@ def concat(*parts: object) -> str:
 
 
 def to_int(value: Any, default: Any = _REQUIRED, base: int = 10) -> Any:
-    try:
-        return int(value, base) if isinstance(value, str) else int(value)
-    except (TypeError, ValueError, OverflowError):
-        if default is _REQUIRED:
-            raise ValueError(f"{_shown(value)} is not an integer") from None
-        return default
+    convert = (lambda text: int(text, base)) if isinstance(value, str) else int
+    return _converted(value, default, convert, "an integer")
 
 
 def to_float(value: Any, default: Any = _REQUIRED) -> Any:
+    return _converted(value, default, _finite, "a number")
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _converted(value: Any, default: Any, convert: Callable[[Any], Any], kind: str) -> Any:
     try:
-        number = float(value)
+        return convert(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if math.isfinite(number):
-        return number
-    if default is _REQUIRED:
-        raise ValueError(f"{_shown(value)} is not a number")
-    return default
-
-
-def _shown(value: object) -> str:
-    return repr(value[:50]) if isinstance(value, str) else repr(value) if isinstance(value, int | float) else "that"
+        if default is _REQUIRED:
+            raise ValueError(f"{repr(value)[:60]} is not {kind}") from None
+        return default
 
 
 def round_(value: Any, precision: Any = 0, method: str = "common") -> Any:
