@@ -96,10 +96,15 @@ class Files:
 
     def _spelled_otherwise(self, text: str) -> str | None:
         """Return the path of a file that differs in case, or in slashes for backslashes; None if there is none."""
-        folder, name = os.path.split(text.replace("\\", "/"))
-        inside = os.path.join(self.directory, folder)  # noqa: PTH118
-        known = self._entries(inside).get(folded(name)) if self.is_inside(inside) else None
-        found = os.path.join(folder, known) if known is not None else ""  # noqa: PTH118
+        found = ""
+        for part in text.replace("\\", "/").split("/"):
+            folder = os.path.join(self.directory, found)  # noqa: PTH118
+            if not self.is_inside(folder):
+                return None
+            name = part if part in {"", ".", ".."} else self._entries(folder).get(folded(part))
+            if name is None:
+                return None
+            found = os.path.join(found, name)  # noqa: PTH118
         path = os.path.join(self.directory, found)  # noqa: PTH118
         return found if self.is_inside(path) and os.path.isfile(path) else None  # noqa: PTH113
 

@@ -24,9 +24,9 @@ from crucible_batch.api import (
 )
 from crucible_batch.api.derived_jobs import NextStage
 from crucible_batch.cli.plan import next_after_plan, once_there_is_a_key
-from crucible_batch.cli.render.comparison import contrast
 from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan_diff import contrast
 from tests.case_table import each_case
 
 from .conftest import Cli, Done
