@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
@@ -25,7 +25,7 @@ from crucible_batch.domain.plan import (
     row_texts,
 )
 from crucible_batch.errors import Problem
-from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source, TableRow
+from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source
 
 ReadImage = Callable[[Path], InputImage | str]
 """Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
@@ -65,7 +65,6 @@ class Planner:
         self._owners = owners
         self._filled = filled
         self._position = 0
-        self._latest_row: tuple[TableRow | None, Mapping[str, str]] = (None, {})
         self._identities = NameClaims()
         self._outputs = NameClaims()
         self._leading = NameClaims()
@@ -77,18 +76,15 @@ class Planner:
         or because another job is equal to it, is yielded with its ``obstacle``.
         """
         for item in specs:
-            match item:
-                case Problem():
-                    yield item
-                case JobSpec():
-                    problems: list[Problem] = []
-                    planned = self._plan_one(item, problems)
-                    if planned is not None:
-                        yield planned
-                    elif problems:
-                        yield from problems
-                case _:
-                    assert_never(item)
+            if isinstance(item, Problem):
+                yield item
+                continue
+            problems: list[Problem] = []
+            planned = self._plan_one(item, problems)
+            if planned is not None:
+                yield planned
+            else:
+                yield from problems
 
     def _plan_one(self, spec: JobSpec, problems: list[Problem]) -> PlannedJob | None:
         """Return the planned job; None if problems were added or it is a duplicate to be dropped."""
@@ -126,7 +122,7 @@ class Planner:
             axes=spec.axes,
             repeat=spec.repeat,
             output=spec.output_pattern,
-            row=self._row(spec.made_for),
+            row={} if spec.made_for is None else row_texts(spec.made_for.values),
             source=None if source is None else source_output(source),
         )
 
@@ -143,12 +139,6 @@ class Planner:
         error = ErrorInfo(DERIVED_JOB_INVALID, problem.message, problem.hint)
         return replace(self._made(spec, placeholder_identity(*parts), params, {}), obstacle=error)
 
-    def _row(self, row: TableRow | None) -> Mapping[str, str]:
-        """Return the texts of a row; all of its jobs share them."""
-        if row is not self._latest_row[0]:
-            self._latest_row = row, {} if row is None else row_texts(row.values)
-        return self._latest_row[1]
-
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _parameters(
@@ -160,19 +150,24 @@ class Planner:
         """
         known = self._known_fields(spec.workflow_id)
         params: dict[str, Json] = dict(spec.params)
+        sources = {name: (f"images.{name}", path) for name, path in spec.images.items()}
+        """The field of the job that names each image, and the image's path, by parameter."""
         if known is not None:
-            unlisted = (name for name in params if name not in known)
-            problems.extend(_unknown_parameter(spec, name, f"params.{name}", known) for name in unlisted)
+            named = {name: f"params.{name}" for name in params}
+            named |= {name: source for name, (source, _) in sources.items()}
+            unlisted = (name for name in named if name not in known)
+            problems.extend(_unknown_parameter(spec, name, named[name], known) for name in unlisted)
             problems.extend(self._value_problems(spec))
         if spec.prompt is not None:
             name = self._field_for(spec, "prompt", PROMPT_FIELDS, problems)
             if name in params:
                 problems.append(_given_twice(spec, "prompt", name))
-            else:
-                params[name] = spec.prompt
-        if spec.image is None and not spec.images:
-            return params, {}
-        sources = self._image_sources(spec, known, problems)
+            params.setdefault(name, spec.prompt)
+        if spec.image is not None:
+            name = self._field_for(spec, "image", IMAGE_FIELDS, problems)
+            if name in sources:
+                problems.append(_given_twice(spec, "image", name))
+            sources.setdefault(name, ("image", spec.image))
         problems.extend(_given_twice(spec, source, name) for name, (source, _) in sources.items() if name in params)
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
@@ -193,25 +188,6 @@ class Planner:
                 hint = f"crucible-batch workflows {spec.workflow_id} lists what it takes"
                 yield spec.problem(f"params.{name}", f"{name} {fault}", hint=hint)
 
-    def _image_sources(
-        self, spec: JobSpec, known: tuple[str, ...] | None, problems: list[Problem]
-    ) -> dict[str, tuple[str, Path]]:
-        """Return, by parameter, the field of the job that names the image, and the image's path."""
-        sources = {name: (f"images.{name}", path) for name, path in spec.images.items()}
-        if known is not None:
-            problems.extend(
-                _unknown_parameter(spec, name, source, known)
-                for name, (source, _) in sources.items()
-                if name not in known
-            )
-        if spec.image is not None:
-            name = self._field_for(spec, "image", IMAGE_FIELDS, problems)
-            if name in sources:
-                problems.append(_given_twice(spec, "image", name))
-            else:
-                sources[name] = ("image", spec.image)
-        return sources
-
     def _field_for(
         self,
         spec: JobSpec,
@@ -226,24 +202,19 @@ class Planner:
         """
         known = self._known_fields(spec.workflow_id)
         chosen = spec.fields.get(source)
-        if chosen is not None:
-            if known is None or chosen in known:
-                return chosen
+        if chosen is not None and known is not None and chosen not in known:
             problems.append(_unknown_parameter(spec, chosen, f"fields.{source}", known))
             return f"fields.{source}"
         former = self._filled.get(spec.workflow_id, {}).get(source)
-        if former is not None and (known is None or former in known):
-            return former
-        if known is None:
-            return candidates[0]
-        found = next((name for name in candidates if name in known), None)
+        wanted = (name for name in (chosen, former, *candidates) if name is not None)
+        found = next((name for name in wanted if known is None or name in known), None)
         if found is None:
             problems.append(
                 spec.problem(
                     source,
                     f"workflow {spec.workflow_id!r} does not list a parameter {' or '.join(candidates)}",
                     hint=f"name the parameter: workflows: {{{spec.workflow_id}: {{fields: {{{source}: ...}}}}}};"
-                    f" the workflow lists {', '.join(known)}",
+                    f" the workflow lists {', '.join(known or ())}",
                 )
             )
         return found or f"fields.{source}"

@@ -20,7 +20,7 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
 PLAN_VERSION = 1
 
-OPEN, CLOSE = b"{", b"}"
+CLOSE = b"}"
 JOBS = b'  "jobs": ['
 END_OF_JOBS = b"  ],"
 DIGEST = '  "digest": "{}"'
@@ -104,7 +104,7 @@ MAX_HEAD_BYTES = MAX_LINE_BYTES
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
 _FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
 """The first lines of a plan. A report begins the same way, but has its run id next."""
-_VERSION_LINE = re.compile(rb'  "schema_version": (\d{1,9}),')
+_VERSION_LINE = re.compile(rb'\A\{\n  "schema_version": (\d{1,9}),')
 _IN_A_SHARD = b'"shard":'
 _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
@@ -176,6 +176,12 @@ def read_saved_plan(path: Path) -> SavedPlan:
     for _ in rest:
         pass
     text = b"\n".join(head).removesuffix(b",") + b"\n}"
+    version = _VERSION_LINE.search(text)
+    if version is not None and int(version[1]) != PLAN_VERSION:
+        raise SavedPlanError(
+            f"{path} is a plan of version {int(version[1])}; this release reads version {PLAN_VERSION}",
+            hint="use the release of crucible-batch that wrote it, or create the plan again",
+        )
     return SavedPlan(path, _decoded(PlanHead, text, path), lines.digest)
 
 
@@ -190,9 +196,7 @@ class _Lines:
         digest = hashlib.sha256()
         try:
             with self.path.open("rb") as file:
-                for number, line in enumerate(_bounded(file, self.path), 1):
-                    if number <= 2:
-                        _check_beginning(number, line, self.path)
+                for line in _bounded(file, self.path):
                     if (found := _DIGEST_LINE.fullmatch(line)) is not None:
                         self.digest = _checked(found[1].decode(), digest.hexdigest(), file, self.path)
                         return
@@ -200,7 +204,7 @@ class _Lines:
                     yield line
         except OSError as error:
             raise _broken(self.path, f"it can't be read: {error.strerror}") from error
-        raise _broken(self.path, "it doesn't end with a digest, so it is truncated or another kind of file")
+        raise _broken(self.path, "it doesn't end with a digest, so it is truncated, or its formatting was changed")
 
 
 def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -208,21 +212,6 @@ def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
         if len(line) > MAX_LINE_BYTES:
             raise _broken(path, f"it has a line of more than {MAX_LINE_BYTES:,} bytes")
         yield line.rstrip(b"\r\n")
-
-
-def _check_beginning(number: int, line: bytes, path: Path) -> None:
-    if number == 1:
-        if line != OPEN:
-            raise _broken(path, "its formatting was changed (by another program?)")
-        return
-    version = _VERSION_LINE.fullmatch(line)
-    if version is None:
-        raise _broken(path, "its formatting was changed (by another program?)")
-    if int(version[1]) != PLAN_VERSION:
-        raise SavedPlanError(
-            f"{path} is a plan of version {int(version[1])}; this release reads version {PLAN_VERSION}",
-            hint="use the release of crucible-batch that wrote it, or create the plan again",
-        )
 
 
 def _checked(stated: str, counted: str, file: BinaryIO, path: Path) -> str:

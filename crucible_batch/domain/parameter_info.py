@@ -139,22 +139,14 @@ def _number(value: object) -> Decimal | None:
         return None
     if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
         return None
-    number = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
-    if not number.is_finite():
-        return None
-    _, digits, exponent = number.as_tuple()
-    is_sensible = len(digits) <= _MOST_DIGITS and isinstance(exponent, int) and abs(exponent) <= _MOST_DIGITS
-    return number if is_sensible else None
+    number = Decimal(str(value))
+    is_short = number.is_finite() and len(str(number.normalize())) <= 2 * _MOST_DIGITS
+    return number if is_short and abs(number.adjusted()) <= _MOST_DIGITS else None
 
 
 def _is_among(value: object, values: tuple[Scalar, ...]) -> bool:
-    """Whether a value is one of those allowed. Text that is written like a number is compared as it is written."""
-    if not values or any(type(value) is type(each) and value == each for each in values):
-        return True
-    number = _number(value)
-    if number is not None and any(number == _number(each) for each in values):
-        return True
-    return not isinstance(value, bool) and str(value) in {shown_value(each) for each in values}
+    """Whether a value is one of those allowed. Values are compared as they are written; no values allow any."""
+    return not values or shown_value(value) in {shown_value(each) for each in values}
 
 
 def shown_value(value: object) -> str:
@@ -162,7 +154,7 @@ def shown_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     number = _number(value)
-    return f"{number:f}" if number is not None else clean_message(str(value), _SHOWN)
+    return f"{number.normalize():f}" if number is not None else clean_message(str(value), _SHOWN)
 
 
 def _got(value: object) -> str:

@@ -24,7 +24,7 @@ Only new and changed jobs are bought.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -66,23 +66,17 @@ class ChangeCause(enum.StrEnum):
     GONE = "gone"
 
 
-CHANGE_KINDS: Mapping[ChangeCause, ChangeKind] = {
+_KINDS = {
     ChangeCause.NEVER_RUN: ChangeKind.NEW,
     ChangeCause.NOT_SENT: ChangeKind.NEW,
     ChangeCause.RETRIED: ChangeKind.NEW,
     ChangeCause.CHANGED: ChangeKind.CHANGED,
-    ChangeCause.IN_FLIGHT: ChangeKind.COLLECTED,
-    ChangeCause.NOT_FETCHED: ChangeKind.COLLECTED,
-    ChangeCause.UNANSWERED: ChangeKind.COLLECTED,
-    ChangeCause.MISSING_OUTPUT: ChangeKind.COLLECTED,
-    ChangeCause.CHANGED_OUTPUT: ChangeKind.COLLECTED,
-    ChangeCause.UNAVAILABLE: ChangeKind.COLLECTED,
-    ChangeCause.VANISHED: ChangeKind.COLLECTED,
     ChangeCause.UNREADABLE: ChangeKind.FAILED,
     ChangeCause.FAILED: ChangeKind.FAILED,
     ChangeCause.DONE: ChangeKind.DONE,
     ChangeCause.GONE: ChangeKind.GONE,
 }
+"""All other causes are ``COLLECTED``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +106,7 @@ class ChangeReason:
 
     @property
     def mark(self) -> ChangeKind:
-        return CHANGE_KINDS[self.why]
+        return _KINDS.get(self.why, ChangeKind.COLLECTED)
 
 
 @dataclass(frozen=True, slots=True)

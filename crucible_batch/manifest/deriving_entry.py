@@ -41,7 +41,6 @@ class DerivingEntry:
     ) -> None:
         self.entry = entry
         self._template = template
-        self._above = above
         self._combinations = template.combinations()
         faults = JobProblems()
         self.pattern = self._rendered(context, "from", entry.job.source or "", faults)
@@ -54,7 +53,8 @@ class DerivingEntry:
             except FileFault as fault:
                 faults.file(entry.site, ("pick",), fault)
         self.problems = faults.problems
-        if self.pattern and not self.sources and entry.index and next(self._unpicked_sources(), None) is None:
+        is_picked_above = any(stage.picks_file for stage in above)
+        if self.pattern and not self.sources and entry.index and not is_picked_above:
             near = sources.nearest(self.pattern, entry.index)
             message = f"no job of the entries above is named {self.pattern!r}"
             self.problems.append(entry.site.problem(("from",), message, nearest=near))
@@ -94,20 +94,6 @@ class DerivingEntry:
             for repeat in range(1, self.entry.job.repeat + 1):
                 yield self._template.make_from(source, combination, repeat, copy)
                 copy += 1
-
-    def possible_jobs(self) -> Iterator[SourceJob]:
-        """Yield the jobs that would be made from the first outputs of all sources, whatever is picked."""
-        for source in (*self.sources, *self._unpicked_sources()):
-            for combination in self._combinations:
-                for repeat in range(1, self.entry.job.repeat + 1):
-                    output = expected_output(source.name, 0)
-                    name = self._template.name_from(Source(source, output), combination, repeat)
-                    yield SourceJob(name, None, {}, self.entry.index, 0)
-
-    def _unpicked_sources(self) -> Iterator[SourceJob]:
-        """Yield the sources that the entry would have with other picks above it."""
-        jobs = (job for stage in self._above for job in stage.possible_jobs())
-        return (job for job in jobs if self.matches(job))
 
     def _rendered(self, context: ExpansionContext, field: str, text: str, faults: JobProblems) -> str:
         try:

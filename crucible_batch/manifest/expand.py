@@ -27,7 +27,7 @@ from crucible_batch.manifest.text_field import TextField
 _Made = tuple["JobSpec | None", Sequence[Problem]]
 
 # An entry is abandoned after this many problems, since each of its rows may have its own.
-MAX_PROBLEMS_OF_ENTRY = 100
+MAX_PROBLEMS_OF_ENTRY = 50
 
 
 OutputsOf = Callable[[str], "Sequence[SourceFile] | None"]
@@ -147,7 +147,7 @@ class Expansion:
             for item in _combined(self._context, entry, template):
                 yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
             return
-        stage = DerivingEntry(self._context, entry, template, self._sources, tuple(self._stages))
+        stage = DerivingEntry(self._context, entry, template, self._sources, self._stages)
         self._stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
         for source in self._order(stage.sources):

@@ -6,18 +6,13 @@ Paths are checked after all symbolic links are resolved.
 
 from __future__ import annotations
 
-import errno
-import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from crucible_batch.manifest.names import folded, text_fault
-
-Answer = TypeVar("Answer", Path, str)
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
 # Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count towards the limit,
@@ -32,37 +27,27 @@ _MAX_SHOWN = 300
 class FileFault(Exception):  # noqa: N818 - it becomes a Problem
     """A file that can't be used. The message is the reason, ``hint`` the remedy.
 
-    ``is_outside``: it is outside the manifest's directory, as the other files of a table probably are. ``nearest`` is
-    the path of the file that is probably meant.
+    ``nearest`` is the path of the file that is probably meant.
     """
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, is_outside: bool = False, nearest: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, nearest: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
-        self.is_outside = is_outside
         self.nearest = nearest
 
 
 class Files:
-    """The files of one manifest. Results are cached, so each expansion needs its own instance.
-
-    ``walked`` counts the directory entries that globs have visited.
-    """
+    """The files of one manifest. Results are cached, so each expansion needs its own instance."""
 
     def __init__(self, directory: Path, *, allow_outside: bool) -> None:
         self.directory = directory
         self.allow_outside = allow_outside
-        self.walked = 0
         self._root = os.path.realpath(directory)
-        self._found: dict[str, Path | FileFault] = {}
-        self._prompts: dict[str, str | FileFault] = {}
-        self._folders: dict[str, dict[str, str]] = {}
-
-    def find(self, text: str) -> Path:
+        self.find = lru_cache(_CACHE_SIZE)(self._find)
         """Return the real path of a readable regular file. Raises ``FileFault``."""
-        return _remembered(self._found, text, self._find)
+        self.prompt = lru_cache(_CACHE_SIZE)(self._read_prompt)
+        """Return the text of a prompt file without trailing newlines. Raises ``FileFault``."""
+        self._folders: dict[str, dict[str, str]] = {}
 
     def find_optional(self, text: str) -> Path | None:
         """Return what ``find`` does; None if nothing is there yet. Raises ``FileFault``."""
@@ -73,10 +58,6 @@ class Files:
         """Return the path of a file that may be missing, with its folder's links resolved. Raises ``FileFault``."""
         joined = self._joined(text)
         return Path(os.path.realpath(os.path.dirname(joined)), os.path.basename(joined))  # noqa: PTH119, PTH120
-
-    def prompt(self, text: str) -> str:
-        """Return the text of a prompt file without trailing newlines. Raises ``FileFault``."""
-        return _remembered(self._prompts, text, self._read_prompt)
 
     def is_inside(self, path: str) -> bool:
         """Return whether the manifest may use a path, with links resolved."""
@@ -91,7 +72,7 @@ class Files:
         joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib takes twice the time, for every job
         if not self.is_inside(joined):
             message = f"{quoted(text)} is outside the manifest's directory"
-            raise FileFault(message, hint="--allow-outside permits it", is_outside=True)
+            raise FileFault(message, hint="--allow-outside permits it")
         return joined
 
     def _find(self, text: str) -> Path:
@@ -103,8 +84,6 @@ class Files:
                 self._spelled_otherwise(text) if isinstance(error, FileNotFoundError | NotADirectoryError) else None
             )
             raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}", nearest=nearest) from None
-        except ValueError:
-            raise FileFault(f"{quoted(text)} is not a valid file name") from None
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise FileFault(f"{quoted(text)} is {what}")
@@ -165,21 +144,6 @@ def read_text(path: Path, text: str, most: int, limit: str) -> str:
         raise FileFault(f"{quoted(text)} is not UTF-8 (line {line})") from None
 
 
-def _remembered(cache: dict[str, Answer | FileFault], text: str, find: Callable[[str], Answer]) -> Answer:
-    answer = cache.get(text)
-    if answer is None:
-        try:
-            answer = find(text)
-        except FileFault as fault:
-            answer = fault
-        if len(cache) >= _CACHE_SIZE:
-            cache.clear()
-        cache[text] = answer
-    if isinstance(answer, FileFault):
-        raise answer.with_traceback(None)  # otherwise each raise would extend the cached traceback
-    return answer
-
-
 def quoted(text: str) -> str:
     """Quote and shorten a path for a message."""
     return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
@@ -193,112 +157,39 @@ def _reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
-MAX_WALKED = 2_000_000
-"""Directory entries that the globs of one expansion may visit; that takes some seconds."""
-
 _MAGIC = frozenset("*?[")
 _ANY_DEPTH = "**"
-_PASSED_OVER = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM})
 
 
 def is_glob(source: str) -> bool:
     return not _MAGIC.isdisjoint(source)
 
 
-def matches(pattern: str, files: Files, most: int) -> Iterator[str]:
+def matches(pattern: str, files: Files) -> Iterator[str]:
     """Yield each matching file once, relative to the manifest's directory, unordered.
 
-    Directories that are missing or may not be read are skipped. Raises ``FileFault`` if the pattern is outside the
-    manifest's directory, if a directory can't be read for another reason, or if all globs of the expansion together
-    visit more entries than ``MAX_WALKED`` and twice ``most``, whichever is larger.
+    Directories that may not be read are skipped, and hidden names unless a part of the pattern begins with a dot.
+    ``**`` follows no links to directories. Raises ``FileFault`` if the pattern is outside the manifest's directory or
+    can't be searched for.
     """
     parts = PurePosixPath(pattern).parts
     first = next(at for at, part in enumerate(parts) if is_glob(part))
-    base = os.path.join("", *parts[:first])  # noqa: PTH118 - matches are text
+    base, rest = Path(*parts[:first]), parts[first:]
     if not files.is_inside(os.path.join(files.directory, base)):  # noqa: PTH118
         raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
+    if rest.count(_ANY_DEPTH) > 1:  # each would search all folders below each folder
+        raise FileFault(f"{quoted(pattern)} has more than one **", hint="write one ** for folders of any depth")
     if pattern.endswith("/"):
         return  # matches directories only
-    walk = _Walk(pattern, parts[first:], files, max(MAX_WALKED, 2 * most))
-    pending = [(base, walk.closed({0}))]
-    while pending:
-        folder, states = pending.pop()
-        for entry in walk.entries(folder):
-            path = os.path.join(folder, entry.name)  # noqa: PTH118
-            deeper, is_match = walk.step(states, entry)
-            if is_match and _is(entry, "file"):
-                yield path
-            if deeper and _is(entry, "folder"):
-                pending.append((path, deeper))
-
-
-@dataclass(slots=True)
-class _Walk:
-    """A pattern split into parts. A state is the index of the next part to match."""
-
-    pattern: str
-    parts: tuple[str, ...]
-    files: Files
-    most: int
-
-    def entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
-        try:
-            with os.scandir(os.path.join(self.files.directory, folder)) as found:  # noqa: PTH118
-                for entry in found:
-                    self._count()
-                    yield entry
-        except OSError as error:
-            if error.errno not in _PASSED_OVER:
-                why = error.strerror or type(error).__name__
-                raise FileFault(f"{quoted(self.pattern)}: the folder {quoted(folder)} can't be read: {why}") from None
-
-    def closed(self, states: set[int]) -> frozenset[int]:
-        """Return the states and those after ``**``, since ``**`` also matches zero directories."""
-        closed = set[int]()
-        for state in states:
-            at = state
-            closed.add(at)
-            while self.parts[at] == _ANY_DEPTH and at + 1 < len(self.parts):
-                at += 1
-                closed.add(at)
-        return frozenset(closed)
-
-    def step(self, states: frozenset[int], entry: os.DirEntry[str]) -> tuple[frozenset[int], bool]:
-        """Return the states for the contents of an entry, and whether the entry matches the complete pattern."""
-        deeper, is_match, last = set[int](), False, len(self.parts) - 1
-        fits: dict[str, bool] = {}
-        for state in states:
-            part = self.parts[state]
-            if part not in fits:
-                fits[part] = _fits(entry.name, part)
-            if fits[part]:
-                is_match = is_match or state == last
-                if part == _ANY_DEPTH:
-                    deeper.add(state)
-                elif state < last:
-                    deeper.add(state + 1)
-        return self.closed(deeper), is_match
-
-    def _count(self) -> None:
-        self.files.walked += 1
-        if self.files.walked > self.most:
-            raise FileFault(
-                f"{quoted(self.pattern)}: there are more than {self.most:,} files and folders to search",
-                hint="use a more specific pattern, such as photos/*.jpg",
-            )
-
-
-def _fits(name: str, part: str) -> bool:
-    if not is_glob(part):
-        return name == part
-    if name.startswith(".") and not part.startswith("."):
-        return False
-    return part == _ANY_DEPTH or fnmatch.fnmatchcase(name, part)
-
-
-def _is(entry: os.DirEntry[str], kind: str) -> bool:
-    """Return whether an entry is of ``kind`` "file" or "folder". Links to files are followed, links to folders not."""
+    if rest[-1] == _ANY_DEPTH:
+        rest = (*rest, "*")
+    takes_hidden = any(part.startswith(".") for part in rest)
+    root = files.directory / base
     try:
-        return entry.is_file() if kind == "file" else entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
+        for path in root.glob("/".join(rest)):
+            found = path.relative_to(root)
+            is_hidden = any(part.startswith(".") for part in found.parts)
+            if (takes_hidden or not is_hidden) and path.is_file():
+                yield str(base / found)
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFault(f"{quoted(pattern)} can't be searched for: {str(error)[:200]}") from None

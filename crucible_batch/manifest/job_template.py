@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.errors import Place, Problem
+from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
 from crucible_batch.manifest.empty_cells import EmptyCells
@@ -25,9 +24,6 @@ from crucible_batch.manifest.text_field import TextField
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
-_MOST_TWINS = 3
-_MOST_OUTSIDE = 3
-_MAX_WORKFLOWS = 1000  # cached; a template may make one for each job
 _OUTPUT_OF_SOURCE = "{{ source.path }}"
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
@@ -46,25 +42,6 @@ class ExpansionContext:
         self.variables = manifest.variables
         self.is_apart = names.keeps_apart(manifest.output.path)
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
-
-        @lru_cache(maxsize=1)  # most name conflicts are with one entry
-        def place_of_name(entry: int) -> Place:
-            return manifest.site.place(("jobs", entry, "name"))
-
-        @lru_cache(_MAX_WORKFLOWS)
-        def pattern(workflow_id: str) -> str:
-            return names.filled(manifest.output.path, workflow_id)
-
-        @lru_cache(_MAX_WORKFLOWS)
-        def fields(workflow_id: str) -> Mapping[str, str]:
-            defaults = manifest.workflows.get(workflow_id)
-            return _given(defaults.fields) if defaults else {}
-
-        self.place_of_name = place_of_name
-        self.pattern = pattern
-        """``output.path`` with the workflow filled in; ``{name}`` is kept."""
-        self.fields = fields
-        """The parameters that take ``prompt`` and ``image`` for a workflow, as far as the manifest has them."""
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
         """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""
@@ -107,8 +84,6 @@ class JobTemplate:
         shared = context.workflow if job.workflow is None else None
         self._workflow = shared or self._text(job.workflow or context.manifest.workflow or "", ("workflow",))
         self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
-        self._last_twin: tuple[str, int] = "", 0
-        self._outside = 0
         self._file_problems: dict[tuple[tuple[str | int, ...], str], Problem] = {}
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
@@ -147,8 +122,14 @@ class JobTemplate:
     ) -> tuple[JobSpec | None, Sequence[Problem]]:
         """Return one job that is made from a source's output, or None and its problems in addition to ``faults``."""
         faults = JobProblems()
-        variables = self._variables_of(source, combination, repeat)
-        name = self._name_of(source, combination, repeat, variables, faults)
+        variables = {
+            **self._context.variables,
+            **combination.values,
+            "repeat": repeat,
+            validation.SOURCE: source.variables,
+        }
+        suffix = self._source_suffix(source) + combination.suffix
+        name = self._full_name(None, replace(combination, suffix=suffix), repeat, variables, faults)
         collision = self._taken_from(name, source, copy) if name else None
         if collision is not None and source.is_expected:
             faults.problems.append(collision)
@@ -160,27 +141,7 @@ class JobTemplate:
         job.axes = {**source.job.axes, **job.axes}
         return job, ()
 
-    def name_from(self, source: Source, combination: Combination, repeat: int) -> str:
-        """Return the name of the job that ``make_from`` would make, without taking it; empty if it has problems."""
-        return self._name_of(
-            source, combination, repeat, self._variables_of(source, combination, repeat), JobProblems()
-        )
-
-    def _variables_of(self, source: Source, combination: Combination, repeat: int) -> Variables:
-        return {
-            **self._context.variables,
-            **combination.values,
-            "repeat": repeat,
-            validation.SOURCE: source.variables,
-        }
-
-    def _name_of(
-        self, source: Source, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
-    ) -> str:
-        suffix = self._source_suffix(source, variables) + combination.suffix
-        return self._full_name(None, replace(combination, suffix=suffix), repeat, variables, faults)
-
-    def _source_suffix(self, source: Source, variables: Variables) -> str:
+    def _source_suffix(self, source: Source) -> str:
         """Return what is appended to the name: the source's name if the template uses nothing of the source.
 
         And the output's number, from the second output on, if the template doesn't use it.
@@ -188,16 +149,8 @@ class JobTemplate:
         if self._name is None:
             return ""
         suffix = "" if validation.SOURCE in self._name.names else f"-{source.job.name}"
-        if source.output.index == 0:
-            return suffix
-        other = replace(source, output=replace(source.output, index=0, path=f"{source.output.path}-"))
-        try:
-            is_used = self._name.render(variables) != self._name.render(
-                {**variables, validation.SOURCE: other.variables}
-            )
-        except TemplateFault:  # reported when the name is rendered
-            return suffix
-        return suffix if is_used else f"{suffix}.{source.output.index}"
+        is_numbered = "source.index" in self._name.literal or "source.path" in self._name.literal
+        return suffix if source.output.index == 0 or is_numbered else f"{suffix}.{source.output.index}"
 
     def _made(
         self, name: str, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
@@ -304,12 +257,7 @@ class JobTemplate:
         try:
             return self._context.files.find(rendered)
         except FileFault as fault:
-            self._outside += fault.is_outside
-            if fault.is_outside and self._outside > _MOST_OUTSIDE:  # equal problems are shown once
-                message = "files of more jobs are outside the manifest's directory"
-                faults.problems.append(self._entry.site.problem(text.path, message, hint=fault.hint))
-            else:
-                self._add_once(faults, text, rendered, fault)
+            self._add_once(faults, text, rendered, fault)
             return None
 
     def _add_once(self, faults: JobProblems, text: TextField, rendered: str, fault: FileFault) -> None:
@@ -327,25 +275,21 @@ class JobTemplate:
             self._merged[workflow_id] = defaults.under(self._own), problems
         merged, problems = self._merged[workflow_id]
         faults.problems.extend(problems)
-        if not merged.rendered:
-            return merged.values
         before = len(faults.problems)
-        values = dict(merged.values)
-        for key, parameter in merged.rendered.items():
-            values[key] = parameter.render(variables, faults.template)
+        values = merged.render(variables, faults.template)
         batch = merged.rendered.get(validation.BATCH_SIZE)
         is_rendered = len(faults.problems) == before
         if batch and is_rendered and not validation.is_batch_of_one(values[validation.BATCH_SIZE]):
-            faults.problems.append(validation.batch_size_problem(batch.site, batch.path))
+            faults.problems.append(validation.batch_size_problem(*batch))
         return values
 
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
-        of_workflow = self._context.fields(workflow_id)
-        return {**of_workflow, **self._fields} if self._fields else of_workflow
+        defaults = self._context.manifest.workflows.get(workflow_id)
+        return {**_given(defaults.fields), **self._fields} if defaults else self._fields
 
     def _output(self, name: str, workflow_id: str, faults: JobProblems) -> str:
         manifest = self._context.manifest
-        pattern = self._context.pattern(workflow_id).replace("{name}", name)
+        pattern = names.filled(manifest.output.path, workflow_id).replace("{name}", name)
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):
@@ -362,7 +306,8 @@ class JobTemplate:
             return None
         message = f"the job that is made from {source.job.name!r} would be named {name!r}, as is another job"
         if claim.entry != entry:
-            message += f" ({context.place_of_name(claim.entry)})"
+            place = context.manifest.site.place(("jobs", claim.entry, "name"))
+            message += f" ({place})"
         hint = "use {{ source.name }} and the axes in `name`; names must differ in more than upper and lower case"
         return site.problem(("name",), message, hint=hint)
 
@@ -374,14 +319,11 @@ class JobTemplate:
             return None
         ours, theirs = row_words(root, index, number, line), row_words(root, claim.entry, claim.row, claim.line)
         if claim.entry == index:
-            self._last_twin = name, self._last_twin[1] + 1 if name == self._last_twin[0] else 1
-            rows = list(dict.fromkeys(words for words in (theirs, ours) if words))
-            if self._last_twin[1] > _MOST_TWINS:  # equal problems are shown once, so they hide no others
-                rows = ["more rows"] if rows else []
-            message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{'; '.join(rows)}"
+            rows = "; ".join(dict.fromkeys(words for words in (theirs, ours) if words))
+            message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{rows}"
             hint = "use columns or axes that differ in `name`, or `repeat` for several images of one job"
         else:
-            other = self._context.place_of_name(claim.entry)
+            other = root.place(("jobs", claim.entry, "name"))
             at = ", ".join(part for part in (f"line {other.line}, column {other.column}", theirs) if part)
             message = f"the name {name!r}{f' of {ours}' if ours else ''} is already used by the job at {at}"
             hint = "give one of them another name"

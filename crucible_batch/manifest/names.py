@@ -1,7 +1,7 @@
 """Job names: made from a template and the axes, safe for file systems, and unique.
 
-A name may become a directory on Linux, macOS (case-insensitive, normalizes Unicode) or Windows (reserved names and
-characters), and part of an archive or a URL. Therefore only listed characters are allowed. If a character is replaced
+A name may become a directory on Linux, macOS (case-insensitive, normalizes Unicode) or exFAT (reserved characters), and
+part of an archive or a URL. Therefore only listed characters are allowed. If a character is replaced
 or the name is cut, the first eight hex digits of the raw name's SHA-256 are appended, so that different names stay
 different on every run.
 """
@@ -82,8 +82,6 @@ MAX_SLUG_LENGTH = 48
 _HEX = 8
 _PUNCTUATION = frozenset(" -_.+=@,()!")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,()! -]*(?<![. ])")
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$)", re.IGNORECASE)
-_DEVICE_BEGINNINGS = frozenset({"con", "prn", "aux", "nul", "com", "lpt"})
 _DIVIDERS = re.compile(r"[^\w.+-]+|_+")
 _DASHES = re.compile(r"-{2,}")
 
@@ -112,7 +110,7 @@ def safe(raw: str) -> str:
 
     Otherwise unsafe characters are replaced and ``-`` with 8 hex digits of the digest of ``raw`` is appended.
     """
-    if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw) and not is_device(raw):
+    if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw):
         return raw
     name = unicodedata.normalize("NFC", raw)
     cleaned = "".join(character if _allowed(character) else "-" for character in name)
@@ -120,8 +118,6 @@ def safe(raw: str) -> str:
         cleaned = "_" + cleaned[1:]
     if cleaned[-1] in ". ":
         cleaned = cleaned[:-1] + "_"
-    if is_device(cleaned):
-        cleaned = "_" + cleaned
     if cleaned == name and len(cleaned.encode()) <= MAX_NAME_BYTES:
         return cleaned
     room = MAX_NAME_BYTES - _HEX - 1
@@ -138,14 +134,6 @@ def _allowed(character: str) -> bool:
     if character.isascii():
         return character.isalnum() or character in _PUNCTUATION
     return unicodedata.category(character)[0] in "LNM"
-
-
-def is_device(name: str) -> bool:
-    """Return whether Windows treats a name as a device name, in any case and with any extension."""
-    if name.isascii() and name.lstrip()[:3].lower() not in _DEVICE_BEGINNINGS:
-        return False  # fast path for almost all names
-    stem = unicodedata.normalize("NFKC", name.partition(".")[0]).strip()
-    return _DEVICE.fullmatch(stem) is not None
 
 
 def slug(text: str) -> str:
@@ -176,59 +164,44 @@ FIELDS = ("name", "workflow", "index", "ext")
 MAX_PATTERN_BYTES = 255
 _MAX_LITERAL_BYTES = 100  # beside a name of 120 bytes, an index and an extension in one file name of 255
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_RESERVED = frozenset('<>:"|?*')
+_PATTERN_FAULTS = (
+    (r"\\", "contains \\; separate folders with /"),
+    (r'[<>:"|?*]', 'contains one of < > : " | ? *, which some file systems do not support'),
+    (r"^/", "must be relative to the run directory"),
+    (
+        r"(^|/)\.{0,2}(/|$)",
+        "has a part that is empty, . or .., which could lead out of the run directory",
+    ),
+    (
+        r"(^|/)(?!\.{1,2}(/|$))[.~ -]|[^/.][. ]+(/|$)",
+        "has a part that begins with . - ~ or a space, or ends with a dot or a space",
+    ),
+    (
+        r"\{name\}\{index\}|\{index\}\{name\}|\{(\w+)\}\{\1\}",
+        "needs a separator between {name} and {index}, such as {name}/{index}",
+    ),
+    (r"\{ext\}.", "must have {ext} at its end"),
+)
 
 
 def faults(pattern: str) -> list[tuple[str, str | None]]:
     """Return the problems of a path pattern: messages, each with the nearest known field or None."""
-    found: list[tuple[str, str | None]] = [
-        (
-            f"unknown field {{{shown(name)}}}; the fields are {', '.join(f'{{{field}}}' for field in FIELDS)}",
-            nearest(name, FIELDS),
-        )
-        for name in _FIELD.findall(pattern)
-        if name not in FIELDS
-    ]
+    fields = ", ".join(f"{{{field}}}" for field in FIELDS)
+    unknown = [name for name in _FIELD.findall(pattern) if name not in FIELDS]
+    found = [(f"unknown field {{{shown(name)}}}; the fields are {fields}", nearest(name, FIELDS)) for name in unknown]
+    messages = [message for fault, message in _PATTERN_FAULTS if re.search(fault, pattern)]
     literal = _FIELD.sub("", pattern)
-    found.extend((message, None) for message in _literal_faults(pattern, literal))
-    if "{name}" not in pattern and all(near != "name" for _, near in found):
-        found.append(("must contain {name}, which keeps the outputs of different jobs apart", None))
-    if re.search(r"\{name\}\{index\}|\{index\}\{name\}|\{(\w+)\}\{\1\}", pattern):
-        found.append(("needs a separator between {name} and {index}, such as {name}/{index}", None))
-    if re.search(r"\{ext\}.", pattern):
-        found.append(("must have {ext} at its end", None))
-    found.extend((message, None) for part in pattern.split("/") if (message := _part_fault(part)))
-    return list(dict.fromkeys(found))
-
-
-def _literal_faults(pattern: str, literal: str) -> list[str]:
-    found = []
     if "{" in literal or "}" in literal:
-        found.append("has an unmatched brace")
-    if "\\" in literal:
-        found.append("contains \\; separate folders with /")
-    if any(character in _RESERVED for character in literal):
-        found.append('contains one of < > : " | ? *, which some file systems do not support')
+        messages.append("has an unmatched brace")
     if any(unicodedata.category(character)[0] == "C" for character in literal):
-        found.append("contains a control character")
-    if pattern.startswith("/"):
-        found.append("must be relative to the run directory")
+        messages.append("contains a control character")
     if len(pattern.encode("utf-8", "replace")) > MAX_PATTERN_BYTES:
-        found.append(f"is longer than {MAX_PATTERN_BYTES} bytes")
-    return found
-
-
-def _part_fault(part: str) -> str | None:
-    literal = _FIELD.sub("", part)
-    if part in {"", ".", ".."}:
-        return "has a part that is empty, . or .., which could lead out of the run directory"
-    if part[0] in ".-~ " or part[-1] in ". ":
-        return "has a part that begins with . - ~ or a space, or ends with a dot or a space"
-    if "{" not in part.removesuffix("{ext}") and is_device(literal):
-        return "has a part that is a device name on Windows"
-    if len(literal.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES:
-        return f"has a part of more than {_MAX_LITERAL_BYTES} bytes"
-    return None
+        messages.append(f"is longer than {MAX_PATTERN_BYTES} bytes")
+    if "{name}" not in pattern and all(near != "name" for _, near in found):
+        messages.append("must contain {name}, which keeps the outputs of different jobs apart")
+    if any(len(part.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES for part in literal.split("/")):
+        messages.append(f"has a part of more than {_MAX_LITERAL_BYTES} bytes")
+    return list(dict.fromkeys([*found, *((message, None) for message in messages)]))
 
 
 def keeps_apart(pattern: str) -> bool:
@@ -271,25 +244,11 @@ def text_fault(path: str) -> tuple[str, str] | None:
         path.encode("utf-8")  # fails if a byte that the locale can't decode was kept as a lone surrogate
         os.fsencode(path)
     except UnicodeEncodeError:
-        return _not_encodable(path, sys.getfilesystemencoding())
+        encoding = sys.getfilesystemencoding()
+        if encoding.lower() in {"utf-8", "utf8"}:
+            return "is not UTF-8", "rename it so that its name is valid UTF-8"
+        return (
+            f"contains a character that the encoding of this locale ({encoding}) cannot represent",
+            "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
+        )
     return None
-
-
-def _not_encodable(path: str, encoding: str) -> tuple[str, str]:
-    if encoding.lower() in {"utf-8", "utf8"} or not _is_utf8(path):
-        return "is not UTF-8", "rename it so that its name is valid UTF-8"
-    return (
-        f"contains a character that the encoding of this locale ({encoding}) cannot represent",
-        "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
-    )
-
-
-def _is_utf8(path: str) -> bool:
-    """Return whether a path that the locale's encoding can't encode is valid in a UTF-8 locale."""
-    try:
-        os.fsencode(path).decode()
-    except UnicodeEncodeError:  # real characters, which only this locale's encoding lacks
-        return True
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -2,101 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from crucible_batch.manifest.source_map import Path, SourceNode
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import Json, Template, Templates, is_template
 
-_SCALARS = frozenset({int, float, bool, type(None)})
-
 Report: TypeAlias = Callable[[SourceNode, Path, TemplateFault], None]
-ReportAt: TypeAlias = Callable[[Path, TemplateFault], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendered:
-    """A list or mapping that contains a template at any depth; ``items`` are compiled."""
-
-    items: Sequence[Any] | Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter that is rendered for each job: its compiled value and its location (in the job or the defaults)."""
-
-    value: Template | _Rendered
-    site: SourceNode
-    path: tuple[str | int, ...]
-
-    def render(self, variables: Variables, report: Report) -> Json:
-        """Return the value for one job. A template that fails is reported and rendered as None."""
-        return _render(self.value, variables, self.path, lambda path, fault: report(self.site, path, fault))
+_Place: TypeAlias = tuple[SourceNode, tuple[str | int, ...]]
 
 
 class Compiled(NamedTuple):
-    """Parameters in manifest order. For each parameter in ``rendered``, ``values`` holds None to keep its position."""
+    """Parameters in manifest order, with templates compiled, also within lists and mappings.
 
-    values: Mapping[str, Json]
-    rendered: Mapping[str, Parameter]
+    ``rendered`` are those that are rendered for each job, with their places in the job or in the defaults.
+    """
+
+    values: Mapping[str, Any]
+    rendered: Mapping[str, _Place]
 
     def under(self, own: Compiled) -> Compiled:
         """Return these parameters overridden by a job's ``own``."""
-        if not self.values:
-            return own
-        values = {**self.values, **own.values}
-        if not self.rendered and not own.rendered:
-            return Compiled(values, own.rendered)
-        both = {**self.rendered, **own.rendered}
-        is_own = own.rendered.keys() | (both.keys() - own.values.keys())
-        return Compiled(values, {name: both[name] for name in values if name in is_own})
+        inherited = {name: place for name, place in self.rendered.items() if name not in own.values}
+        return Compiled({**self.values, **own.values}, {**inherited, **own.rendered})
+
+    def render(self, variables: Variables, report: Report) -> Mapping[str, Json]:
+        """Return the values for one job. A template that fails is reported and rendered as None."""
+        if not self.rendered:
+            return self.values
+        made = {name: _render(self.values[name], variables, place, report) for name, place in self.rendered.items()}
+        return {**self.values, **made}
 
 
 def compiled(params: Mapping[str, Any], site: SourceNode, path: Path, templates: Templates, report: Report) -> Compiled:
     """Compile the parameters at ``path``. Templates that can't be compiled are reported and replaced by None."""
-    if all("{" not in raw if type(raw) is str else type(raw) in _SCALARS for raw in params.values()):
-        return Compiled(params, {})  # fast path for most jobs
-    made: dict[str, Json] = {}
-    rendered: dict[str, Parameter] = {}
-    for name, raw in params.items():
-        made[name] = raw
-        if isinstance(raw, str | list | dict):
-            at = (*path, name)
-            value = made[name] = _compile(raw, at, templates, lambda path, fault: report(site, path, fault))
-            if isinstance(value, Template | _Rendered):
-                made[name] = None
-                rendered[name] = Parameter(value, site, at)
-    return Compiled(made, rendered)
+    values = {name: _compile(raw, (site, (*path, name)), templates, report) for name, raw in params.items()}
+    rendered = {
+        name: (site, (*path, name)) for name, value in values.items() if isinstance(value, Template | list | dict)
+    }
+    return Compiled(values, rendered)
 
 
-def _compile(raw: Any, path: tuple[str | int, ...], templates: Templates, report: ReportAt) -> Any:
+def _compile(raw: Any, place: _Place, templates: Templates, report: Report) -> Any:
     if isinstance(raw, str) and is_template(raw):
         try:
             return templates.compile(raw)
         except TemplateFault as fault:
-            report(path, fault)
+            report(*place, fault)
             return None
-    if isinstance(raw, list):
-        items = [_compile(item, (*path, index), templates, report) for index, item in enumerate(raw)]
-        return _Rendered(items) if any(isinstance(item, Template | _Rendered) for item in items) else raw
-    if isinstance(raw, dict):
-        members = {name: _compile(item, (*path, name), templates, report) for name, item in raw.items()}
-        return _Rendered(members) if any(isinstance(item, Template | _Rendered) for item in members.values()) else raw
-    return raw
+    return _each(raw, place, lambda item, inner: _compile(item, inner, templates, report))
 
 
-def _render(value: Any, variables: Variables, path: tuple[str | int, ...], report: ReportAt) -> Json:
+def _render(value: Any, variables: Variables, place: _Place, report: Report) -> Json:
     if isinstance(value, Template):
         try:
             return value.value(variables)
         except TemplateFault as fault:
-            report(path, fault)
+            report(*place, fault)
             return None
-    if not isinstance(value, _Rendered):
-        literal: Json = value
-        return literal
-    if isinstance(value.items, Mapping):
-        return {name: _render(item, variables, (*path, name), report) for name, item in value.items.items()}
-    return [_render(item, variables, (*path, index), report) for index, item in enumerate(value.items)]
+    made: Json = _each(value, place, lambda item, inner: _render(item, variables, inner, report))
+    return made
+
+
+def _each(value: Any, place: _Place, change: Callable[[Any, _Place], Any]) -> Any:
+    """Return a list or a mapping with each of its values changed; any other value unchanged."""
+    site, path = place
+    if isinstance(value, list):
+        return [change(item, (site, (*path, index))) for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {name: change(item, (site, (*path, name))) for name, item in value.items()}
+    return value

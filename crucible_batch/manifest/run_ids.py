@@ -22,19 +22,24 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
 
     Raises ``UserError`` if it can't be rendered or can't be part of a path; for the manifest's, with its place.
     """
-    if given:
-        return _render_option(manifest, given)
-    if manifest.run_id is None:
+    source = given or manifest.run_id
+    if source is None:
         return DEFAULT_RUN_ID
-    faults = JobProblems()
     try:
-        run_id = _rendered(manifest, manifest.run_id)
+        run_id = Templates().compile(source).text(manifest.variables) if is_template(source) else source
     except TemplateFault as fault:
+        if given:
+            near = f"did you mean {fault.nearest!r}?" if fault.nearest else None
+            raise UserError(f"--run-id: {fault.message}", hint=near or fault.hint) from None
+        faults = JobProblems()
         faults.template(manifest.site, ("run_id",), fault)
         raise ManifestError(faults.problems) from None
-    if not _is_valid(run_id):
-        raise ManifestError([manifest.site.problem(("run_id",), f"{run_id!r} can't be a run id", hint=_RULE)])
-    return run_id
+    if 0 < len(run_id) <= _MAX_LENGTH and not set(run_id) - _CHARACTERS and not run_id.startswith((".", "-")):
+        return run_id
+    message = f"{run_id!r} can't be a run id"
+    if given:
+        raise UserError(message, hint=_RULE)
+    raise ManifestError([manifest.site.problem(("run_id",), message, hint=_RULE)])
 
 
 def depends_on_time(manifest: Manifest, given: str | None) -> bool:
@@ -47,22 +52,3 @@ def depends_on_time(manifest: Manifest, given: str | None) -> bool:
 def time_variables_in(manifest: Manifest, names: Set[str]) -> Set[str]:
     """Return those of the names that are variables of the scheduled time, and not the manifest's ``vars``."""
     return (names & set(TIME_VARIABLES)) - manifest.vars.keys()
-
-
-def _render_option(manifest: Manifest, given: str) -> str:
-    try:
-        run_id = _rendered(manifest, given)
-    except TemplateFault as fault:
-        near = f"did you mean {fault.nearest!r}?" if fault.nearest else None
-        raise UserError(f"--run-id: {fault.message}", hint=near or fault.hint) from None
-    if not _is_valid(run_id):
-        raise UserError(f"{run_id!r} can't be a run id", hint=_RULE)
-    return run_id
-
-
-def _rendered(manifest: Manifest, source: str) -> str:
-    return Templates().compile(source).text(manifest.variables) if is_template(source) else source
-
-
-def _is_valid(run_id: str) -> bool:
-    return 0 < len(run_id) <= _MAX_LENGTH and not set(run_id) - _CHARACTERS and not run_id.startswith((".", "-"))

@@ -31,11 +31,6 @@ _MESSAGES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}, got {got}",
-    "credits": "{message}",
-    "timezone": "{message}",
-    "cron": "{message}",
-    "secret_source": "{message}",
-    "empty": "{message}",
 }
 _PATTERNS = {
     "account": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
@@ -100,6 +95,8 @@ def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: objec
         return f"{str(value)[:100]!r} {_PATTERNS.get(str(location[-1]), 'does not have the required form')}"
     if value is None:
         return "is empty; set a value or remove the key"
+    if error_type == "value_error":  # raised by a function of ``field_types``
+        return str(detail["ctx"]["error"])
     template = _MESSAGES.get(error_type, "{message}")
     return template.format(got=_got(value), message=detail["msg"], **_context(detail))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,8 +20,7 @@ MAX_LINE_BYTES = 1024 * 1024
 MAX_FIELDS = 1000
 
 SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
-# The first four bytes of a ZIP archive (.xlsx, .ods, .numbers) and of a compound file (.xls).
-_SPREADSHEET_STARTS = frozenset({b"PK\x03\x04", b"\xd0\xcf\x11\xe0"})
+_SAVE_AS_UTF8 = "save the file as UTF-8; of a spreadsheet, export the sheet as CSV (UTF-8)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
             found = True
             yield row
     except UnicodeDecodeError as error:
-        yield RowFault(path, _bad_line(path), f"not UTF-8: {error.reason}", _encoding_hint(path))
+        yield RowFault(path, _bad_line(path), f"not UTF-8: {error.reason}", _SAVE_AS_UTF8)
     except OSError as error:
         yield RowFault(path, 0, f"can't be read: {error.strerror}")
     else:
@@ -90,17 +87,6 @@ def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
             hint="for the files of a folder, write folder/*",
         )
     return reader
-
-
-def _encoding_hint(path: Path) -> str:
-    """Return what to do about a file that is not UTF-8, by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "it is UTF-16, as some spreadsheets export text; save the file as UTF-8"
-    if start in _SPREADSHEET_STARTS:
-        return "it is a spreadsheet under another name; export the sheet as CSV (UTF-8)"
-    return "save the file as UTF-8"
 
 
 def _bad_line(path: Path) -> int:
@@ -283,14 +269,13 @@ def _jsonl(path: Path) -> Iterator[TableRow | RowFault]:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = _DECODER.decode(text)
+    value = json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
     if not isinstance(value, dict):
         raise ValueError('each line must be one JSON object, such as {"sku": "a1"}')  # noqa: TRY004
-    if "\\u" in text:  # only an escape can produce a lone surrogate
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("contains half of a surrogate pair, which is not a character") from None
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise ValueError("contains NaN, infinity or half of a surrogate pair, which JSON can't represent") from None
     return value
 
 
@@ -309,22 +294,6 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:50]} is too large for a number")
-    return number
-
-
-def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a JSON value")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_constant, strict=True
-)
-
-
 _READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
     ".csv": _csv,
     ".tsv": _Delimited("TSV", "\t", "tabs", ";,|").read,
@@ -339,7 +308,7 @@ def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFa
         raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
         raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
-    found = list(islice(matches(pattern, files, most), most + 1))
+    found = list(islice(matches(pattern, files), most + 1))
     if len(found) > most:
         raise FileFault(f"more than {most:,} files match {quoted(pattern)}", hint="--max-jobs raises the limit")
     if not found:

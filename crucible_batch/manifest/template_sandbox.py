@@ -25,7 +25,7 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from crucible_batch.manifest import template_filters
-from crucible_batch.manifest.source_map import nearest, shown
+from crucible_batch.manifest.source_map import kind, nearest, shown
 from crucible_batch.manifest.template_filters import (
     LimitError,
     Meter,
@@ -117,19 +117,8 @@ def _filtered(node: nodes.Node, name: str, args: list[nodes.Expr] | None = None)
 _RESULT = "_result"
 
 
-class Scope(Context):
-    """The context of one rendering. It is reused, since creating Jinja2's own costs as much as a small template."""
-
-    def resolve_or_missing(self, key: str) -> Any:
-        if key in self.vars:
-            return self.vars[key]
-        if key in self.parent:
-            return self.parent[key]
-        return self.environment.globals.get(key, missing)
-
-
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox of one expansion. It can do one rendering at a time, since its meter and its scope are shared."""
+    """The sandbox of one expansion. It can do one rendering at a time, since its meter is shared."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
@@ -140,7 +129,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.meter = meter
         self.filters = template_filters.table(self.meter)
         self.globals = {"range": self._range}
-        self._scope = Scope(self, {}, None, {})
 
     def part(self, source: str, line: int) -> TemplatePart:
         """Compile a text that begins at line ``line``. Raises ``TemplateFault``."""
@@ -161,14 +149,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
             result = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=1)
             tree = nodes.Template([result], lineno=1)
         tree.set_environment(self)
-        render = self.from_string(_Bounding().visit(tree)).root_render_func
+        template = self.from_string(_Bounding().visit(tree))
 
         def pieces(variables: Variables) -> Iterator[str]:
-            return render(self._reset_scope(variables))
+            return template.root_render_func(template.new_context(dict(variables)))
 
         def value(variables: Variables) -> Any:
-            context = self._reset_scope(variables)
-            for _ in render(context):
+            context = template.new_context(dict(variables))
+            for _ in template.root_render_func(context):
                 pass
             return context.vars[_RESULT]
 
@@ -176,24 +164,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return TemplatePart(names, pieces, None)
         return TemplatePart(names, lambda variables: (template_filters.text_of(value(variables)),), value, column)
 
-    def _reset_scope(self, variables: Variables) -> Scope:
-        """Return the context for a rendering with ``variables``. The previous rendering must have ended."""
-        scope = self._scope
-        scope.parent = variables  # type: ignore[assignment]
-        scope.vars.clear()
-        scope.exported_vars.clear()
-        return scope
-
-    def _range(self, *limits: int) -> range:
+    def _range(self, *limits: int) -> list[int]:
         numbers = range(*limits)
         check_items(len(numbers))
         self.meter.charge(len(numbers))
-        return numbers
+        return list(numbers)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         check_operation(operator, left, right)
         result = super().call_binop(context, operator, left, right)
-        self.meter.charge(10 + (len(result) if isinstance(result, str | list | tuple) else 0))
+        self.meter.charge(weigh(result))
         return result
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:  # noqa: N805 - as in Jinja2
@@ -293,7 +273,7 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         message, near = f"{owner} has no {name!r}", nearest(name, known)
         hint = f"available: {', '.join(shown(key) for key in known[:20])}" if known else None
     elif error.owner is not None:
-        message = f"{template_filters.described(error.owner)} has no {name!r} in templates"
+        message = f"{kind(error.owner)} has no {name!r} in templates"
     elif name == "row":
         message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
     elif name == "source":

@@ -171,7 +171,7 @@ class Templates:
 
 
 def plain(value: Any) -> Json:
-    """Return a template's value as JSON, with tuples and ranges as lists.
+    """Return a template's value as JSON, with tuples as lists.
 
     Raises ``ValueError`` if JSON has no such value.
     """
@@ -179,7 +179,7 @@ def plain(value: Any) -> Json:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {template_filters.text_of(key): plain(item) for key, item in value.items()}

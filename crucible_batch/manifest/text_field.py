@@ -11,22 +11,19 @@ _NO_NAMES: frozenset[str] = frozenset()
 class TextField:
     """A text field of an entry, either literal or a template."""
 
-    __slots__ = ("_fits", "_limit", "_template", "literal", "path")
+    __slots__ = ("_limit", "_template", "literal", "path")
 
     def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
         self.path = path
         self._limit = limit
         self.literal = text
-        self._template = templates.compile(text) if "{" in text and is_template(text) else None
-        self._fits = len(text) <= limit // 4 or len(text.encode()) <= limit
+        self._template = templates.compile(text) if is_template(text) else None
+        if self._template is None and len(text) > limit // 4 and len(text.encode()) > limit:
+            raise TemplateFault(f"longer than {limit // 1024} KiB, the limit for this field")
 
     @property
     def names(self) -> frozenset[str]:
         return self._template.names if self._template else _NO_NAMES
 
     def render(self, variables: Variables) -> str:
-        if self._template is not None:
-            return self._template.text(variables, self._limit)
-        if not self._fits:
-            raise TemplateFault(f"longer than {self._limit // 1024} KiB, the limit for this field")
-        return self.literal
+        return self.literal if self._template is None else self._template.text(variables, self._limit)

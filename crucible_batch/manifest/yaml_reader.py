@@ -201,7 +201,7 @@ class _TreeBuilder:
             is_text = False
         if not is_text:
             decimals = "; decimals are written with a point, such as 12.5" if key.isdecimal() else ""
-            self._complain(event, f"the key {key or 'nothing'!s} is not text", f'put it in quotes: "{key}"{decimals}')
+            self._complain(event, f"the key {key or 'nothing'} is not text", f'put it in quotes: "{key}"{decimals}')
             return None
         self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key

@@ -29,9 +29,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 MAX_NUMBER_LENGTH = 100
 
 _SWITCHES = frozenset({"yes", "no", "on", "off", "y", "n"})
-_SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
-_OLD_NUMBER = re.compile(r"[-+]?(?:0b[01_]+|(?=[0-9_]*_)[0-9][0-9_]*(?:\.[0-9_]*)?)")
 
 
 def resolve(text: str) -> Scalar:
@@ -74,6 +72,4 @@ def misreading(text: str) -> str | None:
         return f"{text} is read as the text {text!r}; write true or false if it is a boolean, or put it in quotes"
     if _LEADING_ZERO.fullmatch(text):
         return f"{text} is read as the number {int(text)}; put it in quotes to keep the zeros"
-    if _SEXAGESIMAL.fullmatch(text) or _OLD_NUMBER.fullmatch(text):
-        return f"{text} is read as text, not as a number; put it in quotes if it is text"
     return None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from crucible_batch.sandbox.config import DEFAULT_KEY, PriceRise, Running, SandboxConfig
+from crucible_batch.sandbox.config import DEFAULT_KEY, Running, SandboxConfig
 from crucible_batch.sandbox.faults import KINDS, FaultRule, parse_faults
 from crucible_batch.sandbox.pricing import Pricing, Rise, parse_pricing
 
@@ -18,7 +18,6 @@ __all__ = [
     "DEFAULT_KEY",
     "KINDS",
     "FaultRule",
-    "PriceRise",
     "Pricing",
     "Rise",
     "Running",

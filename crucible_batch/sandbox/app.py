@@ -1,6 +1,5 @@
-"""The API origin: the contract's ten operations, the OpenAPI description, and the sandbox's own state and settings."""
+"""The API origin: the contract's ten operations, and the sandbox's own state and settings."""
 
-import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,14 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crucible_batch.sandbox import exact_json, views, wire
+from crucible_batch.sandbox import exact_json, views
 from crucible_batch.sandbox.assets import Intent
-from crucible_batch.sandbox.config import PriceRise, check_prices, check_pricing
+from crucible_batch.sandbox.config import check_prices, check_pricing
 from crucible_batch.sandbox.fault_injection import Call, Endpoint, FaultyEndpoint
 from crucible_batch.sandbox.faults import Stage, parse_faults
 from crucible_batch.sandbox.gateway import Gateway
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.openapi import OPERATIONS, Operation, describe
 from crucible_batch.sandbox.pricing import parse_pricing
 from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.workflows import WORKFLOWS, prompt
@@ -33,7 +31,6 @@ class ConfigChange(BaseModel):
 
     faults: str | None = None
     prices: dict[str, Decimal] | None = None
-    price_rises: list[PriceRise] | None = None
     pricing: str | None = None
     recent_entries: int | None = Field(default=None, ge=0)
     advance_s: float = Field(default=0, ge=0, allow_inf_nan=False)
@@ -62,7 +59,7 @@ def state_routes(gateway: Gateway) -> list[Route]:
 def _apply(gateway: Gateway, change: ConfigChange) -> None:
     """Check everything, then change everything."""
     rules = parse_faults(change.faults) if change.faults is not None else None
-    check_prices(change.prices or {}, change.price_rises or [])
+    check_prices(change.prices or {})
     pricing = parse_pricing(change.pricing or "")
     check_pricing(pricing)
     gateway.advance(change.advance_s)
@@ -70,8 +67,6 @@ def _apply(gateway: Gateway, change: ConfigChange) -> None:
         gateway.faults.replace(rules)
     if change.prices is not None:
         gateway.world.jobs.prices |= change.prices
-    if change.price_rises is not None:
-        gateway.world.jobs.price_rises = tuple(change.price_rises)
     if change.recent_entries is not None:
         gateway.world.recent_entries = change.recent_entries
     if change.pricing is not None:
@@ -102,43 +97,54 @@ _MAX_BODY_BYTES = 1024 * 1024
 # A signature that ended this long ago: the fault `expired-url`.
 _LONG_AGO_S = 60.0
 
-_BodyT = TypeVar("_BodyT", bound=wire.Body)
-Answer = tuple[int, wire.Body]
+Answer = tuple[int, views.Data]
 
 
-@functools.cache
-def _description() -> str:
-    # Written when it is first asked for: most sandboxes never are.
-    return exact_json.dumps(describe())
+class _Body(BaseModel):
+    """A JSON object. Strict: the text "1" is not an integer. An optional field may be left out, but not be null."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _AssetCreateRequest(_Body):
+    mime_type: str = Field(min_length=1, max_length=128)
+    byte_size: int = Field(ge=1)
+    filename: str = Field(default="", min_length=1, max_length=255)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class _GenerateRequest(_Body):
+    workflow_id: str = Field(min_length=1)
+    params: dict[str, Any]
+    idempotency_key: str = Field(default="", min_length=1, max_length=128)
+
+
+_BodyT = TypeVar("_BodyT", bound=_Body)
 
 
 def create_api(gateway: Gateway) -> Starlette:
     by_path: dict[str, dict[str, Endpoint]] = {}
-    for operation in OPERATIONS:
-        by_path.setdefault(operation.path, {})[operation.method] = _endpoint(gateway, operation)
+    for name, (method, path, handler) in _OPERATIONS.items():
+        by_path.setdefault(path, {})[method] = _endpoint(gateway, name, handler)
     # One route a path, for a 405 to name all the methods of it in Allow.
     routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
-    routes.append(Route("/openapi.json", lambda _: _json_response(200, _description())))
-    routes += state_routes(gateway)
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route(gateway)})
+    app = Starlette(routes=routes + state_routes(gateway), exception_handlers={HTTPException: _unknown_route(gateway)})
     # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.
     app.router.redirect_slashes = False
     return app
 
 
-def _endpoint(gateway: Gateway, operation: Operation) -> Endpoint:
-    handler = _HANDLERS[operation.name]
-
+def _endpoint(gateway: Gateway, name: str, handler: Callable[["_Api", str, Call], Answer]) -> Endpoint:
     async def answer(call: Call) -> Response:
-        account_id = gateway.world.authenticate(_bearer(call.request)) if operation.needs_key else ""
+        if name == "health":
+            status, data = handler(_Api(gateway), "", call)
+            return _json_response(status, {"success": True, "data": data}, call.request_id)
+        account_id = gateway.world.authenticate(_bearer(call.request))
         status, data = handler(_Api(gateway), account_id, call)
-        body: dict[str, Any] = {"success": True, "data": data}
-        if issubclass(operation.success, wire.AnsweredSuccess):
-            body["request_id"] = call.request_id
-        text = exact_json.dumps(operation.success(**body).model_dump())
-        return _json_response(status, text, call.request_id)
+        body = {"success": True, "data": data, "request_id": call.request_id}
+        return _json_response(status, body, call.request_id)
 
-    return FaultyEndpoint(gateway, operation.name, answer, render_failure, _MAX_BODY_BYTES).answer
+    return FaultyEndpoint(gateway, name, answer, render_failure, _MAX_BODY_BYTES).answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,7 @@ class _Api:
     gateway: Gateway
 
     def health(self, _account_id: str, _call: Call) -> Answer:
-        return 200, wire.HealthData(status="ok")
+        return 200, {"status": "ok"}
 
     def credits(self, account_id: str, call: Call) -> Answer:
         totals, entries = self.gateway.world.credits(account_id, call.now)
@@ -156,19 +162,19 @@ class _Api:
         return 200, views.credits(totals, entries, ids_in_text=ids_in_text)
 
     def workflows(self, _account_id: str, _call: Call) -> Answer:
-        return 200, wire.WorkflowListData(workflows=[views.workflow_summary(w.workflow_id) for w in WORKFLOWS])
+        return 200, {"workflows": [views.workflow_summary(w.workflow_id) for w in WORKFLOWS]}
 
     def metadata(self, _account_id: str, call: Call) -> Answer:
         workflow = self.gateway.world.workflow(call.request.path_params["workflow_id"])
-        return 200, wire.WorkflowMetadataData(workflow_id=workflow.workflow_id, metadata=workflow.metadata())
+        return 200, {"workflow_id": workflow.workflow_id, "metadata": workflow.metadata()}
 
     def list_assets(self, account_id: str, call: Call) -> Answer:
         links = self._links(call, self.gateway.config.download_ttl_s)
         listed = self.gateway.world.assets.listed(account_id)
-        return 200, wire.AssetListData(assets=[views.asset(asset, call.now, links) for asset in listed])
+        return 200, {"assets": [views.asset(asset, call.now, links) for asset in listed]}
 
     def create_asset(self, account_id: str, call: Call) -> Answer:
-        body = _parse(wire.AssetCreateRequest, call)
+        body = _parse(_AssetCreateRequest, call)
         intent = Intent(body.mime_type, body.byte_size, body.filename or None, body.metadata)
         asset = self.gateway.world.create_asset(account_id, intent, call.now)
         return 201, views.asset_intent(asset, self._links(call, self.gateway.config.upload_ttl_s))
@@ -181,17 +187,17 @@ class _Api:
     def delete_asset(self, account_id: str, call: Call) -> Answer:
         asset_id = call.request.path_params["asset_id"]
         rebate = self.gateway.world.delete_asset(account_id, asset_id, call.now)
-        return 200, wire.AssetDeleteData(asset_id=asset_id, deleted=True, credit_rebate=rebate)
+        return 200, {"asset_id": asset_id, "deleted": True, "credit_rebate": rebate}
 
     def generate(self, account_id: str, call: Call) -> Answer:
-        body = _parse(wire.GenerateRequest, call)
+        body = _parse(_GenerateRequest, call)
         if not body.idempotency_key:
             self.gateway.seen.keyless_posts += 1
         order = Order(body.workflow_id, body.params, body.idempotency_key or None)
         job, is_new = self.gateway.world.submit(account_id, order, call.now)
         # A new job is shown as it was taken in, though a runner may have been free for it.
         status = "queued" if is_new else job.status(call.now)
-        data = wire.GenerateData(job_id=job.job_id, status=status, requested_credits=job.answered_price)
+        data: views.Data = {"job_id": job.job_id, "status": status, "requested_credits": job.answered_price}
         return (202 if is_new else 200), data
 
     def job(self, account_id: str, call: Call) -> Answer:
@@ -208,31 +214,30 @@ class _Api:
         return views.Links(self.gateway.storage_url, self.gateway.signer, call.now + ttl_s)
 
 
-_HANDLERS: dict[str, Callable[[_Api, str, Call], Answer]] = {
-    "health": _Api.health,
-    "credits": _Api.credits,
-    "workflows": _Api.workflows,
-    "metadata": _Api.metadata,
-    "asset-list": _Api.list_assets,
-    "asset-create": _Api.create_asset,
-    "asset-get": _Api.get_asset,
-    "asset-delete": _Api.delete_asset,
-    "generate": _Api.generate,
-    "job": _Api.job,
+_OPERATIONS: dict[str, tuple[str, str, Callable[[_Api, str, Call], Answer]]] = {
+    "health": ("GET", "/api/health", _Api.health),
+    "credits": ("GET", "/api/v1/credits", _Api.credits),
+    "workflows": ("GET", "/api/v1/workflows", _Api.workflows),
+    "metadata": ("GET", "/api/v1/workflows/{workflow_id}/metadata", _Api.metadata),
+    "asset-list": ("GET", "/api/v1/assets", _Api.list_assets),
+    "asset-create": ("POST", "/api/v1/assets", _Api.create_asset),
+    "asset-get": ("GET", "/api/v1/assets/{asset_id}", _Api.get_asset),
+    "asset-delete": ("DELETE", "/api/v1/assets/{asset_id}", _Api.delete_asset),
+    "generate": ("POST", "/api/v1/generate", _Api.generate),
+    "job": ("GET", "/api/v1/jobs/{job_id}", _Api.job),
 }
 
 
 def render_failure(refused: RefusedError, request_id: str) -> Response:
     """Write a refusal as the contract's ApiFailure."""
-    failure = wire.ApiFailure(
-        success=False, code=refused.code, error=refused.error, hint=refused.hint, request_id=request_id
-    )
-    return _json_response(refused.status, exact_json.dumps(failure.model_dump(exclude_none=True)), request_id)
+    failure: views.Data = {"success": False, "code": refused.code, "error": refused.error, "request_id": request_id}
+    if refused.hint is not None:
+        failure["hint"] = refused.hint
+    return _json_response(refused.status, failure, request_id)
 
 
-def _json_response(status: int, text: str, request_id: str | None = None) -> Response:
-    headers = {"x-request-id": request_id} if request_id else None
-    return Response(text, status, headers, "application/json")
+def _json_response(status: int, body: views.Data, request_id: str) -> Response:
+    return Response(exact_json.dumps(body), status, {"x-request-id": request_id}, "application/json")
 
 
 def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
@@ -246,7 +251,7 @@ def _unknown_route(gateway: Gateway) -> Callable[[Request, Exception], Awaitable
     async def answer(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # it is registered for these alone
         code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_REQUEST")
-        refused = RefusedError(error.status_code, code, error.detail, "GET /openapi.json lists the operations.")
+        refused = RefusedError(error.status_code, code, error.detail, "The contract lists the operations.")
         response = render_failure(refused, gateway.request_ids.next())
         response.headers.update(error.headers or {})
         return response
@@ -272,5 +277,5 @@ def _parse(model: type[_BodyT], call: Call) -> _BodyT:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
         raise RefusedError(
-            400, "INVALID_REQUEST", f"{where}: {first['msg']}", "GET /openapi.json shows the body."
+            400, "INVALID_REQUEST", f"{where}: {first['msg']}", "Send the body that the contract describes."
         ) from error

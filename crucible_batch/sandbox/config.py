@@ -1,6 +1,6 @@
 """How a sandbox is set up (accounts, prices, speed, faults), and where it is found when it runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -10,15 +10,6 @@ from crucible_batch.sandbox.pricing import Pricing, check_scopes
 from crucible_batch.sandbox.workflows import BY_ID
 
 DEFAULT_KEY = "moltazine_sandbox"
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRise:
-    """From the job after the `after_jobs`-th of a workflow on, one costs `price`."""
-
-    workflow_id: str
-    after_jobs: int
-    price: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +32,6 @@ class SandboxConfig:
     """The credits that each key starts with. A key that the state file knows keeps what it has."""
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     """Prices by workflow id, in place of those of the table."""
-    price_rises: tuple[PriceRise, ...] = ()
     upload_price: Decimal = Decimal("0.5")
     pricing: Mapping[str, Pricing] = field(default_factory=dict)
     """How prices move, by workflow id or `upload`; see `parse_pricing`. Prices that are not listed don't change."""
@@ -72,7 +62,7 @@ class SandboxConfig:
     def __post_init__(self) -> None:
         for amount in (*self.accounts.values(), self.upload_price):
             check_credits(amount)
-        check_prices(self.prices, self.price_rises)
+        check_prices(self.prices)
         check_pricing(self.pricing)
         if not 0 <= self.rebate_share <= 1:
             raise ValueError(f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}")
@@ -99,9 +89,9 @@ def check_credits(amount: Decimal) -> None:
         raise ValueError(f"credits are from 0 to 10**12 with at most 6 places, not {amount}")
 
 
-def check_prices(prices: Mapping[str, Decimal], rises: Sequence[PriceRise]) -> None:
+def check_prices(prices: Mapping[str, Decimal]) -> None:
     """Raise ValueError for a price that can't be asked, or one of a workflow that there isn't."""
-    for workflow_id, price in [*prices.items(), *((rise.workflow_id, rise.price) for rise in rises)]:
+    for workflow_id, price in prices.items():
         check_credits(price)
         if workflow_id not in BY_ID:
             raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(BY_ID))}")
@@ -111,10 +101,5 @@ def check_pricing(pricing: Mapping[str, Pricing]) -> None:
     """Raise ValueError for prices that can't be asked, or of what there isn't."""
     check_scopes(pricing)
     for scope, rule in pricing.items():
-        for amount in (rule.base, rule.answer, rule.record):
-            check_credits(amount or Decimal(0))
-        factors = [rule.jitter, *(rise.factor for rise in rule.rises)]
-        if not all(factor.is_finite() and 0 <= factor <= 10**6 for factor in factors):
-            raise ValueError(f"factors of {scope} are from 0 to 10**6")
         if 0 in (rule.size, rule.steps):
             raise ValueError(f"the size and the steps that the base price of {scope} is for are not 0")

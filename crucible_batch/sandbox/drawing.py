@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 
 from crucible_batch.sandbox.records import digest
 
@@ -52,25 +52,25 @@ def _colour(text: str) -> Colour:
 # The words, the scenes, the sky from top to bottom, the layers from far to near, the accent.
 NAMED_STYLES = _styles("""
 noir monochrome detective film shadow shadows | skyline | 0b0b0d 3a3a3f 8d8d90 | 6a6a6e 454549 28282b 0c0c0e | f2efe6
-watercolor watercolour aquarelle ink wash | wash | fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | 3b4a5a
-blueprint schematic technical diagram plan | facets | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
+watercolor watercolour aquarelle ink wash | hills | fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | f2a65a
+blueprint schematic technical diagram plan | skyline | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
 neon cyberpunk synthwave cyber glowing night | skyline | 0a0420 1b0a3c 3a0f5c | ff2fa0 21e6ff 9d4dff 170734 | fff36b
-pastel soft candy dreamy kawaii | orbs hills waves | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
+pastel soft candy dreamy kawaii | hills waves | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
 sunset sunrise dusk dawn golden | hills waves | 2f1b52 d9526b ffc778 | b8436b 8a2f63 571f55 2b1240 | ffe9a8
-forest wood woods jungle green moss meadow | hills facets | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
-ocean sea water wave waves lake river | waves orbs | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
-winter snow ice arctic frost frozen | hills facets | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
-space galaxy cosmic star stars moon planet | orbs facets | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
+forest wood woods jungle green moss meadow | hills | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
+ocean sea water wave waves lake river | waves | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
+winter snow ice arctic frost frozen | hills | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
+space galaxy cosmic star stars moon planet | skyline hills | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
 """)
 
 # For prompts that name no style: a prompt always gets the same one of these.
 PLAIN_STYLES = _styles("""
-| facets hills | 0f4c5c 5f9ea0 e8d8a8 | 2c7a7b e36414 fb8b24 9a031e | fff1d0
-| orbs waves | 22223b 4a4e69 c9ada7 | 9a8c98 c9ada7 f2e9e4 4a4e69 | ffd6a5
-| waves facets hills | 264653 2a9d8f e9c46a | f4a261 e76f51 2a9d8f 264653 | fff3d9
-| orbs facets | 3d2645 832161 da4167 | f0eff4 da4167 832161 3d2645 | ffe0ec
+| hills | 0f4c5c 5f9ea0 e8d8a8 | 2c7a7b e36414 fb8b24 9a031e | fff1d0
+| waves | 22223b 4a4e69 c9ada7 | 9a8c98 c9ada7 f2e9e4 4a4e69 | ffd6a5
+| waves hills | 264653 2a9d8f e9c46a | f4a261 e76f51 2a9d8f 264653 | fff3d9
+| waves | 3d2645 832161 da4167 | f0eff4 da4167 832161 3d2645 | ffe0ec
 | hills waves | 335c67 9fb8ad fff3b0 | e09f3e 9e2a2b 540b0e 335c67 | fffbe6
-| facets orbs | 1b263b 415a77 e0e1dd | 778da9 415a77 1b263b 0d1b2a | ffcb77
+| skyline | 1b263b 415a77 e0e1dd | 778da9 415a77 1b263b 0d1b2a | ffcb77
 """)
 
 
@@ -135,7 +135,7 @@ def glow(canvas: Image.Image, *spots: tuple[Point, float, Colour]) -> Image.Imag
 
 
 _MAX_LINES = 4
-_PANEL = (14, 14, 24)
+_PANEL = (14, 14, 24, 200)
 # A picture lower than this has no room for a label that could be read.
 _LEAST_SIDE = 96
 
@@ -156,10 +156,8 @@ def caption(image: Image.Image, text: str, note: str) -> Image.Image:
     line_height = round(size * 1.3)
     panel_height = line_height * len(lines) + round(size * 0.95) + margin
     panel = (margin, height - margin - panel_height, width - margin, height - margin)
-    veil = Image.new("L", image.size)
-    ImageDraw.Draw(veil).rounded_rectangle(panel, size * 0.5, fill=200)
-    image = Image.composite(Image.new("RGB", image.size, _PANEL), image, veil)
-    draw = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(image, "RGBA")
+    draw.rounded_rectangle(panel, size * 0.5, fill=_PANEL)
     x, y = margin * 2, panel[1] + margin * 0.75
     for line in lines:
         draw.text((x, y), line, font=font, fill=(250, 248, 240))
@@ -181,8 +179,8 @@ _BLACK: Colour = (0, 0, 0)
 def paint(size: tuple[int, int], style: Style, rng: Random) -> Image.Image:
     """Draw one of the style's scenes."""
     name = rng.choice(style.scenes)
-    # Small pictures are drawn at twice their size, for smooth edges; in large or blurred ones nobody would see it.
-    scale = 2 if size[0] * size[1] <= 640 * 640 and name != "wash" else 1
+    # Small pictures are drawn at twice their size, for smooth edges; in large ones nobody would see it.
+    scale = 2 if size[0] * size[1] <= 640 * 640 else 1
     canvas = sky((size[0] * scale, size[1] * scale), style)
     return vignette(SCENES[name](canvas, style, rng).reduce(scale))
 
@@ -206,60 +204,12 @@ def _waves(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
     width, height = canvas.size
     draw = ImageDraw.Draw(canvas)
     disc(draw, (width * rng.uniform(0.25, 0.75), height * 0.3), min(width, height) * 0.14, style.accent)
-    turns, phase, bands = rng.uniform(1, 2.2), rng.uniform(0, math.tau), 11
+    bands = 11
     for band in range(bands):
-        level = 0.34 + 0.6 * band / bands
-        crest: list[Point] = []
-        for step in range(129):
-            across = step / 128
-            swell = math.sin(math.tau * turns * across + phase + band * 0.75) * (0.02 + 0.003 * band)
-            crest.append((across * width, (level + swell) * height))
         place = band / (bands - 1) * (len(style.layers) - 1)
         low = min(int(place), len(style.layers) - 2)
-        draw.polygon(
-            [*crest, (width, height), (0, height)],
-            fill=mix(style.layers[low], style.layers[low + 1], place - low),
-        )
-        draw.line(crest, fill=mix(style.accent, style.layers[low], 0.55), width=max(1, height // 340))
-    return canvas
-
-
-def _orbs(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    for number in range(16):
-        radius = min(width, height) * rng.uniform(0.05, 0.26) * (1 - number / 24)
-        side = max(4, round(radius * 2))
-        orb = Image.new("L", (side, side))
-        ImageDraw.Draw(orb).ellipse((0, 0, side - 1, side - 1), fill=rng.randrange(110, 225))
-        # Lit from above: each orb fades downwards.
-        shade = (
-            ImageOps.flip(Image.linear_gradient("L")).resize((side, side)).point(lambda light: 110 + light * 145 // 255)
-        )
-        place = (round(rng.uniform(-0.1, 1) * width), round(rng.uniform(-0.1, 0.95) * height))
-        canvas.paste(rng.choice((*style.layers, style.accent)), place, ImageChops.multiply(orb, shade))
-    return canvas
-
-
-def _facets(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    width, height = canvas.size
-    draw, cells = ImageDraw.Draw(canvas), rng.choice((6, 7, 9))
-    tones = (style.sky[0], style.layers[0], style.layers[1], style.sky[2])
-
-    def corner(column: int, row: int) -> Point:
-        return (
-            (column + rng.uniform(-0.36, 0.36)) * width / cells,
-            (row + rng.uniform(-0.36, 0.36)) * height / cells,
-        )
-
-    grid = [[corner(column, row) for column in range(-1, cells + 2)] for row in range(-1, cells + 2)]
-    for row in range(cells + 2):
-        for column in range(cells + 2):
-            a, b, c, d = grid[row][column], grid[row][column + 1], grid[row + 1][column], grid[row + 1][column + 1]
-            for triangle in ((a, b, c), (b, d, c)):
-                across = sum(x / width + y / height for x, y in triangle) / 6
-                place = min(max(across + rng.uniform(-0.14, 0.14), 0), 0.999) * (len(tones) - 1)
-                colour = mix(tones[int(place)], tones[int(place) + 1], place % 1)
-                draw.polygon(triangle, fill=mix(colour, style.accent, rng.uniform(0, 0.16)))
+        crest = ridge(width, height, 0.38 + 0.6 * band / bands, 0.012, rng)
+        draw.polygon(crest, fill=mix(style.layers[low], style.layers[low + 1], place - low))
     return canvas
 
 
@@ -297,39 +247,8 @@ def _windows(
         y += pane * 3
 
 
-def _wash(canvas: Image.Image, style: Style, rng: Random) -> Image.Image:
-    for _ in range(9):
-        blot = _blot(rng)
-        # A second, wider coat makes the dark rim that pigment leaves where it dries.
-        rim = ImageChops.subtract(blot.filter(ImageFilter.MaxFilter(5)), blot).point(lambda value: value // 2)
-        mask = ImageChops.add(blot.point(lambda value: value * 2 // 5), rim).filter(ImageFilter.GaussianBlur(0.8))
-        canvas.paste(rng.choice(style.layers), mask=mask.resize(canvas.size, Image.Resampling.BICUBIC))
-    draw, width = ImageDraw.Draw(canvas), canvas.width
-    for _ in range(26):
-        centre = (rng.random() * width, rng.random() * canvas.height)
-        disc(draw, centre, width * rng.uniform(0.001, 0.005), rng.choice(style.layers))
-    return canvas
-
-
-def _blot(rng: Random) -> Image.Image:
-    """Draw a pool of paint, as a small mask."""
-    blot = Image.new("L", (SOFT_SIDE, SOFT_SIDE))
-    x, y, size = rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.85), rng.uniform(0.12, 0.34)
-    waves = [(n, rng.uniform(0, math.tau), rng.uniform(0, 0.55) / n) for n in range(2, 9)]
-    outline: list[Point] = []
-    for step in range(72):
-        angle = math.tau * step / 72
-        reach = size * (1 + sum(swing * math.sin(n * angle + phase) for n, phase, swing in waves) * 0.6)
-        outline.append(((x + reach * 1.2 * math.cos(angle)) * SOFT_SIDE, (y + reach * math.sin(angle)) * SOFT_SIDE))
-    ImageDraw.Draw(blot).polygon(outline, fill=rng.randrange(150, 255))
-    return blot
-
-
 SCENES: dict[str, Scene] = {
     "hills": _hills,
     "waves": _waves,
-    "orbs": _orbs,
-    "facets": _facets,
     "skyline": _skyline,
-    "wash": _wash,
 }

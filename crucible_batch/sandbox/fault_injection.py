@@ -29,28 +29,20 @@ class NoAnswer(Response):
 
 
 class HalfAnswer(Response):
-    """Announce all the bytes by a Content-Length, send half of them, and close the connection."""
+    """Send half the bytes and close the connection. Without the Content-Length of all, nothing shows the cut.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        transport = _transport(scope)
-        half = bytes(self.body[: len(self.body) // 2])
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": half, "more_body": True})
-        transport.close()
-        await _wait_for_the_end(receive)
-
-
-class UnsizedHalfAnswer(Response):
-    """Send half the bytes in a body that ends with the connection: nothing shows that it was cut.
-
-    Written to the transport by hand, since uvicorn would frame it in chunks, and a cut chunk does show.
+    Written to the transport by hand, since uvicorn would frame an answer without a length in chunks, which shows it.
     """
 
+    def __init__(self, content: bytes, media_type: str, *, is_sized: bool) -> None:
+        super().__init__(content, media_type=media_type)
+        self._is_sized = is_sized
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = _transport(scope)
-        half = bytes(self.body[: len(self.body) // 2])
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.media_type}\r\nconnection: close\r\n\r\n"
-        transport.write(head.encode("ascii") + half)
+        length = f"content-length: {len(self.body)}\r\n" if self._is_sized else ""
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.media_type}\r\n{length}connection: close\r\n\r\n"
+        transport.write(head.encode("ascii") + bytes(self.body[: len(self.body) // 2]))
         transport.close()
         await _wait_for_the_end(receive)
 

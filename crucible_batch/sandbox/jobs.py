@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from crucible_batch.sandbox import exact_json
-from crucible_batch.sandbox.config import PriceRise
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.ledger import WorldContext
 from crucible_batch.sandbox.pricing import FIXED, Pricing, Purchase
@@ -66,7 +65,6 @@ class Jobs:
         self._due = [(job.booked_at, job.job_id) for job in self if not job.settled]
         heapq.heapify(self._due)
         self.prices: dict[str, Decimal] = dict(context.config.prices)
-        self.price_rises: tuple[PriceRise, ...] = context.config.price_rises
         self.pricing: Mapping[str, Pricing] = context.config.pricing
 
     def __iter__(self) -> Iterator[Job]:
@@ -75,6 +73,7 @@ class Jobs:
     def price(self, resolved: ResolvedOrder, params: Params, now: float) -> Decimal:
         """Return what the next job costs: its base price, and what its workflow's pricing makes of that."""
         workflow, earlier = resolved.workflow, self._accepted[resolved.workflow.workflow_id]
+        base = self.prices.get(workflow.workflow_id, workflow.price)
         purchase = Purchase(
             earlier=earlier,
             elapsed_s=now - self._context.began,
@@ -82,15 +81,7 @@ class Jobs:
             pixels=resolved.outputs[0].width * resolved.outputs[0].height,
             steps=steps(workflow, params),
         )
-        return self.pricing.get(workflow.workflow_id, FIXED).price(self.base_price(workflow), purchase)
-
-    def base_price(self, workflow: Workflow) -> Decimal:
-        """Return the last price rise that is due, else the set price, else the table's."""
-        accepted = self._accepted[workflow.workflow_id]
-        due = [r for r in self.price_rises if r.workflow_id == workflow.workflow_id and accepted >= r.after_jobs]
-        if due:
-            return max(due, key=lambda rise: rise.after_jobs).price
-        return self.prices.get(workflow.workflow_id, workflow.price)
+        return self.pricing.get(workflow.workflow_id, FIXED).price(base, purchase)
 
     def earlier(self, account_id: str, order: Order) -> Job | None:
         """Find the job that the order's key already bought. Raises RefusedError (400) if that was another order."""

@@ -128,41 +128,19 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
     """Add up all rows of the ledger, and compare the result with the totals in them, the jobs and the assets."""
     totals: dict[str, Totals] = defaultdict(Totals)
     sums: dict[str, Decimal] = defaultdict(Decimal)
-    lowest: Decimal | None = None
+    lows: list[Decimal] = []
     problems: list[str] = []
-    of_jobs: Posted = defaultdict(list)
-    of_assets: Posted = defaultdict(list)
+    posted: dict[str | None, list[tuple[EntryType, Decimal]]] = defaultdict(list)
     for entry in entries:
-        after = totals[entry.account_id].after(entry.entry_type, entry.amount)
-        totals[entry.account_id] = after
+        after = totals[entry.account_id] = totals[entry.account_id].after(entry.entry_type, entry.amount)
         sums[entry.entry_type] += entry.amount
-        lowest = after.available if lowest is None else min(lowest, after.available)
+        lows.append(after.available)
         if after != Totals(entry.balance_after, entry.reserved_after):
             problems.append(f"entry {entry.entry_id} carries totals that don't follow from the rows before it")
         if min(after.available, after.reserved) < 0:
             problems.append(f"entry {entry.entry_id} leaves less than nothing")
-        of_jobs[entry.job_id].append((entry.entry_type, entry.amount))
-        of_assets[entry.asset_id].append((entry.entry_type, entry.amount))
-    problems += _job_problems(of_jobs, jobs) + _asset_problems(of_assets, assets)
-    balance = sum((t.balance for t in totals.values()), ZERO)
-    reserved = sum((t.reserved for t in totals.values()), ZERO)
-    return Audit(
-        entries=len(entries),
-        balance=balance,
-        reserved=reserved,
-        available=balance - reserved,
-        lowest_available=ZERO if lowest is None else lowest,
-        spent_on_jobs=sums["consume"],
-        spent_on_uploads=sums["upload"] - sums["rebate"],
-        problems=tuple(problems),
-    )
-
-
-Posted = dict[str | None, list[tuple[str, Decimal]]]
-
-
-def _job_problems(posted: Posted, jobs: Iterable[Job]) -> list[str]:
-    problems: list[str] = []
+        posted[entry.job_id or entry.asset_id].append((entry.entry_type, entry.amount))
+    posted.pop(None, None)  # grants
     keys: Counter[tuple[str, str]] = Counter()
     for job in jobs:
         due = [("reserve", job.price)]
@@ -172,22 +150,28 @@ def _job_problems(posted: Posted, jobs: Iterable[Job]) -> list[str]:
             problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund, as is due")
         if job.idempotency_key is not None:
             keys[job.account_id, job.idempotency_key] += 1
-    problems += [f"job {job_id} has entries but does not exist" for job_id in posted if job_id is not None]
     problems += [f"{count} jobs share one idempotency key" for count in keys.values() if count > 1]
-    return problems
-
-
-def _asset_problems(posted: Posted, assets: Iterable[Asset]) -> list[str]:
-    problems: list[str] = []
     for asset in assets:
-        match posted[asset.asset_id]:
+        match posted.pop(asset.asset_id, []):
             case [("upload", charge)] if charge == asset.charged and asset.deleted_at is None:
                 pass
             case [("upload", charge), ("rebate", rebate)] if rebate <= charge and asset.deleted_at is not None:
                 pass
             case _:
                 problems.append(f"asset {asset.asset_id} was not booked as one upload and at most one rebate")
-    return problems
+    problems += [f"{subject} has entries but does not exist" for subject in posted]
+    balance = sum((t.balance for t in totals.values()), ZERO)
+    reserved = sum((t.reserved for t in totals.values()), ZERO)
+    return Audit(
+        entries=len(entries),
+        balance=balance,
+        reserved=reserved,
+        available=balance - reserved,
+        lowest_available=min(lows, default=ZERO),
+        spent_on_jobs=sums["consume"],
+        spent_on_uploads=sums["upload"] - sums["rebate"],
+        problems=tuple(problems),
+    )
 
 
 @dataclass(frozen=True, slots=True)

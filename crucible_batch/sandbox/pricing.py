@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from crucible_batch.sandbox.workflows import BY_ID
 
@@ -111,12 +112,15 @@ def _scopes(scope: str | None) -> tuple[str, ...]:
 def _with(pricing: Pricing, scope: str, name: str, value: str) -> Pricing:
     if scope == UPLOAD and name in _ONLY_OF_JOBS:
         raise ValueError(f"{name!r} is for jobs, not for uploads")
-    if name not in _SETTERS:
-        raise ValueError(f"unknown price rule {name!r}; known are {', '.join(_SETTERS)}")
+    if name not in _VALUES:
+        raise ValueError(f"unknown price rule {name!r}; known are {', '.join(_VALUES)}")
     try:
-        return _SETTERS[name](pricing, value)
+        found = _VALUES[name](value)
     except (ValueError, InvalidOperation) as error:
         raise ValueError(f"{name}={value}: not a valid value for {name!r}") from error
+    if isinstance(found, Rise):
+        return replace(pricing, rises=(*pricing.rises, found))
+    return replace(pricing, **{name: found})
 
 
 def _pixels(value: str) -> int:
@@ -124,20 +128,24 @@ def _pixels(value: str) -> int:
     return int(width) * int(height)
 
 
-def _rising(pricing: Pricing, value: str, *, at: bool) -> Pricing:
-    moment, factor = value.split("x")
-    rise = Rise(Decimal(factor), after_s=Decimal(moment)) if at else Rise(Decimal(factor), after=int(moment))
-    return replace(pricing, rises=(*pricing.rises, rise))
+def _rise_after(value: str) -> Rise:
+    after, factor = value.split("x")
+    return Rise(Decimal(factor), after=int(after))
 
 
-_SETTERS: Mapping[str, Callable[[Pricing, str], Pricing]] = {
-    "base": lambda pricing, value: replace(pricing, base=Decimal(value)),
-    "size": lambda pricing, value: replace(pricing, size=_pixels(value)),
-    "steps": lambda pricing, value: replace(pricing, steps=int(value)),
-    "rise-after": lambda pricing, value: _rising(pricing, value, at=False),
-    "rise-at": lambda pricing, value: _rising(pricing, value, at=True),
-    "free": lambda pricing, value: replace(pricing, free=int(value)),
-    "jitter": lambda pricing, value: replace(pricing, jitter=Decimal(value)),
-    "answer": lambda pricing, value: replace(pricing, answer=Decimal(value)),
-    "record": lambda pricing, value: replace(pricing, record=Decimal(value)),
+def _rise_at(value: str) -> Rise:
+    after_s, factor = value.split("x")
+    return Rise(Decimal(factor), after_s=Decimal(after_s))
+
+
+_VALUES: Mapping[str, Callable[[str], Any]] = {
+    "base": Decimal,
+    "size": _pixels,
+    "steps": int,
+    "rise-after": _rise_after,
+    "rise-at": _rise_at,
+    "free": int,
+    "jitter": Decimal,
+    "answer": Decimal,
+    "record": Decimal,
 }

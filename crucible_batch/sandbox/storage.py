@@ -18,7 +18,6 @@ from crucible_batch.sandbox.fault_injection import (
     FaultyEndpoint,
     HalfAnswer,
     Handler,
-    UnsizedHalfAnswer,
 )
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.gateway import Gateway
@@ -137,9 +136,9 @@ class _Storage:
     def _body(self, content: bytes, mime_type: str) -> Response:
         match self._gateway.faults.draw("download", Stage.BODY):
             case "short-body":
-                return HalfAnswer(content, media_type=mime_type)
+                return HalfAnswer(content, mime_type, is_sized=True)
             case "short-unsized":
-                return UnsizedHalfAnswer(content, media_type=mime_type)
+                return HalfAnswer(content, mime_type, is_sized=False)
             case "error-page":
                 return render_error(_ERROR_PAGE, "")
             case _:

@@ -2,9 +2,8 @@
 
 import sqlite3
 from collections.abc import Iterable
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from pydantic import TypeAdapter
 
@@ -12,28 +11,22 @@ from crucible_batch.sandbox import exact_json
 from crucible_batch.sandbox.records import Account, Asset, Entry, Job, Record
 from crucible_batch.sandbox.world import SavedRecords
 
-_SCHEMA = Path(__file__).with_name("schema.sql")
-
-_TABLES = frozenset({"account", "entry", "asset", "job", "blob"})
-
-_INSERT_ENTRY = """
-INSERT INTO entry (entry_id, account_id, entry_type, amount, created_at, description, job_id, asset_id,
-                   balance_after, reserved_after)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, UNIQUE (kind, id)
+);
+CREATE TABLE IF NOT EXISTS blob (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
 """
-_UPSERT_ASSET = """
-INSERT INTO asset (asset_id, record) VALUES (?, ?)
-ON CONFLICT (asset_id) DO UPDATE SET record = excluded.record
+_UPSERT = """
+INSERT INTO record (kind, id, record) VALUES (?, ?, ?)
+ON CONFLICT (kind, id) DO UPDATE SET record = excluded.record
 """
-_UPSERT_JOB = """
-INSERT INTO job (job_id, account_id, idempotency_key, record) VALUES (?, ?, ?, ?)
-ON CONFLICT (job_id) DO UPDATE SET record = excluded.record
-"""
-
-_RecordT = TypeVar("_RecordT", Account, Entry, Asset, Job)
-
-
-_LISTS: dict[type, TypeAdapter[Any]] = {}
+_ID_OF: dict[type[Record], str] = {
+    Account: "account_id",
+    Entry: "entry_id",
+    Asset: "asset_id",
+    Job: "job_id",
+}
 
 
 class Store:
@@ -58,23 +51,14 @@ class Store:
 
     def load(self) -> SavedRecords:
         """Read back everything that was saved, in the order in which it was made."""
-        return SavedRecords(
-            accounts=self._read(Account, "SELECT account_id, key_sha256 FROM account ORDER BY seq"),
-            entries=self._read(
-                Entry,
-                "SELECT entry_id, account_id, entry_type, amount, created_at, description, job_id, asset_id,"
-                " balance_after, reserved_after FROM entry ORDER BY seq",
-            ),
-            assets=self._read_json(Asset, "SELECT record FROM asset ORDER BY seq"),
-            jobs=self._read_json(Job, "SELECT record FROM job ORDER BY seq"),
-        )
+        return SavedRecords(*map(self._read, _ID_OF))
 
     def save(self, records: Iterable[Record]) -> None:
         """Write records, new or replaced, in one transaction."""
+        rows = ((type(each).__name__, getattr(each, _ID_OF[type(each)]), exact_json.dumps(each)) for each in records)
         self._db.execute("BEGIN IMMEDIATE")
         with self._db:
-            for record in records:
-                self._write(record)
+            self._db.executemany(_UPSERT, rows)
 
     def put_blob(self, sha256: str, content: bytes) -> None:
         self._db.execute("INSERT OR IGNORE INTO blob (sha256, bytes) VALUES (?, ?)", (sha256, content))
@@ -84,49 +68,21 @@ class Store:
         row = self._db.execute("SELECT bytes FROM blob WHERE sha256 = ?", (sha256,)).fetchone()
         if row is None:
             raise KeyError(sha256)
-        return bytes(row["bytes"])
+        return bytes(row[0])
 
     def _prepare(self) -> None:
-        self._db.row_factory = sqlite3.Row
-        tables = {str(row["name"]) for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables - _TABLES:
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables - {"record", "blob"}:
             raise sqlite3.DatabaseError("it is the database of another program")
         # Kept for the life of the process and freed by the kernel with it: two sandboxes can't share a state.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing so; a power cut may, and a sandbox may afford that.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA.read_text(encoding="utf-8"))
+        self._db.executescript(_SCHEMA)
 
-    def _write(self, record: Record) -> None:
-        match record:
-            case Account():
-                self._db.execute(
-                    "INSERT INTO account (account_id, key_sha256) VALUES (?, ?)",
-                    (record.account_id, record.key_sha256),
-                )
-            case Entry():
-                values = exact_json.members(record).values()
-                self._db.execute(_INSERT_ENTRY, [str(each) if isinstance(each, Decimal) else each for each in values])
-            case Asset():
-                self._db.execute(_UPSERT_ASSET, (record.asset_id, exact_json.dumps(record)))
-            case Job():
-                self._db.execute(
-                    _UPSERT_JOB,
-                    (record.job_id, record.account_id, record.idempotency_key, exact_json.dumps(record)),
-                )
-
-    def _read(self, kind: type[_RecordT], query: str) -> list[_RecordT]:
-        rows = [dict(row) for row in self._db.execute(query)]
-        return _validated(kind, rows)
-
-    def _read_json(self, kind: type[_RecordT], query: str) -> list[_RecordT]:
-        rows = [exact_json.loads(row["record"].encode()) for row in self._db.execute(query)]
-        return _validated(kind, rows)
-
-
-def _validated(kind: type[_RecordT], rows: list[Any]) -> list[_RecordT]:
-    if kind not in _LISTS:  # made once: it takes longer than reading a small state
-        _LISTS[kind] = TypeAdapter(list[kind])  # type: ignore[valid-type]
-    found: list[_RecordT] = _LISTS[kind].validate_python(rows)
-    return found
+    def _read(self, kind: type[Record]) -> list[Any]:
+        query = "SELECT record FROM record WHERE kind = ? ORDER BY seq"
+        rows = [exact_json.loads(text.encode()) for (text,) in self._db.execute(query, (kind.__name__,))]
+        found: list[Any] = TypeAdapter(list[kind]).validate_python(rows) if rows else []  # type: ignore[valid-type]
+        return found

@@ -1,9 +1,8 @@
-"""The world's records as the contract shows them."""
+"""The world's records as the contract shows them: the data of each answer."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from crucible_batch.sandbox import wire
 from crucible_batch.sandbox.ledger import Totals
 from crucible_batch.sandbox.records import Asset, Entry, Ids, Job
 from crucible_batch.sandbox.signing import Signer, Verb
@@ -12,6 +11,8 @@ ASSET_BUCKET = "crucible-assets"
 OUTPUT_BUCKET = "crucible-outputs"
 # The moment since when the table of workflows is as it is.
 _WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+Data = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,64 +27,64 @@ class Links:
         return self.storage_url + self.signer.query(verb, f"/{bucket}/{path}", self.expires_at)
 
 
-def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) -> wire.CreditsData:
+def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) -> Data:
     """Show an account. ``ids_in_text``: the ids of jobs are in the descriptions of the entries only."""
-    return wire.CreditsData(
-        balance=totals.balance,
-        reserved=totals.reserved,
-        available=totals.available,
-        recent_entries=[_entry(entry, id_in_text=ids_in_text) for entry in entries],
-    )
+    return {
+        "balance": totals.balance,
+        "reserved": totals.reserved,
+        "available": totals.available,
+        "recent_entries": [_entry(entry, id_in_text=ids_in_text) for entry in entries],
+    }
 
 
-def workflow_summary(workflow_id: str) -> wire.WorkflowSummary:
-    return wire.WorkflowSummary(workflow_id=workflow_id, updated_at=_WORKFLOWS_UPDATED_AT)
+def workflow_summary(workflow_id: str) -> Data:
+    return {"workflow_id": workflow_id, "updated_at": _WORKFLOWS_UPDATED_AT}
 
 
-def asset(asset: Asset, now: float, links: Links) -> wire.AssetDescriptor:
+def asset(asset: Asset, now: float, links: Links) -> Data:
     """Show an asset; it can be downloaded once it is ready."""
     status, path = asset.status(now), asset_path(asset)
-    return wire.AssetDescriptor(
-        asset_id=asset.asset_id,
-        status=status,
-        mime_type=asset.mime_type,
-        byte_size=asset.byte_size,
-        bucket=ASSET_BUCKET,
-        object_path=path,
-        original_filename=asset.filename,
-        metadata=dict(asset.metadata),
-        created_at=_moment(asset.created_at),
-        upload_expires_at=_moment(asset.upload_expires_at),
-        download_url=links.url("download", ASSET_BUCKET, path) if status == "ready" else None,
-    )
+    return {
+        "asset_id": asset.asset_id,
+        "status": status,
+        "mime_type": asset.mime_type,
+        "byte_size": asset.byte_size,
+        "bucket": ASSET_BUCKET,
+        "object_path": path,
+        "original_filename": asset.filename,
+        "metadata": asset.metadata,
+        "created_at": _moment(asset.created_at),
+        "upload_expires_at": _moment(asset.upload_expires_at),
+        "download_url": links.url("download", ASSET_BUCKET, path) if status == "ready" else None,
+    }
 
 
-def asset_intent(asset: Asset, links: Links) -> wire.AssetCreateData:
+def asset_intent(asset: Asset, links: Links) -> Data:
     """Show a new asset, with the only way to fill it."""
     path = asset_path(asset)
-    return wire.AssetCreateData(
-        asset_id=asset.asset_id,
-        bucket=ASSET_BUCKET,
-        object_path=path,
-        upload_url=links.url("upload", ASSET_BUCKET, path),
-        upload_token=links.signer.sign("upload", f"/{ASSET_BUCKET}/{path}", links.expires_at),
-        upload_expires_at=_moment(asset.upload_expires_at),
-        credits_charged=asset.charged,
-    )
+    return {
+        "asset_id": asset.asset_id,
+        "bucket": ASSET_BUCKET,
+        "object_path": path,
+        "upload_url": links.url("upload", ASSET_BUCKET, path),
+        "upload_token": links.signer.sign("upload", f"/{ASSET_BUCKET}/{path}", links.expires_at),
+        "upload_expires_at": _moment(asset.upload_expires_at),
+        "credits_charged": asset.charged,
+    }
 
 
-def job(job: Job, now: float, links: Links) -> wire.JobData:
+def job(job: Job, now: float, links: Links) -> Data:
     """Show a job, with its outputs once it has succeeded."""
     status = job.status(now)
-    return wire.JobData(
-        job_id=job.job_id,
-        status=status,
-        workflow_id=job.workflow_id,
-        requested_credits=job.recorded_price,
-        error_code=job.error_code if status == "failed" else None,
-        error_message=job.error_message if status == "failed" else None,
-        outputs=[_output(job, index, links) for index in range(len(job.outputs))] if status == "succeeded" else [],
-    )
+    return {
+        "job_id": job.job_id,
+        "status": status,
+        "workflow_id": job.workflow_id,
+        "requested_credits": job.recorded_price,
+        "error_code": job.error_code if status == "failed" else None,
+        "error_message": job.error_message if status == "failed" else None,
+        "outputs": [_output(job, index, links) for index in range(len(job.outputs))] if status == "succeeded" else [],
+    }
 
 
 def asset_path(asset: Asset) -> str:
@@ -95,35 +96,35 @@ def output_path(job: Job, index: int) -> str:
     return f"{job.job_id}/{index}.{job.outputs[index].mime_type.partition('/')[2]}"
 
 
-def _output(job: Job, index: int, links: Links) -> wire.JobOutput:
+def _output(job: Job, index: int, links: Links) -> Data:
     shape, path = job.outputs[index], output_path(job, index)
-    return wire.JobOutput(
-        id=Ids(f"output-{job.job_id}", index).next(),
-        job_id=job.job_id,
-        output_index=index,
-        storage_provider="sandbox",
-        bucket=OUTPUT_BUCKET,
-        path=path,
-        url=links.url("download", OUTPUT_BUCKET, path),
-        mime_type=shape.mime_type,
-        width=shape.width,
-        height=shape.height,
-        metadata={},
-        created_at=_moment(job.finished_at),
-    )
+    return {
+        "id": Ids(f"output-{job.job_id}", index).next(),
+        "job_id": job.job_id,
+        "output_index": index,
+        "storage_provider": "sandbox",
+        "bucket": OUTPUT_BUCKET,
+        "path": path,
+        "url": links.url("download", OUTPUT_BUCKET, path),
+        "mime_type": shape.mime_type,
+        "width": shape.width,
+        "height": shape.height,
+        "metadata": {},
+        "created_at": _moment(job.finished_at),
+    }
 
 
-def _entry(entry: Entry, *, id_in_text: bool) -> wire.CreditLedgerEntry:
+def _entry(entry: Entry, *, id_in_text: bool) -> Data:
     is_moved = id_in_text and entry.job_id is not None
-    return wire.CreditLedgerEntry(
-        id=entry.entry_id,
-        job_id=None if is_moved else entry.job_id,
-        entry_type=entry.entry_type,
-        status="held" if entry.entry_type == "reserve" else "settled",
-        amount=entry.amount,
-        description=f"{entry.description} (job {entry.job_id})" if is_moved else entry.description,
-        created_at=_moment(entry.created_at),
-    )
+    return {
+        "id": entry.entry_id,
+        "job_id": None if is_moved else entry.job_id,
+        "entry_type": entry.entry_type,
+        "status": "held" if entry.entry_type == "reserve" else "settled",
+        "amount": entry.amount,
+        "description": f"{entry.description} (job {entry.job_id})" if is_moved else entry.description,
+        "created_at": _moment(entry.created_at),
+    }
 
 
 def _moment(seconds: float) -> datetime:

@@ -192,7 +192,7 @@ def _fit(field: Field, value: object) -> tuple[bool, str]:
             fits = _is_number(value, int) and _is_between(field, value)
             return fits, f"an integer from {field.low} to {field.high}"
         case "number":
-            fits = _is_number(value, int, Decimal) and _is_between(field, value)
+            fits = _is_number(value, int, float, Decimal) and _is_between(field, value)
             return fits, f"a number from {field.low} to {field.high}"
         case _:
             assert_never(field.kind)
@@ -203,7 +203,7 @@ def _is_number(value: object, *types: type) -> bool:
 
 
 def _is_between(field: Field, value: object) -> bool:
-    return isinstance(value, int | Decimal) and field.low <= value <= field.high
+    return isinstance(value, int | float | Decimal) and field.low <= value <= field.high
 
 
 def _is_uuid(text: str) -> bool:

@@ -236,13 +236,17 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def ledger_rows(state: Path) -> Iterator[tuple[float, Decimal, str]]:
     """Yield time, cost and job of each row of the gateway's ledger, without the grants and the rows of no cost."""
     with closing(sqlite3.connect(state)) as connection:
-        query = "SELECT entry_type, amount, created_at, job_id, asset_id FROM entry ORDER BY seq"
-        for kind, amount, at, job, asset in connection.execute(query):
-            cost = abs(Decimal(amount))
+        fields = ", ".join(
+            f"record ->> '{name}'" for name in ("entry_type", "amount", "created_at", "job_id", "asset_id")
+        )
+        query = f"SELECT {fields} FROM record WHERE kind = 'Entry' ORDER BY seq"
+        for kind, number, at, job, asset in connection.execute(query):
+            amount = Decimal(str(number))
+            cost = abs(amount)
             if kind in {"reserve", "refund"}:
                 yield at, -cost if kind == "refund" else cost, job
             elif asset is not None:
-                yield at, -Decimal(amount), asset
+                yield at, -amount, asset
 
 
 def worst_of_each_month(state: Path) -> dict[str, Decimal]:

@@ -140,10 +140,10 @@ async def test_a_class_has_its_own_canary_and_does_not_wait_for_anothers(start):
 
 
 async def test_a_price_that_rises_within_a_run_exceeds_the_budget_by_the_submits_in_flight_at_most(start):
-    from crucible_batch.sandbox import PriceRise
+    from crucible_batch.sandbox import parse_pricing
 
-    rise = PriceRise("zimage-base", 3, Decimal(9))
-    async with start(price_rises=(rise,)) as bench:
+    rise = parse_pricing("zimage-base.rise-after=3x4.5")
+    async with start(pricing=rise) as bench:
         result = await bench.run(bench.manifest(jobs(12), budget=24), concurrency=4)
         state = await bench.agree(result)
         risen = [job for job in state["jobs"] if job["price"] == 9]

@@ -299,11 +299,11 @@ async def test_a_record_beyond_a_surge_ends_all_buying(start, tampered, tally):
 
 
 async def test_a_price_that_rises_above_the_ceiling_in_the_middle_ends_the_buying_of_every_workflow(start, tally):
-    from crucible_batch.sandbox import PriceRise
+    from crucible_batch.sandbox import parse_pricing
 
-    rise = PriceRise("zimage-base", 3, Decimal(9))
+    rise = parse_pricing("zimage-base.rise-after=3x4.5")
     work = texts(8) + "\n" + "\n".join(f"{{name: s{i}, prompt: 'sheet {i}', workflow: zimage-sheet}}" for i in range(3))
-    async with start(price_rises=(rise,), prices={"zimage-sheet": Decimal(3)}) as bench:
+    async with start(pricing=rise, prices={"zimage-sheet": Decimal(3)}) as bench:
         head = "budget: {credits: 100, max_credits_per_job: 4}\n"
         result = await bench.run(bench.manifest(work, budget=None, head=head), concurrency=1)
         state = await bench.agree(result)

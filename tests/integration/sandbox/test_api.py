@@ -104,7 +104,7 @@ async def test_credits_are_written_as_exact_numbers(start: Any) -> None:
         for number in range(3):
             await client.generate("zimage-sketch", f"k{number}")
         response = await client.api.get("/api/v1/credits")
-        assert '"balance":0.7,"reserved":0.0,"available":0.7,' in response.text
+        assert '"balance":0.7,"reserved":0,"available":0.7,' in response.text
         for number in range(3, 10):
             assert (await client.generate("zimage-sketch", f"k{number}")).status_code == 202
         assert failure(await client.generate("zimage-sketch", "k10")) == "402 INSUFFICIENT_CREDITS"
@@ -258,3 +258,41 @@ async def test_no_refusal_shows_the_key(client: Any) -> None:
         ),
     ]
     assert not any(key in answer.text for answer in answers)
+
+
+JOB = "job_id status workflow_id requested_credits error_code error_message outputs"
+OUTPUT = "id job_id output_index storage_provider bucket path url mime_type width height metadata created_at"
+ASSET = (
+    "asset_id status mime_type byte_size bucket object_path original_filename metadata created_at"
+    " upload_expires_at download_url"
+)
+
+
+async def test_each_answer_has_the_fields_of_the_contract(client: Any, picture: Any) -> None:
+    """The names are this table's own reading of contract 1.0.0."""
+    intent = await client.intend(picture())
+    await client.put(intent, picture())
+    asset = await client.get(f"/api/v1/assets/{intent['asset_id']}")
+    submitted = (await client.generate("zimage-base", "k", prompt__text="x")).json()
+    job = await client.get(f"/api/v1/jobs/{submitted['data']['job_id']}")
+    credits = await client.get("/api/v1/credits")
+    workflows = await client.get("/api/v1/workflows")
+    metadata = await client.get("/api/v1/workflows/zimage-base/metadata")
+    deleted = (await client.api.delete(f"/api/v1/assets/{intent['asset_id']}")).json()
+    for found, fields in (
+        (submitted, "success data request_id"),
+        (submitted["data"], "job_id status requested_credits"),
+        (job, JOB),
+        (job["outputs"][0], OUTPUT),
+        (credits, "balance reserved available recent_entries"),
+        (credits["recent_entries"][0], "id job_id entry_type status amount description created_at"),
+        (workflows["workflows"][0], "workflow_id updated_at"),
+        (metadata, "workflow_id metadata"),
+        (
+            intent,
+            "asset_id bucket object_path upload_url upload_token upload_expires_at credits_charged",
+        ),
+        (asset, ASSET),
+        (deleted["data"], "asset_id deleted credit_rebate"),
+    ):
+        assert found.keys() == set(fields.split())

@@ -27,10 +27,9 @@ async def test_the_judge_needs_no_key_and_sees_everything(client: Any, picture: 
 
 
 async def test_prices_faults_and_time_can_be_changed_while_it_runs(client: Any) -> None:
-    rises = [{"workflow_id": "zimage-base", "after_jobs": 2, "price": 9}]
-    await client.configure(prices={"zimage-base": 1.25}, price_rises=rises)
+    await client.configure(prices={"zimage-base": 1.25}, pricing="zimage-base.rise-after=2x4")
     prices = [(await client.job("zimage-base", f"k{n}"))["requested_credits"] for n in range(3)]
-    assert prices == [Decimal("1.25"), Decimal("1.25"), 9]
+    assert prices == [Decimal("1.25"), Decimal("1.25"), 5]
     await client.configure(faults="credits.500-before=1")
     assert [(await client.api.get("/api/v1/credits")).status_code for _ in range(2)] == [500, 200]
     await client.configure(recent_entries=2)
@@ -47,7 +46,6 @@ async def test_prices_faults_and_time_can_be_changed_while_it_runs(client: Any) 
         {"faults": "nonsense:1"},
         {"prices": {"zimage-base": -1}},
         {"prices": {"nope": 1}},
-        {"price_rises": [{"workflow_id": "zimage-base"}]},
         {"advance_s": -1},
         {"recent_entries": -1},
         {"unknown": 1},

@@ -10,7 +10,6 @@ import pytest
 
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World
 
@@ -83,36 +82,12 @@ def test_what_is_no_state_file_is_an_os_error(tmp_path: Path) -> None:
 def test_the_database_of_another_program_is_not_written_to(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with contextlib.closing(sqlite3.connect(path)) as other:
-        other.execute("CREATE TABLE job (theirs)")
+        other.execute("CREATE TABLE record (theirs)")
         other.execute("CREATE TABLE diary (theirs)")
     before = path.read_bytes()
     with pytest.raises(OSError, match="database of another program"):
         Store(path)
     assert path.read_bytes() == before
-
-
-def test_records_are_saved_together_or_not_at_all(tmp_path: Path) -> None:
-    world = World(SandboxConfig(), Faults((), 0), 0)
-    changes = world.take_changes()
-    with Store(tmp_path / "s.db") as store:
-        with pytest.raises(sqlite3.IntegrityError):
-            store.save([*changes, changes[0]])
-        assert store.load().accounts == []
-        store.save(changes)
-        assert len(store.load().entries) == 1
-
-
-def test_the_ledger_on_disk_is_append_only(tmp_path: Path) -> None:
-    world = World(SandboxConfig(), Faults((), 0), 0)
-    account = world.authenticate("moltazine_sandbox")
-    world.submit(account, Order("zimage-base", {}, "k"), 0)
-    with Store(tmp_path / "s.db") as store:
-        store.save(world.take_changes())
-    db = sqlite3.connect(tmp_path / "s.db")
-    for statement in ("UPDATE entry SET amount = '0'", "DELETE FROM entry"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            db.execute(statement)
-    db.close()
 
 
 def test_a_digest_without_bytes_is_a_key_error() -> None:

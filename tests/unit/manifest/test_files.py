@@ -31,21 +31,6 @@ def test_images_are_confined_unless_allowed(folder: Any, tmp_path_factory: pytes
             assert (problem.place.line, problem.field) == (6, "jobs[0].image")
 
 
-def test_a_table_of_files_outside_is_four_problems_and_hides_no_other(folder: Any) -> None:
-    rows = "".join(f"a{number},../photos/{number}.png\n" for number in range(300))
-    (folder.path / "t.csv").write_text(f"name,image\n{rows}last,gone.png\n", encoding="utf-8")
-    text = 'jobs:\n  - name: "{{ row.name }}"\n    foreach: t.csv\n    image: "{{ row.image }}"\n'
-    found = list(dict.fromkeys(folder.problems(text)))  # as the collector does
-    assert [problem.message.split(" (")[0] for problem in found] == [
-        "'../photos/0.png' is outside the manifest's directory",
-        "'../photos/1.png' is outside the manifest's directory",
-        "'../photos/2.png' is outside the manifest's directory",
-        "files of more jobs are outside the manifest's directory",
-        "'gone.png' can't be read: no such file or directory",
-    ]
-    assert {problem.hint for problem in found[:4]} == {"--allow-outside permits it"}
-
-
 def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:
     """``m-secrets`` begins as ``m`` does, and is no part of it."""
     manifest, secrets = tmp_path / "m", tmp_path / "m-secrets"
@@ -184,7 +169,7 @@ def test_a_template_in_a_prompt_file_is_placed_there(folder: Any) -> None:
 def test_prompts_are_bounded(folder: Any) -> None:
     assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'x' * 32769}}}]").message
     assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'é' * 16385}}}]").message
-    assert "32 KiB" in folder.problem("jobs: [{name: a, prompt: '{{ \"xy\" * 20000 }}'}]").message
+    assert "32 KiB" in folder.problem("jobs: [{name: a, prompt: '{{ range(9999) | join(\"xy\") }}'}]").message
     assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768
 
 

@@ -20,6 +20,7 @@ VARIABLES: dict[str, Any] = {
     "words": ["b", "a", "c"],
     "row": {"sku": "a1", "items": "three", "a b": "spaced", "n": "007", "deep": {"x": [1, {"y": 2}]}},
     "repeat": 2,
+    "long": "a" * 200_000,
 }
 
 
@@ -58,7 +59,7 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
         ("{% for i in range(3) %}{{ i }}{% endfor %}", "012"),
         ("{% set x = brand ~ n %}{{ x ~ x }}", "Acme3Acme3"),
-        ("{{ 'a' + 'b' }}{{ 'a' * 3 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 % 4 }}{{ 1 / 2 }}", "abaaa1024330.5"),
+        ("{{ 'a' + 'b' }}{{ 3 * 4 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 % 4 }}{{ 1 / 2 }}", "ab121024330.5"),
         ("{{ '%03d' | format(n) }} {{ '%s-%.2f' | format(brand, f) }}", "003 Acme-0.50"),
         ("{{ 'a,b' .split(',') | join('/') }}{{ brand.upper() }}{{ brand.startswith('A') }}", "a/bACMEtrue"),
         ("{{ brand | replace('Ac', 'Gi') }}", "Gime"),
@@ -171,8 +172,8 @@ UNKNOWN: list[tuple[str, str, str | None]] = [
     ("{{ row.skuu }}", "`row` has no 'skuu'", "sku"),
     ("{{ row['skuu'] }}", "`row` has no 'skuu'", "sku"),
     ("{{ row.deep.z }}", "the mapping has no 'z'", None),
-    ("{{ brand.x }}", "a text has no 'x'", None),
-    ("{{ n.real }}", "a number has no 'real'", None),
+    ("{{ brand.x }}", "text has no 'x'", None),
+    ("{{ n.real }}", "an integer has no 'real'", None),
     ("{{ words[7] }}", "a list has no '7'", None),
 ]
 
@@ -314,8 +315,8 @@ BOMBS = [
     "{% for i in range(999) %}" * 6 + "{% endfor %}" * 6,
     "{% for i in range(9000) %}{{ range(9000) | sum }}{% endfor %}",
     "{% for i in range(9000) %}{% if range(9000) | list == [] %}{% endif %}{% endfor %}",
-    "{% for i in range(9000) %}{{ 'x' * 200000 }}{% endfor %}",
-    "{% for i in range(9000) %}{% set x = 'x' * 200000 %}{% endfor %}",
+    "{% for i in range(9000) %}{{ long }}{% endfor %}",
+    "{% for i in range(9000) %}{% set x = long ~ i %}{% endfor %}",
     "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a ~ a %}" * 60 + "{{ a }}",
     "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a + a %}" * 60 + "{{ a }}",
     "{% set a = ['a'] %}" + "{% set a = a + a %}" * 60 + "{{ a | length }}",
@@ -332,19 +333,19 @@ BOMBS = [
     "{{ 'a'.zfill(10**9) }}",
     "{{ '\t'.expandtabs(10**9) }}",
     "{{ 'a'.join(['b'] * 10**6) }}",
-    "{{ ('a' * 200000) | replace('a', 'b' * 200000) }}",
-    "{{ ('a' * 200000).replace('a', 'b' * 200000) }}",
-    "{{ (['a'] * 9000) | join('b' * 200000) }}",
-    "{{ ('a\n' * 100000) | indent(10**9) }}",
+    "{{ long | replace('a', long) }}",
+    "{{ long.replace('a', long) }}",
+    "{{ range(9000) | join(long) }}",
+    "{{ long | indent(10**9) }}",
     "{{ 'a' | center(10**9) }}",
     "{{ [1] | batch(10**9, 'x') | list }}",
     "{{ [1] | slice(10**9) | list }}",
     "{{ 1.5 | round(10**9, 'ceil') }}",
-    "{{ '9' * 100000 | int }}",
-    "{{ ('9' * 100000) | int }}",
-    "{{ ('f' * 100000) | int(0, 16) }}",
+    "{{ long | length ** 100 }}",
+    "{{ long | replace('a', '9') | int }}",
+    "{{ long | int(0, 16) }}",
     "{{ 'x' | wordwrap(1, true, 'y' * 10**9) }}",
-    "{{ ('a b ' * 60000).split() | length }}",
+    "{{ long | replace('a', 'a ') | length }}",
 ]
 
 
@@ -358,8 +359,8 @@ def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
 
 
 def test_output_is_bounded_in_bytes(templates: Templates) -> None:
-    assert len(templates.compile("{{ 'x' * 1000 }}").text({}, 1000)) == 1000
-    for source in ("{{ 'x' * 1001 }}", "{{ 'é' * 501 }}", "{% for i in range(1001) %}x{% endfor %}"):
+    assert len(templates.compile("{% for i in range(1000) %}x{% endfor %}").text({}, 1000)) == 1000
+    for source in ("{% for i in range(501) %}é{% endfor %}", "{% for i in range(1001) %}x{% endfor %}"):
         with pytest.raises(TemplateFault, match="longer than"):
             templates.compile(source).text({}, 1000)
 
@@ -395,5 +396,5 @@ def test_plain_text_is_no_template(source: str, expected: bool) -> None:
 )
 def test_a_method_that_can_grow_a_text_is_refused_by_its_name(method: str) -> None:
     """A result that is refused for its length has been made already."""
-    with pytest.raises(TemplateFault, match=f"a text has no '{method}' in templates"):
+    with pytest.raises(TemplateFault, match=f"text has no '{method}' in templates"):
         Templates().compile(f"{{{{ brand.{method}(2) }}}}").text({"brand": "Acme"})

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.sandbox import parse_pricing
 from crucible_batch.sandbox.assets import Arrival, Intent
-from crucible_batch.sandbox.config import DEFAULT_KEY, PriceRise, SandboxConfig
+from crucible_batch.sandbox.config import DEFAULT_KEY, SandboxConfig
 from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.ledger import audit
@@ -307,11 +308,11 @@ def test_jobs_wait_for_a_runner_in_the_order_in_which_they_came() -> None:
 
 
 def test_prices_can_be_set_and_can_rise() -> None:
-    rises = (PriceRise("zimage-base", 1, Decimal(5)), PriceRise("zimage-base", 3, Decimal("7.25")))
-    world = make_world(prices={"zimage-base": Decimal("1.5")}, price_rises=rises)
+    pricing = parse_pricing("zimage-base.rise-after=1x4,zimage-base.rise-after=3x5")
+    world = make_world(prices={"zimage-base": Decimal("1.5")}, pricing=pricing)
     account = world.authenticate(DEFAULT_KEY)
     assert [world.submit(account, order(), 0)[0].price for _ in range(4)] == [
-        Decimal(p) for p in ("1.5", "5", "5", "7.25")
+        Decimal(p) for p in ("1.5", "6", "6", "7.5")
     ]
 
 
@@ -343,7 +344,6 @@ def test_the_same_seed_gives_the_same_world() -> None:
         {"upload_price": Decimal("0.0000001")},
         {"prices": {"zimage-base": Decimal("1e30")}},
         {"prices": {"unknown": Decimal(1)}},
-        {"price_rises": (PriceRise("unknown", 1, Decimal(1)),)},
         {"rebate_share": Decimal("1.1")},
         {"partial_refund": Decimal("1.1")},
         {"runners": 0},

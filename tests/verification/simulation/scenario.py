@@ -12,7 +12,8 @@ from crucible_batch.domain.identity import job_identity
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.gateway import RetryPolicy
-from crucible_batch.sandbox.config import PriceRise, SandboxConfig
+from crucible_batch.sandbox.config import SandboxConfig
+from crucible_batch.sandbox.pricing import Pricing, Rise
 from tests.verification.simulation.commands import Order
 from tests.verification.simulation.price_worlds import PriceWorld, price_world, priced_jobs
 from tests.verification.simulation.refund_worlds import RefundWorld, refund_world
@@ -129,9 +130,8 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             seed=seed,
             accounts={KEY: round(credits, 6)},
             prices=prices,
-            price_rises=_rises(chance, prices, [job.workflow_id for job in jobs]),
             upload_price=upload_price,
-            pricing=world.pricing,
+            pricing=_rises(chance, [job.workflow_id for job in jobs]) | world.pricing,
             rebate_share=chance.choice((Decimal(1), Decimal(1), Decimal("0.5"), Decimal(0))),
             runners=chance.choice((1, 4, 64)),
             time_scale=chance.choice((0.0, 1.0, 1.0, 40.0, 400.0)),
@@ -208,11 +208,11 @@ def _job(position: int, workflow: str, prompt: str, repeat: int, images: dict[st
     )
 
 
-def _rises(chance: random.Random, prices: dict[str, Decimal], used: Sequence[str]) -> tuple[PriceRise, ...]:
+def _rises(chance: random.Random, used: Sequence[str]) -> dict[str, Pricing]:
     if chance.random() < 0.6:
-        return ()
-    workflow = chance.choice(used)
-    return (PriceRise(workflow, chance.randrange(1, 5), prices[workflow] * chance.choice((2, 3))),)
+        return {}
+    workflow, after = chance.choice(used), chance.randrange(1, 5)
+    return {workflow: Pricing(rises=(Rise(Decimal(chance.choice((2, 3))), after),))}
 
 
 def _lives(chance: random.Random, budget: Decimal | None, used: Sequence[str]) -> tuple[Life, ...]:
