@@ -284,7 +284,7 @@ class ProgressState:
                 return None
 
     def _begin(self, message: RunBegan, now: float) -> None:
-        self.has_begun = True
+        self.has_begun, self.ended = True, False
         self.total = message.total
         # Jobs that an earlier run left unknown or without their output are continued: they count as waiting.
         self.succeeded = message.counts.get(Outcome.SUCCEEDED, 0)
