@@ -186,6 +186,7 @@ async def publish_files(store: OutputStore) -> None:
     if not isinstance(store, ObjectOutputStore) or not store.has_reports:
         return
     try:
+        await restore_receipts(store)  # those of other machines are not replaced by those here
         taken = [name for name in (REPORT_FILE, PAGE_FILE, RECEIPTS_FILE) if not await _publish(store, name)]
         await _publish_thumbnails(store)
     except (ObjectStoreError, OSError) as error:

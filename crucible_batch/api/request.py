@@ -39,13 +39,17 @@ class JobFilter:
     """The jobs of a plan to run: patterns of names (empty: all jobs), and whether failed jobs are retried.
 
     ``buys_again``: also those that a run directory bought which is lost (see ``may_reopen``).
+    ``names``: of all these, only the jobs with exactly these names; None: no such limit.
     """
 
     only: tuple[str, ...] = ()
     retry_failed: bool = False
     buys_again: bool = False
+    names: frozenset[str] | None = None
 
     def takes(self, name: str) -> bool:
+        if self.names is not None and name not in self.names:
+            return False
         return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
 
 
@@ -57,7 +61,8 @@ class RunRequest:
     the fields from ``manifest`` to ``scheduled_at`` are then taken from it. ``yes`` starts without a budget and
     without asking. ``overlap_is_failure`` is false if a busy run directory is expected, and not notified.
     ``same_account`` is the user's statement that the API key is of the directory's account if that can't be checked.
-    ``shards`` divides a plan, and ``shard`` is the part of a divided plan to run.
+    ``shards`` divides a plan, and ``shard`` is the part of a divided plan to run. ``uploads_only`` makes the images of
+    the jobs ready at the gateway, and submits none.
     If ``max_output_bytes`` or ``max_pixels`` is None, the output store's limit applies. The other
     fields are described in ``RunKeywords``.
     """
@@ -75,6 +80,7 @@ class RunRequest:
     plan: SavedPlan | None = None
     shards: int | None = None
     shard: ShardId | None = None
+    uploads_only: bool = False
     yes: bool = False
     recover: bool = False
     resubmit_unknown: bool = False

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import httpx
 
@@ -34,7 +33,7 @@ from crucible_batch.domain.progress import (
     Retrying,
 )
 from crucible_batch.domain.spend_cap import SpendCap
-from crucible_batch.engine import Clock, EngineOptions, ProbeSteps, Runner, RunnerPorts
+from crucible_batch.engine import Clock, EngineOptions, Runner, RunnerPorts
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding, Journal
@@ -45,8 +44,6 @@ from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report import RowFile
 from crucible_batch.report.html import Thumbnails
 from crucible_batch.settings import Settings
-
-ChooseProbeSteps: TypeAlias = Callable[[Journal, RunTerms], ProbeSteps]
 
 PATIENCE_S = 120.0
 """Requests of jobs in progress are retried this long if the gateway answers with errors (``gateway.retries``)."""
@@ -107,11 +104,10 @@ class RetryNotifier:
 class RunContext:
     """The context of one run. ``confirm`` is called for consent if there is no budget; None if that isn't possible.
 
-    ``outage`` is waited for once the manifest has been checked (``run_start``). ``probe`` chooses the jobs by
-    what the journal has, in place of the request's filter. ``cap`` is that of the server, if it is one of its runs.
-    ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from elsewhere than the
-    socket, and ``log`` makes a shard's events durable in its store. ``allowance_of`` names the budget of a period that
-    the budget in ``terms`` is an allowance of (``Balance``).
+    ``outage`` is waited for once the manifest has been checked (``run_start``). ``cap`` is that of the server, if it is
+    one of its runs. ``derivation`` has the jobs that are made from outputs. ``commanded`` brings commands from
+    elsewhere than the socket, and ``log`` makes a shard's events durable in its store. ``allowance_of`` names the
+    budget of a period that the budget in ``terms`` is an allowance of (``Balance``).
     """
 
     request: RunRequest
@@ -126,7 +122,6 @@ class RunContext:
     retries: RetryNotifier
     deadline: Deadline
     outage: Outage
-    probe: ChooseProbeSteps | None = None
     cap: SpendCap | None = None
     derivation: RunDerivation | None = None
     commanded: Commanded = nullcontext
@@ -179,6 +174,7 @@ class RunContext:
             forget_refunds_by=user_name(os.geteuid()) if request.forget_refunds else None,
             key_ttl_s=request.key_ttl_s,
             only=request.job_filter.takes,
+            uploads_only=request.uploads_only,
         )
 
     def runner(
@@ -212,5 +208,4 @@ class RunContext:
             log=self.log,
             load_image=image_loader(self.store),
         )
-        probe = None if self.probe is None else self.probe(journal, self.terms)
-        return Runner(ports=ports, terms=self.terms, times=times, options=options, probe=probe)
+        return Runner(ports=ports, terms=self.terms, times=times, options=options)

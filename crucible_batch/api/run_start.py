@@ -79,9 +79,10 @@ async def start_run(stack: AsyncExitStack, context: RunContext) -> StartedRun:
     gateway, derived = await _plan(stack, context, draft, basis)
     check_plan(context.request, basis, draft)
     check_filter(draft, context.request.job_filter, derived)
-    _log_warnings(manifest, context.settings.ignored, basis.notes)
-    if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
-        logger.warning("%s", known)
+    if not context.request.job_filter.names:  # otherwise an earlier step of a probe has logged them
+        _log_warnings(manifest, context.settings.ignored, basis.notes)
+        if (known := find_known_jobs(draft, directory, basis.binding)) is not None:
+            logger.warning("%s", known)
     await _ask_consent(context, draft, gateway, derived)
     if not is_known:
         stack.enter_context(lock_run_directory(directory))

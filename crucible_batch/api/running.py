@@ -37,7 +37,7 @@ from crucible_batch.api.request import (
     make_request,
     parse_shard,
 )
-from crucible_batch.api.run_context import ChooseProbeSteps, NullObserver, RetryNotifier, RunContext, ThumbnailObserver
+from crucible_batch.api.run_context import NullObserver, RetryNotifier, RunContext, ThumbnailObserver
 from crucible_batch.api.run_directory import LockedRun
 from crucible_batch.api.run_journal import run_outputs_url
 from crucible_batch.api.run_paths import plan_outputs_url
@@ -150,13 +150,12 @@ async def run_request(
     clock: Clock | None = None,
     on_runner: Callable[[Interruptible], None] = lambda _runner: None,
     commanded: Commanded = nullcontext,
-    probe: ChooseProbeSteps | None = None,
     cap: SpendCap | None = None,
 ) -> RunResult:
     """Run a request, as ``run`` does; within the ``cap`` of a server, if it is one of its runs.
 
     ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
-    ``on_runner`` gets what can stop the run, ``commanded`` brings it commands, ``probe`` replaces the request's filter.
+    ``on_runner`` gets what can stop the run, and ``commanded`` brings it commands.
     """
     check_request(request)
     deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
@@ -188,7 +187,6 @@ async def run_request(
             retries=retries,
             deadline=deadline,
             outage=retries.outage(request.wait_for_gateway_s),
-            probe=probe,
             cap=cap,
             commanded=commanded,
         )

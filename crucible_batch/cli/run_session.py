@@ -124,7 +124,7 @@ class RunOnScreen:
                 observer.notify(message)
             except OSError:
                 pass
-        if isinstance(message, RunBegan):
+        if isinstance(message, RunBegan) and self._earlier is None:  # a probe begins a run at each of its steps
             self._earlier = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.bought)
         elif isinstance(message, RunEnded) and self._earlier is not None:
             counts = {word.value: count for word, count in message.counts.items()}

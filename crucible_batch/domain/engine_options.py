@@ -22,6 +22,7 @@ class EngineOptions:
     until its key is ``key_ttl_s`` old, and after that with ``resubmit_unknown`` only. ``recover``: see
     ``engine.recovery``. A purchase that doesn't fit beside what is held for refunds waits ``refund_patience_s`` for
     them. ``forget_refunds_by`` is the person who releases what is held for those that are not visible, if one does.
+    ``uploads_only``: the images of the jobs are uploaded, and no job is submitted (``engine.image_preparer``).
     """
 
     concurrency: int | None = None
@@ -36,3 +37,4 @@ class EngineOptions:
     only: Callable[[str], bool] = lambda _name: True
     refund_patience_s: float = DEFAULT_WAIT_FOR_GATEWAY_S
     forget_refunds_by: str | None = None
+    uploads_only: bool = False

@@ -193,6 +193,11 @@ class Ledger:
         """Yield the attempts that have failed, in the order of their failures."""
         return iter(self._failed.values())
 
+    @property
+    def awaits_refunds(self) -> bool:
+        """Whether a failed attempt has credits that may come back: they are held, or were charged."""
+        return any(failed.held or failed.spent for failed in self._failed.values())
+
     def job_ids(self) -> Iterator[str]:
         """Yield the ids of the gateway jobs that may have entries yet: in flight, lost, or failed."""
         for attempt in self._attempts.values():

@@ -2,7 +2,6 @@
 
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.engine.clock import Clock, SystemClock
-from crucible_batch.engine.probe_steps import ProbeSteps
 from crucible_batch.engine.restore import restore
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner import Runner
@@ -12,7 +11,6 @@ from crucible_batch.engine.slots import Slots
 __all__ = [
     "Clock",
     "EngineOptions",
-    "ProbeSteps",
     "RunControl",
     "Runner",
     "RunnerPorts",

@@ -169,7 +169,7 @@ class LedgerReader:
         self._coverage = self._store.ledger_coverage()
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries(), is_covered=False)
-        if self._accounting.ledger.held_for_refunds or self._accounting.ledger.unpriced_uploads:
+        if self._accounting.ledger.awaits_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
         if forget_by is None:
             return
@@ -207,7 +207,7 @@ class LedgerReader:
 
     async def end(self) -> None:
         """Read once more at the end of a run, if something happened since the last reading."""
-        if self._bought or self._ended or self._accounting.ledger.held_for_refunds:
+        if self._bought or self._ended or self._accounting.ledger.awaits_refunds:
             await self.read()
 
     def _due_at(self) -> float:

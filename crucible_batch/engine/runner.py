@@ -22,6 +22,7 @@ from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import JobIdOwners, Survey, survey
+from crucible_batch.engine.image_preparer import ImagePreparer
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker
@@ -31,7 +32,6 @@ from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.engine.poller import Poller
-from crucible_batch.engine.probe_steps import ImagePreparer, ProbedJobs, ProbeSteps, ready_jobs
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.purchase_gate import PurchaseGate
 from crucible_batch.engine.recovery import Recovery
@@ -66,7 +66,6 @@ class Runner:
         terms: RunTerms,
         times: ServiceTimes,
         options: EngineOptions,
-        probe: ProbeSteps | None = None,
     ) -> None:
         self._ports = ports
         self._history = history = ports.history
@@ -88,11 +87,9 @@ class Runner:
         self.accounting = JournaledLedger(
             ports.log or history, Ledger(PriceBook.of(terms)), terms.budget, allowance_of=ports.allowance_of
         )
-        self._tell = ProgressReporter(
-            ports.observer, self.accounting, clock, lambda planned: not self._includes(planned), terms
-        )
+        self._tell = ProgressReporter(ports.observer, self.accounting, clock, self._is_beside, terms)
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
-        failed = partial(history.started_jobs, self._rule) if probe is None else tuple
+        failed = partial(history.started_jobs, self._rule)
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
         self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
         self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
@@ -108,8 +105,7 @@ class Runner:
         self._lost_uploads = LostUploads(
             ports.gateway, self.accounting, history, clock, self.stop, readings=self._ledger_reader
         )
-        context = self._context = self._job_context(terms)
-        self._probed = None if probe is None else ProbedJobs(probe, context.accounting.ledger, context.assets)
+        self._context = self._job_context(terms)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
         gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
@@ -181,22 +177,19 @@ class Runner:
 
     async def _run(self) -> Ending:
         found = self._survey()
-        self._tell.began(found.counts if self._probed is None else Counter({Outcome.PENDING: self._probed.begin()}))
+        self._tell.began(Counter() if self._options.uploads_only else found.counts)
         # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
         # So may the charge of an upload or the refund of a failed attempt.
         is_settled = not (
             self._context.assets.has_held_uploads()
             or self._lost_uploads.are_open
-            or self.accounting.ledger.held_for_refunds
+            or self.accounting.ledger.awaits_refunds
         )
-        if self._has_jobs_to_do(found) or not is_settled:
+        if not found.is_finished or not is_settled:
             with self._noting_failures():
                 await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
                 await self._unfinished.record_forgotten(found.forgotten)
-                # A probe buys no job that was not submitted, and no run one that is retired.
-                left = await self._unfinished.skip_unsent(
-                    found.in_flight, lambda identity: self._probed is None and identity not in self._retired
-                )
+                left = await self._unfinished.skip_unsent(found.in_flight, self._takes)
                 for identity in {job.identity for _, job in found.in_flight} - {job.identity for _, job in left}:
                     self._context.admission.leave(identity)
                 self._waiting.extend(left)
@@ -207,8 +200,6 @@ class Runner:
                 await self._history.drain()
                 if found.has_images or self._adder.is_used:  # otherwise reading all jobs would change nothing
                     await self._unfinished.release_unsent(self._history.jobs(self._rule), "the run ended")
-                if self._probed is not None:
-                    self._probed.add_rest()
         self._adder.arrange()
         self.stop.explain()
         counts = self._count()
@@ -216,14 +207,17 @@ class Runner:
         self._tell.ended(ending, counts)
         return ending
 
-    def _has_jobs_to_do(self, found: Survey) -> bool:
-        return self._probed is not None or not found.is_finished
+    def _takes(self, planned: PlannedJob) -> bool:
+        """Whether this run may buy the job, or upload its images."""
+        return self._options.only(planned.name) and not self._is_retired(planned.identity)
 
-    def _includes(self, planned: PlannedJob) -> bool:
-        """Whether this run includes the job: it decides the run's outcome."""
-        if self._is_retired(planned.identity):
-            return False
-        return self._options.only(planned.name) if self._probed is None else self._probed.buys(planned.identity)
+    def _is_beside(self, planned: PlannedJob) -> bool:
+        return self._options.uploads_only or not self._takes(planned)
+
+    def _decides_outcome(self, planned: PlannedJob) -> bool:
+        """Whether the job's outcome counts for the run. Where jobs are only prepared, one with its images is done."""
+        is_done = self._options.uploads_only and self._context.assets.are_there(planned.images.values())
+        return self._takes(planned) and not is_done
 
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
@@ -232,7 +226,7 @@ class Runner:
         counts: Counter[Outcome] = Counter()
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
-            if self._includes(planned) or (self._probed is not None and self._probed.is_unprepared(planned)):
+            if self._decides_outcome(planned):
                 self._adder.blocked += job.phase is Phase.BLOCKED
                 counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
         return counts
@@ -289,10 +283,8 @@ class Runner:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
-            elif (
-                self._probed is None
-                and self._options.only(planned.name)
-                and (job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job)))
+            elif self._options.only(planned.name) and (
+                job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job))
             ):
                 self._reopening.queued(job)
                 yield planned, job
@@ -308,7 +300,7 @@ class Runner:
                 self._keep_reading_ledger(),
                 self._keep_settling_uploads(),
             ]
-            if self._has_jobs_to_do(found):  # a run that only settles what is held is not stopped by its deadline
+            if not found.is_finished:  # a run that only settles what is held is not stopped by its deadline
                 kept.append(self.control.deadline.keep())
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
@@ -318,14 +310,8 @@ class Runner:
     async def _work_all(self, found: Survey) -> None:
         # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
         with closing(self._queue(found.taken)) as queue:
-            await self._work_off(queue, found)
-        with self._noting_failures():
-            while self._probed is not None and not self.stop.no_more and (chosen := await self._probed.next()):
-                with closing(ready_jobs(self._history, self._rule, chosen)) as queue:
-                    await self._work_off(queue, found)
-
-    async def _work_off(self, queue: Iterator[tuple[PlannedJob, Job]], found: Survey) -> None:
-        await self.control.workers.run(partial(self._worker, queue), min(2 * self._limit.ceiling, found.most_workers))
+            most = min(2 * self._limit.ceiling, found.most_workers)
+            await self.control.workers.run(partial(self._worker, queue), most)
 
     async def _watch(self, work: asyncio.Task[None]) -> None:
         await self.stop.leaving.wait()
@@ -413,7 +399,7 @@ class Runner:
     ) -> Job:
         worker = JobWorker(self._context, planned, slot, may_buy=not self._is_retired(job.identity))
         perform = worker.perform
-        if self._probed is not None and self._probed.only_prepares(job.identity):
+        if self._options.uploads_only:
             perform = ImagePreparer(self._context, planned.images.values(), worker).perform
         latest = job
 

@@ -40,14 +40,14 @@ class UnfinishedJobs:
                 await self._record(planned, job, self.unsent(ended))
 
     async def skip_unsent(
-        self, in_flight: Iterable[tuple[PlannedJob, Job]], continues: Callable[[str], bool] = lambda _identity: False
+        self, in_flight: Iterable[tuple[PlannedJob, Job]], continues: Callable[[PlannedJob], bool]
     ) -> list[tuple[PlannedJob, Job]]:
         """Return the jobs in flight without those of which no submit was sent, whose holds are released.
 
-        Jobs whose identity ``continues`` accepts are returned in any case.
+        Jobs that ``continues`` accepts are returned in any case.
         """
         left = list(in_flight)
-        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not continues(found[1].identity)]
+        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not continues(found[0])]
         await self.release_unsent(unsent, "an earlier run ended")
         released = {job.identity for _, job in unsent}
         return [found for found in left if found[1].identity not in released]

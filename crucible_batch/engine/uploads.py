@@ -141,10 +141,6 @@ class AssetUploader:
         """Whether credits are held for an upload, such as one that an earlier run left without an answer."""
         return bool(self._held_uploads())
 
-    async def read_list(self) -> None:
-        """Read the gateway's list of assets, once a run. Raises ``GatewayError``."""
-        await self._listed.read()
-
     def are_there(self, images: Iterable[InputImage]) -> bool:
         """Whether the gateway is known to have all of these images, by its list or by what was done in this run."""
         return all(map(self._is_there, images))

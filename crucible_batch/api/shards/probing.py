@@ -1,37 +1,45 @@
 """``plan --probe``: the purchases before a plan is divided, so that its shards know each price and upload no image.
 
-One run in the main run directory, in two steps. First one job of each shape without a price is bought, in manifest
-order; if the gateway refuses it or doesn't accept it, the next job of the shape takes its place. Then the missing
-images of the jobs that are going to be admitted are uploaded, each by the first job that needs it. These jobs are not
-submitted.
+Ordinary runs in the main run directory, one after another; each is chosen by what the journal has after the one before:
+
+1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the plan then.
+2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses one or doesn't accept
+   it, the next job of its shape takes its place, up to five times.
+3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first job that needs it.
+   These jobs are not submitted.
+
+The first run that has to be continued is the last one: the same command begins with what it left.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import httpx
 
-from crucible_batch.api.connecting import current_settings, require_key
-from crucible_batch.api.draft import read_source, run_directory, run_terms
+from crucible_batch.api.cancellation import Deadline
+from crucible_batch.api.connecting import current_settings, gateway_for, require_key
+from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.period_budget import preview
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
+from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, refuse_missing_maxima
+from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, left_of, refuse_missing_maxima
 from crucible_batch.api.shards.note import noted_in
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.domain.outcome import PRECEDENCE
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import Observer
-from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.shard_division import Divider
-from crucible_batch.errors import ExitCode, UserError
+from crucible_batch.engine.listed_assets import ListedAssets
+from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -46,11 +54,15 @@ _MOST_TRIES = 5
 """Jobs of one shape that are tried one after another until one has a price."""
 _IN_DOUBT = frozenset({AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED})
 _UNANSWERED = frozenset({Phase.SUBMITTING, Phase.UNKNOWN})
+_MAY_GO_ON = frozenset({ExitCode.OK, ExitCode.SOME_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of a probe. ``is_complete``: each price is known, and each image of the admitted jobs is uploaded."""
+    """The result of a probe: that of its last run, with the exit code of the worst one.
+
+    ``is_complete``: each price is known, and each image of the admitted jobs is uploaded.
+    """
 
     run: RunResult
     is_complete: bool
@@ -58,7 +70,7 @@ class ProbeResult:
     @property
     def may_divide(self) -> bool:
         """Whether the plan may be divided now. Failed jobs don't prevent it: they stay in the main run directory."""
-        return self.is_complete and self.run.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}
+        return self.is_complete and self.run.exit_code in _MAY_GO_ON
 
 
 async def probe(
@@ -127,131 +139,174 @@ async def run_probe(
 
     The request needs a budget. Nothing is notified: the run that the plan is for comes later. Raises as ``run`` does.
     """
-    made: list[ProbeChoice] = []
+    settings, manifest = settings or current_settings(), manifest or read_source(request)
+    # The deadline and the choice are those of all runs together.
+    request = with_pace_of(manifest, replace(request, notify=False))
+    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, admit)
+    codes: list[ExitCode] = []
 
-    def choose(journal: Journal, terms: RunTerms) -> ProbeChoice:
-        made.append(ProbeChoice(lambda: journal.jobs(terms.rule), journal, terms.budget, request.job_filter, admit))
-        return made[0]
+    async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:
+        deadline.check()
+        job_filter = replace(request.job_filter, names=names)
+        result = await run_request(
+            replace(request, job_filter=job_filter, uploads_only=uploads_only, deadline_s=deadline.left_s),
+            manifest=manifest,
+            handle_signals=handle_signals,
+            observer=observer,
+            settings=settings,
+            transport=transport,
+        )
+        codes.append(result.exit_code)
+        return result
 
-    result = await run_request(
-        replace(request, notify=False),
-        manifest=manifest,
-        handle_signals=handle_signals,
-        observer=observer,
-        settings=settings,
-        transport=transport,
-        probe=choose,
-    )
-    return ProbeResult(result, made[0].is_complete)
+    result = await step(frozenset())
+    directory = result.run_dir
+    try:
+        while codes[-1] in _MAY_GO_ON and (names := _to_buy(choice, directory)):
+            result = await step(names)
+        while codes[-1] in _MAY_GO_ON:
+            async with gateway_for(settings, transport=transport) as gateway:
+                await (listed := ListedAssets(gateway)).read()
+            names = _to_prepare(choice, directory, _budget_of(request, manifest, settings, directory), listed)
+            if not names:
+                break
+            result = await step(names, uploads_only=True)
+    except DeadlineError:  # between two runs, so that it stopped none of them
+        codes.append(ExitCode.STOPPED)
+    worst = next((code for code in PRECEDENCE if code in codes), ExitCode.OK)
+    return ProbeResult(replace(result, exit_code=worst), choice.is_complete)
+
+
+def _budget_of(request: RunRequest, manifest: Manifest, settings: Settings, directory: Path) -> Credits:
+    """Return the budget that the plan could be divided within now."""
+    terms = run_terms(manifest, request)
+    period = preview(manifest, settings, directory, terms, request.budget)
+    return (terms.budget or ZERO) if period is None else period.budget
+
+
+def _to_buy(choice: ProbeChoice, directory: Path) -> frozenset[str]:
+    with Journal.read(directory) as journal:
+        terms = journal.runs()[-1].terms
+        return choice.to_buy(journal.jobs(terms.rule), ledger_of(journal, PriceBook.of(terms)).prices)
+
+
+def _to_prepare(choice: ProbeChoice, directory: Path, budget: Credits, listed: ListedAssets) -> frozenset[str]:
+    with Journal.read(directory) as journal:
+        terms = journal.runs()[-1].terms
+        ledger = ledger_of(journal, PriceBook.of(terms))
+        phases = {asset.sha256: asset.phase for asset in journal.assets()}
+        jobs, left = journal.jobs(terms.rule), left_of(ledger, budget)
+        return choice.to_prepare(jobs, phases, listed.has, ledger.prices, left)
 
 
 @dataclass(slots=True)
 class ProbeChoice:
-    """The choice of a probe's jobs. ``is_complete``: there is nothing left to choose, and nothing is missing."""
+    """The choice of a probe's jobs by name, for one run after another, among those that ``chosen`` takes.
 
-    jobs: Callable[[], Iterator[tuple[PlannedJob, Job]]]
-    journal: Journal
-    budget: Credits | None
-    choice: JobFilter
+    ``is_complete``: no price is missing, nothing is left to choose, and nothing is missing.
+    """
+
+    chosen: JobFilter
     admit: Admission
     is_complete: bool = field(default=False, init=False)
     _tried: set[str] = field(default_factory=set, init=False)
     _tries: Counter[Shape] = field(default_factory=Counter, init=False)
-    _attempted: set[str] = field(default_factory=set, init=False)
-    """The digests of the images that a step was to upload."""
-    _has_begun: bool = field(default=False, init=False)
     _has_prices: bool = field(default=False, init=False)
+    _attempted: set[str] = field(default_factory=set, init=False)
+    """The digests of the images that a run was to upload."""
 
-    def to_buy(self, ledger: Ledger) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
-
-        With ``retry_failed``, also each failed job, once.
-        """
+    def to_buy(self, jobs: Iterable[tuple[PlannedJob, Job]], prices: PriceBook) -> frozenset[str]:
+        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts."""
         first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
-        unfinished: set[str] = set()  # jobs between two attempts, and failed ones that are retried
+        unfinished: set[str] = set()  # jobs between two attempts
         waiting: set[Shape] = set()  # shapes of which a job was bought, or may have been, without a price so far
         unpriced: set[Shape] = set()  # shapes of jobs that are to be divided, without a price
-        for planned, job in self._chosen():
-            shape, identity = shape_of(planned), job.identity
-            is_unsent = _is_unsent(job)
-            if job.phase is Phase.READY and not is_untouched(job) and identity not in self._tried:
-                unfinished.add(identity)
-            is_retried = self.choice.retry_failed and may_reopen(job, buys_again=False)
-            if is_retried and identity not in self._tried:
-                unfinished.add(identity)
-            if ledger.prices.seen(shape) is not None:
+        for planned, job in self._taken(jobs):
+            shape, name, is_tried = shape_of(planned), planned.name, planned.name in self._tried
+            is_new = is_untouched(job)
+            if job.phase is Phase.READY and not is_new and not is_tried:
+                unfinished.add(name)
+            if prices.seen(shape) is not None:
                 continue
-            if is_unsent and identity not in self._tried:
-                first.setdefault(shape, identity)
-            elif is_unsent or (job.phase in _UNANSWERED and (identity in self._tried or not self._has_begun)):
-                waiting.add(shape)
-            if is_unsent:
+            if is_new:
                 unpriced.add(shape)
-        self._has_begun = True
-        ended = {shape for shape in first if shape in waiting or self._tries[shape] >= _MOST_TRIES}
-        shapes = first.keys() - ended
+            if is_new and not is_tried:
+                first.setdefault(shape, name)
+            elif is_tried and (is_new or job.phase in _UNANSWERED):
+                waiting.add(shape)
+        shapes = {each for each in first if each not in waiting and self._tries[each] < _MOST_TRIES}
         self._tries.update(shapes)
         self._has_prices = not unpriced
-        chosen = frozenset(unfinished.union(first[shape] for shape in shapes))
-        self._tried |= chosen
-        return chosen
+        names = frozenset(unfinished.union(first[shape] for shape in shapes))
+        self._tried |= names
+        return names
 
-    def to_prepare(self, ledger: Ledger, is_there: Callable[[InputImage], bool]) -> frozenset[str]:
+    def to_prepare(
+        self,
+        jobs: Iterable[tuple[PlannedJob, Job]],
+        phases: Mapping[str, AssetPhase],
+        is_listed: Callable[[InputImage], bool],
+        prices: PriceBook,
+        left: Credits,
+    ) -> frozenset[str]:
         """Return the jobs that upload the missing images of the admitted jobs; none as long as a price is unknown.
 
-        While the price of an upload is unknown, that is one job.
+        ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway lists one.
+        ``left`` is what is left of the budget. While the price of an upload is unknown, one job is returned.
         """
         if not self._has_prices:
             return frozenset()
-        needed = list(self._needing_images(ledger, is_there))
+        needed = list(self._needing_images(jobs, phases, is_listed, prices, left))
         self.is_complete = not needed
-        if any(identity in self._tried for identity, _ in needed):
-            return frozenset()  # neither prepared nor failed: the run has the reason why it can't be
-        prices = ledger.prices
+        if any(name in self._tried for name, _ in needed):
+            return frozenset()  # neither prepared nor failed: its run has the reason why it can't be
         if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
             del needed[1:]
-        chosen = self._one_for_each_image(needed)
-        self._tried |= chosen
-        return chosen
+        names = self._one_for_each_image(needed)
+        self._tried |= names
+        return names
 
     def _needing_images(
-        self, ledger: Ledger, is_there: Callable[[InputImage], bool]
+        self,
+        jobs: Iterable[tuple[PlannedJob, Job]],
+        phases: Mapping[str, AssetPhase],
+        is_listed: Callable[[InputImage], bool],
+        prices: PriceBook,
+        left: Credits,
     ) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield the admitted jobs with missing images, and the digests of these."""
-        jobs: list[tuple[str, frozenset[str]]] = []
-        in_doubt = {asset.sha256 for asset in self.journal.assets() if asset.phase in _IN_DOUBT}
+        found: list[tuple[str, frozenset[str]]] = []
+        in_doubt = {digest for digest, phase in phases.items() if phase in _IN_DOUBT}
+
+        def is_missing(image: InputImage) -> bool:
+            digest = image.spec.sha256
+            # The gateway's list may lag behind an upload of this probe.
+            is_there = digest in self._attempted and phases.get(digest) is AssetPhase.READY
+            return digest in in_doubt or not (is_there or is_listed(image))
 
         def to_admit() -> Iterator[tuple[Shape, Set[str]]]:
-            for planned, job in self._chosen():
-                if not _is_unsent(job):
-                    continue
-                images = planned.images.values()
-                missing = {each.spec.sha256 for each in images if each.spec.sha256 in in_doubt or not is_there(each)}
-                jobs.append((job.identity, frozenset(missing)))
-                # What an upload in doubt costs is in the ledger already.
-                yield shape_of(planned), missing - in_doubt
+            for planned, job in self._taken(jobs):
+                if is_untouched(job):
+                    missing = {image.spec.sha256 for image in planned.images.values() if is_missing(image)}
+                    found.append((planned.name, frozenset(missing)))
+                    # What an upload in doubt costs is in the ledger already.
+                    yield shape_of(planned), missing - in_doubt
 
-        left = ZERO if self.budget is None else self.budget - ledger.committed
-        admitted = self.admit(ledger.prices, left, to_admit())
-        for (identity, missing), is_admitted in zip(jobs, admitted, strict=True):
+        admitted = self.admit(prices, left, to_admit())
+        for (name, missing), is_admitted in zip(found, admitted, strict=True):
             if missing and (is_admitted or missing & in_doubt):
-                yield identity, missing
+                yield name, missing
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
-        """Return the first job that needs each image; each job that needs one which an earlier step didn't upload."""
-        chosen: set[str] = set()
+        """Return the first job that needs each image; each job that needs one which an earlier run didn't upload."""
+        names: set[str] = set()
         covered: set[str] = set()
-        for identity, missing in needed:
+        for name, missing in needed:
             if not missing <= covered or missing & self._attempted:
-                chosen.add(identity)
+                names.add(name)
                 covered |= missing
         self._attempted |= covered
-        return frozenset(chosen)
+        return frozenset(names)
 
-    def _chosen(self) -> Iterator[tuple[PlannedJob, Job]]:
-        return (found for found in self.jobs() if self.choice.takes(found[0].name))
-
-
-def _is_unsent(job: Job) -> bool:
-    """Whether a job is to be divided: its first key was never sent. Its hold is released if a killed run left one."""
-    return is_untouched(job) or (job.phase is Phase.PREPARING and job.attempt == 1)
+    def _taken(self, jobs: Iterable[tuple[PlannedJob, Job]]) -> Iterator[tuple[PlannedJob, Job]]:
+        return (found for found in jobs if self.chosen.takes(found[0].name))

@@ -234,7 +234,7 @@ class ProgressState(Tally):
         self.follow(message)
         match message:
             case RunBegan():
-                self.has_begun = True
+                self.has_begun, self.ended = True, False
                 self._began_at, self._pace = now, Pace(now)
                 return None
             case TakenUp():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from .conftest import Cli, running_sandbox
 from .test_period_budget import shown
@@ -184,3 +185,17 @@ def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: 
     with closing(sqlite3.connect(account)) as connection:
         by_month = dict(connection.execute("SELECT first, credits FROM spent"))
     assert sorted(by_month.values(), key=Decimal)[-2:] == ["8", "8"]
+
+
+def test_a_probe_within_a_period_uploads_the_images_of_all_jobs_that_the_period_has_credits_for(own_cli: Cli) -> None:
+    cli = own_cli
+    for number in range(4):
+        Image.new("RGB", (8, 8), (number * 50, 1, 2)).save(cli.cwd / f"{number}.png")
+    jobs = '- {name: edit, prompt: p, workflow: qwen-edit, image: "{{ n }}.png", matrix: {n: [0, 1, 2, 3]}}'
+    maxima = "max_credits_per_job: 3, max_credits_per_upload: 1"
+    cli.write("probed", jobs, budget=f"{{credits: 12, per: month, account: studio, {maxima}}}")
+    done = cli("plan", "probed.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--json")
+    assert done.code == 0, done.err
+    assert sum(shard["admitted"] for shard in done.envelope["data"]["division"]["shards"]) == 2
+    # One job is bought with its image, and two more images are uploaded. The rest is set aside for the shards.
+    assert figures(cli) == ("4.5", "7.5", "0")

@@ -386,3 +386,14 @@ async def test_a_source_that_is_gone_or_changed_in_the_store_is_not_uploaded(sta
         again = await bench.run(manifest, out_dir=URL, retry_failed=True)
         assert (again.exit_code, await bought(bench)) == (0, 6)
         del first
+
+
+async def test_receipts_of_another_machine_are_kept_in_the_store(start, store):
+    async with start() as bench:
+        result = await bench.run(bench.manifest(TWO), out_dir=URL)
+        others = store.content["receipts.jsonl"]
+        (result.run_dir / "receipts.jsonl").write_bytes(b"{}\n")
+        (result.run_dir / "report.json").unlink()
+        write_report_again(URL)
+        lines = store.content["receipts.jsonl"].splitlines()
+    assert lines == [b"{}", *others.splitlines()]

@@ -22,7 +22,7 @@ from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.image_preparer import NOT_SUBMITTED, ImagePreparer
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
@@ -384,7 +384,7 @@ def trial(bench: Any, number: int) -> Path:
 
 
 async def killed(bench: Any, tampered: Any, manifest: Path, killer: Killer, out: Path) -> bool:
-    """ProbeResult until it ends or is killed, and return whether it was killed."""
+    """Probe until it ends or is killed, and return whether it was killed."""
     options = {"transport": tampered(killer.tamper), "observer": killer, "concurrency": 3, "out_dir": out}
     task = killer.task = asyncio.ensure_future(probed(bench, manifest, **options))
     try:

@@ -72,6 +72,29 @@ def pair(bench, n: object) -> str:
     return f"{{name: t, prompt: 'text {n}'}}\n{{name: e, prompt: 'edit {n}', workflow: qwen-edit, image: {n}.png}}"
 
 
+async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unsent(start, tampered):
+    """The killed run was uploading its image, so its hold is released; a run without the filter buys it."""
+
+    async def kill(request: httpx.Request, send) -> httpx.Response:
+        if request.method == "PUT":
+            killed.cancel()
+            await asyncio.sleep(1)
+        return await send()
+
+    async with start() as bench:
+        manifest = bench.manifest(pair(bench, 0), budget=20)
+        killed = asyncio.ensure_future(bench.run(manifest, only=["e"], transport=tampered(kill)))
+        with pytest.raises(asyncio.CancelledError):
+            await killed
+        filtered = await bench.run(manifest, only=["t"])
+        await bench.agree(filtered)
+        assert [(row.name, row.status) for row in filtered.jobs()] == [("t", "succeeded"), ("e", "pending")]
+        assert (filtered.exit_code, filtered.report.credits.held) == (0, 0)
+        result = await bench.run(manifest)
+        state = await bench.agree(result)
+    assert (result.exit_code, len(state["jobs"])) == (0, 2)
+
+
 def unseen_rebates(state) -> Decimal:
     """What may have come back unseen: a DELETE whose answer was lost is a 404 the next time, which names no rebate."""
     return sum((Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0))

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from crucible_batch.api.request import JobFilter
+from crucible_batch.api.shards.divided_plan import left_of
 from crucible_batch.api.shards.probing import ProbeChoice, admission_of
-from crucible_batch.domain.asset import Asset, AssetPhase
+from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job, Phase
@@ -36,22 +35,17 @@ def planned(name: str, workflow: str = "w", images: str = "") -> PlannedJob:
 class Scene:
     """Jobs by name, their states, the gateway's images and the prices."""
 
-    def __init__(
-        self, *jobs: PlannedJob, budget: str = "100", only: tuple[str, ...] = (), retry_failed: bool = False
-    ) -> None:
+    def __init__(self, *jobs: PlannedJob, budget: str = "100", only: tuple[str, ...] = ()) -> None:
         self.jobs = {each.identity: each for each in jobs}
         self.states = {name: Job(name, has_images=bool(each.images)) for name, each in self.jobs.items()}
         self.there: set[str] = set()
-        self.in_doubt: set[str] = set()
+        self.phases: dict[str, AssetPhase] = {}
         self.ledger = Ledger(PriceBook())
-        journal: Any = SimpleNamespace(assets=self._assets)
-        self.stages = ProbeChoice(self._found, journal, D(budget), JobFilter(only, retry_failed), admission_of(2))
+        self.budget = D(budget)
+        self.stages = ProbeChoice(JobFilter(only), admission_of(2))
 
     def _found(self) -> Iterator[tuple[PlannedJob, Job]]:
         return ((each, self.states[name]) for name, each in self.jobs.items())
-
-    def _assets(self) -> Iterator[Asset]:
-        return (Asset(digest, AssetPhase.UPLOADED, in_doubt=True) for digest in self.in_doubt)
 
     def know(self, *workflows: str, upload: str | None = "1", price: str = "3") -> Scene:
         for workflow in workflows:
@@ -64,10 +58,13 @@ class Scene:
         self.states[name] = replace(self.states[name], phase=phase, attempt=attempt)
 
     def buy(self) -> frozenset[str]:
-        return self.stages.to_buy(self.ledger)
+        return self.stages.to_buy(self._found(), self.ledger.prices)
 
     def prepare(self) -> frozenset[str]:
-        return self.stages.to_prepare(self.ledger, lambda image: image.spec.sha256 in self.there)
+        left, prices = left_of(self.ledger, self.budget), self.ledger.prices
+        return self.stages.to_prepare(
+            self._found(), self.phases, lambda image: image.spec.sha256 in self.there, prices, left
+        )
 
 
 def test_the_first_job_of_each_shape_without_a_price_is_bought() -> None:
@@ -83,6 +80,12 @@ def test_a_price_of_the_workflow_is_no_price_of_another_shape() -> None:
 
 def test_only_chosen_jobs_are_bought() -> None:
     assert Scene(planned("a"), planned("b"), only=("b",)).buy() == {"b"}
+
+
+def test_a_filter_of_names_takes_exactly_these_and_no_pattern_of_them() -> None:
+    found = JobFilter(("a*", "b"), names=frozenset({"a", "a*", "c"}))
+    assert [name for name in ("a", "a*", "ab", "b", "c") if found.takes(name)] == ["a", "a*"]
+    assert not JobFilter(names=NOBODY).takes("a")
 
 
 def test_the_next_job_is_bought_where_one_has_failed_without_a_price_and_five_in_all() -> None:
@@ -107,11 +110,10 @@ def test_no_other_job_is_bought_where_one_was_not_answered_or_could_not_be_paid(
     assert not scene.stages.is_complete
 
 
-def test_a_submit_that_an_earlier_run_left_in_doubt_is_awaited_before_another_job_of_its_shape_is_bought() -> None:
+def test_another_job_is_bought_where_an_earlier_run_left_one_that_still_has_no_answer() -> None:
     scene = Scene(planned("a"), planned("b"))
     scene.set("a", Phase.UNKNOWN)
-    assert scene.buy() == NOBODY
-    assert scene.buy() == {"b"}  # it still has no answer
+    assert scene.buy() == {"b"}
 
 
 def test_a_job_that_an_earlier_run_left_between_two_attempts_is_finished() -> None:
@@ -119,23 +121,6 @@ def test_a_job_that_an_earlier_run_left_between_two_attempts_is_finished() -> No
     scene.set("b", Phase.READY, attempt=2)
     assert scene.buy() == {"b"}
     assert scene.buy() == NOBODY
-
-
-def test_failed_jobs_are_tried_again_once_if_they_are_to_be() -> None:
-    scene = Scene(planned("a"), planned("b"), planned("c"), only=("a", "b"), retry_failed=True).know("w")
-    for name in ("b", "c"):
-        scene.set(name, Phase.FAILED)
-    assert scene.buy() == {"b"}
-    assert scene.buy() == NOBODY
-    scene = Scene(planned("a"), planned("b")).know("w")
-    scene.set("b", Phase.FAILED)
-    assert scene.buy() == NOBODY
-
-
-def test_a_job_that_a_killed_probe_left_while_its_images_were_uploaded_may_be_bought_for_its_price() -> None:
-    scene = Scene(planned("a", images="x"), planned("b"))
-    scene.set("a", Phase.PREPARING)
-    assert scene.buy() == {"a"}
 
 
 def test_each_missing_image_is_uploaded_by_the_first_job_that_needs_it() -> None:
@@ -152,6 +137,16 @@ def test_no_image_is_uploaded_before_each_price_is_known() -> None:
     scene = Scene(planned("a", images="x"), planned("b", "v", images="y")).know("w")
     scene.buy()
     assert scene.prepare() == NOBODY
+
+
+def test_an_image_that_was_uploaded_and_is_not_listed_yet_is_there() -> None:
+    scene = Scene(planned("a", images="x"), planned("b", images="y")).know("w")
+    scene.phases = {"y": AssetPhase.READY}  # by the journal; it may have been deleted at the gateway since
+    scene.buy()
+    assert scene.prepare() == {"a", "b"}
+    scene.phases = dict.fromkeys("xy", AssetPhase.READY)
+    assert scene.prepare() == NOBODY
+    assert scene.stages.is_complete
 
 
 def test_one_image_is_uploaded_alone_where_the_price_of_an_upload_is_unknown() -> None:
@@ -178,7 +173,7 @@ def test_images_of_jobs_that_are_not_going_to_be_admitted_are_not_uploaded() -> 
 
 def test_an_upload_in_doubt_is_settled_whether_or_not_its_job_fits_and_does_not_count_twice() -> None:
     scene = Scene(*(planned(name, images=name) for name in "abc"), budget="7").know("w")
-    scene.there, scene.in_doubt = {"a", "b", "c"}, {"b", "c"}
+    scene.there, scene.phases = {"a", "b", "c"}, dict.fromkeys("bc", AssetPhase.UPLOADED)
     scene.buy()
     assert scene.prepare() == {"b", "c"}
 

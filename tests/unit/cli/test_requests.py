@@ -45,7 +45,7 @@ CHOSEN = RunRequest(
     notify=False,
     allow_command=True,
 )
-NOT_OPTIONS = {"plan", "shard", "shards", "overlap_is_failure"}
+NOT_OPTIONS = {"plan", "shard", "shards", "uploads_only", "overlap_is_failure"}
 """Fields that other functions fill."""
 
 

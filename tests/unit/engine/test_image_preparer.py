@@ -27,10 +27,9 @@ from crucible_batch.domain.job import (
     replay,
 )
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.domain.plan import InputImage
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.probe_steps import NOT_SUBMITTED, ImagePreparer, ProbedJobs, ready_jobs
+from crucible_batch.engine.image_preparer import NOT_SUBMITTED, ImagePreparer
 from tests.case_table import each_case
 
 D = Decimal
@@ -142,73 +141,17 @@ async def test_a_job_that_can_not_be_held_is_left_alone() -> None:
     assert (job.phase, journal) == (Phase.READY, [])
 
 
-@each_case("command", [Submit(), Poll("g"), Fetch("g", 0), RecheckOutputs("g")])
-async def test_no_command_that_submits_or_follows_a_submit_is_performed(command: Command) -> None:
+async def test_no_submit_is_performed() -> None:
     worker = Worker({})
-    assert await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), command) is None
+    assert await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), Submit()) is None
     assert worker.commands == []
 
 
-class Choice:
-    """Stages that are given beforehand."""
-
-    def __init__(self, buy: list[set[str]], prepare: list[set[str]]) -> None:
-        self.buy, self.prepare = buy, prepare
-        self.asked: list[str] = []
-
-    def to_buy(self, _ledger: Ledger) -> frozenset[str]:
-        self.asked.append("buy")
-        return frozenset(self.buy.pop(0) if self.buy else ())
-
-    def to_prepare(self, _ledger: Ledger, is_there: Callable[[InputImage], bool]) -> frozenset[str]:
-        self.asked.append("there" if is_there(IMAGE) else "missing")
-        return frozenset(self.prepare.pop(0) if self.prepare else ())
-
-
-class List:
-    """The uploads of a run: the gateway's list is known once it was read."""
-
-    def __init__(self) -> None:
-        self.is_read = False
-
-    async def read_list(self) -> None:
-        self.is_read = True
-
-    def are_there(self, _images: object) -> bool:
-        return self.is_read
-
-
-def staged(choice: Choice, assets: List) -> ProbedJobs:
-    return ProbedJobs(choice, Ledger(), assets)  # type: ignore[arg-type]
-
-
-async def test_jobs_are_bought_first_then_prepared_and_the_list_is_read_in_between() -> None:
-    choice = Choice([{"a"}, {"b"}], [{"c"}])
-    jobs = staged(choice, List())
-    assert jobs.begin() == 1
-    stages = [await jobs.next(), await jobs.next(), await jobs.next(), await jobs.next()]
-    assert stages == [{"a"}, {"b"}, {"c"}, set()]
-    assert choice.asked == ["buy", "buy", "buy", "there", "buy", "there"]
-    assert [jobs.buys(each) for each in "abc"] == [True, True, False]
-    assert [jobs.only_prepares(each) for each in "abc"] == [False, False, True]
-
-
-async def test_a_job_that_is_bought_as_well_is_not_prepared_only() -> None:
-    jobs = staged(Choice([{"a"}], [{"a"}]), List())
-    jobs.begin()
-    while await jobs.next():
-        pass
-    assert not jobs.only_prepares("a")
-
-
-async def test_what_a_stopped_run_has_not_come_to_counts_as_not_done() -> None:
-    choice = Choice([{"a"}], [{"b"}])
-    jobs = staged(choice, List())
-    jobs.begin()
-    jobs.add_rest()
-    planned = PlannedJob(0, "b", "b", "w", {}, images={"image": IMAGE})
-    assert jobs.buys("a")
-    assert jobs.is_unprepared(planned)
+@each_case("command", [Poll("g"), Fetch("g", 0), RecheckOutputs("g")])
+async def test_a_job_that_was_submitted_before_is_followed_to_its_end(command: Command) -> None:
+    worker = Worker({type(command): lambda _job: None})
+    await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), command)
+    assert worker.commands == [command]
 
 
 async def test_nothing_is_asked_of_the_gateway_before_the_gate_is_open() -> None:
@@ -221,12 +164,3 @@ async def test_nothing_is_asked_of_the_gateway_before_the_gate_is_open() -> None
     one._context.gate.wait_until_open = opens  # type: ignore[method-assign]
     await driven(Job("j", has_images=True), one)
     assert (opened, desk.looked_up) == ([0], 1)
-
-
-def test_only_chosen_jobs_that_hold_nothing_are_taken_up() -> None:
-    """One in flight is resumed before, and one that has succeeded needs nothing."""
-    jobs = [(PlannedJob(0, phase, phase, "w", {}), Job(phase, phase=phase)) for phase in Phase]
-    history: Any = SimpleNamespace(jobs=lambda _rule: iter(jobs))
-    chosen = frozenset(phase.value for phase in Phase) - {Phase.FAILED.value}
-    assert [job.phase for _, job in ready_jobs(history, RetryRule(), chosen)] == [Phase.READY]
-    assert [job.phase for _, job in ready_jobs(history, RetryRule(), frozenset({"failed"}))] == [Phase.FAILED]
