@@ -35,7 +35,6 @@ ALLOWED = {
     ("journal/database.py", "resources.files(__package__).joinpath('schema.sql')"): "a file of the package",
     ("journal/safe_files.py", "folder"): "a directory, to sync it",
     ("manifest/loader.py", "path"): "a manifest; a directory with a journal is only recognised by its name",
-    ("sandbox/store.py", "_SCHEMA"): "a file of the package",
 }
 
 

@@ -168,7 +168,7 @@ MESSAGE = {
     "MessageCredits": "budget run total held",
 }
 """The fields of a notification's message, version 1, which webhooks and commands read."""
-MESSAGE_TYPES = "run.started run.succeeded run.partial run.blocked run.failed"
+MESSAGE_TYPES = "run.succeeded run.partial run.blocked run.failed"
 
 
 def test_a_notification_has_these_fields_and_types() -> None:

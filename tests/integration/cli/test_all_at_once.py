@@ -237,8 +237,7 @@ def test_a_slip_in_all_rows_is_one_problem_and_soon(gateway: str, folder: Path, 
     assert time.process_time() - began < 15
     fields = Counter(problem.field for problem in caught.value.problems)
     assert fields["params.size.widht"] == fields["jobs[1].prompt"] == 1
-    assert len(caught.value.problems) == 100
-    assert 0 < caught.value.omitted < 1000
+    assert len(caught.value.problems) == 2 + 50  # of each entry
 
 
 # Each can be in a manifest together with any of the others of its phase.

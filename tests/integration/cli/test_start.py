@@ -28,17 +28,6 @@ def test_the_starter_folder_runs_as_printed_in_one_shell(cli: Cli) -> None:
     assert "yaml-language-server: $schema=manifest.schema.json" in (folder / "manifest.yaml").read_text()
 
 
-def test_the_schema_for_the_editor_is_replaced_where_the_manifest_is(cli: Cli) -> None:
-    done = cli("init", "my-batch")
-    schemas = [path.relative_to(cli.cwd) for path in cli.cwd.rglob("manifest.schema.json")]
-    schema = cli.cwd / schemas[0]
-    before = schema.read_bytes()
-    ran = typed(cli, done.out, "next", "editor")
-    assert ran.returncode == 0, ran.stderr
-    assert schema.read_bytes() != before
-    assert [path.relative_to(cli.cwd) for path in cli.cwd.rglob("manifest.schema.json")] == schemas
-
-
 def test_a_starter_here_needs_no_change_of_folder(cli: Cli) -> None:
     done = cli("init")
     assert not [command for command in printed_commands(done.out, "next") if command.startswith("cd ")]

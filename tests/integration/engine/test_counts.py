@@ -15,7 +15,6 @@ from crucible_batch.engine.run_control import Workers
 from crucible_batch.gateway import client, storage
 from crucible_batch.gateway.transport import Channel, Reply
 from crucible_batch.journal import group_commit
-from crucible_batch.outputs import Sidecars
 
 JOBS = 20
 IN_HOPS = ("open", "mkdir", "link", "unlink", "stat", "rename", "replace", "write")
@@ -81,7 +80,6 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     committed, hop = group_commit._commit, asyncio.to_thread
     monkeypatch.setattr(group_commit, "_commit", commit)
     monkeypatch.setattr(os, "fsync", counted("fsync", os.fsync))
-    monkeypatch.setattr(Sidecars, "_is_missing", counted("looks for a sidecar", Sidecars._is_missing))
     for name in IN_HOPS:
         monkeypatch.setattr(os, name, counted_in_hops(name, getattr(os, name)))
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
@@ -141,11 +139,6 @@ async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
 async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(of_run: Any) -> None:
     _, more = of_run
     assert more["hops"] == JOBS
-
-
-async def test_a_sidecar_that_the_run_has_written_is_not_looked_for_again(of_run: Any) -> None:
-    one, more = of_run
-    assert one["looks for a sidecar"] == more["looks for a sidecar"] == 0
 
 
 async def test_landing_an_output_opens_writes_and_names_each_item_once(of_run: Any) -> None:

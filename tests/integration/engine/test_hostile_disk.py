@@ -194,11 +194,8 @@ def refuse(*_args: object, **_options: object) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-@pytest.mark.parametrize("renames", [True, False])
-async def test_without_hard_links_all_that_is_bought_is_saved(start, monkeypatch, renames):
+async def test_without_hard_links_all_that_is_bought_is_saved(start, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
-    if not renames:
-        monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         result = await bench.run(manifest)
@@ -207,13 +204,13 @@ async def test_without_hard_links_all_that_is_bought_is_saved(start, monkeypatch
         await goes_on(bench, manifest)
 
 
-async def test_where_no_output_could_get_its_name_nothing_is_bought(start, monkeypatch):
+@pytest.mark.parametrize("renames", [refuse, None])
+async def test_where_no_output_could_get_its_name_nothing_is_bought(start, monkeypatch, renames):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
             patch.setattr(os, "link", refuse)
-            patch.setattr(exclusive_rename, "_exclusive_rename", lambda: refuse)
-            patch.setattr(os, "rename", refuse)
+            patch.setattr(exclusive_rename, "_exclusive_rename", lambda: renames)
             with pytest.raises(RunDirectoryError, match="can't store outputs") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 2

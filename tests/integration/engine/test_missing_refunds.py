@@ -216,7 +216,9 @@ async def test_a_failed_job_that_was_consumed_is_spent_until_a_refund_follows(st
 
         def both(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             refunds = [entry for entry in entries if entry["entry_type"] == "refund"]
-            return entries + [{**entry, "id": str(uuid.uuid4())} for entry in consumed(refunds)]
+            charged_at = min(entry["created_at"] for entry in entries if entry["entry_type"] == "reserve")
+            earlier = {"id": str(uuid.UUID(int=1)), "created_at": charged_at}
+            return entries + [{**entry, **earlier} for entry in consumed(refunds)]
 
         again = await bench.run(manifest, transport=tampered(listing(both)))
     credits = again.report.credits

@@ -166,21 +166,6 @@ def test_a_directory_whose_journal_was_deleted_has_spent_all_that_it_had_set_asi
 
 
 @pytest.mark.parametrize(("one", "other"), [(TODAY, TOMORROW), (TOMORROW, TODAY)])
-@pytest.mark.parametrize("is_divided", [True, False])
-def test_what_may_be_spent_later_counts_in_each_later_period_though_its_journal_is_gone(
-    account: BudgetAccount, is_divided: bool
-) -> None:
-    """By its shards, or by a run that is active where its directory was moved."""
-    ask(account, "a", 30, is_divided=is_divided)
-    active = nullcontext() if is_divided else noted_as_active(account.path, "a")
-    with active:
-        new = replace(usage("b"), run_dir="/outputs/a")
-        assert ask(account, "b", used=new).credits == 20
-        assert totals(account, TOMORROW) == {"a": (0, 30), "b": (0, 20)}
-    account.settle(usage("a", {TODAY: 4}), B + 90)
-    assert totals(account) == {"a": (4, 0), "b": (0, 20)}
-
-
 def test_a_deleted_journal_counts_in_its_own_period_and_in_that_of_the_run_that_finds_it_gone(
     account: BudgetAccount, one: BudgetPeriod, other: BudgetPeriod
 ) -> None:
@@ -342,3 +327,18 @@ def test_a_transaction_that_fails_changes_nothing(account: BudgetAccount) -> Non
     with pytest.raises(BudgetAccountError):
         ask(account, "a", 5, used=replace(usage("a"), run_dir=None))  # type: ignore[arg-type]
     assert totals(account) == before
+
+
+@pytest.mark.parametrize("is_divided", [True, False])
+def test_what_may_be_spent_later_counts_in_each_later_period_though_its_journal_is_gone(
+    account: BudgetAccount, is_divided: bool
+) -> None:
+    """By its shards, or by a run that is active where its directory was moved."""
+    ask(account, "a", 30, is_divided=is_divided)
+    active = nullcontext() if is_divided else noted_as_active(account.path, "a")
+    with active:
+        new = replace(usage("b"), run_dir="/outputs/a")
+        assert ask(account, "b", used=new).credits == 20
+        assert totals(account, TOMORROW) == {"a": (0, 30), "b": (0, 20)}
+    account.settle(usage("a", {TODAY: 4}), B + 90)
+    assert totals(account) == {"a": (4, 0), "b": (0, 20)}
