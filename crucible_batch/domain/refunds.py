@@ -18,7 +18,6 @@ whose type or status is not understood.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -85,10 +84,11 @@ class FailedAttempt:
 def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
-    ``entries`` are all that are known about it, oldest first. What is refunded is their sum: an entry of the opposite
-    sign takes a refund back, and so does a reversal, a further reservation, a charge after the refund, or a refund
-    whose entry is not booked any more.
+    ``entries`` are all that are known about it, those of one time in their order. What is refunded is their sum: an
+    entry of the opposite sign takes a refund back, and so does a reversal, a further reservation, a charge after the
+    refund, or a refund whose entry is not booked any more.
     """
+    entries = sorted(entries, key=lambda entry: entry.at or 0.0)
     charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
     events: list[Refunded | Consumed] = [
         Consumed(at=now, attempt=attempt.number, credits=entry_amount(entry), entry_id=entry.key)
@@ -117,23 +117,24 @@ def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
 
 
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
-    """Return what entries of other kinds take back of a refund, by their keys."""
-    booked = [
-        (entry.at, place) for place, entry in enumerate(entries) if is_booked_refund(entry) and entry.at is not None
-    ]
-    refunded_at = max(booked, default=(math.inf, 0))
-    reserved = sorted(
-        (each for each in entries if entry_kind(each, of_job=True) is EntryKind.RESERVE), key=entry_amount
-    )
-    further = reserved[:-1]
-    charged = [
+    """Return what entries of other kinds take back of a refund, by their keys.
+
+    The price may have been reserved in several entries, as long as all are from before the first refund.
+    """
+    kinds = [entry_kind(entry, of_job=True) for entry in entries]
+    refunds = [place for place, entry in enumerate(entries) if is_booked_refund(entry)]
+    first, last = (refunds[0], refunds[-1]) if refunds else (len(entries), len(entries))
+    reserved = [place for place, kind in enumerate(kinds) if kind is EntryKind.RESERVE]
+    original = [place for place in reserved if place < first]
+    if reserved and not original:
+        original = [max(reserved, key=lambda place: entry_amount(entries[place]))]
+    taken = [entries[place] for place in reserved if place not in original]
+    taken += [
         entry
         for place, entry in enumerate(entries)
-        if entry_kind(entry, of_job=True) is EntryKind.CONSUME
-        and entry.at is not None
-        and (entry.at, place) > refunded_at
+        if kinds[place] is EntryKind.CONSUME and place > last and entry.at is not None
     ]
-    return {entry.key: entry_amount(entry) for entry in (*further, *charged, *filter(takes_back, entries))}
+    return {entry.key: entry_amount(entry) for entry in (*taken, *filter(takes_back, entries))}
 
 
 def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:

@@ -411,3 +411,8 @@ def test_what_takes_a_refund_back_counts_against_it(kind: str) -> None:
     assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == [2]
     assert refund_events(failed(), [*shown, entry(kind, -2, entry_id="c")], now=9.0) == []
     assert [event.credits for event in refund_events(failed(), [*shown, entry(kind, 1, entry_id="c")], now=9.0)] == [1]
+
+
+def test_a_price_that_was_reserved_in_two_entries_is_refunded_whole() -> None:
+    shown = [entry("reserve", -1, entry_id="a"), entry("reserve", -1, entry_id="b"), entry("refund", entry_id="c")]
+    assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == [2]
