@@ -13,7 +13,7 @@ import stat
 import struct
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
+from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
@@ -74,6 +75,13 @@ async def controlled(desk: ControlDesk, directory: Path) -> AsyncIterator[None]:
         finally:
             server.close()
             await connections.ended(_LAST_ANSWERS_S)
+
+
+class SocketPart(RunPart):
+    """Commands on the socket in the run's directory, while the engine works."""
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        return controlled(run.desk, run.context.directory)
 
 
 class _Connections:

@@ -33,6 +33,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from crucible_batch.api.account import is_of_key
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import OpenedRun, RunPart
 from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.atomic_files import replacing
@@ -72,6 +74,18 @@ class EarlierRun:
             return f"{self.directory}, whose plan was divided into shards that are not merged yet"
         jobs = "1 job" if self.jobs == 1 else f"{self.jobs:,} jobs"
         return f"{self.directory}, which bought {jobs} for {format_credits(self.spent)} credits"
+
+
+class EarlierRunsPart(RunPart):
+    """Refuses to begin a run that is in another directory, and lists those that began."""
+
+    def check(self, run: RunContext) -> None:
+        if run.request.out_dir is None and not run.directory.exists():
+            refuse_if_run_elsewhere(run.directory, run.manifest.path, run.binding, run.settings.api_key)
+
+    def opened(self, run: OpenedRun) -> None:
+        context = run.context
+        remember_run(context.manifest.path, context.terms.run_id, context.directory)
 
 
 def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, key: str | None) -> None:

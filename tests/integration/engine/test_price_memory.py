@@ -13,8 +13,8 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.api import price_memory
-from crucible_batch.api.price_memory import PaidPrice, PaidPrices, recall_prices, remember_prices
-from crucible_batch.api.run_context import NullObserver
+from crucible_batch.api.price_memory import PaidPrice, recall_prices, remember_prices
+from crucible_batch.api.price_memory_part import PaidPrices
 from crucible_batch.domain.events import (
     Accepted,
     Failed,
@@ -132,7 +132,7 @@ class Noting(PaidPrices):
     """The prices of a run of one job, of the shape ``W``."""
 
     def __init__(self) -> None:
-        super().__init__(NullObserver(), "spring · default")
+        super().__init__("spring · default")
 
     def hear(self, event: JobEvent, phase: Phase) -> None:
         nothing = Balance(None, D(0), D(0))

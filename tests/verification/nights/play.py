@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from crucible_batch.api.budgets import budget_states
+from crucible_batch.api.features import parts_of
 from crucible_batch.api.overlap import hold_results
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
@@ -303,7 +304,12 @@ class _Player:
         request, manifest = prepared.at(due)
         try:
             result = await run_request(
-                request, manifest=manifest, settings=self._settings, transport=self._gateway, clock=self._clock
+                request,
+                parts_of,
+                manifest=manifest,
+                settings=self._settings,
+                transport=self._gateway,
+                clock=self._clock,
             )
             ran.exit_code = int(result.exit_code)
         except CrucibleBatchError as error:

@@ -14,8 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.api.observers import Observers
 from crucible_batch.api.reporting import write_report_of
-from crucible_batch.api.run_context import NullObserver
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import InputImage, RunTerms
@@ -332,7 +332,7 @@ class _Player:
             store=store,
             receipts=Receipts(self._directory),
             clock=clock,
-            observer=NullObserver(),
+            observer=Observers(),
             nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
             jitter=chance.random,
             outage=outage,

@@ -1,0 +1,42 @@
+"""The parts of each kind of run, in the order in which they begin.
+
+Order matters where credits are held. The cap comes before the period: it sees the budget of the run's terms, and a
+refused run sets nothing aside. Both begin after what the journal had lost is restored, since it counts as spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crucible_batch.api.controlling import SocketPart
+from crucible_batch.api.earlier_runs import EarlierRunsPart
+from crucible_batch.api.known_jobs import KnownJobsPart
+from crucible_batch.api.notifying import NoticesPart
+from crucible_batch.api.period_part import PeriodPart
+from crucible_batch.api.price_memory_part import PriceMemoryPart
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_parts import Parts, RunPart
+from crucible_batch.api.run_telemetry import TelemetryPart
+from crucible_batch.api.spend_cap import SpendCapPart
+from crucible_batch.domain.spend_cap import SpendCap
+
+
+def parts_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> Parts:
+    """Return the parts of the run of a request, within the cap of a server if it is one of its runs.
+
+    The notifications, the list of runs and the period of a shard are those of the run that was divided. ``further``
+    parts begin last.
+    """
+    capped = [] if cap is None else [SpendCapPart(cap)]
+    if request.shard is not None:
+        return Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further])
+    return Parts([NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further])
+
+
+def parts_of_probe(_request: RunRequest) -> Parts:
+    """Return the parts of a probe's run. It notifies nothing: the run that the plan is for comes later."""
+    return Parts([TelemetryPart(), *_of_manifest(), SocketPart()])
+
+
+def _of_manifest() -> Sequence[RunPart]:
+    return [EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]

@@ -1,0 +1,58 @@
+"""The budget of a period, as a part of a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from crucible_batch.api.period_budget import PeriodRules, set_aside, settled
+from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.budget_accounts import BudgetAccount, noted_as_active
+from crucible_batch.domain.outcome import Ending
+
+
+class PeriodPart(RunPart):
+    """The budget of a period, as a part of a run: an allowance is set aside before the run, and settled by its end.
+
+    A run over the end of a period keeps its allowance, so it may be higher than what the new period has left.
+    """
+
+    _rules: PeriodRules | None = None
+    _settle: Callable[[Ending], None] | None = None
+
+    def check(self, run: RunContext) -> None:
+        self._rules = PeriodRules.of(run.manifest, run.settings.base_url)
+        if self._rules is not None:
+            BudgetAccount.create(self._rules.accounts_directory(run.settings), self._rules.terms)
+
+    @asynccontextmanager
+    async def begin(self, run: OpenedRun) -> AsyncIterator[BudgetGrant | None]:
+        if self._rules is None:
+            forget_period(run.journal)
+            yield None
+            return
+        context = run.context
+        allowance = await set_aside(
+            self._rules,
+            run.journal,
+            context.terms,
+            context.settings,
+            context.clock,
+            own=context.request.budget,
+            choice=context.request.choice,
+            after=run.after,
+            may_grow=context.manifest.has_stages,
+        )
+        with (
+            noted_as_active(allowance.account.path, allowance.granted.run),
+            settled(allowance, run.journal, context.terms, context.clock) as self._settle,
+        ):
+            # A budget below what was held for jobs in flight before was not exceeded.
+            recorded = max(allowance.budget, allowance.committed)
+            yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.explain)
+
+    async def ended(self, ending: Ending) -> None:
+        if self._settle is not None:
+            self._settle(ending)
