@@ -11,10 +11,11 @@ if the gateway's assets and its ledger were read after the upload's patience, an
     -                without a gap                       not one that must be there stays held
     -                without a gap                       none                       not charged
 
-The charge of an upload with an answer must be there: a ledger without it may not list uploads. A charge is explained if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract
-names no kinds of entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of
-ours may be one. Entries may be listed late, at the place of their time: so the last reading has to have an entry that
-was seen before the upload was sent.
+The charge of an upload with an answer must be there: a ledger without it may not list uploads. A charge is explained
+if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract names no kinds of
+entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of ours may be one.
+Entries may be listed late, at the place of their time: so the last reading has to have an entry that was seen before
+the upload was sent.
 """
 
 from __future__ import annotations
