@@ -23,7 +23,7 @@ from crucible_batch.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-_ID = "spend cap id"
+_MARK = "spend cap mark"
 
 
 class SpendCapPart(RunPart):
@@ -71,11 +71,10 @@ def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) ->
     The caller holds the lock of the directory, and nothing was bought yet. Raises ``SpendLimitError``.
     """
     assert terms.budget is not None  # check_cap
-    if not journal.noted(_ID):
-        journal.note(_ID, secrets.token_hex(16))
-    figures = _figures(cap, journal, terms)
-    if not cap.set_aside_for(_name(directory), figures, terms.budget):
+    figures, mark = _figures(cap, journal, terms), secrets.token_hex(16)
+    if not cap.set_aside_for(_name(directory), figures, terms.budget, mark):
         raise _refusal(cap, directory, figures, terms.budget)
+    journal.note(_MARK, mark)
     try:
         yield
     finally:
@@ -86,9 +85,9 @@ def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) ->
 
 
 def _figures(cap: SpendCap, journal: Journal, terms: RunTerms) -> JournalFigures:
-    name = journal.noted(_ID) or ""
-    after = cap.first_use(_name(journal.path.parent.parent), name, journal.last_number())
-    return figures_of(name, journal.numbered_events(), prices_of(terms), after=after)
+    mark = journal.noted(_MARK) or ""
+    after = cap.first_use(_name(journal.path.parent.parent), mark, journal.last_number())
+    return figures_of(mark, journal.numbered_events(), prices_of(terms), after=after)
 
 
 def _name(directory: Path) -> str:
