@@ -90,53 +90,6 @@ def test_what_shards_may_spend_is_set_aside_and_settled_by_the_merge(own_cli: Cl
     assert figures(cli) == ("28", "0", "12")
 
 
-def test_a_plan_gets_what_the_period_has_left(own_cli: Cli) -> None:
-    cli = own_cli
-    other = write(cli, "other", 20, "- {name: owl, prompt: an owl, repeat: 4}")
-    assert cli("run", other, "-q").code == 0
-    division = divide(cli, 20)["division"]
-    assert Decimal(division["set_aside"]) <= 12
-    assert figures(cli) == ("8", "12", "0")
-    run_shards(cli, 1, 2)
-    merged = cli("merge", MAIN, "--json")
-    assert merged.code == 4
-    spent = spent_at(cli)
-    assert spent <= 20
-    assert figures(cli) == (str(spent), "0", str(20 - spent))
-    # The rest of the month is divided again.
-    if spent <= 17:
-        assert cli("plan", "divided.yaml", "--shards", "1", "-o", "next.json", "-q").code == 0
-
-
-def test_a_period_without_credits_divides_nothing_and_sets_nothing_aside(own_cli: Cli) -> None:
-    cli = own_cli
-    other = write(cli, "other", 10, "- {name: owl, prompt: an owl, repeat: 4}")
-    assert cli("run", other, "-q").code == 0
-    write(cli, "divided", 10)
-    refused = cli("plan", "divided.yaml", "--shards", "2", "-o", "plan.json", "--json")
-    error = refused.envelope["error"]
-    assert (refused.code, error["code"]) == (2, "NOTHING_TO_DIVIDE")
-    assert error["message"].startswith("no job can start: budget studio: 10 of 10 credits used or set aside this month")
-    assert error["hint"].startswith("more from ")
-    assert figures(cli) == ("8", "0", "2")
-
-
-def test_nothing_but_a_merge_settles_a_run_whose_shards_are_out(own_cli: Cli) -> None:
-    cli = own_cli
-    divide(cli)
-    document = (cli.cwd / "plan.json").read_bytes()
-    divide(cli)
-    assert (cli.cwd / "plan.json").read_bytes() == document
-    assert figures(cli) == ("0", "24", "16")
-    for command in (("run", "divided.yaml"), ("budget", "release", "studio", MAIN)):
-        refused = cli(*command, "--json")
-        assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_OUTSTANDING"), command
-        assert figures(cli) == ("0", "24", "16")
-    run_shards(cli, 1)
-    assert cli("merge", MAIN, "--abandon", "2", "-q").code == 5
-    assert figures(cli) == ("8", "0", "32")
-
-
 def test_what_shards_may_spend_is_not_released_although_their_directory_is_renamed(own_cli: Cli) -> None:
     cli = own_cli
     divide(cli)
@@ -151,22 +104,6 @@ def test_what_shards_may_spend_is_not_released_although_their_directory_is_renam
     assert figures(cli) == ("14", "24", "2")
     assert cli("budget", "release", "studio", MAIN, "--forget-unanswered", "-q").code == 0
     assert figures(cli)[1] == "0"
-
-
-def test_a_merge_that_was_killed_before_it_settled_does_so_the_next_time(own_cli: Cli) -> None:
-    cli = own_cli
-    divide(cli)
-    run_shards(cli, 1, 2)
-    hidden = cli.cwd / "hidden"
-    accounts = cli.cwd / "state" / "crucible-batch" / "accounts"
-    accounts.rename(hidden)
-    done = cli("merge", MAIN)
-    assert done.code == 0
-    assert f"crucible-batch budget release studio {MAIN}" in " ".join(done.err.split())
-    hidden.rename(accounts)
-    assert figures(cli)[:2] == ("0", "24")
-    assert cli("budget", "release", "studio", MAIN).code == 0
-    assert figures(cli) == ("16", "0", "24")
 
 
 def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: Cli) -> None:
