@@ -124,27 +124,6 @@ def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of
     assert (again.code, spent_at(cli.url)) == (0, Decimal(merged["credits"]["spent"]))
 
 
-def test_what_is_blocked_in_the_shards_is_the_rest_of_the_next_plan(own_cli: Cli, report_of: Report) -> None:
-    cli = own_cli
-    main = divided(cli, "tight", budget="{credits: 12, max_credits_per_job: 4}")
-    run_shards(cli)
-    done = cli("merge", "outputs/tight/default", "--json")
-    assert done.code == 4
-    report = report_of(main)
-    counts = report["counts"]
-    assert counts["succeeded"] + counts["blocked"] == counts["total"] == 8
-    assert counts["blocked"] >= 1
-    assert report["credits"]["held"] == "0"
-    assert done.envelope["error"]["code"] == "BUDGET_EXHAUSTED"
-    assert done.envelope["data"]["merge"]["merged"] == [1, 2, 3, 4]
-    rest = cli("plan", "tight.yaml", "--json").envelope["data"]
-    assert (rest["states"]["new"], rest["states"]["done"]) == (counts["blocked"], counts["succeeded"])
-    more = cli("run", "tight.yaml", "--budget", "60")
-    assert more.code == 0, more.err
-    assert report_of(main)["counts"]["succeeded"] == 8
-    assert spent_at(cli.url) == Decimal(report_of(main)["credits"]["spent"]) == 16
-
-
 def test_an_abandoned_shard_returns_its_credits(cli: Cli, report_of: Report) -> None:
     main = divided(cli, "abandoned")
     run_shards(cli, 1, 2, 4)

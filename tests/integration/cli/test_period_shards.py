@@ -90,22 +90,6 @@ def test_what_shards_may_spend_is_set_aside_and_settled_by_the_merge(own_cli: Cl
     assert figures(cli) == ("28", "0", "12")
 
 
-def test_what_shards_may_spend_is_not_released_although_their_directory_is_renamed(own_cli: Cli) -> None:
-    cli = own_cli
-    divide(cli)
-    main = cli.cwd / MAIN
-    main.rename(cli.cwd / "renamed")
-    refused = cli("budget", "release", "studio", MAIN, "--json")
-    assert (refused.code, refused.envelope["error"]["code"]) == (2, "BUDGET_ACCOUNT")
-    assert "--forget-unanswered" in refused.envelope["error"]["hint"]
-    assert figures(cli) == ("0", "24", "16")
-    # Nor is it given up by a run in its place.
-    assert cli("run", "divided.yaml", "-q").code == 4
-    assert figures(cli) == ("14", "24", "2")
-    assert cli("budget", "release", "studio", MAIN, "--forget-unanswered", "-q").code == 0
-    assert figures(cli)[1] == "0"
-
-
 def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: Cli) -> None:
     """A shard that ran at the end of last month, by the times in its journal."""
     cli = own_cli

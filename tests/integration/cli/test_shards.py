@@ -83,30 +83,6 @@ def test_four_shards_of_a_tight_budget_spend_at_most_their_allowances(own_cli: C
     assert max(used) <= 22
 
 
-def test_a_shard_has_its_jobs_with_the_keys_and_paths_of_the_whole_run(cli: Cli, report_of: Report) -> None:
-    """Position, prompt, axes, table row and output are those of a run on one machine, and the table isn't read."""
-    (cli.cwd / "rows.csv").write_text("title,color\nboat,red\nhouse,blue\n", encoding="utf-8")
-    jobs = (
-        '- {name: "x-{{ row.title }}", foreach: rows.csv, matrix: {style: [ink, oil]},'
-        ' prompt: "{{ row.color }} {{ row.title }} in {{ style }}"}'
-    )
-    divided(cli, "whole", jobs, shards=2)
-    (cli.cwd / "rows.csv").unlink()
-    assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
-    part = report_of(shard_dir(cli, 2, "whole"))
-    (cli.cwd / "rows.csv").write_text("title,color\nboat,red\nhouse,blue\n", encoding="utf-8")
-    assert cli("run", "whole.yaml", "--out-dir", "elsewhere", "-q").code == 0
-    whole = report_of(cli.cwd / "elsewhere")
-    known = {row["name"]: row for row in whole["jobs"]}
-    assert [row["name"] for row in part["jobs"]] == [row["name"] for row in whole["jobs"]][1::2]
-    for row in part["jobs"]:
-        other = known[row["name"]]
-        for key in ("idempotency_key", "prompt", "params", "axes", "row", "repeat", "workflow_id"):
-            assert row[key] == other[key]
-        assert [output["path"] for output in row["outputs"]] == [output["path"] for output in other["outputs"]]
-        assert row["job_id"] == other["job_id"], "the whole run found the shard's job at the gateway"
-
-
 def test_a_plan_prints_commands_that_work_as_they_are(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
     cli.write("printed", "- {name: fox, prompt: a fox, repeat: 3}", budget=CEILING)
     done = cli("plan", "printed.yaml", "--shards", "2", "-o", "my plan.json")

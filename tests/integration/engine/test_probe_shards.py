@@ -16,7 +16,7 @@ import crucible_batch as api
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards.probing import probe
-from crucible_batch.domain.events import Accepted, Created, Held, Intended
+from crucible_batch.domain.events import Created, Held, Intended
 from crucible_batch.domain.prices import PriceBook, Shape
 from crucible_batch.errors import RunBusyError, RunDirectoryError, UserError
 from crucible_batch.journal import Journal, lock_run_directory
@@ -90,19 +90,6 @@ async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_pri
         assert await uploaded(bench) == images
     assert sum(shard.admitted for shard in summary.shards) == sum(shard.jobs for shard in summary.shards)
     assert {result.exit_code for result in results} == {0}
-
-
-async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_their_images_are_there(start):
-    async with start() as bench:
-        pictures(bench, 10)
-        summary = await divided(bench, manifest_of(bench, edits(10, 10), budget="20"), 3)
-        results = await run_shards(bench, 3)
-        state = await bench.state()
-    admitted = sum(shard.admitted for shard in summary.shards)
-    assert 0 < admitted < 9
-    kinds = sum((purchases(result)[0] for result in results), Counter[str]())
-    assert kinds[Accepted.__name__] >= admitted
-    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= 20
 
 
 async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothing(start, tampered):
