@@ -37,11 +37,20 @@ class ExpansionContext:
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside)
         self.empty_cells = EmptyCells()
         self.claims = NameClaims()
-        workflow_id = manifest.workflow or ""
-        self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
+        self.workflow = self._shared_workflow()
         self.variables = manifest.variables
         self.is_apart = names.keeps_apart(manifest.output.path)
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
+
+    def _shared_workflow(self) -> TextField | None:
+        """Return the default workflow if it is a literal that can be used, else None: then each entry says why not."""
+        workflow_id = self.manifest.workflow or ""
+        if is_template(workflow_id):
+            return None
+        try:
+            return TextField(workflow_id, ("workflow",), self.templates)
+        except TemplateFault:
+            return None
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
         """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""
