@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -280,18 +280,39 @@ def test_release_is_refused_while_a_run_is_active(place: Place) -> None:
     assert place.standing() == (0, 8)
 
 
-@pytest.mark.parametrize("is_copied", [False, True])
+def nothing(_aside: Path, _instead: Path) -> None:
+    pass
+
+
+def a_copy(aside: Path, instead: Path) -> None:
+    shutil.copytree(aside, instead)
+
+
+def another_run(aside: Path, instead: Path) -> None:
+    shutil.copytree(aside.with_name("other"), instead)
+
+
+def an_empty_one(_aside: Path, instead: Path) -> None:
+    instead.mkdir()
+
+
+def a_file(_aside: Path, instead: Path) -> None:
+    instead.touch()
+
+
+@pytest.mark.parametrize("replace_by", [nothing, a_copy, another_run, an_empty_one, a_file])
+@pytest.mark.parametrize("spent", [None, Decimal(0), Decimal("7.99")])
 def test_release_is_refused_while_the_run_is_active_in_a_directory_that_was_renamed(
-    place: Place, is_copied: bool
+    place: Place, replace_by: Callable[[Path, Path], None], spent: Decimal | None
 ) -> None:
     """Written off, it would count in no later period, in which the run may go on."""
+    place.journal("other").close()
     allowance = place.begin(place.journal("a"), own=8)
     with noted_as_active(allowance.account.path, allowance.granted.run):
-        (place.root / "a").rename(place.root / "renamed")
-        if is_copied:
-            shutil.copytree(place.root / "renamed", place.root / "a")
-        with pytest.raises(RunBusyError):
-            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+        replace_by((place.root / "a").rename(place.root / "renamed"), place.root / "a")
+        with pytest.raises(CrucibleBatchError) as refused:
+            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90, spent=spent)
+        assert refused.value.exit_code in {2, 6}
         assert place.standing() == (0, 8)
 
 
@@ -564,18 +585,23 @@ def test_release_of_a_directory_that_is_gone_counts_all_that_was_set_aside(place
     assert place.standing() == (0, 0)
 
 
-def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the_run(place: Place) -> None:
+@pytest.mark.parametrize("replace_by", [nothing, an_empty_one, a_file])
+def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the_run(
+    place: Place, replace_by: Callable[[Path, Path], None]
+) -> None:
     """The directory may only be renamed, and its run, which has all of it, may continue."""
     place.begin(place.journal("a"), own=8)
-    (place.root / "a").rename(place.root / "aside")
+    aside = (place.root / "a").rename(place.root / "aside")
+    replace_by(aside, place.root / "a")
     for spent in (Decimal(0), Decimal("7.99")):
         with pytest.raises(CrucibleBatchError) as refused:
             release_budget(place.settings, "studio", place.root / "a", now=NOON + 90, spent=spent)
         assert refused.value.exit_code == 2
         assert place.standing() == (0, 8)
-    (place.root / "aside").rename(place.root / "a")
-    (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
-    assert (released.released, place.standing()) == (8, (0, 0))
+    if replace_by is nothing:
+        aside.rename(place.root / "a")
+        (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+        assert (released.released, place.standing()) == (8, (0, 0))
 
 
 def test_an_account_is_read_as_it_is_now(place: Place) -> None:
