@@ -35,7 +35,6 @@ from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import (
-    BudgetAccountError,
     CrucibleBatchError,
     JournalError,
     RunBusyError,
@@ -360,13 +359,14 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
     assert own.explain(SHORT) == SHORT
 
 
-def test_the_report_shows_that_the_period_ended_the_run(place: Place) -> None:
+@pytest.mark.parametrize("own", [None, 4])
+def test_the_report_shows_whether_the_period_or_its_own_budget_ended_the_run(place: Place, own: int | None) -> None:
     journal = place.journal("a")
-    allowance = place.begin(journal)
+    allowance = place.begin(journal, own=own)
     allowance.settle(journal, TERMS, NOON + 60, Ending(RunStatus.BLOCKED, 4, {"workflow:w": SHORT}))
     period = noted_period(journal)
     assert period is not None
-    assert period.exhausted
+    assert period.exhausted is (own is None)
 
 
 def test_a_plan_shows_the_same_and_changes_nothing(place: Place) -> None:
@@ -524,13 +524,6 @@ def test_a_file_that_cannot_be_written_at_the_end_leaves_the_allowance(
     assert f"crucible-batch budget release studio {place.root / 'a'}" in caplog.text
     allowance.account.path.write_bytes(kept)
     assert place.standing() == (0, 20)
-
-
-def test_without_a_directory_for_accounts_there_is_no_run(place: Place) -> None:
-    journal = place.journal("a")
-    with pytest.raises(BudgetAccountError, match="HOME is not set") as refused:
-        place.begin(journal, settings=replace(place.settings, accounts_directory=None))
-    assert "CRUCIBLE_BATCH_ACCOUNTS" in (refused.value.hint or "")
 
 
 def test_release_settles_by_the_journal_and_keeps_what_is_unanswered(place: Place) -> None:
