@@ -45,10 +45,6 @@ def test_check_answers_in_json(cli: Cli) -> None:
     assert envelope["error"]["hint"] == "crucible-batch check outputs/counted/default --fix"
 
 
-def test_check_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
-    assert lonely_cli("check", "nowhere", "--outputs").code == 2
-
-
 def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
     # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
     Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import sqlite3
 import time
@@ -82,17 +81,6 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     assert "Resume after" in (cli.cwd / "outputs/period-b/default/report.html").read_text(encoding="utf-8")
 
 
-def test_the_runs_own_budget_is_within_the_periods(cli: Cli) -> None:
-    name = write(cli, "own-budget", "own")
-    done = cli("run", name, "--budget", "4", "--json")
-    data = done.envelope["data"]
-    assert (done.code, data["credits"]["spent"], data["credits"]["budget"]) == (4, "4", "4")
-    assert (data["period"]["spent"], data["period"]["exhausted"]) == ("4", False)
-    assert "budget own" not in done.envelope["error"]["message"]
-    assert "--budget 8" in cli("run", name, "--budget", "4").out
-    assert cli("run", name, "--budget", "100", "-q").code == 0
-
-
 def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli: Cli) -> None:
     name = write(slow_cli, "ceilings", "ceilings", credits=50, more=", max_credits_per_job: 3")
     process = slow_cli.start("run", name, "-q")
@@ -136,25 +124,6 @@ def after_a_kill(cli: Cli) -> None:
     assert again.code == 0
     assert shown(cli, "ceilings")["set_aside"] == "0"
     assert cli("budget", "release", "ceilings", "outputs/ceilings/default", "--spent", "3").code == 2
-
-
-def test_the_allowance_of_a_directory_that_is_gone_counts_as_spent(slow_cli: Cli) -> None:
-    name = write(slow_cli, "gone", "gone", credits=30)
-    process = slow_cli.start("run", name, "-q")
-    wait_until(lambda: journalled(slow_cli, "gone", "Accepted"))
-    process.kill()
-    process.communicate()
-    shutil.rmtree(slow_cli.cwd / "outputs")
-    account = shown(slow_cli, "gone")
-    assert (account["set_aside"], account["runs"][0]["gone"]) == ("30", True)
-    assert "its journal is gone" in slow_cli("budget", "show", "gone").out
-    other = write(slow_cli, "other", "gone", credits=30)
-    assert slow_cli("plan", other, "--json").envelope["data"]["credits"]["budget"] == "0"
-    assert slow_cli("budget", "release", "gone", "outputs/gone/default", "--spent", "8").code == 2
-    done = slow_cli("budget", "release", "gone", "outputs/gone/default")
-    assert "0 credits released" in done.out
-    account = shown(slow_cli, "gone")
-    assert (account["spent"], account["set_aside"]) == ("30", "0")
 
 
 def test_without_a_directory_for_accounts_nothing_is_bought(cli: Cli) -> None:

@@ -3,42 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import textwrap
 
 import pytest
 from PIL import Image
-
-from tests.preloaded import start_program
-
-KILLED_BEFORE_A_SIDECAR = """
-    import os, sys
-    from crucible_batch.cli import main
-    from crucible_batch.outputs import sidecars
-
-    sidecars._write = lambda *_args: os.kill(os.getpid(), 9)
-    sys.argv = ["crucible-batch", "run", sys.argv[1], "-q"]
-    main()
-"""
-
-
-def test_a_kill_between_an_output_and_its_sidecar_costs_nothing_and_both_stand_there_in_the_end(cli, report_of):
-    manifest = cli.write("killed", "- {name: fox, prompt: a fox}\n- {name: hen, prompt: a hen}")
-    killed = start_program(textwrap.dedent(KILLED_BEFORE_A_SIDECAR), manifest, cwd=cli.cwd, env=cli.environment)
-    out = cli.cwd / "outputs/killed/default"
-    assert killed.wait(timeout=120) == -signal.SIGKILL
-    assert list(out.glob("*/0.png"))
-    assert not list(out.glob("*/*.json"))
-    assert cli("run", manifest).code == 0
-    files = sorted(path.relative_to(out).as_posix() for path in out.glob("[a-z]*/*"))
-    files += [path.name for path in out.rglob(".crucible-part-*")]
-    assert files == ["fox/0.png", "fox/0.png.json", "hen/0.png", "hen/0.png.json"]
-    report = report_of(out)
-    assert (report["credits"]["spent"], report["counts"]["succeeded"]) == ("4", 2)
-    for job in report["jobs"]:
-        sidecar = json.loads((out / job["name"] / "0.png.json").read_text())
-        assert sidecar["job_id"] == job["job_id"]
-        assert sidecar["output"]["sha256"] == job["outputs"][0]["sha256"]
 
 
 def test_every_sidecar_has_what_the_docs_name_and_no_more(cli):
