@@ -31,9 +31,10 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.journal import Journal
+from crucible_batch.outputs import ObjectStoreError
 from tests.integration.engine.conftest import Tampered
 from tests.integration.engine.stored import URL, use_store
-from tests.unit.outputs.object_fakes import DictObjects
+from tests.unit.outputs.object_fakes import DictObjects, unusable
 
 SHORT_JOBS = True
 
