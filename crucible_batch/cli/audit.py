@@ -39,7 +39,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     say_sentence(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
-    fact(console, "jobs", _summed(found.jobs, "refunded"))
+    fact(console, "jobs", _summed(found.jobs))
     if found.uploads is not None:
         fact(console, "uploads", f"{_words(found.uploads.ledger, 'rebated')} · {found.uploads.present} at the gateway")
     fact(console, "ledger", _reach(found))
@@ -160,10 +160,10 @@ def _moving(result: AuditResult) -> Iterator[str]:
         yield f"{submits} without an answer: what it bought, if anything, is listed as others"
 
 
-def _summed(findings: Sequence[Finding], returned: str) -> str:
+def _summed(findings: Sequence[Finding]) -> str:
     checked = [each for each in findings if each.verdict is not Verdict.UNSEEN]
     _, ledger = total(checked)
-    return f"{len(checked)} checked: {_words(ledger, returned)}"
+    return f"{len(checked)} checked: {_words(ledger, 'refunded')}"
 
 
 def _words(figures: Figures, returned: str) -> str:

@@ -21,7 +21,6 @@ from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
-from crucible_batch.cli.logs.run_log import log_of
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
@@ -141,8 +140,8 @@ def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMod
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     title += "" if request.shard is None else f" · shard {request.shard}"
     others: list[Observer] = [JsonLines(output)] if output.json else []
-    if (log := log_of(output)) is not None:
-        others.append(log)
+    if output.log is not None:
+        others.append(output.log)
     with _choose_display(display_mode, output, title) as display:
         yield RunOnScreen(display, others)
 
