@@ -23,7 +23,7 @@ from crucible_batch.domain.audit_claims import Figures, Finding, Verdict
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.upload_audit import UploadSums
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -54,12 +54,12 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
             (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
         )
     if result.unsaved:
-        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--fix")
+        next_step = shell_command("check", clean_path(result.run_dir), "--fix")
         fact(console, "next", (next_step, "command"), ("   saves the outputs, for no credits", "quiet"))
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
-        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--ledger", "-v")
+        next_step = shell_command("check", clean_path(result.run_dir), "--ledger", "-v")
         fact(console, "next", (next_step, "command"), ("   lists each of these entries", "quiet"))
 
 

@@ -15,7 +15,7 @@ from crucible_batch.api.verifying import Difference, Verification, check_outputs
 from crucible_batch.cli.audit import check_ledger_and_show
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.outputs import FileState
 from crucible_batch.settings import KEY_VARIABLE, Settings
@@ -122,7 +122,7 @@ def _are_fixable(differences: list[Difference]) -> bool:
 
 
 def _again(run_dir: Path, option: str) -> str:
-    return shell_command("check", clean(str(run_dir), 4000), option)
+    return shell_command("check", clean_path(run_dir), option)
 
 
 def _as_json(found: Verification) -> Json:

@@ -24,7 +24,7 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import at_level, fact, say
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ReportHead
 
@@ -97,7 +97,7 @@ def show_ending(
             earlier=earlier,
         )
         if result.outputs_at is not None:
-            fact(output.out, "outputs", clean(result.outputs_at, 4000))
+            fact(output.out, "outputs", clean_path(result.outputs_at))
 
 
 def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
@@ -118,7 +118,7 @@ def _line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_co
         *_first_cause(head, failures),
         *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
         f"exit code {int(exit_code)}",
-        f"report {clean(str(run_dir / REPORT_FILE), 4000)}",
+        f"report {clean_path(run_dir / REPORT_FILE)}",
     ]
     return "; ".join(parts)
 
@@ -137,7 +137,7 @@ def _mail(
         f"{clean(subject)}: exit code {int(exit_code)}",
         f"{counts_words(head.counts.model_dump())}; {credits_words(head)}",
         *_first_cause(head, failures),
-        f"report {clean(str(run_dir / REPORT_FILE), 4000)}",
+        f"report {clean_path(run_dir / REPORT_FILE)}",
         *([] if what_next is None else [f"next {what_next}"]),
     ]
 

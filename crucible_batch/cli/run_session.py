@@ -29,7 +29,7 @@ from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, sa
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import Message, Observer, RunBegan, RunEnded
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -75,7 +75,7 @@ def _choose_directory(output: CommandOutput, error: EarlierRunError, command: st
     if not can_ask(output.err):
         raise refusal
     say_sentence(output.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
-    say(output.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
+    say(output.err, f"A new run in {clean_path(error.new)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
     choice = ask(output.err, question, end=None if within_s is None else time.monotonic() + within_s)
     if choice in {"c", "continue"}:

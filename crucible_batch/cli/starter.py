@@ -13,7 +13,7 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, say_indented
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command
@@ -73,7 +73,7 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _show_written(output: CommandOutput, directory: Path, written: Iterable[str]) -> None:
-    where = "here" if directory == Path() else clean(str(directory), 4000)
+    where = "here" if directory == Path() else clean_path(directory)
     say(output.out, ("✓ ", "good"), "starter folder created: ", (where, "strong"))
     say_indented(output.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
 
@@ -83,7 +83,7 @@ def _show_next(output: CommandOutput, directory: Path, command: str) -> None:
     if directory == Path():
         fact(output.out, "next", (command, "command"))
         return
-    folder = clean(str(directory), 4000)
+    folder = clean_path(directory)
     fact(output.out, "next", (shlex.join(["cd", f"./{folder}" if folder.startswith("-") else folder]), "command"))
     fact(output.out, "", (command, "command"))
 

@@ -162,7 +162,7 @@ class Stopping:
     at: float
     code: str
     message: str
-    grace_s: float | None = None
+    grace_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

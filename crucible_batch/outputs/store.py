@@ -23,7 +23,7 @@ from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.output_path import may_hold_output, output_path
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs.disk_space import DiskSpace
+from crucible_batch.outputs.disk_space import space_shortage
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError, misplaced, too_large
 from crucible_batch.outputs.image_check import NoPictureError, Picture, examine
@@ -92,7 +92,6 @@ class OutputStore:
         self.directory = directory
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
-        self._room = DiskSpace(directory)
         self._sidecars = Sidecars(directory)
         self._reasons_not_embedded: set[str] = set()
 
@@ -102,7 +101,7 @@ class OutputStore:
 
     def shortage(self) -> ErrorInfo | None:
         """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""
-        return self._room.shortage()
+        return space_shortage(self.directory)
 
     async def save(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from crucible_batch.domain.events import Listed, Saved
 from crucible_batch.domain.job import Phase
@@ -24,7 +23,7 @@ class JobStage(enum.StrEnum):
     DOWNLOAD = "download"
 
 
-STAGE_OF_PHASE: Final[Mapping[Phase, JobStage]] = {
+STAGE_OF_PHASE: Mapping[Phase, JobStage] = {
     Phase.PREPARING: JobStage.UPLOAD,
     Phase.SUBMITTING: JobStage.SUBMIT,
     Phase.IN_FLIGHT: JobStage.WAIT,

@@ -74,10 +74,10 @@ class MergeResult:
     is_repeated: bool
     exit_code: ExitCode
     report: ReportHead | None
-    outputs: int = 0
-    absent: tuple[str, ...] = ()
-    page: Path | None = None
-    outputs_at: str | None = None
+    outputs: int
+    absent: tuple[str, ...]
+    page: Path | None
+    outputs_at: str | None
 
 
 def merge(

@@ -26,9 +26,7 @@ class OutputAdopter:
     ``is_stored``: the outputs are in an object store, where shards save them under their final names.
     """
 
-    def __init__(
-        self, journal: Journal, directory: Path, events: MergedEvents, *, now: float, is_stored: bool = False
-    ) -> None:
+    def __init__(self, journal: Journal, directory: Path, events: MergedEvents, *, now: float, is_stored: bool) -> None:
         self._journal = journal
         self._directory = directory
         self._events = events

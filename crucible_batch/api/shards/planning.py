@@ -45,7 +45,7 @@ class DraftedPlan:
     basis: PlanBasis
     draft: PlanFile
     directory: Path
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
     @property
     def shards(self) -> int:

@@ -136,7 +136,7 @@ class ToolBox:
 
     root: Root
     settings: Settings
-    cap: SpendCap | None = None
+    cap: SpendCap | None
     transport: httpx.AsyncBaseTransport | None = None
     runs: list[ActiveRun] = field(default_factory=list)
 

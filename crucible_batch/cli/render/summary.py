@@ -18,7 +18,7 @@ from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted, held_words, paid_before
 from crucible_batch.domain.account_shortage import account_step
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
@@ -148,9 +148,9 @@ def show_summary(
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
-    fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
+    fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:
-        fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
+        fact(console, "pictures", clean_path(page), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
 
