@@ -7,9 +7,14 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.overlap import hold_results
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.scheduled_runs import PreparedRun, due_runs, preparation_failures_notified, prepare_run
+from crucible_batch.api.scheduled_runs import (
+    PreparedRun,
+    due_runs,
+    hold_results,
+    preparation_failures_notified,
+    prepare_run,
+)
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, show_failure
 from crucible_batch.cli.options import DisplayMode

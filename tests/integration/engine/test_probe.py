@@ -22,7 +22,7 @@ from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.engine.image_preparer import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.runner import NOT_SUBMITTED, ImagePreparer
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer

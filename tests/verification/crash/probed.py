@@ -20,8 +20,8 @@ from typing import Any
 from crucible_batch.domain.events import Event, Held, HoldReleased
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.engine.image_preparer import ImagePreparer
 from crucible_batch.engine.listed_assets import ListedAssets
+from crucible_batch.engine.runner import ImagePreparer
 from crucible_batch.journal import Journal
 from tests.verification.crash.children import Ended, get_ready, start_command
 from tests.verification.crash.failpoints import Strike
