@@ -276,14 +276,6 @@ def write_saved_plan(
     return digest.hexdigest()
 
 
-def saved_plan_digest(head: PlanHead, rows: Iterable[PlanRow]) -> str:
-    """Return the digest that the file of a plan will have."""
-    digest = hashlib.sha256()
-    for line in _lines(head, rows):
-        digest.update(line)
-    return digest.hexdigest()
-
-
 def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
     yield _json(head, indent=2).removesuffix(b"\n}") + b",\n"
     yield JOBS

@@ -240,7 +240,7 @@ class _Releasing:
             forgotten = {each.first: charges.unanswered_in(each) + charges.refunds_in(each) for each in charges.periods}
             by_period = {first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()}
             usage = replace(usage, by_period=by_period, unanswered=ZERO)
-        self.account.settle(usage, self.now)
+        self.account.release(usage, share.newest, self.now)
 
     def _write_off(self, shares: Sequence[AccountShare]) -> None:
         self._refuse_less(shares)
@@ -255,7 +255,7 @@ class _Releasing:
             since = self.now if share.since is None else share.since
             amount = share.share.total if self.spent is None else self.spent
             periods = self.calendar.between(min(since, self.now), self.now) if share.allowance is not None else ()
-            self.account.write_off(share.run, {each.first: amount for each in periods}, self.now)
+            self.account.write_off(share.run, share.newest, {each.first: amount for each in periods}, self.now)
 
     def _refuse_less(self, shares: Sequence[AccountShare]) -> None:
         """Raise ``UserError`` if less is to count than runs have set aside that have not ended by the account's record.

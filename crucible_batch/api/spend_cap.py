@@ -21,7 +21,7 @@ from crucible_batch.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-_ID = "spend cap id"
+_MARK = "spend cap mark"
 
 
 def refuse_shard(cap: SpendCap | None) -> None:
@@ -62,11 +62,10 @@ def capped(cap: SpendCap | None, journal: Journal, terms: RunTerms, directory: P
         yield
         return
     assert terms.budget is not None  # check_cap
-    if not journal.noted(_ID):
-        journal.note(_ID, secrets.token_hex(16))
-    figures = _figures(cap, journal, terms)
-    if not cap.set_aside_for(_name(directory), figures, terms.budget):
+    figures, mark = _figures(cap, journal, terms), secrets.token_hex(16)
+    if not cap.set_aside_for(_name(directory), figures, terms.budget, mark):
         raise _refusal(cap, directory, figures, terms.budget)
+    journal.note(_MARK, mark)
     try:
         yield
     finally:
@@ -77,9 +76,9 @@ def capped(cap: SpendCap | None, journal: Journal, terms: RunTerms, directory: P
 
 
 def _figures(cap: SpendCap, journal: Journal, terms: RunTerms) -> JournalFigures:
-    name = journal.noted(_ID) or ""
-    after = cap.first_use(_name(journal.path.parent.parent), name, journal.last_number())
-    return figures_of(name, journal.numbered_events(), prices_of(terms), after=after)
+    mark = journal.noted(_MARK) or ""
+    after = cap.first_use(_name(journal.path.parent.parent), mark, journal.last_number())
+    return figures_of(mark, journal.numbered_events(), prices_of(terms), after=after)
 
 
 def _name(directory: Path) -> str:

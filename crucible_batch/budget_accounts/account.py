@@ -122,7 +122,7 @@ class BudgetAccount:
     def set_aside(self, usage: RunUsage, wanted: AllowanceRequest) -> Grant:
         """Settle what the run had set aside before, and set credits aside for it now, in one transaction."""
         with transaction(self.path, write=True) as connection:
-            _require_newest(connection, usage.run, wanted.previous)
+            _require_newest(connection, usage.run, wanted.previous, _COPIED)
             _close_predecessors(connection, usage, wanted.period, self.path)
             _settle(connection, usage, wanted.at)
             shares = _shares(connection, wanted.period)
@@ -151,9 +151,16 @@ class BudgetAccount:
         with transaction(self.path, write=True) as connection:
             _settle(connection, usage, at)
 
-    def write_off(self, run: str, by_period: Mapping[str, Credits], at: float) -> None:
-        """Settle a run whose journal is gone, with these credits in each period."""
+    def release(self, usage: RunUsage, newest: str | None, at: float) -> None:
+        """Settle a run that has ended. Raises ``BudgetAccountError`` if its newest allowance is not ``newest``."""
         with transaction(self.path, write=True) as connection:
+            _require_newest(connection, usage.run, newest, _CONTINUED)
+            _settle(connection, usage, at)
+
+    def write_off(self, run: str, newest: str | None, by_period: Mapping[str, Credits], at: float) -> None:
+        """Settle a run whose journal is gone, with these credits in each period. Raises as ``release`` does."""
+        with transaction(self.path, write=True) as connection:
+            _require_newest(connection, run, newest, _CONTINUED)
             row = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run = ?", (run,)).fetchone()  # noqa: S608 - constant names
             if row is not None:
                 _write_off(connection, _share(row), by_period, at)
@@ -162,14 +169,15 @@ class BudgetAccount:
 _COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided, newest, events"
 
 
-def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None) -> None:
+_COPIED = "a copy of this run directory has set credits aside at the same time; nothing was spent"
+_CONTINUED = "the run has set credits aside again at the same time; nothing was released"
+
+
+def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None, why: str) -> None:
     """Raise ``BudgetAccountError`` if the run has set credits aside since its caller read which was the newest."""
     row = connection.execute("SELECT newest FROM shares WHERE run = ?", (run,)).fetchone()
     if (None if row is None else row[0]) != previous:
-        raise BudgetAccountError(
-            "a copy of this run directory has set credits aside at the same time; nothing was spent",
-            hint="run the same command again",
-        )
+        raise BudgetAccountError(why, hint="run the same command again")
 
 
 def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[AccountShare]:

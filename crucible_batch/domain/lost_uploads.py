@@ -8,12 +8,14 @@ if the gateway's assets and its ledger were read after the upload's patience, an
     -                begun before its patience was over  -                          stays held
     -                with a gap since it was sent        -                          stays held
     -                without a gap                       one that is not explained  stays held
+    -                without a gap                       not one that must be there stays held
     -                without a gap                       none                       not charged
 
-A charge is explained if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract
-names no kinds of entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of
-ours may be one. Entries may be listed late, at the place of their time: so the last reading has to have an entry that
-was seen before the upload was sent.
+The charge of an upload with an answer must be there: a ledger without it may not list uploads. A charge is explained
+if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract names no kinds of
+entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of ours may be one.
+Entries may be listed late, at the place of their time: so the last reading has to have an entry that was seen before
+the upload was sent.
 """
 
 from __future__ import annotations
@@ -79,7 +81,11 @@ def uncharged_uploads(
     ours = {id(entry) for found in about_jobs for entry in found}
     others = Statement(entry for entry in statement.entries if id(entry) not in ours)
     known = [claim for claim in uploads if named(claim, others) or _is_shown(claim, covers, read_at)]
-    unexplained = _unexplained(known, others, clocks)
+    explained = _explained(known, others, clocks)
+    charged = [claim for claim in known if claim.state is UploadState.KNOWN and claim.charge]
+    if len(explained) < len(charged):
+        return ()
+    unexplained = _unexplained(known, others, explained)
 
     def may_be_charged(claim: UploadClaim) -> bool:
         """Whether an entry that was not seen before the upload was sent may be its charge."""
@@ -107,11 +113,8 @@ def _is_shown(claim: UploadClaim, covers: Callable[[float], bool], read_at: floa
     return claim.state is UploadState.KNOWN and covers(claim.begun_at) and patience_ends(claim) <= read_at
 
 
-def _unexplained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks) -> list[LedgerEntry]:
-    """Return the entries that may be charges of uploads, and are not those of ``known`` ones.
-
-    As long as none of these is recognised, any entry may be one.
-    """
+def _explained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks) -> dict[str, LedgerEntry]:
+    """Return the entries that are the charges of ``known`` uploads, by their keys."""
     explained = {entry.key: entry for claim in known for entry in named(claim, others)}
     unnamed = [
         claim for claim in known if claim.state is UploadState.KNOWN and claim.charge and not named(claim, others)
@@ -121,6 +124,13 @@ def _unexplained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks
         entries = [each for each in free if entry_amount(each) == amount and _is_upload(each)]
         claims = [claim for claim in unnamed if claim.charge == amount]
         explained |= {entry.key: entry for entry in _match(claims, entries, clocks)}
+    return explained
+
+
+def _unexplained(
+    known: Sequence[UploadClaim], others: Statement, explained: Mapping[str, LedgerEntry]
+) -> list[LedgerEntry]:
+    """Return the other entries that may be charges of uploads. As long as none is recognised, any entry may be one."""
     left = [entry for entry in others.entries if entry.key not in explained]
     if not any(map(_is_upload, explained.values())):
         return left

@@ -100,10 +100,10 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
     fresh = [key for key in (*taken_back, *refunds) if key not in attempt.refunds_seen]
     total = abs(sum(refunds.values(), ZERO)) - sum(taken_back.values(), ZERO)
     change = max(ZERO, min(attempt.price, total)) - attempt.refunded
-    if change < 0 and not fresh:
-        fresh = [f"changed entry {len(attempt.refunds_seen)}"]
-    if fresh and change:
-        events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=fresh[-1]))
+    if change:
+        # An entry that counts already may have changed: its amount, or whether it is booked.
+        entry_id = fresh[-1] if fresh else f"changed entry {len(attempt.refunds_seen)}"
+        events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=entry_id))
     return events
 
 

@@ -17,8 +17,9 @@ A refund of an earlier charge does not raise the cap: a run's budget is built on
     the run's budget - certainly spent in its directory <= limit - shares of the others - certainly spent by the server
 
 A run that asks for more is refused, and nothing is set aside for it. When it has ended, in whichever way, the journal
-shows its share. If that can't be read, the share stays as it was. A journal that lacks what it has had (a deleted
-directory, a backup) is another party, and the share of the former one remains.
+shows its share. If that can't be read, the share stays as it was. Each use writes a new mark into the journal: one that
+lacks it or has fewer events than it had (a deleted directory, a backup) is another party, and the share of the former
+one remains.
 """
 
 from __future__ import annotations
@@ -37,22 +38,20 @@ from crucible_batch.domain.prices import PriceBook
 
 @dataclass(frozen=True, slots=True)
 class JournalFigures:
-    """What a journal has. ``events`` is the number of its last event, ``journal`` its id.
+    """What a journal has. ``events`` is the number of its last event, ``mark`` that of the server's last use.
 
     ``certain`` are the credits that can't come back. ``new`` are those of them that were charged after the server
     first used the directory, and ``used`` are ``new`` and all that was bought or may have been bought since.
     """
 
-    journal: str
+    mark: str
     events: int
     certain: Credits
     new: Credits = ZERO
     used: Credits = ZERO
 
 
-def figures_of(
-    journal: str, events: Iterable[tuple[int, str, Event]], prices: PriceBook, *, after: int
-) -> JournalFigures:
+def figures_of(mark: str, events: Iterable[tuple[int, str, Event]], prices: PriceBook, *, after: int) -> JournalFigures:
     """Return the figures of a journal, by its numbered events. Those up to the number ``after`` are not the server's.
 
     ``prices`` is a price book with the ceilings of the run, and is changed.
@@ -62,7 +61,7 @@ def figures_of(
         ledger.apply(subject, event, at=number)
         newest = number
     new = ledger.certain_between(after, math.inf)
-    return JournalFigures(journal, newest, ledger.certain, new, ledger.used_between(after, math.inf))
+    return JournalFigures(mark, newest, ledger.certain, new, ledger.used_between(after, math.inf))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +99,13 @@ class SpendCap:
         """The credits that no run has spent or set aside."""
         return self._allowance.left
 
-    def first_use(self, directory: str, journal: str, events: int) -> int:
+    def first_use(self, directory: str, mark: str, events: int) -> int:
         """Return the number of the last event that is not the server's: ``events``, or what it was at the first use.
 
         ``events`` is the number of the journal's last event now.
         """
         party = self._parties.get(directory)
-        return party.first if party is not None and _continues(party, journal, events) else events
+        return party.first if party is not None and _continues(party, mark, events) else events
 
     def available(self, directory: str, figures: JournalFigures) -> Credits:
         """Return the highest budget that a run in a directory may have now, over all runs in it."""
@@ -118,10 +117,11 @@ class SpendCap:
         """Whether a run with this budget is within the cap."""
         return budget <= self.available(directory, figures)
 
-    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
+    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits, mark: str) -> bool:
         """Set credits aside for a run with this budget. Return False, and change nothing, if the cap doesn't admit it.
 
-        The caller holds the lock of the directory, and ``figures`` are those of its journal now.
+        The caller holds the lock of the directory, and ``figures`` are those of its journal now. ``mark`` is the
+        journal's from now on.
         """
         if not self.admits(directory, figures, budget):
             return False
@@ -129,7 +129,7 @@ class SpendCap:
         if party is None:
             self._count += 1
             party = _Party(f"{self._count}:{directory}", figures.events, figures)
-        self._parties[directory] = replace(party, seen=figures)
+        self._parties[directory] = replace(party, seen=replace(figures, mark=mark))
         request = ShareRequest(max(ZERO, budget - figures.certain), figures.new, figures.used)
         self._allowance, _ = self._allowance.granted(party.name, request)
         return True
@@ -148,11 +148,9 @@ class SpendCap:
     def _party(self, directory: str, figures: JournalFigures) -> _Party | None:
         """Return the party of a directory's journal; None if the server has not used this journal yet."""
         party = self._parties.get(directory)
-        if party is None or not _continues(party, figures.journal, figures.events):
-            return None
-        return None if figures.certain < party.seen.certain else party
+        return party if party is not None and _continues(party, figures.mark, figures.events) else None
 
 
-def _continues(party: _Party, journal: str, events: int) -> bool:
+def _continues(party: _Party, mark: str, events: int) -> bool:
     """Whether a journal is the one that was seen before, perhaps with more events."""
-    return journal == party.seen.journal and events >= party.seen.events
+    return mark == party.seen.mark and events >= party.seen.events

@@ -99,6 +99,8 @@ class LedgerReader:
         """How many jobs may be bought between readings while refunds are awaited; None: as many as are wanted."""
         self._bought = self._ended = 0
         self._is_wanted = False
+        self._has_found = False
+        """Whether a job was found by its key since the last reading: entries about it may be older than its answer."""
         self._account: Account | None = None
         accounting.on_entry(self._on_event)
 
@@ -262,6 +264,9 @@ class LedgerReader:
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.
         self._note(tuple(self._last.values()), is_covered=not is_gap)
+        if self._has_found:
+            self._has_found = False
+            self._note(self._store.ledger_entries(), is_covered=False)
         named = self._note(entries)
         self._coverage, self._last = coverage, shown
         for attempt in list(self._accounting.ledger.failed_attempts()):
@@ -323,6 +328,9 @@ class LedgerReader:
 
     def _on_event(self, subject: str, event: Event) -> None:
         match event:
+            case Accepted(reused=True):
+                self._bought += 1
+                self._has_found = True
             case Accepted() | Created():
                 self._bought += 1
             case Failed():

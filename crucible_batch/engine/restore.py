@@ -60,8 +60,9 @@ async def restore(
 ) -> int:
     """Write the missing events of the plan's jobs into the journal; return the number of jobs restored.
 
-    Jobs with an attempt in the journal are left alone. For the others the gateway is asked by job id, which is free,
-    before anything is written, since a receipt is only a claim. Jobs are handled a few at a time; their events are kept
+    Jobs of which the journal may lack attempts are those without any, and those that have failed: another machine may
+    have tried them again. For these the gateway is asked by job id, which is free, before anything is written, since a
+    receipt is only a claim. Jobs are handled a few at a time; their events are kept
     in a temporary database until the end. A job that the gateway doesn't know counts at the highest price known
     for its shape, else at ``ceiling``. If there is neither, it is left out: its key is sent again, which is free if the
     gateway knows it.
@@ -78,11 +79,7 @@ async def restore(
         closing(_RebuiltEvents()) as unknown,
     ):
         rebuilder = _Rebuilder(gateway, by_job, store)
-        lost = (
-            planned
-            for planned, job in journal.jobs(RetryRule())
-            if not job.attempts and job.phase is not Phase.UNREADABLE
-        )
+        lost = (found for found in journal.jobs(RetryRule()) if found[1].phase in {Phase.READY, Phase.FAILED})
         while some := list(islice(lost, _AT_ONCE)):
             for job in await rebuilder.rebuild(some):
                 (rebuilt if job.is_known else unknown).add(job.identity, job.events)
@@ -113,13 +110,13 @@ class _Rebuilder:
     store: OutputStore
     highest: dict[Shape, Credits] = field(default_factory=dict)
 
-    async def rebuild(self, some: Sequence[PlannedJob]) -> list[_RebuiltJob]:
-        """Return the rebuilt events of the jobs that have receipts.
+    async def rebuild(self, some: Sequence[tuple[PlannedJob, Job]]) -> list[_RebuiltJob]:
+        """Return the rebuilt events of the jobs that have receipts of attempts which the journal does not have.
 
         Raises ``GatewayError`` and ``ObjectStoreError``.
         """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._rebuild_job(planned)) for planned in some]
+            tasks = [group.create_task(self._rebuild_job(planned, job)) for planned, job in some]
         found = [task.result() for task in tasks]
         for each in found:
             if isinstance(each, GatewayError | ObjectStoreError):
@@ -131,9 +128,11 @@ class _Rebuilder:
         shapes = {Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)}
         return max((self.highest[shape] for shape in shapes & self.highest.keys()), default=ceiling)
 
-    async def _rebuild_job(self, planned: PlannedJob) -> _RebuiltJob | GatewayError | ObjectStoreError | None:
+    async def _rebuild_job(self, planned: PlannedJob, job: Job) -> _RebuiltJob | GatewayError | ObjectStoreError | None:
+        known = max((attempt.number for attempt in job.attempts if attempt.job_id is not None), default=0)
+        claims = [claim for claim in attempt_claims(self.by_job.of(planned.identity)) if claim.number > known]
         try:
-            checked = await self._checked(planned, attempt_claims(self.by_job.of(planned.identity)))
+            checked = await self._checked(planned, claims)
             if not checked:
                 return None
             outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)

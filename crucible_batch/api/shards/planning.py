@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
@@ -12,7 +14,7 @@ from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_ru
 from crucible_batch.api.object_runs import open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_journal import directory_outputs_url
+from crucible_batch.api.run_journal import directory_outputs_url, ledger_of
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
 from crucible_batch.api.shards.divided_plan import (
     DividedPlan,
@@ -23,7 +25,8 @@ from crucible_batch.api.shards.divided_plan import (
 )
 from crucible_batch.api.shards.note import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
-from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, publish_plan
+from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
+from crucible_batch.domain.credits import ZERO, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
@@ -33,7 +36,7 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore, Receipts
-from crucible_batch.saved_plan import read_saved_plan, saved_plan_digest, write_saved_plan
+from crucible_batch.saved_plan import write_saved_plan
 from crucible_batch.settings import Settings
 
 
@@ -80,10 +83,7 @@ async def plan_shards(
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
         summary = await _written(plan, found, limit, journal, gateway, listing=listing, target=target, force=force)
-    if isinstance(store, ObjectOutputStore):
-        await publish_plan(store.objects, read_saved_plan(target))
-        summary = replace(summary, outputs_at=str(store.url))
-    return summary
+    return summary if store.url is None else replace(summary, outputs_at=str(store.url))
 
 
 async def _written(
@@ -114,7 +114,11 @@ async def _written(
         set_aside(journal, division, digest, budget, fingerprint=fingerprint, account=limit.account)
 
     if listing is not None:
-        before(digest := saved_plan_digest(head, divided.rows(basis.source.directory)))
+        with TemporaryDirectory() as folder:
+            digest = write_saved_plan(written := Path(folder, "plan.json"), head, divided.rows(basis.source.directory))
+            # A plan that is listed can be read, so that any machine can merge or abandon its shards.
+            await publish_bytes(listing.objects, plan_key(digest), await asyncio.to_thread(written.read_bytes))
+        before(digest)
         try:
             await listing.add(digest)
         except RunDirectoryError:
@@ -163,9 +167,20 @@ async def _divided(
     to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
     found = await to_divide.divided(gateway, plan.shards)
     if not any(found.division.is_admitted):
+        _refuse_if_refunds_are_missing(journal)
         summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
         raise _nothing_to_run(found.division, None if summary.blocked is None else limit.explain(summary.blocked))
     return found
+
+
+def _refuse_if_refunds_are_missing(journal: Journal | None) -> None:
+    held = ZERO if journal is None else ledger_of(journal).held_for_refunds
+    if held:
+        raise NothingToDivideError(
+            f"no job can start: {format_credits(held)} credits are held until the gateway's ledger shows the refunds of"
+            " failed jobs",
+            hint="run the same command again later, or raise the budget: --budget N",
+        )
 
 
 def _nothing_to_run(division: Division, blocked: ErrorInfo | None) -> NothingToDivideError:

@@ -398,3 +398,21 @@ async def test_receipts_of_another_machine_are_kept_in_the_store(start, store):
         write_report_again(URL)
         lines = store.content["receipts.jsonl"].splitlines()
     assert lines == [b"{}", *others.splitlines()]
+
+
+async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts_here(start, store):
+    """One machine after another: the second tries again what failed on the first, which then goes on."""
+    async with start(faults="fail=2") as bench:
+        jobs = TWO + "\n{name: c, prompt: c}"
+        manifest = bench.manifest(jobs, budget=4, head="retry: {attempts: 1}\n")
+        first = await bench.run(manifest, out_dir=URL, only=["a", "b"])
+        assert (first.report.counts.failed, first.report.credits.spent) == (2, 0)
+        state, kept = bench.path / "state", bench.path / "of the first machine"
+        state.rename(kept)
+        second = await bench.run(manifest, out_dir=URL, only=["a", "b"], retry_failed=True)
+        assert (second.exit_code, second.report.credits.spent) == (0, 4)
+        shutil.rmtree(state)
+        kept.rename(state)
+        third = await bench.run(manifest, out_dir=URL, only=["c"])
+        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
+        assert await bought(bench) == 4

@@ -382,6 +382,19 @@ def failing(part: str) -> Callable[[str, str], None]:
     return fault
 
 
+async def test_a_plan_that_is_listed_can_be_read_by_any_machine(start: Any, ground: Any) -> None:
+    """One that was not stored is not listed, and blocks nobody."""
+    async with start() as bench:
+        run = ground(bench)
+        run.store.fault = failing("/plan.json")
+        with pytest.raises(ObjectStoreError):
+            await run.divide()
+        run.store.fault = lambda _request, _key: None
+        shutil.rmtree(bench.path / "main")
+        assert (await run.run("new")).exit_code == 0
+        await run.check(Decimal(100))
+
+
 async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench)

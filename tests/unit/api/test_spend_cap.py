@@ -21,9 +21,9 @@ NOTHING = JournalFigures("other", 0, Decimal(0))
 class Contested(SpendCap):
     """A cap of which another run takes all that is left, at the last moment."""
 
-    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
-        assert super().set_aside_for("/other", NOTHING, self.left)
-        return super().set_aside_for(directory, figures, budget)
+    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits, mark: str) -> bool:
+        assert super().set_aside_for("/other", NOTHING, self.left, "other")
+        return super().set_aside_for(directory, figures, budget, mark)
 
 
 def begin(cap: SpendCap, directory: Path) -> None:

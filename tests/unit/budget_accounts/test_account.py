@@ -184,11 +184,30 @@ def test_requests_without_an_answer_of_a_deleted_journal_count_once(account: Bud
 
 def test_a_run_whose_directory_is_gone_can_be_settled_with_a_figure(account: BudgetAccount) -> None:
     ask(account, "a", 30)
-    account.write_off("a", {TODAY.first: Decimal(9)}, B + 99)
+    account.write_off("a", newest(account), {TODAY.first: Decimal(9)}, B + 99)
     assert totals(account) == {"a": (9, 0)}
     assert totals(account, TOMORROW) == {}
-    account.write_off("nobody", {TODAY.first: Decimal(9)}, B + 99)
+    account.write_off("nobody", None, {TODAY.first: Decimal(9)}, B + 99)
     assert totals(account) == {"a": (9, 0)}
+
+
+def newest(account: BudgetAccount) -> str | None:
+    share = account.of_run("a")
+    return None if share is None else share.newest
+
+
+def test_a_run_that_sets_credits_aside_while_it_is_released_keeps_them(account: BudgetAccount) -> None:
+    """It may continue where its directory was moved, between the reading and the writing of the release."""
+    ask(account, "a", 2)
+    before = newest(account)
+    ask(account, "a", 30)
+    for release in (
+        lambda: account.write_off("a", before, {TODAY.first: Decimal(2)}, B + 99),
+        lambda: account.release(usage("a"), before, B + 99),
+    ):
+        with pytest.raises(BudgetAccountError, match="set credits aside again"):
+            release()
+    assert totals(account)["a"] == (0, 30)
 
 
 def _take(path: Path) -> int:

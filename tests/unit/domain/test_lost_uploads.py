@@ -147,14 +147,22 @@ OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
         ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], False),
         ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage for job-1")], True),
         ([RESERVED, entry(2, "storage", -2.0)], True),  # before it was sent
-        ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage of asset-2")], True),  # of the other upload
     ],
 )
 def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_ours_may_be_its_charge(
     claim: UploadClaim, entries: list[LedgerEntry], is_proved: bool
 ) -> None:
     """And if there is none in its time, it was not charged."""
-    assert proved(claim, entries=entries) is is_proved
+    assert proved(claim, uploads=[], entries=entries) is is_proved
+
+
+@pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", -2.0)]])
+def test_a_ledger_without_the_charge_of_an_answered_upload_may_not_list_uploads_and_shows_nothing(
+    entries: list[LedgerEntry],
+) -> None:
+    assert proved(uploads=[], entries=entries)
+    assert not proved(uploads=[AGAIN], entries=entries)
+    assert proved(uploads=[replace(AGAIN, charge=D(0))], entries=entries)
 
 
 def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> None:
@@ -165,7 +173,9 @@ def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_ki
     assert not proved(entries=[RESERVED, replace(CHARGED_AGAIN, entry_type="storage"), unknown])
 
 
-@pytest.mark.parametrize("entries", [[*ENTRIES, entry(3, "upload", 5.0)], [RESERVED, entry(3, "storage", 5.0)]])
+@pytest.mark.parametrize(
+    "entries", [[*ENTRIES, entry(3, "upload", 5.0)], [RESERVED, named("asset-2"), entry(3, "upload", 5.0)]]
+)
 @pytest.mark.parametrize(
     ("first_seen", "is_proved"),
     [

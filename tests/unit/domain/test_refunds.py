@@ -303,8 +303,8 @@ def refund(amount: object, entry_id: str, status: str = "") -> LedgerEntry:
         ([[("1", "e")], [("-1", "f")], [("1", "g")]], ["1 by e", "-1 by f", "1 by g"], "1"),
         ([[("1", "e")], [("-1", "f")], [("2", "g")]], ["1 by e", "-1 by f", "2 by g"], "0"),
         ([[("1", "e")], [("-1", "f"), ("1", "g")]], ["1 by e"], "1"),
-        # an entry that is changed: not upwards, since under its key it is recorded already
-        ([[("2", "e")], [("1", "e")]], ["2 by e", "-1 by changed entry 1"], "1"),
+        # an entry that is changed
+        ([[("2", "e")], [("1", "e")], [("2", "e")]], ["2 by e", "-1 by changed entry 1", "1 by changed entry 2"], "0"),
         # also when all had come back
         ([[("2", "e")], [("-2", "f")]], ["2 by e", "-2 by f"], "2"),
         ([[("2", "e")], [("-0.5", "f")]], ["2 by e", "-0.5 by f"], "0.5"),
@@ -326,10 +326,9 @@ def test_only_booked_entries_are_in_the_sum() -> None:
     assert (recorded, attempt.held) == (["0.5 by e", "1.5 by f"], 0)
 
 
-def test_an_entry_that_counts_counts_no_more_if_its_amount_changes() -> None:
-    """Under its key it is recorded already: the rest stays held."""
+def test_an_entry_that_counts_and_grows_counts_for_more() -> None:
     attempt, recorded = shown_in_turn([refund("0.5", "e")], [refund("2", "e")])
-    assert (recorded, attempt.held) == (["0.5 by e"], D("1.5"))
+    assert (recorded, attempt.held) == (["0.5 by e", "1.5 by changed entry 1"], 0)
 
 
 @given(st.lists(st.tuples(st.integers(-8, 8), st.sampled_from(["", "pending"]), st.booleans()), min_size=1, max_size=8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import count
 from random import Random
 
 import pytest
@@ -130,29 +131,29 @@ def test_a_clock_that_is_set_back_moves_no_charge() -> None:
     assert (found.certain, found.used) == (3, 4)
 
 
-def at(certain: float, new: float = 0, used: float = 0, *, events: int = 1, journal: str = "id") -> JournalFigures:
-    return JournalFigures(journal, events, d(certain), d(new), d(used))
+def at(certain: float, new: float = 0, used: float = 0, *, events: int = 1, mark: str = "id") -> JournalFigures:
+    return JournalFigures(mark, events, d(certain), d(new), d(used))
 
 
 def test_a_run_beyond_the_cap_is_refused_and_one_within_it_sets_its_budget_aside() -> None:
     cap = SpendCap(d(10))
-    assert not cap.set_aside_for("/a", at(0), d(10.01))
+    assert not cap.set_aside_for("/a", at(0), d(10.01), "id")
     assert (cap.spent, cap.set_aside, cap.left) == (0, 0, 10)
-    assert cap.set_aside_for("/a", at(0), d(10))
+    assert cap.set_aside_for("/a", at(0), d(10), "id")
     assert (cap.spent, cap.set_aside, cap.left) == (0, 10, 0)
 
 
 def test_runs_at_the_same_time_share_the_cap() -> None:
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("/a", at(0), d(6))
-    assert not cap.set_aside_for("/b", at(0), d(5))
+    assert cap.set_aside_for("/a", at(0), d(6), "id")
+    assert not cap.set_aside_for("/b", at(0), d(5), "id")
     assert cap.available("/b", at(0)) == 4
-    assert cap.set_aside_for("/b", at(0), d(4))
+    assert cap.set_aside_for("/b", at(0), d(4), "id")
 
 
 def test_what_a_run_did_not_spend_is_left_for_the_next_and_what_it_holds_is_not() -> None:
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("/a", at(0), d(10))
+    assert cap.set_aside_for("/a", at(0), d(10), "id")
     cap.settle("/a", at(3, 3, 5, events=9))
     assert (cap.spent, cap.set_aside, cap.left) == (3, 2, 5)
     # the same directory may use what it holds again, if that is refunded
@@ -163,44 +164,53 @@ def test_what_a_run_did_not_spend_is_left_for_the_next_and_what_it_holds_is_not(
 def test_what_was_spent_in_a_directory_before_does_not_count() -> None:
     cap = SpendCap(d(10))
     assert cap.available("/a", at(100)) == 110
-    assert not cap.set_aside_for("/a", at(100), d(111))
-    assert cap.set_aside_for("/a", at(100), d(110))
+    assert not cap.set_aside_for("/a", at(100), d(111), "id")
+    assert cap.set_aside_for("/a", at(100), d(110), "id")
     assert cap.left == 0
 
 
 def test_a_run_that_could_not_be_settled_keeps_all_that_it_set_aside() -> None:
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("/a", at(0), d(7))
-    assert not cap.set_aside_for("/b", at(0), d(4))
+    assert cap.set_aside_for("/a", at(0), d(7), "id")
+    assert not cap.set_aside_for("/b", at(0), d(4), "id")
     # the same directory again: its journal then shows the share
-    assert cap.set_aside_for("/a", at(2, 2, 2, events=5), d(5))
+    assert cap.set_aside_for("/a", at(2, 2, 2, events=5), d(5), "id")
     assert cap.left == 5
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(at(0, events=0, journal="new"), id="deleted and made again"),
-        pytest.param(at(9, 9, 9, events=99, journal="new"), id="replaced by another"),
+        pytest.param(at(0, events=0, mark=""), id="deleted and made again"),
+        pytest.param(at(9, 9, 9, events=99, mark="of another server"), id="replaced by another"),
         pytest.param(at(1, 1, 1, events=3), id="from a backup"),
-        pytest.param(at(3, 0, 0, events=12), id="with less spent"),
+        pytest.param(at(3, 0, 0, events=12, mark="older"), id="from a backup, and used since"),
     ],
 )
 def test_a_journal_that_was_replaced_gives_nothing_back(other: JournalFigures) -> None:
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("/a", at(0), d(8))
+    assert cap.set_aside_for("/a", at(0), d(8), "id")
     cap.settle("/a", at(4, 4, 6, events=9))
     cap.settle("/a", other)
     assert (cap.spent, cap.set_aside) == (4, 2)
-    assert cap.set_aside_for("/a", other, other.certain)
+    assert cap.set_aside_for("/a", other, other.certain, "id")
     assert cap.spent + cap.set_aside >= 6
     assert cap.left <= 4
+
+
+def test_a_run_whose_rebates_are_more_than_what_it_bought_is_settled() -> None:
+    cap = SpendCap(d(50))
+    assert cap.set_aside_for("/a", at(0), d(30), "first")
+    cap.settle("/a", at(13, 13, 13, events=9, mark="first"))
+    assert cap.set_aside_for("/a", at(13, 13, 13, events=9, mark="first"), d(30), "second")
+    cap.settle("/a", at(12, 12, 12, events=14, mark="second"))
+    assert (cap.spent, cap.set_aside, cap.left) == (12, 0, 38)
 
 
 def test_a_replaced_journal_is_counted_from_its_own_beginning() -> None:
     cap = SpendCap(d(10))
     assert cap.first_use("/a", "id", 7) == 7
-    assert cap.set_aside_for("/a", at(0, events=7), d(8))
+    assert cap.set_aside_for("/a", at(0, events=7), d(8), "id")
     assert cap.first_use("/a", "id", 20) == 7
     assert cap.first_use("/a", "id", 6) == 6
     assert cap.first_use("/a", "new", 50) == 50
@@ -215,7 +225,7 @@ class Directory:
     """A run directory, with a client that keeps the rule of a run's budget, and the gateway's own bill."""
 
     name: str
-    journal: int = 0
+    mark: str = ""
     events: list[tuple[int, str, Event]] = field(default_factory=list)
     budget: Decimal | None = None
     """That of the server's run which is active."""
@@ -233,14 +243,14 @@ class Directory:
         return ledger
 
     def figures(self, cap: SpendCap) -> JournalFigures:
-        name = f"{self.name}:{self.journal}"
-        after = cap.first_use(self.name, name, len(self.events))
-        return figures_of(name, self.events, PriceBook(CEILING, CEILING), after=after)
+        after = cap.first_use(self.name, self.mark, len(self.events))
+        return figures_of(self.mark, self.events, PriceBook(CEILING, CEILING), after=after)
 
 
 class World:
     def __init__(self, limit: Decimal) -> None:
         self.cap = SpendCap(limit)
+        self.uses = count()
         self.directories = [Directory("/a"), Directory("/b")]
         self.billed = ZERO
         """What the gateway has charged for submits of the server's runs, less the refunds of these."""
@@ -253,8 +263,9 @@ class World:
         budget = max(self.cap.available(directory.name, figures), figures.certain) + (5 if more < 1 else 0)
         if more == 3:
             budget = min(budget, figures.certain + 2 * more)
-        if self.cap.set_aside_for(directory.name, figures, budget):
-            directory.budget = budget
+        mark = f"use {next(self.uses)}"
+        if self.cap.set_aside_for(directory.name, figures, budget, mark):
+            directory.budget, directory.mark = budget, mark
 
     def end(self, directory: Directory, _price: Decimal) -> None:
         if directory.budget is not None:
@@ -266,8 +277,7 @@ class World:
 
     def delete(self, directory: Directory, _price: Decimal) -> None:
         if directory.budget is None:
-            directory.journal += 1
-            directory.events, directory.open = [], {}
+            directory.events, directory.open, directory.mark = [], {}, ""
 
     def submit(self, directory: Directory, price: Decimal) -> None:
         """Hold the ceiling, send, and keep the answer for later. Without the server's run, another client buys."""
@@ -339,5 +349,5 @@ def test_no_history_of_runs_spends_more_than_the_cap(limit: int, seed: int) -> N
 def test_a_run_gets_its_budget_beside_what_is_spent_for_good_and_not_beside_what_it_holds() -> None:
     """The answer to what is held may be that nothing was bought, and the run buys for it again."""
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9))
+    assert cap.set_aside_for("a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9), "id")
     assert (cap.set_aside, cap.left) == (8, 2)
