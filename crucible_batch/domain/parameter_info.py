@@ -17,11 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeAlias
 
 from crucible_batch.domain.redaction import clean_message
 
-Scalar: TypeAlias = str | int | float | bool | Decimal
+Scalar = str | int | float | bool | Decimal
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")

@@ -16,7 +16,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import quote
 
 import httpx
@@ -158,7 +158,7 @@ def unsafe(message: str, *, hint: str = "nothing was sent to it; report it to th
     return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)
 
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
 """Hosts whose last part is a number, such as 127.1: the C library and browsers read them as IPv4 addresses."""

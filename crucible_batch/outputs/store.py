@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, ClassVar, TypeAlias
+from typing import BinaryIO, ClassVar
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Saved, Sent
@@ -40,7 +40,7 @@ _HOP_BYTES = 256 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 
-FindPath: TypeAlias = Callable[[str, str], Awaitable[str | None]]
+FindPath = Callable[[str, str], Awaitable[str | None]]
 """Called with an output's path and digest if the path is taken.
 
 Returns the same path once it is free, another path, or None if there is none.
@@ -63,7 +63,7 @@ class SavedFile:
     sent: Sent | None = None
 
 
-Note: TypeAlias = Callable[[SavedFile, Folder | None], None]
+Note = Callable[[SavedFile, Folder | None], None]
 
 
 async def _no_other_path(_path: str, _sha256: str) -> None:

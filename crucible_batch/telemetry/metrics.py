@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
@@ -36,7 +35,7 @@ LAST_SUCCESS = "crucible_batch_last_success_timestamp_seconds"
 MANIFEST = "manifest"
 """The label that all metrics have: the name of the manifest."""
 
-Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
+Samples = Iterable[tuple[tuple[str, ...], float | None]]
 """A value for each combination of the values of a metric's own labels. A value of None is not reported."""
 
 
