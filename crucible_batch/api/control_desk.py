@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
@@ -223,7 +223,7 @@ def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
 
 
-Commanded: TypeAlias = Callable[[ControlDesk], AbstractAsyncContextManager[object]]
+Commanded = Callable[[ControlDesk], AbstractAsyncContextManager[object]]
 """A context in which commands are performed at a desk."""
 
 

@@ -15,7 +15,7 @@ import typer
 
 from crucible_batch import secret_text
 from crucible_batch.cli.command_output import CommandOutput, answering
-from crucible_batch.cli.logs.run_log import log_of, open_log
+from crucible_batch.cli.logs.run_log import open_log
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.domain.events import Failed
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -163,7 +163,7 @@ def test_lines_for_another_stream_than_the_journal_have_none(cli: Cli) -> None:
 def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
     """Log a secret in each way in which text of others gets into a log."""
     open_log(output, Path(f"{secret}.yaml"), options)
-    log = log_of(output)
+    log = output.log
     assert log is not None
     error = ErrorInfo(secret, f"it is {secret}", request_id=secret)
     failed = Failed(at=0.0, error=error)

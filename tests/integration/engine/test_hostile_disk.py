@@ -145,7 +145,6 @@ async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_b
             )
 
         with monkeypatch.context() as patch:
-            patch.setattr(disk_space, "_TRUSTED_S", 0.0)  # a disk that fills up at once
             patch.setattr(disk_space.os, "statvfs", nearly_full)
             result = await bench.run(manifest, concurrency=2)
         assert (result.exit_code, result.report.stops["*"].code) == (5, "DISK_NEARLY_FULL")

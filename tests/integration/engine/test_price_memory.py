@@ -43,11 +43,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(api_key="moltazine_key", base_url="https://one.test", state_directory=tmp_path / "state")
 
 
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price_memory, "_ROUNDS", 1)
-
-
 def paid(credits: str = "3", at: float = 1.0, run: str = "spring · default", shape: Shape = W) -> PaidPrice:
     return PaidPrice(shape.price_class, shape.digest, D(credits), at, run)
 

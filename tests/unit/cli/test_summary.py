@@ -238,7 +238,7 @@ def blocked(code: str, budget: str = "4") -> ReportHead:
     "command, enough, step",
     [
         (RUN, "14", f"{RUN} --budget 14"),
-        (f"{RUN} --budget 4 -c 2", "14", f"{RUN} --budget 14 -c 2"),
+        (f"{RUN} --budget 4 -c 2", "14", f"{RUN} -c 2 --budget 14"),
         (f"{RUN} --budget=4", "14.5", f"{RUN} --budget 14.5"),
         (f"{RUN} --max-cost 4", "14", f"{RUN} --budget 14"),
         ("crucible-batch run 'a b.yaml'", "14", "crucible-batch run 'a b.yaml' --budget 14"),
@@ -257,7 +257,7 @@ def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
 def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_enough() -> None:
     remake = "crucible-batch plan m.yaml --budget 4 -o plan.json"
     step = next_step(blocked("BUDGET_EXHAUSTED"), f"{RUN} plan.json", [], remake=remake, enough=Decimal(12))
-    assert step == "crucible-batch plan m.yaml --budget 12 -o plan.json"
+    assert step == "crucible-batch plan m.yaml -o plan.json --budget 12"
 
 
 @each_case(

@@ -15,8 +15,7 @@ from crucible_batch.domain.progress import (
     Retrying,
     Throttled,
 )
-from crucible_batch.telemetry.figures import RunFigures, StageFigures
-from crucible_batch.telemetry.stages import JobStage
+from crucible_batch.telemetry.figures import JobStage, RunFigures, StageFigures
 
 from .messages import (
     accepted,
