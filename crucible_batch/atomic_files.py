@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from crucible_batch.errors import UserError
 
-TEMPORARY_PREFIX: Final = ".crucible-part-"
+TEMPORARY_PREFIX = ".crucible-part-"
 """With this begin the names of all temporary files in a run directory. The next run removes those of killed runs."""
 
 
@@ -46,7 +46,7 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool = False) -> None:
+def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool) -> None:
     """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is true.
 
     ``force`` allows any regular file. ``what`` names the kind of file in messages.

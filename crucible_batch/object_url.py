@@ -7,19 +7,18 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Final
 
 from crucible_batch.errors import UserError
 
-_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?:/+(?P<rest>.*))?", re.DOTALL | re.IGNORECASE)
-_SCHEMES: Final = frozenset({"s3", "gs", "az"})
-_OTHER_SCHEMES: Final = frozenset({
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?:/+(?P<rest>.*))?", re.DOTALL | re.IGNORECASE)
+_SCHEMES = frozenset({"s3", "gs", "az"})
+_OTHER_SCHEMES = frozenset({
     "s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2", "b2", "oss", "swift", "hdfs",
     "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs",
 })  # fmt: skip
-_LONGEST: Final = 512
+_LONGEST = 512
 """Bytes of a URL: a key has at most 1,024, and an output's path at most 255."""
-_HINT: Final = "use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; nothing was spent"
+_HINT = "use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; nothing was spent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 LONGEST_S = 365 * 86_400.0
 
 
-LOOPBACK: Final = "127.0.0.1"
-ADDRESS_FORMS: Final = "9464, 127.0.0.1:9464, [::1]:9464"
+LOOPBACK = "127.0.0.1"
+ADDRESS_FORMS = "9464, 127.0.0.1:9464, [::1]:9464"
 _MOST_PORT = 65_535
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
 
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
@@ -30,7 +29,7 @@ from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source
 ReadImage = Callable[[Path], InputImage | str]
 """Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
 
-OutputKey: TypeAlias = tuple[str, int]
+OutputKey = tuple[str, int]
 """An output: the name of its job, and its number."""
 
 

@@ -239,7 +239,7 @@ def _broken(path: Path, why: str) -> SavedPlanError:
     )
 
 
-def check_plan_target(target: Path, *, force: bool = False) -> None:
+def check_plan_target(target: Path, *, force: bool) -> None:
     """Raise ``UserError`` if the target is a link, or exists and isn't a saved plan.
 
     ``force`` allows other regular files.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, SupportsIndex
+from typing import SupportsIndex
 
 
 class HiddenText(str):
@@ -40,10 +40,10 @@ def registered_secrets() -> tuple[str, ...]:
     return tuple(_registered)
 
 
-_CHANNEL: Final = r"heartbeat|webhook|secret|apprise"
-_AFTER_CHANNEL: Final = re.compile(rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+")
-_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]*|whsec_[^\s'\"]*")
-_KEY_OF_LINE: Final = re.compile(r"^[\s-]*[\w.-]{1,60}\s*:(?=\s|$)")
+_CHANNEL = r"heartbeat|webhook|secret|apprise"
+_AFTER_CHANNEL = re.compile(rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]*|whsec_[^\s'\"]*")
+_KEY_OF_LINE = re.compile(r"^[\s-]*[\w.-]{1,60}\s*:(?=\s|$)")
 
 
 def mask_addresses(text: str) -> str:

@@ -135,8 +135,12 @@ def _unseen(journal: Journal) -> RunDirectoryError:
 
 def _fingerprint(key: str, salt: bytes | None = None) -> str:
     salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
-    digest = hashlib.pbkdf2_hmac("sha256", key.encode(), salt, _ROUNDS)
-    return f"{_KIND}:{salt.hex()}:{digest.hex()}"
+    return f"{_KIND}:{salt.hex()}:{key_digest(key.encode(), salt).hex()}"
+
+
+def key_digest(secret: bytes, salt: bytes) -> bytes:
+    """Return the salted digest by which a key is recognised."""
+    return hashlib.pbkdf2_hmac("sha256", secret, salt, _ROUNDS)
 
 
 def is_of_key(fingerprint: str, key: str) -> bool:

@@ -39,7 +39,7 @@ class BudgetRun:
     is_active: bool
     is_gone: bool
     since: float | None
-    has_shards: bool = False
+    has_shards: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import TypeAlias
 
 from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.api.run_parts import ReadyRun, RunPart
@@ -20,9 +19,9 @@ from crucible_batch.errors import ControlError, CrucibleBatchError
 
 logger = logging.getLogger(__name__)
 
-Take: TypeAlias = Callable[[int, int], Awaitable[list[GivenControl]]]
+Take = Callable[[int, int], Awaitable[list[GivenControl]]]
 """Acknowledges all commands up to a number, with the jobs in flight, and returns those after it."""
-ReadNames: TypeAlias = Callable[[Sequence[str]], tuple[str, ...]]
+ReadNames = Callable[[Sequence[str]], tuple[str, ...]]
 """Returns the names of those of the run's jobs that have one of these identities. It may block."""
 
 

@@ -88,7 +88,7 @@ def unread_env_file(settings: Settings, manifest: Path | None) -> str | None:
 def gateway_for(
     settings: Settings,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: httpx.AsyncBaseTransport | None,
     retry: RetryPolicy | Retrier = RetryPolicy(),  # noqa: B008 - frozen
 ) -> AbstractAsyncContextManager[HttpGateway]:
     """Open the gateway that the settings name. Raises ``KeyRefusedError`` if there is no key."""

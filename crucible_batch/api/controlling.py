@@ -17,7 +17,6 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 from pydantic import TypeAdapter
 
@@ -30,10 +29,10 @@ from crucible_batch.journal import Journal, is_locked, read_holder
 
 logger = logging.getLogger(__name__)
 
-SOCKET: Final = Path(".crucible", "control.sock")
+SOCKET = Path(".crucible", "control.sock")
 """The socket in a run's directory, for its user only."""
-TERMINAL: Final = "terminal"
-PAGE: Final = "page"
+TERMINAL = "terminal"
+PAGE = "page"
 _ANSWER_WITHIN_S = 30.0
 _REQUEST_WITHIN_S = 5.0
 _LONGEST = 64 * 1024

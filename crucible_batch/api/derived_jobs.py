@@ -389,7 +389,7 @@ class RunDerivation:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
 
 
-def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None = None) -> DerivedJobs | None:
+def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None) -> DerivedJobs | None:
     """Return the later stages of a manifest; None if no entry has `from`.
 
     ``saved`` has the outputs of the run directory; without it, the later stages have no jobs yet.

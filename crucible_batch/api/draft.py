@@ -142,7 +142,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None = None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
     ``derived`` has the names of jobs that the run may add to the plan.

@@ -41,7 +41,7 @@ from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, EarlierRunError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.settings import state_directory
@@ -67,7 +67,7 @@ class EarlierRun:
     jobs: int
     spent: Credits
     is_same_key: bool
-    has_shards: bool = False
+    has_shards: bool
 
     def describe(self) -> str:
         if self.has_shards:
@@ -101,7 +101,7 @@ def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, k
     logger.warning(
         "this manifest was run before with another key in %s; this run begins a new one in %s",
         clean(earlier.describe(), 4000),
-        clean(str(directory), 4000),
+        clean_path(directory),
     )
 
 

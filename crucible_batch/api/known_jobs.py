@@ -16,7 +16,7 @@ from crucible_batch.api.run_parts import RunPart
 from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.saved_plan import PlannedState
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
@@ -46,7 +46,7 @@ class KnownJobs:
     is_part: bool
 
     def __str__(self) -> str:
-        name, where = clean(self.manifest_name, 200), clean(str(relative_to_here(self.directory)), 4000)
+        name, where = clean(self.manifest_name, 200), clean_path(relative_to_here(self.directory))
         jobs = f"{self.count} of {'the first ' if self.is_part else ''}{self.compared} jobs"
         return (
             f"{jobs} were bought before under the manifest name {name!r}, in {where}; under another name they are"

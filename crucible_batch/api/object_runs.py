@@ -16,7 +16,7 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
@@ -40,11 +40,11 @@ from crucible_batch.outputs import (
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.report.html import FOLDER
 
-RUN_FILE: Final = ".crucible/run.json"
+RUN_FILE = ".crucible/run.json"
 """The object that binds a prefix to one run, as the journal binds a directory."""
-_PUBLISHED: Final = "published"
-_REPORT: Final = "report"
-_AT_ONCE: Final = 16
+_PUBLISHED = "published"
+_REPORT = "report"
+_AT_ONCE = 16
 T = TypeVar("T")
 
 

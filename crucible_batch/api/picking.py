@@ -32,8 +32,8 @@ class PicksFile:
     path: Path
     stages: tuple[str, ...]
     picks: tuple[str, ...]
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 def pick(

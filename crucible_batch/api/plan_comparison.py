@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 _SETTLED = {ChangeKind.DONE, ChangeKind.FAILED}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlanGroup:
     """Jobs of one workflow that a run would treat alike.
 
@@ -81,14 +81,11 @@ class _Comparer:
         """Count a row, and keep it if it will be shown."""
         mark, changes = row.reason.mark, row.reason.changes
         key = (mark, row.workflow_id)
-        group = self._groups.get(key) or PlanGroup(*key, 0, (), ZERO)
-        self._groups[key] = replace(
-            group,
-            count=group.count + 1,
-            names=(*group.names, row.name)[:MOST_NAMES],
-            credits=group.credits + row.reason.credits,
-            fields=tuple(dict.fromkeys((*group.fields, *(change.field for change in changes)))),
-        )
+        group = self._groups.setdefault(key, PlanGroup(*key, 0, (), ZERO))
+        group.count += 1
+        group.names = (*group.names, row.name)[:MOST_NAMES]
+        group.credits += row.reason.credits
+        group.fields = tuple(dict.fromkeys((*group.fields, *(change.field for change in changes))))
         self._marks[mark] += 1
         if row.reason.code is not None:
             self._codes.setdefault(row.reason.why, set()).add(row.reason.code)

@@ -161,10 +161,6 @@ class PlanSummary:
         return max((line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN)
 
     @property
-    def balance_after(self) -> Credits | None:
-        return None if self.balance is None else self.balance - self.estimate
-
-    @property
     def over_budget(self) -> Credits:
         """The amount by which the estimate exceeds what is left of the budget; 0 without a budget.
 
@@ -187,7 +183,7 @@ async def summarise(
     directory: Path,
     gateway: Gateway | None,
     *,
-    choice: JobFilter = JobFilter(),  # noqa: B008 - frozen
+    choice: JobFilter,
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
     derived: DerivedJobs | None = None,

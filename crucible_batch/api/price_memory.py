@@ -9,7 +9,6 @@ renewed key begins with no prices. The file may be deleted; one that can't be re
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from crucible_batch.api.account import key_digest
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.prices import Shape
@@ -30,8 +30,6 @@ _FILE = "prices.json"
 MOST_ENTRIES = 2000
 _MAX_BYTES = 2 * 1024 * 1024
 _SALT_BYTES = 16
-_ROUNDS = 200_000
-"""As for the fingerprint in a journal (``api.account``): 50 ms for us, but for each guess by a reader of the file."""
 _Text = Annotated[str, Field(max_length=300)]
 
 
@@ -96,7 +94,7 @@ def recall_prices(settings: Settings) -> Mapping[Shape, PaidPrice]:
 
 def _account(settings: Settings, salt: str) -> str:
     secret = f"{settings.gateway}\n{settings.api_key}".encode()
-    return hashlib.pbkdf2_hmac("sha256", secret, bytes.fromhex(salt), _ROUNDS)[:16].hex()
+    return key_digest(secret, bytes.fromhex(salt))[:16].hex()
 
 
 def _read(file: Path) -> _Remembered:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.shards.note import describe_shards, outstanding_shards
@@ -20,9 +19,9 @@ from crucible_batch.errors import RunDirectoryError, RunPrunedError, ShardsOutst
 from crucible_batch.journal import Journal, RunRecord
 from crucible_batch.object_url import ObjectUrl
 
-OUTPUTS_AT: Final = "outputs_at"
+OUTPUTS_AT = "outputs_at"
 """The name under which a journal stores the URL of its outputs."""
-PRUNED: Final = "pruned"
+PRUNED = "pruned"
 """The name under which the journal stores the day of the pruning; empty text means that it is not pruned any more."""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from time import sleep
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
@@ -18,12 +19,54 @@ from crucible_batch.api.failed_starts import record_failed_start
 from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
 from crucible_batch.api.scheduled_time_source import has_scheduled_time
 from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
-from crucible_batch.errors import CrucibleBatchError, ManifestError, UserError
-from crucible_batch.journal import Journal, is_locked
+from crucible_batch.errors import CrucibleBatchError, ManifestError, RunBusyError, UserError
+from crucible_batch.journal import Journal, is_locked, lock_results, refuse_if_locked
 from crucible_batch.manifest import Manifest, depends_on_time, render_run_id
 from crucible_batch.scheduled_time import times_until
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
+
+_LOOK_S = 0.5
+
+
+@contextmanager
+def hold_results(
+    folder: Path, run_dir: Path, deadline: Deadline, *, wait: bool, on_wait: Callable[[str], None]
+) -> Iterator[bool]:
+    """Hold the results of a manifest for the block, and return whether another run had to be waited for.
+
+    ``folder`` is that of all runs of the manifest; if ``run_dir`` isn't in it, only ``run_dir`` is checked. Without
+    ``wait``, raises ``RunBusyError`` if another run is active. With it, calls ``on_wait`` once with a description
+    of that run, and raises ``DeadlineError`` if the deadline passes first. Also raises ``RunDirectoryError``. Blocks
+    the thread.
+    """
+    with ExitStack() as stack:
+        waited = False
+        while True:
+            try:
+                _enter(stack, folder, run_dir)
+                break
+            except RunBusyError as error:
+                if not wait:
+                    raise
+                if not waited:
+                    on_wait(error.message)
+            waited = True
+            deadline.check()
+            sleep(_LOOK_S if deadline.left_s is None else min(_LOOK_S, deadline.left_s))
+        yield waited
+
+
+def _enter(stack: ExitStack, folder: Path, run_dir: Path) -> None:
+    if run_dir.parent != folder:
+        refuse_if_locked(run_dir)
+        return
+    with ExitStack() as attempt:
+        attempt.enter_context(lock_results(folder))
+        for directory in sorted(folder.iterdir()):
+            if not directory.name.startswith(".") and directory.is_dir() and not directory.is_symlink():
+                refuse_if_locked(directory)
+        stack.push(attempt.pop_all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class Verification:
     retired: int
     byte_size: int
     differences: tuple[Difference, ...]
-    leftovers: tuple[str, ...] = ()
+    leftovers: tuple[str, ...]
     failure: CrucibleBatchError | None = None
 
     @property

@@ -40,9 +40,9 @@ class Snapshot:
     status: Status
     edition: int
     number: int
-    pictures: int = 0
-    ended_at: tuple[float, ...] = ()
-    commands: int = 0
+    pictures: int
+    ended_at: tuple[float, ...]
+    commands: int
 
     @property
     def killed(self) -> bool:

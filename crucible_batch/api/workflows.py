@@ -97,7 +97,7 @@ async def plan_jobs(
     basis: PlanBasis,
     gateway: Gateway | None,
     watch: Callable[[], None],
-    saved: SavedOutputs | None = None,
+    saved: SavedOutputs | None,
 ) -> DerivedJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the workflows used, from the gateway.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
 from crucible_batch.domain.budget_period import BudgetPeriod
-from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.domain.credits import Credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class AccountShare:
     run_dir: str
     manifest: str
     share: Share
-    allowance: str | None = None
-    since: float | None = None
-    first: str | None = None
-    unanswered: Credits = ZERO
-    is_divided: bool = False
-    newest: str | None = None
-    events: int = 0
+    allowance: str | None
+    since: float | None
+    first: str | None
+    unanswered: Credits
+    is_divided: bool
+    newest: str | None
+    events: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_mo
 from crucible_batch.cli.units import grouped
 from crucible_batch.domain.asset import KeepReason
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ConsentError
 from crucible_batch.settings import Settings
 
@@ -60,7 +60,7 @@ def _confirm(output: CommandOutput, cleaning: Cleaning) -> bool:
 
 def _show(output: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confirmed: bool) -> None:
     going, deleted = cleaning.going, cleaning.deleted
-    where = (f"   {clean(str(cleaning.run_dir), 4000)}", "quiet")
+    where = (f"   {clean_path(cleaning.run_dir)}", "quiet")
     if not going:
         say(output.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
     elif dry_run:

@@ -23,7 +23,7 @@ from crucible_batch.domain.audit_claims import Figures, Finding, Verdict
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.upload_audit import UploadSums
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -39,7 +39,7 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     say_sentence(console, *_headline(result))
     show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
     show_unsaved(console, result)
-    fact(console, "jobs", _summed(found.jobs, "refunded"))
+    fact(console, "jobs", _summed(found.jobs))
     if found.uploads is not None:
         fact(console, "uploads", f"{_words(found.uploads.ledger, 'rebated')} · {found.uploads.present} at the gateway")
     fact(console, "ledger", _reach(found))
@@ -54,12 +54,12 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
             (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
         )
     if result.unsaved:
-        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--fix")
+        next_step = shell_command("check", clean_path(result.run_dir), "--fix")
         fact(console, "next", (next_step, "command"), ("   saves the outputs, for no credits", "quiet"))
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
-        next_step = shell_command("check", clean(str(result.run_dir), 4000), "--ledger", "-v")
+        next_step = shell_command("check", clean_path(result.run_dir), "--ledger", "-v")
         fact(console, "next", (next_step, "command"), ("   lists each of these entries", "quiet"))
 
 
@@ -160,10 +160,10 @@ def _moving(result: AuditResult) -> Iterator[str]:
         yield f"{submits} without an answer: what it bought, if anything, is listed as others"
 
 
-def _summed(findings: Sequence[Finding], returned: str) -> str:
+def _summed(findings: Sequence[Finding]) -> str:
     checked = [each for each in findings if each.verdict is not Verdict.UNSEEN]
     _, ledger = total(checked)
-    return f"{len(checked)} checked: {_words(ledger, returned)}"
+    return f"{len(checked)} checked: {_words(ledger, 'refunded')}"
 
 
 def _words(figures: Figures, returned: str) -> str:

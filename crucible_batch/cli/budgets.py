@@ -11,7 +11,7 @@ from crucible_batch.api.connecting import current_settings
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_more
 from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.shell_command import shell_command
 
 SHOWN = 20
@@ -24,7 +24,7 @@ def show_budgets(output: CommandOutput, account: str | None) -> None:
     for state in states:
         _show_state(output, state)
     if not states:
-        say(output.out, f"no run has used a budget account yet in {clean(str(settings.accounts_directory), 4000)}")
+        say(output.out, f"no run has used a budget account yet in {clean_path(settings.accounts_directory)}")
 
 
 def _show_state(output: CommandOutput, state: BudgetState) -> None:
@@ -38,7 +38,7 @@ def _show_state(output: CommandOutput, state: BudgetState) -> None:
     unit = "credit" if shares.left == 1 else "credits"
     fact(output.out, "left", f"{format_credits(shares.left)} {unit} until {state.until}")
     for run in state.runs[:SHOWN]:
-        fact(output.out, "run", clean(str(run.run_dir), 4000), (f"   {_run_words(run)}", "quiet"))
+        fact(output.out, "run", clean_path(run.run_dir), (f"   {_run_words(run)}", "quiet"))
     say_more(output.out, len(state.runs) - SHOWN)
     for run in state.runs:
         if run.has_shards:
@@ -116,7 +116,7 @@ def release_and_show(
         return
     for each in found:
         say(output.out, ("✓ ", "good"), (f"{format_credits(each.released)} credits released", "strong"))
-        fact(output.out, "run", clean(str(each.run_dir), 4000))
+        fact(output.out, "run", clean_path(each.run_dir))
         fact(output.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
         if each.after.set_aside:
             held = format_credits(each.after.set_aside)

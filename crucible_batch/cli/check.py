@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
 from crucible_batch.api.run_journal import local_directory
@@ -14,7 +15,7 @@ from crucible_batch.api.verifying import Difference, Verification, check_outputs
 from crucible_batch.cli.audit import check_ledger_and_show
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.outputs import FileState
 from crucible_batch.settings import KEY_VARIABLE, Settings
@@ -80,7 +81,7 @@ def _show(output: CommandOutput, found: Verification, left: list[Difference], *,
         parts.append(f", {fixed:,} fixed")
     if left:
         parts.append(f", {len(left):,} {'differs' if len(left) == 1 else 'differ'}")
-    about = f"   {_size(found.byte_size)}" + (f" · {found.retired} of retired jobs" if found.retired else "")
+    about = f"   {format_bytes(found.byte_size)}" + (f" · {found.retired} of retired jobs" if found.retired else "")
     headline = Text.assemble(
         (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
     )
@@ -121,13 +122,7 @@ def _are_fixable(differences: list[Difference]) -> bool:
 
 
 def _again(run_dir: Path, option: str) -> str:
-    return shell_command("check", clean(str(run_dir), 4000), option)
-
-
-def _size(count: int) -> str:
-    if count < 1_000_000:
-        return f"{count / 1e3:.0f} kB"
-    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.1f} GB"
+    return shell_command("check", clean_path(run_dir), option)
 
 
 def _as_json(found: Verification) -> Json:

@@ -11,7 +11,6 @@ from crucible_batch.shell_command import shell_command
 
 _HERE_ONLY = {"--dry-run", "-n", "--forget-refunds"}
 _PASSWORD = re.compile(r"(://[^:@/]*:).*@")
-_BUDGET_OPTIONS = ("--budget", "--max-cost")
 
 
 def again(*more: str, instead_of: str | None = None) -> str:
@@ -50,32 +49,20 @@ def with_flag(command: str, flag: str) -> str:
     return command if flag in command.split() else f"{command} {flag}"
 
 
-def without_option(command: str, option: str) -> str:
-    """Return the command without an option that takes a value, each time that it is given."""
+def without_option(command: str, *options: str) -> str:
+    """Return the command without options that take a value, each time that one is given."""
     words = shlex.split(command)
     kept = [
         word
         for at, word in enumerate(words)
-        if word.partition("=")[0] != option and (not at or words[at - 1] != option)
+        if word.partition("=")[0] not in options and (not at or words[at - 1] not in options)
     ]
     return shlex.join(kept)
 
 
 def with_budget(command: str, budget: str) -> str:
     """Return the command with ``budget`` instead of its own budget options."""
-    words = shlex.split(command)
-    found: list[str] = []
-    while words:
-        word = words.pop(0)
-        name, has_value, _ = word.partition("=")
-        if name not in _BUDGET_OPTIONS:
-            found.append(word)
-            continue
-        if not has_value:
-            del words[:1]
-        if "--budget" not in found:
-            found += ["--budget", budget]
-    return shlex.join(found if "--budget" in found else [*found, "--budget", budget])
+    return with_option(without_option(command, "--budget", "--max-cost"), "--budget", budget)
 
 
 def merge_command(run_dir: str | Path) -> str:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import typer
 from rich.text import Text
@@ -39,11 +39,15 @@ class DiskError(CrucibleBatchError):
 
 
 class CommandLog(Protocol):
-    """The log of a command (``cli/logs``)."""
+    """The log of a command (``cli/logs``), which observes its run."""
+
+    def notify(self, message: Any) -> None: ...
 
     def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None: ...
 
-    def close(self) -> None: ...
+    def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class CommandOutput:
@@ -98,7 +102,7 @@ class CommandOutput:
             with at_level(self.err, logging.ERROR):
                 say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
         if self.log is not None:
-            self.log.close()
+            self.log.end()
         if self.json:
             _write_line(self.envelope())
 

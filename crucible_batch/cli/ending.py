@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from crucible_batch.api.picking import next_pick
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.running import RunResult
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.logs.run_log import log_of
+from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
-from crucible_batch.cli.render.ending_text import ending_line, ending_mail
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
     FailureGroup,
+    credits_words,
     group_failures,
     head_json,
     next_of_run,
@@ -23,9 +24,9 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import at_level, fact, say
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import ReportHead
+from crucible_batch.report import REPORT_FILE, ReportHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,18 @@ def show_ending(
     head = result.report
     if not result.ok:
         _blame(output, head, result.exit_code, what_next)
-    line = ending_line(head, result.run_dir, failures, result.exit_code)
-    if (log := log_of(output)) is not None:
+    line = _line(head, result.run_dir, failures, result.exit_code)
+    if output.log is not None:
         code = None if output.error is None else str(output.error["code"])
         shown = f"{line}; next: {what_next}" if what_next and output.log_is_on_stdout else line
         facts = head_json(head, result.run_dir, result.page)
         names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
-        log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
+        output.log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
     output.is_failure_shown = True
     if output.quiet and not result.ok and not output.log_is_on_stderr:
         mail = [line]
         if output.is_scheduled:
-            mail = ending_mail(
-                head, result.run_dir, failures, result.exit_code, subject=output.subject, what_next=what_next
-            )
+            mail = _mail(head, result.run_dir, failures, result.exit_code, subject=output.subject, what_next=what_next)
         with at_level(output.err, logging.ERROR):
             for each in mail:
                 say(output.err, redacted(each))
@@ -98,7 +97,7 @@ def show_ending(
             earlier=earlier,
         )
         if result.outputs_at is not None:
-            fact(output.out, "outputs", clean(result.outputs_at, 4000))
+            fact(output.out, "outputs", clean_path(result.outputs_at))
 
 
 def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
@@ -109,3 +108,41 @@ def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_ne
     else:
         message = f"{head.counts.succeeded} of {head.counts.total} jobs succeeded"
         output.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)
+
+
+def _line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
+    """Return how a run ended in one line: manifest, run id, counts, credits, first cause, exit code and report."""
+    parts = [
+        f"{clean(head.manifest.name)}/{clean(head.run_id)}: {counts_words(head.counts.model_dump())}",
+        credits_words(head),
+        *_first_cause(head, failures),
+        *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
+        f"exit code {int(exit_code)}",
+        f"report {clean_path(run_dir / REPORT_FILE)}",
+    ]
+    return "; ".join(parts)
+
+
+def _mail(
+    head: ReportHead,
+    run_dir: Path,
+    failures: list[FailureGroup],
+    exit_code: int,
+    *,
+    subject: str,
+    what_next: str | None,
+) -> list[str]:
+    """Return how a scheduled run ended in a few short lines, as cron mails them. ``subject`` is the run in words."""
+    return [
+        f"{clean(subject)}: exit code {int(exit_code)}",
+        f"{counts_words(head.counts.model_dump())}; {credits_words(head)}",
+        *_first_cause(head, failures),
+        f"report {clean_path(run_dir / REPORT_FILE)}",
+        *([] if what_next is None else [f"next {what_next}"]),
+    ]
+
+
+def _first_cause(head: ReportHead, failures: list[FailureGroup]) -> list[str]:
+    causes = [f"{stop.code}: {stop.message}" for stop in head.stops.values()]
+    causes += [f"{group.code}: {group.message}" for group in failures]
+    return [clean(cause, 300) for cause in causes[:1]]

@@ -14,7 +14,7 @@ from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, fact, say_sentence, working
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path, listed
 from crucible_batch.errors import UserError
 
 _NUMBERS_SHOWN = 12
@@ -48,7 +48,7 @@ def merge_and_show(
     if head is None:
         if not output.quiet:
             say_sentence(output.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
-            fact(output.out, "results", clean(str(result.run_dir), 4000))
+            fact(output.out, "results", clean_path(result.run_dir))
         return
     status = read_status(result.run_dir)
     failures = group_failures(head, status.jobs())
@@ -65,9 +65,7 @@ def _headline(result: MergeResult) -> str:
 
 
 def _shards(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
-    more = f" and {len(numbers) - _NUMBERS_SHOWN} more" if len(numbers) > _NUMBERS_SHOWN else ""
-    return f"shard{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    return f"shard{'s' if len(numbers) > 1 else ''} {listed(list(map(str, numbers)), _NUMBERS_SHOWN)}"
 
 
 def _as_json(result: MergeResult) -> dict[str, Json]:

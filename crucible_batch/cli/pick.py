@@ -10,7 +10,7 @@ from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path, listed
 
 _NAMES_SHOWN = 20
 
@@ -42,13 +42,11 @@ def _show(output: CommandOutput, found: PicksFile) -> None:
     say(
         output.out,
         ("✓ ", "good"),
-        f"{clean(str(found.path), 4000)}: {', '.join([f'{len(found.picks)} picked', *changed])}",
+        f"{clean_path(found.path)}: {', '.join([f'{len(found.picks)} picked', *changed])}",
     )
     fact(output.out, "stage", stages)
     if found.picks:
-        shown = ", ".join(clean(name, 130) for name in found.picks[:_NAMES_SHOWN])
-        more = f" and {len(found.picks) - _NAMES_SHOWN} more" if len(found.picks) > _NAMES_SHOWN else ""
-        fact(output.out, "picks", shown + more)
+        fact(output.out, "picks", listed([clean(name, 130) for name in found.picks], _NAMES_SHOWN))
 
 
 def _as_json(found: PicksFile) -> Json:

@@ -24,7 +24,7 @@ from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.plan_diff import ChangeKind
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.domain.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import KEY_VARIABLE, Settings
@@ -46,7 +46,7 @@ def show_what_a_run_would_do(
     if not output.quiet:
         show_plan(output.out, summary)
         if save_to is not None:
-            fact(output.out, "saved", clean(str(save_to), 4000), width=9)
+            fact(output.out, "saved", clean_path(save_to), width=9)
         if summary.shards:
             show_shard_commands(output.out, summary, save_to or request.manifest)
             return

@@ -14,7 +14,7 @@ from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.runs import age
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
 from crucible_batch.cli.units import grouped
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.retention import KeepCause, PruneCause, PruneDecision, RetentionRules
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 
@@ -86,7 +86,7 @@ def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) ->
 
 def _show(output: CommandOutput, pruning: Pruning, done: str, rules: RetentionRules) -> None:
     going = pruning.going
-    where = (f"   {clean(str(pruning.directory), 4000)}", "quiet")
+    where = (f"   {clean_path(pruning.directory)}", "quiet")
     runs = grouped(len(pruning.runs), "run")
     words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
     say(output.out, (words, "strong"), where)
@@ -99,7 +99,7 @@ def _show_runs(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -
     for run in going[:SHOWN]:
         assert run.decision.prune is not None  # as it is going
         reason = (f"   {goes[run.decision.prune]}", "quiet")
-        say(output.out, f"  {clean(str(run.run_dir), 4000)}   {format_bytes(_bytes(run))}", reason)
+        say(output.out, f"  {clean_path(run.run_dir)}   {format_bytes(_bytes(run))}", reason)
     say_more(output.out, len(going) - SHOWN)
     for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
         fact(output.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))

@@ -11,7 +11,9 @@ import os
 import re
 import traceback
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import registered_secrets
@@ -56,6 +58,21 @@ def redacted(text: str) -> str:
     # Invisible characters within a URL or a key would prevent its recognition.
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in CONTROL_CATEGORIES)
     return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
+
+
+def in_json(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with each of its texts changed; what JSON has no form for becomes text."""
+    match value:
+        case str():
+            return change(value)
+        case Mapping():
+            return {change(str(name)): in_json(item, change) for name, item in value.items()}
+        case list() | tuple():
+            return [in_json(item, change) for item in value]
+        case bool() | int() | float() | None:
+            return value
+        case _:
+            return change(str(value))
 
 
 def _without_registered(secret: str, text: str) -> str:

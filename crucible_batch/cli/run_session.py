@@ -22,7 +22,6 @@ from crucible_batch.cli.display.json_lines import JsonLines
 from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
-from crucible_batch.cli.logs.run_log import log_of
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
@@ -31,7 +30,7 @@ from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, sa
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import Message, Observer, RunBegan, RunEnded
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
@@ -77,7 +76,7 @@ def _choose_directory(output: CommandOutput, error: EarlierRunError, command: st
     if not can_ask(output.err):
         raise refusal
     say_sentence(output.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
-    say(output.err, f"A new run in {clean(str(error.new), 4000)} could buy them again.")
+    say(output.err, f"A new run in {clean_path(error.new)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
     choice = ask(output.err, question, end=None if within_s is None else time.monotonic() + within_s)
     if choice in {"c", "continue"}:
@@ -143,8 +142,8 @@ def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMod
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
     title += "" if request.shard is None else f" · shard {request.shard}"
     others: list[Observer] = [JsonLines(output)] if output.json else []
-    if (log := log_of(output)) is not None:
-        others.append(log)
+    if output.log is not None:
+        others.append(output.log)
     with _choose_display(display_mode, output, title) as display:
         yield RunOnScreen(display, others)
 

@@ -21,7 +21,7 @@ from crucible_batch.cli.status import next_command, show_status
 from crucible_batch.cli.terminal import Json, fact, say, say_note, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
@@ -69,7 +69,7 @@ def _show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
         _print_table(output.out, found, commands, now)
         _print_totals(output.out, found, limit)
     else:
-        say(output.out, f"no runs in {clean(str(directory), 4000)}")
+        say(output.out, f"no runs in {clean_path(directory)}")
         say(output.out, ("  start one  ", "label"), ("crucible-batch run MANIFEST", "command"))
     if not found.is_complete:
         say_note(output.err, "too many entries to search all of them; name a directory of runs")

@@ -13,7 +13,7 @@ from crucible_batch.api.scheduled_time_source import checked_clock
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.schedule_options import ExportChoices
 from crucible_batch.cli.terminal import Json, say, say_note
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.scheduling.export.target import ExportedFile, ExportOptions, own_command
@@ -79,7 +79,7 @@ def _show_next_steps(
 def _print(output: CommandOutput, files: Sequence[ExportedFile], paths: Sequence[Path | None]) -> None:
     for file, path in zip(files, paths, strict=True):
         if path is not None:
-            say(output.out, ("✓ ", "good"), clean(str(path), 4000))
+            say(output.out, ("✓ ", "good"), clean_path(path))
         elif not output.json:
             if len(files) > 1:
                 print(f"# --- {file.name}")  # noqa: T201 - a file is printed as it is

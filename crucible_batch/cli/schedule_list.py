@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, say_note
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
 
@@ -54,7 +54,7 @@ def _invalid_json(path: Path, error: ManifestError) -> dict[str, Json]:
 
 def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
     rows = [
-        (_local(moment, schedule), duration(moment - now), clean(str(schedule.path), _LONGEST_PATH), schedule)
+        (_local(moment, schedule), duration(moment - now), clean_path(schedule.path), schedule)
         for moment, schedule in times
     ]
     width = max(cell_len(length) for _, length, _, _ in rows)
@@ -86,11 +86,11 @@ def duration(length: timedelta) -> str:
 def _print_rest(output: CommandOutput, found: FoundSchedules) -> None:
     for path, error in found.invalid.items():
         if path not in found.named:
-            say_note(output.err, f"{clean(str(path), _LONGEST_PATH)} is left out, since it is invalid:")
+            say_note(output.err, f"{clean_path(path)} is left out, since it is invalid:")
         show_error(output.err, error)
     for path in found.unscheduled:
         if path in found.named:
-            say_note(output.err, f"{clean(str(path), _LONGEST_PATH)} has no schedule")
+            say_note(output.err, f"{clean_path(path)} has no schedule")
     if found.schedules or found.invalid:
         return
     without = len(found.unscheduled)

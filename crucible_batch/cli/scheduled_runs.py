@@ -7,16 +7,21 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.overlap import hold_results
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.scheduled_runs import PreparedRun, due_runs, preparation_failures_notified, prepare_run
+from crucible_batch.api.scheduled_runs import (
+    PreparedRun,
+    due_runs,
+    hold_results,
+    preparation_failures_notified,
+    prepare_run,
+)
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, show_failure
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.domain.catch_up import DueRun, ends_all, first_code
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.option_values import IfRunning
 from crucible_batch.settings import Settings
@@ -60,7 +65,7 @@ def _held(
         return nullcontext()
 
     def show(other: str) -> None:
-        say(output.err, ("waiting  ", "label"), clean(other, 4000))
+        say(output.err, ("waiting  ", "label"), clean_path(other))
 
     wait = if_running is IfRunning.WAIT
     return hold_results(prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show)
@@ -69,7 +74,7 @@ def _held(
 def _show_skipped(output: CommandOutput, error: RunBusyError) -> None:
     output.data = {"skipped": True, "reason": error.message}
     if not output.quiet:
-        say(output.out, ("skipped  ", "label"), clean(error.message, 4000))
+        say(output.out, ("skipped  ", "label"), clean_path(error.message))
 
 
 @dataclass(slots=True)

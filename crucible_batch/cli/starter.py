@@ -13,7 +13,7 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, say_indented
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command
@@ -37,7 +37,7 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     named = f"\nname: {json.dumps(_batch_name(directory))}\n".encode()
     contents[_MANIFEST] = contents[_MANIFEST].replace(b"\nname: my-batch\n", named)
     _write_files(directory, contents)
-    _show_written(output, directory, "starter folder created", contents)
+    _show_written(output, directory, contents)
     _show_next(output, directory, shell_command("plan", _MANIFEST))
     fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(output.out, "", "in another terminal: a local gateway")
@@ -51,8 +51,8 @@ def _schema_file() -> dict[str, bytes]:
     return {_SCHEMA: (json.dumps(manifest_schema(), indent=2) + "\n").encode()}
 
 
-def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files into a folder, and return their paths. Raises ``UserError`` before writing if one of them exists."""
+def _write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder. Raises ``UserError`` before writing if one of them exists."""
     for target in contents:
         if (directory / target).exists() or (directory / target).is_symlink():
             raise UserError(
@@ -66,16 +66,15 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
                 file.write(content)
-        return [directory / target for target in contents]
     except OSError as error:
         raise UserError(f"{error.filename or directory}: {error.strerror}", hint="choose another folder") from error
     except RecursionError:  # pathlib creates parent folders recursively
         raise UserError("the folder has too many folders above it", hint="choose another folder") from None
 
 
-def _show_written(output: CommandOutput, directory: Path, what: str, written: Iterable[str]) -> None:
-    where = "here" if directory == Path() else clean(str(directory), 4000)
-    say(output.out, ("✓ ", "good"), f"{what}: ", (where, "strong"))
+def _show_written(output: CommandOutput, directory: Path, written: Iterable[str]) -> None:
+    where = "here" if directory == Path() else clean_path(directory)
+    say(output.out, ("✓ ", "good"), "starter folder created: ", (where, "strong"))
     say_indented(output.out, Text("  "), ("  ".join(sorted(written)), "quiet"))
 
 
@@ -84,7 +83,7 @@ def _show_next(output: CommandOutput, directory: Path, command: str) -> None:
     if directory == Path():
         fact(output.out, "next", (command, "command"))
         return
-    folder = clean(str(directory), 4000)
+    folder = clean_path(directory)
     fact(output.out, "next", (shlex.join(["cd", f"./{folder}" if folder.startswith("-") else folder]), "command"))
     fact(output.out, "", (command, "command"))
 

@@ -37,7 +37,7 @@ from crucible_batch.cli.units import format_duration
 from crucible_batch.domain.control import PausedSince
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.progress import Balance
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
@@ -47,7 +47,7 @@ WIDEST = 100
 _INDENT = 2
 
 
-def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool = False) -> None:
+def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool) -> None:
     """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
     state = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
@@ -203,4 +203,4 @@ def write_report_and_show(output: CommandOutput, run_dir: Path, *, html: bool) -
     output.data = head_json(head, run_dir, page)
     for path in (run_dir / REPORT_FILE, page):
         if path is not None:
-            say(output.out, ("✓ ", "good"), clean(str(path), 4000))
+            say(output.out, ("✓ ", "good"), clean_path(path))

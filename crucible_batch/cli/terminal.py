@@ -95,15 +95,6 @@ def _open_null(number: int, mode: str) -> IO[str]:
     return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - stays open until the process exits
 
 
-class SteadyConsole(Console):
-    """A console that stops printing when its pipe is closed: ``| head`` must not end a paid run."""
-
-    def on_broken_pipe(self) -> None:
-        """Stop printing; the command continues and ends with its own exit code."""
-        self.quiet = True
-        silence(self.file)
-
-
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The priorities of syslog for levels of ``logging``; 7 is debug."""
 
@@ -169,7 +160,7 @@ def open_console(*, stderr: bool = False) -> Console:
     """
     stream = sys.stderr if stderr else sys.stdout
     if stderr and is_journal(stream):
-        return SteadyConsole(
+        return Console(
             file=cast("IO[str]", JournalText(stream)),
             theme=_THEME,
             highlight=False,
@@ -183,7 +174,7 @@ def open_console(*, stderr: bool = False) -> Console:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters instead of a traceback
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
-    return SteadyConsole(stderr=stderr, theme=_THEME, highlight=False, markup=False, emoji=False, width=width)
+    return Console(stderr=stderr, theme=_THEME, highlight=False, markup=False, emoji=False, width=width)
 
 
 def silence(stream: IO[str]) -> None:

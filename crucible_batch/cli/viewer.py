@@ -10,15 +10,13 @@ from rich.text import Text
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, say_indented, say_note
 from crucible_batch.cli.units import grouped
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 from crucible_batch.view import find_runs, new_token, run_viewer
 
 
-def serve_view(
-    output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool = False
-) -> None:
+def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool) -> None:
     """Serve until Ctrl-C. The address is flushed to stdout immediately. ``outputs/`` need not exist yet."""
     if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
         raise UserError(
@@ -58,6 +56,6 @@ def _show_token(output: CommandOutput, url: str, token: str) -> None:
 
 def _show_address(output: CommandOutput, url: str, directory: Path, count: int) -> None:
     found = grouped(count, "run") if count else "no run yet"
-    say(output.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean(str(directory), 4000)}", "quiet"))
+    say(output.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean_path(directory)}", "quiet"))
     output.out.file.flush()
     say_indented(output.err, Text("  "), "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import (
@@ -91,7 +91,7 @@ class AwaitReady:
     """Wait until the gateway shows it as ready."""
 
 
-AssetCommand: TypeAlias = FindAsset | CreateIntent | PutBytes | AwaitReady
+AssetCommand = FindAsset | CreateIntent | PutBytes | AwaitReady
 
 
 def decide_asset(asset: Asset) -> AssetCommand | None:

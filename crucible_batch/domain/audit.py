@@ -33,7 +33,7 @@ def audit_job(
     surely_shown: bool,
     end_shown: bool,
     asked_at: float,
-    is_shared: bool = False,
+    is_shared: bool,
 ) -> Finding:
     """Compare a job's claim with the entries that name it.
 

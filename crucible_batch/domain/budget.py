@@ -55,7 +55,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS, account_exhausted, purchase_refused
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
@@ -155,7 +154,7 @@ class Block:
     error: ErrorInfo
 
 
-Decision: TypeAlias = Admit | Wait | Block
+Decision = Admit | Wait | Block
 
 
 def decide_admission(request: HoldRequest, ledger: Ledger, budget: Credits | None, state: AdmissionState) -> Decision:

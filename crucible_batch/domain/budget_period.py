@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Literal, TypeAlias
+from typing import Literal
 
-Per: TypeAlias = Literal["day", "week", "month"]
+Per = Literal["day", "week", "month"]
 _NOW = {"day": "today", "week": "this week", "month": "this month"}
 
 

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 
-ASK_S: Final = 0.5
+ASK_S = 0.5
 """The time between two questions of a worker."""
-HEARD_S: Final = 3.0
+HEARD_S = 3.0
 """How long a worker may buy after it has sent a question that was answered."""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-Credits: TypeAlias = Decimal
+Credits = Decimal
 """An exact amount of credits. Never made from a binary float."""
 
 ZERO: Credits = Decimal(0)
@@ -61,11 +61,11 @@ def _check_stored(amount: Decimal) -> Credits:
     return _check_change(amount)
 
 
-StoredCredits: TypeAlias = Annotated[Decimal, _Stored(_check_stored)]
+StoredCredits = Annotated[Decimal, _Stored(_check_stored)]
 """An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not negative."""
 
 
-StoredChange: TypeAlias = Annotated[Decimal, _Stored(_check_change)]
+StoredChange = Annotated[Decimal, _Stored(_check_change)]
 """The same, of either sign."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, get_args
+from typing import get_args
 
 from crucible_batch.domain.credits import StoredChange, StoredCredits
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -298,7 +298,7 @@ class Deleted(_Event):
     rebate: StoredCredits
 
 
-JobEvent: TypeAlias = (
+JobEvent = (
     Held
     | Prepared
     | Accepted
@@ -319,10 +319,10 @@ JobEvent: TypeAlias = (
     | Relocated
     | Reopened
 )
-AssetEvent: TypeAlias = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | NotCharged | Deleted
-Event: TypeAlias = JobEvent | AssetEvent
+AssetEvent = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | NotCharged | Deleted
+Event = JobEvent | AssetEvent
 
-EVENT_NAMES: Final[Mapping[str, type[Event]]] = {kind.__name__: kind for kind in get_args(Event)}
+EVENT_NAMES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def event_name(event: Event) -> str:

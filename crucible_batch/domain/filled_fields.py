@@ -7,12 +7,11 @@ they were in the run directory: jobs that are done would be other jobs, and boug
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from typing import TypeAlias
 
 from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
 from crucible_batch.domain.plan import PlannedJob
 
-FilledFields: TypeAlias = Mapping[str, Mapping[str, str]]
+FilledFields = Mapping[str, Mapping[str, str]]
 """By workflow, the parameter that each of ``prompt`` and ``image`` has filled."""
 
 

@@ -33,7 +33,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, repriced
 from crucible_batch.domain.events import (
@@ -167,7 +166,7 @@ class RecheckOutputs:
     job_id: str
 
 
-Command: TypeAlias = Hold | Prepare | Submit | Poll | Fetch | RecheckOutputs
+Command = Hold | Prepare | Submit | Poll | Fetch | RecheckOutputs
 
 
 def decide(job: Job) -> Command | None:

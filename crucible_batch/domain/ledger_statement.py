@@ -10,13 +10,12 @@ import enum
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
 
-LISTED_AFTER_S: Final = 600.0
+LISTED_AFTER_S = 600.0
 """How long an entry may be missing only because it is not listed yet. The contract promises no time."""
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
 
 from crucible_batch.domain.audit import clock_samples
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState
@@ -36,9 +35,9 @@ from crucible_batch.domain.ledger_statement import (
     may_be_upload,
 )
 
-LOST_UPLOAD_PATIENCE_S: Final = 30.0
+LOST_UPLOAD_PATIENCE_S = 30.0
 """How long after the last event of an upload its entry may still be missing: as long as an answer is waited for."""
-_UNKNOWN_CHARGE: Final = frozenset({UploadState.LOST, UploadState.ASSUMED})
+_UNKNOWN_CHARGE = frozenset({UploadState.LOST, UploadState.ASSUMED})
 
 
 def patience_ends(claim: UploadClaim) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from crucible_batch.domain.asset import Asset, AssetPhase, evolve_asset
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
@@ -12,14 +12,15 @@ from crucible_batch.domain.events import AssetEvent, Event, Found
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
+from crucible_batch.domain.redaction import listed
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import ExitCode, UserError
 
 Abandoned = Collection[int] | Literal["all"]
 """The numbers of shards that did not run and never will, or all that are missing."""
 
-SHARD_ABANDONED: Final = "SHARD_ABANDONED"
-SHARD_UNFINISHED: Final = "SHARD_UNFINISHED"
+SHARD_ABANDONED = "SHARD_ABANDONED"
+SHARD_UNFINISHED = "SHARD_UNFINISHED"
 _NAMED = 20
 
 
@@ -136,9 +137,8 @@ def _given_up(abandoned: Abandoned, found: Mapping[int, FoundShard], outstanding
 
 
 def _shards(numbers: Iterable[int]) -> str:
-    named = sorted(numbers)
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return f"shard{'s' if len(named) > 1 else ''} {', '.join(map(str, named[:_NAMED]))}{more}"
+    named = list(map(str, sorted(numbers)))
+    return f"shard{'s' if len(named) > 1 else ''} {listed(named, _NAMED)}"
 
 
 def _abandoning(numbers: set[int]) -> str:

@@ -17,17 +17,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
 
 from crucible_batch.domain.redaction import clean_message
 
-Scalar: TypeAlias = str | int | float | bool | Decimal
+Scalar = str | int | float | bool | Decimal
 
-PROMPT_FIELDS: Final = ("prompt.text", "prompt.value", "prompt")
-IMAGE_FIELDS: Final = ("image.image", "image.value", "image")
+PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
+IMAGE_FIELDS = ("image.image", "image.value", "image")
 """The parameters that ``prompt`` and ``image`` of a manifest fill: the first of them that the workflow lists."""
 
-_KINDS: Final = {
+_KINDS = {
     "int": "integer",
     "integer": "integer",
     "float": "number",
@@ -40,14 +39,14 @@ _KINDS: Final = {
     "string": "text",
     "text": "text",
 }
-_NUMERIC: Final = ("", "integer", "number")
-_MINIMUM: Final = ("minimum", "min")
-_MAXIMUM: Final = ("maximum", "max")
-_VALUES: Final = ("enum", "choices", "options", "allowed_values")
-_MOST_VALUES: Final = 200
-_MOST_DIGITS: Final = 30
+_NUMERIC = ("", "integer", "number")
+_MINIMUM = ("minimum", "min")
+_MAXIMUM = ("maximum", "max")
+_VALUES = ("enum", "choices", "options", "allowed_values")
+_MOST_VALUES = 200
+_MOST_DIGITS = 30
 """A number with a larger exponent, or more digits, would be pages long when printed."""
-_SHOWN: Final = 60
+_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
@@ -24,9 +24,9 @@ MAX_ROW = 2000
 DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 """The code of a job that can't be made from an output: ``domain.derived_jobs`` has the table."""
 
-BudgetSource: TypeAlias = Literal["command", "manifest"]
+BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""
-NotifyOption: TypeAlias = Literal["--allow-command", "--no-notify"]
+NotifyOption = Literal["--allow-command", "--no-notify"]
 """The option of a run for the notifications of its manifest, without which they may prevent the next run."""
 
 

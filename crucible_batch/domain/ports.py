@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import (
@@ -18,11 +18,11 @@ from crucible_batch.domain.gateway_types import (
 )
 from crucible_batch.errors import GatewayError
 
-BeforeSend: TypeAlias = Callable[[], None]
+BeforeSend = Callable[[], None]
 """Called right before each try of a request is sent, when nothing is waited for any more but its connection. What it
 raises ends the call, and the try is not sent."""
 
-BeforeRetry: TypeAlias = Callable[[GatewayError, float], Awaitable[None]]
+BeforeRetry = Callable[[GatewayError, float], Awaitable[None]]
 """Called after a failed try that is to be repeated, with its error and the seconds to wait. It does the waiting. The
 error's ``in_doubt`` is true if any try so far may have taken effect."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import AssetEvent, JobEvent
@@ -162,7 +162,7 @@ class Stopping:
     at: float
     code: str
     message: str
-    grace_s: float | None = None
+    grace_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class RunEnded:
     balance: Balance
 
 
-Message: TypeAlias = (
+Message = (
     RunBegan
     | TakenUp
     | JobAdvanced

@@ -17,7 +17,7 @@ import html
 import re
 import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -32,6 +32,17 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit`` characters."""
     # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer than their values.
     return truncate(strip_invisible(text[: limit * 8]), limit)
+
+
+def clean_path(path: object) -> str:
+    """Return a path or a URL as ``clean`` does, in its full length."""
+    return clean(str(path), 4000)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` names, separated by commas, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def strip_invisible(text: str) -> str:
@@ -52,16 +63,16 @@ def strip_escapes(text: str) -> str:
     return _ESCAPES.sub("", text)
 
 
-MASK: Final = "***"
-KEY_PREFIX: Final = "moltazine_"
+MASK = "***"
+KEY_PREFIX = "moltazine_"
 
-_LEAST: Final = 12
+_LEAST = 12
 """The least number of letters and digits of a secret that is searched for in other forms than its own."""
-_JSON_ESCAPE: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|[bfnrt])")
-_CONTROLS: Final = bytes((*range(0x20), 0x7F))
-_LOWER: Final = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
-_NO_LETTERS: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits).encode()))
-_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_JSON_ESCAPE = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|[bfnrt])")
+_CONTROLS = bytes((*range(0x20), 0x7F))
+_LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
+_NO_LETTERS = bytes(set(range(256)) - set((string.ascii_letters + string.digits).encode()))
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _NO_BASE64: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
 
 
@@ -136,17 +147,17 @@ def _base64(raw: bytes) -> Iterator[bytes]:
         yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
 
 
-_LINK: Final = re.compile(
+_LINK = re.compile(
     r"""(?P<scheme>[a-z][a-z0-9+.-]{0,30}:(?:\\*/){2})
         (?P<user>[^\s?#]*@)?
         (?P<place>[^\s?#]*)
         (?P<rights>\s*[?#]\S*(?:\s+[^\s=]*=\S*)*)?""",
     re.IGNORECASE | re.VERBOSE,
 )
-_QUERY: Final = re.compile(r"(?P<mark>[?&\#])[\w.~%\[\]-]{1,100}=\S*")
-_CLOSERS: Final = "'\"<>)]},.;:"
-_QUOTE: Final = r"\\*[\"']|%(?:25)*2[27]|&quot;|&\#0*3[49];"
-_NAMED: Final = re.compile(
+_QUERY = re.compile(r"(?P<mark>[?&\#])[\w.~%\[\]-]{1,100}=\S*")
+_CLOSERS = "'\"<>)]},.;:"
+_QUOTE = r"\\*[\"']|%(?:25)*2[27]|&quot;|&\#0*3[49];"
+_NAMED = re.compile(
     rf"""(?P<name>
             (?:signature|credential|secret|token|passw(?:or)?d|api[ _-]?key|\bsig)
             (?P<json>{_QUOTE})?\s*
@@ -195,7 +206,7 @@ def _closers(text: str) -> str:
     return text[len(text.rstrip(_CLOSERS)) :]
 
 
-_OPEN_LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
+_OPEN_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
 
 
 def clean_message(text: str, limit: int = MESSAGE_LIMIT) -> str:

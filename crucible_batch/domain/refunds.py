@@ -20,14 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.domain.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund, takes_back
 
-RefundEvent: TypeAlias = Refunded | Consumed | RefundForgotten
+RefundEvent = Refunded | Consumed | RefundForgotten
 
 REFUND_MISSING = "REFUND_MISSING"
 _NAMED = 10

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -41,9 +41,9 @@ TELL_EVERY_S = 0.5
 """Interval between progress messages of a download, in seconds."""
 
 T = TypeVar("T")
-Take: TypeAlias = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
+Take = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
 """Consumes a body, given its declared length if there is one."""
-Progress: TypeAlias = Callable[[PlannedJob, int, int, int | None], None]
+Progress = Callable[[PlannedJob, int, int, int | None], None]
 """Called with a job, an output's index, the bytes received and the declared size, if there is one."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,10 +27,9 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
 from crucible_batch.domain.job_record import matches_record
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import shape_of
 from crucible_batch.domain.retry_rule import KEY_REUSED
-from crucible_batch.engine.deleted_images import image_deleted, with_present_assets
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import (
     job_of_another_key,
@@ -42,9 +42,36 @@ from crucible_batch.engine.poller import PriceToCompare
 from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.engine.slots import Slot
-from crucible_batch.engine.uploads import AssetFailed, UploadNotSent
+from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.outputs import ObjectStoreError
+
+
+async def with_present_assets(job: Job, images: Mapping[str, InputImage], uploader: AssetUploader) -> Job | None:
+    """Return the job with the assets that its images have at the gateway now; None if an image is not there.
+
+    Nothing is uploaded, since the job's hold is for its earlier submit. Raises ``GatewayError``.
+    """
+    nobody = ""
+    await uploader.look_up(images.values())
+    if not uploader.are_there(images.values()):
+        return None
+    assets = {param: await uploader.ready(image, payer=nobody) for param, image in images.items()}
+    return replace(job, assets=assets)
+
+
+def image_deleted(error: ErrorInfo) -> ErrorInfo:
+    """Return the error of a refused submit in doubt, with what to do if an image of its job is not at the gateway."""
+    if error.code == KEY_REUSED:
+        return error
+    return replace(
+        error,
+        hint="an input image of this job was deleted at the gateway. An earlier submit was never answered and may have"
+        " bought the job, so its credits stay held. Once another job, in this run or with another --run-id, has"
+        " uploaded the same file, run the same command again: the job is sent with it under the same key, which can't"
+        " buy it twice",
+    )
+
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 _LESS_THAN_ANY = Credits(-1)

@@ -14,7 +14,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from typing import Final, Protocol
+from typing import Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Accepted, Created, Event, Failed, JobLost, RefundForgotten, Succeeded
@@ -27,10 +27,10 @@ from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, KeyRefusedError
 
-_EVERY_S: Final = 5.0
-_MOMENT_S: Final = 0.5
-_FIRST_WAIT_S: Final = 1.0
-_LEAST_WAIT_S: Final = 0.25
+_EVERY_S = 5.0
+_MOMENT_S = 0.5
+_FIRST_WAIT_S = 1.0
+_LEAST_WAIT_S = 0.25
 
 
 class LedgerStore(Protocol):

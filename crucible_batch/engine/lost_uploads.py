@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
@@ -21,7 +21,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
-_AGAIN_S: Final = 5.0
+_AGAIN_S = 5.0
 """After how long the gateway is asked again if it has not answered."""
 
 

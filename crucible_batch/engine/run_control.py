@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any
 
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -19,7 +19,7 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slots
 from crucible_batch.errors import ExitCode
 
-Work: TypeAlias = Coroutine[Any, Any, None]
+Work = Coroutine[Any, Any, None]
 SIGNALLED = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
 DEADLINE_PASSED = ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume")
 

@@ -9,11 +9,12 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import JobEvent, Missed, Reopened
-from crucible_batch.domain.job import Command, Job, Phase, RecheckOutputs, decide, evolve
+from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Prepared, Reopened
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.job import Command, Hold, Job, Phase, RecheckOutputs, Submit, decide, evolve
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
-from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.prices import PriceBook, workflow_class
 from crucible_batch.domain.receipts import receipt_for
 from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
@@ -22,7 +23,6 @@ from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import JobIdOwners, Survey, survey
-from crucible_batch.engine.image_preparer import ImagePreparer
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker
@@ -45,6 +45,41 @@ from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.errors import CrucibleBatchError, JournalError
 from crucible_batch.pace.concurrency import initial_limit
 from crucible_batch.pace.polls import PollScheduler, ServiceTimes
+
+NOT_SUBMITTED = "NOT_SUBMITTED"
+
+
+class ImagePreparer:
+    """Performs the commands of one job, and no command that submits it."""
+
+    def __init__(self, context: JobContext, images: Iterable[InputImage], worker: JobWorker) -> None:
+        self._context = context
+        self._images = tuple(images)
+        self._worker = worker
+
+    async def perform(self, job: Job, command: Command) -> JobEvent | None:
+        """Perform one command. None if the images are ready, or if the command would submit the job.
+
+        Raises as ``JobWorker.perform`` does.
+        """
+        match command:
+            case Submit():
+                return None
+            case Hold() if await self._are_ready():
+                return None
+            case _:
+                event = await self._worker.perform(job, command)
+                return self._released() if isinstance(event, Prepared) else event
+
+    async def _are_ready(self) -> bool:
+        await self._context.gate.wait_until_open()
+        await self._context.assets.look_up(self._images)
+        return self._context.assets.are_there(self._images)
+
+    def _released(self) -> HoldReleased:
+        error = ErrorInfo(NOT_SUBMITTED, "its images were made ready at the gateway, and it was not submitted")
+        return HoldReleased(at=self._context.clock.now(), error=error)
+
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""

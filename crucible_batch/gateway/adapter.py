@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import httpx
 
@@ -43,8 +43,8 @@ from crucible_batch.gateway.wire import AssetDescriptor, CreditLedgerEntry, JobD
 
 S = TypeVar("S", JobStatus, AssetStatus)
 
-_NAME_KEYS: Final = ("name", "key", "id")
-_LONGEST_ESTIMATE_S: Final = 7 * 24 * 3600.0  # a larger value is in milliseconds, or a mistake
+_NAME_KEYS = ("name", "key", "id")
+_LONGEST_ESTIMATE_S = 7 * 24 * 3600.0  # a larger value is in milliseconds, or a mistake
 
 
 def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
@@ -95,8 +95,8 @@ def _name(entry: object) -> str | None:
 
 logger = logging.getLogger(__name__)
 
-_BEYOND_INDICES: Final = 2**32
-FILENAME_LIMIT: Final = 255  # AssetCreateRequest.filename
+_BEYOND_INDICES = 2**32
+FILENAME_LIMIT = 255  # AssetCreateRequest.filename
 
 
 class HttpGateway(Gateway):

@@ -15,7 +15,6 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Final
 
 import aiohttp
 import httpx
@@ -27,11 +26,11 @@ from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, I
 from crucible_batch.gateway.url_guard import LinkGuard, port_fits
 from crucible_batch.secret_text import register_secret
 
-_HEADER_BYTES: Final = 64 * 1024
+_HEADER_BYTES = 64 * 1024
 """The longest header line that is accepted; a redirect's ``Location`` may be a signed URL of 16 KB."""
-_FOREIGN: Final = (aiohttp.ClientError, OSError, ValueError)
-KEY_LOG_VARIABLE: Final = "SSLKEYLOGFILE"
-_PROXY_SCHEMES: Final = ("http", "https")
+_FOREIGN = (aiohttp.ClientError, OSError, ValueError)
+KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
+_PROXY_SCHEMES = ("http", "https")
 
 
 def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float | None = 30.0) -> Channel:

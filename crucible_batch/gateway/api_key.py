@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from crucible_batch.domain.redaction import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.secret_text import HiddenText
 
-_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: a field value, without blanks
-_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,512}")  # RFC 9110, 5.5: a field value, without blanks
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class ApiKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ from crucible_batch.gateway.transport import Channel, HttpxChannel, KeyChannel, 
 from crucible_batch.gateway.url_guard import PRODUCTION, check_id, check_workflow_id, parse_api_base, workflow_segment
 from crucible_batch.gateway.wire import SuccessResponse, WireModel, first_problem, read_answer
 
-REMEMBERED_JOBS: Final = 4096
+REMEMBERED_JOBS = 4096
 """Number of job ids whose idempotency key is remembered. A response that belongs to another request arrives soon
 after that request's own, so older ids aren't needed."""
 

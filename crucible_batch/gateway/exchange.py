@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from crucible_batch.domain.ports import BeforeSend
 from crucible_batch.errors import GatewayError
@@ -23,8 +23,8 @@ from crucible_batch.gateway.retries import Operation
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, Channel, is_encoded
 from crucible_batch.gateway.wire import read_failure
 
-_HEADERS: Final = {"Accept": "application/json"}
-_HEADERS_OF_JSON: Final = {**_HEADERS, "Content-Type": "application/json"}
+_HEADERS = {"Accept": "application/json"}
+_HEADERS_OF_JSON = {**_HEADERS, "Content-Type": "application/json"}
 T = TypeVar("T")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Final, NoReturn
+from typing import NoReturn
 
-ANSWER_LIMIT: Final = 4 * 1024 * 1024
+ANSWER_LIMIT = 4 * 1024 * 1024
 """The largest response that is read, in bytes: a list of about 8,000 assets. No valid response is larger."""
 
-DEPTH_LIMIT: Final = 64
+DEPTH_LIMIT = 64
 
 
 class UnreadableError(ValueError):
@@ -71,6 +71,6 @@ def _check_depth(value: object) -> None:
     raise UnreadableError("nested too deeply")
 
 
-_DECODER: Final = json.JSONDecoder(
+_DECODER = json.JSONDecoder(
     parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_duplicates
 )

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Final
 
-_LOGGERS: Final = (
+_LOGGERS = (
     "httpx",
     "httpcore.connection",
     "httpcore.http11",
@@ -20,7 +19,7 @@ _LOGGERS: Final = (
     "httpcore.proxy",
     "httpcore.socks",
 )
-_QUERY: Final = re.compile(r"""([?#])[^\s'"<>]+""")
+_QUERY = re.compile(r"""([?#])[^\s'"<>]+""")
 
 
 class QueryFilter(logging.Filter):
@@ -32,7 +31,7 @@ class QueryFilter(logging.Filter):
         return True
 
 
-_FILTER: Final = QueryFilter()
+_FILTER = QueryFilter()
 
 
 def quiet_loggers() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final
 
 import httpx
 
@@ -20,8 +19,8 @@ from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, shown
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
-_SECONDS: Final = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() accepts the digits of any script, signs and blanks
-_DATE: Final = re.compile(  # the only form that may be sent; obsolete forms lack the zone or the century
+_SECONDS = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() accepts the digits of any script, signs and blanks
+_DATE = re.compile(  # the only form that may be sent; obsolete forms lack the zone or the century
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} "
     r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 )
@@ -54,8 +53,8 @@ def _parse_date(value: str) -> datetime | None:
         return None
 
 
-_FOREIGN: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
-_FAILURES: Final = (
+_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
+_FAILURES = (
     (httpx.ConnectTimeout, "the connection was not established in time"),
     (httpx.ReadTimeout, "no response in time"),
     (httpx.WriteTimeout, "the request could not be sent in time"),
@@ -65,25 +64,23 @@ _FAILURES: Final = (
     (httpx.RemoteProtocolError, "the connection was closed before a complete response, or the response is not HTTP"),
 )
 
-_HINTS: Final = {
+_HINTS = {
     401: "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found",
     402: "add credits, then run the same command again",
     429: "the gateway asks for fewer requests; run the same command again later",
 }
-_ALWAYS_THERE: Final = frozenset({Operation.HEALTH, Operation.CREDITS, Operation.WORKFLOWS, Operation.ASSETS})
+_ALWAYS_THERE = frozenset({Operation.HEALTH, Operation.CREDITS, Operation.WORKFLOWS, Operation.ASSETS})
 """The operations whose paths contain no id: a gateway does not answer them with 404."""
-_AT_FIRST: Final = _ALWAYS_THERE | {Operation.WORKFLOW}
+_AT_FIRST = _ALWAYS_THERE | {Operation.WORKFLOW}
 """The operations of which one is the first of a command that works on a manifest or an account."""
-NOT_A_GATEWAY: Final = "NOT_A_GATEWAY"
-_HINT_NO_ANSWER: Final = "check the network and the base URL, then run the same command again"
-_HINT_BAD_ANSWER: Final = (
-    "check that the base URL is a Crucible gateway's; if it is, report the request id to its operator"
-)
-_HINT_REDIRECT: Final = "redirects are never followed with the key; give the final address as the base URL"
-_HINT_LATER: Final = "run the same command again later"
-_HINT_REFUSED: Final = "correct what the message names; the same request is refused again"
-_HINT_DENIED: Final = "the gateway denies access: ask its operator what this API key may do"
-_HINT_KEY_REUSED: Final = (
+NOT_A_GATEWAY = "NOT_A_GATEWAY"
+_HINT_NO_ANSWER = "check the network and the base URL, then run the same command again"
+_HINT_BAD_ANSWER = "check that the base URL is a Crucible gateway's; if it is, report the request id to its operator"
+_HINT_REDIRECT = "redirects are never followed with the key; give the final address as the base URL"
+_HINT_LATER = "run the same command again later"
+_HINT_REFUSED = "correct what the message names; the same request is refused again"
+_HINT_DENIED = "the gateway denies access: ask its operator what this API key may do"
+_HINT_KEY_REUSED = (
     "if a run directory that is lost has bought the job, a copy of it, or its receipts.jsonl, brings the outputs back"
 )
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -47,7 +47,7 @@ class Effect(enum.Enum):
     AGAIN = "the same as once"
 
 
-_EFFECTS: Final = {
+_EFFECTS = {
     Operation.GENERATE: Effect.KEYED,
     Operation.CREATE_ASSET: Effect.ONCE,
     Operation.DELETE_ASSET: Effect.AGAIN,
@@ -55,7 +55,7 @@ _EFFECTS: Final = {
 }
 
 
-IN_PROGRESS: Final = frozenset(
+IN_PROGRESS = frozenset(
     {
         Operation.GENERATE,
         Operation.JOB,
@@ -67,7 +67,7 @@ IN_PROGRESS: Final = frozenset(
 )
 """The operations that a run performs for its jobs, after the gateway has answered at its start."""
 
-PURCHASES: Final = frozenset({Operation.GENERATE, Operation.CREATE_ASSET})
+PURCHASES = frozenset({Operation.GENERATE, Operation.CREATE_ASSET})
 
 
 class RetryDecision(NamedTuple):
@@ -77,12 +77,12 @@ class RetryDecision(NamedTuple):
     in_doubt: bool
 
 
-_STOP: Final = RetryDecision(retry=False, in_doubt=False)
-_RETRY: Final = RetryDecision(retry=True, in_doubt=False)
-_DOUBT: Final = RetryDecision(retry=False, in_doubt=True)
-_RETRY_IN_DOUBT: Final = RetryDecision(retry=True, in_doubt=True)
+_STOP = RetryDecision(retry=False, in_doubt=False)
+_RETRY = RetryDecision(retry=True, in_doubt=False)
+_DOUBT = RetryDecision(retry=False, in_doubt=True)
+_RETRY_IN_DOUBT = RetryDecision(retry=True, in_doubt=True)
 
-_UNSURE: Final = {
+_UNSURE = {
     Effect.READ: _RETRY,
     Effect.KEYED: _RETRY_IN_DOUBT,
     Effect.ONCE: _DOUBT,
@@ -154,9 +154,9 @@ class RetryNotice:
     attempt: int
     wait_s: float
     reason: str
-    status: int | None = None
-    asked_s: float | None = None
-    host: str = ""
+    status: int | None
+    asked_s: float | None
+    host: str
 
 
 OnRetry = Callable[[RetryNotice], None]
@@ -183,7 +183,7 @@ def is_worth_retrying(error: BaseException) -> bool:
     return decide_retry(Operation(error.operation), error.status, error.code).retry
 
 
-_NOTHING_BEHIND: Final = frozenset({502, 504})
+_NOTHING_BEHIND = frozenset({502, 504})
 """Statuses that a proxy answers with if the gateway behind it does not answer."""
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 import httpx
 
@@ -19,14 +18,14 @@ from crucible_batch.gateway.retries import Operation, Retrier, decide_retry
 from crucible_batch.gateway.transport import MAX_CONNECTIONS, HttpxChannel, Reply, is_encoded, new_client
 from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
-REDIRECT_LIMIT: Final = 3
-SLOWEST_BYTES_PER_S: Final = 32 * 1024
+REDIRECT_LIMIT = 3
+SLOWEST_BYTES_PER_S = 32 * 1024
 """A slower transfer times out: 1 MB may take 32 s in addition to ``timeout_s``."""
-UNDECLARED_SIZE: Final = 64 * 1024 * 1024
+UNDECLARED_SIZE = 64 * 1024 * 1024
 """The size, in bytes, assumed for the deadline of a download without a ``Content-Length``."""
 
-_LENGTH: Final = re.compile(r"[0-9]{1,15}")
-_FOLLOWED: Final = {Operation.DOWNLOAD: {301, 302, 303, 307, 308}, Operation.UPLOAD: {307, 308}}
+_LENGTH = re.compile(r"[0-9]{1,15}")
+_FOLLOWED = {Operation.DOWNLOAD: {301, 302, 303, 307, 308}, Operation.UPLOAD: {307, 308}}
 """The redirect statuses that are followed. For an upload, the others would turn the PUT into a GET."""
 
 
@@ -49,7 +48,7 @@ class StorageClient:
         api_base: httpx.URL,
         retrier: Retrier,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None,
         proxy: str | None = None,
         timeout_s: float = 30.0,
         trusted_hosts: Iterable[str] = (),

@@ -6,7 +6,7 @@ import contextlib
 import http.cookiejar
 from collections.abc import AsyncIterator, Mapping
 from importlib import metadata
-from typing import Final, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -15,11 +15,11 @@ from crucible_batch.gateway.log_filter import quiet_loggers
 from crucible_batch.gateway.url_guard import origin, shown
 from crucible_batch.secret_text import HiddenText
 
-MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS = 256
 """The limit of concurrent requests, for the API and for storage each. Together they use half of the 1,024 file
 descriptors that a process may have by default on Linux."""
 
-USER_AGENT: Final = f"crucible-batch/{metadata.version('crucible-batch')}"
+USER_AGENT = f"crucible-batch/{metadata.version('crucible-batch')}"
 
 
 def new_client(transport: httpx.AsyncBaseTransport, *, timeout_s: float) -> httpx.AsyncClient:
@@ -77,7 +77,7 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
     return any(word.strip().lower() not in ("", "identity") for word in headers.get("content-encoding", "").split(","))
 
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 """The size of a body's chunks: large enough that hashing and writing one is worth the switch to a thread."""
 
 

@@ -16,7 +16,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final
 from urllib.parse import quote
 
 import httpx
@@ -24,19 +24,19 @@ import httpx
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
 
-PRODUCTION: Final = "https://crucible.moltazine.com"
-HINT_NOT_A_GATEWAY: Final = f"give the gateway's base URL without /api/v1, such as {PRODUCTION}"
+PRODUCTION = "https://crucible.moltazine.com"
+HINT_NOT_A_GATEWAY = f"give the gateway's base URL without /api/v1, such as {PRODUCTION}"
 
-ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
-_ID: Final = re.compile(ID_PATTERN)
-_WORKFLOW_ID: Final = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
+ID_PATTERN = r"[A-Za-z0-9_-]{1,128}"
+_ID = re.compile(ID_PATTERN)
+_WORKFLOW_ID = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """The contract requires only that it isn't empty. In a path it is percent-encoded completely, and it must not be a dot
 segment."""
-_HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
-_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
-STORAGE_URL_LIMIT: Final = 16_384
+STORAGE_URL_LIMIT = 16_384
 """The longest storage URL, in characters. Signed URLs have about 1 KB, or 4 KB with session tokens, and servers reject
 URLs much shorter than this limit."""
 
@@ -158,16 +158,16 @@ def unsafe(message: str, *, hint: str = "nothing was sent to it; report it to th
     return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)
 
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NUMBER: Final = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
 """Hosts whose last part is a number, such as 127.1: the C library and browsers read them as IPv4 addresses."""
-_PLAIN: Final = re.compile(
+_PLAIN = re.compile(
     r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9._=&-]+)?)"
 )
 """A link of which only the origin needs a check, and that is sent unchanged: it has no userinfo, no dot segment, and
 nothing that is or must be percent-encoded."""
-_ORIGINS: Final = 64
+_ORIGINS = 64
 _INNER_V4: Final = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -199,7 +199,7 @@ _INNER_V6: Final = tuple(
         "3fff::/20",  # documentation (RFC 9637)
     )
 )
-_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4: Final = ipaddress.IPv6Network("2002::/16")
 

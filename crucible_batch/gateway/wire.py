@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Final, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -20,7 +20,7 @@ from crucible_batch.domain.redaction import clean
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.url_guard import ID_PATTERN
 
-_PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_PLAIN_AMOUNT = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 def _plain(value: object) -> object:

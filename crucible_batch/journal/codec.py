@@ -5,14 +5,14 @@ The domain's field names are part of the file format: fields may be added, but n
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.errors import JournalError
 
-_FIRST_MOMENT: Final = -62_135_596_800.0
-_END_OF_TIME: Final = 253_402_300_800.0
+_FIRST_MOMENT = -62_135_596_800.0
+_END_OF_TIME = 253_402_300_800.0
 """The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may be before 1970."""
 
 

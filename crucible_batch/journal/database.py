@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links, sync_names
 
-FORMAT: Final = 1
-_TABLES: Final = frozenset({"meta", "migrations", "events", "plan", "retired", "runs"})
+FORMAT = 1
+_TABLES = frozenset({"meta", "migrations", "events", "plan", "retired", "runs"})
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -26,7 +26,7 @@ from crucible_batch.domain.events import (
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.codec import decode, encode, is_moment, refuse, text
 
-_MOST: Final = 2**53
+_MOST = 2**53
 _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
 

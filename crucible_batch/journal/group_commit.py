@@ -12,11 +12,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from crucible_batch.errors import JournalError
 
-Statement: TypeAlias = tuple[str, Sequence[object]]
+Statement = tuple[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.errors import JournalError, RunDirectoryError
@@ -71,8 +70,8 @@ def sync_names(journal: Path) -> None:
             os.close(descriptor)
 
 
-LOCK: Final = "lock"
-_DATABASE: Final = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
+LOCK = "lock"
+_DATABASE = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
 
 
 def refuse_links(directory: Path) -> None:

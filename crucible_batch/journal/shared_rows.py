@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.journal import sql
 from crucible_batch.journal.database import foreign_errors
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 from crucible_batch.journal.store import Journal
 
-_NOTES: Final = ("shard", "key", "outputs_at")
+_NOTES = ("shard", "key", "outputs_at")
 """The notes that belong to the run. The others are about files of one machine."""
-_RUNS: Final = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
-_ADD_EVENT: Final = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
-_ADD_RUN: Final = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending) VALUES (?, ?, ?, ?, ?)"
+_RUNS = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
+_ADD_EVENT = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
+_ADD_RUN = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending) VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class DerivingEntry:
         entry: ManifestEntry,
         template: JobTemplate,
         sources: SourceJobs,
-        above: Sequence[DerivingEntry] = (),
+        above: Sequence[DerivingEntry],
     ) -> None:
         self.entry = entry
         self._template = template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -139,31 +139,29 @@ _DURATION_SCHEMA = {
     ]
 }
 
-Credits: TypeAlias = Annotated[Decimal, BeforeValidator(_credits), WithJsonSchema(_CREDITS_SCHEMA)]
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
-Identifier: TypeAlias = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=100)]
-AxisValue: TypeAlias = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
-Axes: TypeAlias = dict[Identifier, Annotated[list[AxisValue], Field(min_length=1)]]
-Parameters: TypeAlias = dict[Text, Any]
-Concurrency: TypeAlias = Annotated[
+Credits = Annotated[Decimal, BeforeValidator(_credits), WithJsonSchema(_CREDITS_SCHEMA)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=100)]
+AxisValue = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Axes = dict[Identifier, Annotated[list[AxisValue], Field(min_length=1)]]
+Parameters = dict[Text, Any]
+Concurrency = Annotated[
     int | Literal["auto"] | None,
     BeforeValidator(_concurrency),
     BeforeValidator(given),
     WithJsonSchema(_CONCURRENCY_SCHEMA),
 ]
-Duration: TypeAlias = Annotated[
-    float | None, BeforeValidator(_duration), BeforeValidator(given), WithJsonSchema(_DURATION_SCHEMA)
-]
-OptionalCommand: TypeAlias = Annotated[Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(given)]
-OptionalText: TypeAlias = Annotated[Text | None, BeforeValidator(given)]
-SecretSource: TypeAlias = Annotated[
+Duration = Annotated[float | None, BeforeValidator(_duration), BeforeValidator(given), WithJsonSchema(_DURATION_SCHEMA)]
+OptionalCommand = Annotated[Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(given)]
+OptionalText = Annotated[Text | None, BeforeValidator(given)]
+SecretSource = Annotated[
     str | None,
     BeforeValidator(_secret_source),
     BeforeValidator(given),
     WithJsonSchema({"type": "string", "pattern": _SOURCE}),
 ]
-Timezone: TypeAlias = Annotated[Text | None, BeforeValidator(_timezone), BeforeValidator(given)]
-Cron: TypeAlias = Annotated[Text, BeforeValidator(_cron)]
-AccountName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
-OptionalCredits: TypeAlias = Annotated[Credits | None, BeforeValidator(given)]
-OptionalAxes: TypeAlias = Annotated[Axes | None, BeforeValidator(given)]
+Timezone = Annotated[Text | None, BeforeValidator(_timezone), BeforeValidator(given)]
+Cron = Annotated[Text, BeforeValidator(_cron)]
+AccountName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
+OptionalCredits = Annotated[Credits | None, BeforeValidator(given)]
+OptionalAxes = Annotated[Axes | None, BeforeValidator(given)]

@@ -95,7 +95,7 @@ class JobSpec:
         row = self.made_for.place if of_row and self.made_for is not None else None
         return Problem(place, found, message, nearest=nearest, hint=hint, row=row)
 
-    def place_of(self, entry: int, field: str | None = None) -> Place:
+    def place_of(self, entry: int, field: str | None) -> Place:
         """Return the place of another entry of ``jobs``, or of a field of it."""
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +10,6 @@ from types import MappingProxyType
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
-from crucible_batch.manifest.empty_cells import EmptyCells
 from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec, claim_of, row_words, take_again
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
@@ -21,6 +20,36 @@ from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
 from crucible_batch.manifest.text_field import TextField
+
+MOST_NOTED = 5
+
+
+class EmptyCells:
+    """The empty cells that jobs have used, with notes for the first ``MOST_NOTED`` of them, and one for the rest."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._count = 0
+        self._row = ""
+        self._columns: set[str] = set()
+
+    def add(self, row: str, columns: Iterable[str]) -> None:
+        """Note the empty cells of a row, which is described by ``row``. Jobs of one row must follow each other."""
+        if row != self._row:
+            self._row, self._columns = row, set()
+        for column in sorted(set(columns) - self._columns):
+            self._columns.add(column)
+            self._count += 1
+            if len(self._first) < MOST_NOTED:
+                self._first.append(f"{row}: the cell in column {column!r} is empty; the job is made without its text")
+
+    @property
+    def notes(self) -> list[str]:
+        more = self._count - len(self._first)
+        if not more:
+            return self._first
+        return [*self._first, f"{more:,} more cells that jobs use are empty, {self._count:,} in all"]
+
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
@@ -37,11 +66,20 @@ class ExpansionContext:
         self.files = Files(manifest.directory, allow_outside=manifest.allow_outside)
         self.empty_cells = EmptyCells()
         self.claims = NameClaims()
-        workflow_id = manifest.workflow or ""
-        self.workflow = None if is_template(workflow_id) else TextField(workflow_id, ("workflow",), self.templates)
+        self.workflow = self._shared_workflow()
         self.variables = manifest.variables
         self.is_apart = names.keeps_apart(manifest.output.path)
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
+
+    def _shared_workflow(self) -> TextField | None:
+        """Return the default workflow if it is a literal that can be used, else None: then each entry says why not."""
+        workflow_id = self.manifest.workflow or ""
+        if is_template(workflow_id):
+            return None
+        try:
+            return TextField(workflow_id, ("workflow",), self.templates)
+        except TemplateFault:
+            return None
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
         """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""

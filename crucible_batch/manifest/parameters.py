@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from crucible_batch.manifest.source_map import Path, SourceNode
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import Json, Template, Templates, is_template
 
-Report: TypeAlias = Callable[[SourceNode, Path, TemplateFault], None]
-_Place: TypeAlias = tuple[SourceNode, tuple[str | int, ...]]
+Report = Callable[[SourceNode, Path, TemplateFault], None]
+_Place = tuple[SourceNode, tuple[str | int, ...]]
 
 
 class Compiled(NamedTuple):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from typing import Final
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.secret_text import mask_addresses
 
 MAX_SHOWN = 100
 
-_VALUE: Final = re.compile(r"got the text .*", re.DOTALL)
+_VALUE = re.compile(r"got the text .*", re.DOTALL)
 
 
 def _without_secrets(problem: Problem) -> Problem:

@@ -40,7 +40,7 @@ _PATTERNS = {
 
 
 def shape_problems(
-    model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str] = ()
+    model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each of pydantic's errors about ``model`` at ``site``, unknown keys first.
 

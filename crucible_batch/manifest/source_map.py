@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, TypeAlias
+from typing import Any
 
 from crucible_batch.errors import Place, Problem
 
-Path: TypeAlias = Sequence[str | int]
-Span: TypeAlias = tuple[int, int, int]
+Path = Sequence[str | int]
+Span = tuple[int, int, int]
 """Line, column and end column, as in ``Place``."""
 
 

@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from crucible_batch.manifest.names import slug
 
-Variables: TypeAlias = Mapping[str, Any]
+Variables = Mapping[str, Any]
 """The values that a template may use, by name."""
 
 # A prompt has at most 32 KiB; intermediate values may be longer, such as a file that is split into words.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from yaml.events import (
@@ -38,7 +38,7 @@ MAX_ALIASED_VALUES = 100_000
 MAX_ANCHORS = 100_000
 USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or raise the limit with --max-manifest-size"
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TypeAlias
 
-Scalar: TypeAlias = str | int | float | bool | None
+Scalar = str | int | float | bool | None
 
 # A plain scalar that begins with any other character is text in both versions, so most scalars skip the patterns below.
 MAYBE_TYPED = frozenset("0123456789+-.~nNtTfFyYoO")

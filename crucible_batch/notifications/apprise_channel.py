@@ -7,16 +7,15 @@ import importlib.util
 import logging
 import threading
 from dataclasses import dataclass, field
-from typing import Final
 
 from crucible_batch.notifications.http_channels import LIMIT_S, SendError
 from crucible_batch.notifications.messages import RunMessage, text_of, title_of
 from crucible_batch.option_values import RunEvent
 from crucible_batch.secret_text import HiddenText
 
-TIMEOUT_S: Final = 20.0
-EXTRA: Final = "crucible-batch[apprise]"
-_KINDS: Final = {
+TIMEOUT_S = 20.0
+EXTRA = "crucible-batch[apprise]"
+_KINDS = {
     RunEvent.SUCCESS: "success",
     RunEvent.PARTIAL: "warning",
     RunEvent.BLOCKED: "warning",

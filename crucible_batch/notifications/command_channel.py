@@ -15,7 +15,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from crucible_batch.domain.redaction import clean_message
 from crucible_batch.notifications.http_channels import SendError
@@ -23,11 +23,11 @@ from crucible_batch.notifications.messages import RunMessage
 
 logger = logging.getLogger(__name__)
 
-TIME_LIMIT_S: Final = 60.0
-GRACE_S: Final = 5.0
+TIME_LIMIT_S = 60.0
+GRACE_S = 5.0
 """The time between SIGTERM and SIGKILL, in seconds."""
-_OUTPUT_LIMIT: Final = 4096
-_AFTER_EXIT_S: Final = 1.0
+_OUTPUT_LIMIT = 4096
+_AFTER_EXIT_S = 1.0
 """How long output is read after the program's end: a process that it left behind may keep the pipe open."""
 
 

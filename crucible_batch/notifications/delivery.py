@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -17,8 +17,8 @@ from crucible_batch.notifications.messages import RunMessage
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS: Final = 4
-_BASE_S: Final = 1.0
+ATTEMPTS = 4
+_BASE_S = 1.0
 
 
 class NotificationChannel(Protocol):

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
 
 import httpx
 
@@ -23,13 +22,13 @@ from crucible_batch.gateway.transport import Channel, InvalidCertificateError
 from crucible_batch.notifications.messages import RunMessage, text_of, title_of
 from crucible_batch.secret_text import HiddenText
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_S = 20.0
 """The limit of one try, in seconds."""
-LIMIT_S: Final = 30.0
+LIMIT_S = 30.0
 """The limit of all tries to deliver a message, in seconds."""
-_RETRY_AFTER_CAP_S: Final = 3600.0
-_TRANSIENT: Final = frozenset({408, 425, 429})
-GONE: Final = 410
+_RETRY_AFTER_CAP_S = 3600.0
+_TRANSIENT = frozenset({408, 425, 429})
+GONE = 410
 
 
 class SendError(Exception):
@@ -88,7 +87,7 @@ def _connection_fault(error: httpx.HTTPError) -> str:
             return "the connection was closed without an answer"
 
 
-_MEANINGS: Final = {
+_MEANINGS = {
     404: "no such address",
     409: "the slug is ambiguous: several checks have it",
     GONE: "the receiver is gone: remove this notification",

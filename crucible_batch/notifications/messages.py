@@ -15,22 +15,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from crucible_batch.errors import ExitCode
 from crucible_batch.option_values import RunEvent
 
-MAX_ERROR_CODES: Final = 10
-MESSAGE_TYPES: Final[Mapping[RunEvent, str]] = {
+MAX_ERROR_CODES = 10
+MESSAGE_TYPES: Mapping[RunEvent, str] = {
     RunEvent.SUCCESS: "run.succeeded",
     RunEvent.PARTIAL: "run.partial",
     RunEvent.BLOCKED: "run.blocked",
     RunEvent.FAILURE: "run.failed",
 }
 """The ``type`` of a message, by its event."""
-_EVENTS: Final = {name: event for event, name in MESSAGE_TYPES.items()}
+_EVENTS = {name: event for event, name in MESSAGE_TYPES.items()}
 
 
 def event_of(exit_code: int, succeeded: int) -> RunEvent:
@@ -119,7 +119,7 @@ def timestamp_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-_WORDS: Final = {
+_WORDS = {
     RunEvent.SUCCESS: "succeeded",
     RunEvent.PARTIAL: "finished, some jobs failed",
     RunEvent.BLOCKED: "stopped for lack of credits",

@@ -15,7 +15,6 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import httpx
 
@@ -23,14 +22,14 @@ from crucible_batch.atomic_files import open_at_once
 from crucible_batch.gateway.url_guard import port_fits
 from crucible_batch.secret_text import HiddenText, register_secret
 
-MAX_SOURCE_BYTES: Final = 64 * 1024
-MAX_URL: Final = 4096
-MAX_APPRISE_URLS: Final = 20
-MAX_SECRETS: Final = 5
-_PREFIX: Final = "whsec_"
-_SECRET_BYTES: Final = range(24, 65)
-_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
-_APPRISE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+MAX_SOURCE_BYTES = 64 * 1024
+MAX_URL = 4096
+MAX_APPRISE_URLS = 20
+MAX_SECRETS = 5
+_PREFIX = "whsec_"
+_SECRET_BYTES = range(24, 65)
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
+_APPRISE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 class SourceFault(Exception):  # noqa: N818 - it becomes a problem of the notification

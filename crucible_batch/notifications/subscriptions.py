@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from crucible_batch.domain.redaction import clean
 from crucible_batch.manifest.models import Notification
@@ -15,7 +14,7 @@ from crucible_batch.notifications.http_channels import Heartbeat, HttpSender, We
 from crucible_batch.notifications.sources import SourceFault, SourceReader
 from crucible_batch.option_values import RunEvent
 
-ALLOW_COMMAND: Final = "--allow-command"
+ALLOW_COMMAND = "--allow-command"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import os
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs.errors import ResultsError
@@ -20,7 +19,7 @@ from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.publish import link_into_place
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
-_CAN_NOT_LINK: Final = NOT_SUPPORTED | {errno.EXDEV}
+_CAN_NOT_LINK = NOT_SUPPORTED | {errno.EXDEV}
 
 
 class Adoption(enum.Enum):

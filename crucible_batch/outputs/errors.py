@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from crucible_batch.errors import CrucibleBatchError, ObjectStoreError
 
-MOVE_IT: Final = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
+MOVE_IT = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
 
 
 class OutputError(Exception):

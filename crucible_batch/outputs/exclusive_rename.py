@@ -15,14 +15,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
 
-NOT_SUPPORTED: Final = {
+NOT_SUPPORTED = {
     errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
 }  # fmt: skip
 """Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
-_RENAME_NOREPLACE: Final = 1  # Linux
-_RENAME_EXCL: Final = 4  # macOS
+_RENAME_NOREPLACE = 1  # Linux
+_RENAME_EXCL = 4  # macOS
 
 
 def take_name(folder: int, name: str, other: str) -> None:

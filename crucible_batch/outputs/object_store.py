@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections.abc import Awaitable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, ClassVar, Final, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -28,8 +28,8 @@ from crucible_batch.outputs.sidecars import Sidecars
 from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, FindPath, OutputStore
 from crucible_batch.outputs.temp_file import TempFile
 
-NOT_STORED: Final = "OUTPUT_NOT_STORED"
-_AT_ONCE: Final = 16
+NOT_STORED = "OUTPUT_NOT_STORED"
+_AT_ONCE = 16
 """Outputs that are sent at the same time. Each is in memory meanwhile."""
 
 _T = TypeVar("_T")

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final, Literal, TypeVar, assert_never
+from typing import TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -38,32 +38,32 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.errors import DamagedUploadError
 from crucible_batch.outputs.object_port import ObjectInfo
 
-_DIGEST: Final = "sha256"
+_DIGEST = "sha256"
 """The name of the metadata with an object's SHA-256."""
-_OURS: Final = "crucible-batch"
+_OURS = "crucible-batch"
 """The name of the metadata that each object of a run has."""
-_PATIENCE_S: Final = 120.0
-_TOLD_AFTER_S: Final = 5.0
-_WAIT: Final = wait_random_exponential(multiplier=0.4, max=10)
-_RETRIES: Final = 2
+_PATIENCE_S = 120.0
+_TOLD_AFTER_S = 5.0
+_WAIT = wait_random_exponential(multiplier=0.4, max=10)
+_RETRIES = 2
 """Those of obstore, within a second. They serve the requests for a role's credentials as well."""
-_SILENCE_S: Final = 60.0
-_SLOWEST_BYTES_PER_S: Final = 50_000
-_TRUE: Final = frozenset({"true", "1", "yes", "on"})
-_VARIABLES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
-_CREDENTIALS: Final = {
+_SILENCE_S = 60.0
+_SLOWEST_BYTES_PER_S = 50_000
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_VARIABLES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
-_TYPES: Final = {
+_TYPES = {
     **{extension: f"image/{kind.lower()}" for kind, extension in PICTURE_EXTENSIONS.items()},
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".html": "text/html; charset=utf-8",
 }
 
-_THREADS_S: Final = 0.1
+_THREADS_S = 0.1
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 
@@ -300,17 +300,16 @@ class Objects:
             raise _unusable(self.address(key), "no answer in time") from None
 
 
-_CODE: Final = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
-_STATUS: Final = re.compile(r"status code: ([1-5]\d\d)\b")
-_TEMPORARY: Final = re.compile(r"5(?!01)\d\d|408|409|429")
-_NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
-_DAMAGED: Final = frozenset(
+_CODE = re.compile(r"<Code>([A-Za-z][A-Za-z0-9]{0,60})</Code>")
+_STATUS = re.compile(r"status code: ([1-5]\d\d)\b")
+_TEMPORARY = re.compile(r"5(?!01)\d\d|408|409|429")
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
+_DAMAGED = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "Md5Mismatch"}
 )
-_WRONG_KEYS: Final = frozenset(
+_WRONG_KEYS = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"}
 )
-_Kind = Literal["bucket", "credentials", "denied", "damaged", "settings", "unusable", "failed"]
 
 
 @contextmanager
@@ -328,67 +327,46 @@ def _explained(url: ObjectUrl, place: str) -> Iterator[None]:
 
 
 def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
-    text = str(error)
+    """Explain an error by its type, the code of the store's answer and its status."""
+    name, text, status = type(error).__name__, str(error), _status_of(error)
     code = found[1] if (found := _CODE.search(text)) else None
-    status = _status_of(error)
     answer = code or (f"HTTP {status}" if status else "")
-    match _kind(type(error).__name__, text, code, status):
-        case "bucket":
-            return _no_bucket(url)
-        case "damaged":
-            return DamagedUploadError(
-                f"{place}: the store received other bytes than were sent ({answer})",
-                hint="run the same command again; nothing is paid for twice",
-            )
-        case "credentials":
-            reason = f"the store rejects the credentials ({answer})" if code else "no valid credentials were found"
-            return ObjectStoreError(
-                f"{url}: {reason}",
-                hint=f"set {_CREDENTIALS[url.scheme]}, or run where a role provides them",
-                is_refused=True,
-            )
-        case "denied":
-            return ObjectStoreError(
-                f"{place}: access is denied{f' ({answer})' if answer else ''}",
-                hint="the credentials need permission to read, list and create objects below the prefix",
-                is_refused=True,
-            )
-        case "settings":
-            return ObjectStoreError(
-                f"{url}: the settings of the store can't be used",
-                hint=f"check the {_VARIABLES[url.scheme]}_ variables; an endpoint with http:// also needs"
-                f" {_VARIABLES[url.scheme]}_ALLOW_HTTP=true",
-                is_refused=True,
-            )
-        case "failed":
-            return _unusable(place, answer, ObjectStoreError)
-        case "unusable":
-            return _unusable(place, answer or "no connection")
-        case other:
-            assert_never(other)
+    if code in _NO_BUCKET:
+        return _no_bucket(url)
+    if code in _DAMAGED:
+        return DamagedUploadError(
+            f"{place}: the store received other bytes than were sent ({answer})",
+            hint="run the same command again; nothing is paid for twice",
+        )
+    asks_for_credentials = any(part in text for part in ("169.254.", "latest/api/token", "token request", "metadata."))
+    if code in _WRONG_KEYS or name == "UnauthenticatedError" or asks_for_credentials:
+        reason = f"the store rejects the credentials ({answer})" if code else "no valid credentials were found"
+        return ObjectStoreError(
+            f"{url}: {reason}",
+            hint=f"set {_CREDENTIALS[url.scheme]}, or run where a role provides them",
+            is_refused=True,
+        )
+    if name == "PermissionDeniedError" or status == "403":
+        return ObjectStoreError(
+            f"{place}: access is denied{f' ({answer})' if answer else ''}",
+            hint="the credentials need permission to read, list and create objects below the prefix",
+            is_refused=True,
+        )
+    if "builder error" in text or (status is None and "error sending request" not in text and "HTTP error" not in text):
+        return ObjectStoreError(
+            f"{url}: the settings of the store can't be used",
+            hint=f"check the {_VARIABLES[url.scheme]}_ variables; an endpoint with http:// also needs"
+            f" {_VARIABLES[url.scheme]}_ALLOW_HTTP=true",
+            is_refused=True,
+        )
+    is_temporary = status is None or _TEMPORARY.fullmatch(status) or code == "RequestTimeout"
+    return _unusable(place, answer or "no connection", _UnusableError if is_temporary else ObjectStoreError)
 
 
 def _status_of(error: Exception) -> str | None:
     """Return the status of the store's answer, which obstore has in the text of its errors only."""
     found = _STATUS.search(str(error))
     return found[1] if found else None
-
-
-def _kind(name: str, text: str, code: str | None, status: str | None) -> _Kind:
-    """Classify an error by its type, the code of the store's answer and its status."""
-    asks_for_credentials = any(part in text for part in ("169.254.", "latest/api/token", "token request", "metadata."))
-    if code in _NO_BUCKET:
-        return "bucket"
-    if code in _DAMAGED:
-        return "damaged"
-    if code in _WRONG_KEYS or name == "UnauthenticatedError" or asks_for_credentials:
-        return "credentials"
-    if name == "PermissionDeniedError" or status == "403":
-        return "denied"
-    if "builder error" in text or (status is None and "error sending request" not in text and "HTTP error" not in text):
-        return "settings"
-    is_temporary = status is None or _TEMPORARY.fullmatch(status) or code == "RequestTimeout"
-    return "unusable" if is_temporary else "failed"
 
 
 def _refuse_missing_bucket(error: FileNotFoundError, url: ObjectUrl) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 
-_HINT: Final = "choose another --out-dir, on another disk; nothing was bought"
-_CONTENT: Final = b"crucible-batch tries whether it can save files here\n"
-_FOREIGN: Final = "é語"
+_HINT = "choose another --out-dir, on another disk; nothing was bought"
+_CONTENT = b"crucible-batch tries whether it can save files here\n"
+_FOREIGN = "é語"
 
 
 def check_outputs_can_be_saved(directory: Path, outputs: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ import errno
 import os
 import pickle
 import stat
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from io import FileIO
@@ -24,8 +23,6 @@ from crucible_batch.temporary_database import room_for, temporary_database
 
 RECEIPTS_FILE = "receipts.jsonl"
 _LONGEST_LINE = 16 * 1024
-_TRUSTED_S = 0.25
-"""Seconds between checks that the file still has a name, since a check takes as long as writing a line."""
 _RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 
 
@@ -36,7 +33,6 @@ class Receipts:
         self._path = directory / RECEIPTS_FILE
         self._file: FileIO | None = None
         self._is_cut = False
-        self._named_until = 0.0
 
     def add(self, receipt: Receipt) -> None:
         """Append a receipt. Errors of the disk are ignored, since the journal is what counts."""
@@ -61,10 +57,7 @@ class Receipts:
             self.close()
 
     def _opened(self) -> FileIO:
-        """Return the file open for appending. It is opened again if it was deleted, which is checked periodically."""
-        if self._file is not None and time.monotonic() < self._named_until:
-            return self._file
-        self._named_until = time.monotonic() + _TRUSTED_S
+        """Return the file open for appending. It is opened again if it was deleted."""
         if self._file is not None and os.fstat(self._file.fileno()).st_nlink:
             return self._file
         self.close()

@@ -16,15 +16,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import BufferedReader, BufferedWriter
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from crucible_batch.domain.output_path import may_hold_output
 from crucible_batch.outputs.exclusive_rename import take_name
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): the file system can't sync such a descriptor
-NOT_OURS: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EINVAL})
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): the file system can't sync such a descriptor
+NOT_OURS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EINVAL})
 """Errors for a path that has a link, or no folder where one is needed, and for anything but a regular file at it."""
 
 

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, ClassVar, TypeAlias
+from typing import BinaryIO, ClassVar
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Saved, Sent
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.output_path import may_hold_output, output_path
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs.disk_space import DiskSpace
+from crucible_batch.outputs.disk_space import space_shortage
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
 from crucible_batch.outputs.errors import MOVE_IT, OutputError, ResultsError, misplaced, too_large
 from crucible_batch.outputs.image_check import NoPictureError, Picture, examine
@@ -40,7 +40,7 @@ _HOP_BYTES = 256 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 
-FindPath: TypeAlias = Callable[[str, str], Awaitable[str | None]]
+FindPath = Callable[[str, str], Awaitable[str | None]]
 """Called with an output's path and digest if the path is taken.
 
 Returns the same path once it is free, another path, or None if there is none.
@@ -63,7 +63,7 @@ class SavedFile:
     sent: Sent | None = None
 
 
-Note: TypeAlias = Callable[[SavedFile, Folder | None], None]
+Note = Callable[[SavedFile, Folder | None], None]
 
 
 async def _no_other_path(_path: str, _sha256: str) -> None:
@@ -92,7 +92,6 @@ class OutputStore:
         self.directory = directory
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
-        self._room = DiskSpace(directory)
         self._sidecars = Sidecars(directory)
         self._reasons_not_embedded: set[str] = set()
 
@@ -102,7 +101,7 @@ class OutputStore:
 
     def shortage(self) -> ErrorInfo | None:
         """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""
-        return self._room.shortage()
+        return space_shortage(self.directory)
 
     async def save(
         self,

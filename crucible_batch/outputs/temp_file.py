@@ -10,17 +10,17 @@ import threading
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.events import Sent
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from crucible_batch.outputs.safe_fs import write_all as _write_all
 
-DEEPEST: Final = 128
+DEEPEST = 128
 """Folder levels from the run directory to an output: more don't fit into the 255 bytes of a path pattern."""
-_OWN_FILES: Final = ".crucible"
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_OWN_FILES = ".crucible"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class TempFile:

@@ -51,7 +51,7 @@ class JobEnd:
 class Jobs:
     """All jobs of all accounts, and the prices of new ones."""
 
-    def __init__(self, context: WorldContext, saved: Iterable[Job] = ()) -> None:
+    def __init__(self, context: WorldContext, saved: Iterable[Job]) -> None:
         self._context = context
         self._jobs = {job.job_id: job for job in saved}
         self._by_key = {(j.account_id, j.idempotency_key): j.job_id for j in self if j.idempotency_key is not None}

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily
@@ -26,32 +25,31 @@ from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 
 logger = logging.getLogger(__name__)
 
-OPERATIONS: Final = (
+OPERATIONS = (
     "assets", "asset", "create_asset", "credits", "delete_asset", "download", "generate", "health", "job", "upload",
     "workflow", "workflows",
 )  # fmt: skip
 """The operations of the gateway and its storage that may be retried. All are reported, so that none is missing at 0."""
 
-LAST_SUCCESS: Final = "crucible_batch_last_success_timestamp_seconds"
-MANIFEST: Final = "manifest"
+LAST_SUCCESS = "crucible_batch_last_success_timestamp_seconds"
+MANIFEST = "manifest"
 """The label that all metrics have: the name of the manifest."""
 
-Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
+Samples = Iterable[tuple[tuple[str, ...], float | None]]
 """A value for each combination of the values of a metric's own labels. A value of None is not reported."""
-F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
-class Metric(Generic[F]):
-    """A gauge, read from figures. ``labels`` are its own, beside the label that all metrics of a table have."""
+class Metric:
+    """A gauge, read from figures. ``labels`` are its own, beside ``MANIFEST``."""
 
     name: str
     meaning: str
-    read: Callable[[F], Samples]
+    read: Callable[[RunFigures], Samples]
     labels: tuple[str, ...] = ()
 
 
-def one(read: Callable[[F], float | None]) -> Callable[[F], Samples]:
+def one(read: Callable[[RunFigures], float | None]) -> Callable[[RunFigures], Samples]:
     """Read a metric without labels of its own."""
     return lambda figures: [((), read(figures))]
 
@@ -83,7 +81,7 @@ def _retries(figures: RunFigures) -> Samples:
     return [((operation,), retries.get(operation, 0)) for operation in OPERATIONS]
 
 
-METRICS: Final[Sequence[Metric[RunFigures]]] = (
+METRICS: Sequence[Metric] = (
     Metric(
         "crucible_batch_build_info", "Version of crucible-batch, as a label. Always 1.",
         lambda _: [((__version__,), 1)], ("version",),
@@ -189,21 +187,19 @@ METRICS: Final[Sequence[Metric[RunFigures]]] = (
 )  # fmt: skip
 
 
-class FiguresCollector(Collector, Generic[F]):
-    """Reads figures whenever they are collected, in any thread. ``label`` and its ``value`` are on all metrics."""
+class FiguresCollector(Collector):
+    """Reads the figures of a manifest's run whenever they are collected, in any thread."""
 
-    def __init__(self, metrics: Sequence[Metric[F]], figures: F, *, label: str, value: str) -> None:
-        self._metrics = metrics
+    def __init__(self, figures: RunFigures, manifest: str) -> None:
         self._figures = figures
-        self._label = label
-        self._value = value
+        self._manifest = manifest
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        for metric in self._metrics:
-            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(self._label, *metric.labels))
+        for metric in METRICS:
+            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(MANIFEST, *metric.labels))
             for labels, value in metric.read(self._figures):
                 if value is not None:
-                    family.add_metric((self._value, *labels), value)
+                    family.add_metric((self._manifest, *labels), value)
             if family.samples:
                 yield family
 
@@ -211,7 +207,7 @@ class FiguresCollector(Collector, Generic[F]):
 def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
     """Return a registry with the metrics of one run and no others."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(FiguresCollector(METRICS, figures, label=MANIFEST, value=manifest))
+    registry.register(FiguresCollector(figures, manifest))
     return registry
 
 

@@ -48,7 +48,7 @@ _HEADERS = {
 }
 
 
-def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None = None) -> None:
+def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None) -> None:
     """Serve the runs at and below ``root`` until SIGINT or SIGTERM; ``port`` 0 chooses a free one.
 
     With ``token``, runs take commands from their pages. ``on_ready`` is called with the address once it can be opened.
@@ -190,7 +190,7 @@ class Viewer:
         return run
 
 
-def create_app(runs: Runs, stopping: asyncio.Event, token: str | None = None) -> Starlette:
+def create_app(runs: Runs, stopping: asyncio.Event, token: str | None) -> Starlette:
     """Make the application. Setting ``stopping`` ends the event streams.
 
     Runs take commands from their pages with ``token``; without one, nothing can be changed.

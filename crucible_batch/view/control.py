@@ -12,7 +12,6 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,8 +20,8 @@ from starlette.responses import JSONResponse, Response
 from crucible_batch.api.controlling import PAGE, control
 from crucible_batch.errors import CrucibleBatchError
 
-HEADER: Final = "x-crucible-control"
-PATH: Final = "/control/"
+HEADER = "x-crucible-control"
+PATH = "/control/"
 _LONGEST = 16 * 1024
 
 

@@ -26,7 +26,7 @@ def event(kind: str, data: str = "{}") -> str:
 
 
 async def run_feed(
-    run: ShownRun, edition: int, after: int, stopping: asyncio.Event, *, commands: int = 0
+    run: ShownRun, edition: int, after: int, stopping: asyncio.Event, *, commands: int
 ) -> AsyncIterator[str]:
     """Yield ``change`` for each event after ``after``, and each command to the run after the first ``commands``.
 

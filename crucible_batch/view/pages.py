@@ -108,7 +108,7 @@ def _time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
 
 
-def run_page(watch: Watch, key: str, *, is_controlled: bool = False) -> Page:
+def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
     """Return the page of one run; its script follows the run. ``is_controlled``: it can give commands as well."""
     snapshot = watch.look()
     head = snapshot.status.report

@@ -1,13 +1,10 @@
 """A Crucible gateway by another hand: contract 1.0.0 read literally, and wherever it leaves a choice, the unusual one.
 
 Written from ``crucible-openapi.yaml`` and its notes alone. It knows nothing of this project's client and sandbox.
-
-    python tests/acceptance/other_gateway.py --port 0      prints its addresses; GET /_judge tells all it has seen
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import secrets
@@ -47,10 +44,10 @@ def loads(raw: bytes) -> Any:
 class OtherGateway(World):
     """The gateway: an API on one port, its storage on another. ``with`` starts and stops it."""
 
-    def __init__(self, *, balance: str = "1000", port: int = 0, api_key: str | None = None) -> None:
-        super().__init__(Decimal(balance))
-        self.api_key = api_key or f"moltazine_{secrets.token_urlsafe(24)}"
-        self._api = _Server(("127.0.0.1", port), _ApiHandler, self)
+    def __init__(self) -> None:
+        super().__init__(Decimal(1000))
+        self.api_key = f"moltazine_{secrets.token_urlsafe(24)}"
+        self._api = _Server(("127.0.0.1", 0), _ApiHandler, self)
         self._storage = _Server(("127.0.0.1", 0), _StorageHandler, self)
         self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
         self.storage_url = f"http://127.0.0.1:{self._storage.server_address[1]}"
@@ -96,8 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = {"where": self.where, "method": self.command, "path": path, "bytes": len(body), "headers": headers}
-        if path != "/_judge":
-            gateway.requests.append(seen)
+        gateway.requests.append(seen)
         seen["status"] = self.answer(gateway, path, query, body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = handle_one
@@ -138,8 +134,8 @@ class _ApiHandler(_Handler):
 
     def operate(self, gateway: OtherGateway, path: str, query: str, body: bytes) -> tuple[int, Any]:
         call = f"{self.command} {path.removeprefix('/api/v1')}"
-        if call in ("GET /_judge", "GET /api/health"):
-            return 200, gateway.judge() if "judge" in call else {"status": "ok"}
+        if call == "GET /api/health":
+            return 200, {"status": "ok"}
         if self.headers.get_all("Authorization") != [f"Bearer {gateway.api_key}"]:
             raise Refusal(401, "UNAUTHORIZED", "who are you?")
         if query or not path.startswith("/api/v1/") or (body and self.command != "POST"):
@@ -211,19 +207,3 @@ class _StorageHandler(_Handler):
             gateway.violations.append(f"PUT twice, or of bytes that are no {mime_type}")
         asset.content, asset.put_at = body, time.monotonic()
         return self.send(200, b"", "text/plain")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--balance", default="1000")
-    parser.add_argument("--api-key")
-    options = parser.parse_args()
-    with OtherGateway(balance=options.balance, port=options.port, api_key=options.api_key) as gateway:
-        urls = {"api": gateway.api_url, "storage": gateway.storage_url, "judge": f"{gateway.api_url}/_judge"}
-        print(json.dumps({**urls, "api_key": gateway.api_key}), flush=True)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -36,8 +36,6 @@ class Workflow:
     metadata: dict[str, Any]
     fields: frozenset[str] | None
     outputs: tuple[tuple[int, str], ...]
-    scale: int = 1
-    """How many times as large its pictures are."""
 
 
 # Each says what may be sent in another form; each counts its outputs in another way.
@@ -70,22 +68,14 @@ WORKFLOWS = {
         ((7, "WEBP"), (3, "JPEG")),
     ),
     "bare": Workflow(Decimal("0.75"), {"estimated_time_seconds": "soon"}, None, ((0, "JPEG"),)),
-    "Enlarge.x2": Workflow(
-        Decimal("1.25"),
-        {"available_fields": ["image.image"], "estimated_time_seconds": 1, "preview": {"url": None}},
-        frozenset({"image.image"}),
-        ((4, "PNG"),),
-        scale=2,
-    ),
 }
 
 
 def render(workflow: str, params: Mapping[str, object], output_index: int, fmt: str) -> bytes:
     """Draw an output. ``params`` as sent, but with the image's SHA-256 where an asset id stood."""
     told = json.dumps([workflow, params, output_index], sort_keys=True)
-    width, height = (side * WORKFLOWS[workflow].scale for side in (24, 16))
-    picture, pixels = io.BytesIO(), hashlib.shake_256(told.encode()).digest(width * height * 3)
-    Image.frombytes("RGB", (width, height), pixels).save(picture, fmt)
+    picture, pixels = io.BytesIO(), hashlib.shake_256(told.encode()).digest(24 * 16 * 3)
+    Image.frombytes("RGB", (24, 16), pixels).save(picture, fmt)
     return picture.getvalue()
 
 
@@ -183,19 +173,6 @@ class World:
             for row in list(self.requests)
             if where in ("", row["where"]) and (not methods or row["method"] in methods)
         ]
-
-    def judge(self) -> dict[str, Any]:
-        with self.lock:
-            self.settle()
-            return {
-                "violations": self.violations,
-                "keyless": sum(job.key is None for job in self.jobs.values()),
-                "spent": self.spent(),
-                "jobs": [{**vars(job), "status": job.status} for job in self.jobs.values()],
-                "uploads": [hashlib.sha256(asset.content or b"").hexdigest() for asset in self.assets.values()],
-                "ledger": self.ledger,
-                "requests": self.requests,
-            }
 
     # -- money ------------------------------------------------------------------------------------------------------
 

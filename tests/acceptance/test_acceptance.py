@@ -25,15 +25,11 @@ from judging import (
     command,
     identities,
     report_of,
-    run_dir,
     run_killed_at,
     small_manifest,
 )
 from other_gateway import OtherGateway
 from other_world import UPLOAD_PRICE
-
-from crucible_batch.api.running import run
-from crucible_batch.settings import Settings
 
 
 def test_a_manifest_of_every_kind_of_job_runs_true_and_its_second_run_is_free(
@@ -64,17 +60,6 @@ def test_a_manifest_of_every_kind_of_job_runs_true_and_its_second_run_is_free(
     assert again["jobs"] == report["jobs"]
 
 
-async def test_the_python_api_does_the_same(gateway: OtherGateway, folder: Path) -> None:
-    settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url)
-    for _ in range(2):
-        result = await run(folder / "manifest.yaml", out_dir=run_dir(folder), settings=settings)
-        assert result.ok
-        assert (result.report.credits.spent, result.report.counts.succeeded) == (COST, len(WANTED))
-        assert [job.name for job in result.jobs()] == [job.name for job in WANTED]
-        assert_books_agree(gateway, assert_all_is_well(gateway, folder))
-        assert_uploaded_once(gateway, folder)
-
-
 @pytest.mark.parametrize(("budget", "ceiling"), [("0.55", None), ("14.59", "2.5")])
 def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     gateway: OtherGateway, folder: Path, budget: str, ceiling: str | None
@@ -101,19 +86,6 @@ def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     assert_books_agree(gateway, assert_all_is_well(gateway, folder))
     assert_uploaded_once(gateway, folder)
     assert gateway.spent() == COST
-
-
-def test_an_account_too_small_stops_the_run_and_a_top_up_continues(gateway: OtherGateway, folder: Path) -> None:
-    gateway.balance = Decimal("3.1")
-    command(gateway, folder, *RUN, expect=4)
-    report = report_of(folder)
-    assert report["status"] == "blocked"
-    assert report["counts"]["blocked"] == len(WANTED) - report["counts"]["succeeded"] > 0
-    assert_books_agree(gateway, report)
-    gateway.balance += 100
-    command(gateway, folder, *RUN, expect=0)
-    assert_books_agree(gateway, assert_all_is_well(gateway, folder))
-    assert_uploaded_once(gateway, folder)
 
 
 def test_failed_jobs_are_tried_again_under_new_keys_and_refunded(gateway: OtherGateway, folder: Path) -> None:
@@ -169,20 +141,6 @@ def test_after_kill_9_between_a_purchase_and_its_answer_nothing_is_bought_twice(
     assert_lost_answer_made_good(gateway, folder, lost, never_arrived=len(PHOTOS))
 
 
-@pytest.mark.parametrize(("what", "number"), [("asset", 1), ("job", 7)])
-def test_after_a_connection_cut_between_a_purchase_and_its_answer_nothing_is_bought_twice(
-    gateway: OtherGateway, folder: Path, what: str, number: int
-) -> None:
-    def cut(bought: str, count: int) -> None:
-        if (bought, count) == (what, number):
-            raise ConnectionAbortedError
-
-    gateway.before_answer = cut
-    command(gateway, folder, *RUN, expect=0)
-    assert_lost_answer_made_good(gateway, folder, range(1, 2) if what == "asset" else range(1))
-    assert report_of(folder)["counts"]["reused"] == 0  # all of it was bought by this run
-
-
 @pytest.mark.parametrize("arguments", [["plan", "manifest.yaml"], [*RUN, "--dry-run"]])
 def test_a_plan_spends_nothing(gateway: OtherGateway, folder: Path, arguments: list[str]) -> None:
     told = json.loads(command(gateway, folder, *arguments, "--json", expect=0).splitlines()[-1])
@@ -211,15 +169,3 @@ def test_a_price_that_rises_in_the_middle_is_reported_to_the_digit(gateway: Othe
     assert_books_agree(gateway, report)
     assert (amounts(report)["over_budget"], gateway.spent()) == (Decimal(0), Decimal("7.8"))
     assert len(gateway.jobs) == 5
-
-
-def test_a_price_that_rises_with_jobs_in_flight_costs_no_more_than_those(gateway: OtherGateway, folder: Path) -> None:
-    gateway.rises = {"bare": (5, Decimal("3.1"))}
-    small_manifest(folder, "9", "{name: dear, prompt: b, repeat: 12}")
-    command(gateway, folder, *RUN, "-c", "4", expect=4)
-    report = report_of(folder, "small")
-    assert_contract_kept(gateway)
-    assert_books_agree(gateway, report)
-    assert gateway.spent() <= 9 + 4 * (Decimal("3.1") - Decimal("0.75"))
-    assert 5 <= report["counts"]["succeeded"] <= 8
-    assert report["counts"]["blocked"] == 12 - report["counts"]["succeeded"]

@@ -150,10 +150,6 @@ def test_every_code_of_the_table_is_given(
     assert NAMES - SENT - {text for _, text in given | suspects} - set(constants.values()) == set()
 
 
-def test_every_code_of_the_contract_is_in_the_table() -> None:
-    assert set(CONTRACT.values()) - NAMES == set()
-
-
 def test_the_gateways_codes_are_those_of_the_contract_of_the_retry_rule_and_of_the_sandbox() -> None:
     sandbox = {
         node.args[1].value

@@ -123,12 +123,3 @@ async def test_a_file_that_went_since_planning_is_refused(tmp_path: Path) -> Non
     path.unlink()
     with pytest.raises(InputError, match="can no longer be read"):
         await load_input(image)
-
-
-def test_a_small_file_is_read_without_memory_for_the_largest_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(input_images, "MAX_BYTES", 2**62)  # no memory is that large
-    (tmp_path / "a.png").write_bytes(drawn("PNG"))
-    image = read_input(tmp_path / "a.png")
-    assert asyncio.run(load_input(image)) == image.path.read_bytes()

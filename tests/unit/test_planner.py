@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from crucible_batch.domain.gateway_types import AssetSpec, Workflow
 from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS, ParameterInfo
@@ -139,11 +136,6 @@ def test_a_value_that_the_metadata_does_not_allow_is_a_problem_at_its_key(desk: 
     assert place(problem)[0] == 5
     desk.workflows["z"] = Workflow("z", ("prompt.text", "sampler.steps"))
     assert desk.job("jobs: [{name: a, prompt: hi, params: {sampler.steps: 80}}]").params["sampler.steps"] == 80
-
-
-def test_a_name_like_none_has_no_nearest(desk: Desk) -> None:
-    desk.lists("prompt")
-    assert desk.problem("jobs: [{name: a, prompt: hi, params: {xyzzy: 1}}]").nearest is None
 
 
 def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
@@ -304,33 +296,9 @@ def test_whatever_changes_a_picture_is_a_new_job(desk: Desk, text: str) -> None:
     assert before[1].identity == after[1].identity
 
 
-def test_new_bytes_under_the_same_name_are_a_new_job(desk: Desk) -> None:
-    before = desk.jobs(BASE)
-    desk.photo("p.png", "red")
-    after = desk.jobs(BASE)
-    assert before[0].identity != after[0].identity
-    assert before[1].identity == after[1].identity
-
-
 @pytest.mark.parametrize("change", [{"run_id": "nightly"}, {"name": "other"}])
 def test_another_run_id_or_manifest_name_buys_again(desk: Desk, change: dict[str, str]) -> None:
     assert not identities(desk.jobs(BASE)) & identities(desk.jobs(BASE, **change))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
-@given(st.permutations([("a", 1), ("b", 2), ("c", 3), ("d", 4)]), st.permutations(["a", "b", "c", "d"]))
-def test_identities_follow_content_through_any_shuffle(
-    desk: Desk, order: list[tuple[str, int]], names: list[str]
-) -> None:
-    def by_seed(jobs: list[PlannedJob]) -> Mapping[object, str]:
-        return {job.params["seed"]: job.identity for job in jobs}
-
-    plain = "".join(f"- {{name: j{seed}, prompt: hi, params: {{seed: {seed}}}}}\n" for seed in range(1, 5))
-    mixed = "".join(
-        f"- {{name: {name}, prompt: hi, params: {{seed: {seed}}}}}\n"
-        for name, (_, seed) in zip(names, order, strict=True)
-    )
-    assert by_seed(desk.jobs("jobs:\n" + plain)) == by_seed(desk.jobs("jobs:\n" + mixed))
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------

@@ -14,16 +14,6 @@ def desk(tmp_path: Path) -> Desk:
     return Desk.with_photo(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("Hero", "hero"), ("straße", "STRASSE"), ("ﬁne", "fine"), ("é", "é")],
-)
-def test_names_that_collide_on_some_disks_are_a_problem(desk: Desk, first: str, second: str) -> None:
-    text = f'jobs:\n- {{name: "{first}", prompt: hi}}\n- {{name: "{second}", prompt: ho}}\n'
-    problem = desk.problem(text)
-    assert problem.place.line == 6
-
-
 @pytest.mark.parametrize("workflow", ["z", "Z", "ｚ"])
 def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(desk: Desk, workflow: str) -> None:
     text = (

@@ -137,12 +137,6 @@ def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(tmp
     assert one[1].identity == two[1].identity != other[1].identity
 
 
-def test_an_output_that_is_given_twice_makes_its_jobs_once(tmp_path: Path) -> None:
-    derived, planned, _ = plan(tmp_path, {})
-    assert [job.name for job in derived.derive(planned[0], saved("d-1", 0))] == ["f-d-1-2", "f-d-1-4"]
-    assert derived.derive(planned[0], saved("d-1", 0)) == []
-
-
 def test_a_job_that_left_the_plan_makes_none_though_another_has_its_name(tmp_path: Path) -> None:
     """Its prompt was changed while it was in flight. It is collected; what it made is not a source any more."""
     _, former, _ = plan(tmp_path, {})

@@ -107,13 +107,6 @@ def test_no_proxy_is_taken_from_the_environment() -> None:
     assert resolve(variables, proxy="http://mine").proxy == "http://mine"
 
 
-def test_the_key_is_in_no_repr(tmp_path: Path) -> None:
-    path = dotenv(tmp_path, f"{KEY_VARIABLE}={KEY}\n")
-    for settings in (resolve({KEY_VARIABLE: KEY}), resolve({}, dotenv=path)):
-        assert KEY not in repr(settings)
-        assert KEY not in f"{settings} {settings!s}"
-
-
 def env_file(directory: Path, text: str) -> Path:
     path = directory / "client a.env"
     path.write_text(text)

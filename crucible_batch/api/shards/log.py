@@ -25,7 +25,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -35,14 +35,14 @@ from crucible_batch.errors import JournalError, RunBusyError
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
 
-SHARDS: Final = ".crucible/shards"
+SHARDS = ".crucible/shards"
 """The prefix of all plans and logs: no output can be there."""
 Closed = Literal["", "merged", "abandoned"]
 """Why nothing is added to a log any more; empty if it is open."""
-_SUMMARY: Final = "journal.json"
-_NUMBERED: Final = re.compile(r"/([0-9]{8})\.json$")
-_AT_ONCE: Final = 16
-_MOST_IN_SUMMARY: Final = 200_000
+_SUMMARY = "journal.json"
+_NUMBERED = re.compile(r"/([0-9]{8})\.json$")
+_AT_ONCE = 16
+_MOST_IN_SUMMARY = 200_000
 """Events above which a log isn't summed up: about 100 MB."""
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.redaction import listed
 from crucible_batch.domain.sharding import OutstandingShards, ShardOf
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal
@@ -78,6 +79,5 @@ def note_shard(journal: Journal, shard: ShardOf) -> None:
 
 def describe_shards(shards: OutstandingShards) -> str:
     """Return which shards were not merged, and what is set aside for them, as text."""
-    missing = shards.missing
-    numbers = ", ".join(map(str, missing[:_NAMED])) + (f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else "")
+    numbers = listed(list(map(str, shards.missing)), _NAMED)
     return f"{numbers} of {len(shards.allowances)}, with {format_credits(shards.set_aside)} credits set aside"

@@ -47,7 +47,7 @@ class DraftedPlan:
     basis: PlanBasis
     draft: PlanFile
     directory: Path
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
     @property
     def shards(self) -> int:

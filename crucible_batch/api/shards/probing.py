@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import httpx
 
@@ -45,7 +44,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
-Admission: TypeAlias = Callable[[PriceBook, Credits, Iterable[tuple[Shape, Set[str]]]], Sequence[int]]
+Admission = Callable[[PriceBook, Credits, Iterable[tuple[Shape, Set[str]]]], Sequence[int]]
 """Decides which jobs are going to be admitted, given in manifest order with the digests of their missing images.
 
 The credits are what is left of the budget. The result has a value for each job: 0 if it is not admitted.

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
@@ -35,7 +34,7 @@ from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
 
-_AT_ONCE: Final = 16
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,8 @@ _ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
 class PlanList:
     """The divided plans, oldest first, and the number of the list's last entry."""
 
-    plans: tuple[ListedPlan, ...] = ()
-    position: int = 0
+    plans: tuple[ListedPlan, ...]
+    position: int
 
     def of(self, digest: str) -> ListedPlan | None:
         return next((plan for plan in self.plans if plan.digest == digest), None)

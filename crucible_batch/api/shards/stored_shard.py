@@ -7,7 +7,6 @@ has. Otherwise another machine has continued the shard since: the local journal 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from crucible_batch.api.object_runs import claim_prefix, note_url
 from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
@@ -18,7 +17,7 @@ from crucible_batch.journal import Binding, Journal, add_rows, rows_after, set_j
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
 from crucible_batch.saved_plan import SavedPlan
 
-_WRITERS: Final = "log_writers"
+_WRITERS = "log_writers"
 """The newest processes that wrote the local journal to the log: the last one that did, and one that may not have."""
 
 

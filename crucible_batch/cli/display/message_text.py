@@ -5,7 +5,7 @@ from __future__ import annotations
 from crucible_batch.cli.units import counted, format_duration
 from crucible_batch.domain.control import ControlAction
 from crucible_batch.domain.progress import Controlled, GatewayBack, GatewayUnreachable
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, listed
 
 _SHOWN_NAMES = 3
 
@@ -33,9 +33,7 @@ def _done(message: Controlled) -> str:
         case ControlAction.DEADLINE:
             return f"deadline set to {format_duration(message.value or 0.0, whole=True)} from now"
         case _:
-            names = ", ".join(clean(name, 60) for name in message.names[:_SHOWN_NAMES])
-            more = len(message.names) - _SHOWN_NAMES
-            return f"retry of {names}{f' and {more} more' if more > 0 else ''}"
+            return f"retry of {listed([clean(name, 60) for name in message.names], _SHOWN_NAMES)}"
 
 
 def jobs_at_once(limit: int) -> str:

@@ -14,7 +14,7 @@ from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
 from crucible_batch.cli.display.progress_text import budget_words
-from crucible_batch.cli.redaction import CONTROL_CATEGORIES, redacted
+from crucible_batch.cli.redaction import CONTROL_CATEGORIES, in_json, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import counted
@@ -247,16 +247,4 @@ def _as_json(entry: LogEntry, context: LogContext) -> str:
     given = {name: value for name, value in fields.items() if value is not None}
     line = json.dumps(given)
     # The complete line is checked first, since checking each value takes ten times as long.
-    return line if redacted(line) == line else json.dumps(_redacted_values(given))
-
-
-def _redacted_values(value: Json) -> Json:
-    match value:
-        case str():
-            return redacted(value)
-        case dict():
-            return {redacted(str(name)): _redacted_values(item) for name, item in value.items()}
-        case list():
-            return [_redacted_values(item) for item in value]
-        case _:
-            return value
+    return line if redacted(line) == line else json.dumps(in_json(given, redacted))

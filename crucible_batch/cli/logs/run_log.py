@@ -14,7 +14,7 @@ from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, form
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
-from crucible_batch.cli.terminal import Json, journal_prefix, say_note
+from crucible_batch.cli.terminal import Json, journal_prefix
 from crucible_batch.domain.events import event_name
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
@@ -22,6 +22,7 @@ from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}
 _OURS = "crucible_batch"
+logger = logging.getLogger(__name__)
 LAST = frozenset({"result", "error"})
 """The events of how a command ended."""
 
@@ -86,6 +87,12 @@ class RunLog(logging.Handler):
         level = logging.ERROR if exit_code else logging.INFO
         self.write(LogEntry(time.time(), level, "result", text, code=code, data=data))
 
+    def end(self) -> None:
+        """Detach the log from Python's root logger, and close its file."""
+        logging.getLogger().removeHandler(self)
+        if isinstance(self._write, FileWriter):
+            self._write.close()
+
     def write(self, entry: LogEntry) -> None:
         """Write an entry, unless only failures are wanted and it isn't one."""
         if self._only_failures and not (entry.event in LAST and entry.level >= logging.ERROR):
@@ -115,40 +122,18 @@ class FileWriter:
             self._reported = lost
         self.file.write(line)
 
+    def close(self) -> None:
+        """Close the file, and note on stderr if entries are missing in it."""
+        self.file.close()
+        if self.file.missing:
+            logger.warning(
+                "%d log entries could not be written to %s: %s", self.file.missing, self.file.path, self.file.reason
+            )
+
     def _loss(self) -> LogEntry:
         count = self.file.missing - self._reported
         text = f"{count} entries before this one could not be written: {self.file.reason}"
         return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
-
-
-class OpenLog:
-    """The log that is open during a command, attached to Python's root logger; ``close`` detaches it."""
-
-    def __init__(self, log: RunLog, writer: FileWriter | None, output: CommandOutput) -> None:
-        self.log = log
-        self._writer = writer
-        self._output = output
-        logging.getLogger().addHandler(log)
-        if output.verbose:
-            logging.getLogger(_OURS).setLevel(logging.DEBUG)
-
-    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
-        self.log.error(error, message, exit_code, code)
-
-    def close(self) -> None:
-        """Close the log file, and note on stderr if entries are missing in it."""
-        logging.getLogger().removeHandler(self.log)
-        if self._writer is None:
-            return
-        file = self._writer.file
-        file.close()
-        if file.missing and not self._output.quiet:
-            words = f"{file.missing} log entries could not be written to {file.path}: {file.reason}"
-            say_note(self._output.err, words)
-
-
-def log_of(output: CommandOutput) -> RunLog | None:
-    return output.log.log if isinstance(output.log, OpenLog) else None
 
 
 def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None:
@@ -172,4 +157,7 @@ def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None
         only_failures=writer is None and output.quiet,
     )
     output.log_is_on_stderr = writer is None
-    output.log = OpenLog(log, writer, output)
+    output.log = log
+    logging.getLogger().addHandler(log)
+    if output.verbose:
+        logging.getLogger(_OURS).setLevel(logging.DEBUG)

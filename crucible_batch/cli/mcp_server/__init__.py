@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
@@ -36,7 +36,7 @@ def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) ->
         os.chdir(root)
     except OSError as error:
         raise UserError(
-            f"--root {clean(str(root), 4000)} can't be used: {error.strerror}", hint="give a directory that exists"
+            f"--root {clean_path(root)} can't be used: {error.strerror}", hint="give a directory that exists"
         ) from error
     hide_key(settings.api_key)
     cap = None if allow_spend is None else SpendCap(allow_spend)

@@ -29,7 +29,7 @@ from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
 from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
 from crucible_batch.cli.mcp_server.confinement import Root
-from crucible_batch.cli.redaction import redacted
+from crucible_batch.cli.redaction import in_json, redacted
 from crucible_batch.cli.render.plan import plan_json
 from crucible_batch.cli.render.summary import head_json
 from crucible_batch.cli.status import show_status
@@ -137,7 +137,7 @@ class ToolBox:
 
     root: Root
     settings: Settings
-    cap: SpendCap | None = None
+    cap: SpendCap | None
     transport: httpx.AsyncBaseTransport | None = None
     runs: list[ActiveRun] = field(default_factory=list)
 
@@ -352,15 +352,10 @@ def _for_agents(error: Any) -> dict[str, Json]:
 
 
 def _safe(value: Any) -> Json:
-    match value:
-        case str():
-            text = redacted(value)
-            return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
-        case dict():
-            return {redacted(str(name)): _safe(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_safe(each) for each in value]
-        case bool() | int() | float() | None:
-            return value
-        case _:
-            return redacted(str(value))
+    safe: Json = in_json(value, _safe_text)
+    return safe
+
+
+def _safe_text(text: str) -> str:
+    safe = redacted(text)
+    return safe if len(safe) <= LONGEST_TEXT else f"{safe[: LONGEST_TEXT - 1]}…"

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from crucible_batch.api.plan_comparison import Comparison, PlanGroup
 from crucible_batch.cli.display.progress_text import shorten
+from crucible_batch.cli.redaction import in_json
 from crucible_batch.cli.terminal import Json, say_indented
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
@@ -122,7 +123,8 @@ def _row_json(row: ComparedJob) -> dict[str, Json]:
         "mark": reason.mark.value,
         "why": reason.why.value,
         "changes": [
-            {"field": each.field, "before": _json(each.before), "after": _json(each.after)} for each in reason.changes
+            {"field": each.field, "before": in_json(each.before, str), "after": in_json(each.after, str)}
+            for each in reason.changes
         ],
         "code": reason.code,
         "missing": list(reason.missing),
@@ -142,13 +144,3 @@ def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
 
 def _word(mark: ChangeKind) -> str:
     return _WORDS.get(mark, mark.value)
-
-
-def _json(value: object) -> Json:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(name): _json(item) for name, item in value.items()}
-    return str(value)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
-from rich.cells import get_character_cell_size
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 
 from crucible_batch.cli.terminal import Json, advise, say, say_sentence
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -54,33 +53,20 @@ def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
     width = max(width, NARROWEST)
     column = column if column <= len(line) + 1 else 0  # the file has changed since
     at = max(column - 1, 0)
-    begin = max(0, at - 2 * width)
-    piece = [char if char.isprintable() else " " for char in line[begin : at + 2 * width]]
-    cells = [0, *accumulate(map(get_character_cell_size, piece))]
-    first, last = _window(cells, at - begin, width, is_cut=(begin > 0, len(line) > at + 2 * width))
-    before = "…" if begin + first > 0 else ""
-    after = "…" if begin + last < len(line) else ""
-    text = before + "".join(piece[first:last]) + after
-    if not column:
-        return Excerpt(text, "")
-    start = cells[at - begin] - cells[first] + len(before)
-    end = cells[min(max(end_column - 1 - begin, at - begin), last)] - cells[first] + len(before)
-    return Excerpt(text, " " * start + "^" * max(1, end - start))
+    before, after = (_printable(part) for part in (line[max(0, at - 2 * width) : at], line[at : at + 2 * width]))
+    room = max(width // 3, width - cell_len(after))
+    if cell_len(before) > room:
+        before = "…" + chop_cells(before[::-1], room - 1)[0][::-1]
+    room = width - cell_len(before)
+    rest = ""
+    if cell_len(after) > room:
+        after, rest = chop_cells(after, room - 1)[0], "…"
+    marked = max(1, cell_len(after[: max(end_column - column, 0)]))
+    return Excerpt(before + after + rest, " " * cell_len(before) + "^" * marked if column else "")
 
 
-def _window(cells: list[int], at: int, width: int, *, is_cut: tuple[bool, bool]) -> tuple[int, int]:
-    """Return the range of characters to show: all, or those around ``at`` with room for an ellipsis at either end."""
-    if cells[-1] <= width and not any(is_cut):
-        return 0, len(cells) - 1
-    low = max(0, min(cells[at] - width // 3, cells[-1] - width))
-    first = next(index for index, cell in enumerate(cells) if cell >= low)
-    if first > 0 or is_cut[0]:
-        first = next(index for index, cell in enumerate(cells) if cell >= low + 1)
-    room = width - (1 if first > 0 or is_cut[0] else 0)
-    last = max(index for index, cell in enumerate(cells) if cell - cells[first] <= room)
-    if last < len(cells) - 1 or is_cut[1]:
-        last = max(index for index, cell in enumerate(cells) if cell - cells[first] <= room - 1)
-    return first, last
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def read_lines(places: Iterable[Place]) -> Mapping[tuple[Path, int], str]:
@@ -181,7 +167,7 @@ def _shown(place: Place) -> str:
     file = place.file
     if file.is_absolute() and file.is_relative_to(here := Path.cwd()):
         file = file.relative_to(here)
-    return clean(str(Place(file, place.line, place.column)), _LONGEST_PATH)
+    return clean_path(Place(file, place.line, place.column))
 
 
 def show_error(console: Console, error: CrucibleBatchError) -> None:
@@ -209,7 +195,7 @@ _MAILED = 3
 
 def show_in_mail(console: Console, subject: str, error: CrucibleBatchError) -> None:
     """Show an error in a few lines, after the run that it ended. Of many problems, the first are shown."""
-    say(console, f"{clean(subject, _LONGEST_PATH)}: exit code {int(error.exit_code)}")
+    say(console, f"{clean_path(subject)}: exit code {int(error.exit_code)}")
     match error:
         case ManifestError():
             found = [f"{_shown(it.place)}: {it.field}{': ' if it.field else ''}{it.message}" for it in error.problems]
@@ -239,7 +225,7 @@ _MARKS = {"new": "+ ", "changed": "~ ", "gone": "- "}
 
 
 def _show_changes(console: Console, error: StalePlanError) -> None:
-    plan = clean(str(error.plan), 4000)
+    plan = clean_path(error.plan)
     say_sentence(
         console, ("error ", "bad"), (f"{error.code}: ", "strong"), f"{plan} is stale. Changed since it was made:"
     )

@@ -21,7 +21,7 @@ from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import counted
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.prices import SURGE, Certainty
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",
@@ -48,7 +48,7 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     for label, text in _facts(plan):
         facts.add_row(f"  {label}", text)
     console.print(facts)
-    fact(console, "results", clean(str(plan.run_dir), 4000), width=9)
+    fact(console, "results", clean_path(plan.run_dir), width=9)
     if plan.shards:
         show_shards(console, plan)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.cli.terminal import Json, fact
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.shell_command import quoted, shell_command
 
 _ROWS_SHOWN = 16
@@ -38,7 +38,7 @@ def show_shards(console: Console, plan: PlanSummary) -> None:
     aside = format_credits(plan.set_aside)
     words = f"; {blocked:,} jobs are not covered by the allowances" if blocked else ""
     place = plan.outputs_at or plan.run_dir
-    fact(console, "aside", f"{aside} credits are set aside in {clean(str(place), 4000)}{words}", width=_WIDTH)
+    fact(console, "aside", f"{aside} credits are set aside in {clean_path(place)}{words}", width=_WIDTH)
 
 
 def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> None:

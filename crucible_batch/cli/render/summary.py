@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted, held_words, paid_before
 from crucible_batch.domain.account_shortage import account_step
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
@@ -50,7 +50,7 @@ BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of i
 GET_ACCESS = "ask the gateway's operator for access"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FailureGroup:
     """Jobs that failed with the same code. ``message`` is that of the first one.
 
@@ -96,25 +96,18 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
             continue
         left -= 1
         if row.error is not None:
-            key = (row.status, row.error.code)
-            group = groups.get(key) or FailureGroup(row.error.code, row.error.message, (), 0, row.status)
-            names = (*group.names, row.name)[:NAMES_SHOWN]
+            key, message = (row.status, row.error.code), row.error.message
+            group = groups.setdefault(key, FailureGroup(row.error.code, message, (), 0, row.status))
+            group.count += 1
+            group.names = (*group.names, row.name)[:NAMES_SHOWN]
             messages = seen.setdefault(key, set())
-            examples = group.examples
-            if hash(row.error.message) not in messages:
-                messages.add(hash(row.error.message))
-                examples = (*examples, row.error.message)[:EXAMPLES_SHOWN]
-            sources = group.sources
-            if row.source is not None and len(sources) <= SOURCES_NAMED:
-                sources = (*sources, f"{row.source.name}/{row.source.index}")
-            groups[key] = replace(
-                group,
-                names=names,
-                count=group.count + 1,
-                messages=len(messages),
-                examples=examples,
-                sources=tuple(dict.fromkeys(sources)),
-            )
+            if hash(message) not in messages:
+                messages.add(hash(message))
+                group.messages = len(messages)
+                group.examples = (*group.examples, message)[:EXAMPLES_SHOWN]
+            if row.source is not None and len(group.sources) <= SOURCES_NAMED:
+                source = f"{row.source.name}/{row.source.index}"
+                group.sources = tuple(dict.fromkeys((*group.sources, source)))
         if not left:
             break
     order = ("failed", "blocked", "unknown")
@@ -148,9 +141,9 @@ def show_summary(
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
-    fact(console, "results", clean(str(run_dir), 4000), (report, "quiet"))
+    fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:
-        fact(console, "pictures", clean(str(page), 4000), ("   open it in a browser", "quiet"))
+        fact(console, "pictures", clean_path(page), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from crucible_batch import __version__
 from crucible_batch.errors import UserError
@@ -19,15 +19,64 @@ from crucible_batch.scheduling.export.target import (
     plain_times_of,
     run_arguments,
     unsupported,
-    yaml_text,
 )
 from crucible_batch.scheduling.schedules import ScheduledManifest
 
 _SHORTEST_S = 300
 _LONGEST_S = 360 * 60
 """The longest time that a job may take on GitHub's own runners."""
-_ARTIFACT_DAYS = 14
 _KEY = "MOLTAZINE_API_KEY"
+
+# An artifact refuses paths with characters that run ids and names of jobs may have, such as a colon, so the outputs are
+# packed.
+_WORKFLOW = """\
+name: %(name)s
+on:
+  schedule:
+  - {%(when)s}
+  workflow_dispatch: {}
+permissions: {contents: read}
+concurrency: {group: %(name)s, cancel-in-progress: false}
+jobs:
+  run:
+    runs-on: ubuntu-latest
+    timeout-minutes: %(minutes)d
+    steps:
+    - uses: actions/checkout@v4
+    - uses: actions/setup-python@v5
+      with: {python-version: '3.13'}
+    - run: pip install crucible-batch==%(version)s
+    - name: Restore the journals of earlier runs
+      uses: actions/cache/restore@v4
+      with:
+        path: |
+          %(outputs)s
+          ~/.local/state/crucible-batch
+        key: %(name)s-${{ github.run_id }}-${{ github.run_attempt }}
+        restore-keys: %(name)s-
+    - name: Run the manifest
+      env:
+%(secrets)s
+        MANIFEST: %(path)s
+      run: %(command)s
+    - name: Save the journals, so that another run resumes
+      if: always()
+      uses: actions/cache/save@v4
+      with:
+        path: |
+          %(outputs)s
+          ~/.local/state/crucible-batch
+        key: %(name)s-${{ github.run_id }}-${{ github.run_attempt }}
+    - name: Pack the outputs
+      if: always()
+      run: if [ -d %(outputs)s ]; then tar -cf "$RUNNER_TEMP/%(name)s.tar" %(outputs)s; fi
+    - if: always()
+      uses: actions/upload-artifact@v4
+      with:
+        name: %(name)s-${{ github.run_attempt }}
+        path: ${{ runner.temp }}/%(name)s.tar
+        retention-days: 14
+"""
 
 
 def export_github_actions(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
@@ -43,9 +92,7 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     repository = _repository(schedule.path)
     path = schedule.path.relative_to(repository).as_posix()
     check_paths([path], "GitHub Actions", refused="$")
-    text = yaml_text([_workflow(schedule, options, name, path)])
-    # PyYAML quotes what YAML 1.1 reads as true, and GitHub reads YAML 1.2.
-    text = text.replace("'on':\n", "on:\n", 1)
+    text = _workflow(schedule, options, name, path)
     target = repository / ".github" / "workflows"
     folder = shlex.quote(str(target))
     copy = () if options.folder == target else (f"mkdir -p {folder}", f"cp {name}.yml {folder}")
@@ -63,65 +110,21 @@ def _repository(path: Path) -> Path:
     )
 
 
-def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> dict[str, Any]:
+def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> str:
     cron, times = plain_times_of(schedule, options, "GitHub Actions")
     if times.shortest_s < _SHORTEST_S:
         raise unsupported(schedule, "GitHub Actions", ValueError("its shortest interval is 5 minutes"))
-    when = {"cron": cron} | ({} if times.zone_name == "UTC" else {"timezone": times.zone_name})
     deadline_s = min(int(options.deadline_of(schedule)), _LONGEST_S - 2 * TIME_TO_STOP_S)
     limited = dataclasses.replace(options, deadline_s=deadline_s, env_file=None)
-    arguments = run_arguments(schedule, limited, "MANIFEST")
-    run = {
-        "runs-on": "ubuntu-latest",
-        "timeout-minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1,
-        "steps": _steps(name, schedule, path, arguments),
-    }
-    return {
+    words = run_arguments(schedule, limited, '"$MANIFEST"')
+    variables = (_KEY, *schedule.variables)
+    return _WORKFLOW % {
         "name": name,
-        "on": {"schedule": [when], "workflow_dispatch": {}},
-        "permissions": {"contents": "read"},
-        "concurrency": {"group": name, "cancel-in-progress": False},
-        "jobs": {"run": run},
+        "when": f"cron: '{cron}'" + ("" if times.zone_name == "UTC" else f", timezone: {times.zone_name}"),
+        "minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1,
+        "version": __version__,
+        "outputs": f"outputs/{schedule.name}",
+        "secrets": "\n".join(f"        {variable}: ${{{{ secrets.{variable} }}}}" for variable in variables),
+        "path": json.dumps(path, ensure_ascii=False),  # a JSON text is YAML as well
+        "command": f"crucible-batch {' '.join(words)}",
     }
-
-
-def _steps(name: str, schedule: ScheduledManifest, path: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
-    words = " ".join('"$MANIFEST"' if word == "MANIFEST" else word for word in arguments)
-    outputs = f"outputs/{schedule.name}"
-    saved = f"{outputs}\n~/.local/state/crucible-batch\n"
-    key = f"{name}-${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}"
-    python = {"uses": "actions/setup-python@v5", "with": {"python-version": "3.13"}}
-    restore = {
-        "name": "Restore the journals of earlier runs",
-        "uses": "actions/cache/restore@v4",
-        "with": {"path": saved, "key": key, "restore-keys": f"{name}-"},
-    }
-    secrets = {variable: f"${{{{ secrets.{variable} }}}}" for variable in (_KEY, *schedule.variables)}
-    command = {
-        "name": "Run the manifest",
-        "env": {**secrets, "MANIFEST": path},
-        "run": f"crucible-batch {words}",
-    }
-    save = {
-        "name": "Save the journals, so that another run resumes",
-        "if": "always()",
-        "uses": "actions/cache/save@v4",
-        "with": {"path": saved, "key": key},
-    }
-    # An artifact refuses paths with characters that run ids and names of jobs may have, such as a colon.
-    pack = {
-        "name": "Pack the outputs",
-        "if": "always()",
-        "run": f'if [ -d {outputs} ]; then tar -cf "$RUNNER_TEMP/{name}.tar" {outputs}; fi',
-    }
-    artifact = {
-        "if": "always()",
-        "uses": "actions/upload-artifact@v4",
-        "with": {
-            "name": f"{name}-${{{{ github.run_attempt }}}}",
-            "path": f"${{{{ runner.temp }}}}/{name}.tar",
-            "retention-days": _ARTIFACT_DAYS,
-        },
-    }
-    install = {"run": f"pip install crucible-batch=={__version__}"}
-    return [{"uses": "actions/checkout@v4"}, python, install, restore, command, save, pack, artifact]

@@ -59,7 +59,7 @@ class ExportedFile:
 
     name: str
     text: str
-    steps: tuple[str, ...] = ()
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

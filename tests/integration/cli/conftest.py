@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -94,6 +96,44 @@ def running_sandbox(*options: str) -> Iterator[str]:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
     assert process.returncode == 0
+
+
+@contextmanager
+def answering(
+    status: int | Callable[[str], int],
+    kind: str = "application/json",
+    body: bytes = b"{}",
+    *,
+    seen: list[tuple[str, dict[str, str], bytes]] | None = None,
+    **headers: str,
+) -> Iterator[str]:
+    """A server that answers each request so; ``status`` may depend on the path. ``seen`` gets path, headers, body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if seen is not None:
+                seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, sent))
+            self.send_response_only(status if isinstance(status, int) else status(self.path))
+            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,9 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as trying
-from hypothesis import strategies as st
 from PIL import Image
 
 from crucible_batch.api.draft import validate
@@ -241,69 +238,6 @@ def test_a_slip_in_all_rows_is_one_problem_and_soon(gateway: str, folder: Path, 
 
 
 # Each can be in a manifest together with any of the others of its phase.
-SLIPS_ABOVE = (
-    "«xyzzy: 1",
-    "«workflow: again",
-    "retry: {attempts: «0}",
-    "«1: a",
-    "«budgets: 1",
-    "workflows: {qwen-edit: {«parms: {}}}",
-    "vars: {brand: «.inf}",
-)
-SLIPS_OF_FORM = (
-    "{{name: j{n}, prompt: '{n}', «promtp: x}}",
-    "{{name: j{n}, prompt: '{n}', repeat: «0}}",
-    "{{name: j{n}, prompt: {{«{{ x }}}}}}",
-    "{{name: j{n}, prompt: '{n}', «prompt: x}}",
-    "{{name: j{n}, prompt: '{n}', matrix: {{a: «1}}}}",
-    "{{name: j{n}, prompt: «!x '{n}'}}",
-    "{{name: j{n}, prompt: '{n}', repeat: «*nowhere}}",
-    "«{n}",
-)
-SLIPS_BETWEEN_FIELDS = (
-    "{{name: j{n}, prompt: '{n}', params: {{size.batch_size: «2}}}}",
-    "{{name: j{n}, prompt: '{n}', «zip: {{a: [1], b: [1, 2]}}}}",
-)
-SLIPS_IN_JOBS = (
-    "{{name: j{n}, prompt: «'{{{{ nope }}}}'}}",
-    "{{name: «j{n}/, prompt: '{n}'}}",
-    "{{name: j{n}, prompt: «@@@}}".replace("«@@@", "«'@gone.txt'"),
-    "{{name: j{n}, prompt: '{n}', params: {{«size.widht: 2}}}}",
-    "{{name: j{n}, prompt: '{n}', workflow: «none-{n}}}",
-    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «gone.png}}",
-    "{{name: j{n}, prompt: '{n}', workflow: qwen-edit, image: «text.png}}",
-    "{{name: j{n}, prompt: '{n}', foreach: «gone.csv}}",
-    "{{name: «SOUND, prompt: '{n}'}}",
-    "{{name: «j{n}, prompt: sound}}",
-)
-SOUND = "{{name: ok{n}, prompt: ok {n}}}"
-
-
-def jobs_with(slips: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from([*slips, SOUND]), max_size=12)
 
 
 # What holds between fields is checked once the fields above the jobs have the right shape.
-SLIPS_OF_ONE_PHASE = (
-    st.tuples(st.lists(st.sampled_from(SLIPS_ABOVE), unique=True), jobs_with(SLIPS_OF_FORM))
-    | st.tuples(st.just([]), jobs_with(SLIPS_OF_FORM + SLIPS_BETWEEN_FIELDS))
-    | st.tuples(st.just([]), jobs_with(SLIPS_IN_JOBS))
-)
-
-
-@trying(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(slips=SLIPS_OF_ONE_PHASE)
-def test_whatever_slips_meet_each_is_named_at_its_place(
-    gateway: str, folder: Path, slips: tuple[list[str], list[str]]
-) -> None:
-    above, within = slips
-    jobs = ["{name: sound, prompt: sound}", *(job.format(n=number) for number, job in enumerate(within))]
-    lines = [*above, "jobs:", *(f"  - {job}" for job in jobs)]
-    text, expected = marked(HEAD + "\n".join(lines) + "\n")
-    path = folder / "m.yaml"
-    path.write_text(text)
-    if not expected:
-        assert asyncio.run(plan(path, settings=settings_of(gateway))).total == len(jobs)
-        return
-    found = problems_of_run(path, settings=settings_of(gateway), out_dir=folder / "out")
-    assert places_of(found) == expected, text + "\n".join(map(str, found))

@@ -131,13 +131,6 @@ def test_another_manifest_of_the_same_name_is_another_run(cli: Cli) -> None:
     begin_new(below, manifest="twin.yaml", **ANOTHER)
 
 
-def test_an_earlier_run_that_bought_nothing_is_not_in_the_way(cli: Cli) -> None:
-    there = in_folder(cli, "x")
-    there.write("poor", budget="{credits: 1, max_credits_per_job: 2}")
-    assert there("run", "poor.yaml", "-q").code == 4
-    assert cli("run", "x/poor.yaml", "-q").code == 4
-
-
 def test_an_earlier_run_at_another_gateway_or_one_that_is_gone_is_not_in_the_way(cli: Cli, tmp_path: Path) -> None:
     there = run_there(cli, "moved")
     with running_sandbox("--time-scale", "0") as url:
@@ -153,12 +146,6 @@ def test_an_earlier_run_of_another_key_is_mentioned_and_not_in_the_way(cli: Cli)
     done = cli("run", "it's x/rekeyed.yaml")
     assert done.code == 0, done.err
     assert "this manifest was run before with another key in it's x/outputs/rekeyed/default" in said(done)
-
-
-def test_an_earlier_run_whose_journal_is_damaged_is_not_in_the_way(cli: Cli) -> None:
-    there = run_there(cli, "damaged")
-    (there.cwd / "outputs/damaged/default/.crucible/journal.sqlite3").write_bytes(b"x" * 5000)
-    begin_new(cli, manifest="it's x/damaged.yaml")
 
 
 CHOICES: list[tuple[str, int, bool]] = [("c\n", 0, False), ("n\n", 0, True), ("\n", 2, False)]

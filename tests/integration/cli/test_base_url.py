@@ -1,41 +1,12 @@
 """A base URL that is not a gateway's is the error, and not the manifest."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
-from .conftest import Cli
+from .conftest import Cli, answering
 
 HTML = ("text/html", b"<html><body><h1>Not Found</h1></body></html>")
 JSON = ("application/json", b'{"message": "no route matches", "status": 404}')
 OTHER_CODE = ("application/json", b'{"success": false, "code": "NOT_FOUND", "error": "no such page"}')
-
-
-@contextmanager
-def answering(kind: str, body: bytes, status: int = 404) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.parametrize("answer", [HTML, JSON, OTHER_CODE], ids=["html", "json", "other-code"])
@@ -44,7 +15,7 @@ def test_an_address_that_is_not_a_gateways_is_named(
     lonely_cli: Cli, answer: tuple[str, bytes], command: tuple[str, ...]
 ) -> None:
     lonely_cli.write("fox")
-    with answering(*answer) as url:
+    with answering(404, *answer) as url:
         done = lonely_cli(*command, "--api-base", url, MOLTAZINE_API_KEY="moltazine_secret", COLUMNS="200")
     assert done.code == 2, done.err
     path = "/api/v1/credits" if command == ("credits",) else "/api/v1/workflows"
@@ -58,7 +29,7 @@ def test_an_address_that_answers_200_and_is_not_a_gateways_is_named(
     lonely_cli: Cli, answer: tuple[str, bytes], what: str
 ) -> None:
     lonely_cli.write("fox")
-    with answering(*answer, status=200) as url:
+    with answering(200, *answer) as url:
         done = lonely_cli(
             "run", "fox.yaml", "--yes", "--api-base", url, MOLTAZINE_API_KEY="moltazine_secret", COLUMNS="200"
         )

@@ -125,6 +125,7 @@ def test_a_directory_without_an_active_run_is_refused_with_what_to_do(cli: Cli) 
     assert error["message"] == "no run is active in outputs/done/default"
     assert cli(*error["hint"].partition("crucible-batch ")[2].split()).code == 0
     assert cli("ctl", "nowhere", "pause").code == 2
+    assert ctl(cli, "done", "halt").envelope["error"]["code"] == "USAGE"
 
 
 def test_the_socket_that_a_killed_run_left_is_harmless(slow_cli: Cli) -> None:
@@ -146,18 +147,6 @@ def active_again(cli: Cli, name: str) -> Iterator[None]:
     finally:
         run.kill()
         run.communicate()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [("halt",), ("pause", "now"), ("concurrency",), ("concurrency", "0"), ("concurrency", "1001"),
-     ("concurrency", "many"), ("deadline",), ("deadline", "soon"), ("deadline", "1h", "2h"), ("retry",)],
-)  # fmt: skip
-def test_a_command_that_is_none_is_exit_2_without_asking_a_run(lonely_cli: Cli, words: tuple[str, ...]) -> None:
-    done = lonely_cli("ctl", "outputs/x/default", *words, "--json")
-    assert done.code == 2
-    assert done.envelope["error"]["code"] == "USAGE"
-    assert done.envelope["error"]["hint"]
 
 
 # -- the socket --------------------------------------------------------------------------------------------------------

@@ -152,12 +152,3 @@ def test_whatever_is_wrong_with_a_journal_no_command_ends_as_if_by_a_bug(place: 
         if done.exit_code in {2, 5}:
             assert done.output.strip(), command
         shutil.rmtree(place / "out")
-
-
-def test_a_file_of_a_journal_that_is_cut_is_told_with_what_to_do(place: Path) -> None:
-    cut(PAGE + 1)(place / "out" / JOURNAL)
-    done = CliRunner().invoke(app, ["status", "out"])
-    assert done.exit_code == 5
-    said = " ".join(done.output.split())
-    assert "is damaged" in said
-    assert "restore it from a backup" in said

@@ -46,23 +46,6 @@ def test_a_dotenv_beside_the_manifest_is_pointed_at_and_not_read(lonely_cli: Cli
     assert lonely_cli(command, "my batch/m.yaml", *shlex.split(advice)[:2]).code == 0
 
 
-def test_a_dotenv_in_the_working_directory_is_not_pointed_at(lonely_cli: Cli) -> None:
-    lonely_cli.write("bare")
-    (lonely_cli.cwd / ".env").write_text("# nothing\n")
-    done = lonely_cli("run", "bare.yaml")
-    assert done.code == 3
-    assert "--env-file" not in done.err
-
-
-def test_a_named_file_without_a_key_and_one_that_is_missing_are_errors(lonely_cli: Cli) -> None:
-    lonely_cli.write("keyless")
-    (lonely_cli.cwd / "empty.env").write_text("# nothing\n")
-    done = lonely_cli("run", "keyless.yaml", "--env-file", "empty.env")
-    assert (done.code, "set MOLTAZINE_API_KEY in empty.env" in " ".join(done.err.split())) == (3, True)
-    done = lonely_cli("run", "keyless.yaml", "--env-file", "gone.env")
-    assert (done.code, "gone.env can't be read: No such file" in done.err) == (2, True)
-
-
 def test_a_file_that_is_a_pipe_is_read_once_and_its_key_is_hidden(lonely_cli: Cli, gateway: str) -> None:
     script = f"exec {COMMAND} doctor -v --env-file <(printf 'MOLTAZINE_API_KEY=%s\\nCRUCIBLE_API_BASE=%s\\n' $1 $2)"
     done = subprocess.run(

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from rich.cells import cell_len
 
 from .conftest import Cli
 
@@ -43,40 +41,10 @@ def test_validate_looks_at_every_file(lonely_cli: Cli) -> None:
     assert "missing.yaml" in done.err
 
 
-def test_a_bug_is_admitted_with_a_way_to_its_traceback() -> None:
-    import typer
-
-    from crucible_batch.cli.command_output import BUG, answering
-
-    def fail(*, verbose: bool) -> int:
-        try:
-            with answering("credits", verbose=verbose):
-                raise ZeroDivisionError("[bold]oops\x1b[31m")
-        except typer.Exit as ending:
-            return ending.exit_code
-        return 0
-
-    assert fail(verbose=False) == BUG == 70
-
-
 def test_an_unknown_workflow_is_exit_2_and_names_those_there_are(cli: Cli) -> None:
     done = cli("workflows", "nope")
     assert done.code == 2
     assert "qwen-edit" in done.err
-
-
-def test_an_unreachable_gateway_is_exit_5_for_the_doctor(lonely_cli: Cli) -> None:
-    done = lonely_cli("doctor", CRUCIBLE_API_BASE="http://127.0.0.1:9", MOLTAZINE_API_KEY="moltazine_secret")
-    assert done.code == 5
-    assert "moltazine_secret" not in done.out + done.err
-
-
-def test_what_is_wrong_is_underlined_to_its_end(lonely_cli: Cli) -> None:
-    lonely_cli.write("wide", '- {name: "東京", prompt: x, promt: a fox}')
-    done = lonely_cli("validate", "wide.yaml")
-    source, mark = done.err.splitlines()[1:3]
-    assert cell_len(source[: source.index("promt")]) == mark.index("^")
-    assert mark.count("^") == len("promt")
 
 
 @pytest.mark.parametrize("table", ["goods.csv", "goods.jsonl"])
@@ -95,41 +63,6 @@ def test_the_problem_of_a_row_shows_the_row(lonely_cli: Cli, table: str) -> None
     (problem,) = done.envelope["data"]["manifests"][0]["problems"]
     assert problem["row"] == {"file": str((lonely_cli.cwd / table).resolve()), "line": 3}
     assert problem["end_column"] > problem["column"] > 1
-
-
-def test_an_image_that_is_none_shows_the_row_that_names_it(lonely_cli: Cli) -> None:
-    (lonely_cli.cwd / "goods.csv").write_text("sku\na\nb\n")
-    Image.new("RGB", (8, 8)).save(lonely_cli.cwd / "a.png")
-    (lonely_cli.cwd / "b.png").write_text("no picture")
-    lonely_cli.write("pictures", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: x, image: '{{ row.sku }}.png'}")
-    done = lonely_cli("validate", "pictures.yaml")
-    assert "goods.csv:3:\n   3 │ b\n" in done.err
-
-
-def test_problems_fit_a_narrow_terminal(lonely_cli: Cli) -> None:
-    lonely_cli.write("narrow", f"- {{name: fox, prompt: {'x' * 300}, promt: a fox, repeat: 0}}")
-    done = lonely_cli("validate", "narrow.yaml", COLUMNS="40")
-    source = [line for line in done.err.splitlines() if "│" in line]
-    assert len(source) == 4
-    assert all(cell_len(line) <= 40 for line in source)
-    assert source[0].endswith("promt: a fox, repeat:…")
-
-
-def test_more_than_a_hundred_problems_are_counted(lonely_cli: Cli) -> None:
-    lonely_cli.write("many", "\n".join(f"- {{name: fox{number}, promt: x}}" for number in range(130)))
-    done = lonely_cli("validate", "many.yaml")
-    assert done.err.count("did you mean prompt?") == 100
-    assert done.err.endswith("130 problems, 30 of them not shown; nothing was spent\n")
-
-
-@pytest.mark.parametrize(
-    "args", [("validate", "wrong.yaml"), ("status", "nowhere"), ("credits",), ("run", "wrong.yaml")]
-)
-def test_no_mistake_of_a_user_shows_a_traceback(lonely_cli: Cli, args: tuple[str, ...]) -> None:
-    lonely_cli.write("wrong", "- {name: fox, promt: a fox}")
-    done = lonely_cli(*args, "-v")
-    assert done.code in {2, 3}
-    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -152,15 +85,6 @@ def test_an_error_has_its_code_its_words_and_what_to_do(
     lines = lonely_cli(*args).err.splitlines()
     assert lines[0].startswith(first)
     assert lines[1].startswith(hint)
-
-
-def test_a_refusal_of_the_gateway_has_its_request_id(cli: Cli) -> None:
-    done = cli("credits", MOLTAZINE_API_KEY="moltazine_other")
-    assert done.code == 3
-    assert re.search(r"^error [A-Z_]+: .+ \[HTTP 401\]$", done.err, re.MULTILINE)
-    assert re.search(r"^request id  \S+$", done.err, re.MULTILINE)
-    assert len(re.findall(r"^hint  ", done.err, re.MULTILINE)) == 1
-    assert "moltazine_other" not in done.out + done.err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["validate", "nothing.yaml"]])

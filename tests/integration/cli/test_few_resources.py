@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import urllib.request
 from collections.abc import Callable
 from decimal import Decimal
@@ -21,22 +19,6 @@ from crucible_batch.error_codes import find_code
 from tests.integration.cli.conftest import Cli, Done
 from tests.preloaded import start_program
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the limit counts from /proc/self/statm")
-
-WITH_ROOM = """
-import resource, sys
-
-room, *words = sys.argv[1:]
-sys.argv = ["crucible-batch", *words]
-with open("/proc/self/statm", encoding="ascii") as file:
-    used = int(file.read().split()[0]) * resource.getpagesize()
-limit = used + int(room) * 1024 * 1024
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-from crucible_batch.cli import main
-
-main()
-"""
 WITH_THREADS = """
 import sys, threading
 
@@ -115,23 +97,6 @@ def test_another_runtime_error_is_still_a_bug(capsys: pytest.CaptureFixture[str]
     assert "bug" in capsys.readouterr().err
 
 
-@LINUX
-def test_a_small_image_needs_little_memory(cli: Cli, report_of: Callable[[Path], dict[str, Any]]) -> None:
-    """Reading an image asked for 256 MiB, whatever its size."""
-    done = started(WITH_ROOM, 200, cli, "run", with_photo(cli, "small"))
-    assert done.code == 0, done.err
-    assert report_of(cli.cwd / "outputs/small/default")["counts"]["succeeded"] == 1
-
-
-@LINUX
-def test_a_command_without_room_ends_clearly_and_buys_nothing(cli: Cli) -> None:
-    before = len(state(cli)["jobs"])
-    done = started(WITH_ROOM, 1, cli, "run", with_photo(cli, "no-room"), "--json")
-    assert done.code not in {0, 70}, done.err
-    assert done.envelope["error"]["code"] not in {"BUG", "ERROR"}
-    assert len(state(cli)["jobs"]) == before
-
-
 @pytest.mark.parametrize("threads", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_thread_that_can_not_be_started_is_no_bug(
     cli: Cli, report_of: Callable[[Path], dict[str, Any]], threads: int
@@ -147,37 +112,3 @@ def test_a_thread_that_can_not_be_started_is_no_bug(
     assert len(state(cli)["jobs"]) == before + 1
     report = report_of(cli.cwd / f"outputs/{name}/default")
     assert (report["credits"]["held"], report["counts"]["succeeded"]) == ("0", 1)
-
-
-@LINUX
-@pytest.mark.slow
-@pytest.mark.parametrize("room", [0, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160])
-def test_no_limit_of_memory_is_a_bug_or_costs_anything(
-    cli: Cli, report_of: Callable[[Path], dict[str, Any]], room: int
-) -> None:
-    name = f"room-{room}"
-    Image.new("RGB", (64, 64), "teal").save(cli.cwd / "a.png")
-    cli.write(name, f"{PHOTO}\n- {{name: fox, prompt: a fox, repeat: 12}}")
-    before = len(state(cli)["jobs"])
-    limited = started(WITH_ROOM, room, cli, "run", f"{name}.yaml")
-    assert limited.code != 70, limited.err
-    assert limited.code >= 0, limited.err
-    assert "this is a bug" not in limited.err
-    again = cli("run", f"{name}.yaml")
-    assert again.code == 0, again.err
-    assert len(state(cli)["jobs"]) == before + 13
-    report = report_of(cli.cwd / f"outputs/{name}/default")
-    assert (report["credits"]["held"], report["counts"]["succeeded"]) == ("0", 13)
-
-
-@LINUX
-@pytest.mark.slow
-@pytest.mark.parametrize("mebibytes", [60, 120, 200, 300])
-def test_the_installed_command_under_a_limit_never_calls_it_a_bug(cli: Cli, mebibytes: int) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
-
-    process = cli.start_installed("run", with_photo(cli, f"installed-{mebibytes}"), preexec_fn=limit)
-    _, err = process.communicate(timeout=240)
-    assert process.returncode != 70, err
-    assert "this is a bug" not in err

@@ -66,20 +66,6 @@ def test_a_run_is_skipped_with_one_line(busy: Busy) -> None:
     assert (data["skipped"], f"process {busy.pid} on " in data["reason"]) == (True, True)
 
 
-def test_without_the_option_or_with_a_directory_of_its_own_a_run_is_no_hindrance(busy: Busy) -> None:
-    for options in ((), ("--if-running", "fail", "--out-dir", "another")):
-        done = busy.cli("run", "held.yaml", *TONIGHT, *options, MOLTAZINE_API_KEY="")
-        assert done.code == 3, done.err  # the missing key is the next obstacle
-    done = busy.cli("run", "held.yaml", "--if-running", "fail", "--out-dir", "outputs/held/last-night/../last-night")
-    assert done.code == 6, done.err
-
-
-def test_a_wait_ends_at_the_deadline(busy: Busy) -> None:
-    done = busy.cli("run", "held.yaml", *TONIGHT, "--if-running", "wait", "--deadline", "1s", "--json")
-    assert (done.code, check_stream(done, "run")["error"]["code"]) == (5, "DEADLINE")
-    assert not (busy.cli.cwd / "outputs/held/tonight").exists()
-
-
 def _waiting(cli: Cli, name: str) -> subprocess.Popen[str]:
     """A run that has said that it waits."""
     run = cli.start("run", f"{name}.yaml", *TONIGHT, "--if-running", "wait")

@@ -91,12 +91,3 @@ def test_an_error_is_an_envelope_too(
     done = lonely_cli(*args, "--json", CRUCIBLE_API_BASE=gateway, **key)
     assert done.code == code
     assert check_stream(done, command)["error"]["code"] == error
-
-
-def test_the_problems_of_a_manifest_are_data(lonely_cli: Cli) -> None:
-    lonely_cli.write("wrong", "- {name: fox, promt: a fox}")
-    done = lonely_cli("plan", "wrong.yaml", "--json")
-    problem = check_stream(done, "plan")["data"]["problems"][0]
-    assert problem["field"] == "jobs[0].promt"
-    assert problem["nearest"] == "prompt"
-    assert problem["line"] == 6

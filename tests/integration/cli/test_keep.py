@@ -30,25 +30,6 @@ def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(c
     assert lonely_cli(*check, "-q").code == 0
 
 
-def test_check_answers_in_json(cli: Cli) -> None:
-    cli.write("counted")
-    assert cli("run", "counted.yaml", "-q").code == 0
-    (cli.cwd / "outputs/counted/default/fox/0.png").unlink()
-    envelope = cli("check", "outputs/counted/default", "--json").envelope
-    assert (envelope["ok"], envelope["exit_code"], envelope["command"]) == (False, 7, "check")
-    assert envelope["error"]["code"] == "DIFFERENCE"
-    assert envelope["data"]["ledger"]["differences"] == []
-    data = envelope["data"]["outputs"]
-    unharmed = {"ok": 0, "damaged": 0, "replaced": 0, "unreadable": 0, "misplaced": 0, "unsaved": 0}
-    assert data["counts"] == {"missing": 1} | unharmed
-    assert [each["path"] for each in data["differences"]] == ["fox/0.png"]
-    assert envelope["error"]["hint"] == "crucible-batch check outputs/counted/default --fix"
-
-
-def test_check_of_no_run_directory_is_exit_2(lonely_cli: Cli) -> None:
-    assert lonely_cli("check", "nowhere", "--outputs").code == 2
-
-
 def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
     # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
     Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")

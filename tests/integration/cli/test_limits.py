@@ -30,16 +30,6 @@ def test_an_output_beyond_a_limit_is_said_and_fetched_for_nothing_with_a_higher_
     assert report_of(directory)["credits"]["spent"] == "2"
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("--max-output-size", "many"), ("--max-output-size", "0"), ("--max-pixels", "-1")]
-)
-def test_a_limit_that_is_none_is_exit_2(cli: Cli, option: str, value: str) -> None:
-    cli.write("nolimit")
-    done = cli("run", "nolimit.yaml", f"{option}={value}")
-    assert done.code == 2
-    assert "is not valid; write a" in done.err
-
-
 @pytest.mark.parametrize("command", ["run", "plan", "validate"])
 def test_a_manifest_beyond_its_limit_is_exit_2_and_a_higher_one_reads_it(cli: Cli, command: str) -> None:
     cli.write("long")

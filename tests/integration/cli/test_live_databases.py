@@ -7,7 +7,6 @@ closes any descriptor of the file, also one that ``open()`` made.
 from __future__ import annotations
 
 import json
-import shlex
 import signal
 import sqlite3
 import textwrap
@@ -16,34 +15,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.preloaded import start_program
-
-WATCHED = """
-    import os, sys
-
-    BESIDE = ("", "-wal", "-shm", "-journal")
-
-    def watch(event, arguments):
-        if event != "open" or not isinstance(arguments[0], (str, bytes)):
-            return
-        name = os.path.basename(os.fsdecode(arguments[0]))
-        journal = name in {"journal.sqlite3" + end for end in BESIDE}
-        account = not name.startswith(".") and name.endswith(tuple(".budget.sqlite3" + end for end in BESIDE))
-        if journal or account:
-            os.write(2, f"opened by itself: {name}\\n".encode())
-            os._exit(99)
-
-    sys.addaudithook(watch)  # sees open(), io.open(), os.open() and Path.open(), but nothing of what SQLite opens
-    from crucible_batch.cli import main
-    sys.argv = ["crucible-batch", *sys.argv[1:]]
-    main()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -56,62 +33,6 @@ def own(tmp_path: Path) -> Iterator[Cli]:
     """The command, and a gateway of its own, whose ledger has nothing else."""
     with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
         yield Cli(tmp_path, url)
-
-
-def watched(cli: Cli, command: str) -> tuple[int, str]:
-    process = start_program(
-        textwrap.dedent(WATCHED), *shlex.split(command), cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE
-    )
-    _, err = process.communicate(timeout=240)
-    return process.returncode, err
-
-
-RUN = "outputs/looked/default"
-COMMANDS = (
-    ("run looked.yaml -q", 0),
-    ("run looked.yaml -q", 0),
-    ("run looked.yaml -q --if-running skip", 0),
-    ("plan looked.yaml", 0),
-    ("plan looked.yaml -o plan.json", 0),
-    ("run plan.json -q", 0),
-    (f"status {RUN}", 0),
-    ("status", 0),
-    (f"report {RUN}", 0),
-    (f"check {RUN}", 0),
-    (f"check {RUN} --fix", 0),
-    ("budget show", 0),
-    (f"budget release looked {RUN}", 0),
-    ("doctor", 0),
-    ("prune outputs --older-than 1d --dry-run", 0),
-    ("plan divided.yaml --shards 2 -o divided.json", 0),
-    ("run divided.json --shard 1/2 -q", 0),
-    ("run divided.json --shard 2/2 -q", 0),
-    ("merge outputs/divided/default", 0),
-)
-
-
-def test_no_command_opens_a_database_by_itself(own: Cli) -> None:
-    jobs = "- {name: fox, prompt: a fox, repeat: 2}"
-    ceilings = "max_credits_per_job: 4"
-    own.write("looked", jobs, budget=f"{{credits: 50, per: month, account: looked, {ceilings}}}")
-    own.write("divided", jobs, budget=f"{{credits: 50, per: month, account: looked, {ceilings}}}")
-    found = []
-    for command, expected in COMMANDS:
-        code, err = watched(own, command)
-        if code == 99:
-            found.append(f"{command}: {err.splitlines()[-1]}")
-            code = own(*shlex.split(command)).code  # so that the next commands find what it leaves
-        if code != expected:
-            found.append(f"{command}: exit code {code}")
-    assert found == []
-
-
-def test_the_watch_sees_a_file_that_is_opened_by_itself(lonely_cli: Cli) -> None:
-    for name in ("journal.sqlite3", "journal.sqlite3-wal", "studio.12345678.budget.sqlite3"):
-        (lonely_cli.cwd / name).touch()
-        assert watched(lonely_cli, f"validate {name}")[0] == 99
-    lonely_cli.write("plain")
-    assert watched(lonely_cli, "validate plain.yaml")[0] == 0
 
 
 BESIDE_A_STATUS = """

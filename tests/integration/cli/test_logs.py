@@ -15,7 +15,7 @@ import typer
 
 from crucible_batch import secret_text
 from crucible_batch.cli.command_output import CommandOutput, answering
-from crucible_batch.cli.logs.run_log import log_of, open_log
+from crucible_batch.cli.logs.run_log import open_log
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.domain.events import Failed
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -66,15 +66,6 @@ def test_quiet_prints_one_line_if_jobs_fail_and_nothing_if_they_do_not(cli: Cli)
     assert (only.code, only.out, only.err) == (0, "", "")
 
 
-def test_quiet_names_the_stop_of_a_blocked_run(cli: Cli) -> None:
-    cli.write("dear", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 2}")
-    done = cli("run", "dear.yaml", "-q")
-    assert (done.code, done.out) == (4, "")
-    (line,) = done.err.splitlines()
-    assert "BUDGET_EXHAUSTED: " in line
-    assert "exit code 4" in line
-
-
 @pytest.mark.parametrize("options", [(), ("-q",), ("--json",), ("-q", "--json")])
 def test_an_error_is_printed_once(lonely_cli: Cli, options: tuple[str, ...]) -> None:
     lonely_cli.write("keyless")
@@ -107,17 +98,6 @@ def test_a_log_file_has_the_life_of_the_run_and_its_result(cli: Cli) -> None:
     assert any("ERROR" in it and "] job bad: failed: MODERATION_REFUSED" in it for it in lines)
     assert words[-2].startswith("run ended (partial, exit code 1): 1 of 2 jobs succeeded, 1 failed")
     assert words[-1] == done.err.strip()
-
-
-def test_a_json_log_file_gets_the_next_run_too_and_errors_of_both(cli: Cli) -> None:
-    cli.write("logged-json")
-    assert cli("run", "logged-json.yaml", "--log-file", "n.log", "--log-format", "json").code == 0
-    assert cli("run", "missing.yaml", "--log-file", "n.log", "--log-format", "json").code == 2
-    lines = [json.loads(line) for line in (cli.cwd / "n.log").read_text().splitlines()]
-    events = [line["event"] for line in lines]
-    assert [events[0], *events[-2:]] == ["run_began", "result", "error"]
-    assert {line["manifest"] for line in lines[:-1]} == {"logged-json"}
-    assert (lines[-1]["source"], lines[-1]["code"], lines[-1]["level"]) == ("missing.yaml", "INVALID_MANIFEST", "ERROR")
 
 
 def test_a_format_alone_logs_to_stderr_in_place_of_progress(cli: Cli) -> None:
@@ -183,7 +163,7 @@ def test_lines_for_another_stream_than_the_journal_have_none(cli: Cli) -> None:
 def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
     """Log a secret in each way in which text of others gets into a log."""
     open_log(output, Path(f"{secret}.yaml"), options)
-    log = log_of(output)
+    log = output.log
     assert log is not None
     error = ErrorInfo(secret, f"it is {secret}", request_id=secret)
     failed = Failed(at=0.0, error=error)

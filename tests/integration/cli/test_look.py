@@ -60,39 +60,6 @@ def test_a_page_that_cannot_be_made_is_a_note_and_the_run_is_a_success(cli: Cli)
     assert (in_the_way.parent / "report.json").is_file()
 
 
-def test_the_manifest_schema_is_valid_and_takes_a_manifest(lonely_cli: Cli) -> None:
-    schema = json.loads(lonely_cli("schema").out)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(
-        {"version": 1, "name": "x", "jobs": [{"name": "a", "prompt": "b"}]}
-    )
-
-
-def test_a_plan_says_what_is_done_and_what_it_costs(cli: Cli) -> None:
-    cli.write("partly", "- {name: fox, prompt: a fox, repeat: 4}", budget="{credits: 9}")
-    assert cli("run", "partly.yaml", "-q", "--only", "fox-1").code == 0
-    done = cli("plan", "partly.yaml", "--budget", "7")
-    assert done.code == 0
-    assert "4 jobs: 3 new, 1 already done" in done.out
-    assert "at least 6" in done.out
-    assert "7 credits; 2 spent or held by earlier runs" in done.out
-    assert "falls short by 1" in done.out
-
-
-def test_workflows_shows_the_parameters_of_one(cli: Cli) -> None:
-    done = cli("workflows", "qwen-edit")
-    assert "strength.value" in done.out
-    assert "0 – 1" in done.out
-
-
-def test_the_doctor_is_content_with_a_good_key(cli: Cli) -> None:
-    done = cli("doctor", https_proxy="http://127.0.0.1:1")
-    assert done.code == 0
-    assert "found in the environment, valid" in done.out
-    assert "https_proxy set in the environment, but ignored" in done.out
-    assert "moltazine_sandbox" not in done.out
-
-
 def test_colour_is_used_when_forced_and_never_under_no_color(cli: Cli) -> None:
     plain, coloured = cli("credits"), cli("credits", FORCE_COLOR="1")
     assert "\x1b[" not in plain.out
@@ -101,29 +68,11 @@ def test_colour_is_used_when_forced_and_never_under_no_color(cli: Cli) -> None:
     assert "\x1b[32m" not in no_colour.out
 
 
-def test_plan_checks_values_and_validate_does_not(cli: Cli) -> None:
-    manifest = cli.write("steep", "- {name: fox, workflow: zimage-sheet, prompt: a fox, params: {sampler.steps: 800}}")
-    assert cli("validate", manifest).code == 0
-    for command in ("plan", "run"):
-        done = cli(command, manifest)
-        assert done.code == 2
-        assert "sampler.steps must be at most 150, got 800" in done.err
-        assert f"{manifest}:6:" in done.err
-
-
 def test_a_workflow_is_shown_with_what_its_parameters_take(cli: Cli) -> None:
     done = cli("workflows", "upscale-2x")
     assert re.search(r"scale\.value +number +2 +1 – 4", done.out)
     known = cli("workflows", "upscale-2x", "--json").envelope["data"]["parameters"]
     assert known["scale.value"] == {"type": "number", "minimum": 1, "maximum": 4, "default": 2}
-
-
-def test_a_schema_is_written_only_once_it_is_whole(lonely_cli: Cli) -> None:
-    kept = lonely_cli.cwd / "schema.json"
-    assert lonely_cli("schema", "-o", "schema.json").code == 0
-    assert lonely_cli("schema", "-o", "schema.json").code == 0
-    assert json.loads(kept.read_text())["title"] == "crucible-batch manifest, version 1"
-    assert lonely_cli("schema", "--plan", "--report").code == 2
 
 
 def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_rest(cli: Cli) -> None:

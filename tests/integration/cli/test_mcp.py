@@ -76,15 +76,6 @@ async def test_a_client_plans_runs_within_its_allowance_and_is_refused_beyond_it
     assert billed(cli) == before + 4
 
 
-async def test_a_server_without_an_allowance_offers_no_run(cli: Cli) -> None:
-    (cli.cwd / "fox.yaml").write_text(FOX)
-    async with connected(cli) as client:
-        names = {tool.name for tool in (await client.list_tools()).tools}
-        assert {"validate", "plan", "status", "report", "explain"} < names
-        assert "run" not in names
-        assert (await call(client, "plan", manifest="fox.yaml"))["ok"]
-
-
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,

@@ -124,69 +124,6 @@ def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of
     assert (again.code, spent_at(cli.url)) == (0, Decimal(merged["credits"]["spent"]))
 
 
-def test_what_is_blocked_in_the_shards_is_the_rest_of_the_next_plan(own_cli: Cli, report_of: Report) -> None:
-    cli = own_cli
-    main = divided(cli, "tight", budget="{credits: 12, max_credits_per_job: 4}")
-    run_shards(cli)
-    done = cli("merge", "outputs/tight/default", "--json")
-    assert done.code == 4
-    report = report_of(main)
-    counts = report["counts"]
-    assert counts["succeeded"] + counts["blocked"] == counts["total"] == 8
-    assert counts["blocked"] >= 1
-    assert report["credits"]["held"] == "0"
-    assert done.envelope["error"]["code"] == "BUDGET_EXHAUSTED"
-    assert done.envelope["data"]["merge"]["merged"] == [1, 2, 3, 4]
-    rest = cli("plan", "tight.yaml", "--json").envelope["data"]
-    assert (rest["states"]["new"], rest["states"]["done"]) == (counts["blocked"], counts["succeeded"])
-    more = cli("run", "tight.yaml", "--budget", "60")
-    assert more.code == 0, more.err
-    assert report_of(main)["counts"]["succeeded"] == 8
-    assert spent_at(cli.url) == Decimal(report_of(main)["credits"]["spent"]) == 16
-
-
-def test_the_next_command_after_a_merge_works_as_it_is(own_cli: Cli) -> None:
-    cli = own_cli
-    divided(cli, "goes-on", budget="{credits: 12, max_credits_per_job: 4}", shards=2)
-    run_shards(cli)
-    done = cli("merge", "outputs/goes-on/default")
-    command = done.out.splitlines()[-1].partition("next")[2].split()
-    assert command[:2] == ["crucible-batch", "run"]
-    assert cli(*command[1:]).code == 0
-
-
-def test_the_rest_can_be_divided_again(own_cli: Cli, report_of: Report) -> None:
-    cli = own_cli
-    main = divided(cli, "waves", budget="{credits: 12, max_credits_per_job: 4}", shards=2)
-    run_shards(cli)
-    assert cli("merge", "outputs/waves/default", "-q").code == 4
-    second = cli("plan", "waves.yaml", "--budget", "60", "--shards", "3", "-o", "plan.json")
-    assert second.code == 0, second.err
-    run_shards(cli)
-    assert cli("merge", "outputs/waves/default").code == 0
-    assert report_of(main)["counts"]["succeeded"] == 8
-    assert cli("check", "outputs/waves/default").code == 0
-
-
-def test_a_missing_and_a_repeated_shard_are_named(cli: Cli) -> None:
-    main = divided(cli, "complete")
-    run_shards(cli, 1, 2, 4)
-    missing = cli("merge", "outputs/complete/default")
-    assert missing.code == 2
-    assert "shard 3 of 4 is missing" in missing.err
-    assert "crucible-batch merge outputs/complete/default --abandon 3" in " ".join(missing.err.split())
-    run_shards(cli, 3)
-    shutil.copytree(shard_dir(cli, main, 2), cli.cwd / "copy")
-    repeated = cli("merge", "outputs/complete/default", "copy")
-    assert repeated.code == 2
-    assert "shard 2/4 is there twice" in repeated.err
-    assert "copy" in repeated.err
-    given = [str(shard_dir(cli, main, number).relative_to(cli.cwd)) for number in (1, 2, 3)]
-    assert "shard 4 of 4 is missing" in cli("merge", *given).err
-    assert not (main / "report.json").exists()
-    assert cli("merge", *given, str(shard_dir(cli, main, 4))).code == 0
-
-
 def test_an_abandoned_shard_returns_its_credits(cli: Cli, report_of: Report) -> None:
     main = divided(cli, "abandoned")
     run_shards(cli, 1, 2, 4)
@@ -238,9 +175,6 @@ def test_status_names_the_shards_that_are_not_merged(cli: Cli) -> None:
     assert "crucible-batch merge outputs/probed/default" in status.out
     data = cli("status", "outputs/probed/default", "--json").envelope["data"]
     assert (data["shards"]["missing"], data["shards"]["count"]) == ([1, 2], 2)
-    run_shards(cli)
-    assert cli("merge", "outputs/probed/default", "-q").code == 0
-    assert "shards" not in cli("status", "outputs/probed/default", "--json").envelope["data"]
 
 
 def test_a_merge_needs_neither_a_key_nor_a_network_and_succeeds_again(cli: Cli) -> None:
@@ -251,21 +185,6 @@ def test_a_merge_needs_neither_a_key_nor_a_network_and_succeeds_again(cli: Cli) 
     repeated = cli("merge", "outputs/again/default", "--json")
     assert (repeated.code, repeated.envelope["data"]["merge"]["repeated"]) == (0, True)
     assert "were merged before" in cli("merge", "outputs/again/default").out
-
-
-def test_a_directory_in_which_a_run_is_active_is_exit_6(slow_cli: Cli) -> None:
-    main = divided(slow_cli, "busy", "- {name: fox, prompt: a fox, repeat: 4}")
-    running = slow_cli.start("run", "plan.json", "--shard", "1/4", "--display", "plain")
-    try:
-        journal = shard_dir(slow_cli, main, 1) / ".crucible" / "holder"
-        assert running.stderr is not None
-        while not journal.exists():
-            assert running.poll() is None
-        busy = slow_cli("merge", "outputs/busy/default", "--abandon", "all")
-        assert busy.code == 6, busy.err
-    finally:
-        running.kill()
-        running.communicate()
 
 
 def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, report_of: Report) -> None:
@@ -284,45 +203,6 @@ def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, 
     assert cli("merge", *given, "--out-dir", "outputs/machines/default").code == 0
     assert report_of(main)["counts"]["succeeded"] == 8
     assert cli("check", "outputs/machines/default").code == 0
-
-
-def test_what_a_shard_has_lost_is_downloaded_again_at_no_cost(own_cli: Cli, report_of: Report) -> None:
-    cli = own_cli
-    main = divided(cli, "lost", shards=2)
-    run_shards(cli)
-    spent = spent_at(cli.url)
-    victim = next(shard_dir(cli, main, 2).glob("*/0.png"))
-    victim.unlink()
-    done = cli("merge", "outputs/lost/default")
-    assert done.code == 0
-    assert "crucible-batch check outputs/lost/default --fix" in " ".join(done.err.split())
-    assert cli("check", "outputs/lost/default").code == 7
-    assert cli("check", "outputs/lost/default", "--fix").code == 0
-    assert cli("check", "outputs/lost/default").code == 0
-    assert (report_of(main)["counts"]["succeeded"], spent_at(cli.url)) == (8, spent)
-
-
-def test_a_lost_journal_of_the_main_directory_is_restored_from_its_shards(own_cli: Cli, report_of: Report) -> None:
-    """Without it, a run would have the complete budget again, while shards still spend theirs."""
-    cli = own_cli
-    cli.write("gone", FOXES, budget=BUDGET)
-    assert cli("run", "gone.yaml", "--only", "fox-1", "-q").code == 0
-    assert cli("plan", "gone.yaml", "--shards", "2", "-o", "plan.json").code == 0
-    main = cli.cwd / "outputs/gone/default"
-    run_shards(cli)
-    shutil.rmtree(main / ".crucible")
-    for command in (("run", "gone.yaml"), ("plan", "gone.yaml", "--shards", "2", "-o", "other.json")):
-        refused = cli(*command, "--json")
-        assert (refused.code, refused.envelope["error"]["code"]) == (2, "SHARDS_UNKNOWN"), command
-    assert "merge outputs/gone/default" in refused.envelope["error"]["hint"]
-    done = cli("merge", "outputs/gone/default")
-    assert done.code == 0, done.err
-    assert report_of(main)["counts"]["succeeded"] == 7
-    again = cli("run", "gone.yaml")
-    assert again.code == 0, again.err
-    report = report_of(main)
-    assert (report["counts"]["succeeded"], Decimal(report["credits"]["spent"])) == (8, spent_at(cli.url)) == (8, 16)
-    assert cli("check", "outputs/gone/default").code == 0
 
 
 def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(own_cli: Cli, report_of: Report) -> None:

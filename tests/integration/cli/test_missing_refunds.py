@@ -68,22 +68,6 @@ def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -
     assert reserved(dishonest) == 4
 
 
-def test_an_entry_that_may_have_passed_is_not_visible(dishonest: Cli) -> None:
-    ask(dishonest, "config", {"recent_entries": 0})
-    dishonest.write("gap", budget=ONE)
-    error = dishonest("run", "gap.yaml", *AT_ONCE, "--json").envelope["error"]
-    assert error["code"] == "REFUND_MISSING"
-    assert "is not visible" in error["message"]
-    assert reserved(dishonest) == 2
-
-
-def test_the_code_and_the_option_are_explained(lonely_cli: Cli) -> None:
-    explained = lonely_cli("explain", "REFUND_MISSING")
-    assert explained.code == 0
-    assert "refund" in explained.out
-    assert "--forget-refunds" in lonely_cli("run", "--help-all").out
-
-
 def test_a_period_has_no_room_for_what_was_not_refunded(dishonest: Cli) -> None:
     budget = "{credits: 4, per: month, account: shared, max_credits_per_job: 2}"
     for name in ("first", "second"):

@@ -54,24 +54,6 @@ def test_a_job_that_the_locale_has_no_characters_for(cli: Any) -> None:
     assert "use a UTF-8 locale" in refused(cli, "run", cli.write("names-dir"), "--out-dir", "é", **ASCII)
 
 
-def test_a_file_that_a_glob_finds_and_the_locale_has_no_characters_for(cli: Any) -> None:
-    (cli.cwd / "é語.png").touch()
-    manifest = cli.write("names-glob", '- {name: "{{ row.number }}", prompt: a, foreach: "*.png"}')
-    said = refused(cli, "run", manifest, **ASCII)
-    assert "contains a character that the encoding of this locale (" in said
-    assert "use a UTF-8 locale, such as LC_ALL=C.UTF-8" in said
-    assert "is not UTF-8" not in said
-
-
-def test_a_file_that_a_glob_finds_and_whose_name_is_no_text(cli: Any) -> None:
-    (cli.cwd / f"{BYTE}.png").touch()
-    manifest = cli.write("names-byte", '- {name: "{{ row.number }}", prompt: a, foreach: "*.png"}')
-    said = refused(cli, "run", manifest)
-    assert "is not UTF-8" in said
-    assert "rename it so that its name is valid UTF-8" in said
-    assert "use a UTF-8 locale" in refused(cli, "run", manifest, **ASCII)
-
-
 def test_a_report_is_not_written_where_its_path_is_no_text(cli: Any) -> None:
     assert cli("run", cli.write("names-report"), "--out-dir", "out").code == 0
     (cli.cwd / "out").rename(cli.cwd / f"out{BYTE}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 import socket
 import subprocess
 import urllib.request
@@ -73,18 +72,6 @@ def _bought_once(cli: Cli, count: int) -> None:
     assert report["counts"]["succeeded"] == count
 
 
-def test_a_run_waits_for_a_gateway_that_is_started_after_it(away: tuple[Cli, Callable[[], Any]]) -> None:
-    cli, gateway = away
-    manifest = cli.write("dark", "- {name: fox, prompt: a fox, repeat: 3}")
-    with _started(cli, "run", manifest) as (process, lines):
-        _until(lines, "gateway_unreachable", limit_s=600.0)
-        with gateway():
-            _until(lines, "gateway_back")
-            _until(lines, "result", ok=True)
-            assert process.wait(timeout=120) == 0
-            _bought_once(cli, 3)
-
-
 def test_a_run_outlasts_a_restart_of_the_gateway_and_buys_nothing_twice(away: tuple[Cli, Callable[[], Any]]) -> None:
     cli, gateway = away
     manifest = cli.write("dark", f"- {{name: fox, prompt: a fox, repeat: {JOBS}}}")
@@ -101,44 +88,6 @@ def test_a_run_outlasts_a_restart_of_the_gateway_and_buys_nothing_twice(away: tu
             _until(lines, "result", ok=True)
             assert process.wait(timeout=120) == 0
             _bought_once(cli, JOBS)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_wait_at_once(away: tuple[Cli, Callable[[], Any]], number: int, code: int) -> None:
-    cli, _ = away
-    with _started(cli, "run", cli.write("dark")) as (process, lines):
-        _until(lines, "gateway_unreachable")
-        process.send_signal(number)
-        assert process.wait(timeout=20) == code
-
-
-def test_a_deadline_ends_the_wait(away: tuple[Cli, Callable[[], Any]]) -> None:
-    cli, _ = away
-    done = cli("run", cli.write("dark"), "--deadline", "2s")
-    assert done.code == 5
-    assert "deadline" in done.err
-
-
-def test_without_waiting_the_command_ends_after_the_tries_of_its_requests(away: tuple[Cli, Callable[[], Any]]) -> None:
-    cli, _ = away
-    done = cli("run", cli.write("dark"), "--wait-for-gateway", "0")
-    assert done.code == 5
-    assert "Connection refused" in done.err
-    assert "waiting" not in done.err
-
-
-def test_a_mistake_in_the_manifest_and_missing_consent_are_reported_without_waiting(
-    away: tuple[Cli, Callable[[], Any]],
-) -> None:
-    cli, _ = away
-    for manifest, message in (
-        (cli.write("dark", "- {name: fox, prompt: a fox, image: nowhere.png}"), "nowhere.png"),
-        (cli.write("poor", budget=""), "--budget N"),
-    ):
-        done = cli("run", manifest)
-        assert done.code == 2
-        assert message in done.err
-        assert "waiting" not in done.err
 
 
 @pytest.mark.parametrize("text", ["never", "-1", "10 minutes"])

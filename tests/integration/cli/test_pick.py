@@ -166,12 +166,6 @@ def test_picks_outside_of_the_folder_of_the_manifest_are_not_written(cli: Cli) -
     assert not (cli.cwd.parent / "picks.txt").exists()
 
 
-def test_a_run_without_picks_reports_it(cli: Cli) -> None:
-    cli("run", cli.write("plain"), "-q")
-    done = cli("pick", "outputs/plain/default", "fox")
-    assert (done.code, "has no entry with `pick`" in done.err) == (2, True)
-
-
 def test_what_stages_do_not_support_is_refused(cli: Cli) -> None:
     name = write(cli, "limits")
     for options in (("-o", "plan.json"), ("--shards", "2", "-o", "plan.json")):
@@ -179,16 +173,3 @@ def test_what_stages_do_not_support_is_refused(cli: Cli) -> None:
         assert (done.code, "`from`" in done.err) == (2, True), done.err
     assert "hint  plan without -o, and run the manifest" in cli("plan", name, "-o", "plan.json").err
     assert not (cli.cwd / "plan.json").exists()
-
-
-def test_a_failed_source_is_shown_with_the_job_that_it_blocks(cli: Cli) -> None:
-    jobs = """\
-- {name: draft, prompt: heron, workflow: zimage-sketch, params: {unknown: 1}, repeat: 2}
-- {name: "final-{{ source.name }}", from: "draft*", workflow: upscale-2x}
-"""
-    done = cli("run", cli.write("failing", jobs), "--no-html")
-    assert done.code == 1, done.err
-    assert "SOURCE_FAILED × 2: final-draft-1, final-draft-2" in done.out
-    assert "INVALID_PARAMS × 2: draft-1, draft-2" in done.out
-    envelope = cli("status", "outputs/failing/default", "--json").envelope
-    assert envelope["data"]["counts"]["blocked"] == 2

@@ -106,13 +106,6 @@ def test_many_changed_jobs_are_one_line_with_what_changed(cli: Cli) -> None:
     ]
 
 
-def test_a_renamed_job_is_done_and_nothing_is_gone(cli: Cli) -> None:
-    cli.write("renamed", "- {name: fox, prompt: a fox}")
-    assert cli("run", "renamed.yaml", "-q").code == 0
-    cli.write("renamed", "- {name: vixen, prompt: a fox}")
-    assert rows(cli("plan", "renamed.yaml", "-v")) == ["= vixen done for 2; there is nothing to do"]
-
-
 def test_an_output_of_another_size_is_listed_as_changed(cli: Cli) -> None:
     cli.write("resized", "- {name: fox, prompt: a fox, repeat: 2}")
     assert cli("run", "resized.yaml", "-q").code == 0
@@ -188,6 +181,8 @@ def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(b
     """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
     price = PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32))
     assert summary(budget, price).may_exceed == beyond
+    words = f"may be exceeded by up to {beyond}" if beyond else "can't be exceeded at prices up to 16 times the highest"
+    assert budget is None or words in str(cap_words(summary(budget, price)))
 
 
 def test_a_plan_says_whether_a_job_or_an_upload_may_exceed_the_budget() -> None:
@@ -195,16 +190,6 @@ def test_a_plan_says_whether_a_job_or_an_upload_may_exceed_the_budget() -> None:
     upload, unknown = PriceLine("uploads", 1, Certainty.UNKNOWN, None), PriceLine("w", 1, Certainty.UNKNOWN, None)
     assert "by an upload whose price is unknown" in str(cap_words(summary(50, job, upload)))
     assert "by a job whose price is unknown" in str(cap_words(summary(50, unknown, upload)))
-
-
-def test_a_plan_says_up_to_which_prices_the_budget_holds(cli: Cli) -> None:
-    cli.write("roomy", "- {name: fox, prompt: a fox}")
-    assert cli("run", "roomy.yaml", "-q", "--budget", "2").code == 0
-    cli.write("roomy", "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}")
-    assert (
-        "can't be exceeded at prices up to 16 times the highest seen" in cli("plan", "roomy.yaml", "--budget", "34").out
-    )
-    assert "may be exceeded by up to 30" in cli("plan", "roomy.yaml", "--budget", "33").out
 
 
 def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_exceed(cli: Cli) -> None:
@@ -219,15 +204,6 @@ def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_
     assert "falls short" not in done.out
     credits = check_stream(cli("plan", "narrowed.yaml", "--budget", "3", "--json"), "plan")["data"]["credits"]
     assert credits["may_exceed_budget_by"] == "0"
-
-
-def test_a_plan_whose_declared_ceiling_is_above_the_budget_says_that_no_job_starts(cli: Cli) -> None:
-    cli.write("high", budget="{credits: 20, max_credits_per_job: 50}")
-    done = cli("plan", "high.yaml", COLUMNS="200")
-    assert "no job can start: 0 of 20 credits used; the next job may cost up to 50, its declared ceiling" in done.out
-    assert "hint      raise the budget, or lower budget.max_credits_per_job" in done.out
-    assert "the run stops there" not in done.out
-    assert "afterwards" not in done.out
 
 
 def printed(plan: PlanSummary) -> str:
@@ -436,12 +412,3 @@ def test_the_command_after_a_plan_that_can_start_nothing_finishes_the_run(cli: C
     command = done.out.split("next")[-1].split()
     assert command == ["crucible-batch", "run", "stuck.yaml", "--budget", "4"]
     assert cli(*command[1:], "-q").code == 0
-
-
-def test_a_settled_plan_proposes_another_attempt_only_where_one_may_succeed(cli: Cli) -> None:
-    cli.write("settled", "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
-    assert cli("run", "settled.yaml", "-q").code == 1
-    last = cli("plan", "settled.yaml").out.splitlines()[-1].split(maxsplit=1)
-    assert last == ["next", "change the failed jobs, then: crucible-batch run settled.yaml"]
-    last = cli("plan", "settled.yaml", "--only", "fox").out.splitlines()[-1].split(maxsplit=1)
-    assert last == ["next", "nothing to run: every job is done"]

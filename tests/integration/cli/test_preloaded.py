@@ -1,14 +1,10 @@
 """The forks in which the other tests run commands: each ends as the installed command does."""
 
-import json
-import signal
-import subprocess
 from contextlib import closing
-from subprocess import PIPE
 
 import pytest
 
-from tests.preloaded import Forked, forking_script
+from tests.preloaded import Forked
 
 from .conftest import Cli
 from .screen import Screen
@@ -54,31 +50,6 @@ def test_a_fork_shows_on_a_terminal_what_the_installed_command_shows(
     assert ("\x1b[32m" in shown[0]) is not bool(variables)
 
 
-def test_a_script_that_forks_ends_as_a_fork(lonely_cli: Cli) -> None:
-    lonely_cli.write("broken", "- {name: fox, promt: a fox}")
-    words = ("validate", "broken.yaml")
-    process = lonely_cli.start(*words)
-    expected = (*process.communicate(timeout=120), process.returncode)
-    script = forking_script(lonely_cli.cwd)
-    done = subprocess.run(
-        [script, *words], cwd=lonely_cli.cwd, env=lonely_cli.environment, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr, done.returncode) == expected
-    assert done.returncode == 2
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_script_that_forks_hands_signals_on(lonely_cli: Cli, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [forking_script(lonely_cli.cwd), "view", "--json"], env=lonely_cli.environment, stdout=PIPE, cwd=lonely_cli.cwd
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(number)
-        assert json.loads(process.stdout.read().splitlines()[-1])["exit_code"] == 0
-    assert process.returncode == 0
-
-
 FREE = ("HOME", "TERM", "FORCE_COLOR", "JOURNAL_STREAM", "CRUCIBLE_BATCH_ALLOW_COMMANDS")
 READ_AT_LOAD = (
     "SSLKEYLOGFILE",
@@ -94,17 +65,3 @@ def test_the_installed_command_is_started_where_other_modules_would_be_loaded(lo
         process = lonely_cli.start("--version", env={**lonely_cli.environment, name: "0"})
         assert isinstance(process, Forked) is (name in FREE), name
         process.communicate(timeout=120)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_fork_is_a_process_of_its_own_that_signals_reach(slow_cli: Cli, number: signal.Signals) -> None:
-    codes = []
-    for start in (slow_cli.start, slow_cli.start_installed):
-        process = start("view", "--json")
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert process.poll() is None
-        process.send_signal(number)
-        process.communicate(timeout=120)
-        codes.append(process.returncode)
-    assert codes == ([-signal.SIGKILL] * 2 if number is signal.SIGKILL else [0, 0])

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from crucible_batch.journal import Journal
-
-from .conftest import Cli, running_sandbox
-from .test_json import check_stream
-from .test_saved_plan import judged
+from .conftest import Cli
 
 JOBS = """\
 - {name: fox, prompt: a fox, repeat: 3}
@@ -54,24 +48,6 @@ def test_a_probe_is_shown_as_a_run_and_then_the_plan_is_shown(cli: Cli) -> None:
     assert (again.code, "succeeded" in again.err) == (0, False), again.err
 
 
-def test_a_probe_is_told_event_by_event_and_its_result_is_the_plan(cli: Cli) -> None:
-    write(cli, "told-probe")
-    done = cli(*probe("told-probe", "--json"))
-    assert done.code == 0, done.err
-    data = check_stream(done, "plan")["data"]
-    runs = [line["type"] for line in done.lines if line["type"].startswith("run_")]
-    assert runs == 3 * ["run_began", "run_ended"]  # what is left of earlier runs, the prices, the images
-    assert data["states"] == {"new": 4, "in_flight": 0, "failed": 0, "done": 2}
-    prepared = [line["event"] for line in done.lines if line.get("name") == "edit-1"]
-    assert prepared == ["held", "hold_released"]
-
-
-def test_nothing_is_shown_of_a_quiet_probe(cli: Cli) -> None:
-    write(cli, "quiet-probe")
-    done = cli(*probe("quiet-probe", "-q"))
-    assert (done.code, done.out, done.err) == (0, "", "")
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -100,36 +76,3 @@ def test_a_budget_that_is_too_small_ends_the_probe_with_the_command_that_is_enou
     again = cli(*command)
     assert again.code == 0, again.err
     assert shards_of(cli)
-
-
-def test_the_deadline_of_the_manifest_ends_a_probe_and_the_same_command_continues(tmp_path: Path) -> None:
-    with running_sandbox("--time-scale", "60", "--runners", "1") as url:
-        slow = Cli(tmp_path, url)
-        write(slow, "late", head="deadline: 4s\n")
-        done = slow(*probe("late"))
-        assert done.code == 5, done.err
-        assert "plan late.yaml --shards 2 --probe -o plan.json" in done.out
-        assert not (tmp_path / "plan.json").exists()
-        with Journal.read(tmp_path / "outputs/late/default") as journal:
-            assert journal.newest_gateway_job() is not None
-
-
-def test_ctrl_c_ends_a_probe_and_the_same_command_buys_nothing_twice(tmp_path: Path) -> None:
-    with running_sandbox("--time-scale", "1") as url:
-        some = Cli(tmp_path, url)
-        write(some, "stopped")
-        process = some.start(*probe("stopped", "--json"))
-        assert process.stdout is not None
-        for line in process.stdout:
-            if json.loads(line).get("event") == "accepted":
-                process.send_signal(signal.SIGINT)
-                process.send_signal(signal.SIGINT)
-                break
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 130, err
-        assert json.loads(out.splitlines()[-1])["exit_code"] == 130
-        assert not (tmp_path / "plan.json").exists()
-        assert some(*probe("stopped", "-q")).code == 0
-        state = judged(url)
-    assert len(state["jobs"]) == 2
-    assert sum(asset["deleted_at"] is None for asset in state["assets"]) == 3

@@ -1,7 +1,6 @@
 """A run from the command line: to its end, again, and through each of its exit codes."""
 
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -58,12 +57,6 @@ def test_a_run_says_first_what_may_be_meant_otherwise(cli: Cli) -> None:
     assert notes[10:] == ["note  2 more like these: crucible-batch validate doubts.yaml"]
 
 
-def test_quiet_says_nothing(cli: Cli) -> None:
-    cli.write("hush", head="workflows: {qwen-edti: {}}\n")
-    done = cli("run", "hush.yaml", "-q")
-    assert (done.code, done.out, done.err) == (0, "", "")
-
-
 def test_a_failed_job_is_exit_1_and_what_to_do_about_it_is_shown(cli: Cli) -> None:
     cli.write("some", "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
     done = cli("run", "some.yaml", "--display", "plain")
@@ -71,38 +64,6 @@ def test_a_failed_job_is_exit_1_and_what_to_do_about_it_is_shown(cli: Cli) -> No
     assert "MODERATION_REFUSED × 1: bad" in done.out
     assert "next     change the failed jobs, then: crucible-batch run some.yaml --display plain" in done.out
     assert "FAILED  bad  MODERATION_REFUSED" in done.err
-
-
-def test_an_edited_prompt_is_a_success_and_the_older_picture_is_still_there(cli: Cli, report_of: Report) -> None:
-    out = cli.cwd / "outputs/edited/default"
-    cli.write("edited", "- {name: hero, prompt: a fox}")
-    assert cli("run", "edited.yaml", "-q").code == 0
-    old = (out / "hero/0.png").read_bytes()
-    cli.write("edited", "- {name: hero, prompt: an owl}")
-    done = cli("run", "edited.yaml", "--json")
-    assert done.code == 0
-    (job,) = report_of(out)["jobs"]
-    assert job["outputs"][0]["path"] == "hero/0.png"
-    (aside,) = [path for path in out.glob("hero/*.png") if path.name != "0.png"]
-    assert aside.read_bytes() == old
-    assert [line["path"] for line in done.lines if line.get("event") == "relocated"] == [f"hero/{aside.name}"]
-    assert "2 of 2 outputs match their recorded SHA-256" in cli("check", str(out)).out
-
-
-def test_a_file_in_the_way_is_named_and_the_same_command_fetches_what_is_paid_for(cli: Cli) -> None:
-    theirs = cli.cwd / "outputs/taken/default/hero/0.png"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(b"my own")
-    cli.write("taken", "- {name: hero, prompt: a fox}")
-    done = cli("run", "taken.yaml")
-    assert done.code == 1
-    assert "another file exists at hero/0.png; move it" in " ".join(done.out.split())
-    first = "move the files that are in the way of outputs (another file exists at hero/0.png)"
-    assert f"next     {first}, then: crucible-batch run taken.yaml\n" in done.out
-    assert theirs.read_bytes() == b"my own"
-    theirs.rename(theirs.with_name("mine.png"))
-    done = cli("run", "taken.yaml")
-    assert (done.code, "0 spent by this run" in done.out) == (0, True)
 
 
 def test_no_budget_and_nobody_to_ask_is_exit_2_and_spends_nothing(cli: Cli) -> None:
@@ -166,41 +127,12 @@ def test_no_key_and_a_wrong_key_are_exit_3(cli: Cli) -> None:
     assert "moltazine_wrong" not in wrong.err
 
 
-def test_the_end_of_the_budget_is_exit_4_and_a_higher_one_continues(cli: Cli) -> None:
-    cli.write("poor", SIX)
-    done = cli("run", "poor.yaml", "--budget", "4")
-    assert done.code == 4
-    assert "2 of 6 jobs succeeded, 4 blocked" in done.out
-    assert "BUDGET_EXHAUSTED" in done.out
-    assert cli("run", "poor.yaml", "--budget", "12", "-q").code == 0
-
-
 def test_the_deadline_is_exit_5(slow_cli: Cli) -> None:
     slow_cli.write("late")
     done, deadline = _ended_by_deadline(slow_cli, "late.yaml", begun="DEADLINE")
     assert done.code == 5
     assert "DEADLINE" in done.out
     assert f"crucible-batch run late.yaml --deadline {deadline}" in done.out
-
-
-def test_the_deadline_of_the_manifest_is_exit_5_and_the_option_wins(slow_cli: Cli) -> None:
-    slow_cli.write("later", head="concurrency: 2\ndeadline: 1s\n")
-    done = slow_cli("run", "later.yaml")
-    assert done.code == 5
-    assert "DEADLINE" in done.out + done.err
-    done = slow_cli("run", "later.yaml", "--deadline", "0.001s", "--json")
-    assert (done.code, done.envelope["error"]["message"]) == (
-        5,
-        "the deadline has passed before the run could begin; nothing was bought",
-    )
-
-
-def test_the_deadline_ends_a_dry_run_too(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
-        cli = Cli(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/api")
-        cli.write("waits")
-        done = cli("run", "waits.yaml", "--dry-run", "--deadline", "1s", "--json", timeout_s=120)
-    assert (done.code, done.envelope["error"]["code"]) == (5, "DEADLINE")
 
 
 def test_what_stopped_the_whole_run_is_its_error_and_not_what_stopped_some_jobs(slow_cli: Cli) -> None:
@@ -237,22 +169,6 @@ def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130
     assert slow_cli("status", run_dir, "--json").envelope["data"]["status"] == "interrupted"
 
 
-def test_sigterm_ends_a_run_with_143(slow_cli: Cli) -> None:
-    slow_cli.write("term")
-    shown = slow_cli.cwd / "shown"
-    with shown.open("w") as stream:
-        run = slow_cli.start_installed("run", "term.yaml", "--json", stdout=stream, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_bought(slow_cli.cwd / "outputs/term/default")
-        _interrupt_twice(run, signal.SIGTERM, shown)
-        run.wait(timeout=20)
-    finally:
-        run.kill()
-        run.wait()
-    assert run.returncode == 143, shown.read_text()
-    assert '"exit_code": 143' in shown.read_text().splitlines()[-1]
-
-
 def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
     cli.write("nohup", SIX)
     run = cli.start_installed("run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
@@ -264,21 +180,6 @@ def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
         run.kill()
     assert run.returncode == 0, err
     assert report_of(cli.cwd / "outputs/nohup/default")["counts"]["succeeded"] == 6
-
-
-def test_a_reader_that_goes_away_does_not_end_a_run(cli: Cli, report_of: Report) -> None:
-    cli.write("piped", SIX)
-    run = cli.start("run", "piped.yaml", "--json")
-    assert run.stdout is not None
-    assert run.stderr is not None
-    run.stdout.readline()
-    run.stdout.close()
-    err = run.stderr.read()
-    run.stderr.close()
-    assert run.wait(timeout=120) == 0, err
-    assert "Traceback" not in err
-    assert "BrokenPipe" not in err
-    assert report_of(cli.cwd / "outputs/piped/default")["counts"]["succeeded"] == 6
 
 
 @pytest.mark.parametrize("kilobytes", quick_every(2, [30, 60, 120]))
@@ -344,15 +245,3 @@ def test_the_command_after_a_budget_that_was_too_small_works_and_status_prints_i
     assert done.out.splitlines()[-1].partition("next")[2].strip() == command
     assert cli("status", "outputs/tight/default").out.splitlines()[-1].partition("next")[2].strip() == command
     assert cli(*command.split()[1:]).code == 0
-
-
-def test_after_a_budget_that_was_too_small_the_printed_command_and_the_pages_finish_the_run(cli: Cli) -> None:
-    cli.write("rest", "- {name: fox, prompt: a fox, repeat: 3}\n- {name: edit, prompt: a cat, workflow: zimage-base}")
-    done = cli("run", "rest.yaml", "--budget", "4", COLUMNS="200")
-    assert done.code == 4
-    step = next(line for line in done.out.splitlines() if line.strip().startswith("next"))
-    command = step.split("next", 1)[1].split()
-    assert "N" not in command
-    page = (cli.cwd / "outputs/rest/default/report.html").read_text(encoding="utf-8")
-    assert f"crucible-batch run rest.yaml --budget {command[-1]}" in page
-    assert cli(*command[1:]).code == 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 from pathlib import Path
 
 from .conftest import Cli
-from .test_json import check_stream
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
 
@@ -52,39 +50,6 @@ def test_on_a_narrow_terminal_each_run_is_a_block_whose_words_are_not_broken(cli
         ]
     assert "narrow/2026-01-05" in cli("status", COLUMNS="20").out
     assert cli("status", COLUMNS="80").out.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
-
-
-def test_json_lists_what_the_table_shows(cli: Cli) -> None:
-    cli("run", cli.write("in-json", SOME_FAIL), "--run-id", "night")
-    data = check_stream(cli("status", "--json"), "status")["data"]
-    assert (data["directory"], data["found"], data["complete"]) == ("outputs", 1, True)
-    (run,) = data["runs"]
-    assert (run["name"], run["run_id"], run["state"], run["exit_code"]) == ("in-json", "night", "failed_jobs", 1)
-    assert run["run_dir"] == "outputs/in-json/night"
-    assert run["counts"]["failed"] == 1
-    assert run["credits"]["spent"] == "2"
-    assert "--run-id night" in run["next"]
-    assert run["error"] is None
-
-
-def test_a_killed_run_and_a_damaged_one_are_listed_as_such(slow_cli: Cli) -> None:
-    run = slow_cli.start("run", slow_cli.write("killed-one"))
-    journal = slow_cli.cwd / "outputs" / "killed-one" / "default" / ".crucible" / "journal.sqlite3"
-    while not (journal.is_file() and "running" in slow_cli("status").out):
-        assert run.poll() is None
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
-    damaged = slow_cli.cwd / "outputs" / "damaged" / "default" / ".crucible"
-    damaged.mkdir(parents=True)
-    (damaged / "journal.sqlite3").write_bytes(b"no database" * 100)
-    done = slow_cli("status")
-    assert done.code == 0
-    assert "process exited" in line_of(done.out, "killed-one/default")
-    assert "next  crucible-batch run killed-one.yaml" in done.out
-    assert "unreadable" in line_of(done.out, "outputs/damaged/default")
-    assert "is damaged" in done.out
-    states = [run["state"] for run in slow_cli("status", "--json").envelope["data"]["runs"]]
-    assert states == ["killed", "unreadable"]
 
 
 def test_a_folder_of_runs_is_listed_and_a_run_directory_is_shown(cli: Cli) -> None:

@@ -68,18 +68,6 @@ def test_a_saved_plan_keeps_its_scheduled_time(cli: Cli) -> None:
     assert (done.code, "plan.json is a plan for one scheduled time" in done.err) == (2, True)
 
 
-def test_a_plan_that_does_not_depend_on_the_time_has_none_and_is_the_same_at_any_time(cli: Cli) -> None:
-    cli.write("timeless")
-    written = []
-    for day in ("26", "27"):
-        time = f"2026-11-{day}T02:15:00Z"
-        assert cli("plan", "timeless.yaml", "-q", "-o", "plan.json", CRUCIBLE_BATCH_SCHEDULED_AT=time).code == 0
-        written.append((cli.cwd / "plan.json").read_bytes())
-    assert written[0] == written[1]
-    assert json.loads(written[0])["options"]["scheduled_at"] is None
-    assert cli("plan", "plan.json", "--scheduled-at", "2026-11-28T02:15:00Z").code == 0
-
-
 SCHEDULED = BERLIN + 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch_up: 3}\n'
 
 
@@ -113,32 +101,6 @@ def test_missed_nights_are_run_before_the_current_one(cli: Cli) -> None:
         assert _jobs_of(cli, f"outputs/nightly/2040-01-{day}") == {f"fox-2040-01-{day}": f"a fox on 2040-01-{day}"}
     again = _night(cli, "nightly", 4, "--json")
     assert "caught_up" not in check_stream(again, "run")["data"]
-
-
-def test_a_night_that_did_not_finish_is_caught_up_and_each_run_has_its_own_result(cli: Cli) -> None:
-    cli.write("again", "- {name: a, prompt: a fox on ice}\n- {name: b, prompt: a cat on ice}", head=SCHEDULED)
-    first = _night(cli, "again", 1, "--budget", "2")
-    assert (first.code, "run again.yaml --budget 4 --scheduled-at 2040-01-01T02:15:00Z" in first.out) == (4, True)
-    done = _night(cli, "again", 2, "--catch-up", "1")
-    assert done.code == 0
-    assert "run 1 of 2  2040-01-01, scheduled at 2040-01-01T03:15+01:00 (missed)\n" in done.err
-    assert "run 2 of 2  2040-01-02, scheduled at 2040-01-02T03:15+01:00\n" in done.err
-    assert [f"again · 2040-01-0{day}" in done.out for day in (1, 2)] == [True, True]
-    refused = _night(cli, "again", 4, "--catch-up", "1", MOLTAZINE_API_KEY="moltazine_of_nobody")
-    assert (refused.code, "not started  2040-01-04\n" in refused.err) == (3, True)
-
-
-def test_a_run_that_can_not_be_started_does_not_prevent_the_next(cli: Cli) -> None:
-    cli.write("orders", '- {name: a, foreach: "orders-{{ date }}.csv", prompt: "{{ row.title }}"}', head=SCHEDULED)
-    for day in (1, 3):
-        (cli.cwd / f"orders-2040-01-{day:02}.csv").write_text("title\na fox in the sun\n")
-    assert _night(cli, "orders", 1).code == 0
-    done = _night(cli, "orders", 3, "--json", "--catch-up", "1")
-    assert done.code == 2, done.err
-    envelope = check_stream(done, "run")
-    assert (envelope["error"]["code"], envelope["data"]["status"]) == ("INVALID_MANIFEST", "succeeded")
-    (missed,) = envelope["data"]["caught_up"]
-    assert (missed["run_id"], missed["exit_code"], missed["run_dir"]) == ("2040-01-02", 2, None)
 
 
 def test_a_signal_prevents_the_next_run_and_the_lock_is_held_for_all_of_them(slow_cli: Cli) -> None:
@@ -175,21 +137,6 @@ def _lines_until(process: subprocess.Popen[str], kind: str) -> str:
     while f'"type": "{kind}"' not in (line := process.stdout.readline()):
         assert line, "the command has ended"
     return line
-
-
-@pytest.mark.parametrize(
-    ("head", "options", "message"),
-    [
-        (DATED, ("--catch-up", "1"), "--catch-up: the manifest has no schedule"),
-        (SCHEDULED.replace("{{ date }}", "one"), (), "uncaught.yaml:7:42: schedule.catch_up: catch_up needs a run id"),
-        (SCHEDULED, ("--catch-up", "367"), "Invalid value for '--catch-up'"),
-    ],
-)
-def test_what_can_not_be_caught_up_is_exit_2(cli: Cli, head: str, options: tuple[str, ...], message: str) -> None:
-    cli.write("uncaught", DATED_JOB, head=head)
-    done = cli("run", "uncaught.yaml", *options)
-    assert (done.code, message in done.err) == (2, True), done.err
-    assert not (cli.cwd / "outputs").exists()
 
 
 @pytest.mark.parametrize("options", [(), ("--run-id", "mine")])

@@ -35,37 +35,8 @@ def ledger_of(cli: Cli) -> list[dict[str, Any]]:
     return rows
 
 
-def most_used(cli: Cli) -> Decimal:
-    rows = ledger_of(cli)
-    most: Decimal = max(1000 - (row["balance_after"] - row["reserved_after"]) for row in rows)
-    return most
-
-
 def divide(cli: Cli, name: str, *options: str) -> Done:
     return cli("plan", f"{name}.yaml", "--shards", "4", "-o", "plan.json", *options)
-
-
-def run_all_at_once(cli: Cli) -> None:
-    """Run all four shards of the plan at the same time, if there is a plan."""
-    if not (cli.cwd / "plan.json").exists():
-        return
-    shards = [cli.start("run", "plan.json", "--shard", f"{number}/4", "-q") for number in range(1, 5)]
-    for shard in shards:
-        shard.communicate(timeout=240)
-
-
-@pytest.mark.parametrize("rise", ["1x15", pytest.param("3x15", marks=pytest.mark.slow)])
-def test_shards_never_overspend_together_when_a_price_rises(tmp_path: Path, rise: str) -> None:
-    """A job costs 2 when the plan is divided, and 30 from the second or the fourth on."""
-    pricing = f"zimage-base.base=2,zimage-base.rise-after={rise}"
-    with running_sandbox("--time-scale", "0", "--credits", "1000", "--pricing", pricing) as url:
-        cli = Cli(tmp_path, url)
-        cli.write("rising", TWELVE, budget=budget_of())
-        assert cli("run", "rising.yaml", "--only", "fox-1", "-q").code == 0
-        divide(cli, "rising")
-        run_all_at_once(cli)
-        assert most_used(cli) <= BUDGET
-        assert not (cli.cwd / "plan.json").exists()
 
 
 @pytest.fixture
@@ -116,22 +87,6 @@ def test_a_price_that_is_known_is_no_maximum(own: Cli) -> None:
     assert done.code == 2, done.out
     assert JOB in done.envelope["error"]["message"] + done.envelope["error"]["hint"]
     assert not (own.cwd / "plan.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("jobs", "maxima", "options"),
-    [(TWELVE, ("job",), ()), (TWELVE, ("job",), ("--probe",)), (WITH_IMAGE, ("job", "upload"), ("--probe",))],
-)
-def test_with_the_maxima_that_its_jobs_need_a_plan_is_divided(
-    own: Cli, jobs: str, maxima: tuple[str, ...], options: tuple[str, ...]
-) -> None:
-    """The maximum for uploads is needed only where a job has images."""
-    write(own, "declared", jobs, *maxima)
-    done = divide(own, "declared", *options)
-    assert done.code == 0, done.err
-    run_all_at_once(own)
-    assert own("merge", "outputs/declared/default", "-q").code in {0, 4}
-    assert most_used(own) <= BUDGET
 
 
 def test_a_job_with_images_that_is_not_chosen_needs_no_maximum_for_uploads(own: Cli) -> None:

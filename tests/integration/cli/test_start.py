@@ -1,17 +1,15 @@
 """The first steps: init, sandbox, demo."""
 
 import json
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.cli.demo import has_screen
-from tests.preloaded import COMMAND
 from tests.slow_cases import quick_every
 
-from .conftest import KEY, Cli, clean_environment
+from .conftest import KEY, Cli
 from .screen import Screen
 from .typing_along import printed_commands, typed
 
@@ -142,14 +140,3 @@ def test_the_sandbox_refuses_prices_that_it_can_not_ask(lonely_cli: Cli) -> None
     for rule, about in (("zimage-base.discount=2", "known are base, size"), ("nope.base=2", "known are zimage-base")):
         refused = lonely_cli("sandbox", "--pricing", rule)
         assert (refused.code, about in " ".join(refused.err.split())) == (2, True)
-
-
-def test_the_module_is_the_command(tmp_path: Path) -> None:
-    import sys
-
-    env = clean_environment()
-    module = subprocess.run(
-        [sys.executable, "-m", "crucible_batch", "--version"], env=env, capture_output=True, check=True
-    )
-    command = subprocess.run([COMMAND, "--version"], env=env, capture_output=True, check=True)
-    assert module.stdout == command.stdout

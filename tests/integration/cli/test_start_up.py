@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.journal import lock_run_directory
-
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 LOADED = """
 import atexit, sys
@@ -46,14 +44,6 @@ def test_help_takes_neither_a_markdown_parser_nor_a_lexer_nor_our_own_machinery(
     assert not of("crucible_batch.api", modules)
 
 
-def test_whether_another_run_is_active_is_decided_before_engine_and_report_are_loaded(tmp_path: Path) -> None:
-    with lock_run_directory(tmp_path / "out"):
-        hello = str(MANIFESTS / "hello.yaml")
-        modules = loaded("run", hello, "--out-dir", str(tmp_path / "out"), "--if-running", "skip")
-    for package in ("crucible_batch.engine", "crucible_batch.report", "crucible_batch.notifications", "PIL"):
-        assert not of(package, modules), package
-
-
 def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() -> None:
     modules = loaded("validate", str(MANIFESTS / "hello.yaml"))
     assert of("crucible_batch.manifest", modules)
@@ -61,29 +51,6 @@ def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() ->
         assert not of(package, modules), package
     for room in ("engine", "gateway", "report", "outputs", "journal.store", "domain.events", "domain.job", "sandbox"):
         assert not of(f"crucible_batch.{room}", modules), room
-
-
-@pytest.mark.parametrize("words", [[], ["--help"], ["validat"], ["run", "--help"]])
-def test_help_and_errors_are_the_same_without_the_imports_that_are_skipped(words: list[str]) -> None:
-    shown = []
-    for skipped in ("", "skip_unused_help_imports(sys.argv[1:]); "):
-        load = "import sys; from crucible_batch.cli.startup import skip_unused_help_imports"
-        script = f"{load}; {skipped}from crucible_batch.cli.app import main; main()"
-        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
-        shown.append((done.returncode, done.stdout, done.stderr))
-    assert shown[0] == shown[1]
-    assert any(shown[0][1:])
-
-
-def test_garbage_is_collected_rarely_and_not_at_the_exit() -> None:
-    script = """
-import atexit, gc
-atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 0))
-from crucible_batch.cli.startup import collect_garbage_rarely
-collect_garbage_rarely()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "50000 True\n"
 
 
 def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:

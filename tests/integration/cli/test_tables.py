@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tests.integration.cli.conftest import Cli
 
 PROMPTS = "\ufeffa fox in the snow\r\n\r\n  a hen, brown  \r\n"
@@ -42,12 +40,3 @@ def test_a_problem_of_a_line_shows_the_line_of_the_file(lonely_cli: Cli) -> None
     done = lonely_cli("validate", "lines.yaml")
     assert done.code == 2
     assert "prompts.txt:3:\n   3 │ a hen\n" in done.err
-
-
-@pytest.mark.parametrize("name", ["goods.xlsx", "goods.ods"])
-def test_a_spreadsheet_is_refused_with_the_advice_to_export_it(lonely_cli: Cli, name: str) -> None:
-    lonely_cli.write("sheet", f"- {{name: '{{{{ row.sku }}}}', foreach: {name}, prompt: x}}")
-    done = lonely_cli("validate", "sheet.yaml")
-    assert done.code == 2
-    assert f"'{name}' is a spreadsheet, which is not supported" in done.err
-    assert "export the sheet as CSV (UTF-8) and use 'goods.csv'" in done.err

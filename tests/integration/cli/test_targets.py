@@ -57,9 +57,3 @@ def test_a_file_that_cannot_be_made_is_a_fault_of_the_command_line(
     cli.write("targets")
     done = cli(*command, "-o", target)
     assert (done.code, "USAGE" in done.err) == (2, True)
-
-
-def test_a_report_is_no_plan(cli: Any) -> None:
-    assert cli("run", cli.write("targets-report"), "--out-dir", "out").code == 0
-    assert cli("plan", "targets-report.yaml", "-o", "out/report.json").code == 2
-    assert json.loads((cli.cwd / "out/report.json").read_text())["run_id"] == "default"

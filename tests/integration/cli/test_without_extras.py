@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import venv
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,10 +174,3 @@ def test_every_command_has_its_help_there(python: Path, folder: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         codes = list(threads.map(lambda words: called(python, folder, words).returncode, calls))
     assert set(codes) == {0}, dict(zip(calls, codes, strict=True))
-
-
-def test_the_interpreter_is_that_of_the_tests(python: Path, folder: Path) -> None:
-    done = subprocess.run(
-        [str(python), "-I", "-c", "import sys; print(sys.version)"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == sys.version

@@ -73,27 +73,3 @@ def test_a_clock_that_is_wrong_and_in_range_prevents_nothing(cli: Cli, year: int
     done = in_year(cli, year, "run", cli.write(f"wrong-{year}", head=NIGHTLY))
     assert done.code == 0, done.err
     assert [path.name[:4] for path in (cli.cwd / f"outputs/wrong-{year}").iterdir()] == [str(year)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("schedule", "list", "m.yaml"),
-        ("schedule", "export", "m.yaml", "--to", "cron"),
-        ("schedule", "export", "m.yaml", "--to", "systemd"),
-        ("status",),
-        ("doctor",),
-        ("credits",),
-        ("prune", "outputs", "--older-than", "30d", "--dry-run"),
-        ("budget", "show"),
-    ],
-    ids=" ".join,
-)
-@pytest.mark.parametrize("year", [3000, 9990, 9999])
-def test_no_command_calls_a_late_clock_a_bug(cli: Cli, words: tuple[str, ...], year: int) -> None:
-    cli.write("m", head=NIGHTLY)
-    assert cli("run", "m.yaml", "--scheduled-at", "2026-11-26T02:15:00Z").code == 0
-    done = in_year(cli, year, *words)
-    assert done.code != 70, done.err
-    assert "Traceback" not in done.err

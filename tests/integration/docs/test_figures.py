@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.verification.campaign.__main__ import put_into
-from tests.verification.campaign.figures import CAMPAIGNS, PAGES, RESULTS, campaigns, placed, results, summary
+from tests.verification.campaign.figures import CAMPAIGNS, PAGES, RESULTS, campaigns, placed, results
 from tests.verification.campaign.mutation import MODULES
 from tests.verification.campaign.rows import ROWS, ZEROS
 from tests.verification.crash.wire_faults import FAULTS
@@ -21,16 +19,6 @@ def test_the_figures_of_a_page_are_those_of_the_newest_campaign(page: Path) -> N
     """Made by ``make figures``."""
     text = page.read_text(encoding="utf-8")
     assert text == placed(text, PAGES[page]()), "run make figures"
-
-
-def test_a_page_without_a_place_for_figures_is_refused() -> None:
-    with pytest.raises(ValueError, match="no place for figures"):
-        placed("no markers", "figures")
-
-
-def test_the_summary_has_the_three_zeros() -> None:
-    assert "**0 double charges, 0 lost outputs, 0 budget overruns**" in summary()
-    assert "**0 double charges, 0 lost outputs, 0 budget overruns**" in results()
 
 
 def test_the_page_of_results_has_the_number_of_network_faults() -> None:
@@ -63,18 +51,3 @@ def test_a_campaign_that_is_shown_has_every_row() -> None:
         assert [row["never_struck"] for row in told["rows"]] == [[]] * len(ROWS)
         mutants = next(row["counts"] for row in told["rows"] if row["row"] == 15)
         assert mutants["modules"] == len(MODULES)
-
-
-def test_a_row_that_is_played_once_more_takes_the_place_of_the_first_and_says_its_own_revision(tmp_path: Path) -> None:
-    def told(revision: str, *rows: tuple[int, int]) -> dict[str, Any]:
-        played = [{"row": row, "counts": {"kills": kills}, "faults": {}, "found": {"lost": 0}} for row, kills in rows]
-        return {"revision": revision, "started_at": "now", "seed": 7, "took_s": 10, "rows": played}
-
-    file = tmp_path / "campaign.json"
-    file.write_text(json.dumps(told("old", (1, 5), (16, 0))))
-    whole = put_into(file, told("new", (16, 3)))
-    assert [(row["row"], row["counts"]["kills"], row.get("revision")) for row in whole["rows"]] == [
-        (1, 5, None),
-        (16, 3, "new"),
-    ]
-    assert (whole["revision"], whole["took_s"], whole["totals"]["counts"]) == ("old", 20, {"kills": 8})

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from decimal import Decimal
 
 import httpx
-import pytest
 
-from crucible_batch.domain.events import Accepted, Failed, Held
-from crucible_batch.domain.gateway_types import Account, ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import Shape
 from crucible_batch.domain.progress import JobAdvanced
-from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.clock import SystemClock
-from crucible_batch.engine.journaled_ledger import JournaledLedger
-from crucible_batch.engine.pause import Pause
-from crucible_batch.engine.shutdown import Shutdown
-from tests.unit.engine.readings import reader_of
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 
@@ -28,15 +15,6 @@ TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 def jobs(count: int, **fields: str) -> str:
     more = "".join(f", {name}: {value}" for name, value in fields.items())
     return "\n".join(f"{{name: j{i}, prompt: 'picture {i}'{more}}}" for i in range(count))
-
-
-async def test_a_budget_that_reaches_exactly_is_spent_to_the_last_credit(start, tally):
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(5), budget=10))
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert tally(result) == {"succeeded": 5}
-    assert (result.report.credits.spent, result.report.credits.over_budget) == (10, 0)
 
 
 async def test_one_credit_too_little_blocks_the_last_job_and_nothing_else(start, tally):
@@ -48,39 +26,6 @@ async def test_one_credit_too_little_blocks_the_last_job_and_nothing_else(start,
     assert [row.status for row in rows] == ["succeeded"] * 4 + ["blocked"]
     assert rows[-1].error.code == "BUDGET_EXHAUSTED"
     assert result.report.credits.spent == 8
-
-
-async def test_a_run_that_ends_for_its_way_to_the_gateway_reports_it_beside_the_class_that_it_cannot_pay(
-    start, tampered
-):
-    async def tamper(request: httpx.Request, send):
-        if request.method == "GET" and "/jobs/" in request.url.path:
-            raise httpx.ReadError("lost")
-        return await send()
-
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(2), budget=3), transport=tampered(tamper), wait_for_gateway_s=0)
-        await bench.agree(result)
-        rows = list(result.jobs())
-    assert result.exit_code == 5
-    assert [(scope, stop.code) for scope, stop in result.report.stops.items()] == [
-        ("*", "NO_ANSWER"),
-        ("workflow:zimage-base", "BUDGET_EXHAUSTED"),
-    ]
-    assert [(row.status, row.error and row.error.code) for row in rows] == [
-        ("pending", None),
-        ("blocked", "BUDGET_EXHAUSTED"),
-    ]
-
-
-async def test_ten_jobs_of_a_tenth_of_a_credit_cost_one_credit_exactly(start, tally):
-    async with start(prices={"zimage-base": Decimal("0.1")}) as bench:
-        result = await bench.run(bench.manifest(TEN, budget="1.0"))
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert tally(result) == {"succeeded": 10}
-    assert result.report.credits.spent == 1
-    assert '"spent": "1"' in (bench.path / "out" / "report.json").read_text()
 
 
 async def test_a_budget_raised_later_pays_for_the_rest_only(start, tally):
@@ -130,15 +75,6 @@ async def test_one_job_finds_a_price_out_while_its_class_waits(start, tampered):
     assert max(together) > 3  # and from then on they go side by side
 
 
-async def test_a_class_has_its_own_canary_and_does_not_wait_for_anothers(start):
-    work = jobs(3) + "\n" + "\n".join(f"{{name: s{i}, prompt: 'sheet {i}', workflow: zimage-sheet}}" for i in range(3))
-    async with start(prices={"zimage-sheet": Decimal(3)}) as bench:
-        result = await bench.run(bench.manifest(work, budget=15))
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert result.report.credits.spent == 15
-
-
 async def test_a_price_that_rises_within_a_run_exceeds_the_budget_by_the_submits_in_flight_at_most(start):
     from crucible_batch.sandbox import parse_pricing
 
@@ -151,18 +87,6 @@ async def test_a_price_that_rises_within_a_run_exceeds_the_budget_by_the_submits
     assert result.report.credits.over_budget == max(0, result.report.credits.spent - 24)
     assert result.report.credits.over_budget <= 4 * (9 - 2)
     assert result.exit_code == 4
-
-
-async def test_a_price_that_an_earlier_run_paid_is_found_out_again(start, tally):
-    async with start() as bench:
-        await bench.run(bench.manifest(jobs(2), budget=40))
-        await bench.configure(prices={"zimage-base": "9"})
-        result = await bench.run(bench.manifest(jobs(30), budget=40))
-        await bench.agree(result)
-    # 4 are spent; the canary may spend 9, then what fits at 9.
-    assert result.report.credits.spent == 4 + 4 * 9
-    assert result.report.credits.over_budget == 0
-    assert tally(result) == {"succeeded": 6, "blocked": 24}
 
 
 async def test_an_account_that_runs_dry_blocks_the_rest_and_reports_it(start, tally):
@@ -196,27 +120,6 @@ async def test_an_account_shared_with_others_answers_402_in_the_middle_and_the_r
     assert 1 <= refused <= 4  # those in flight, and no hot loop
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>Payment required</html>", b'{"success":false,"code":"NO_FUNDS","error":"no"}']
-)
-async def test_a_402_under_any_code_or_none_ends_the_run(start, tampered, tally, body):
-    submits = 0
-
-    async def tamper(request: httpx.Request, send):
-        nonlocal submits
-        if request.url.path.endswith("/generate"):
-            submits += 1
-            return httpx.Response(402, content=body)
-        return await send()
-
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(3), budget=100), transport=tampered(tamper))
-        await bench.agree(result)
-    assert result.exit_code == 4
-    assert tally(result) == {"blocked": 3}
-    assert submits <= 3
-
-
 async def test_refunds_open_an_account_again_that_was_closed(start, tally):
     """Six credits for four jobs of two: one fails, and its refund pays for the next."""
     async with start(credits=8, faults="generate.fail=1") as bench:
@@ -239,14 +142,6 @@ async def test_an_empty_account_does_not_keep_from_finding_what_was_bought(start
     assert result.report.counts.reused == 3
 
 
-async def test_without_a_cap_the_account_is_the_limit(start, tally):
-    async with start(credits=5) as bench:
-        result = await bench.run(bench.manifest(jobs(4), budget=None), yes=True)
-        await bench.agree(result)
-    assert result.exit_code == 4
-    assert tally(result) == {"succeeded": 2, "blocked": 2}
-
-
 async def test_jobs_are_bought_in_the_manifests_order(start):
     async with start() as bench:
         result = await bench.run(bench.manifest(TEN, budget=12), concurrency=3)
@@ -262,39 +157,3 @@ async def test_the_budget_holds_at_every_message_of_a_run(start, watcher):
     balances = [message.balance for message in seen.messages if isinstance(message, JobAdvanced)]
     assert balances
     assert all(0 <= balance.spent + balance.held <= 13 for balance in balances)
-
-
-class Refunding:
-    """An account that is empty until a job's credits come back; and the log of the books that are kept of it."""
-
-    def __init__(self) -> None:
-        self.available = Decimal(10)
-
-    async def account(self) -> Account:
-        return Account(self.available, Decimal(0), self.available)
-
-    async def append(self, _subject: str, _event: object) -> None:
-        """Durable at once."""
-
-
-async def test_after_a_402_a_refund_alone_opens_the_account():
-    around = Refunding()
-    books = JournaledLedger(around, Ledger(), None)
-    stop, clock = Shutdown(), SystemClock()
-    admission = Admission(books, reader_of(around, books, clock), stop, clock, pause=Pause(stop, clock, nullcontext))
-
-    async def hold(identity: str) -> Held | None:
-        return await admission.hold(Job(identity), Shape("workflow:w"), missing=lambda: 0, claim=lambda: None)
-
-    held = await hold("a")
-    await books.record("a", held)
-    await books.record("a", Accepted(at=1.0, job_id="j", credits=Decimal(4), reused=False))
-    admission.close_account()
-    around.available = Decimal(0)
-    waiting = asyncio.ensure_future(hold("b"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    around.available = Decimal(10)
-    await books.record("a", Failed(at=2.0, error=ErrorInfo("GENERATION_FAILED", "it failed")))
-    assert isinstance(await waiting, Held)

@@ -83,29 +83,6 @@ async def test_the_sidecar_goes_along_and_tells_the_new_name(start):
         assert not (bench.path / "out/a/0.png.json").exists()
 
 
-async def test_a_sidecars_place_that_is_the_users_is_left_alone(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        old = read(bench)
-        (bench.path / "out/a/0.png.json").write_bytes(b"my notes")
-        assert (await bench.run(bench.manifest(TWO))).exit_code == 0
-        assert read(bench, "a/0.png.json") == b"my notes"
-        assert read(bench, aside(old)) == old
-
-
-async def test_all_outputs_of_a_job_move(start):
-    sheet = "{{name: a, prompt: {}, workflow: zimage-sheet}}"
-    async with start() as bench:
-        await bench.run(bench.manifest(sheet.format("one")))
-        old = [read(bench, f"a/{index}.png") for index in range(2)]
-        result = await bench.run(bench.manifest(sheet.format("two")))
-        await bench.agree(result)
-        assert result.exit_code == 0
-        assert paths(result) == ["a/0.png", "a/1.png"]
-        assert bench.outputs() == sorted(["a/0.png", "a/1.png", aside(old[0]), aside(old[1], 1)])
-        await is_true(bench, checked=4)
-
-
 async def test_a_prompt_that_is_changed_back_is_done_and_its_picture_stays_aside(start):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
@@ -127,36 +104,6 @@ async def test_a_prompt_that_is_changed_back_is_done_and_its_picture_stays_aside
         assert bench.outputs() == sorted(["a/0.png", aside(second)])
         assert (read(bench), read(bench, aside(second))) == (old, second)
         await is_true(bench, checked=2)
-
-
-async def test_a_job_that_was_renamed_makes_way_for_the_new_one_of_its_old_name(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        old = read(bench)
-        result = await bench.run(bench.manifest("{name: a, prompt: two}\n{name: b, prompt: one}"))
-        state = await bench.agree(result)
-        assert (result.exit_code, paths(result)) == (0, ["a/0.png", aside(old)])
-        assert len(state["jobs"]) == 2
-        await is_true(bench, checked=2)
-
-
-async def test_two_older_jobs_with_the_same_bytes_move_together(start, tampered):
-    first: list[bytes] = []
-
-    async def tamper(request: httpx.Request, send):
-        answer = await send()
-        if "/crucible-outputs/" in request.url.path:
-            first.append(await answer.aread())
-            return httpx.Response(200, content=first[0])
-        return answer
-
-    async with start() as bench:
-        for manifest in (ONE, TWO):
-            assert (await bench.run(bench.manifest(manifest), transport=tampered(tamper))).exit_code == 0
-        assert bench.outputs() == ["a/0.png"]
-        assert (await bench.run(bench.manifest(THREE))).exit_code == 0
-        assert bench.outputs() == sorted(["a/0.png", aside(first[0])])
-        await is_true(bench, checked=3)
 
 
 @pytest.mark.parametrize("kind", ["my own", "edited", "link", "directory"])
@@ -186,20 +133,6 @@ async def test_what_is_the_users_stays_and_the_error_says_where_and_what_to_do(s
         again = await bench.run(bench.manifest(TWO))
         state = await bench.agree(again)
     assert (again.exit_code, len(state["jobs"])) == (0, 2)
-
-
-async def test_a_file_of_the_users_under_the_other_name_is_left_alone_and_named(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        old = read(bench)
-        (bench.path / "out" / aside(old)).write_bytes(b"my own")
-        result = await bench.run(bench.manifest(TWO))
-        (row,) = result.jobs()
-        assert (row.error.code, aside(old) in row.error.message) == ("OUTPUT_EXISTS", True)
-        assert (read(bench), read(bench, aside(old))) == (old, b"my own")
-        (bench.path / "out" / aside(old)).unlink()
-        assert (await bench.run(bench.manifest(TWO))).exit_code == 0
-        await is_true(bench, checked=2)
 
 
 async def test_a_picture_that_nobody_asks_for_any_more_goes_aside_itself(start, watcher, tampered):
@@ -238,18 +171,6 @@ async def test_receipts_know_what_moved_where_the_journal_is_lost(start):
         after = (await bench.state())["requests"]
     assert (back.exit_code, paths(back)) == (0, [aside(old)])
     assert [after[kind] for kind in ("generate", "download")] == [requests[kind] for kind in ("generate", "download")]
-
-
-async def test_a_saved_plan_of_the_edited_manifest_is_followed_and_then_finished(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        old = read(bench)
-        options = {"out_dir": bench.path / "out", "settings": bench.settings}
-        await api.plan(bench.manifest(TWO), save_to=bench.path / "plan.json", **options)
-        for _ in range(2):
-            assert (await bench.run(bench.path / "plan.json")).exit_code == 0
-        assert (await bench.state())["requests"]["generate"] == 2
-        assert bench.outputs() == sorted(["a/0.png", aside(old)])
 
 
 CHILD = """

@@ -83,18 +83,6 @@ async def test_lost_answers_make_no_difference(start: Any, faults: str) -> None:
         assert (await audited(bench)).ok
 
 
-async def test_an_upload_whose_answer_was_lost_before_its_effect_holds_nothing(start: Any) -> None:
-    async with start(recent_entries=1000) as bench:
-        bench.picture("cat.png", "navy")
-        await bench.run(bench.manifest("{name: cat, prompt: more, workflow: qwen-edit, image: cat.png}"))
-        await bench.configure(faults="asset-create.drop-before=1")
-        bench.picture("dog.png", "teal")
-        ended = await bench.run(bench.manifest("{name: dog, prompt: more, workflow: qwen-edit, image: dog.png}"))
-        result = await audited(bench)
-    assert result.ok
-    assert (ended.report.credits.held, result.audit.uploads.lost) == (0, 0)
-
-
 async def test_others_on_the_account_are_no_difference(start: Any) -> None:
     async with start(recent_entries=1000) as bench:
         await bench.run(with_photos(bench))
@@ -110,16 +98,6 @@ async def test_others_on_the_account_are_no_difference(start: Any) -> None:
     assert not theirs & {entry.job_id for entry in here.audit.at_our_time}
 
 
-async def test_a_ledger_that_is_cut_off_says_how_much_it_could_not_check(start: Any) -> None:
-    async with start(recent_entries=6, runners=1) as bench:
-        await bench.run(with_photos(bench), concurrency=1)
-        result = await audited(bench)
-    assert result.ok
-    assert result.audit.count(Verdict.UNSEEN) > 0
-    assert result.audit.count(Verdict.AGREES) > 0
-    assert result.audit.oldest is not None
-
-
 async def test_a_price_that_differs_is_found_with_its_job(start: Any) -> None:
     async with start(recent_entries=1000) as bench:
         await bench.run(with_photos(bench))
@@ -127,26 +105,6 @@ async def test_a_price_that_differs_is_found_with_its_job(start: Any) -> None:
         (difference,) = (await audited(bench)).audit.differences
     assert difference.name.startswith(("fox", "bad"))
     assert "not 2.25" in " ".join(difference.reasons)
-
-
-async def test_a_job_that_only_the_books_know_is_found(start: Any) -> None:
-    async with start(recent_entries=1000) as bench:
-        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
-        rewrite(bench.path / "out", "Accepted", lambda event: event.update(job_id="11111111-made-up"), nth=1)
-        result = await audited(bench)
-    assert (result.ok, result.exit_code) == (False, 7)
-    (difference,) = result.audit.differences
-    assert (difference.gateway_id, difference.reasons) == ("11111111-made-up", ("no entry in the ledger",))
-    # The charge that the books have forgotten is shown: from our time, at our price.
-    assert sorted(entry.entry_type for entry in result.audit.at_our_time) == ["consume", "reserve"]
-
-
-async def test_an_uploads_charge_that_differs_is_found(start: Any) -> None:
-    async with start(recent_entries=1000) as bench:
-        await bench.run(with_photos(bench))
-        rewrite(bench.path / "out", "Created", lambda event: event.update(credits="0.75"))
-        (difference,) = (await audited(bench)).audit.differences
-    assert (difference.books.charged, difference.ledger.charged) == (Decimal("1.25"), 1)
 
 
 async def test_a_run_that_is_in_progress_can_be_audited_at_any_moment(start: Any, watcher: Any) -> None:
@@ -204,41 +162,3 @@ async def test_a_run_is_reconciled_when_the_ledger_shows_newer_entries_only(star
     assert found.ok
     assert len(attempts) == len(found.audit.jobs) == 32
     assert {each.verdict for each in found.audit.jobs} == {Verdict.AGREES}
-
-
-async def test_uploads_are_reconciled_when_the_ledger_shows_newer_entries_only(start: Any) -> None:
-    async with start(recent_entries=50) as bench:
-        await bench.run(with_photos(bench))
-        await bench.configure(recent_entries=0)
-        found = await audited(bench)
-    assert (found.ok, found.audit.uploads.count) == (True, 2)
-    assert found.audit.count(Verdict.UNSEEN) == 0
-
-
-async def test_a_difference_is_found_when_the_ledger_shows_newer_entries_only(start: Any) -> None:
-    async with start(recent_entries=50) as bench:
-        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
-        await bench.configure(recent_entries=0)
-        rewrite(bench.path / "out", "Accepted", lambda event: event.update(credits="2.25"), nth=1)
-        found = await audited(bench)
-    (difference,) = found.audit.differences
-    assert (found.exit_code, difference.books.charged, difference.ledger.charged) == (7, Decimal("2.25"), 2)
-
-
-async def test_the_ledger_is_read_at_most_every_five_seconds_and_at_the_end(start: Any) -> None:
-    async with start(recent_entries=50, runners=2, time_scale=4.0) as bench:
-        began = bench.clock.monotonic()
-        await bench.run(many(bench), concurrency=4)
-        elapsed = bench.clock.monotonic() - began
-        asked = (await bench.state())["requests"]["credits"]
-    assert elapsed > 20
-    assert 2 <= asked <= elapsed / 5 + 4
-
-
-async def test_what_a_run_never_saw_stays_unseen(start: Any) -> None:
-    """A gateway that lists nothing: no purchase is checked, and none is taken for checked."""
-    async with start(recent_entries=0) as bench:
-        await bench.run(bench.manifest("{name: fox, prompt: a fox, repeat: 3}"))
-        found = await audited(bench)
-    assert found.audit.count(Verdict.UNSEEN) == 3
-    assert found.audit.differences == ()

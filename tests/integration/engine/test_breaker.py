@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections import Counter
 
@@ -57,35 +56,6 @@ async def test_the_same_answer_to_five_jobs_ends_the_run_with_it_and_leaves_the_
     assert last.report.credits.spent == 40
 
 
-async def test_side_by_side_no_more_are_refused_than_were_on_their_way(start, tampered, tally):
-    async def tamper(request: httpx.Request, send):
-        return refusal(403, "FORBIDDEN") if is_submit(request) else await send()
-
-    async with start() as bench:
-        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
-        result = await bench.run(bench.manifest(jobs(24), budget=None, head=head), transport=tampered(tamper))
-        await bench.agree(result)
-    assert result.exit_code == 5
-    assert result.report.credits.held == 0
-    assert 5 <= tally(result)["failed"] <= 8
-
-
-async def test_what_is_in_flight_is_collected_anyway(start, tampered, tally):
-    submits = itertools.count(1)
-
-    async def tamper(request: httpx.Request, send):
-        if is_submit(request) and next(submits) > 4:
-            return refusal(403, "FORBIDDEN")
-        return await send()
-
-    async with start(faults="generate.slow-queue:1", slow_queue_s=40.0) as bench:
-        result = await bench.run(bench.manifest(jobs(20), budget=100), transport=tampered(tamper), concurrency=8)
-        await bench.agree(result)
-    assert result.exit_code == 5
-    assert tally(result)["succeeded"] == 4
-    assert result.report.credits.held == 0
-
-
 async def test_bad_lines_one_after_the_other_end_nothing(start, tally):
     bad = "\n".join(f"{{name: b{i}, prompt: 'p {i}', params: {{sampler.steps: 100000}}}}" for i in range(12))
     async with start() as bench:
@@ -93,19 +63,6 @@ async def test_bad_lines_one_after_the_other_end_nothing(start, tally):
         await bench.agree(result)
     assert result.exit_code == 1
     assert tally(result) == {"failed": 12, "succeeded": 3}
-
-
-async def test_refusals_with_others_accepted_in_between_end_nothing(start, tampered, tally):
-    submits = itertools.count()
-
-    async def tamper(request: httpx.Request, send):
-        return refusal(403, "FORBIDDEN") if is_submit(request) and next(submits) % 3 else await send()
-
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(18), budget=100), transport=tampered(tamper), concurrency=1)
-        await bench.agree(result)
-    assert result.exit_code == 1
-    assert tally(result) == {"failed": 12, "succeeded": 6}
 
 
 @pytest.mark.parametrize(
@@ -126,56 +83,6 @@ async def test_twenty_jobs_that_fail_alike_end_the_run_unless_it_is_their_own_do
     assert result.exit_code == code
     assert tally(result)["failed"] == failed
     assert result.report.credits.spent == 0
-
-
-async def test_failures_with_successes_in_between_end_nothing(start, tally):
-    async with start(faults="generate.fail:0.8", seed=4) as bench:
-        head = "retry: {attempts: 1}\n"
-        result = await bench.run(bench.manifest(jobs(40), budget=200, head=head))
-        await bench.agree(result)
-    assert result.exit_code == 1
-    assert tally(result)["failed"] > 20
-
-
-async def test_who_uploads_while_the_workflow_goes_away_does_not_ask_for_it_any_more(start, tampered, tally):
-    asked = itertools.count()
-    gone = asyncio.Event()
-
-    async def tamper(request: httpx.Request, send):
-        if is_submit(request):
-            next(asked)
-            asyncio.get_running_loop().call_later(0.1, gone.set)
-            return refusal(404, "WORKFLOW_NOT_FOUND")
-        if request.method == "PUT" and b"second" in request.read()[-200:]:
-            await gone.wait()
-        return await send()
-
-    async with start() as bench:
-        bench.picture("a.png", "red")
-        bench.picture("b.png", "blue")
-        with (bench.path / "b.png").open("ab") as file:
-            file.write(b"second")
-        head = "budget: {credits: 20, max_credits_per_job: 3}\n"
-        work = "\n".join(f"{{name: {i}, prompt: {i}, workflow: qwen-edit, image: {i}.png}}" for i in "ab")
-        result = await bench.run(bench.manifest(work, budget=None, head=head), transport=tampered(tamper))
-        await bench.agree(result)
-        rows = list(result.jobs())
-    assert result.exit_code == 1
-    assert [row.error.code for row in rows] == ["WORKFLOW_NOT_FOUND"] * 2
-    assert next(asked) == 1
-
-
-async def test_an_image_that_the_gateway_lost_fails_its_job_and_not_the_workflow(start, tampered, tally):
-    submits = itertools.count()
-
-    async def tamper(request: httpx.Request, send):
-        return refusal(404, "ASSET_NOT_FOUND") if is_submit(request) and not next(submits) else await send()
-
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(4)), transport=tampered(tamper))
-        await bench.agree(result)
-    assert result.exit_code == 1
-    assert tally(result) == {"failed": 1, "succeeded": 3}
 
 
 @pytest.mark.parametrize("is_lost_first", [False, True])

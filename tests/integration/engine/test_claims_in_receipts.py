@@ -122,24 +122,6 @@ async def test_a_receipt_that_names_the_job_of_another_workflow_is_no_knowledge_
     assert (Counter(state["requests"]) - before)["generate"] == 2
 
 
-async def test_a_line_of_a_job_that_never_was_costs_what_others_cost_and_buys_nothing(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(texts(2), budget=100))
-        identities: list[str] = []
-
-        def forge(lines: list[Line]) -> list[Line]:
-            identities.extend(jobs_of(lines))
-            gone = [{**line, "job_id": "never"} for line in lines if line["identity"] == identities[1]]
-            return [*(line for line in lines if line["identity"] == identities[0]), *gone]
-
-        edit(bench, forge)
-        shutil.rmtree(bench.path / "out" / "j1")
-        result = await bench.run(bench.manifest(texts(2), budget=100))
-        state = await bench.state()
-    assert len(state["jobs"]) == 2
-    assert result.report.credits.spent == 2 * PRICE
-
-
 async def test_receipts_none_of_whose_jobs_this_account_has_are_anothers(start):
     async with start() as bench:
         manifest = bench.manifest(texts(2))
@@ -160,22 +142,6 @@ async def test_what_a_record_names_beyond_a_receipt_stands_in_the_report(start):
         await bench.agree(result)
     credits = result.report.credits
     assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (4, 3, 2)
-
-
-async def test_any_number_of_lines_for_one_job_leads_to_few_questions(start):
-    async with start() as bench:
-        manifest = bench.manifest(texts(1))
-        await bench.run(manifest)
-
-        def flood(lines: list[Line]) -> list[Line]:
-            return [*lines, *({**lines[0], "job_id": f"x{number}"} for number in range(20_000))]
-
-        edit(bench, flood)
-        before = Counter((await bench.state())["requests"])
-        result = await bench.run(manifest)
-        state = await bench.agree(result)
-    assert result.exit_code == 0
-    assert (Counter(state["requests"]) - before)["job"] <= 2
 
 
 async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_it_later_is_asked_by_its_key(start):

@@ -66,18 +66,6 @@ async def test_what_an_unfinished_job_needs_stays(start):
     assert len(state["assets"]) == 2
 
 
-async def test_what_a_job_that_left_the_manifest_has_in_flight_stays(start):
-    async with start() as bench:
-        one = bench.picture("1.png")
-        await bench.configure(faults="generate.drop-after:1")  # sent, and nobody knows what became of it
-        await bench.run(bench.manifest(edit("a", one)))
-        await bench.configure(faults="")
-        await bench.run(bench.manifest("{name: t, prompt: text}"))
-        cleaning = await delete_assets(bench.path / "out", settings=bench.settings)
-        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.NEEDED, "a")]
-        assert len(await ready_assets(bench)) == 1
-
-
 async def test_an_upload_of_another_run_is_left_to_it_unless_found_ones_are_asked_for(start):
     async with start() as bench:
         one = bench.picture("1.png")
@@ -107,25 +95,6 @@ async def test_what_an_unfinished_job_of_another_directory_needs_stays_until_tha
         cleaning = await delete_assets(ours, settings=bench.settings)
         assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.SHARED, str(theirs))]
         assert (await bench.run(other, out_dir=theirs, budget=9)).ok
-        assert (await delete_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
-
-
-async def test_a_directory_beside_that_cannot_be_read_may_need_everything(start):
-    async with start() as bench:
-        ours, broken = bench.path / "outputs/trial/default", bench.path / "outputs/odd/default"
-        await bench.run(bench.manifest(edit("a", bench.picture("1.png"))), out_dir=ours)
-        (broken / ".crucible").mkdir(parents=True)
-        (broken / ".crucible/journal.sqlite3").write_bytes(b"no database at all" * 100)
-        (fate,) = (await delete_assets(ours, settings=bench.settings)).fates
-        assert (fate.stays, fate.because) == (KeepReason.SHARED, f"{broken}, which can't be read")
-
-
-async def test_a_directory_beside_that_was_never_begun_needs_nothing(start):
-    async with start() as bench:
-        ours, empty = bench.path / "outputs/trial/default", bench.path / "outputs/odd/default"
-        await bench.run(bench.manifest(edit("a", bench.picture("1.png"))), out_dir=ours)
-        (empty / ".crucible").mkdir(parents=True)
-        (empty / ".crucible/journal.sqlite3").touch()  # killed while it was made
         assert (await delete_assets(ours, settings=bench.settings)).rebates == Decimal("0.5")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.engine.run_control import Workers
 from crucible_batch.gateway import client, storage
 from crucible_batch.gateway.transport import Channel, Reply
 from crucible_batch.journal import group_commit
@@ -148,23 +147,3 @@ async def test_landing_an_output_opens_writes_and_names_each_item_once(of_run: A
     assert {name: more[name] / JOBS for name in IN_HOPS if more[name]} == {
         "open": 5, "mkdir": 1, "write": 2, "link": 2, "unlink": 2
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(("concurrency", "workers"), [(1, 2), (2, 4), (8, 6), (None, 6)])
-async def test_a_run_starts_a_worker_for_each_of_its_jobs_and_one_more(
-    start: Any, monkeypatch: pytest.MonkeyPatch, concurrency: int | None, workers: int
-) -> None:
-    started = []
-    run = Workers.run
-
-    async def counted(self: Workers, worker: Any, count: int) -> None:
-        started.append(count)
-        await run(self, worker, count)
-
-    monkeypatch.setattr(Workers, "run", counted)
-    async with start() as bench:
-        manifest = bench.manifest("\n".join(f"{{name: j{number}, prompt: picture {number}}}" for number in range(5)))
-        result = await bench.run(manifest, concurrency=concurrency)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert started == [workers]

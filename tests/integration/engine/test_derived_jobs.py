@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import shutil
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.picking import next_pick
 from crucible_batch.domain.events import Held, Saved
 from crucible_batch.domain.progress import JobAdvanced, JobsAdded
-from crucible_batch.engine.derived_jobs import JobAdder
-from crucible_batch.errors import ExitCode, ManifestError, UserError
+from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import STRIDE, Killer
 
@@ -91,17 +87,6 @@ async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: An
         assert len(plan) == len(state["jobs"]) == 9
 
 
-async def test_a_job_that_was_added_is_not_taken_from_the_plan_as_well(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rest of the plan is read page by page, and its last page may have jobs that are waiting already."""
-    monkeypatch.setattr(JobAdder, "has_added", lambda _self, _identity: True)
-    async with start() as bench:
-        result = await bench.run(bench.manifest(STAGES))
-        assert await bought(bench) == 0
-        assert names_of(result, "pending") == NAMES[:3]
-
-
 async def test_every_output_of_a_source_is_taken(start: Any) -> None:
     sheet = '{name: sheet, prompt: "heron", workflow: zimage-sheet, params: {size.width: 64, size.height: 64}}'
     finals = '{name: "final-{{ source.name }}", from: sheet, workflow: upscale-2x}'
@@ -113,23 +98,6 @@ async def test_every_output_of_a_source_is_taken(start: Any) -> None:
         assert await bought(bench) == 3
     assert [row.name for row in rows] == ["sheet", "final-sheet", "final-sheet.1"]
     assert [row.source.index for row in rows[1:] if row.source] == [0, 1]
-
-
-async def test_the_images_of_a_stage_are_uploaded_once_each(start: Any) -> None:
-    twice = f"{STAGES}\n" + FINALS.replace("final", "big").replace("upscale-2x", "upscale-2x, params: {scale.value: 3}")
-    async with start() as bench:
-        result = await bench.run(bench.manifest(twice))
-        await bench.agree(result)
-        assert result.ok
-        assert len((await bench.state())["assets"]) == 3
-
-
-async def test_uploaded_outputs_are_given_back_after_a_success(start: Any) -> None:
-    async with start() as bench:
-        result = await bench.run(bench.manifest(STAGES, head="assets: {cleanup: on_success}\n"))
-        state = await bench.agree(result)
-    assert result.report.credits.rebates > 0
-    assert all(asset["deleted_at"] is not None for asset in state["assets"])
 
 
 # -- money -------------------------------------------------------------------------------------------------------------
@@ -156,51 +124,6 @@ async def test_a_run_that_is_killed_at_any_effect_is_finished_without_buying_any
             if not killer.has_struck:
                 break
     assert n > 20  # so many effects there are at least
-
-
-async def test_a_source_that_was_saved_before_its_job_was_planned_gets_it_in_the_next_run(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class KilledError(BaseException):
-        """Ends whatever is going on, as a kill would."""
-
-    async def killed(_journal: Journal, _planned: object) -> None:
-        raise KilledError
-
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        with monkeypatch.context() as patched:
-            patched.setattr(Journal, "append_planned", killed)
-            with pytest.raises((KilledError, BaseExceptionGroup)):
-                await bench.run(manifest, concurrency=1)
-        assert await bought(bench) == 1
-        result = await bench.run(manifest)
-        await bench.agree(result)
-        assert names_of(result, "succeeded") == NAMES
-        assert await bought(bench) == 6
-
-
-async def test_a_job_that_was_planned_before_the_kill_is_not_planned_twice(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append = Journal.append_planned
-
-    class KilledError(BaseException):
-        """As above."""
-
-    async def killed(journal: Journal, planned: Any) -> None:
-        await append(journal, planned)
-        raise KilledError
-
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        with monkeypatch.context() as patched:
-            patched.setattr(Journal, "append_planned", killed)
-            with pytest.raises((KilledError, BaseExceptionGroup)):
-                await bench.run(manifest, concurrency=1)
-        result = await bench.run(manifest)
-        assert names_of(result, "succeeded") == NAMES
-        assert await bought(bench) == 6
 
 
 def everything(out: Path) -> None:
@@ -255,16 +178,6 @@ async def test_the_budget_is_kept_over_all_stages(start: Any) -> None:
         assert await bought(bench) == 6
 
 
-async def test_the_later_stages_may_use_what_is_left_of_a_period(start: Any) -> None:
-    async with start() as bench:
-        limits = "credits: 40, per: day, account: studio, max_credits_per_job: 2, max_credits_per_upload: 1"
-        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
-        manifest = bench.manifest(STAGES, budget=None, head=f"budget: {{{limits}}}\n")
-        result = await bench.run(manifest, settings=settings)
-        assert names_of(result, "succeeded") == NAMES
-        assert result.report.period is not None
-
-
 # -- sources that fail -------------------------------------------------------------------------------------------------
 
 
@@ -309,25 +222,6 @@ async def test_two_sources_with_the_same_bytes_make_one_job(start: Any) -> None:
 # -- picks -------------------------------------------------------------------------------------------------------------
 
 
-async def test_without_a_picks_file_the_run_ends_well_and_buys_no_second_stage(start: Any) -> None:
-    async with start() as bench:
-        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}")
-        result = await bench.run(manifest)
-        assert result.ok
-        assert names_of(result) == NAMES[:3]
-        (waiting,) = result.report.waiting
-        assert (waiting.pick, waiting.sources, waiting.choices) == ("picks.txt", "draft*", 3)
-        assert next_pick(result.run_dir) == f"crucible-batch pick {result.run_dir} draft-1"
-        assert await bought(bench) == 3
-        (picks,) = api.pick(result.run_dir, ["draft-3", "draft-1/0"])
-        assert picks.path.read_text() == "draft-3\ndraft-1/0\n"
-        picked = await bench.run(manifest)
-        await bench.agree(picked)
-        assert names_of(picked, "succeeded") == [*NAMES[:3], "final-draft-1", "final-draft-3"]
-        assert picked.report.waiting == []
-        assert await bought(bench) == 5
-
-
 async def test_a_picks_file_that_is_there_from_the_beginning_is_followed_in_one_run(start: Any) -> None:
     async with start() as bench:
         (bench.path / "picks.txt").write_text("# the best\n\ndraft-2\n")
@@ -342,19 +236,6 @@ async def test_a_pick_that_names_no_job_is_refused_before_anything_is_bought(sta
             await bench.run(bench.manifest(f"{DRAFTS}\n{PICKED}"))
         assert caught.value.problems[0].nearest == "draft-3"
         assert await bought(bench) == 0
-
-
-async def test_a_picked_output_that_the_job_does_not_have_is_reported(start: Any) -> None:
-    async with start() as bench:
-        (bench.path / "picks.txt").write_text("draft-2/4\ndraft-1\n")
-        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}")
-        for _ in range(2):
-            result = await bench.run(manifest)
-            rows = [row for row in result.jobs() if row.status == "blocked"]
-            assert result.exit_code is ExitCode.SOME_FAILED
-            assert [row.error.code for row in rows if row.error] == ["PICK_NOT_FOUND"]
-            assert names_of(result)[-1] == "final-draft-2.4"  # in manifest order
-            assert names_of(result, "succeeded") == [*NAMES[:3], "final-draft-1"]
 
 
 async def test_what_is_no_longer_picked_is_kept_and_not_bought_again(start: Any) -> None:
@@ -375,17 +256,6 @@ async def test_what_is_no_longer_picked_is_kept_and_not_bought_again(start: Any)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_deleted_source_is_downloaded_again_and_its_finished_job_stays(start: Any) -> None:
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        first = await bench.run(manifest)
-        (first.run_dir / "draft-2" / "0.png").unlink()
-        result = await bench.run(manifest)
-        assert names_of(result, "succeeded") == NAMES
-        assert (first.run_dir / "draft-2" / "0.png").is_file()
-        assert await bought(bench) == 6
 
 
 @pytest.mark.parametrize("embeds", [True, False])
@@ -479,16 +349,6 @@ async def test_a_renamed_source_keeps_its_jobs(start: Any, old: str, new: str, h
         assert await bought(bench) == 6
 
 
-async def test_a_plan_of_stages_is_neither_saved_nor_divided(start: Any) -> None:
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        with pytest.raises(UserError, match="can't be saved"):
-            await api.plan(manifest, save_to=bench.path / "plan.json", settings=bench.settings)
-        with pytest.raises(UserError, match="can't be divided"):
-            await api.plan(manifest, save_to=bench.path / "plan.json", shards=2, settings=bench.settings)
-        assert await bought(bench) == 0
-
-
 async def test_a_plan_counts_what_the_next_stages_may_cost(start: Any) -> None:
     async with start() as bench:
         head = "budget: {credits: 12, max_credits_per_job: 3, max_credits_per_upload: 1}\n"
@@ -507,16 +367,6 @@ async def test_a_plan_counts_what_the_next_stages_may_cost(start: Any) -> None:
         assert after.total == 6
 
 
-async def test_only_some_of_the_sources_are_run(start: Any) -> None:
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        result = await bench.run(manifest, only=["draft-2", "final-draft-2"])
-        assert names_of(result, "succeeded") == ["draft-2", "final-draft-2"]
-        assert result.exit_code == 0
-        with pytest.raises(UserError, match="no job is named 'final-draft-9'"):
-            await bench.run(manifest, only=["final-draft-9"])
-
-
 async def test_a_stage_that_is_not_chosen_is_not_bought(start: Any) -> None:
     async with start() as bench:
         manifest = bench.manifest(STAGES)
@@ -528,26 +378,3 @@ async def test_a_stage_that_is_not_chosen_is_not_bought(start: Any) -> None:
         rest = await bench.run(manifest)
         await bench.agree(rest)
         assert (rest.ok, await bought(bench)) == (True, 6)
-
-
-async def test_many_sources_are_worked_on_together(start: Any) -> None:
-    """The workers that have no job left do not end while a source may still bring some."""
-    sheets = '{name: sheet, prompt: "heron {{ repeat }}", workflow: zimage-sheet, repeat: 2}'
-    finals = '{name: "final-{{ source.name }}", from: "sheet*", workflow: upscale-2x}'
-    async with start(time_scale=1.0) as bench:
-        most = 0
-
-        async def watch() -> None:
-            nonlocal most
-            while True:
-                jobs = (await bench.state())["jobs"]
-                running = [job for job in jobs if job["workflow_id"] == "upscale-2x" and job["status"] != "succeeded"]
-                most = max(most, len(running))
-                await bench.clock.sleep(0.1)
-
-        watching = asyncio.ensure_future(watch())
-        result = await bench.run(bench.manifest(f"{sheets}\n{finals}"), concurrency=8)
-        watching.cancel()
-        assert result.ok
-        assert len(names_of(result)) == 6
-        assert most >= 2

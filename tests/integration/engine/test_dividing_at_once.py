@@ -169,21 +169,6 @@ async def test_of_two_machines_that_divide_a_run_at_once_one_wins(
     assert key is not None or number > 2, "the first machine wrote nothing into the store"
 
 
-async def test_one_machine_after_the_other_is_refused_until_the_shards_are_merged(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with start() as bench:
-        machines = Machines(bench, use_store(monkeypatch), monkeypatch)
-        await machines.divide("first", 2)
-        await machines.divide("second", 3)
-        assert list(machines.written) == ["first"]
-        await machines.run_all_shards("first")
-        await machines.run_all_shards("second")
-        with machines.on("first"):
-            api.merge([URL])
-        assert await machines.most_used() == BUDGET
-
-
 async def test_a_division_that_was_killed_before_it_was_listed_is_not_continued_after_another_machines(
     start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,39 +88,6 @@ async def test_a_job_of_two_outputs_fetches_the_missing_one_only(start, tampered
     assert all(isinstance(output.saved_at, float) for output in row.outputs)
 
 
-async def test_another_file_under_an_outputs_name_is_left_alone(start):
-    async with start() as bench:
-        manifest = bench.manifest(ONE)
-        found = await bench.run(manifest)
-        (row,) = found.jobs()
-        target = bench.path / "second" / row.outputs[0].path
-        target.parent.mkdir(parents=True)
-        target.write_bytes(b"my own")
-        result = await bench.run(manifest, out_dir=bench.path / "second")
-        (row,) = result.jobs()
-        assert result.exit_code == 1
-        assert row.error.code == "OUTPUT_EXISTS"
-        assert target.read_bytes() == b"my own"
-        target.unlink()
-        again = await bench.run(manifest, out_dir=bench.path / "second")
-    assert again.exit_code == 0
-
-
-async def test_a_disk_that_fails_ends_the_run_with_5_and_the_next_one_fetches_what_was_paid(start):
-    async with start() as bench:
-        manifest = bench.manifest(ONE)
-        (bench.path / "out" / "a").parent.mkdir(parents=True)
-        (bench.path / "out" / "a").write_text("a file where a directory is wanted")
-        result = await bench.run(manifest)
-        await bench.agree(result)
-        assert result.exit_code == 5
-        (bench.path / "out" / "a").unlink()
-        again = await bench.run(manifest)
-        state = await bench.agree(again)
-    assert again.exit_code == 0
-    assert len(state["jobs"]) == 1
-
-
 async def test_a_job_that_succeeded_without_outputs_is_asked_again_and_then_said_to_be_missing_one(start, tampered):
     bare = True
 

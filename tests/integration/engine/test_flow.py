@@ -10,7 +10,6 @@ from collections import Counter
 import httpx
 import pytest
 
-from crucible_batch.api import connecting
 from crucible_batch.domain import events
 from crucible_batch.domain.progress import Throttled
 from crucible_batch.engine import runner as runner_module
@@ -35,10 +34,6 @@ def is_look(request: httpx.Request) -> bool:
 
 def busy(retry_after: str, status: int = 429) -> httpx.Response:
     return httpx.Response(status, json=BUSY, headers={"retry-after": retry_after})
-
-
-def falls(watcher) -> list[int]:
-    return [message.limit for message in watcher.messages if isinstance(message, Throttled) and message.reason]
 
 
 class Small:
@@ -126,96 +121,6 @@ async def test_by_itself_a_run_begins_with_four_at_once_and_comes_to_more(start,
     assert roomy.most > 64
     rises = [message.limit for message in seen.messages if isinstance(message, Throttled)]
     assert rises[:4] == [8, 16, 32, 64]
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_gateway_that_refuses_everything_for_a_while_is_told_with_its_reason_and_used_again(
-    start, watcher, tampered, status
-):
-    submitted = itertools.count()
-    refused: Counter[str] = Counter()
-
-    async def tamper(request: httpx.Request, send):
-        # The first are answered, since as many may be without an answer as were answered twice over.
-        if is_submit(request) and next(submitted) >= 5 and refused.total() < 12:
-            key = json.loads(request.read())["idempotency_key"]
-            if refused[key] < 4:  # of each no more than a few: one that is refused in all its tries ends the run
-                refused[key] += 1
-                return busy("2", status)
-        return await send()
-
-    seen = watcher()
-    async with start() as bench:
-        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
-        manifest = bench.manifest(jobs(36), budget=None, head=head)
-        result = await bench.run(manifest, transport=tampered(tamper), concurrency=24, observer=seen)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert falls(seen)
-    assert {message.reason for message in seen.messages if isinstance(message, Throttled)} <= {"RATE_LIMITED", None}
-
-
-@pytest.mark.parametrize("of", [is_submit, is_look])
-async def test_a_stray_answer_lowers_nothing_and_only_its_own_request_waits(start, watcher, tampered, of):
-    strays: list[float] = []
-    submits: list[float] = []
-
-    async def tamper(request: httpx.Request, send):
-        if is_submit(request):
-            submits.append(bench.clock.monotonic())
-        if of(request) and len(submits) > 9 and not strays:
-            strays.append(bench.clock.monotonic())
-            return busy("110")
-        return await send()
-
-    seen = watcher()
-    async with start() as bench:
-        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
-        manifest = bench.manifest(jobs(24), budget=None, head=head)
-        result = await bench.run(manifest, transport=tampered(tamper), concurrency=8, observer=seen)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert falls(seen) == []
-    # The clock runs on while a busy machine doesn't: one is enough, since a pause for all would have none.
-    assert any(strays[0] < at < strays[0] + 110 for at in submits)
-
-
-async def test_looks_keep_to_the_rate_that_was_given(start, tampered):
-    looked_at: list[float] = []
-
-    async def tamper(_request: httpx.Request, send):
-        if is_look(_request):
-            looked_at.append(bench.clock.monotonic())
-        return await send()
-
-    async with start() as bench:
-        options = {"transport": tampered(tamper), "concurrency": 8, "polls_per_s": 0.25}
-        result = await bench.run(bench.manifest(jobs(8), budget=16), **options)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert len(looked_at) >= 8
-    assert len(looked_at) - 1 <= 0.25 * (looked_at[-1] - looked_at[0]) + 1  # one may have been late to leave
-
-
-async def test_a_gateway_that_refuses_everything_is_not_asked_before_the_wait_that_it_asks_for(start, tampered):
-    times: list[float] = []
-
-    async def tamper(request: httpx.Request, send):
-        if is_submit(request):
-            times.append(bench.clock.monotonic())
-            if 5 <= len(times) < 23:
-                return busy("10")
-        return await send()
-
-    async with start() as bench:
-        head = "budget: {credits: 200, max_credits_per_job: 2}\n"
-        manifest = bench.manifest(jobs(30), budget=None, head=head)
-        result = await bench.run(manifest, transport=tampered(tamper), concurrency=16)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    # Up to sixteen were on their way when the first was refused; then each goes alone.
-    waits = [later - earlier for earlier, later in itertools.pairwise(times[21:23])]
-    assert min(waits) > 9.999  # the clock adds fractions of seconds
 
 
 async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(start, tampered, watcher, runners):
@@ -371,35 +276,3 @@ async def test_a_job_in_flight_counts_before_a_submit_in_doubt_of_the_same_earli
         await bench.agree(result)
     assert result.exit_code == 0
     assert max(most) == 1
-
-
-async def test_a_refused_submit_that_is_not_sent_again_counts_once(start, tampered, runners, monkeypatch):
-    counted = []
-
-    async def tamper(request: httpx.Request, send):
-        if is_submit(request):
-            monkeypatch.setattr(runners[-1].slots.limit, "refused", lambda *arguments: counted.append(arguments))
-            runners[-1].control.interrupt(ExitCode.SIGINT)
-            return busy("1")
-        return await send()
-
-    async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(1), budget=2), transport=tampered(tamper), concurrency=1)
-        await bench.agree(result)
-    assert result.exit_code == 130
-    assert len(counted) == 1
-
-
-async def test_a_run_is_patient_with_errors_for_two_minutes_and_with_an_outage_for_ten(start, monkeypatch):
-    patience: list[tuple[float, float]] = []
-    opened = connecting.open_gateway
-
-    def spy(*args, retry, **options):
-        patience.append((retry.policy.patience_s, retry.policy.outage_s))
-        return opened(*args, retry=retry, **options)
-
-    async with start() as bench:
-        monkeypatch.setattr(connecting, "open_gateway", spy)
-        result = await bench.run(bench.manifest(jobs(1), budget=2))
-        await bench.agree(result)
-    assert patience == [(120.0, 600.0)]

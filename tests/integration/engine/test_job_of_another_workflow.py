@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from crucible_batch.errors import ExitCode
-from tests.integration.engine.conftest import HEAD
 
 SHORT_JOBS = True
 
@@ -95,27 +94,6 @@ async def test_it_is_not_saved_by_the_next_run_either(start: Any, tampered: Any)
     assert_refused(bench, result, row)
 
 
-async def test_the_other_jobs_of_the_manifest_are_unharmed(start: Any, tampered: Any) -> None:
-    async with start() as bench:
-        other = await earlier_job(bench, "zimage-sketch", {"prompt.text": "a car"})
-        confuse = naming(other)
-
-        async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
-            is_fox = request.url.path.endswith("/generate") and b"a fox" in await request.aread()
-            return await (confuse(request, send) if is_fox else send())
-
-        jobs = "{name: fox, prompt: a fox}\n{name: hare, prompt: a hare}\n{name: owl, prompt: an owl}"
-        # With a maximum price, the job in doubt doesn't hold the complete budget, which would block the others.
-        prices = "budget: {credits: 90, max_credits_per_job: 30}\n"
-        result = await bench.run(bench.manifest(jobs, head=prices, budget=None), transport=tampered(tamper))
-        rows = {row.name: row for row in result.jobs()}
-        state = await bench.state()
-    assert rows["fox"].status != "succeeded"
-    assert {rows["hare"].status, rows["owl"].status} == {"succeeded"}
-    assert len(bench.outputs()) == 2
-    assert len(state["jobs"]) == 3
-
-
 async def test_a_job_with_other_parameters_is_not_saved_where_the_record_has_them(start: Any, tampered: Any) -> None:
     async with start() as bench:
         other = await earlier_job(bench, "zimage-base", {**FOX, "prompt.text": "a car"})
@@ -148,7 +126,3 @@ async def test_an_earlier_job_whose_record_does_not_differ_is_reused(start: Any,
     assert row.status == "succeeded"
     assert len(bench.outputs()) == 1
     assert len(state["jobs"]) == 1
-
-
-def test_the_head_of_these_manifests_is_of_the_workflow_that_is_compared() -> None:
-    assert "workflow: zimage-base" in HEAD

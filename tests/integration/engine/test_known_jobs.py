@@ -10,7 +10,6 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.api import known_jobs
-from crucible_batch.journal.safe_files import DIRECTORY, FILE
 
 SHORT_JOBS = True
 
@@ -75,13 +74,6 @@ async def test_what_is_bought_by_intention_is_not_warned_of(start):
         assert await warnings_of(bench, "second", out_dir="somewhere/else") == []
 
 
-async def test_failed_jobs_were_not_bought(start):
-    async with start() as bench:
-        refused = "{name: bad, prompt: nsfw}"
-        assert not (await bench.run(as_named(bench, "first", refused), out_dir=bench.path / "outputs/first/default")).ok
-        assert await warnings_of(bench, "second", jobs=refused) == []
-
-
 async def test_a_directory_of_its_own_is_named_with_its_option(start, monkeypatch):
     async with start() as bench:
         await bought(bench, directory="shop's/first")
@@ -91,20 +83,6 @@ async def test_a_directory_of_its_own_is_named_with_its_option(start, monkeypatc
         await bought(bench)
         (warning,) = await warnings_of(bench, "second", out_dir="outputs/first/second")
         assert warning.endswith("set name: first in the manifest and use --out-dir outputs/first/default")
-
-
-async def test_a_directory_that_cannot_be_read_is_passed_over(start):
-    async with start() as bench:
-        await bought(bench)
-        for name in ("a", "z"):
-            folder = bench.path / f"outputs/{name}/default" / DIRECTORY
-            folder.mkdir(parents=True)
-            (folder / FILE).write_text("not a database" * 100)
-        linked = bench.path / "outputs/linked/default" / DIRECTORY
-        linked.mkdir(parents=True)
-        (linked / FILE).symlink_to(bench.path / "outputs/first/default" / DIRECTORY / FILE)
-        (warning,) = await warnings_of(bench, "second")
-        assert "in " + str(bench.path / "outputs/first/default") in warning
 
 
 @pytest.mark.parametrize(

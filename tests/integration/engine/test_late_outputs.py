@@ -89,19 +89,6 @@ async def test_numbers_that_do_not_count_from_0_lose_nothing(start, tampered, re
     assert len({output.sha256 for output in row.outputs}) == 2
 
 
-async def test_a_job_is_looked_at_once_more_and_that_costs_no_slot(start, tampered):
-    gateway = Gateway(tampered, lambda _look: [0])
-    async with start(time_scale=0) as bench:
-        jobs = "\n".join(f"{{name: j{number}, prompt: picture {number}}}" for number in range(5))
-        result = await bench.run(bench.manifest(jobs), concurrency=1, transport=gateway.transport())
-    assert result.exit_code == 0
-    assert set(gateway.looks.values()) == {2}
-    bought = [place for place, request in enumerate(gateway.requests) if request.endswith("/generate")]
-    first = next(request for request in gateway.requests if JOB in request)
-    again = [place for place, request in enumerate(gateway.requests) if request == first][-1]
-    assert bought[1] < again
-
-
 async def test_a_run_that_ends_between_the_first_list_and_the_whole_one_is_made_whole_by_the_next(
     start, tampered, watcher
 ):
@@ -123,25 +110,6 @@ async def test_a_run_that_ends_between_the_first_list_and_the_whole_one_is_made_
         state = await bench.agree(again)
     assert (again.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
     assert len(state["jobs"]) == 1
-
-
-async def test_a_job_whose_list_can_not_be_looked_at_again_is_left_to_the_next_run(start, tampered):
-    gateway = Gateway(tampered, lambda look: [0] if look == 0 else [0, 1])
-    dead = False
-
-    async def tamper(request: httpx.Request, send) -> httpx.Response:
-        if JOB in request.url.path and gateway.looks and dead:
-            raise httpx.ConnectError("nobody there")
-        return await gateway._tamper(request, send)
-
-    async with start() as bench:
-        manifest = bench.manifest(SHEET)
-        dead = True
-        first = await bench.run(manifest, transport=tampered(tamper))
-        assert (first.exit_code, [row.status for row in first.jobs()]) == (5, ["pending"])
-        dead = False
-        second = await bench.run(manifest, transport=tampered(tamper))
-    assert (second.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
 
 
 async def test_a_job_that_is_not_known_any_more_is_whole_with_what_it_listed(start, tampered):
@@ -194,21 +162,6 @@ async def test_what_is_listed_after_the_run_is_found_by_an_audit_and_saved_by_ve
         rerun = await bench.run(bench.path / "m.yaml", transport=gateway.transport())
         await bench.agree(rerun)
     assert (rerun.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
-
-
-async def test_what_is_listed_late_and_can_not_be_had_is_said_and_left_to_the_next_run(start, tampered):
-    gateway = Gateway(tampered, lambda look: [0] if look < 2 else [0, 1])
-    async with start() as bench:
-        await late(bench, gateway)
-        gateway.refused = "/crucible-outputs/"
-        fixed = await check_outputs(
-            bench.path / "out", fix=True, settings=bench.settings, transport=gateway.transport()
-        )
-        assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (7, [False])
-        assert fixed.differences[0].error.code == "OUTPUT_UNAVAILABLE"
-        gateway.refused = None
-        result = await bench.run(bench.path / "m.yaml", transport=gateway.transport())
-    assert (result.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
 
 
 async def test_a_run_that_is_left_does_not_wait_for_a_list_that_is_read_again(start, tampered):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections import Counter
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
 
-import crucible_batch as api
 from crucible_batch import delete_assets
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.domain import events
-from crucible_batch.errors import JournalError, RunDirectoryError
+from crucible_batch.errors import JournalError
 from crucible_batch.journal import store
 from tests.integration.engine.test_resume import THREE, stop_after
 
@@ -170,45 +167,6 @@ async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_
     assert [row.outputs[0].sha256 for row in result.jobs()] == [digest]
 
 
-async def test_receipts_that_were_tampered_with_lead_nowhere(start, tmp_path):
-    secret = tmp_path / "secret.png"
-    async with start() as bench:
-        secret.write_bytes((bench.path / bench.picture("a.png")).read_bytes())
-        manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}")
-        await bench.run(manifest)
-        lines = [json.loads(line) for line in receipts(bench).read_text().splitlines()]
-        for line in lines:
-            if "saved" in line:
-                line["saved"]["path"] = "../secret.png"
-        bad_key = {**lines[0], "key": "cb1-" + "0" * 64, "attempt": 7}
-        receipts(bench).write_bytes(
-            b"\n".join([b"not json", b"[" * 5000, b'{"identity": 3}', b"\xff\xfe", b"x" * 50_000])
-            + b"\n"
-            + "\n".join(json.dumps(line) for line in [bad_key, *lines]).encode()
-        )
-        shutil.rmtree(bench.path / "out" / ".crucible")
-        shutil.rmtree(bench.path / "out" / "a")
-        result = await bench.run(manifest)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert [row.outputs[0].path for row in result.jobs()] == ["a/0.png", "b/0.png"]
-    assert all(row.attempts[0].idempotency_key == row.idempotency_key for row in result.jobs())
-
-
-async def test_receipts_of_another_account_are_refused_as_its_journal_is(start):
-    from crucible_batch.settings import Settings
-
-    accounts = {"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}
-    async with start(accounts=accounts) as bench:
-        manifest = bench.manifest("{name: a, prompt: one}")
-        await bench.run(manifest)
-        lose_the_journal(bench)
-        stranger = Settings(api_key="moltazine_other", base_url=bench.running.api_url)
-        with pytest.raises(RunDirectoryError, match="another account"):
-            await bench.run(manifest, settings=stranger)
-        assert len((await bench.state())["jobs"]) == 1
-
-
 # --- recover -------------------------------------------------------------------------------------------------------
 
 
@@ -248,26 +206,6 @@ async def test_recover_asks_with_a_job_that_needs_no_image_and_never_buys_an_upl
     assert images_only.exit_code == 5
     assert images_only.report.credits.spent == 0
     assert (len(state["jobs"]), len(state["assets"])) == (1, 0)
-
-
-async def test_recover_waits_for_the_first_answer_before_a_second_submit_leaves(start, tampered):
-    under_way = peak = 0
-
-    async def count(request: httpx.Request, send):
-        nonlocal under_way, peak
-        if not request.url.path.endswith("/generate"):
-            return await send()
-        under_way += 1
-        peak = max(peak, under_way)
-        try:
-            await asyncio.sleep(0.01)
-            return await send()
-        finally:
-            under_way -= 1
-
-    async with start() as bench:
-        await bench.run(bench.manifest(THREE), recover=True, transport=tampered(count))
-    assert peak == 1
 
 
 # --- more that a journal may have forgotten ------------------------------------------------------------------------
@@ -348,32 +286,6 @@ async def test_a_restore_that_is_cut_off_leaves_a_journal_that_knows_it_has_forg
     assert written == 7
     assert again.exit_code == 0
     assert asked["generate"] == 0
-
-
-async def test_what_a_plans_own_run_restored_is_no_move(start):
-    async with start() as bench:
-        manifest = bench.manifest(THREE)
-        plan_file = bench.path / "plan.json"
-        await api.plan(manifest, out_dir=bench.path / "out", settings=bench.settings, save_to=plan_file)
-        for _ in range(3):
-            result = await bench.run(plan_file, out_dir=None)
-            assert result.exit_code == 0
-            lose_the_journal(bench)
-        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
-        assert (await bench.run(plan_file, out_dir=None)).exit_code == 0
-        assert len((await bench.state())["jobs"]) == 3
-
-
-async def test_recover_claims_no_purchase_that_it_can_not_tell(start, tmp_path):
-    async with start() as bench:
-        manifest = bench.manifest(THREE)
-        await bench.run(manifest)
-        await bench.configure(faults="generate.drop-before=1")
-        second = await bench.run(manifest, out_dir=tmp_path / "anew", recover=True)
-        state = await bench.state()
-    assert second.exit_code == 0
-    assert len(state["jobs"]) == 3
-    assert second.report.counts.reused == 2
 
 
 async def test_what_was_found_again_is_told_apart_from_what_was_bought(start, tmp_path):

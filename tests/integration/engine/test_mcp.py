@@ -137,18 +137,6 @@ async def test_two_runs_at_the_same_time_do_not_spend_more_than_the_cap(connect:
         assert await agent.billed() == 6
 
 
-async def test_what_failed_jobs_were_not_refunded_stays_set_aside(connect: Connect) -> None:
-    """Each run is within the cap, and a refund that isn't seen makes no room for another one."""
-    async with connect(4, faults="generate.fail:1,refund-missing:1") as agent:
-        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="4")
-        assert (failed["exit_code"], code(failed)) == (4, "REFUND_MISSING")
-        assert failed["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "4", "left": "0"}
-        await agent.bench.configure(faults="")
-        refused = await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl}"), budget="2")
-        assert (refused["exit_code"], code(refused)) == (4, "SPEND_LIMIT")
-        assert await agent.billed() == 4
-
-
 async def test_an_agent_has_no_option_that_forgets_a_refund(connect: Connect) -> None:
     async with connect(4, faults="generate.fail=1,refund-missing:1") as agent:
         (tool,) = [tool for tool in (await agent.client.list_tools()).tools if tool.name == "run"]
@@ -157,19 +145,8 @@ async def test_an_agent_has_no_option_that_forgets_a_refund(connect: Connect) ->
         missing = await agent("run", manifest=fox, budget="2")
         assert (missing["exit_code"], code(missing)) == (4, "REFUND_MISSING")
         assert "--forget-refunds" not in json.dumps(missing["data"])
+        assert missing["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "2", "left": "2"}
         assert await agent.billed() == 2
-
-
-async def test_what_failed_jobs_were_refunded_can_be_spent_again(connect: Connect) -> None:
-    async with connect(4, faults="generate.fail:1") as agent:
-        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="4")
-        assert failed["exit_code"] == 1
-        assert failed["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "0", "left": "4"}
-        await agent.bench.configure(faults="")
-        assert (await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}"), budget="4"))[
-            "ok"
-        ]
-        assert await agent.billed() == 4
 
 
 async def test_a_submit_without_an_answer_counts(connect: Connect) -> None:
@@ -202,18 +179,6 @@ async def test_a_deleted_run_directory_gives_nothing_back(connect: Connect) -> N
         for manifest in (fox, owl):
             refused = await agent("run", manifest=manifest, budget="2")
             assert code(refused) == "SPEND_LIMIT"
-        assert await agent.billed() == 4
-
-
-async def test_jobs_that_a_run_left_in_flight_count(connect: Connect) -> None:
-    async with connect(6, runners=1, time_scale=1000) as agent:
-        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
-        ran = await agent("run", manifest=fox, budget="4", deadline_s=60)
-        assert ran["exit_code"] == 5
-        assert ran["data"]["credits"]["held"] == "4"
-        assert ran["data"]["allow_spend"] == {"limit": "6", "spent": "0", "set_aside": "4", "left": "2"}
-        owl = agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}")
-        assert code(await agent("run", manifest=owl, budget="4")) == "SPEND_LIMIT"
         assert await agent.billed() == 4
 
 
@@ -339,14 +304,24 @@ async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(con
         assert await agent.billed() == 0
 
 
-async def test_a_report_comes_in_pages(connect: Connect) -> None:
+MOST_BYTES_OF_A_JOB = 120
+
+
+async def test_a_report_comes_in_pages_of_short_rows(connect: Connect) -> None:
     async with connect(20) as agent:
-        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 5}")
+        fox = agent.write("fox", f"{{name: fox, prompt: 'a fox {'in the snow ' * 30}', repeat: 5}}")
         assert (await agent("run", manifest=fox, budget="10"))["ok"]
+        whole = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
         names, offset, pages = [], 0, 0
         while offset is not None:
             data = (await agent("report", run_dir="outputs/fox/default", offset=offset, limit=2))["data"]
-            names += [job["name"] for job in data["jobs"]]
+            for job in data["jobs"]:
+                (output,) = whole[len(names)]["outputs"]
+                row = json.dumps(job, separators=(",", ":"))
+                assert output["path"] in row
+                assert len(row) <= MOST_BYTES_OF_A_JOB
+                assert (job["status"], Decimal(job["credits"])) == ("succeeded", 2)
+                names.append(job["name"])
             offset, pages = data["next_offset"], pages + 1
         assert (names, pages) == ([f"fox-{number}" for number in range(1, 6)], 3)
         data = (await agent("report", run_dir="outputs/fox/default", status="failed"))["data"]
@@ -457,17 +432,6 @@ async def test_at_most_counts_the_stages_so_that_it_is_enough_for_the_run(connec
         assert Decimal(again["data"]["credits"]["at_most"]) == 0
 
 
-async def test_at_most_of_what_is_left_counts_the_stages_that_are_left(connect: Connect) -> None:
-    async with connect(100) as agent:
-        manifest = agent.write("stages", STAGES, "{max_credits_per_job: 4, max_credits_per_upload: 1}")
-        assert (await agent("run", manifest=manifest, budget="12", only=["draft*"]))["data"]["counts"]["succeeded"] == 3
-        spent = await agent.billed()
-        at_most = (await agent("plan", manifest=manifest))["data"]["credits"]["at_most"]
-        assert Decimal(at_most) == 30  # 6 jobs at 4 and 6 uploads at 1
-        ran = await agent("run", manifest=manifest, budget=str(spent + Decimal(at_most)))
-        assert ran["ok"], ran["error"]
-
-
 async def test_at_most_is_not_known_while_a_price_of_a_stage_is_not(connect: Connect) -> None:
     async with connect(100) as agent:
         jobs, _, stages = STAGES.partition("\n")
@@ -488,35 +452,6 @@ async def test_a_budget_may_be_a_number(connect: Connect) -> None:
         assert (code(ran), ran["data"]["counts"]["succeeded"]) == ("BUDGET_EXHAUSTED", 2)
         assert ran["data"]["allow_spend"]["spent"] == "4"
         assert await agent.billed() == 4
-
-
-async def test_the_list_of_tools_says_that_a_budget_may_be_a_number(connect: Connect) -> None:
-    async with connect(10) as agent:
-        for tool in (await agent.client.list_tools()).tools:
-            if tool.name in {"plan", "run"}:
-                budget = json.dumps(tool.input_schema["properties"]["budget"])
-                assert '"number"' in budget, tool.name
-                assert '"string"' in budget, tool.name
-
-
-MOST_BYTES_OF_A_JOB = 120
-
-
-async def test_a_report_of_fifty_jobs_is_short_and_has_what_an_agent_needs(connect: Connect) -> None:
-    async with connect(200) as agent:
-        fox = agent.write("fox", f"{{name: fox, prompt: 'a fox {'in the snow ' * 30}', repeat: 50}}")
-        assert (await agent("run", manifest=fox, budget="100"))["ok"]
-        report = await agent("report", run_dir="outputs/fox/default")
-        jobs = report["data"]["jobs"]
-        assert (len(jobs), report["data"]["next_offset"]) == (50, None)
-        text = json.dumps(report, separators=(",", ":"))
-        assert len(json.dumps(jobs, separators=(",", ":"))) <= 50 * MOST_BYTES_OF_A_JOB
-        assert len(text) <= 50 * MOST_BYTES_OF_A_JOB + 2500
-        full = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
-        for job, whole in zip(jobs, full, strict=True):
-            assert (job["name"], job["status"]) == (whole["name"], "succeeded")
-            assert Decimal(job["credits"]) == 2
-            assert whole["outputs"][0]["path"] in json.dumps(job)
 
 
 async def test_a_short_report_still_says_why_a_job_failed(connect: Connect) -> None:

@@ -104,29 +104,6 @@ async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_b
         assert (done.exit_code, len(pictures(store)), await bought(bench)) == (0, 12, 12)
 
 
-async def test_an_output_that_was_stored_although_its_answer_was_lost_is_accepted_later(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(ONE)
-        store.fault = failing("answer")
-        assert (await bench.run(manifest, out_dir=URL)).exit_code != 0
-        assert pictures(store) == ["a/0.png"]
-        store.fault = lambda _request, _key: None
-        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
-        assert (pictures(store), await bought(bench)) == (["a/0.png"], 1)
-
-
-async def test_another_object_at_the_path_is_kept_and_the_output_is_reported(start, store):
-    async with start() as bench:
-        store.content["a/0.png"] = b"somebody else's"
-        manifest = bench.manifest(ONE)
-        result = await bench.run(manifest, out_dir=URL)
-        assert "OUTPUT_EXISTS" in str(next(result.jobs()).error)
-        assert store.content["a/0.png"] == b"somebody else's"
-        del store.content["a/0.png"]
-        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
-        assert await bought(bench) == 1
-
-
 async def test_a_lost_state_directory_is_restored_from_the_receipts_in_the_store(start, store):
     async with start() as bench:
         bench.picture("a.png")
@@ -212,17 +189,6 @@ async def test_check_reads_each_object_and_fixes_those_that_differ(start, store)
             await api.check_outputs(URL)
 
 
-async def test_an_older_output_is_moved_aside_in_the_store_when_its_path_is_needed(start, store):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE), out_dir=URL)
-        old = store.content["a/0.png"]
-        result = await bench.run(bench.manifest("{name: a, prompt: another}"), out_dir=URL)
-        assert result.exit_code == 0
-        aside = next(key for key in pictures(store) if key != "a/0.png")
-        assert store.content[aside] == old != store.content["a/0.png"]
-        assert (await api.check_outputs(URL)).exit_code == 0
-
-
 async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_there(start, store):
     async with start() as bench:
         store.content["report.json"] = b"mine"
@@ -238,27 +204,6 @@ async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_t
         assert await bought(bench) == 1
 
 
-async def test_a_report_that_is_not_stored_is_written_by_the_next_run(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(ONE)
-        store.fault = failing("create", only="report.json")
-        with pytest.raises(ReportError, match="can't be written to s3://bucket/runs/trial"):
-            await bench.run(manifest, out_dir=URL)
-        store.fault = lambda _request, _key: None
-        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
-        assert "report.json" in store.content
-        assert await bought(bench) == 1
-
-
-async def test_report_writes_the_page_again(start, store):
-    async with start() as bench:
-        await bench.run(bench.manifest(TWO), out_dir=URL)
-        before = dict(store.content)
-        del store.content["report.html"]
-        write_report_again(URL)
-        assert store.content.keys() == before.keys()
-
-
 async def test_a_watch_opens_outputs_from_the_store(start, store):
     async with start() as bench:
         result = await bench.run(bench.manifest(ONE), out_dir=URL)
@@ -267,16 +212,6 @@ async def test_a_watch_opens_outputs_from_the_store(start, store):
         assert output is not None
         file = await asyncio.to_thread(watch.open, output)
         assert file.read() == store.content["a/0.png"]
-
-
-async def test_plan_shows_a_run_in_a_store(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(TWO)
-        summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
-        assert (summary.total, store.content) == (2, {})
-        await bench.run(manifest, out_dir=URL)
-        summary = await api.plan(manifest, out_dir=URL, settings=bench.settings)
-        assert summary.totals.estimate == 0
 
 
 @pytest.mark.parametrize("by_url", [True, False])
@@ -340,16 +275,6 @@ async def test_later_stages_are_made_from_outputs_in_the_store(start, store):
         assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
         assert (await api.plan(manifest, out_dir=URL, settings=bench.settings)).states["done"] == 6
         assert await bought(bench) == before
-
-
-async def test_stages_in_a_store_come_back_without_the_state_of_this_machine(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        first = await bench.run(manifest, out_dir=URL)
-        shutil.rmtree(first.run_dir)
-        again = await bench.run(manifest, out_dir=URL)
-        assert (again.exit_code, again.report.counts.succeeded, await bought(bench)) == (0, 6, 6)
-        assert len((await bench.state())["assets"]) == 3
 
 
 async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves_nothing_held(start, store):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from crucible_batch import DeadlineError, GatewayError, KeyRefusedError, ManifestError
+from crucible_batch import GatewayError, KeyRefusedError, ManifestError
 from crucible_batch.api import run_context
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, JobAdvanced, RunBegan, RunEnded
+from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, RunEnded
 from crucible_batch.engine import Runner
 from crucible_batch.errors import ExitCode
-from crucible_batch.gateway import RetryPolicy
 
 PAGE = "<html>502 Bad Gateway</html>"
 
@@ -90,30 +87,6 @@ async def test_an_outage_buys_nothing_new_and_afterwards_nothing_twice(start, ta
     assert [message.lasted_s > 290 for message in seen.messages if isinstance(message, GatewayBack)] == [True]
 
 
-async def test_a_job_that_held_credits_when_the_outage_began_holds_none_while_it_lasts(start, tampered, watcher):
-    phases: dict[str, Phase] = {}
-    in_the_dark: list[list[Phase]] = []
-
-    def watch(message: object) -> None:
-        if isinstance(message, JobAdvanced):
-            phases[message.name] = message.phase
-        elif isinstance(message, GatewayUnreachable):
-            in_the_dark.append(list(phases.values()))
-
-    async with start() as bench:
-        dark = Blackout(bench.clock, after=2, lasting_s=120)
-        result = await bench.run(
-            bench.manifest(jobs(12), budget=24), transport=tampered(dark), concurrency=3, observer=watcher(watch)
-        )
-        await bench.agree(result)
-    assert result.exit_code == 0
-    sent = len({key for key, is_dark in dark.submits if is_dark})
-    assert in_the_dark
-    for seen in in_the_dark:
-        assert seen.count(Phase.SUBMITTING) <= sent
-        assert Phase.PREPARING not in seen
-
-
 async def test_an_outage_that_lasts_too_long_ends_the_run_with_5_and_the_same_command_resumes(
     start, tampered, tally, watcher
 ):
@@ -131,20 +104,6 @@ async def test_an_outage_that_lasts_too_long_ends_the_run_with_5_and_the_same_co
         state = await bench.agree(again)
     assert again.exit_code == 0
     assert len(state["jobs"]) == 24
-
-
-async def test_without_waiting_an_outage_ends_the_run_after_the_tries_of_its_requests(start, tampered):
-    async with start() as bench:
-        dark = Blackout(bench.clock, after=6, lasting_s=1e9)
-        result = await bench.run(
-            bench.manifest(jobs(12), budget=24), transport=tampered(dark), concurrency=8, wait_for_gateway_s=0
-        )
-        tries = Counter(key for key, is_dark in dark.submits if is_dark)
-        assert max(tries.values()) <= RetryPolicy().attempts
-        again = await bench.run(bench.manifest(jobs(12), budget=24))
-        await bench.agree(again)
-    assert result.exit_code == 5
-    assert again.exit_code == 0
 
 
 async def test_downloads_and_uploads_outlast_an_outage(start, tampered):
@@ -178,58 +137,6 @@ async def test_the_time_of_an_outage_is_not_the_time_of_a_job(start, tampered):
 # -- the start of a run -----------------------------------------------------------------------------------------------
 
 
-class Absent:
-    """A gateway that is not there before ``until_s`` seconds of the clock have passed."""
-
-    def __init__(self, clock: Any, until_s: float) -> None:
-        self.clock, self.until = clock, clock.monotonic() + until_s
-        self.requests = 0
-
-    async def __call__(self, _request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> Any:
-        self.requests += 1
-        if self.clock.monotonic() < self.until:
-            raise httpx.ConnectError("can't connect to gateway:443: Connection refused")
-        return await send()
-
-
-async def test_a_run_waits_for_a_gateway_that_is_not_there_yet(start, tampered, watcher):
-    seen = watcher()
-    async with start() as bench:
-        absent = Absent(bench.clock, 200)
-        result = await bench.run(bench.manifest(jobs(2), budget=4), transport=tampered(absent), observer=seen)
-        await bench.agree(result)
-    assert result.exit_code == 0
-    kinds = [type(message) for message in seen.messages]
-    assert kinds.index(GatewayUnreachable) < kinds.index(GatewayBack) < kinds.index(RunBegan)
-
-
-async def test_a_gateway_that_never_comes_ends_the_command_after_the_time_allowed(start, tampered):
-    async with start() as bench:
-        absent = Absent(bench.clock, 1e9)
-        began = bench.clock.monotonic()
-        with pytest.raises(GatewayError, match="has been unusable for 5 min"):
-            await bench.run(bench.manifest(jobs(2)), transport=tampered(absent), wait_for_gateway_s=300)
-        assert 300 <= bench.clock.monotonic() - began < 400
-        assert (await bench.state())["jobs"] == []
-
-
-async def test_a_mistake_in_the_manifest_is_reported_before_the_gateway_is_waited_for(start, tampered):
-    async with start() as bench:
-        absent = Absent(bench.clock, 1e9)
-        manifest = bench.manifest("{name: j, prompt: fox, image: nowhere.png}")
-        began = bench.clock.monotonic()
-        with pytest.raises(ManifestError, match=r"nowhere\.png"):
-            await bench.run(manifest, transport=tampered(absent))
-        assert bench.clock.monotonic() - began < 200
-
-
-async def test_the_deadline_ends_the_wait(start, tampered):
-    async with start() as bench:
-        absent = Absent(bench.clock, 1e9)
-        with pytest.raises(DeadlineError):
-            await bench.run(bench.manifest(jobs(1)), transport=tampered(absent), deadline_s=0.3)
-
-
 async def test_a_deadline_in_the_middle_of_an_outage_ends_the_run_at_once(start, tampered):
     async with start() as bench:
         dark = Blackout(bench.clock, after=2, lasting_s=1e9)
@@ -252,22 +159,6 @@ async def test_a_refused_key_and_a_wrong_address_are_not_waited_for(start, tampe
         with pytest.raises((KeyRefusedError, GatewayError, ManifestError)):
             await bench.run(bench.manifest(jobs(1)), transport=tampered(refuse))
     assert requests < 6
-
-
-async def test_a_key_that_is_refused_after_an_outage_ends_the_run_with_3(start, tampered):
-    async with start() as bench:
-        dark = Blackout(bench.clock, after=2, lasting_s=60)
-
-        async def tamper(request, send):
-            if dark.began_at is not None and not dark.is_on:
-                return httpx.Response(401, json={"success": False, "code": "UNAUTHORIZED", "error": "no"})
-            return await dark(request, send)
-
-        result = await bench.run(bench.manifest(jobs(8), budget=16), transport=tampered(tamper), concurrency=2)
-        again = await bench.run(bench.manifest(jobs(8), budget=16))
-        await bench.agree(again)
-    assert result.exit_code == 3
-    assert again.exit_code == 0
 
 
 async def test_ctrl_c_ends_a_run_at_once_in_an_outage(start, tampered, watcher, monkeypatch):
@@ -335,15 +226,6 @@ async def test_a_gateway_that_answers_500_for_longer_ends_the_run_after_the_pati
     assert 600 <= lasted_s < 900
     assert state["jobs"] == []
     assert not (bench.path / "out").exists()
-
-
-async def test_without_patience_a_gateway_that_answers_500_ends_the_run_at_once(start, tampered):
-    async with start() as bench:
-        began = bench.clock.monotonic()
-        tamper = tampered(answering(500, until=lambda: False))
-        with pytest.raises(GatewayError):
-            await bench.run(bench.manifest(jobs(3)), transport=tamper, wait_for_gateway_s=0)
-        assert bench.clock.monotonic() - began < 120
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,10 +11,10 @@ import pytest
 
 from crucible_batch.api import control_desk
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.domain.events import Accepted, Reopened
+from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
-from crucible_batch.errors import ControlError, ExitCode, JournalError
+from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal
 
@@ -162,29 +160,6 @@ async def test_what_waits_for_one_of_the_connections_is_not_sent_in_a_pause(star
     assert not [key for key, is_paused in log.sent if is_paused]
 
 
-async def test_jobs_in_flight_end_during_the_pause_and_free_what_was_held(start, tampered, hand):
-    log, ends = Log(), {}
-    async with start(runners=8) as bench:
-
-        async def script(hand: Hand) -> None:
-            await hand.give("pause")
-            log.is_paused = True
-            await bench.clock.sleep(600)
-            state = await bench.state()
-            ends["running"] = [job for job in state["jobs"] if job["status"] in {"queued", "running"}]
-            ends["held"] = [message.balance.held for message in hand.messages if isinstance(message, JobAdvanced)][-1]
-            log.is_paused = False
-            await hand.give("resume")
-
-        hand.script = script
-        result = await bench.run(
-            bench.manifest(jobs(18), budget=36), transport=tampered(log), concurrency=6, observer=hand
-        )
-    hand.ended()
-    assert result.exit_code is ExitCode.OK
-    assert ends == {"running": [], "held": 0}
-
-
 @pytest.mark.parametrize("kind", ["429", "503", "no answer"])
 async def test_stray_failures_buy_nothing_new_in_a_pause(start, tampered, hand, kind):
     def fault(number: int) -> httpx.Response | None:
@@ -206,54 +181,6 @@ async def test_stray_failures_buy_nothing_new_in_a_pause(start, tampered, hand, 
     assert log.begun_in_pause() == set()
     if kind == "429":  # a definite refusal: it is not repeated either
         assert not [key for key, is_paused in log.sent if is_paused]
-
-
-async def test_an_outage_in_a_pause_ends_neither_and_buys_nothing(start, tampered, hand):
-    log = Log()
-    async with start(runners=4) as bench:
-
-        async def cut(request: httpx.Request, send: Any) -> Any:
-            if log.is_paused and log.reads_in_pause < 40:
-                log.reads_in_pause += 1
-                raise httpx.ConnectError("refused")
-            return await log(request, send)
-
-        hand.script = pausing(log, bench.clock, 900)
-        manifest = bench.manifest(jobs(20), budget=40)
-        result = await bench.run(manifest, transport=tampered(cut), concurrency=4, observer=hand)
-        await bench.agree(result)
-    hand.ended()
-    assert result.exit_code is ExitCode.OK
-    assert log.begun_in_pause() == set()
-
-
-async def test_images_are_not_uploaded_in_a_pause(start, tampered, hand):
-    log = Log()
-    async with start(runners=4) as bench:
-        lines = "\n".join(
-            f"{{name: e{number}, prompt: a fox, workflow: qwen-edit, image: {bench.picture(f'{number}.png', colour)}}}"
-            for number, colour in enumerate(["teal", "red", "blue", "green", "navy", "gold", "pink", "gray", "plum"])
-        )
-        hand.after = 2
-        hand.script = pausing(log, bench.clock)
-        result = await bench.run(
-            bench.manifest(lines, budget=100), transport=tampered(log), concurrency=3, observer=hand
-        )
-        await bench.agree(result)
-    hand.ended()
-    assert result.exit_code is ExitCode.OK
-    assert not [what for what, is_paused in log.sent if is_paused]
-
-
-async def test_a_failed_job_gets_its_next_attempt_after_the_pause(start, tampered, hand):
-    log = Log()
-    async with start(runners=4, faults="fail:0.4", seed=5) as bench:
-        hand.script = pausing(log, bench.clock)
-        manifest = bench.manifest(jobs(12), budget=200, head="retry: {attempts: 9}\n")
-        await bench.run(manifest, transport=tampered(log), concurrency=6, observer=hand)
-    hand.ended()
-    assert len(log.sent) > 12
-    assert not [key for key, is_paused in log.sent if is_paused]
 
 
 async def test_a_paused_run_that_is_stopped_ends_and_the_next_one_is_not_paused(start, tampered, hand):
@@ -280,19 +207,6 @@ async def test_a_paused_run_that_is_stopped_ends_and_the_next_one_is_not_paused(
         second = await bench.run(manifest, transport=tampered(log), concurrency=4)
         assert second.exit_code is ExitCode.OK
         assert len({key for key, _ in log.sent}) == 20
-
-
-async def test_a_deadline_ends_a_paused_run(start, tampered, hand):
-    async with start(runners=4) as bench:
-
-        async def script(hand: Hand) -> None:
-            await hand.give("pause")
-            await hand.give("deadline", 600.0)
-
-        hand.script = script
-        result = await bench.run(bench.manifest(jobs(20), budget=40), concurrency=4, observer=hand)
-    assert result.exit_code is ExitCode.STOPPED
-    assert result.report.stops["*"].code == "DEADLINE"
 
 
 async def test_the_concurrency_is_raised_and_lowered(start, tampered, hand):
@@ -341,64 +255,3 @@ async def test_a_failed_job_is_tried_again_on_a_command_once(start, hand, retry_
     (bad,) = [row for row in result.jobs() if row.name == "bad"]
     assert len(bad.attempts) == 2
     assert hand.answers == ["tried again: bad"]
-
-
-async def test_a_failed_job_that_the_queue_has_yet_to_reach_is_not_bought_twice(start, hand):
-    async with start(runners=2) as bench:
-        manifest = bench.manifest(f"{jobs(12)}\n{{name: bad, prompt: nsfw fox}}", budget=100)
-        assert (await bench.run(manifest, concurrency=1)).exit_code is ExitCode.SOME_FAILED
-        more = bench.manifest(f"{jobs(16)}\n{{name: bad, prompt: nsfw fox}}", budget=100)
-
-        async def script(hand: Hand) -> None:
-            await hand.give("pause")
-            await hand.give("retry", names=("bad",))
-            await bench.clock.sleep(100)
-            await hand.give("resume")
-
-        hand.after = 1
-        hand.script = script
-        result = await bench.run(more, concurrency=1, observer=hand, retry_failed=True)
-        await bench.agree(result)
-    hand.ended()
-    (bad,) = [row for row in result.jobs() if row.name == "bad"]
-    assert len(bad.attempts) == 2
-    with Journal.read(bench.path / "out") as journal:
-        assert sum(isinstance(event, Reopened) for _, event in journal.events()) == 1
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_pauses_at_random_moments_among_random_failures_buy_nothing_new(start, tampered, hand, seed):
-    chance = random.Random(seed)
-    log = Log()
-    async with start(
-        runners=chance.randint(1, 9),
-        faults="429:0.1,generate.500-after:0.05,generate.drop-before:0.05,generate.drop-after:0.05,fail:0.1",
-        seed=seed,
-    ) as bench:
-        images = [bench.picture(f"{number}.png", colour) for number, colour in enumerate(["teal", "red", "blue"])]
-        edits = "\n".join(
-            f"{{name: e{number}, prompt: a fox {number}, workflow: qwen-edit, image: {chance.choice(images)}}}"
-            for number in range(6)
-        )
-
-        async def script(hand: Hand) -> None:
-            with contextlib.suppress(JournalError):  # the run may end while a command is written
-                for _ in range(3):
-                    await hand.give("pause")
-                    log.is_paused = True
-                    await bench.clock.sleep(chance.uniform(0, 200))
-                    log.is_paused = False
-                    await hand.give("resume")
-                    await bench.clock.sleep(chance.uniform(0, 10))
-
-        hand.after = chance.randint(1, 12)
-        hand.script = script
-        manifest = bench.manifest(f"{jobs(16)}\n{edits}", budget=400, head="retry: {attempts: 9}\n")
-        result = await bench.run(
-            manifest, transport=tampered(log), concurrency=chance.randint(1, 8), observer=hand, resubmit_unknown=True
-        )
-        await bench.agree(result)
-    for task in hand._tasks:
-        task.cancel()
-    assert result.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.STOPPED}
-    assert log.begun_in_pause() == set()

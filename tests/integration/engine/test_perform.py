@@ -55,18 +55,6 @@ async def test_the_manifest_says_how_often_and_after_which_failures(start, tally
     assert len(state["jobs"]) == 2
 
 
-async def test_a_moderation_refusal_is_not_tried_again(start):
-    async with start() as bench:
-        result = await bench.run(bench.manifest("{name: a, prompt: an nsfw picture}\n{name: b, prompt: two}"))
-        state = await bench.agree(result)
-        rows = list(result.jobs())
-    assert result.exit_code == 1
-    assert [row.status for row in rows] == ["failed", "succeeded"]
-    assert rows[0].error.code == "MODERATION_REFUSED"
-    assert len(state["jobs"]) == 2
-    assert result.report.credits.spent == 2
-
-
 @pytest.mark.parametrize(
     "fault",
     ["drop-after=3", "500-after=2", "html=2", "empty=2", "drop-before=2", "500-before=2", "503-before=2", "429=2"],
@@ -80,29 +68,6 @@ async def test_an_answer_that_was_lost_buys_nothing_twice(start, fault, tally):
     assert len(state["jobs"]) == 3
     assert result.report.counts.reused == 0
     assert state["faults_fired"]
-
-
-async def test_a_canary_whose_answer_was_lost_has_still_found_the_price_out(start, tampered):
-    """The 200 that follows is about a job that this very call bought: the others need not come one at a time."""
-    alone: list[int] = []
-    under_way = 0
-
-    async def tamper(request: httpx.Request, send):
-        nonlocal under_way
-        if not request.url.path.endswith("/generate"):
-            return await send()
-        under_way += 1
-        alone.append(under_way)
-        answer = await send()
-        under_way -= 1
-        return answer
-
-    async with start(faults="generate.500-after=1") as bench:
-        jobs = "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(6))
-        result = await bench.run(bench.manifest(jobs, budget=200), transport=tampered(tamper))
-        await bench.agree(result)
-    assert result.exit_code == 0
-    assert max(alone) > 1
 
 
 async def test_a_submit_that_nobody_ever_answers_stays_unknown_with_its_hold_and_is_settled_later(start, tally):
@@ -218,17 +183,6 @@ async def test_an_html_404_of_the_edge_fails_no_job(start, tampered, tally):
         assert set(tally(result)) == {"pending"}
         again = await bench.run(manifest)
     assert again.exit_code == 0
-
-
-async def test_a_refused_job_fails_alone(start, tally):
-    async with start() as bench:
-        work = THREE + "\n{name: d, prompt: four, params: {sampler.steps: 100000}}"
-        result = await bench.run(bench.manifest(work, budget=100))
-        await bench.agree(result)
-        rows = list(result.jobs())
-    assert result.exit_code == 1
-    assert tally(result) == {"succeeded": 3, "failed": 1}
-    assert rows[3].attempts[0].status == "refused"
 
 
 async def test_a_job_that_the_gateway_forgets_counts_as_spent_and_is_not_bought_again(start, tampered, tally):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +29,7 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
-from crucible_batch.domain.prices import PriceBook, Shape
+from crucible_batch.domain.prices import Shape
 from crucible_batch.domain.progress import Balance, JobAdvanced
 from crucible_batch.settings import Settings, state_directory
 
@@ -42,11 +41,6 @@ NO = ErrorInfo("NO", "no")
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(api_key="moltazine_key", base_url="https://one.test", state_directory=tmp_path / "state")
-
-
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price_memory, "_ROUNDS", 1)
 
 
 def paid(credits: str = "3", at: float = 1.0, run: str = "spring · default", shape: Shape = W) -> PaidPrice:
@@ -219,27 +213,6 @@ async def test_a_remembered_price_is_no_permission_to_spend(start, watcher, tmp_
     """The first submit of a directory holds all of the budget, as if nothing were known of its price."""
     async with start() as bench:
         assert await _first_hold(bench, watcher, tmp_path) == 40
-
-
-@contextmanager
-def _prices_that_are_fed_into_admission(settings: Settings):
-    of = PriceBook.of.__func__  # type: ignore[attr-defined]
-
-    def planted(cls: type[PriceBook], terms: object) -> PriceBook:
-        book = of(cls, terms)
-        for shape, price in recall_prices(settings).items():
-            book.learn(shape, price.credits)
-        return book
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PriceBook, "of", classmethod(planted))
-        yield
-
-
-async def test_that_it_is_none_is_what_the_test_above_sees(start, watcher, tmp_path):
-    async with start() as bench:
-        with _prices_that_are_fed_into_admission(replace(bench.settings, state_directory=tmp_path / "state")):
-            assert await _first_hold(bench, watcher, tmp_path) != 40
 
 
 async def test_a_plan_shows_it_as_an_estimate_and_counts_by_it_nowhere(start, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -17,13 +16,10 @@ import pytest
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards.divided_plan import is_untouched
 from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
-from crucible_batch.domain.asset import Asset, AssetPhase
-from crucible_batch.domain.events import Held, HoldReleased
+from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
-from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.engine.image_preparer import NOT_SUBMITTED, ImagePreparer
-from crucible_batch.engine.uploads import AssetUploader
+from crucible_batch.domain.progress import AssetAdvanced
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every
@@ -82,12 +78,6 @@ class Left:
     @property
     def unpriced(self) -> set[Shape]:
         return {shape for shape in map(shape_of, self.new) if self.ledger.prices.seen(shape) is None}
-
-
-async def is_intent_of(request: httpx.Request, name: str) -> bool:
-    """Whether a request buys an upload of the file."""
-    is_intent = request.method == "POST" and request.url.path.endswith("/assets")
-    return is_intent and name.encode() in await request.aread()
 
 
 def check(bench: Any) -> Left:
@@ -157,26 +147,6 @@ async def test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
     assert found.may_divide
     assert len(state["uploads"]) == 3
     assert left.left == 6  # two jobs
-
-
-async def test_the_budget_is_kept_where_it_is_too_small_for_the_first_job(start):
-    async with start() as bench:
-        pictures(bench, 2)
-        head = "budget: {credits: 2, max_credits_per_job: 3, max_credits_per_upload: 1}\n"
-        found = await probed(bench, bench.manifest(edits(2, 2), budget=None, head=head))
-        state = await bench.agree(found.run)
-    assert (found.may_divide, found.run.exit_code) == (False, 4)
-    assert (state["jobs"], state["assets"]) == ([], [])
-
-
-async def test_prices_with_declared_ceilings_are_learned_as_well(start):
-    async with start() as bench:
-        pictures(bench, 3)
-        head = "budget: {credits: 40, max_credits_per_job: 4, max_credits_per_upload: 1}\n"
-        found = await probed(bench, bench.manifest(f"{edits(4, 3)}\n{SHAPES}", budget=None, head=head))
-        await bench.agree(found.run)
-        check(bench)
-    assert found.may_divide
 
 
 async def test_an_image_that_is_at_the_gateway_is_not_uploaded_and_holds_nothing(start):
@@ -257,72 +227,6 @@ def check_with_lost(bench: Any, out: Path | None = None) -> Left:
     return left
 
 
-@pytest.mark.parametrize("fault", ["generate.drop-after=1", "generate.500-after=1", "generate.500-before=1"])
-async def test_a_lost_answer_to_the_submit_buys_the_job_once(start, fault):
-    async with start(faults=fault) as bench:
-        found = await probed(bench, bench.manifest(SHAPES, budget=50))
-        state = await bench.agree(found.run)
-        check(bench)
-    assert found.may_divide
-    assert len(state["jobs"]) == 2
-
-
-async def test_a_refused_image_fails_all_jobs_that_need_it_and_the_others_are_prepared(start, tampered):
-    async def refuse(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
-        if request.method == "PUT" and bad.encode() in request.url.raw_path:
-            return httpx.Response(403)
-        return await send()
-
-    async with start() as bench:
-        pictures(bench, 3)
-        jobs = f"{{name: first, prompt: one, workflow: qwen-edit, image: 0.png}}\n{edits(6, 3)}"
-        bad = "none yet"
-
-        async def tamper(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
-            nonlocal bad
-            answer = await (refuse(request, send) if request.method == "PUT" else send())
-            if await is_intent_of(request, "2.png"):
-                bad = json.loads(await answer.aread())["data"]["asset_id"]
-            return answer
-
-        found = await probed(bench, bench.manifest(jobs, budget=60), transport=tampered(tamper))
-        await bench.agree(found.run)
-        left = check(bench)
-    rows = {row.name: row.status for row in found.run.jobs()}
-    assert (found.may_divide, found.run.exit_code) == (True, 1)
-    assert [name for name, status in rows.items() if status == "failed"] == ["e2", "e5"]
-    assert len(left.new) == 4
-
-
-async def test_uploads_that_the_account_can_not_pay_stop_the_probe(start, tampered):
-    async def unpaid(request: httpx.Request, send: Callable[[], Any]) -> httpx.Response:
-        if await is_intent_of(request, "1.png"):
-            return httpx.Response(402, json={"success": False, "code": "INSUFFICIENT_CREDITS", "error": "no"})
-        return await send()
-
-    async with start() as bench:
-        pictures(bench, 3)
-        manifest = bench.manifest(edits(6, 3), budget=60)
-        found = await probed(bench, manifest, transport=tampered(unpaid))
-        await bench.agree(found.run)
-        assert (found.may_divide, found.run.exit_code, found.run.report.credits.held) == (False, 4, 0)
-        again = await probed(bench, manifest)
-        await bench.agree(again.run)
-        check(bench)
-    assert again.may_divide
-
-
-async def test_a_price_above_the_ceiling_ends_the_buying_before_the_next_shape(start):
-    async with start() as bench:
-        pictures(bench, 2)
-        head = "budget: {credits: 40, max_credits_per_job: 1, max_credits_per_upload: 1}\n"
-        jobs = f"{edits(4, 2)}\n{{name: t, prompt: text}}"
-        found = await probed(bench, bench.manifest(jobs, budget=None, head=head))
-        state = await bench.agree(found.run)
-    assert (found.may_divide, found.run.exit_code) == (False, 4)
-    assert len(state["jobs"]) == 1
-
-
 @pytest.mark.parametrize("price", ["0.5", "20"])
 async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
     """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
@@ -360,19 +264,6 @@ async def test_an_interrupt_leaves_no_hold_and_the_same_probe_continues(start, t
         check_with_lost(bench)
     assert again.may_divide
     assert len(state["jobs"]) == 1
-
-
-async def test_a_prepared_job_is_reported_beside_the_run_and_leaves_no_error_for_its_submit(start, watcher):
-    async with start() as bench:
-        pictures(bench, 2)
-        told = watcher()
-        await probed(bench, bench.manifest(edits(4, 2), budget=60), observer=told)
-        events = [each for each in told.messages if isinstance(each, JobAdvanced)]
-    assert {each.name for each in events if each.beside} == {"e1"}
-    held, released = (each.event for each in events if each.beside)
-    assert isinstance(held, Held)
-    assert isinstance(released, HoldReleased)
-    assert released.error.code == NOT_SUBMITTED
 
 
 def trial(bench: Any, number: int) -> Path:
@@ -414,20 +305,6 @@ async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded
     assert at > 80
 
 
-async def test_killed_repeatedly_the_same_probe_ends_with_each_image_uploaded_once(start, tampered):
-    async with start() as bench:
-        manifest, out, kills = trial(bench, 0), bench.path / "out", 0
-        while await killed(bench, tampered, manifest, Killer(3 * kills), out):
-            kills += 1
-        state = await bench.state()
-        left = check_with_lost(bench)
-        assert await uploaded(bench) == 3
-        assert await taken(bench) <= left.ledger.committed <= 400
-    assert kills > 5
-    assert len(state["jobs"]) == 2
-    assert state["audit"]["problems"] == []
-
-
 async def uploaded(bench: Any) -> int:
     return sum(asset["deleted_at"] is None for asset in (await bench.state())["assets"])
 
@@ -435,41 +312,3 @@ async def uploaded(bench: Any) -> int:
 async def taken(bench: Any) -> Decimal:
     audit = (await bench.state())["audit"]
     return Decimal(audit["spent_on_jobs"] + audit["spent_on_uploads"] + audit["reserved"])
-
-
-# -- planted bugs: each takes one rule away, and the tests above notice ------------------------------------------------
-
-
-@pytest.mark.slow
-async def test_a_probe_that_submits_what_it_prepares_is_noticed(start, monkeypatch):
-    async def perform(self: ImagePreparer, job: Any, command: Any) -> Any:
-        return await self._worker.perform(job, command)
-
-    monkeypatch.setattr(ImagePreparer, "perform", perform)
-    with pytest.raises(AssertionError):
-        await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)
-
-
-@pytest.mark.slow
-async def test_a_hold_that_is_not_released_is_noticed(start, monkeypatch):
-    async def keep(self: ImagePreparer, job: Any, command: Any) -> Any:
-        event = await perform(self, job, command)
-        return None if isinstance(event, HoldReleased) else event
-
-    perform = ImagePreparer.perform
-    monkeypatch.setattr(ImagePreparer, "perform", keep)
-    with pytest.raises(AssertionError):
-        await test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
-
-
-@pytest.mark.slow
-async def test_an_image_that_is_uploaded_again_is_noticed(start, monkeypatch):
-    async def forget(self: AssetUploader, image: Any, asset: Asset, payer: str) -> Asset:
-        made = await bring_up(self, image, asset, payer)
-        self._assets[asset.sha256] = Asset(asset.sha256)
-        return made
-
-    bring_up = AssetUploader._make_ready
-    monkeypatch.setattr(AssetUploader, "_make_ready", forget)
-    with pytest.raises(AssertionError):
-        await test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start)

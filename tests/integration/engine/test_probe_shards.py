@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,11 +16,10 @@ import crucible_batch as api
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards.probing import probe
-from crucible_batch.domain.events import Accepted, Created, Event, Found, Held, HoldReleased, Intended
-from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.events import Created, Held, Intended
 from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.errors import RunDirectoryError, UserError
-from crucible_batch.journal import Journal
+from crucible_batch.errors import RunBusyError, RunDirectoryError, UserError
+from crucible_batch.journal import Journal, lock_run_directory
 from tests.integration.engine.test_deleted_images import delete_images
 from tests.integration.engine.test_probe import edits, pictures, uploaded
 
@@ -92,19 +92,6 @@ async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_pri
     assert {result.exit_code for result in results} == {0}
 
 
-async def test_where_the_budget_ends_early_the_admitted_jobs_are_bought_and_their_images_are_there(start):
-    async with start() as bench:
-        pictures(bench, 10)
-        summary = await divided(bench, manifest_of(bench, edits(10, 10), budget="20"), 3)
-        results = await run_shards(bench, 3)
-        state = await bench.state()
-    admitted = sum(shard.admitted for shard in summary.shards)
-    assert 0 < admitted < 9
-    kinds = sum((purchases(result)[0] for result in results), Counter[str]())
-    assert kinds[Accepted.__name__] >= admitted
-    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= 20
-
-
 async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothing(start, tampered):
     abandoned: list[api.MergeResult] = []
 
@@ -119,6 +106,32 @@ async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothi
         with pytest.raises(RunDirectoryError, match="was merged into"):
             await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
         assert abandoned[0].abandoned == (1, 2)
+        assert len((await bench.state())["jobs"]) == before
+
+
+async def test_a_shard_whose_directory_is_taken_while_its_gateway_is_awaited_buys_nothing(start, tampered):
+    async def take(_request: object, send: Any) -> Any:
+        if not is_held:
+            is_held.append(stack.enter_context(lock_run_directory(directory)))
+        return await send()
+
+    is_held: list[object] = []
+    async with start() as bench:
+        plan = await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        before = len((await bench.state())["jobs"])
+        directory = bench.path / "out/shards" / plan.digest[:8] / "1-of-2"
+        with ExitStack() as stack, pytest.raises(RunBusyError, match="another run holds"):
+            await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(take))
+        assert len((await bench.state())["jobs"]) == before
+
+
+async def test_a_shard_with_a_key_of_another_account_is_refused(start):
+    async with start(accounts={"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}) as bench:
+        await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        before = len((await bench.state())["jobs"])
+        stranger = replace(bench.settings, api_key="moltazine_other")
+        with pytest.raises(RunDirectoryError, match="divided in another account"):
+            await api.run(bench.path / "plan.json", shard="1/2", settings=stranger)
         assert len((await bench.state())["jobs"]) == before
 
 
@@ -170,22 +183,3 @@ async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
         state = await bench.state()
     assert (state["jobs"], state["assets"]) == ([], [])
     assert not (bench.path / "out").exists()
-
-
-async def test_the_events_of_the_shards_may_follow_those_of_the_probe_in_one_journal(start):
-    """As a merge has them: what was held and released for its images is bought later."""
-    async with start() as bench:
-        pictures(bench, 3)
-        await divided(bench, manifest_of(bench, edits(6, 3), budget=60), 2)
-        results = await run_shards(bench, 2)
-        state = await bench.state()
-    stories: list[tuple[str, Event]] = []
-    for directory in (bench.path / "out", *(result.run_dir for result in results)):
-        with Journal.read(directory) as journal:
-            stories += [each for each in journal.events() if not isinstance(each[1], Found)]
-    ledger = Ledger()
-    for subject, event in stories:
-        ledger.apply(subject, event)
-    assert any(isinstance(event, HoldReleased) for _, event in stories)
-    assert not any(ledger.is_contradictory(subject) for subject, _ in stories)
-    assert (ledger.held, ledger.jobs) == (0, state["audit"]["spent_on_jobs"])

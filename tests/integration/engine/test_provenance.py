@@ -6,7 +6,6 @@ import errno
 import hashlib
 import io
 import json
-import logging
 import os
 import shutil
 from collections import Counter
@@ -86,15 +85,6 @@ async def test_a_sidecar_says_what_made_an_output(start):
     }
 
 
-async def test_the_attempt_that_succeeded_is_the_one_that_is_told(start):
-    async with start(faults="fail=1") as bench:
-        result = await bench.run(bench.manifest(ONE))
-        (row,) = result.jobs()
-        found = sidecar(bench)
-    assert (found["attempt"], len(row.attempts)) == (2, 2)
-    assert (found["idempotency_key"], found["job_id"]) == (row.attempts[1].idempotency_key, row.attempts[1].job_id)
-
-
 async def test_neither_key_nor_link_nor_a_path_of_this_machine_is_in_what_is_written(start):
     async with start() as bench:
         image = bench.picture("p.png")
@@ -114,15 +104,6 @@ async def test_without_sidecars_there_is_none_and_the_report_makes_none_either(s
         write_report_again(bench.path / "out")
         assert result.exit_code == 0
         assert list(contents(bench.path / "out")) == ["a/0.png"]
-
-
-async def test_an_output_is_byte_for_byte_what_the_gateway_sent_with_a_sidecar_or_without(start):
-    async with start() as bench:
-        manifest = bench.manifest(ONE)
-        await bench.run(manifest)
-        await bench.run(manifest, out_dir=bench.path / "second", sidecars=False)
-        first, second = ((bench.path / out / "a/0.png").read_bytes() for out in ("out", "second"))
-    assert first == second
 
 
 async def test_what_is_missing_is_made_again_by_the_report_the_same_as_before(start):
@@ -154,36 +135,6 @@ async def test_a_later_run_makes_what_is_missing_and_leaves_what_is_there(start)
     assert list(after) == ["a/0.png", "a/0.png.json", "b/0.png", "b/0.png.json"]
 
 
-async def test_a_file_of_the_users_own_is_never_overwritten(start, caplog):
-    async with start() as bench:
-        notes = bench.path / "out" / "a" / "0.png.json"
-        notes.parent.mkdir(parents=True)
-        notes.write_text('{"stars": 5}')
-        with caplog.at_level(logging.WARNING):
-            result = await bench.run(bench.manifest(ONE))
-        assert result.exit_code == 0
-        assert notes.read_text() == '{"stars": 5}'
-    assert "another file exists there" in caplog.text
-
-
-async def test_a_disk_that_takes_no_sidecar_fails_no_job_and_the_report_makes_up_for_it(start, monkeypatch, caplog):
-    def full(*_args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    async with start() as bench:
-        manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}\n{{name: c, prompt: three}}")
-        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-            patch.setattr(sidecars, "_write", full)
-            result = await bench.run(manifest)
-        await bench.agree(result)
-        assert result.exit_code == 0
-        assert list(contents(bench.path / "out")) == ["a/0.png", "b/0.png", "c/0.png"]
-        write_report_again(bench.path / "out")
-        assert len(contents(bench.path / "out")) == 6
-    said = [record for record in caplog.records if "write the sidecar of" in record.getMessage()]
-    assert len(said) == 1  # not once an output, and not again when the run ended
-
-
 async def test_a_sidecar_that_could_not_be_written_is_written_when_the_run_ends(start, monkeypatch):
     write, failures = sidecars._write, iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
 
@@ -198,15 +149,6 @@ async def test_a_sidecar_that_could_not_be_written_is_written_when_the_run_ends(
         assert result.exit_code == 0
         assert next(failures, None) is None
         assert sorted(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json", "b/0.png", "b/0.png.json"]
-
-
-async def test_what_verify_fetches_again_has_its_sidecar_again(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        shutil.rmtree(bench.path / "out" / "a")
-        found = await check_outputs(bench.path / "out", fix=True, settings=bench.settings)
-        assert found.exit_code == 0
-        assert list(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json"]
 
 
 # -- in it ------------------------------------------------------------------------------------------------------------
@@ -252,18 +194,6 @@ async def test_a_picture_carries_what_made_it_and_shows_the_same(start):
     assert found["output"]["sha256"] == output.sha256
 
 
-async def test_a_jpeg_carries_it_too(start):
-    async with start() as bench:
-        image = bench.picture("p.png")
-        _, result = await embedded(bench, f"{{name: a, prompt: one, image: {image}, workflow: qwen-edit}}")
-        (row,) = result.jobs()
-        (output,) = row.outputs
-        with Image.open(bench.path / "out" / output.path) as picture:
-            packet = picture.info["xmp"].decode()
-    assert output.mime_type == "image/jpeg"
-    assert row.job_id in packet
-
-
 async def test_it_stands_up_to_verify_and_comes_back_the_same(start):
     async with start() as bench:
         await embedded(bench, f"{ONE}\n{{name: b, prompt: two}}\n{{name: c, prompt: three}}")
@@ -276,20 +206,6 @@ async def test_it_stands_up_to_verify_and_comes_back_the_same(start):
         fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (0, [True, True])
         assert contents(out, "*/*.png") == before
-
-
-async def test_a_missing_one_is_fetched_and_embedded_again_to_the_very_same_bytes(start):
-    async with start() as bench:
-        manifest, first = await embedded(bench)
-        out = bench.path / "out"
-        before = contents(out, "*/*.png")
-        (out / "a/0.png").unlink()
-        manifest.write_text(manifest.read_text() + "# edited, and as if on another day\n")
-        second = await bench.run(manifest)
-        await bench.agree(second)
-        assert contents(out, "*/*.png") == before
-    assert [row.outputs[0].sha256 for row in first.jobs()] == [row.outputs[0].sha256 for row in second.jobs()]
-    assert second.report.credits.spent == first.report.credits.spent
 
 
 async def test_a_job_of_an_axis_that_got_another_name_comes_back_the_same(start):
@@ -336,27 +252,3 @@ async def test_what_a_lost_journal_or_directory_had_is_had_again_byte_for_byte(s
     assert row.outputs[0].sent == next(first.jobs()).outputs[0].sent
     assert more["download"] == (0 if lost == "journal" else 1)
     assert second.report.counts.reused == 1
-
-
-async def test_a_file_that_was_saved_as_it_came_is_adopted_and_stays(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        out = bench.path / "out"
-        before = contents(out, "*/*.png")
-        shutil.rmtree(out / ".crucible")
-        (out / "receipts.jsonl").unlink()
-        _, result = await embedded(bench)
-        assert contents(out, "*/*.png") == before
-        assert sidecar(bench)["output"]["sha256"] == sidecar(bench)["sent"]["sha256"]
-    assert next(result.jobs()).outputs[0].sent is None
-
-
-async def test_a_sidecar_follows_the_file_when_embedding_is_switched_on(start):
-    async with start() as bench:
-        await bench.run(bench.manifest(ONE))
-        (bench.path / "out/a/0.png").unlink()
-        _, result = await embedded(bench)
-        content = (bench.path / "out/a/0.png").read_bytes()
-        assert sidecar(bench)["output"]["sha256"] == hashlib.sha256(content).hexdigest()
-        assert (await check_outputs(bench.path / "out")).exit_code == 0
-    assert next(result.jobs()).outputs[0].sent is not None

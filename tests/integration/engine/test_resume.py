@@ -6,8 +6,6 @@ import asyncio
 import itertools
 import os
 import random
-import signal
-import textwrap
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,9 +15,7 @@ import pytest
 import crucible_batch as api
 from crucible_batch.domain import events
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
-from crucible_batch.errors import RunBusyError, RunDirectoryError
-from crucible_batch.journal import lock_run_directory
-from tests.preloaded import start_program
+from crucible_batch.errors import RunDirectoryError
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -132,61 +128,6 @@ async def test_a_run_that_ends_at_any_effect_is_finished_by_the_next_without_buy
     assert n > 30  # so many effects there are at least
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_a_resume_may_end_early_too(start, tampered, seed):
-    chance = random.Random(seed)
-    async with start(faults="generate.drop-after:0.3,job.503-before:0.1", seed=seed) as bench:
-        manifest = bench.manifest(pair(bench, seed), budget="7.5")
-        for _ in range(3):
-            killer = Killer(chance.randrange(6, 40))
-            await killer.run(bench, tampered, manifest, run_id=f"r{seed}", out_dir=bench.path / f"out-{seed}")
-        await finish_within(bench, manifest, seed)
-
-
-async def finish_within(bench, manifest: Path, n: object) -> None:
-    result = await bench.run(manifest, run_id=f"r{n}", out_dir=bench.path / f"out-{n}", concurrency=2)
-    assert result.exit_code == 0, result.report
-    state = await bench.state()
-    assert len(state["jobs"]) == 2
-    taken = 1000 - state["audit"]["available"]
-    assert taken <= result.report.credits.spent <= taken + unseen_rebates(state)
-    assert result.report.credits.held == result.report.credits.lost_uploads * Decimal("0.5")
-
-
-CHILD = """
-    import asyncio, os, sys
-    from pathlib import Path
-    import crucible_batch as api
-    from crucible_batch.settings import Settings
-
-    class Deadly:
-        def notify(self, message):
-            if type(getattr(message, "event", None)).__name__ == sys.argv[2]:
-                os.kill(os.getpid(), 9)
-
-    settings = Settings(api_key="moltazine_sandbox", base_url=sys.argv[1])
-    asyncio.run(api.run(Path("m.yaml"), out_dir="out", observer=Deadly(), settings=settings))
-"""
-
-
-async def test_kill_minus_9_among_jobs_in_flight_loses_nothing(start, tally):
-    async with start() as bench:
-        bench.picture("a.png")
-        work = THREE + "\n{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
-        manifest = bench.manifest(work, budget="10")
-        child = start_program(textwrap.dedent(CHILD), bench.running.api_url, "Accepted", cwd=bench.path)
-        with asyncio.get_running_loop().real_time():
-            assert await asyncio.to_thread(child.wait) == -signal.SIGKILL
-        assert api.read_status(bench.path / "out").report.status == "running"
-        result = await bench.run(manifest)
-        state = await bench.state()
-    assert result.exit_code == 0
-    assert tally(result) == {"succeeded": 4}
-    assert len(state["jobs"]) == 4
-    assert result.report.credits.spent == 1000 - state["audit"]["available"]
-    assert result.report.credits.held == result.report.credits.lost_uploads * Decimal("0.5")
-
-
 async def stop_after(bench, watcher, manifest, event: type, count: int = 1, **options) -> None:
     """Run until ``event`` has happened ``count`` times, and end there and then."""
     seen = itertools.count(1)
@@ -270,30 +211,6 @@ async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_
     assert len(state["jobs"]) == 4
 
 
-async def test_an_exact_budget_still_reaches_after_an_uploaded_image_was_left_waiting(start, watcher, tally):
-    async with start(ready_after_s=2) as bench:
-        bench.picture("a.png")
-        manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}", budget="3.5")
-        await stop_after(bench, watcher, manifest, events.Uploaded)
-        result = await bench.run(manifest)
-        state = await bench.agree(result)
-    assert result.exit_code == 0
-    assert len(state["assets"]) == 1
-    assert result.report.credits.spent == Decimal("3.5")
-
-
-async def test_an_exact_budget_still_reaches_after_an_intent_was_left_without_its_upload(start, watcher, tally):
-    async with start() as bench:
-        bench.picture("a.png")
-        manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}", budget="3.5")
-        await stop_after(bench, watcher, manifest, events.Created)
-        result = await bench.run(manifest)
-        state = await bench.agree(result)
-    assert result.exit_code == 0
-    assert len(state["assets"]) == 2
-    assert (result.report.credits.spent, result.report.credits.rebates) == (Decimal("3.5"), Decimal("0.5"))
-
-
 async def test_renamed_reordered_and_inserted_rows_buy_the_new_ones_only(start, tally):
     async with start() as bench:
         await bench.run(bench.manifest(THREE))
@@ -365,14 +282,6 @@ async def test_the_run_directory_of_another_account_is_refused_and_a_renewed_key
             await bench.run(manifest, settings=stranger)
         assert len((await bench.state())["jobs"]) == 1
         assert (await bench.run(manifest)).exit_code == 0
-
-
-async def test_a_second_run_in_a_directory_is_refused_at_once(start):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: one}")
-        await bench.run(manifest)
-        with lock_run_directory(bench.path / "out"), pytest.raises(RunBusyError):
-            await bench.run(manifest)
 
 
 async def test_progress_tells_of_nothing_that_a_crash_could_take_back(start, watcher):

@@ -183,28 +183,6 @@ async def test_a_deadline_ends_the_run_with_5_in_the_middle_of_its_queue(start, 
     assert again.exit_code == 0
 
 
-async def test_a_gateway_that_fails_repeatedly_ends_the_run_and_the_queue_is_not_run_through(start, tampered):
-    submits = itertools.count()
-
-    async def tamper(request: httpx.Request, send):
-        if request.url.path.endswith("/generate"):
-            next(submits)
-            return httpx.Response(503)
-        return await send()
-
-    async with start() as bench:
-        result = await bench.run(
-            bench.manifest(MANY, budget=None),
-            yes=True,
-            transport=tampered(tamper),
-            concurrency=2,
-            wait_for_gateway_s=0,
-        )
-        await bench.state()
-    assert result.exit_code == 5
-    assert next(submits) <= 6 * 7  # six tries a submit, five jobs in a row, and those under way with the last
-
-
 async def test_a_run_for_some_jobs_only_buys_those(start, tally):
     async with start() as bench:
         manifest = bench.manifest(MANY, budget=100)
@@ -250,15 +228,6 @@ async def test_a_run_that_is_cancelled_ends_at_once_and_leaves_no_task_behind(st
     assert not left
 
 
-async def test_an_empty_rest_ends_at_once_with_what_earlier_runs_came_to(start):
-    async with start() as bench:
-        manifest = bench.manifest("{name: a, prompt: an nsfw picture}")
-        first = await bench.run(manifest)
-        second = await bench.run(manifest)
-    assert (first.exit_code, second.exit_code) == (1, 1)
-    assert second.report.status == "failed"
-
-
 LEAVING = {
     "a second Ctrl-C": lambda runner: [runner.control.interrupt(ExitCode.SIGINT) for _ in range(2)],
     "the deadline": lambda runner: runner.stop.leave(ExitCode.STOPPED, ErrorInfo("DEADLINE", "it has passed")),
@@ -300,27 +269,3 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
     assert result.exit_code in {3, 5, 130}
     assert (row.status, row.error.code) == ("failed", "INPUT_CHANGED")
     assert result.report.credits.held == 0
-
-
-@pytest.mark.parametrize("faults", ["", "asset-create.429=1"])
-async def test_an_upload_is_kept_back_if_the_check_right_before_it_stops_the_run(start, watcher, runners, faults):
-    sent = []
-
-    def check() -> None:
-        sent.append("upload")
-        if len(sent) > bool(faults):  # before the first try, or before its repetition
-            runners[-1].control.interrupt(ExitCode.SIGTERM)
-
-    def begin(message: object) -> None:
-        if isinstance(getattr(message, "event", None), events.Intended):
-            runners[-1].control.before_each_purchase(check)
-
-    async with start(faults=faults) as bench:
-        bench.picture("a.png")
-        manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}")
-        result = await bench.run(manifest, observer=watcher(begin))
-        state = await bench.agree(result)
-    assert sent
-    assert result.exit_code == 143
-    assert state["assets"] == []
-    assert result.report.credits.spent == result.report.credits.held == 0

@@ -25,7 +25,6 @@ from crucible_batch.api.shards.probing import probe
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
-    JournalError,
     RunDirectoryError,
     ShardsOutstandingError,
     ShardsUnknownError,
@@ -252,19 +251,6 @@ async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_o
         await run.check(Decimal(14))
 
 
-async def test_the_same_machine_continues_its_own_journal(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await killed(run, 1, "one", at=3, answered=True)
-        result = await run.shard(1, "one")
-        assert result.exit_code == 0
-        assert not list(result.run_dir.glob(".crucible/journal.sqlite3.before-*"))
-        await run.shard(2, "one")
-        assert run.merge().report.counts.succeeded == JOBS
-        await run.check(Decimal(100))
-
-
 async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench)
@@ -409,42 +395,6 @@ async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, grou
             assert (await run.shard(number, "one")).exit_code == 0
         assert run.merge().report.counts.succeeded == JOBS
         await run.check(Decimal(100))
-
-
-async def test_a_log_with_a_missing_or_damaged_object_is_refused(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await killed(run, 1, "one", at=4, answered=True)
-        before, entries = await run.keys(), run.log(1)
-        kept = run.store.content.pop(entries[1])
-        with pytest.raises(JournalError, match=r"00000002\.json is missing"):
-            await run.shard(1, "two")
-        run.store.content[entries[1]] = b"{}"
-        with pytest.raises(JournalError, match=r"00000002\.json can't be read"):
-            await run.shard(1, "two")
-        run.store.content[entries[1]] = kept
-        for key in entries:
-            del run.store.content[key]
-        with pytest.raises(RunDirectoryError, match="has no log of shard 1/2"):
-            await run.shard(1, "one")
-        assert await run.keys() == before
-
-
-async def test_an_older_output_at_a_path_of_a_shard_is_kept(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.run()
-        old = {key: run.store.content[key] for key in run.pictures()}
-        text = run.manifest.read_text().replace("prompt: text", "prompt: another")
-        run.manifest.write_text(text)
-        await run.divide()
-        for number in (1, 2):
-            assert (await run.shard(number, "one")).exit_code == 0
-        assert run.merge().report.counts.succeeded == JOBS
-        assert all(content in run.store.content.values() for content in old.values())
-        with run.on("main"):
-            assert (await api.check_outputs(URL)).exit_code == 0
 
 
 async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,11 @@ import pytest
 import crucible_batch as api
 from crucible_batch import run
 from crucible_batch.api import notifying
-from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.request import RunRequest
-from crucible_batch.errors import ConsentError, GatewayError, NotificationError, RunBusyError, UserError
-from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.errors import ConsentError, GatewayError, NotificationError, UserError
+from crucible_batch.journal import Journal
 from crucible_batch.settings import Settings
-from tests.unit.notifications.receiving import CANARY, Receiver, answer, receiving
+from tests.unit.notifications.receiving import CANARY, Receiver, receiving
 
 HAS_PAGES = True
 ALL = "on: [success, partial, blocked, failure]"
@@ -42,19 +39,6 @@ def written(bench: Any) -> dict[str, Any]:
     return found
 
 
-async def test_each_end_is_pinged_with_an_id_of_its_own(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
-        await bench.run(manifest)
-        await bench.run(manifest)
-        await bench.run(manifest, notify=False)
-    assert paths(receiver) == ["/0"] * 2
-    first, second = (request.query["rid"][0] for request in receiver.requests)
-    assert first != second
-    assert uuid.UUID(first).version == 5
-
-
 HOOK = f'notify: [{{{ALL}, webhook: "env:HOOK", secret: "env:SECRET"}}]\n'
 
 
@@ -75,39 +59,6 @@ async def test_a_message_has_the_counts_and_the_credits_of_this_run(
     assert Path(ended["report"]).is_file()
     assert ended["next_command"] is None
     assert all(b"fox" not in request.body and b"prompt" not in request.body for request in receiver.requests)
-
-
-async def test_failed_jobs_are_a_failed_ping_with_their_codes_and_the_next_command(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = "{name: fox, prompt: a fox}\n{name: bad, prompt: nsfw}"
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        result = await bench.run(bench.manifest(jobs, head=HEART))
-    assert result.exit_code == 1
-    assert paths(receiver) == ["/1"]
-    code = next(row.error.code for row in result.jobs() if row.error is not None)
-    body = receiver.requests[0].body.decode()
-    assert f"errors   {code}" in body
-    assert "2 in total, 1 succeeded, 1 failed" in body
-    assert f"next     crucible-batch run {bench.path / 'm.yaml'} --out-dir {bench.path / 'out'}" in body
-
-
-async def test_a_run_without_any_success_and_a_blocked_run_are_told_apart(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failure = '{on: [failure], heartbeat: "env:HEART"}'
-    blocked = '{on: [blocked], webhook: "env:HOOK", secret: "env:SECRET"}'
-    only = f"notify: [{failure}, {blocked}]\n"
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        await bench.run(bench.manifest("{name: bad, prompt: nsfw}", head=only))
-        manifest = bench.manifest("{name: fox, prompt: a fox, repeat: 3}", budget=3, head=only)
-        await bench.run(manifest, out_dir=bench.path / "other")
-    assert paths(receiver) == ["/1", "/hook"]
-    message = json.loads(receiver.requests[1].body)
-    assert (message["type"], message["data"]["exit_code"]) == ("run.blocked", 4)
-    assert message["data"]["error_codes"] == ["BUDGET_EXHAUSTED"]
 
 
 # -- before the run begins -------------------------------------------------------------------------------------------
@@ -152,16 +103,6 @@ async def test_a_missing_key_an_unreachable_gateway_and_a_plan_error_are_notifie
             data = await refused(manifest, receiver, UserError, settings=bench.settings, run_id="a/b", **options)
             assert (data["exit_code"], data["run_id"]) == (2, None)
         assert (await bench.state())["audit"]["spent_on_jobs"] == 0
-
-
-async def test_a_busy_run_directory_is_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
-        (bench.path / "out").mkdir()
-        with lock_run_directory(bench.path / "out"):
-            data = await refused(manifest, receiver, RunBusyError, settings=bench.settings, out_dir=bench.path / "out")
-    assert (data["exit_code"], data["error_codes"]) == (6, ["RUN_BUSY"])
 
 
 async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,59 +170,7 @@ async def test_a_run_is_refused_before_anything_is_spent_and_the_other_channels_
         assert (await bench.run(manifest, notify=False)).ok
 
 
-async def test_a_command_runs_only_with_consent(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    head = 'notify: [{on: [success], command: [sh, -c, "cat > told.json"]}]\n'
-    async with start() as bench:
-        manifest = bench.manifest("{name: fox, prompt: a fox}", head=head)
-        with pytest.raises(NotificationError, match="running sh needs your consent: add --allow-command"):
-            await bench.run(manifest)
-        summary = await api.plan(manifest, settings=bench.settings, out_dir=bench.path / "out")
-        assert "`notify` has a command: run needs --allow-command" in summary.notes
-        assert not (bench.path / "told.json").exists()
-        assert (await bench.run(manifest, allow_command=True)).ok
-    assert json.loads((bench.path / "told.json").read_text())["type"] == "run.succeeded"
-
-
-async def test_variables_of_the_env_file_are_used(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start() as bench, receiving() as receiver:
-        monkeypatch.delenv("HEART", raising=False)
-        (bench.path / "batch.env").write_text(
-            f"MOLTAZINE_API_KEY={bench.running.api_key}\nCRUCIBLE_API_BASE={bench.running.api_url}\n"
-            f"HEART={receiver.url}/{CANARY}\n"
-        )
-        monkeypatch.delenv("MOLTAZINE_API_KEY", raising=False)
-        monkeypatch.delenv("CRUCIBLE_API_BASE", raising=False)
-        settings = current_settings(env_file=bench.path / "batch.env")
-        await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART), settings=settings)
-    assert paths(receiver) == ["/0"]
-    assert CANARY not in repr(settings)
-
-
 # -- failures and kills ----------------------------------------------------------------------------------------------
-
-
-async def test_a_failed_notification_is_logged_and_never_fails_the_run(
-    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with start() as bench, receiving(answer("404 Not Found")) as receiver:
-        listen(monkeypatch, receiver)
-        result = await bench.run(bench.manifest("{name: fox, prompt: a fox}", head=HEART))
-    assert result.ok
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "notification of success to heartbeat env:HEART failed: HTTP 404 (no such address)" in warnings
-
-
-async def test_a_run_that_changes_nothing_keeps_its_page_and_is_not_fooled_by_the_results(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with start() as bench, receiving() as receiver:
-        listen(monkeypatch, receiver)
-        manifest = bench.manifest("{name: fox, prompt: a fox}", head=HEART)
-        await bench.run(manifest)
-        page = (bench.path / "out" / "report.html").stat().st_mtime_ns
-        await bench.run(manifest)
-    assert (bench.path / "out" / "report.html").stat().st_mtime_ns == page
-    assert CANARY not in (bench.path / "out" / "report.html").read_text()
 
 
 async def test_a_run_that_is_killed_while_it_notifies_is_complete_and_the_next_one_notifies_itself(

@@ -1,6 +1,5 @@
 """The API over real HTTP: answers, refusals, money on the wire."""
 
-import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -44,15 +43,6 @@ async def test_all_else_needs_one(client: Any, header: dict[str, str]) -> None:
         assert failure(response) == "401 UNAUTHORIZED", (method, path)
 
 
-async def test_every_answer_has_a_request_id_of_its_own(client: Any) -> None:
-    answers = [
-        await client.api.get(path) for path in ("/api/v1/credits", "/api/v1/assets", "/nowhere", "/api/v1/jobs/x")
-    ]
-    ids = [answer.json()["request_id"] for answer in answers]
-    assert len(set(ids)) == 4
-    assert ids == [answer.headers["x-request-id"] for answer in answers]
-
-
 async def test_a_job_from_submit_to_output(client: Any) -> None:
     response = await client.generate("zimage-sheet", "k1", prompt__text="two birds", size__width=128, size__height=96)
     assert response.status_code == 202
@@ -72,33 +62,6 @@ async def test_a_job_from_submit_to_output(client: Any) -> None:
     assert {entry["job_id"] for entry in credits["recent_entries"][:2]} == {job["job_id"]}
 
 
-async def test_a_reused_key_answers_200_with_the_same_job(client: Any) -> None:
-    first = await client.generate("zimage-base", "k", prompt__text="x")
-    again = await client.generate("zimage-base", "k", prompt__text="x")
-    assert (first.status_code, again.status_code) == (202, 200)
-    assert first.json()["data"]["job_id"] == again.json()["data"]["job_id"]
-    assert again.json()["data"]["status"] == "succeeded"
-    assert failure(await client.generate("zimage-base", "k", prompt__text="y")) == "400 IDEMPOTENCY_KEY_REUSED"
-
-
-async def test_a_failed_job_says_why_and_has_no_outputs(client: Any) -> None:
-    await client.configure(faults="fail=1")
-    job = await client.job("zimage-base", "k")
-    assert (job["status"], job["error_code"], job["outputs"]) == ("failed", "GENERATION_FAILED", [])
-    assert job["error_message"]
-    job = await client.job("zimage-base", "k2", prompt__text="NSFW!")
-    assert job["error_code"] == "MODERATION_REFUSED"
-
-
-async def test_a_job_is_seen_queued_and_running_while_it_takes_time(start: Any) -> None:
-    async with start(runners=1, time_scale=1000) as client:
-        first, second = await client.job("zimage-base", "a"), await client.job("zimage-base", "b")
-        assert (first["status"], second["status"]) == ("running", "queued")
-        assert first["outputs"] == []
-        await client.configure(advance_s=10_000)
-        assert (await client.get(f"/api/v1/jobs/{second['job_id']}"))["status"] == "succeeded"
-
-
 async def test_credits_are_written_as_exact_numbers(start: Any) -> None:
     async with start(accounts={"a": Decimal("1.0")}, prices={"zimage-sketch": Decimal("0.1")}) as client:
         for number in range(3):
@@ -108,13 +71,6 @@ async def test_credits_are_written_as_exact_numbers(start: Any) -> None:
         for number in range(3, 10):
             assert (await client.generate("zimage-sketch", f"k{number}")).status_code == 202
         assert failure(await client.generate("zimage-sketch", "k10")) == "402 INSUFFICIENT_CREDITS"
-
-
-async def test_the_ledger_is_cut_to_its_newest_entries(start: Any) -> None:
-    async with start(recent_entries=3) as client:
-        for number in range(3):
-            await client.generate("zimage-base", f"k{number}")
-        assert len((await client.get("/api/v1/credits"))["recent_entries"]) == 3
 
 
 async def test_available_fields_come_in_every_known_form(client: Any) -> None:
@@ -128,41 +84,6 @@ async def test_available_fields_come_in_every_known_form(client: Any) -> None:
     assert "image.image" in [field["name"] for field in fields["qwen-edit"]]
     assert isinstance(fields["upscale-2x"], dict)
     assert fields["zimage-sketch"] is None
-
-
-async def test_metadata_may_be_sent_back_as_params(client: Any) -> None:
-    """Whatever default a field announces is a value that it takes."""
-    metadata = (await client.get("/api/v1/workflows/qwen-edit/metadata"))["metadata"]
-    params = {f["name"]: float(f["default"]) for f in metadata["available_fields"] if f["type"] == "number"}
-    assert (await client.job("qwen-edit", "k", **params))["status"] == "succeeded"
-
-
-async def test_an_asset_from_intent_to_deletion(client: Any, picture: Any) -> None:
-    content = picture()
-    intent = await client.intend(content, filename="bird.png", metadata={"nonce": "n1", "share": 0.25})
-    assert intent["credits_charged"] == 0.5
-    asset_id = intent["asset_id"]
-    pending = await client.get(f"/api/v1/assets/{asset_id}")
-    assert (pending["status"], pending["download_url"]) == ("pending_upload", None)
-    assert (await client.put(intent, content)).status_code == 200
-    ready = await client.get(f"/api/v1/assets/{asset_id}")
-    assert (ready["status"], ready["original_filename"], ready["byte_size"]) == ("ready", "bird.png", len(content))
-    assert ready["metadata"] == {"nonce": "n1", "share": Decimal("0.25")}
-    assert (await client.storage.get(ready["download_url"])).content == content
-    assert [asset["asset_id"] for asset in (await client.get("/api/v1/assets"))["assets"]] == [asset_id]
-    deleted = await client.api.delete(f"/api/v1/assets/{asset_id}")
-    assert deleted.json()["data"] == {"asset_id": asset_id, "deleted": True, "credit_rebate": 0.5}
-    assert failure(await client.api.delete(f"/api/v1/assets/{asset_id}")) == "404 ASSET_NOT_FOUND"
-    assert failure(await client.api.get(f"/api/v1/assets/{asset_id}")) == "404 ASSET_NOT_FOUND"
-    assert (await client.get("/api/v1/assets"))["assets"] == []
-    assert (await client.get("/api/v1/credits"))["balance"] == 1000
-
-
-async def test_a_job_outlives_the_asset_that_it_was_made_from(client: Any, picture: Any) -> None:
-    asset_id = await client.upload(picture())
-    job = await client.job("upscale-2x", "k", image__image=asset_id)
-    await client.api.delete(f"/api/v1/assets/{asset_id}")
-    assert (await client.storage.get(job["outputs"][0]["url"])).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -179,12 +100,6 @@ async def test_a_job_outlives_the_asset_that_it_was_made_from(client: Any, pictu
 )
 async def test_what_is_not_there_is_not_found(client: Any, path: str, code: str) -> None:
     assert failure(await client.api.get(path)) == code
-
-
-async def test_a_wrong_method_is_told_the_right_ones(client: Any) -> None:
-    response = await client.api.patch("/api/v1/assets")
-    assert failure(response) == "405 METHOD_NOT_ALLOWED"
-    assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
 
 
 @each_case("path", ["/api/v1/generate", "/api/v1/assets"])
@@ -235,29 +150,11 @@ async def test_an_intent_of_the_wrong_shape_is_a_400(client: Any, body: object, 
     assert failure(await client.api.post("/api/v1/assets", json=body)) == f"400 {code}"
 
 
-async def test_a_body_that_is_not_said_to_be_json_or_too_long_is_a_400(client: Any) -> None:
-    assert failure(await client.api.post("/api/v1/generate", content=b"{}")) == "400 INVALID_REQUEST"
-    long = b" " * 2_000_000
-    assert failure(await client.api.post("/api/v1/generate", content=long)) == "400 BODY_TOO_LARGE"
-
-
 async def test_params_come_back_as_they_were_sent(client: Any) -> None:
     seed = 2**64 - 1
     await client.generate("qwen-edit", "k", strength__value=0.1, sampler__seed=seed, prompt__value="e\u0301 \U0001f426")
     params = (await client.state())["jobs"][0]["params"]
     assert params == {"strength.value": Decimal("0.1"), "sampler.seed": seed, "prompt.value": "e\u0301 \U0001f426"}
-
-
-async def test_no_refusal_shows_the_key(client: Any) -> None:
-    key = client.running.api_key
-    answers = [
-        await client.api.get(f"/api/v1/jobs/{uuid.uuid4()}"),
-        await client.api.post("/api/v1/generate", json={"workflow_id": 1}),
-        await client.storage.get(
-            f"{client.running.api_url}/api/v1/credits", headers={"authorization": f"Bearer {key}x"}
-        ),
-    ]
-    assert not any(key in answer.text for answer in answers)
 
 
 JOB = "job_id status workflow_id requested_credits error_code error_message outputs"
@@ -273,6 +170,7 @@ async def test_each_answer_has_the_fields_of_the_contract(client: Any, picture: 
     intent = await client.intend(picture())
     await client.put(intent, picture())
     asset = await client.get(f"/api/v1/assets/{intent['asset_id']}")
+    assert (await client.storage.get(asset["download_url"])).content == picture()
     submitted = (await client.generate("zimage-base", "k", prompt__text="x")).json()
     job = await client.get(f"/api/v1/jobs/{submitted['data']['job_id']}")
     credits = await client.get("/api/v1/credits")

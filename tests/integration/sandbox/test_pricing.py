@@ -41,15 +41,8 @@ def uploaded(world: World) -> Decimal:
     "rule, purchase, price",
     [
         (Pricing(), Purchase(0, 0, 0.9), BASE),
-        (Pricing(base=Decimal(7)), Purchase(0, 0, 0), 7),
-        (Pricing(size=512 * 512), Purchase(0, 0, 0, pixels=1024 * 512), 4),
-        (Pricing(steps=20), Purchase(0, 0, 0, steps=5), Decimal("0.5")),
         (Pricing(size=100, steps=10), Purchase(0, 0, 0, pixels=200, steps=30), 12),
-        (Pricing(free=1), Purchase(0, 0, 0), 0),
-        (Pricing(free=1), Purchase(1, 0, 0), BASE),
         (Pricing(jitter=Decimal("0.5")), Purchase(0, 0, 0.5), Decimal("2.5")),
-        (Pricing(rises=(Rise(Decimal(10), after=3),)), Purchase(2, 0, 0), BASE),
-        (Pricing(rises=(Rise(Decimal(10), after=3),)), Purchase(3, 0, 0), 20),
         (Pricing(rises=(Rise(Decimal(10), after_s=Decimal(60)),)), Purchase(0, 59.9, 0), BASE),
         (Pricing(rises=(Rise(Decimal(10), after_s=Decimal(60)),)), Purchase(0, 60, 0), 20),
         (Pricing(rises=(Rise(Decimal(10)), Rise(Decimal(3), after=1))), Purchase(1, 0, 0), 6),
@@ -117,23 +110,6 @@ async def test_the_answer_can_state_another_figure_than_the_record_and_the_ledge
         assert (await client.get(f"/api/v1/jobs/{answer['job_id']}"))["requested_credits"] == 7
         assert (await client.get("/api/v1/credits"))["balance"] == 993
         assert (await client.state())["audit"]["problems"] == []
-
-
-async def test_the_record_can_state_another_figure_than_the_ledger(start: Any) -> None:
-    async with start(pricing=parse_pricing("base=7,answer=1,record=2")) as client:
-        job = await client.job("zimage-base", "k")
-        assert job["requested_credits"] == 2
-        assert (await client.get("/api/v1/credits"))["balance"] == 993
-
-
-async def test_prices_can_begin_to_move_while_it_runs(start: Any) -> None:
-    async with start(pricing=parse_pricing("zimage-base.free=9")) as client:
-        assert (await client.job("zimage-base"))["requested_credits"] == 0
-        await client.configure(pricing="zimage-base.base=5,upload.base=4")
-        assert (await client.job("zimage-base"))["requested_credits"] == 5
-        assert (await client.intend(b"x" * 10))["credits_charged"] == 4
-        await client.configure(pricing="")
-        assert (await client.job("zimage-base"))["requested_credits"] == 2
 
 
 async def test_a_restart_remembers_what_was_stated_and_how_many_were_bought(start: Any, tmp_path: Any) -> None:

@@ -37,27 +37,6 @@ async def test_a_restart_shows_the_same_credits_jobs_keys_and_bytes(start: Any, 
         assert (await client.state())["audit"]["problems"] == []
 
 
-async def test_jobs_that_were_under_way_end_while_nobody_looks(start: Any, tmp_path: Path) -> None:
-    async with start(state=tmp_path / "s.db", time_scale=1000) as client:
-        running = await client.job("zimage-base", "k")
-        assert running["status"] == "running"
-    async with start(state=tmp_path / "s.db", runners=1) as client:
-        await client.configure(advance_s=1000)
-        assert (await client.get(f"/api/v1/jobs/{running['job_id']}"))["status"] == "succeeded"
-        assert (await client.get("/api/v1/credits"))["balance"] == 998
-
-
-async def test_new_keys_are_granted_their_credits_and_old_ones_keep_theirs(start: Any, tmp_path: Path) -> None:
-    async with start(state=tmp_path / "s.db", accounts={"a": Decimal(10)}) as client:
-        await client.job("zimage-base", "k")
-    async with start(state=tmp_path / "s.db", accounts={"a": Decimal(99), "b": Decimal(5)}) as client:
-        assert (await client.get("/api/v1/credits"))["balance"] == 8
-        other = await client.storage.get(
-            f"{client.running.api_url}/api/v1/credits", headers={"authorization": "Bearer b"}
-        )
-        assert other.json()["data"]["balance"] == 5
-
-
 def test_a_state_file_gives_no_key_away(tmp_path: Path) -> None:
     config = SandboxConfig(accounts={"moltazine_canary": Decimal(1)})
     with Store(tmp_path / "s.db") as store:
@@ -88,8 +67,3 @@ def test_the_database_of_another_program_is_not_written_to(tmp_path: Path) -> No
     with pytest.raises(OSError, match="database of another program"):
         Store(path)
     assert path.read_bytes() == before
-
-
-def test_a_digest_without_bytes_is_a_key_error() -> None:
-    with Store(None) as store, pytest.raises(KeyError):
-        store.blob("ab")

@@ -29,24 +29,10 @@ async def test_api_and_storage_are_two_origins(client: Any) -> None:
     assert DEFAULT_KEY not in repr(client.running)
 
 
-async def test_what_the_block_raises_comes_out_as_it_is() -> None:
-    with pytest.raises(KeyError, match="mine"):
-        async with serve(SandboxConfig()):
-            raise KeyError("mine")
-
-
 async def test_a_taken_port_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=r".*"):
         async with serve(SandboxConfig(api_port=taken.getsockname()[1])):
             pass
-
-
-async def test_the_clock_is_an_argument() -> None:
-    async with serve(SandboxConfig(), clock=lambda: 86400.0) as running, httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.get(
-            f"{running.api_url}/api/v1/credits", headers={"authorization": f"Bearer {running.api_key}"}
-        )
-        assert answer.json()["data"]["recent_entries"][0]["created_at"] == "1970-01-02T00:00:00.000Z"
 
 
 async def test_it_stops_though_an_answer_is_still_due(start: Any) -> None:

@@ -236,18 +236,13 @@ def test_a_type_that_a_browser_could_run_is_served_as_bytes(finished: Cli, tmp_p
         assert viewer.get(f"/runs/{key}/{odd['path']}").headers["content-type"] == "application/octet-stream"
 
 
-def test_links_among_the_runs_are_passed_over_and_a_broken_journal_is_told(finished: Cli, tmp_path: Path) -> None:
-    shutil.copytree(finished.cwd / RUN, tmp_path / "all" / "one")
-    (tmp_path / "all" / "two").symlink_to(finished.cwd / RUN)
-    (tmp_path / "all" / "three" / ".crucible").mkdir(parents=True)
-    (tmp_path / "all" / "three" / ".crucible" / "journal.sqlite3").write_bytes(b"no database at all" * 100)
-    (tmp_path / "all" / "four").mkdir()
-    (tmp_path / "all" / "four" / ".crucible").symlink_to(finished.cwd / RUN / ".crucible")
+def test_a_broken_journal_is_told_and_a_link_is_no_run(finished: Cli, tmp_path: Path) -> None:
+    (tmp_path / "all" / "broken" / ".crucible").mkdir(parents=True)
+    (tmp_path / "all" / "broken" / ".crucible" / "journal.sqlite3").write_bytes(b"no database at all" * 100)
+    (tmp_path / "all" / "link").symlink_to(finished.cwd / RUN)
     with viewing(Cli(tmp_path, None), "all") as viewer:
         text = viewer.get("/").text
-        assert text.count("<article") == 2
         assert "be read as a journal" in text
-        keys = set(re.findall(r'id="run-(\w+)"', text))
-        (broken,) = keys - {viewer.key("one")}
+        (broken,) = re.findall(r'id="run-(\w+)"', text)
         answer = viewer.get(f"/runs/{broken}/")
         assert (answer.status_code, "is damaged" in answer.text) == (503, True)

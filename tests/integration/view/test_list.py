@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,25 +54,6 @@ def test_hostile_names_and_prompts_stay_text(two_runs: Cli, tmp_path: Path, inst
         assert len(text) < 100_000
 
 
-def test_view_waits_for_the_first_run_of_a_missing_outputs_folder(cli: Cli) -> None:
-    assert not (cli.cwd / "outputs").exists()
-    with viewing(cli) as viewer:
-        text = viewer.get("/").text
-        assert "No run yet" in text
-        assert "crucible-batch run MANIFEST" in text
-        assert '<noscript><meta http-equiv="refresh"' in text
-        run = cli.start("run", cli.write("first-one"))
-        with closing(viewer.events("/events")) as events:
-            for _ in events:
-                if "first-one/default" in viewer.get("/").text:
-                    break
-        assert "<noscript>" not in viewer.get("/").text
-        run.communicate(timeout=120)
-    assert cli("view", "nowhere").code == 2  # another directory has to exist: its name may be misspelled
-    (cli.cwd / "file").write_text("x")
-    assert cli("view", "file").code == 2
-
-
 def test_a_file_in_place_of_outputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("x")
     assert Cli(tmp_path, None)("view").code == 2
@@ -90,24 +69,3 @@ async def test_older_runs_beyond_the_limit_are_counted_and_can_be_opened(
     assert shown.count == 2
     (older,) = [key for key, path in runs.find_runs(shown.root).items() if path.name == "default"]
     assert await shown.get(older) is not None
-
-
-def test_a_running_run_has_a_pace_and_an_estimate(cli: Cli) -> None:
-    jobs = "- {name: harbour, prompt: a harbour, repeat: 8}"
-    run = cli.start("run", cli.write("paced", jobs))
-    with viewing(cli) as viewer:
-        with closing(viewer.events("/events")) as events:
-            for _ in events:
-                if "paced/default" in viewer.get("/").text:
-                    break
-        key = viewer.key("paced/default")
-        live = viewer.data(key)["live"]
-        stream = viewer.events(f"/events/{key}?edition={live['edition']}&after={live['number']}")
-        paces = [
-            json.dumps(change.get("pace") or change["live"]["pace"]) for kind, change in stream if kind != "replaced"
-        ]
-        known = [json.loads(pace) for pace in paces if pace != "null"]
-        assert known
-        assert all(pace["per_min"] > 0 and 0 < pace["low_s"] <= pace["likely_s"] for pace in known)
-        run.communicate(timeout=120)
-        assert viewer.data(key)["live"]["pace"] is None

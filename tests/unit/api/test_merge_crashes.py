@@ -159,20 +159,6 @@ def is_untouched_or_done(ground: ShardGround, wanted: tuple[object, ...]) -> boo
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("part", quick_every(PARTS, range(PARTS)))
-def test_a_merge_that_was_stopped_is_finished_by_the_same_command(
-    template: ShardGround, wanted: tuple[object, ...], effects: int, tmp_path: Path, part: int, *, after: bool
-) -> None:
-    for point in points(effects, part):
-        ground = fresh(template, tmp_path, point)
-        with Boundaries(point, stop, after=after).watching(), contextlib.suppress(StoppedError):
-            merged(ground)
-        assert is_untouched_or_done(ground, wanted), point
-        assert merged(ground).exit_code in {ExitCode.STOPPED, ExitCode.OK}
-        assert state(ground) == wanted, point
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("part", quick_every(PARTS, range(PARTS)))
 def test_a_merge_that_was_killed_is_finished_by_the_same_command(
     template: ShardGround, wanted: tuple[object, ...], effects: int, tmp_path: Path, part: int, *, after: bool
 ) -> None:

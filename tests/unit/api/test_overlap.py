@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import overlap
+from crucible_batch.api import scheduled_runs
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError, RunBusyError
 from crucible_batch.journal import is_locked, lock_run_directory
@@ -20,7 +20,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.overlap import hold_results
+from crucible_batch.api.scheduled_runs import hold_results
 from crucible_batch.journal import lock_run_directory
 
 folder, run_dir = Path(sys.argv[2]), Path(sys.argv[3])
@@ -53,7 +53,7 @@ def _untold(message: str) -> None:
 
 def _enter(folder: Path, run_dir: Path, tell: Callable[[str], None] = _untold, *, deadline: Deadline = NEVER) -> bool:
     wait = tell is not _untold
-    with overlap.hold_results(folder, run_dir, deadline, wait=wait, on_wait=tell) as waited:
+    with scheduled_runs.hold_results(folder, run_dir, deadline, wait=wait, on_wait=tell) as waited:
         return waited
 
 
@@ -95,7 +95,7 @@ def test_the_lock_is_held_for_the_block_and_released_after_a_refusal(tmp_path: P
     with lock_run_directory(folder / "2026-11-25"), pytest.raises(RunBusyError):
         _enter(folder, folder / "2026-11-26")
     assert not is_locked(folder)
-    with overlap.hold_results(folder, folder / "x", NEVER, wait=False, on_wait=_untold):
+    with scheduled_runs.hold_results(folder, folder / "x", NEVER, wait=False, on_wait=_untold):
         assert is_locked(folder)
     assert not is_locked(folder)
 
@@ -110,7 +110,7 @@ def test_a_run_waits_until_the_other_ends_and_reports_it_once(tmp_path: Path, mo
                 process.kill()
                 process.wait()
 
-        monkeypatch.setattr(overlap, "sleep", sleep)
+        monkeypatch.setattr(scheduled_runs, "sleep", sleep)
         assert _enter(folder, folder / "2026-11-26", told.append) is True
     assert len(looks) == 3
     assert [f"process {process.pid} on " in message for message in told] == [True]
@@ -119,7 +119,7 @@ def test_a_run_waits_until_the_other_ends_and_reports_it_once(tmp_path: Path, mo
 def test_a_run_waits_no_longer_than_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, told, deadline = tmp_path / "outputs/n", list[str](), Deadline(3600)
     with _other("asked", folder, folder / "2026-11-25"):
-        monkeypatch.setattr(overlap, "sleep", lambda _seconds: deadline.set(0))
+        monkeypatch.setattr(scheduled_runs, "sleep", lambda _seconds: deadline.set(0))
         with pytest.raises(DeadlineError):
             _enter(folder, folder / "2026-11-26", told.append, deadline=deadline)
     assert len(told) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -35,7 +35,6 @@ from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import (
-    BudgetAccountError,
     CrucibleBatchError,
     JournalError,
     RunBusyError,
@@ -280,18 +279,39 @@ def test_release_is_refused_while_a_run_is_active(place: Place) -> None:
     assert place.standing() == (0, 8)
 
 
-@pytest.mark.parametrize("is_copied", [False, True])
+def nothing(_aside: Path, _instead: Path) -> None:
+    pass
+
+
+def a_copy(aside: Path, instead: Path) -> None:
+    shutil.copytree(aside, instead)
+
+
+def another_run(aside: Path, instead: Path) -> None:
+    shutil.copytree(aside.with_name("other"), instead)
+
+
+def an_empty_one(_aside: Path, instead: Path) -> None:
+    instead.mkdir()
+
+
+def a_file(_aside: Path, instead: Path) -> None:
+    instead.touch()
+
+
+@pytest.mark.parametrize("replace_by", [nothing, a_copy, another_run, an_empty_one, a_file])
+@pytest.mark.parametrize("spent", [None, Decimal(0), Decimal("7.99")])
 def test_release_is_refused_while_the_run_is_active_in_a_directory_that_was_renamed(
-    place: Place, is_copied: bool
+    place: Place, replace_by: Callable[[Path, Path], None], spent: Decimal | None
 ) -> None:
     """Written off, it would count in no later period, in which the run may go on."""
+    place.journal("other").close()
     allowance = place.begin(place.journal("a"), own=8)
     with noted_as_active(allowance.account.path, allowance.granted.run):
-        (place.root / "a").rename(place.root / "renamed")
-        if is_copied:
-            shutil.copytree(place.root / "renamed", place.root / "a")
-        with pytest.raises(RunBusyError):
-            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+        replace_by((place.root / "a").rename(place.root / "renamed"), place.root / "a")
+        with pytest.raises(CrucibleBatchError) as refused:
+            release_budget(place.settings, "studio", place.root / "a", now=NOON + 90, spent=spent)
+        assert refused.value.exit_code in {2, 6}
         assert place.standing() == (0, 8)
 
 
@@ -339,13 +359,14 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
     assert own.explain(SHORT) == SHORT
 
 
-def test_the_report_shows_that_the_period_ended_the_run(place: Place) -> None:
+@pytest.mark.parametrize("own", [None, 4])
+def test_the_report_shows_whether_the_period_or_its_own_budget_ended_the_run(place: Place, own: int | None) -> None:
     journal = place.journal("a")
-    allowance = place.begin(journal)
+    allowance = place.begin(journal, own=own)
     allowance.settle(journal, TERMS, NOON + 60, Ending(RunStatus.BLOCKED, 4, {"workflow:w": SHORT}))
     period = noted_period(journal)
     assert period is not None
-    assert period.exhausted
+    assert period.exhausted is (own is None)
 
 
 def test_a_plan_shows_the_same_and_changes_nothing(place: Place) -> None:
@@ -505,13 +526,6 @@ def test_a_file_that_cannot_be_written_at_the_end_leaves_the_allowance(
     assert place.standing() == (0, 20)
 
 
-def test_without_a_directory_for_accounts_there_is_no_run(place: Place) -> None:
-    journal = place.journal("a")
-    with pytest.raises(BudgetAccountError, match="HOME is not set") as refused:
-        place.begin(journal, settings=replace(place.settings, accounts_directory=None))
-    assert "CRUCIBLE_BATCH_ACCOUNTS" in (refused.value.hint or "")
-
-
 def test_release_settles_by_the_journal_and_keeps_what_is_unanswered(place: Place) -> None:
     journal = place.journal("a")
     place.begin(journal)
@@ -564,18 +578,23 @@ def test_release_of_a_directory_that_is_gone_counts_all_that_was_set_aside(place
     assert place.standing() == (0, 0)
 
 
-def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the_run(place: Place) -> None:
+@pytest.mark.parametrize("replace_by", [nothing, an_empty_one, a_file])
+def test_a_lower_amount_than_was_set_aside_is_refused_without_the_journal_of_the_run(
+    place: Place, replace_by: Callable[[Path, Path], None]
+) -> None:
     """The directory may only be renamed, and its run, which has all of it, may continue."""
     place.begin(place.journal("a"), own=8)
-    (place.root / "a").rename(place.root / "aside")
+    aside = (place.root / "a").rename(place.root / "aside")
+    replace_by(aside, place.root / "a")
     for spent in (Decimal(0), Decimal("7.99")):
         with pytest.raises(CrucibleBatchError) as refused:
             release_budget(place.settings, "studio", place.root / "a", now=NOON + 90, spent=spent)
         assert refused.value.exit_code == 2
         assert place.standing() == (0, 8)
-    (place.root / "aside").rename(place.root / "a")
-    (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
-    assert (released.released, place.standing()) == (8, (0, 0))
+    if replace_by is nothing:
+        aside.rename(place.root / "a")
+        (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
+        assert (released.released, place.standing()) == (8, (0, 0))
 
 
 def test_an_account_is_read_as_it_is_now(place: Place) -> None:

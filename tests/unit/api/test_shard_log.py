@@ -245,17 +245,6 @@ async def test_a_log_does_not_end_at_a_gap_however_long(fake: DictObjects, first
         await log_on(fake).read()
 
 
-async def test_a_summary_stands_for_the_entries_that_it_has(fake: DictObjects) -> None:
-    log = log_on(fake)
-    for number in range(1, 41):
-        await log.append(rows(number))
-    await log.sum_up(rows(*range(1, 41)))
-    await log.append(rows(41))
-    for number in range(1, 41):
-        del fake.content[f"{log.prefix}/{number:08}.json"]
-    assert numbers(await log_on(fake).read()) == list(range(1, 42))
-
-
 def test_each_event_that_a_purchase_may_follow_is_in_the_log_before_it() -> None:
     held = bought(1, 0.0)[0]
     assert isinstance(held, Held)

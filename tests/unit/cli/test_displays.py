@@ -125,12 +125,6 @@ def test_each_stage_has_a_bar_of_the_jobs_that_have_it_behind_them() -> None:
     assert ("red", 2) in {(str(span.style), span.end - span.start) for span in lines[2].spans}
 
 
-def test_a_panel_with_room_shows_the_stages_and_a_low_or_narrow_one_all_of_them_in_one() -> None:
-    for width, height, roomy in ((80, 24, True), (80, 12, False), (40, 24, False)):
-        text = "\n".join(drawn(busy([0.0]), width, height))
-        assert ("│ sent  " in text, "│ made  " in text, "│ done  " in text) == (roomy,) * 3
-
-
 def test_money_says_what_the_budget_leaves() -> None:
     tally = ProgressState()
     tally.take(began(1), 0.0)
@@ -227,11 +221,6 @@ def test_a_failed_job_is_shown_as_such_even_if_its_name_is_that_of_a_state_of_th
     assert f"✗ {name}  BOOM" in display._lines(0.0, 96, 36)[-1].plain
 
 
-def test_plain_lines_grow_rarer() -> None:
-    retries: list[tuple[float, Any]] = [(float(second), accepted(str(second))) for second in range(1, 3601)]
-    assert 20 < len(plain([(0.0, began(100_000)), *retries])) < 120
-
-
 def test_the_live_panel_shows_the_last_failures_and_the_retry_for_a_while() -> None:
     now = [0.0]
     stream = io.StringIO()
@@ -277,10 +266,6 @@ def test_the_live_panel_shows_a_limit_that_fell_until_it_is_back() -> None:
 def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> None:
     lines = plain([(0.0, began(9)), (1.0, Throttled(0.0, 6, 24, "HTTP_503")), (1.1, Throttled(0.0, 12, 24, None))])
     assert lines[1:] == ["slower  at most 6 jobs at a time: HTTP_503"]
-
-
-def test_a_limit_is_a_line_of_json() -> None:
-    assert event_of(Throttled(0.0, 6, 24, "BUSY")) == ("throttled", {"limit": 6, "ceiling": 24, "reason": "BUSY"})
 
 
 def test_a_command_is_a_line_of_json_with_its_names_as_a_list() -> None:
@@ -411,29 +396,6 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
     text = "\n".join(drawn(display, 100))
     assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost" in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when
-
-
-def test_the_newer_messages_are_lines_of_json() -> None:
-    assert event_of(TakenUp(9.0, "a", "id", Phase.IN_FLIGHT, 0.0)) == (
-        "taken_up",
-        {"name": "a", "phase": "in_flight", "since": "1970-01-01T00:00:00.000Z", "beside": False},
-    )
-    assert event_of(Receiving(0.0, "a", "id", 1, 5, None)) == (
-        "receiving",
-        {"name": "a", "index": 1, "received": 5, "byte_size": None},
-    )
-    assert event_of(Stopping(0.0, "X", "why", 30.0))[1]["grace_s"] == 30.0
-
-
-def test_a_frame_is_drawn_only_where_it_would_show_anything_else() -> None:
-    clock = [0.2]
-    display = busy(clock)
-    assert display._is_outdated()
-    assert not display._is_outdated()
-    display.notify(accepted("new"))
-    assert display._is_outdated()
-    clock[0] += 1
-    assert display._is_outdated()
 
 
 @pytest.mark.parametrize(("reflows", "upwards"), [(True, 2), (False, 0)])  # 80 columns are three lines of 30

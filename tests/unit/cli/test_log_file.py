@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from pathlib import Path
@@ -87,19 +86,6 @@ def test_two_writers_of_one_file_lose_no_line_and_none_is_cut(tmp_path: Path) ->
     lines = [line for each in tmp_path.iterdir() for line in each.read_text().splitlines()]
     assert sorted(line.removeprefix(LINE) for line in lines) == [f"{number:03}" for number in range(60)]
     assert len(list(tmp_path.iterdir())) > 3
-
-
-def test_a_writer_gives_way_while_another_rotates(tmp_path: Path) -> None:
-    path = tmp_path / "n.log"
-    ours, other = _open(path, max_bytes=60), _open(path, max_bytes=60)
-    assert ours.write(f"{LINE}{'x' * 20}")
-    fcntl.flock(other.stream, fcntl.LOCK_EX)
-    assert ours.write(f"{LINE}second")
-    assert [each.name for each in tmp_path.iterdir()] == ["n.log"]
-    other.close()
-    assert ours.write(f"{LINE}third")
-    ours.close()
-    assert path.read_text() == f"{LINE}third\n"
 
 
 def test_a_deleted_file_is_created_again(tmp_path: Path) -> None:

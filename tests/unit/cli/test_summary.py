@@ -23,9 +23,10 @@ from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, Manife
 from tests.case_table import each_case
 
 ZERO = Decimal(0)
+RUN = "crucible-batch run m.yaml"
 
 
-def head(stops: int, notes: int) -> ReportHead:
+def head(stops: int, notes: int, hint: str | None = None) -> ReportHead:
     return ReportHead(
         run_id="r",
         status="stopped",
@@ -43,7 +44,7 @@ def head(stops: int, notes: int) -> ReportHead:
             over_budget=ZERO,
         ),
         counts=CountsRow(total=9, failed=9),
-        stops={f"s{number}": ErrorRow(code=f"STOP_{number}", message="why") for number in range(stops)},
+        stops={f"s{number}": ErrorRow(code=f"STOP_{number}", message="why", hint=hint) for number in range(stops)},
         notes=[f"note {number}" for number in range(notes)],
     )
 
@@ -51,18 +52,33 @@ def head(stops: int, notes: int) -> ReportHead:
 @each_case("failures", range(5))
 @each_case("stops", range(4))
 @each_case("notes", [0, 3])
-def test_it_has_ten_lines_at_most_and_ends_with_what_to_type(failures: int, stops: int, notes: int) -> None:
+@each_case("examples", [(), ("example", "example", "example")])
+@each_case("hint", [None, "do it"])
+def test_it_has_ten_lines_at_most_and_ends_with_what_to_type(
+    failures: int, stops: int, notes: int, examples: tuple[str, ...], hint: str | None
+) -> None:
     stream = io.StringIO()
-    console = Console(file=stream, width=200)
-    groups = [FailureGroup(f"CODE_{number}", "it failed", ("a", "b"), 2) for number in range(failures)]
-    show_summary(console, head(stops, notes), Path("out"), failures=groups, next_step="crucible-batch run m.yaml")
+    groups = [FailureGroup(f"CODE_{number}", "it", ("a",), 9, "failed", 9, examples) for number in range(failures)]
+    show_summary(
+        Console(file=stream, width=200),
+        head(stops, notes, hint),
+        Path("out"),
+        failures=groups,
+        next_step=RUN,
+        page=Path("p"),
+    )
     lines = stream.getvalue().splitlines()
     assert len(lines) <= 10
-    assert lines[-1].split(maxsplit=1) == ["next", "crucible-batch run m.yaml"]
-    assert sum("STOP_" in line for line in lines) == min(2, stops)
+    assert lines[-1].split(maxsplit=1) == ["next", RUN]
     assert sum("note " in line for line in lines) <= min(2, notes)
-    if failures + stops < 2:
+    assert [line for line in lines if "hint" in line] == ["  hint     do it"] * bool(stops and hint)
+    if hint:
+        return
+    assert sum("STOP_" in line for line in lines) == min(2, stops)
+    if failures + stops < 2 and not examples:
         assert sum("note " in line for line in lines) == min(2, notes)
+    if examples and failures:
+        assert any("example" in line for line in lines) is (failures == 1 or min(3, failures) + min(2, stops) < 5)
 
 
 @pytest.mark.parametrize(("succeeded", "is_shown"), [(0, False), (1, True)])
@@ -184,21 +200,6 @@ def test_failures_of_one_code_with_different_messages_have_their_number_and_thre
     assert len(text.splitlines()) <= 10
 
 
-@each_case("failures", range(1, 5))
-@each_case("stops", range(4))
-def test_examples_of_messages_leave_room_for_the_stops_within_ten_lines(failures: int, stops: int) -> None:
-    stream = io.StringIO()
-    examples = ("example", "example", "example")
-    groups = [FailureGroup(f"CODE_{number}", "it", ("a",), 9, "failed", 9, examples) for number in range(failures)]
-    show_summary(
-        Console(file=stream, width=200), head(stops, 3), Path("out"), failures=groups, next_step=RUN, page=Path("p")
-    )
-    lines = stream.getvalue().splitlines()
-    assert len(lines) <= 10
-    assert sum("STOP_" in line for line in lines) == min(2, stops)
-    assert any("example" in line for line in lines) is (failures == 1 or min(3, failures) + min(2, stops) < 5)
-
-
 def test_an_attempt_that_cannot_change_anything_is_not_proposed() -> None:
     report = counted(failed=2).model_copy(update={"exit_code": 1})
     hopeless = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "Nsfw_Content")])
@@ -233,14 +234,11 @@ def blocked(code: str, budget: str = "4") -> ReportHead:
     )
 
 
-RUN = "crucible-batch run m.yaml"
-
-
 @each_case(
     "command, enough, step",
     [
         (RUN, "14", f"{RUN} --budget 14"),
-        (f"{RUN} --budget 4 -c 2", "14", f"{RUN} --budget 14 -c 2"),
+        (f"{RUN} --budget 4 -c 2", "14", f"{RUN} -c 2 --budget 14"),
         (f"{RUN} --budget=4", "14.5", f"{RUN} --budget 14.5"),
         (f"{RUN} --max-cost 4", "14", f"{RUN} --budget 14"),
         ("crucible-batch run 'a b.yaml'", "14", "crucible-batch run 'a b.yaml' --budget 14"),
@@ -259,7 +257,7 @@ def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
 def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_enough() -> None:
     remake = "crucible-batch plan m.yaml --budget 4 -o plan.json"
     step = next_step(blocked("BUDGET_EXHAUSTED"), f"{RUN} plan.json", [], remake=remake, enough=Decimal(12))
-    assert step == "crucible-batch plan m.yaml --budget 12 -o plan.json"
+    assert step == "crucible-batch plan m.yaml -o plan.json --budget 12"
 
 
 @each_case(
@@ -279,22 +277,6 @@ def test_an_account_that_shows_enough_credits_after_a_402_is_checked_and_not_fil
     stop = report.stops["workflow:w"].model_copy(update={"hint": f"{CHECK_IT} with the gateway's operator"})
     report = report.model_copy(update={"stops": {"workflow:w": stop}})
     assert next_step(report, RUN, []) == f"{CHECK_IT}, then: {RUN}"
-
-
-@each_case("failures", range(4))
-def test_the_hint_of_the_first_stop_is_shown_once_within_ten_lines(failures: int) -> None:
-    report = blocked("BUDGET_EXHAUSTED")
-    hinted = report.stops["workflow:w"]
-    stops = {name: hinted.model_copy(update={"code": name}) for name in ("ONE", "TWO", "THREE")}
-    report = report.model_copy(update={"stops": stops, "notes": ["a", "b"]})
-    stream = io.StringIO()
-    groups = [FailureGroup(f"CODE_{number}", "it failed", ("a", "b"), 2) for number in range(failures)]
-    show_summary(
-        Console(file=stream, width=200), report, Path("out"), failures=groups, next_step=RUN, page=Path("out/page")
-    )
-    lines = stream.getvalue().splitlines()
-    assert len(lines) <= 10
-    assert [line for line in lines if "hint" in line] == ["  hint     raise the budget"]
 
 
 def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:

@@ -29,7 +29,7 @@ from crucible_batch.domain.job import (
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.engine.driver import Driver
-from crucible_batch.engine.image_preparer import NOT_SUBMITTED, ImagePreparer
+from crucible_batch.engine.runner import NOT_SUBMITTED, ImagePreparer
 from tests.case_table import each_case
 
 D = Decimal

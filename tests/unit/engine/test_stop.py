@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, conclude
@@ -91,15 +92,24 @@ def test_a_price_above_the_ceiling_blocks_its_shape_and_not_the_workflow(code: s
     assert not stop.blocked("workflow:other")
 
 
-def test_refusals_end_the_buying_only_where_no_job_is_accepted_in_between() -> None:
-    stop, error = Shutdown(), GatewayError("no", code="X", status=403)
-    for _ in range(4):
-        stop.refused(error)
-    stop.accepted()
-    for _ in range(4):
-        stop.refused(error)
+@each_case(
+    "limit, count, begin_again",
+    [
+        (5, lambda stop: stop.refused(GatewayError("no", code="X", status=403)), Shutdown.accepted),
+        (20, lambda stop: stop.failed_for_good(ErrorInfo("X", "x")), Shutdown.succeeded),
+        (5, lambda stop: stop.note(GatewayError("no", code="X", status=500)), Shutdown.served),
+    ],
+)
+def test_errors_end_the_buying_only_where_no_job_does_better_in_between(
+    limit: int, count: Callable[[Shutdown], None], begin_again: Callable[[Shutdown], None]
+) -> None:
+    stop = Shutdown()
+    for _ in range(2):
+        begin_again(stop)
+        for _ in range(limit - 1):
+            count(stop)
     assert not stop.no_more
-    stop.refused(error)
+    count(stop)
     assert stop.no_more
 
 

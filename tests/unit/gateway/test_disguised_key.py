@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from crucible_batch.domain.redaction import clean_message
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway import StorageClient, open_gateway
+from crucible_batch.gateway import open_gateway
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.url_guard import parse_api_base
 from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
-from tests.unit.gateway.conftest import ASSET_ID, CALLS, GOOD_DATA, JOB_ID, KEY, Waiting, World
+from tests.unit.gateway.conftest import ASSET_ID, BASE, CALLS, GOOD_DATA, JOB_ID, KEY
 
 SIGNED = "https://s.test/bucket/x.png?token=SIGNATURE"
 FAILED = {**GOOD_DATA["job"], "status": "failed"}
@@ -105,32 +101,10 @@ async def test_what_a_cut_would_leave_of_it_is_gone(world, reply):
     assert "moltazine" not in f"{error.code} {error.message} {error.hint} {error.request_id}"
 
 
-async def test_what_a_cut_would_leave_of_a_link_is_gone(world, reply):
-    for length in (440, 3970, 3990):
-        long = "\u200b" * (length - 440) + "x" * 430 + " https://user:PASSWORD" + "1" * 20 + "@s.test/x?SIGNATURE"
-        here = world(reply(400, {"success": False, "code": "C", "error": long}))
-        with pytest.raises(GatewayError) as caught:
-            await here.client.job(JOB_ID)
-        assert "PASSWORD" not in caught.value.message
-        assert "SIGNATURE" not in caught.value.message
-
-
 @each_case("blanks", range(0, 40, 4))
 def test_a_link_loses_its_rights_before_it_is_cut_and_after_it_is_cleaned(blanks: int) -> None:
     assert "PASS" not in clean_message("x" * (60 + blanks) + " https://user:PASSWORD@s.test/", 100)
     assert "PASS" not in clean_message("x" * blanks + " https:\u200b//user:PASSWORD@s.test/", 100)
-
-
-async def test_the_storage_of_a_gateway_is_told_how_to_hide_it() -> None:
-    def handler(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError(f"no route to {KEY}")
-
-    transport = httpx.MockTransport(handler)
-    async with open_gateway("https://crucible.test", KEY, transport=transport, retry=None) as gateway:
-        with pytest.raises(GatewayError) as caught:
-            async with gateway.download("https://s.test/x.png"):
-                pass
-    assert "no route to ***" in caught.value.message
 
 
 @pytest.mark.parametrize("place", ["code", "error", "hint", "request_id"])
@@ -141,15 +115,6 @@ async def test_a_signature_is_in_no_part_of_a_refusal(world, reply, place, form)
         with pytest.raises(GatewayError) as caught:
             await world(reply(status, body)).client.job(JOB_ID)
         assert "SIGNATURE" not in str(caught.value.__dict__)
-
-
-@each_case("disguise", sorted(set(DISGUISES) - {"lone surrogate", "control", "lines"}))
-async def test_no_header_brings_it_in(world, reply, disguise):
-    said = DISGUISES[disguise](KEY).encode()
-    answer = reply(400, raw=b"<html>", x_request_id=said, retry_after=said, date=said)
-    with pytest.raises(GatewayError) as caught:
-        await world(answer).client.job(JOB_ID)
-    assert not shows(KEY, str(caught.value.__dict__))
 
 
 async def test_a_signed_link_is_in_no_request_id(world, reply):
@@ -176,41 +141,31 @@ async def test_a_line_of_the_ledger_holds_neither(world, ok):
 
 
 @pytest.mark.parametrize("failure", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, OSError])
-async def test_no_failure_of_a_transport_shows_it(waiting, caplog, failure):
-    caplog.set_level(logging.DEBUG)
-
+async def test_no_failure_of_a_transport_shows_it(failure):
     def handler(_: httpx.Request) -> httpx.Response:
         raise failure(f"{'x' * 180} {KEY}")
 
-    here = World(handler, waiting, waiting.retrier().policy)
-    storage = StorageClient(
-        parse_api_base("https://crucible.test"),
-        waiting.retrier(),
-        transport=here.transport,
-        hide=ApiKey(KEY).mask_in,
-    )
-    for exchange in (here.client.job(JOB_ID), storage.put("https://s.test/x", b"abc", "image/png")):
-        with pytest.raises(GatewayError) as caught:
-            await exchange
+    async with open_gateway(BASE, KEY, transport=httpx.MockTransport(handler), retry=None) as gateway:
+        with pytest.raises(GatewayError) as of_the_api:
+            await gateway.job(JOB_ID)
+        with pytest.raises(GatewayError) as of_the_storage:
+            async with gateway.download("https://s.test/x.png"):
+                pass
+    for caught in (of_the_api, of_the_storage):
         assert "moltazine" not in str(caught.value.__dict__)
 
 
-async def test_a_redirect_that_holds_it_is_not_followed(waiting):
+async def test_a_redirect_that_holds_it_is_not_followed():
     asked = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         asked.append(str(request.url))
         return httpx.Response(302, headers={"location": f"https://s.test/{KEY.upper()}/x.png"})
 
-    storage = StorageClient(
-        parse_api_base("https://crucible.test"),
-        waiting.retrier(),
-        transport=httpx.MockTransport(handler),
-        hide=ApiKey(KEY).mask_in,
-    )
-    with pytest.raises(GatewayError) as caught:
-        async with storage.get("https://s.test/x.png"):
-            pass
+    async with open_gateway(BASE, KEY, transport=httpx.MockTransport(handler), retry=None) as gateway:
+        with pytest.raises(GatewayError) as caught:
+            async with gateway.download("https://s.test/x.png"):
+                pass
     assert caught.value.code == "UNSAFE_URL"
     assert not shows(KEY, str(caught.value.__dict__))
     assert asked == ["https://s.test/x.png"]
@@ -228,27 +183,3 @@ async def test_numbers_keep_their_digits_where_it_is_taken_out(world, reply):
 async def test_an_answer_without_it_is_read_as_the_bytes_that_came() -> None:
     for body in (b"", b"\xff\xfe", b'{"a": "\\u00e9\xc3\xa9"}', b'"' * 1000, b'{"a": "b\\"'):
         assert ApiKey(KEY).hidden_in_bytes(body) is body
-
-
-anything = st.recursive(
-    st.none() | st.integers() | st.text(max_size=5), lambda more: st.lists(more, max_size=2), max_leaves=4
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data(), st.sampled_from(sorted(CALLS)), st.sampled_from(sorted(DISGUISES)), st.booleans())
-async def test_wherever_it_stands_in_an_answer_it_is_gone(data: Any, operation: str, disguise: str, raw: bool) -> None:
-    before, after, more = (data.draw(strategy) for strategy in (st.text(max_size=9), st.text(max_size=9), anything))
-    said = f"{before} {DISGUISES[disguise](KEY)} {after}"
-    body = {
-        **ANSWERS[operation],
-        data.draw(st.sampled_from([*ANSWERS[operation], "other", said])): [more, said, {said: 1}],
-    }
-    envelope = {"success": True, "data": body, "request_id": said}
-    content = json.dumps(envelope, ensure_ascii=not raw).encode("utf-8", "surrogatepass")
-    here = World(lambda _: httpx.Response(200, content=content), Waiting(), Waiting().retrier().policy)
-    try:
-        told = everything_of(await CALLS[operation](here.client))
-    except GatewayError as error:
-        told = f"{error.__dict__} {error.__cause__!r}"
-    assert not shows(KEY, told)

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
-from crucible_batch.gateway.url_guard import STORAGE_URL_LIMIT, LinkGuard, is_public
+from crucible_batch.gateway.url_guard import STORAGE_URL_LIMIT, LinkGuard
 from tests.case_table import each_case
 
 REMOTE = httpx.URL("https://crucible.test")
 LOCAL = httpx.URL("http://127.0.0.1:8080")
 
-PUBLIC = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::1", "64:ff9b::808:808"]
 INNER = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::", "::1", "fe80::1", "fc00::1", "fec0::1", "ff02::1",
@@ -62,16 +61,6 @@ def tried(monkeypatch):
     return addresses
 
 
-@each_case("address", PUBLIC)
-def test_an_address_of_the_internet_is_public(address):
-    assert is_public(ipaddress.ip_address(address))
-
-
-@each_case("address", INNER)
-def test_an_inner_address_is_not_public_in_whatever_form(address):
-    assert not is_public(ipaddress.ip_address(address))
-
-
 @each_case("address", INNER)
 async def test_a_link_to_an_inner_address_is_refused_by_its_name_and_as_it_stands(names, address):
     names["s.test"] = [address]
@@ -88,13 +77,6 @@ async def test_one_inner_address_among_public_ones_refuses_the_host(names):
         await LinkGuard(REMOTE).addresses("s.test", 443)
     assert caught.value.code == "UNSAFE_URL"
     assert "--storage-host" in caught.value.hint
-
-
-@pytest.mark.parametrize("number", ["2130706433", "0x7f.1", "127.1", "017700000001"])
-async def test_a_number_that_a_resolver_takes_for_loopback_is_refused(number):
-    with pytest.raises((GatewayError, OSError)) as caught:
-        await LinkGuard(REMOTE).addresses(number, 443)
-    assert isinstance(caught.value, socket.gaierror) or caught.value.code == "UNSAFE_URL"
 
 
 async def test_the_connection_goes_to_all_the_addresses_that_were_looked_at_and_to_no_other(names, tried, waiting):
@@ -180,13 +162,6 @@ async def test_the_whole_stack_connects_to_no_inner_address(names, waiting, addr
     assert (names["asked"], waiting.slept) == (["s.test"], [])
 
 
-async def test_a_name_that_nobody_knows_is_no_answer(names, waiting):
-    async with open_gateway("https://crucible.test", "key", retry=waiting.retrier()) as gateway:
-        with pytest.raises(GatewayError, match="NO_ANSWER"):
-            async with gateway.download("https://s.test/x.png"):
-                pass
-
-
 NUMBERS = ["2130706433", "127.1", "017700000001", "0x7f.1", "0x7F000001", "127.0.0.1.", "0x7f.0.0.0x1", "1.2.3.4.5"]
 
 
@@ -201,20 +176,6 @@ def test_a_number_in_place_of_a_host_is_refused_as_it_stands(host):
 @each_case("host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"])
 def test_a_name_with_digits_in_it_is_a_name(host):
     LinkGuard(REMOTE).check(f"https://{host}/x")
-
-
-@pytest.mark.parametrize(
-    "host", ["2130706433", "127.1", "0x7f.1", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"]
-)
-async def test_no_spelling_of_this_machine_is_connected_to(waiting, host):
-    connected: list[object] = []
-    listener = await asyncio.start_server(lambda _, writer: connected.append(writer.close()), "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with listener, open_gateway("https://crucible.test", "key", retry=waiting.retrier()) as gateway:
-        with pytest.raises(GatewayError, match="UNSAFE_URL"):
-            async with gateway.download(f"https://{host}:{port}/x.png"):
-                pass
-    assert (connected, waiting.slept) == ([], [])
 
 
 HOSTS = st.sampled_from(

@@ -58,17 +58,6 @@ async def test_a_post_that_is_read_and_hung_up_on_is_in_doubt(connect, waiting):
     assert len({request.partition(b"\r\n\r\n")[2] for request in server.requests}) == 1
 
 
-async def test_a_refused_connection_is_in_doubt_too(connect, waiting):
-    async def speak(request: bytes, writer: asyncio.StreamWriter) -> None: ...
-
-    async with serving(speak) as server:
-        pass
-    async with connect(server.url, retry=waiting.retrier()) as gateway:
-        with pytest.raises(GatewayError) as caught:
-            await gateway.submit("w", {"a": 1}, key="k-1")
-    assert (caught.value.code, caught.value.in_doubt) == ("NO_ANSWER", True)
-
-
 async def why_not(url: str, waiting) -> str:
     async with open_gateway(url, KEY, retry=waiting.retrier()) as gateway:
         with pytest.raises(GatewayError) as caught:
@@ -96,18 +85,6 @@ async def test_what_is_said_of_a_connection_that_fails_is_where_and_why(monkeypa
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     said = await why_not("https://no.such.host.invalid", waiting)
     assert said == "no answer: can't connect to no.such.host.invalid:443: Name or service not known"
-
-
-async def test_a_reset_after_the_head_is_in_doubt(connect, waiting):
-    async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{")
-        await writer.drain()
-        writer.transport.abort()
-
-    async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
-        with pytest.raises(GatewayError) as caught:
-            await gateway.submit("w", {}, key="k-1")
-    assert (caught.value.code, caught.value.in_doubt) == ("NO_ANSWER", True)
 
 
 async def test_an_answer_beyond_the_limit_is_not_read_to_its_end(connect, waiting, monkeypatch):
@@ -151,20 +128,6 @@ async def test_a_server_that_drips_is_ended_by_the_deadline_and_the_client_lives
                 await gateway.account()
         assert caught.value.code == "NO_ANSWER"
         assert (await gateway.submit("w", {}, key="k")).job_id == "j-1"
-
-
-async def test_a_flood_of_informational_answers_is_ended_by_the_deadline(connect, waiting):
-    async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
-        while not writer.is_closing():
-            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.001)
-
-    retrier = waiting.retrier(RetryPolicy(attempts=1))
-    async with serving(speak) as server, connect(server.url, timeout_s=0.1, retry=retrier) as gateway:
-        async with asyncio.timeout(2):
-            with pytest.raises(GatewayError, match="NO_ANSWER"):
-                await gateway.account()
 
 
 @pytest.mark.parametrize(

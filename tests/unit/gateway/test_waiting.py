@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -125,12 +124,15 @@ async def test_before_the_manifest_is_checked_an_outage_is_not_waited_for() -> N
         (402, "INSUFFICIENT_CREDITS", 1), (500, "INTERNAL_ERROR", 6), (500, "HTTP_500", 6), (429, "BUSY", 6),
     ],
 )  # fmt: skip
-async def test_an_answer_is_not_an_outage(status: int, code: str, attempts: int) -> None:
+@pytest.mark.parametrize("has_bought", [True, False])
+async def test_an_answer_is_not_an_outage(status: int, code: str, attempts: int, has_bought: bool) -> None:
+    """Nor is an error of the credits alone before the first purchase, since it keeps no run from it."""
     world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
+    world.outage.has_bought = has_bought
     with pytest.raises(GatewayError):
         await world.run()
     assert len(world.attempts) == attempts
-    assert not world.outage.is_on
+    assert not world.outage.number
 
 
 ERRORS = [
@@ -149,24 +151,6 @@ async def test_before_the_first_purchase_each_error_of_the_gateway_is_an_outage(
         await world.run()
     assert world.attempts[-1] == pytest.approx(LIMIT_S)
     assert world.outage.is_given_up
-
-
-@each_case("status, code", ERRORS)
-async def test_an_error_of_the_credits_alone_keeps_no_run_from_its_purchases(status: int, code: str) -> None:
-    world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
-    world.outage.has_bought = False
-    with pytest.raises(GatewayError):
-        await world.run()
-    assert not world.outage.number
-
-
-@each_case("status, code", [(401, "UNAUTHORIZED"), (404, "HTTP_404"), (402, "INSUFFICIENT_CREDITS"), (429, "BUSY")])
-async def test_before_the_first_purchase_a_refusal_is_an_answer(status: int, code: str) -> None:
-    world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
-    world.outage.has_bought = False
-    with pytest.raises(GatewayError):
-        await world.run()
-    assert not world.outage.number
 
 
 @each_operation
@@ -225,10 +209,11 @@ async def test_after_an_outage_a_call_has_its_patience_with_other_failures_still
     assert world.attempts[-1] >= 600
 
 
-async def test_a_call_that_begins_late_in_an_outage_is_not_given_more_time() -> None:
-    world = Clockwork(down_until(1e9, lambda: failed(None, "NO_ANSWER")), now=500.0)
+@pytest.mark.parametrize("began_s", [500.0, LIMIT_S])
+async def test_a_call_that_begins_late_in_an_outage_is_not_given_more_time(began_s: float) -> None:
+    world = Clockwork(down_until(1e9, lambda: failed(None, "NO_ANSWER")), now=began_s)
     world.outage.unanswered(0.0)
-    with pytest.raises(GatewayError):
+    with pytest.raises(GatewayError, match="has been unusable for 10 min"):
         await world.run()
     assert world.attempts[-1] == pytest.approx(LIMIT_S)
 
@@ -246,14 +231,6 @@ async def test_a_page_that_asks_for_a_long_wait_does_not_extend_the_time_allowed
         await world.run(RetryPolicy(patience_s=120.0, outage_s=outage_s))
     assert world.now <= most_s + 1e-6
     assert len(world.attempts) > 1
-
-
-async def test_a_call_that_begins_after_the_time_allowed_makes_one_attempt() -> None:
-    world = Clockwork(down_until(1e9, lambda: failed(None, "NO_ANSWER")), now=LIMIT_S)
-    world.outage.unanswered(0.0)
-    with pytest.raises(GatewayError, match="has been unusable for 10 min"):
-        await world.run()
-    assert len(world.attempts) == 1
 
 
 async def test_it_is_reported_once_a_minute_and_its_retries_are_not_reported_each() -> None:
@@ -277,23 +254,6 @@ async def test_the_storage_has_outages_of_its_own() -> None:
     assert world.now == pytest.approx(LIMIT_S)
     assert not world.outage.is_on
     assert not world.outage.is_given_up
-
-
-async def test_cancelling_ends_the_wait_at_once() -> None:
-    waits = asyncio.Event()
-
-    async def attempt() -> None:
-        raise failed(None, "NO_ANSWER")
-
-    async def sleep(_seconds: float) -> None:
-        waits.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(Retrier(POLICY, sleep=sleep).run(attempt))
-    await waits.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def test_a_certificate_that_is_not_valid_is_not_an_outage() -> None:

@@ -119,21 +119,6 @@ def test_what_is_wrong_with_an_answer_is_said_without_its_values():
     assert "SECRET" not in str(caught.value)
 
 
-CONTRACT = [
-    "ApiFailure", "HealthSuccessResponse", "CreditLedgerEntry", "CreditsData", "CreditsSuccessResponse",
-    "WorkflowSummary", "WorkflowListData", "WorkflowListSuccessResponse", "WorkflowMetadataData",
-    "WorkflowMetadataSuccessResponse", "AssetCreateRequest", "AssetDescriptor", "AssetCreateData",
-    "AssetCreateSuccessResponse", "AssetListData", "AssetListSuccessResponse", "AssetGetSuccessResponse",
-    "AssetDeleteData", "AssetDeleteSuccessResponse", "GenerateRequest", "GenerateData", "GenerateSuccessResponse",
-    "JobOutput", "JobData", "JobSuccessResponse",
-]  # fmt: skip
-
-
-@each_case("name", CONTRACT)
-def test_each_schema_of_the_contract_has_its_class(name):
-    assert issubclass(getattr(wire, name), wire.WireModel)
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

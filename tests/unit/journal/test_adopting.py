@@ -35,17 +35,6 @@ def stored(ground: Any) -> list[tuple[int, str, str]]:
         return connection.execute("SELECT position, identity, body FROM plan ORDER BY position").fetchall()
 
 
-def test_the_same_plan_writes_nothing(ground: Any) -> None:
-    with ground.open() as journal:
-        with ground.plan(*NAMES) as plan:
-            journal.adopt(plan)
-        before = wal(ground)
-        with ground.plan(*NAMES) as plan:
-            journal.adopt(plan)
-        assert wal(ground) == before
-        assert [planned.name for planned in journal.plan()] == list(NAMES)
-
-
 async def test_the_same_plan_of_jobs_with_a_past_writes_nothing(ground: Any) -> None:
     with ground.open() as journal, ground.plan(*NAMES) as plan:
         journal.adopt(plan)

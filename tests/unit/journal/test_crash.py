@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import Reopened
 from crucible_batch.journal import Journal
 
 HEAD = """
@@ -100,18 +99,6 @@ def test_every_acknowledged_event_outlives_kill_9(ground: Any, lines: int) -> No
     for number in range(16):  # each producer's own order is kept, without a gap
         mine = [at for subject, at in found if subject == f"job-{number}"]
         assert mine == [float(count) for count in range(len(mine))]
-
-
-async def test_a_killed_run_is_gone_on_with(ground: Any) -> None:
-    command = [sys.executable, "-c", SIXTEEN_PRODUCERS, str(ground.directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        os.kill(process.pid, signal.SIGKILL)
-    before = written(ground.directory)
-    with ground.open() as journal:
-        await journal.append("job-after", Reopened(at=0.0))
-    assert written(ground.directory) == [*before, ("job-after", 0.0)]
 
 
 def test_a_full_disk_is_an_error_and_not_a_hang(ground: Any) -> None:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,35 +101,3 @@ def test_a_reader_in_the_process_of_a_run_leaves_its_locks(ground: Ground, used:
     assert seen_by_another_process(ground.directory) == [ours, ours, "1", "kept"]
     append(used, 2)
     assert seen_by_another_process(ground.directory)[2:] == ["2", "kept"]
-
-
-@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-def test_events_that_were_stored_after_a_reader_are_there_after_a_kill(
-    tmp_path: Path, ground: Ground, used: Journal, reader: Any
-) -> None:
-    """What was durable for the run is in the files that a killed process leaves behind."""
-    reader(ground.directory)
-    seen_by_another_process(ground.directory)
-    append(used, 2)
-    left = tmp_path / "left"
-    left.mkdir()
-    for name in ("journal.sqlite3", "journal.sqlite3-wal"):
-        source = file_of(ground.directory).with_name(name)
-        if source.exists():  # by cat, since this process must not open it either
-            (left / name).write_bytes(subprocess.run(["cat", source], check=True, capture_output=True).stdout)
-    with closing(sqlite3.connect(left / "journal.sqlite3")) as connection:
-        assert connection.execute("SELECT subject FROM events").fetchall() == [("job-1",), ("job-2",)]
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-def test_a_file_without_tables_is_still_no_journal(ground: Ground) -> None:
-    """The run that created it was killed before it had tables; how this is found out opens nothing but by SQLite."""
-    file_of(ground.directory).parent.mkdir()
-    file_of(ground.directory).touch()
-    assert not has_journal(ground.directory)
-    with closing(sqlite3.connect(file_of(ground.directory))) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-    assert not has_journal(ground.directory)
-    with ground.open():
-        assert has_journal(ground.directory)
-    assert has_journal(ground.directory)

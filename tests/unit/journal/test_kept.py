@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal
-from crucible_batch.journal.database import FORMAT
 from tests.unit.journal.kept.make import KEPT, understood
 
 JOURNALS = sorted(path.parent.relative_to(KEPT) for path in KEPT.glob("*/*/journal.sqlite3"))
@@ -43,16 +41,3 @@ def test_a_kept_journal_can_be_gone_on_with_and_loses_nothing_by_it(kept):
         for _, job in journal.jobs(RetryRule()):
             assert all(attempt.key == idempotency_key(job.identity, attempt.number) for attempt in job.attempts)
     assert understood(run_dir) == then
-
-
-def test_the_file_says_which_format_it_has_and_when_each_migration_was_made(kept):
-    run_dir, _ = kept
-    with Journal.read(run_dir) as journal:
-        binding = journal.binding()
-    with Journal.open(run_dir, binding, now=1.0):
-        pass
-    with sqlite3.connect(run_dir / ".crucible" / "journal.sqlite3") as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        recorded = [number for (number,) in connection.execute("SELECT format FROM migrations ORDER BY format")]
-    connection.close()
-    assert (version, recorded) == (FORMAT, list(range(1, FORMAT + 1)))

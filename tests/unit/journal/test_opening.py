@@ -7,18 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import Held
-from crucible_batch.domain.job import Phase
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
-from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import FORMAT
 
 RULE = RetryRule()
@@ -77,39 +73,6 @@ def test_the_format_commits_with_the_record_of_itself(ground: Any) -> None:
         with ground.open(), closing(sqlite3.connect(file_of(ground))) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
             assert connection.execute("SELECT format, applied_at FROM migrations").fetchall() == [(FORMAT, 1.0)]
-
-
-def test_a_reader_cannot_write(ground: Any) -> None:
-    with ground.open():
-        pass
-    with pytest.raises(JournalError), Journal.read(ground.directory) as reader:
-        reader.remember_key("x")
-
-
-def test_a_reader_sees_the_old_plan_or_the_new_one(ground: Any) -> None:
-    with ground.open() as journal, ground.plan("a", "b") as old, ground.plan("c") as new:
-        journal.adopt(old)
-        with Journal.read(ground.directory) as reader:
-            rows = reader.jobs(RULE)
-            assert next(rows)[0].name == "a"
-            journal.adopt(new)
-            assert [planned.name for planned, _ in rows] == ["b"]
-            assert [planned.name for planned, _ in reader.jobs(RULE)] == ["c"]
-
-
-async def test_a_job_that_is_renamed_and_moved_keeps_its_past(ground: Any) -> None:
-    job = ground.planned("a", 0)
-    with ground.open() as journal, ground.plan("a", "b") as old, PlanFile.temporary() as new:
-        journal.adopt(old)
-        held = Held(at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:w")
-        await journal.append(job.identity, held)
-        new.fill([replace(ground.planned("b", 0)), replace(job, name="renamed", position=1)])
-        journal.adopt(new)
-        assert [(planned.name, found.phase) for planned, found in journal.jobs(RULE)] == [
-            ("b", Phase.READY),
-            ("renamed", Phase.SUBMITTING),
-        ]
-        assert list(journal.retired()) == []
 
 
 PLANTED = [

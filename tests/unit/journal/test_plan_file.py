@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +47,6 @@ with PlanFile.temporary() as plan:
 def test_one_identity_has_one_place(ground: Any) -> None:
     with PlanFile.temporary() as plan, pytest.raises(sqlite3.IntegrityError):
         plan.fill([ground.planned("a", 0), ground.planned("a", 1)])
-
-
-def test_jobs_are_written_as_they_come(ground: Any) -> None:
-    """A plan of a hundred thousand jobs is never a list."""
-    alive = 0
-
-    def jobs() -> Iterator[PlannedJob]:
-        nonlocal alive
-        for number in range(100):
-            alive += 1
-            yield ground.planned(f"job-{number}", number)
-
-    with PlanFile.temporary() as plan:
-        plan.fill(jobs())
-        assert alive == 100
-        first = next(plan.jobs())
-        assert first.name == "job-0"
 
 
 def test_a_plan_knows_whether_a_job_has_an_image() -> None:

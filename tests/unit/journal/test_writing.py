@@ -47,37 +47,6 @@ def stored(path: Path) -> list[tuple[str, str]]:
     return rows
 
 
-async def test_what_append_returned_from_another_connection_sees(tmp_path, binding, held):
-    with Journal.open(tmp_path, binding, now=1.0) as journal:
-        for number in range(5):
-            await journal.append(f"{number:064x}", held(number))
-            assert len(stored(journal.path)) == number + 1
-
-
-async def test_many_producers_share_commits_and_each_keeps_its_order(tmp_path, binding, held, accepted):
-    commits = 0
-
-    with Journal.open(tmp_path, binding, now=1.0) as journal:
-        await journal.append("warm", held(0))
-
-        async def produce(number: int) -> None:
-            for attempt in range(1, 9):
-                await journal.append(f"{number:064x}", held(number, attempt=attempt))
-
-        watcher = sqlite3.connect(journal.path)
-        before = watcher.execute("PRAGMA data_version").fetchone()
-        async with asyncio.TaskGroup() as group:
-            for number in range(32):
-                group.create_task(produce(number))
-        commits = watcher.execute("PRAGMA data_version").fetchone() != before
-        watcher.close()
-        events = [(subject, event.attempt) for subject, event in journal.events() if subject != "warm"]
-    assert commits
-    assert len(events) == 32 * 8
-    for number in range(32):
-        assert [attempt for subject, attempt in events if subject == f"{number:064x}"] == list(range(1, 9))
-
-
 async def test_the_order_of_giving_is_the_order_in_the_journal(tmp_path, binding, held):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         async with asyncio.TaskGroup() as group:
@@ -145,14 +114,6 @@ async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held
         on_disk.set()
         await drained
         assert [subject for subject, _ in journal.events()] == [f"{0:064x}"]
-
-
-async def test_the_writer_is_a_thread_that_keeps_no_process_alive(tmp_path, binding, held):
-    before = writers()
-    with Journal.open(tmp_path, binding, now=1.0) as journal:
-        await journal.append("warm", held(0))
-        assert [thread.daemon for thread in writers() - before] == [True]
-    assert writers() <= before
 
 
 async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():

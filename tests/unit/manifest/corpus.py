@@ -239,6 +239,9 @@ def _broken_yaml() -> Iterator[tuple[str, str]]:
     yield "jobs of lists", HEAD + "jobs: [" + "[]," * 100_000 + "]"
     yield "jobs that are one", HEAD + "jobs: [&a {name: a}" + ", *a" * 90_000 + "]"
     yield "more jobs than may be", JOB + "    repeat: 100001"
+    yield "jobs of one name", HEAD + "jobs:\n" + "  - {name: a}\n" * many
+    yield "jobs of unknown keys", HEAD + "jobs:\n" + "  - {nmae: a}\n" * many
+    yield "bytes of an image", "\x89PNG\r\n\x1a\n" + "".join(map(chr, range(128))) * 10
     yield "a job of too much", HEAD + "jobs: [{name: a, params: {x: [" + "1," * 600_000 + "]}}]"
     yield "a head of too much", HEAD + "vars: {x: [" + "1," * 600_000 + "]}\njobs: [{name: a}]"
     yield "tags", HEAD + "jobs: [" + "!a x, " * many + "]"

@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.case_table import each_case
-from tests.unit.manifest import corpus
-
 ROOT = Path(__file__).parents[3]
 MOST_SECONDS = 4
 """Of the processor. The most values that are read at all take 1.7 to 2.6 s, by machine; what grows faster than its
@@ -41,12 +38,6 @@ def assert_harmless(told: list[dict[str, Any]], peak_mb: float) -> None:
     assert [one for one in told if one["did"]] == []
     assert [one for one in told if one["seconds"] > MOST_SECONDS] == []
     assert peak_mb < MOST_MB
-
-
-def test_the_corpus_has_hundreds_of_manifests_with_names_of_their_own() -> None:
-    names = [name for name, _ in (*corpus.refused(), *corpus.any_outcome())]
-    assert len(names) > 3000
-    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("kind", ["small", pytest.param("refused", marks=pytest.mark.slow)])
@@ -85,17 +76,3 @@ def test_the_watch_sees_what_reading_a_manifest_has_no_need_of(tmp_path: Path) -
     watch("open", (str(tmp_path / "x"), "r", os.O_RDONLY))
     watch("subprocess.Popen", ("id",))
     assert [seen.split()[0] for seen in watch.seen] == ["socket.connect", "open", "subprocess.Popen"]
-
-
-def test_a_sound_manifest_is_taken_by_the_same_reader(tmp_path: Path) -> None:
-    from tests.unit.manifest.reading import outcome
-
-    for name, text in corpus.FILES.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "manifest.yaml").write_bytes(corpus.SOUND)
-    assert outcome(tmp_path / "manifest.yaml") == "taken"
-
-
-@each_case("seed", range(5))
-def test_a_mutant_can_be_had_again(seed: int) -> None:
-    assert corpus.mutated(corpus.SOUND, seed) == corpus.mutated(corpus.SOUND, seed) != corpus.SOUND

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
-from crucible_batch.api.draft import fill_plan, read_source
-from crucible_batch.api.request import RunRequest
-from crucible_batch.journal import PlanFile
-from crucible_batch.manifest import yaml_reader
-from crucible_batch.manifest.template_sandbox import Sandbox
 
 HEAD = "version: 1\nname: t\nworkflow: z\nvars: {brand: Acme}\n"
 ORDERS = ["jobs last", "jobs first"]
@@ -28,58 +19,6 @@ def manifest(folder: Any, jobs: int, order: str = "jobs last") -> Path:
         for number in range(jobs)
     )
     return Path(folder.write("m.yaml", HEAD + entries if order == "jobs last" else entries + HEAD))
-
-
-def planned(path: Path) -> int:
-    with PlanFile.temporary() as plan:
-        fill_plan(plan, read_source(RunRequest(path)), "default", {})
-        return len(plan)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_the_events_of_a_manifest_are_made_once_whatever_the_order_of_its_keys(
-    folder: Any, monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    seen: Counter[str] = Counter()
-
-    class Counting(yaml.CSafeLoader):
-        def get_event(self) -> Any:
-            seen["events"] += 1
-            return super().get_event()
-
-    monkeypatch.setattr(yaml_reader, "_LOADER", Counting)
-    path = manifest(folder, 200, order)
-    assert planned(path) == 200
-    assert seen["events"] == sum(1 for _ in yaml.parse(path.read_text(), Loader=yaml.CSafeLoader))
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_job_takes_three_statements_and_no_template_of_its_own(
-    folder: Any, monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    seen: Counter[str] = Counter()
-    connect, compile_one = sqlite3.connect, Sandbox.from_string
-
-    def counting(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
-        connection.set_trace_callback(lambda _statement: seen.update(["statements"]))
-        return connection
-
-    def compiling(sandbox: Sandbox, *arguments: Any) -> Any:
-        seen["templates"] += 1
-        return compile_one(sandbox, *arguments)
-
-    monkeypatch.setattr(sqlite3, "connect", counting)
-    monkeypatch.setattr(Sandbox, "from_string", compiling)
-
-    def counted(jobs: int) -> Counter[str]:
-        seen.clear()
-        assert planned(manifest(folder, jobs, order)) == jobs
-        return Counter(seen)
-
-    few, many = counted(100), counted(400)
-    assert many["statements"] - few["statements"] == 300 * 3  # claims of its name and its identity, its row
-    assert many["templates"] == few["templates"]
 
 
 COST = """

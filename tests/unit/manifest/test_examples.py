@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
@@ -50,19 +49,6 @@ def test_no_example_lowers_the_names_in_a_prompt() -> None:
     docs = MANIFESTS.parent / "docs"
     for path in (*MANIFESTS.glob("*.yaml"), *docs.glob("*.md"), *docs.glob("recipes/*.md")):
         assert "| capitalize" not in path.read_text(encoding="utf-8"), path
-
-
-def test_the_demo_shows_each_way_to_make_jobs() -> None:
-    made = jobs("demo")
-    assert Counter(job.workflow_id for job in made) == {"zimage-base": 18, "qwen-edit": 8, "upscale-2x": 4}
-    assert {job.repeat for job in made} == {1, 2, 3}
-    assert {job.params.get("sampler.seed") for job in made if job.workflow_id == "qwen-edit"} == {
-        1101,
-        1204,
-        1307,
-        1410,
-    }
-    assert {job.image.name for job in made if job.image} == {"vase.jpg", "mug.jpg", "lamp.jpg", "bowl.png"}
 
 
 def test_the_photos_are_small() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest import JobSpec, expand, load_manifest
 from tests.case_table import each_case
 
 CSV = "sku,title,seed\na1,Vase,7\nb2,Cup,8\n"
@@ -193,55 +191,6 @@ def test_a_workflow_may_be_an_axis(folder: Any) -> None:
     assert [(job.workflow_id, job.params) for job in jobs] == [("q", {"n": 1}), ("z", {})]
 
 
-def test_places_of_a_jobs_fields(folder: Any) -> None:
-    text = (
-        "params: {size.width: 1, 'x': {y: [1, 2]}}\n"  # line 4
-        "workflows: {q: {params: {steps: 2}, fields: {image: i}}}\n"
-        "matrix: {style: [noir]}\n"
-        "jobs:\n"
-        "  - name: a\n"  # line 8
-        "    prompt: p\n"
-        "    params: {seed: 5, n: {m: [7]}}\n"
-        "  - {name: b, workflow: q}\n"
-    )
-    a, b = folder.jobs(text)
-    path = folder.path / "manifest.yaml"
-    cases: list[tuple[JobSpec, str, tuple[int, int]]] = [
-        (a, "", (8, 5)),
-        (a, "name", (8, 11)),
-        (a, "prompt", (9, 13)),
-        (a, "params.seed", (10, 20)),
-        (a, "params.n.m[0]", (10, 31)),
-        (a, "params.size.width", (4, 22)),
-        (a, "params.x.y[1]", (4, 38)),
-        (a, "params.unknown", (10, 13)),
-        (a, "matrix.style", (6, 17)),
-        (a, "workflow", (3, 11)),
-        (a, "image", (8, 5)),
-        (b, "workflow", (11, 25)),
-        (b, "params.steps", (5, 33)),
-        (b, "params.size.width", (11, 5)),
-        (b, "fields.image", (5, 53)),
-    ]
-    for job, field, (line, column) in cases:
-        assert job.place(field) == Place(path, line, column), field
-
-
-def test_problems_of_a_job_have_place_and_path(folder: Any) -> None:
-    (job,) = folder.jobs("params: {size.widht: 1}\njobs: [{name: a, params: {steps: 5}}]")
-    problem = job.problem("params.size.widht", "unknown parameter", nearest="size.width", hint="h")
-    assert (problem.place.line, problem.place.column) == (4, 10)  # the key, which is what is wrong
-    assert (problem.field, problem.message, problem.nearest, problem.hint) == (
-        "params.size.widht",
-        "unknown parameter",
-        "size.width",
-        "h",
-    )
-    assert job.problem("params.steps", "m").field == "jobs[0].params.steps"
-    assert job.problem("prompt", "m").field == "jobs[0].prompt"
-    assert job.problem("image", "m").place == job.place("")
-
-
 CLASHES: list[tuple[str, int, int, str, str]] = [
     # manifest, line, column, field, message
     ("vars: {row: 1}\njobs: [{name: a}]", 4, 8, "vars.row", "'row' is reserved in templates"),
@@ -364,27 +313,3 @@ def test_a_giant_of_rows_stops_while_streaming(folder: Any) -> None:
     assert [item.name for item in items[:10]] == [f"s{n}" for n in range(10)]
     assert isinstance(items[10], Problem)
     assert len(items) == 11
-
-
-def test_expansion_streams(folder: Any) -> None:
-    folder.write("t.csv", "sku\n" + "".join(f"s{n}\n" for n in range(1000)))
-    manifest = folder.load("jobs: [{name: '{{ row.sku }}', foreach: t.csv}]")
-    first = next(iter(expand(manifest)))
-    assert isinstance(first, JobSpec)
-    assert first.name == "s0"
-
-
-def test_a_link_that_a_glob_matches_is_refused_at_the_glob(tmp_path: Path) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    (tmp_path / "x.png").write_bytes(b"x")
-    (inside / "link.png").symlink_to(tmp_path / "x.png")
-    manifest = inside / "m.yaml"
-    manifest.write_text(
-        "version: 1\nname: n\nworkflow: w\njobs:\n  - name: a\n    foreach: '*.png'\n    prompt: p\n", encoding="utf-8"
-    )
-    (problem,) = expand(load_manifest(manifest))
-    assert isinstance(problem, Problem)
-    assert (problem.place, problem.field) == (Place(manifest, 6, 14), "jobs[0].foreach")
-    assert "is outside" in problem.message
-    assert "--allow-outside" in (problem.hint or "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError, Place
-from crucible_batch.manifest import JobSpec, expand, load_manifest
+from crucible_batch.manifest import load_manifest
 from tests.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"  # what `folder` writes first: three lines
@@ -217,37 +217,6 @@ def test_all_problems_of_form_come_at_once_and_those_of_rendering_once_the_form_
     ]
 
 
-EIGHTEEN = """\
-version: 1
-name: a/b
-name: again
-workflow: [z]
-params: {1: x}
-bugdet: {credits: 5}
-retry: {attempts: 0}
-output: {paht: x}
-matrix: {style: noir}
-workflows:
-  q: {parms: {}}
-jobs:
-  - {name: a, promt: x}
-  - {name: b, repeat: 0}
-  - {name: c, prompt: [x]}
-  - {name: d, prompt: !x d}
-  - {name: e, params: {a: *gone}}
-  - {<<: {name: f}}
-  - {prompt: g}
-  - {name: h, repeat: 1e999}
-  - hero
-"""
-
-
-def test_eighteen_slips_of_form_come_at_once_each_on_its_line(folder: Any) -> None:
-    found = folder.problems(EIGHTEEN)
-    assert [problem.place.line for problem in found] == [*range(2, 10), 11, *range(13, 22)]
-    assert len(found) == 18
-
-
 @each_case(
     "text",
     [
@@ -283,44 +252,6 @@ def test_the_default_workflow_or_the_jobs_own(folder: Any) -> None:
     assert "has no workflow" in problem.message
 
 
-def test_places_of_fields_by_their_path(folder: Any) -> None:
-    manifest = folder.load(COMPLETE)
-    cases = {
-        "budget.credits": (7, 19),
-        "params.size.width": (4, 22),
-        "workflows.q.params.sampler.steps": (6, 31),
-        "jobs[1].workflow": (12, 25),
-        "jobs[1].params.x": (12, 5),
-        "jobs[7].name": (11, 3),
-        "output.path": (13, 16),
-        "nothing": (0, 0),
-        "": (0, 0),
-    }
-    for field, (line, column) in cases.items():
-        assert manifest.place(field) == Place(manifest.path, line, column), field
-
-
-def test_a_broken_yaml_is_a_problem_with_its_place(folder: Any) -> None:
-    problem = folder.problem("jobs: [{name: a}")
-    assert (problem.place.line, problem.place.column) == (5, 1)
-    assert problem.message.startswith("not YAML: ")
-
-
-def test_a_file_that_is_no_utf8_says_where(folder: Any) -> None:
-    problem = folder.problem(b"version: 1\nname: t\xe4st\n")
-    assert (problem.place.line, problem.place.column) == (2, 8)
-    assert "not UTF-8" in problem.message
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
-def test_other_encodings_are_refused_even_with_a_mark(folder: Any, encoding: str) -> None:
-    assert "not UTF-8" in folder.problem((HEAD + JOBS).encode(encoding)).message
-
-
-def test_a_byte_order_mark_of_utf8_is_no_matter(folder: Any) -> None:
-    assert folder.load(("\ufeff" + HEAD + JOBS).encode()).name == "test"
-
-
 def test_windows_line_ends_are_no_matter(folder: Any) -> None:
     job = folder.job((HEAD + "jobs:\n  - name: a\n    prompt: |\n      one\n      two\n").replace("\n", "\r\n"))
     assert job.prompt == "one\ntwo\n"
@@ -333,14 +264,6 @@ def test_the_size_is_looked_at_before_reading(folder: Any) -> None:
         load_manifest(path, max_bytes=1000)
     assert caught.value.problems[0].place == Place(path)
     assert load_manifest(path, max_bytes=path.stat().st_size).name == "test"
-
-
-def test_a_sparse_giant_is_refused_at_once(folder: Any) -> None:
-    path = folder.path / "giant.yaml"
-    with path.open("wb") as file:
-        file.truncate(10**12)
-    with pytest.raises(ManifestError, match="1,000,000,000,000 bytes"):
-        load_manifest(path)
 
 
 def test_what_is_no_file_is_a_problem(folder: Any) -> None:
@@ -383,15 +306,6 @@ def test_a_mistyped_key_excuses_no_bad_value_under_another(folder: Any) -> None:
         ("budget.credits", None),
         ("budget.max_credits", "max_credits_per_job"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("budget", "nearest"), [("{max_credits: 4}", "credits"), ("{credit: 4, credits: 5}", "credits")]
-)
-def test_a_key_that_stands_there_is_meant_only_where_no_other_is_like_it(
-    folder: Any, budget: str, nearest: str
-) -> None:
-    assert folder.problem(JOBS + f"budget: {budget}").nearest == nearest
 
 
 @each_case(
@@ -448,29 +362,10 @@ def test_warnings_are_bounded(folder: Any) -> None:
     assert len(folder.load(JOBS + "vars: {a: [" + "no," * 5000 + "]}").warnings) == 100
 
 
-def test_a_manifest_can_be_expanded_repeatedly(folder: Any) -> None:
-    manifest = folder.load("jobs: [{name: a, repeat: 2}, {name: b}]")
-    first, second = list(expand(manifest)), list(expand(manifest))
-    assert first == second
-    assert all(isinstance(item, JobSpec) for item in first)
-
-
-def test_aliases_serve_whole_jobs_and_values(folder: Any) -> None:
-    jobs = folder.jobs("jobs:\n  - {name: a, params: &p {x: 1}}\n  - {name: b, params: *p}\n")
-    assert [job.params for job in jobs] == [{"x": 1}, {"x": 1}]
-    assert jobs[1].place("params.x").line == 5
-
-
 def test_nothing_of_the_environment_is_read(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "moltazine_secret")
     text = "jobs: [{name: a, prompt: '${MOLTAZINE_API_KEY} $MOLTAZINE_API_KEY %MOLTAZINE_API_KEY%'}]"
     assert "secret" not in str(folder.job(text))
-
-
-def test_options_travel_with_the_manifest(folder: Any) -> None:
-    options: dict[str, Any] = {"allow_outside": True, "max_jobs": 5}
-    manifest = folder.load(JOBS, **options)
-    assert (manifest.allow_outside, manifest.max_jobs) == (True, 5)
 
 
 @each_case(

@@ -253,21 +253,6 @@ def test_json_is_yaml_and_means_the_same(data: Any) -> None:
     assert value(json.dumps(data, ensure_ascii=False)) == data
 
 
-words = st.text("abcdefgh", min_size=3, max_size=6).filter(lambda word: word not in {"null", "true", "false"})
-safe_values = st.recursive(
-    words | st.integers(1, 10**9),
-    lambda inner: st.lists(inner, min_size=1, max_size=4) | st.dictionaries(words, inner, min_size=1, max_size=4),
-    max_leaves=12,
-)
-
-
-@settings(deadline=None)
-@given(safe_values, st.booleans())
-def test_where_both_versions_of_yaml_agree_so_do_we_and_pyyaml(data: Any, flow: bool) -> None:
-    text = yaml.safe_dump(data, default_flow_style=flow)
-    assert value(text) == yaml.safe_load(text) == data
-
-
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_makes_it_raise_anything_else(text: str) -> None:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from crucible_batch.notifications import apprise_channel
-from crucible_batch.notifications.apprise_channel import AppriseUrl, is_installed, is_known
+from crucible_batch.notifications.apprise_channel import AppriseUrl, is_installed
 from crucible_batch.notifications.http_channels import SendError
 from crucible_batch.secret_text import HiddenText
 
@@ -69,11 +69,6 @@ async def test_a_service_that_does_not_answer_is_not_waited_for() -> None:
         with pytest.raises(SendError, match="no result within 0 s"):
             await AppriseUrl("env:X", url_of(receiver.url), timeout_s=0.2).send(message())
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "apprise")
-
-
-def test_a_url_of_no_service_is_not_known() -> None:
-    assert is_known("json://localhost")
-    assert not is_known("nonsense://localhost")
 
 
 def test_whether_it_is_installed_is_found_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,11 +159,6 @@ class OutputStoreContract:
         assert caught.value.code == "OUTPUT_MISPLACED"
         assert await place.names() == []
 
-    async def test_names_that_differ_only_in_an_encoding_are_different_outputs(self, place: Place) -> None:
-        for number, pattern in enumerate(["a#{ext}", "a%23{ext}", "a%2523{ext}"]):
-            await save(place.store(), OTHERS[number], pattern)
-        assert [await place.read(f"{name}.png") for name in ("a#", "a%23", "a%2523")] == OTHERS[:3]
-
     async def test_a_large_output_comes_through_and_a_larger_one_than_allowed_leaves_nothing(
         self, place: Place
     ) -> None:
@@ -197,23 +192,6 @@ class OutputStoreContract:
         assert {file.sha256 for file in found} == {sha(PNG)}
         assert await place.names() == [PATH]
 
-    @pytest.mark.parametrize("given", [0, 1, 3])
-    async def test_a_cancel_while_bytes_arrive_leaves_nothing(self, place: Place, given: int) -> None:
-        waiting = asyncio.Event()
-
-        async def endless() -> AsyncIterator[bytes]:
-            for start in range(given):
-                yield PNG[start * 100 : start * 100 + 100]
-            waiting.set()
-            await asyncio.Event().wait()
-
-        task = asyncio.create_task(place.store().save(PATTERN, 0, "token", endless(), len(PNG)))
-        await waiting.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await place.names() == []
-
     async def test_a_cancel_at_any_moment_leaves_nothing_or_all_and_the_next_try_succeeds(self, place: Place) -> None:
         for steps in range(0, 40, 2):
             task = asyncio.create_task(save(place.store(), PNG))
@@ -225,15 +203,6 @@ class OutputStoreContract:
         await save(place.store(), PNG)
         assert await place.read(PATH) == PNG
         assert await place.names() == [PATH]
-
-    async def test_a_body_that_breaks_off_raises_its_error_and_leaves_nothing(self, place: Place) -> None:
-        async def broken() -> AsyncIterator[bytes]:
-            yield PNG[:100]
-            raise LookupError
-
-        with pytest.raises(LookupError):
-            await place.store().save(PATTERN, 0, "token", broken(), len(PNG))
-        assert await place.names() == []
 
     async def test_the_state_of_an_output_is_read_from_its_bytes(self, place: Place) -> None:
         store = place.store()

@@ -50,11 +50,6 @@ def test_an_output_gets_a_hard_link(shard: Path, main: Path) -> None:
     assert files(main) == [NAME]
 
 
-def test_a_second_merge_finds_it(shard: Path, main: Path) -> None:
-    adopt(shard, main)
-    assert adopt(shard, main) is Adoption.PRESENT
-
-
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
 def test_without_hard_links_it_is_copied(shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     link = os.link
@@ -86,12 +81,6 @@ def test_damaged_bytes_get_no_name(shard: Path, main: Path, links: bool, monkeyp
     written(shard, CONTENT[:-1] + b"?")
     assert adopt(shard, main) is Adoption.ABSENT
     assert files(main) == []
-
-
-def test_a_missing_output_is_absent_and_leaves_no_folder(shard: Path, main: Path) -> None:
-    (shard / NAME).unlink()
-    assert adopt(shard, main) is Adoption.ABSENT
-    assert list(main.iterdir()) == []
 
 
 def test_another_file_is_never_replaced(shard: Path, main: Path) -> None:

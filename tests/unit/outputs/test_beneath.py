@@ -76,12 +76,6 @@ def test_a_path_that_leads_out_is_refused(run_dir: Path, path: str) -> None:
     assert caught.value.errno == errno.EINVAL
 
 
-def test_a_file_where_a_folder_is_wanted_is_told_from_a_link(run_dir: Path) -> None:
-    (run_dir / "a/file").write_bytes(b"")
-    with pytest.raises(NotADirectoryError), folder_of(run_dir, "a/file/0.png", make=True):
-        pass
-
-
 @pytest.mark.parametrize("name", ["", ".", "..", "b/0.png", "../../elsewhere/0.png"])
 def test_what_is_done_in_a_folder_takes_single_names_only(run_dir: Path, name: str) -> None:
     with folder_of(run_dir, "a/x") as folder:
@@ -109,12 +103,6 @@ def test_a_folder_that_is_swapped_for_a_link_meanwhile_stays_where_it_was(run_di
         folder.unlink("0.png")
     assert (run_dir / "moved/1.png").exists()
     assert sorted(path.name for path in (run_dir.parent / "elsewhere").iterdir()) == ["0.png", "b"]
-
-
-def test_a_pipe_is_not_waited_for(run_dir: Path) -> None:
-    os.mkfifo(run_dir / "a/pipe")
-    with folder_of(run_dir, "a/pipe") as folder, pytest.raises(OSError, match="not a regular file"):
-        folder.read("pipe")
 
 
 def test_a_directory_whose_name_is_longer_is_another(tmp_path: Path) -> None:

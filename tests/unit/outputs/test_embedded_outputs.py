@@ -77,30 +77,6 @@ async def test_a_picture_that_takes_no_text_is_saved_as_it_came_and_that_is_said
     assert record.getMessage() == "no metadata was embedded in job/0.gif: metadata can't be embedded in image/gif"
 
 
-async def test_a_file_that_carries_the_same_text_already_is_adopted(tmp_path: Path, store: OutputStore) -> None:
-    first = await save(store, drawn())
-    before = (tmp_path / first.path).stat()
-    assert await save(store, drawn()) == first
-    assert (tmp_path / first.path).stat().st_ino == before.st_ino
-    assert files(tmp_path) == ["job/0.png"]
-
-
-async def test_a_file_that_stands_there_as_it_came_is_adopted_as_such(tmp_path: Path, store: OutputStore) -> None:
-    first = await save(store, drawn(), embed=None)
-    assert await save(store, drawn()) == first
-    assert (tmp_path / first.path).read_bytes() == drawn()
-
-
-async def test_a_file_that_carries_another_text_is_never_overwritten(tmp_path: Path, store: OutputStore) -> None:
-    first = await save(store, drawn(), embed="another")
-    before = (tmp_path / first.path).read_bytes()
-    with pytest.raises(OutputError) as caught:
-        await save(store, drawn())
-    assert caught.value.code == "OUTPUT_EXISTS"
-    assert (tmp_path / first.path).read_bytes() == before
-    assert files(tmp_path) == ["job/0.png"]
-
-
 async def restored(store: OutputStore, file: SavedFile, given: bytes, embed: str = TEXT) -> str | None:
     return await store.restore(str(file.path), file.sha256, "token", body(given), sent=file.sent, embed=embed)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import obstore
@@ -82,20 +80,6 @@ async def test_an_output_that_is_not_stored_stops_purchases_until_one_is(
     fake.fault = lambda _request, _key: None
     await save(store, PNG)
     assert store.shortage() is None
-
-
-async def test_a_creation_whose_answer_is_lost_is_found_by_its_bytes(
-    store: ObjectOutputStore, fake: DictObjects
-) -> None:
-    def fault(request: str, key: str) -> None:
-        if request == "answer":
-            raise unusable(key)
-
-    fake.fault = fault
-    with pytest.raises(OutputError):
-        await save(store, PNG)
-    fake.fault = lambda _request, _key: None
-    assert (await save(store, PNG)).sha256 == sha(PNG)
 
 
 async def test_no_request_is_made_to_learn_that_saved_outputs_are_there(
@@ -283,62 +267,7 @@ async def test_a_request_that_fails_while_others_are_answered_is_not_repeated_fo
     assert waits.now == pytest.approx(1120)
 
 
-async def test_an_object_that_is_cut_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits, backend = Waits(), MemoryStore()
-    await obstore.put_async(backend, "a.png", PNG)
-    get = obstore.get_async
-    tries: list[str] = []
-
-    async def cut(backend: Any, key: str, **options: Any) -> Any:
-        found = await get(backend, key, **options)
-
-        async def stream(min_chunk_size: int) -> AsyncIterator[bytes]:
-            tries.append(key)
-            async for block in found.stream(min_chunk_size=min_chunk_size):
-                if len(tries) % 3:
-                    yield bytes(block)[:10]
-                    raise GenericError("Generic S3 error: HTTP error: request or response body error")
-                yield bytes(block)
-
-        return SimpleNamespace(stream=stream)
-
-    monkeypatch.setattr(obstore, "get_async", cut)
-    objects = waits.objects(backend)
-    assert await objects.read("a.png") == PNG
-    assert await objects.digest("a.png") == hashlib.sha256(PNG).hexdigest()
-    assert len(tries) == 6
-
-
 CONFLICT = AlreadyExistsError(TEXT.format(status=409, code="ConditionalRequestConflict"))
-
-
-async def test_a_conflict_is_an_answer_only_if_the_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits, backend, put = Waits(), MemoryStore(), obstore.put_async
-    conflicts = 3
-
-    async def conflict(*arguments: Any, **options: Any) -> Any:
-        nonlocal conflicts
-        if conflicts:
-            conflicts -= 1
-            raise CONFLICT
-        return await put(*arguments, **options)
-
-    monkeypatch.setattr(obstore, "put_async", conflict)
-    objects = waits.objects(backend)
-    assert await objects.create("a.png", PNG)
-    assert (conflicts, waits.now > 1000) == (0, True)
-
-    conflicts, before = 3, waits.now
-    assert not await objects.create("a.png", b"other")
-    assert (conflicts, waits.now) == (2, before)
-
-    conflicts = 3
-    info = await objects.info("a.png")
-    assert info is not None
-    assert await objects.replace("a.png", b"new", info)
-    conflicts = 3
-    assert not await objects.replace("a.png", b"newer", info)
-    assert (conflicts, await objects.read("a.png")) == (2, b"new")
 
 
 async def test_a_conflict_that_does_not_end_is_a_failure_and_not_another_object(
@@ -401,17 +330,6 @@ async def test_where_the_store_checks_nothing_the_bytes_are_read_back(monkeypatc
     with pytest.raises(DamagedUploadError):
         await Objects(backend, URL, checks_uploads=False).create("a.png", PNG)
     assert obstore.list(backend).collect() == []
-
-
-async def test_type_and_digest_are_sent_along() -> None:
-    backend = MemoryStore()
-    await Objects(backend, URL, checks_uploads=True).create("a.png", PNG)
-    found = obstore.get(backend, "a.png")
-    assert found.attributes == {
-        "Content-Type": "image/png",
-        "sha256": hashlib.sha256(PNG).hexdigest(),
-        "crucible-batch": "1",
-    }
 
 
 def test_the_clients_of_all_three_stores_are_made_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,23 +95,6 @@ def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bo
     assert examine(path, whole=whole).width == 40
 
 
-def test_two_bytes_that_may_be_anywhere_are_looked_for_near_the_end_alone(tmp_path: Path) -> None:
-    path = tmp_path / "picture"
-    path.write_bytes(drawn("GIF") + b"\x01" * 62)
-    assert examine(path, whole=False).width == 40
-    path.write_bytes(drawn("GIF") + b"\x01" * 63)
-    with pytest.raises(NoPictureError, match="truncated"):
-        examine(path, whole=False)
-
-
-@each_case("content", [b"", b"\x89PNG\r\n\x1a\n", b"<!doctype html><p>busy", b"%PDF-1.7", b"\0" * 100])
-def test_other_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    with pytest.raises(NoPictureError):
-        examine(path, whole=False)
-
-
 @each_case(
     "content, is_another_type",
     [

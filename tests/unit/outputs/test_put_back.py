@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.outputs import OutputError, OutputStore
 from crucible_batch.outputs.safe_fs import Folder
-from tests.unit.outputs.making import PNG, body, drawn, files
+from tests.unit.outputs.making import PNG, body, files
 
 
 @pytest.fixture
@@ -19,12 +19,6 @@ def store(tmp_path: Path) -> OutputStore:
 
 async def restored(store: OutputStore, content: bytes = PNG, given: bytes = PNG) -> str | None:
     return await store.restore("job/0.png", hashlib.sha256(content).hexdigest(), "token-0", body(given))
-
-
-async def test_an_output_that_is_missing_is_put_back_with_its_folder(tmp_path: Path, store: OutputStore) -> None:
-    assert await restored(store) is None
-    assert (tmp_path / "job/0.png").read_bytes() == PNG
-    assert files(tmp_path) == ["job/0.png"]
 
 
 async def test_the_file_that_stood_there_is_kept_under_another_name(tmp_path: Path, store: OutputStore) -> None:
@@ -37,23 +31,6 @@ async def test_the_file_that_stood_there_is_kept_under_another_name(tmp_path: Pa
         assert (tmp_path / "job/0.png").read_bytes() == PNG
         assert (tmp_path / kept).read_bytes() == b"edited"
     assert files(tmp_path) == ["job/0.png", kept]
-
-
-async def test_a_file_that_has_the_right_bytes_already_stays(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/0.png").write_bytes(PNG)
-    assert await restored(store) is None
-    assert files(tmp_path) == ["job/0.png"]
-
-
-async def test_nothing_is_replaced_by_other_bytes_than_were_saved(tmp_path: Path, store: OutputStore) -> None:
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/0.png").write_bytes(b"edited")
-    with pytest.raises(OutputError) as caught:
-        await restored(store, given=drawn(size=(9, 9)))
-    assert caught.value.code == "OUTPUT_CHANGED"
-    assert (tmp_path / "job/0.png").read_bytes() == b"edited"
-    assert files(tmp_path) == ["job/0.png"]
 
 
 async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(tmp_path: Path, store: OutputStore) -> None:

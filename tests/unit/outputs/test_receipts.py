@@ -99,7 +99,6 @@ def test_a_write_that_is_short_has_the_next_one_below_it(
 def test_a_file_that_was_removed_meanwhile_is_made_again(
     tmp_path: Path, receipts: Receipts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receipts_module, "_TRUSTED_S", 0.0)
     receipts.add(ACCEPTED)
     (tmp_path / RECEIPTS_FILE).unlink()
     receipts.add(SAVED)

@@ -36,13 +36,6 @@ def test_it_stands_beside_its_output_under_the_name_of_that_and_is_for_people_to
     assert standing(tmp_path) == ["0.png.json"]
 
 
-def test_an_older_one_of_ours_gives_way(tmp_path: Path, sidecars: Sidecars) -> None:
-    sidecars.write("a/0.png", CONTENT)
-    sidecars.write("a/0.png", {**CONTENT, "prompt": "other"})
-    assert json.loads((tmp_path / "a/0.png.json").read_bytes())["prompt"] == "other"
-    assert standing(tmp_path) == ["0.png.json"]
-
-
 @pytest.mark.parametrize(
     "theirs",
     [b"", b"my notes", b"{}", b"[1]", b'{"tool": "another"}', b'{"tool": "crucible-batch"}', b"[" * 100_000, b"\xff"],

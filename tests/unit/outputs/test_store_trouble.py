@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.outputs import objects as requests
 from crucible_batch.outputs.objects import Objects
 
 CONTENT = bytes(range(256)) * 40
@@ -138,12 +136,6 @@ async def test_a_get_whose_answer_is_cut_is_repeated(
     assert bucket.requests["GET"] >= 2
 
 
-async def test_a_get_that_is_cut_more_than_once_is_whole_in_the_end(bucket: Bucket, objects: Objects) -> None:
-    assert await objects.create("a.png", CONTENT)
-    bucket.trouble = first(3, "GET", cut_after(1000))
-    assert await objects.read("a.png") == CONTENT
-
-
 async def test_a_conflict_of_a_creation_is_no_other_object_and_it_is_repeated(bucket: Bucket, objects: Objects) -> None:
     """S3 answers 409 where another conditional request of the same key was in flight, even one of this process."""
     bucket.trouble = first(1, "PUT", lambda handler: handler.reply(409, CONFLICT))
@@ -162,12 +154,6 @@ async def test_after_a_conflict_the_object_of_another_process_is_kept(bucket: Bu
     assert list(bucket.objects.values()) == [b"of another process"]
 
 
-async def test_a_creation_that_has_the_name_of_another_object_is_not_repeated(bucket: Bucket, objects: Objects) -> None:
-    assert await objects.create("a.png", b"first")
-    assert not await objects.create("a.png", CONTENT)
-    assert bucket.requests["PUT"] == 2
-
-
 async def test_a_conflict_of_a_replacement_is_repeated(bucket: Bucket, objects: Objects) -> None:
     assert await objects.create("a.png", b"first")
     info = await objects.info("a.png")
@@ -175,29 +161,3 @@ async def test_a_conflict_of_a_replacement_is_repeated(bucket: Bucket, objects: 
     bucket.trouble = first(1, "PUT", lambda handler: handler.reply(409, CONFLICT))
     assert await objects.replace("a.png", CONTENT, info)
     assert list(bucket.objects.values()) == [CONTENT]
-
-
-@pytest.mark.parametrize("request_of", ["create", "read"])
-async def test_a_request_is_repeated_more_often_than_obstore_does(
-    bucket: Bucket, objects: Objects, request_of: str
-) -> None:
-    """Six repetitions take 3 to 8 s. The patience itself is tested in virtual time (``test_object_store.py``)."""
-    if request_of == "read":
-        assert await objects.create("a.png", CONTENT)
-    bucket.trouble = first(10, "GET" if request_of == "read" else "PUT", lambda handler: handler.reply(503, BUSY))
-    if request_of == "read":
-        assert await objects.read("a.png") == CONTENT
-    else:
-        assert await objects.create("a.png", CONTENT)
-
-
-async def test_the_patience_ends(bucket: Bucket, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trouble(handler: Handler) -> bool:
-        handler.reply(503, BUSY)
-        return True
-
-    monkeypatch.setattr(requests, "_PATIENCE_S", 1.0)
-    bucket.trouble = trouble
-    with pytest.raises(ObjectStoreError):
-        await objects.read("a.png")
-    assert bucket.requests["GET"] > 3

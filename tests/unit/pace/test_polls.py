@@ -112,15 +112,6 @@ def test_jobs_that_must_still_be_queued_are_hardly_polled():
     assert len(scheduler) <= len(tickets) - begun + 60
 
 
-def test_where_later_jobs_overtake_earlier_ones_none_is_left_alone():
-    scheduler = scheduler_of(8.0)
-    added(scheduler, 60)
-    taken = polled(scheduler, 200.0, lambda ticket, _now: QUEUED if ticket % 3 else RUNNING)
-    for ticket in range(60):
-        times = [0.0, *(at for at, seen in taken if seen == ticket), 200.0]
-        assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 8 * LONGEST_S
-
-
 def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_anyway():
     scheduler = scheduler_of(36000.0)
     added(scheduler, 1)

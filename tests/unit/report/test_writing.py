@@ -69,19 +69,6 @@ def test_a_report_is_valid_by_its_own_schema(tmp_path: Path, told: Any, ending: 
     assert files(tmp_path) == [REPORT_FILE]
 
 
-def test_a_report_without_jobs_is_valid_too(tmp_path: Path, history: Any) -> None:
-    report = written(tmp_path, history)
-    jsonschema.Draft202012Validator(SCHEMA).validate(report)
-    assert report["jobs"] == []
-
-
-def test_a_report_reads_back_as_its_model(tmp_path: Path, told: Any) -> None:
-    written(tmp_path, told)
-    report = Report.model_validate_json((tmp_path / REPORT_FILE).read_bytes())
-    assert report.schema_version == 1
-    assert report.jobs == list(build_rows(told.jobs(), {}))
-
-
 _COUNTS = {"lost_uploads", "price_differs_jobs"}
 
 
@@ -93,10 +80,6 @@ def test_credits_are_decimal_text_and_never_numbers(tmp_path: Path, told: Any) -
     assert all(isinstance(value, str) for value in amounts.values())
     assert [job["credits"] for job in report["jobs"]] == ["2.5", "0", "0"]
     assert report["jobs"][0]["attempts"][0]["credits"] == "2.5"
-
-
-def test_large_integers_come_through_exactly(tmp_path: Path, told: Any) -> None:
-    assert written(tmp_path, told)["jobs"][0]["params"]["seed"] == 2**60
 
 
 def test_a_failure_in_the_middle_leaves_the_old_report(tmp_path: Path, told: Any) -> None:
@@ -113,15 +96,6 @@ def test_a_failure_in_the_middle_leaves_the_old_report(tmp_path: Path, told: Any
         write_report(tmp_path, head, broken())
     assert (tmp_path / REPORT_FILE).read_bytes() == before
     assert files(tmp_path) == [REPORT_FILE]
-
-
-def test_a_reader_of_the_old_report_keeps_it(tmp_path: Path, told: Any, history: Any) -> None:
-    written(tmp_path, told)
-    with (tmp_path / REPORT_FILE).open("rb") as file:
-        history.job("more")
-        written(tmp_path, told)
-        assert len(json.load(file)["jobs"]) == 3
-    assert len(json.loads((tmp_path / REPORT_FILE).read_bytes())["jobs"]) == 4
 
 
 # -- from a journal ---------------------------------------------------------------------------------------------------

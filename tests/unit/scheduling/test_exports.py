@@ -83,15 +83,15 @@ def test_a_schedule_without_an_expression_there_is_refused(repository: Path, to:
 
 
 @pytest.mark.parametrize("to", SCHEDULERS)
-def test_a_manifest_without_a_budget_is_refused(repository: Path, to: str) -> None:
-    with pytest.raises(UserError, match="has no budget"):
-        export([_in(repository, "15 3 * * *", has_budget=False)], to, OPTIONS)
-
-
-@pytest.mark.parametrize("to", SCHEDULERS)
-def test_catch_up_needs_a_run_id_for_each_time(repository: Path, to: str) -> None:
-    with pytest.raises(UserError, match="catch_up needs a run id"):
-        export([_in(repository, "15 3 * * *", catch_up=1, is_dated=False)], to, OPTIONS)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"has_budget": False}, "has no budget"), ({"catch_up": 1, "is_dated": False}, "catch_up needs a run id")],
+)
+def test_a_manifest_that_needs_more_is_refused(
+    repository: Path, to: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        export([_in(repository, "15 3 * * *", **changes)], to, OPTIONS)
 
 
 @pytest.mark.parametrize("to", SCHEDULERS)

@@ -15,8 +15,7 @@ from crucible_batch.domain.progress import (
     Retrying,
     Throttled,
 )
-from crucible_batch.telemetry.figures import RunFigures, StageFigures
-from crucible_batch.telemetry.stages import JobStage
+from crucible_batch.telemetry.figures import JobStage, RunFigures, StageFigures
 
 from .messages import (
     accepted,
@@ -123,13 +122,3 @@ def test_retries_reductions_and_outages_are_counted() -> None:
     assert (figures.reductions, figures.limit, figures.outage_s) == (1, 5, 130)
     figures.notify(GatewayUnreachable(9, 60, 600, "no"))
     assert figures.outage_s == 190, "a run may end during an outage"
-
-
-def test_ten_thousand_jobs_leave_nothing_behind() -> None:
-    figures = figures_of(began(1, 10_000))
-    for number in range(10_000):
-        for message in whole_job(f"j{number}"):
-            figures.notify(message)
-    assert outcomes(figures) == {"succeeded": 10_000}
-    assert figures._tracker._current == {}
-    assert figures._tracker._saved_at == {}

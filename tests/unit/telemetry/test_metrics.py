@@ -97,12 +97,6 @@ def test_no_metric_has_the_run_id_or_the_name_of_a_job_as_a_label() -> None:
     }  # fmt: skip
 
 
-def test_names_follow_the_conventions_of_prometheus() -> None:
-    for name in NAMES:
-        assert re.fullmatch(r"crucible_batch_[a-z]+(_[a-z]+)*", name)
-        assert not name.endswith(("_total", "_count", "_sum", "_bucket")), "these are of counters and histograms"
-
-
 def test_the_operations_are_those_of_the_gateway() -> None:
     assert set(OPERATIONS) == {operation.value for operation in Operation}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from crucible_batch.domain.events import Missed, Relocated
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import Message
-from crucible_batch.telemetry.stages import StageTracker
+from crucible_batch.telemetry.figures import StageTracker
 
 from .messages import accepted, declined, failed, held, listed, made, moved, resumed, saved, whole_job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -159,25 +161,6 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run of 300 jobs that stopped at its budget after fifteen."""
-    folder = tmp_path_factory.mktemp("blocked")
-    reason = ErrorRow(code="BUDGET_EXHAUSTED", message="30 of 30 credits used; the next job needs 2", hint="raise it")
-    head = _head(
-        status="blocked",
-        counts=CountsRow(total=300, succeeded=15, blocked=285),
-        stops={"workflow:z": reason},
-        name="blocked",
-    )
-    for number in range(15):
-        Image.new("RGB", (160, 120), (number * 16, 80, 120)).save(folder / f"{number}.png")
-    rows = [_row(number, number) for number in range(15)]
-    rest = {"status": "blocked", "outputs": [], "error": reason}
-    rows += [_row(number, 0).model_copy(update=rest) for number in range(15, 300)]
-    return write_page(folder, head, iter(rows))
-
-
-@pytest.fixture(scope="session")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a thousand jobs, each with its own picture."""
     return _long_page(tmp_path_factory.mktemp("thousand"), 1000, pictures=1000)
@@ -189,44 +172,70 @@ def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _long_page(tmp_path_factory.mktemp("ten-thousand"), 10_000, pictures=250)
 
 
+@pytest.fixture(scope="session")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run of 300 jobs that stopped at its budget after fifteen."""
+    folder = tmp_path_factory.mktemp("blocked")
+    reason = ErrorRow(code="BUDGET_EXHAUSTED", message="30 of 30 credits used; the next job needs 2", hint="raise it")
+    counts = CountsRow(total=300, succeeded=15, blocked=285)
+    rest = {"status": "blocked", "outputs": [], "error": reason}
+    rows = [
+        made_job(number, file=f"{number}.png", prompt=f"picture {number}", **(rest if number >= 15 else {}))
+        for number in range(300)
+    ]
+    _draw(folder, 15)
+    return made_page(folder, *rows, name="blocked", status="blocked", counts=counts, stops={"workflow:z": reason})
+
+
 def _long_page(folder: Path, jobs: int, *, pictures: int) -> Path:
+    _draw(folder, pictures)
+    tones = ({"axes": {"tone": str(number % 10)}, "prompt": f"picture {number}"} for number in range(jobs))
+    rows = (made_job(number, file=f"{number % pictures}.png", **more) for number, more in enumerate(tones))
+    return made_page(folder, *rows, name="long", spent=Decimal("1234.50625"))
+
+
+def _draw(folder: Path, pictures: int) -> None:
     for number in range(pictures):
         Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(folder / f"{number}.png")
-    head = _head(status="succeeded", counts=CountsRow(total=jobs, succeeded=jobs), name="long")
-    return write_page(folder, head, (_row(number, number % pictures) for number in range(jobs)))
 
 
-def _head(*, name: str, **more: Any) -> ReportHead:
+def made_page(
+    folder: Path,
+    *jobs: JobRow,
+    name: str = "made",
+    spent: Decimal = Decimal(0),
+    never: set[str] | None = None,
+    **more: Any,
+) -> Path:
+    """Write the page of a report with these jobs; ``more`` are fields of its head."""
     books = dict.fromkeys(("held", "jobs", "uploads", "rebates", "refunded", "over_budget"), Decimal(0))
-    return ReportHead(
-        run_id="default",
-        exit_code=0,
-        started_at="2026-01-01T00:00:00.000Z",
-        manifest=ManifestRow(name=name, path="m.yaml", sha256="ab" * 32),
-        credits=CreditsRow(budget=None, spent=Decimal("1234.50625"), **books),
-        **more,
-    )
+    known = {
+        "run_id": "default",
+        "status": "succeeded",
+        "exit_code": 0,
+        "started_at": "2026-01-01T00:00:00.000Z",
+        "manifest": ManifestRow(name=name, path="m.yaml", sha256="ab" * 32),
+        "credits": CreditsRow(budget=None, spent=spent, **books),
+        "counts": CountsRow(total=len(jobs), succeeded=len(jobs)),
+    }
+    return write_page(folder, ReportHead(**{**known, **more}), iter(jobs), never=never or set())
 
 
-def _row(number: int, picture: int) -> JobRow:
-    output = OutputRow(
-        index=0,
-        path=f"{picture}.png",
-        sha256=f"{picture:064x}"[::-1],
-        byte_size=9,
-        mime_type="image/png",
-        width=160,
-        height=120,
-        saved_at=1.0,
-    )
-    return JobRow(
-        name=f"job-{number}",
-        status="succeeded",
-        workflow_id="z",
-        prompt=f"picture {number}",
-        params={"seed": number},
-        axes={"tone": str(number % 10)},
-        idempotency_key="k",
-        credits=Decimal(1),
-        outputs=[output],
-    )
+def made_job(name: str | int, *, file: str | None = None, **more: Any) -> JobRow:
+    """Return a job that succeeded, with the output in a file; ``more`` are other fields of it."""
+    known = {"sha256": digest_of(file or ""), "byte_size": 1, "mime_type": "image/png", "width": 160, "height": 120}
+    outputs = [] if file is None else [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
+    fixed = {"status": "succeeded", "workflow_id": "z", "params": {}, "idempotency_key": "k", "credits": Decimal(1)}
+    named = f"job-{name}" if isinstance(name, int) else name
+    return JobRow(**{"name": named, "outputs": outputs, **fixed, **more})
+
+
+def digest_of(file: str) -> str:
+    return hashlib.sha256(file.encode()).hexdigest()
+
+
+def violations(page: Page) -> list[tuple[str, list[str]]]:
+    """Return what axe finds."""
+    found = Axe().run(page)
+    assert len(found.response["passes"]) > 10
+    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]

@@ -7,21 +7,17 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import write_page
-from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, OutputRow
+from crucible_batch.report.models import OutputRow
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.integration.view.conftest import viewing
 
-from .conftest import HOSTILE, Open
+from .conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -99,8 +95,8 @@ def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(tmp_pa
             "many": str(number % 13), "one": "x", "long": f"{number % 2}" * 81, "edge": f"{number % 2}" * 80,
             "__proto__": animal,
         }  # fmt: skip
-        jobs.append(_job(number, prompt=f"a {animal}", row=row, axes={"animal": "both"}))
-    page = open_page(_page_of(tmp_path, *jobs)).page
+        jobs.append(made_job(number, prompt=f"a {animal}", row=row, axes={"animal": "both"}))
+    page = open_page(made_page(tmp_path, *jobs)).page
     assert labels(page) == ["animal", "row.animal", "dozen", "edge", "__proto__"]
     page.get_by_label("__proto__").select_option("cat")
     expect(page.locator("#count")).to_have_text("13 of 26 jobs")
@@ -126,18 +122,6 @@ def test_a_caption_has_the_values_and_the_prompt_which_opens(catalogue: Path, op
 
 
 DENIED = "Object.defineProperty(globalThis, 'localStorage', { get() { throw new DOMException('denied'); } })"
-
-
-def test_the_size_of_the_thumbnails_is_remembered(catalogue: Path, open_page: Open) -> None:
-    page = open_page(catalogue).page
-    width = "document.querySelector('#view-gallery .card img').getBoundingClientRect().width"
-    before = page.evaluate(width)
-    page.get_by_label("Size of the thumbnails").fill("420")
-    wide = page.evaluate(width)
-    assert wide > before
-    page.reload()
-    assert page.evaluate(width) == wide
-    expect(page.get_by_label("Size of the thumbnails")).to_have_value("420")
 
 
 def test_a_browser_that_keeps_nothing_is_no_error(catalogue: Path, open_page: Open) -> None:
@@ -214,33 +198,13 @@ def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Ope
     expect(page.locator(".note-mark")).to_have_count(0)
 
 
-def _page_of(folder: Path, *jobs: JobRow) -> Path:
-    zero = Decimal(0)
-    names = ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")
-    head = ReportHead(
-        run_id="default",
-        status="succeeded",
-        exit_code=0,
-        manifest=ManifestRow(name="made", path="m.yaml", sha256="0"),
-        started_at="2026-01-01T00:00:00.000Z",
-        credits=CreditsRow(budget=None, **dict.fromkeys(names, zero)),
-        counts=CountsRow(total=len(jobs), succeeded=len(jobs)),
-    )
-    return write_page(folder, head, iter(jobs))
-
-
-def _job(number: int, **more: Any) -> JobRow:
-    known = {"name": f"job-{number}", "status": "succeeded", "workflow_id": "z", "params": {}, "idempotency_key": "k"}
-    return JobRow(**{**known, "credits": Decimal("0.5"), **more})
-
-
 FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r\n=1", " =1", "\uff1d1", "|calc", "\u200b=1", "%0"]
 HARMLESS = ["-5", "-2.75", "a=b", "5", 'say "hi", twice', "two\nlines", HOSTILE]
 
 
 def test_cells_that_a_spreadsheet_would_run_leave_as_text(tmp_path: Path, open_page: Open) -> None:
-    jobs = [_job(number, prompt=text) for number, text in enumerate(FORMULAS + HARMLESS)]
-    page = open_page(_page_of(tmp_path, _job(99, row={"=cmd": "=cmd"}, axes={"=a": "=b"}), *jobs)).page
+    jobs = [made_job(number, prompt=text) for number, text in enumerate(FORMULAS + HARMLESS)]
+    page = open_page(made_page(tmp_path, made_job(99, row={"=cmd": "=cmd"}, axes={"=a": "=b"}), *jobs)).page
     text = export(page, "csv").decode("utf-8")
     assert text.startswith("\ufeffname,")
     first, *rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
@@ -288,8 +252,8 @@ def test_an_archive_holds_no_path_that_leads_out_of_its_folder(tmp_path: Path, o
     paths = ["../evil.png", "/evil.png", "a/../../evil.png", "C:evil.png", "a\\..\\evil.png", "./evil.png", "fine.png"]
     known = {"index": 0, "sha256": "ab" * 32, "byte_size": 1, "mime_type": "image/png", "width": 4, "height": 3}
     outputs = [OutputRow(path=path, saved_at=1, **known) for path in paths]  # type: ignore[arg-type]
-    jobs = [_job(number, outputs=[output]) for number, output in enumerate(outputs)]
-    page = open_page(_page_of(tmp_path, *jobs)).page
+    jobs = [made_job(number, outputs=[output]) for number, output in enumerate(outputs)]
+    page = open_page(made_page(tmp_path, *jobs)).page
     page.add_init_script(GENEROUS)
     page.reload()
     for number in range(len(paths)):
@@ -323,12 +287,6 @@ def test_a_served_page_makes_the_archive_by_itself(browser: Browser, tmp_path: P
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
-def _violations(page: Page) -> list[tuple[str, list[str]]]:
-    found = Axe().run(page)
-    assert len(found.response["passes"]) > 10
-    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"])
 def test_axe_finds_nothing_in_what_is_new(
@@ -338,15 +296,15 @@ def test_axe_finds_nothing_in_what_is_new(
     star_all(page)
     page.locator('#view-gallery .open[data-job="2"]').click()
     page.get_by_role("textbox", name="Note").fill("the best")
-    assert _violations(page) == []
+    assert violations(page) == []
     page.keyboard.press("Escape")
     page.locator("#export summary").click()
-    assert _violations(page) == []
+    assert violations(page) == []
     page.locator("#export-zip").click()
-    assert _violations(page) == []
+    assert violations(page) == []
     page.keyboard.press("Escape")
     page.evaluate("location.hash = 'view=compare'")
-    assert _violations(page) == []
+    assert violations(page) == []
     other = open_page(blocked, color_scheme=scheme, **size).page
     other.locator(".idle summary").click()
-    assert _violations(other) == []
+    assert violations(other) == []

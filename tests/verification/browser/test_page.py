@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from crucible_batch.report import ReportHead
-from crucible_batch.report.html import write_page
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, JobRow, ManifestRow, PeriodRow
+from crucible_batch.report.models import CountsRow, ErrorRow
 
-from .conftest import HOSTILE, Open
+from .conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 
@@ -43,57 +40,13 @@ def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: 
     shoot(page, "gallery")
 
 
-def test_a_run_whose_budget_was_too_small_reports_it_in_whole_sentences(tmp_path: Path, open_page: Open) -> None:
-    books = {name: Decimal(0) for name in ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")}
-    stop = ErrorRow(code="BUDGET_EXHAUSTED", message="the next job may cost up to 50", hint="raise the budget")
-    head = ReportHead(
-        run_id="default",
-        status="blocked",
-        exit_code=4,
-        manifest=ManifestRow(name="autumn", path="m.yaml", sha256="0"),
-        started_at="2026-01-01T00:00:00.000Z",
-        credits=CreditsRow(budget=Decimal(20), **books),
-        counts=CountsRow(total=1, blocked=1),
-        stops={"workflow:w": stop},
-    )
-    summary = open_page(write_page(tmp_path, head, iter(()))).page
-    expect(summary.locator("#when")).to_contain_text("budget too small for the next job")
-    expect(summary.locator(".notes")).to_have_text("BUDGET_EXHAUSTED the next job may cost up to 50. Raise the budget.")
-    expect(summary.locator(".facts")).to_contain_text("0 of 20 credits")
-    expect(summary.locator(".facts")).not_to_contain_text("allowed")
-    period = PeriodRow(
-        account="studio", per="week", limit=Decimal(50), spent=Decimal(30), set_aside=Decimal(0), until="2026-12-01"
-    )
-    page = open_page(write_page(tmp_path, head.model_copy(update={"period": period}), iter(()))).page
-    expect(page.locator(".facts")).to_contain_text("0 of 20 credits allowed within the budget of the week")
-
-
 def test_only_a_failure_that_another_attempt_may_change_has_the_command(tmp_path: Path, open_page: Open) -> None:
-    books = {name: Decimal(0) for name in ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")}
-    head = ReportHead(
-        run_id="default",
-        status="failed",
-        exit_code=1,
-        manifest=ManifestRow(name="autumn", path="m.yaml", sha256="0"),
-        started_at="2026-01-01T00:00:00.000Z",
-        credits=CreditsRow(budget=Decimal(20), **books),
-        counts=CountsRow(total=3, failed=3),
-    )
-    rows = [
-        JobRow(
-            name=code,
-            status="failed",
-            workflow_id="w",
-            params={},
-            idempotency_key="k",
-            credits=Decimal(0),
-            error=ErrorRow(code=code, message="why"),
-        )
-        for code in ("GPU_LOST", "Nsfw_Content", "OUTPUT_EXISTS")
-    ]
-    page = open_page(write_page(tmp_path, head, iter(rows), never={"NSFW_CONTENT"})).page
+    codes = ("GPU_LOST", "Nsfw_Content", "OUTPUT_EXISTS")
+    rows = [made_job(code, status="failed", error=ErrorRow(code=code, message="why")) for code in codes]
+    failed = {"status": "failed", "exit_code": 1, "counts": CountsRow(total=3, failed=3)}
+    page = open_page(made_page(tmp_path, *rows, never={"NSFW_CONTENT"}, **failed)).page
     expect(page.locator("#summary code")).to_contain_text("--retry-failed")
-    for name, has_command in (("GPU_LOST", 1), ("Nsfw_Content", 0), ("OUTPUT_EXISTS", 0)):
+    for name, has_command in zip(codes, (1, 0, 0), strict=True):
         cards(page).filter(has_text=name).click()
         expect(page.locator(".trouble-box .code")).to_have_text(name)
         expect(page.locator(".trouble-box code").filter(has_text="--retry-failed")).to_have_count(has_command)
@@ -194,7 +147,6 @@ def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_pag
     shoot(page, "detail")
     dialog.get_by_label("Show input: mug.png").click()
     assert str(dialog.locator(".frame img").get_attribute("src")).startswith("data:image/webp")
-    expect(dialog.locator("pre")).to_contain_text("workflow: qwen-edit")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert page.evaluate("document.activeElement.dataset.job") is not None
@@ -336,9 +288,4 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("address", ["#", "#view=compare", "#job=0", "#job=13"])
 def test_axe_finds_nothing(report: Path, open_page: Open, address: str, scheme: str) -> None:
-    page = open_page(report, address, color_scheme=scheme).page
-    found = Axe().run(page)
-    assert len(found.response["passes"]) > 15
-    assert [
-        (one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]
-    ] == []
+    assert violations(open_page(report, address, color_scheme=scheme).page) == []

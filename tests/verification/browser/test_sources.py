@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import subprocess
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import write_page
 from crucible_batch.report.models import (
-    CountsRow,
-    CreditsRow,
     ErrorRow,
-    ManifestRow,
-    OutputRow,
     PicksRow,
     SourceRow,
     WaitingRow,
 )
 from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.integration.view.conftest import viewing
 
-from .conftest import HOSTILE, Open
+from .conftest import HOSTILE, Open, digest_of, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -140,51 +130,8 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
     expect(table.locator("tbody th .value").first).to_have_text("woodcut")
 
 
-def test_the_viewer_shows_a_picture_beside_its_source(posters: Path, browser: Browser) -> None:
-    complaints: list[str] = []
-    page = browser.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    with viewing(Cli(posters.parents[3], "http://127.0.0.1:1")) as viewer:
-        page.goto(f"{viewer.url}runs/{viewer.key('posters/default')}/#job=4")
-        assert sizes(page) == [320, 640]
-        expect(page.locator("#detail .tile img")).to_have_js_property("complete", True)
-    page.close()
-    assert complaints == []
-
-
-def _page_of(
-    folder: Path, *jobs: JobRow, waiting: tuple[WaitingRow, ...] = (), picks: tuple[PicksRow, ...] = ()
-) -> Path:
-    zero = Decimal(0)
-    names = ("spent", "held", "jobs", "uploads", "rebates", "refunded", "over_budget")
-    head = ReportHead(
-        run_id="default",
-        status="succeeded",
-        exit_code=0,
-        manifest=ManifestRow(name="made", path="m.yaml", sha256="0"),
-        started_at="2026-01-01T00:00:00.000Z",
-        credits=CreditsRow(budget=None, **dict.fromkeys(names, zero)),
-        counts=CountsRow(total=len(jobs), succeeded=len(jobs)),
-        waiting=list(waiting),
-        picks=list(picks),
-    )
-    return write_page(folder, head, iter(jobs))
-
-
-def _job(name: str, *, file: str | None = None, source: SourceRow | None = None, **more: Any) -> JobRow:
-    known = {"sha256": _digest(file or ""), "byte_size": 1, "mime_type": "image/png", "width": 40, "height": 30}
-    outputs = [] if file is None else [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
-    fixed = {"status": "succeeded", "workflow_id": "z", "params": {}, "idempotency_key": "k", "credits": Decimal(1)}
-    return JobRow(**{"name": name, "outputs": outputs, "source": source, **fixed, **more})
-
-
-def _digest(file: str) -> str:
-    return hashlib.sha256(file.encode()).hexdigest()
-
-
 def _from(name: str, file: str | None = None) -> SourceRow:
-    return SourceRow(name=name, index=0, path=file, sha256=_digest(file) if file else None)
+    return SourceRow(name=name, index=0, path=file, sha256=digest_of(file) if file else None)
 
 
 def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
@@ -193,18 +140,18 @@ def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
     refused = ErrorRow(code="MODERATION_REFUSED", message="refused")
     jobs = [
-        _job(HOSTILE, file="a.png"),
-        _job("of-hostile", file="a.png", source=_from(HOSTILE, "a.png")),
-        _job("failed", status="failed", error=refused),
-        _job("of-failed", status="blocked", error=refused, source=_from("failed")),
-        _job("deleted", file="gone.png"),
-        _job("of-deleted", file="a.png", source=_from("deleted", "gone.png")),
-        _job("of-nothing", file="a.png", source=_from("not-here")),
-        _job("of-another", file="a.png", source=_from(HOSTILE, "older.png")),
-        _job("circle-1", file="a.png", source=_from("circle-2", "a.png")),
-        _job("circle-2", file="a.png", source=_from("circle-1", "a.png")),
+        made_job(HOSTILE, file="a.png"),
+        made_job("of-hostile", file="a.png", source=_from(HOSTILE, "a.png")),
+        made_job("failed", status="failed", error=refused),
+        made_job("of-failed", status="blocked", error=refused, source=_from("failed")),
+        made_job("deleted", file="gone.png"),
+        made_job("of-deleted", file="a.png", source=_from("deleted", "gone.png")),
+        made_job("of-nothing", file="a.png", source=_from("not-here")),
+        made_job("of-another", file="a.png", source=_from(HOSTILE, "older.png")),
+        made_job("circle-1", file="a.png", source=_from("circle-2", "a.png")),
+        made_job("circle-2", file="a.png", source=_from("circle-1", "a.png")),
     ]
-    seen = open_page(_page_of(tmp_path, *jobs))
+    seen = open_page(made_page(tmp_path, *jobs))
     page = seen.page
     expect(page.locator("#view-gallery .kin", has_text="</script>").first).to_be_visible()
     assert page.locator("img[src=x]").count() == 0
@@ -235,7 +182,7 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     names = ['it\'s; $(touch x) `y` "z" \\', "plain", "a b, c=d", "*", "é~", "$HOME"]
     left_out = ["two\nlines", " a", "#comment", "-option", "a/3"]
     picks = PicksRow(name="final", sources="*", pick="picks.txt", before=11)
-    page = open_page(_page_of(tmp_path, *(_job(name) for name in names + left_out), picks=(picks,))).page
+    page = open_page(made_page(tmp_path, *(made_job(name) for name in names + left_out), picks=(picks,))).page
     for number in range(len(names) + len(left_out)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
         page.keyboard.press("s")
@@ -252,7 +199,7 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
 
 
 def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_page: Open, shoot: Shoot) -> None:
-    jobs = [_job(name) for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")]
+    jobs = [made_job(name) for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")]
     stages = [
         WaitingRow(name=name, sources=sources, pick=pick, choices=3)
         for name, sources, pick in (
@@ -263,7 +210,7 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
         )
     ]
     picks = tuple(PicksRow(name=each.name, sources=each.sources, pick=each.pick, before=len(jobs)) for each in stages)
-    written = _page_of(tmp_path, *jobs, waiting=tuple(stages), picks=picks)
+    written = made_page(tmp_path, *jobs, waiting=tuple(stages), picks=picks)
     page = open_page(written, viewport={"width": 1200, "height": 600}).page
     expect(page.locator(".notes li").first).to_have_text(
         "large waits for picks/large.txt: pick from 3 jobs named draft-[0-9]"
@@ -293,15 +240,17 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
 
 
 def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: Open) -> None:
-    drafts = [_job(f"draft-{number}", file="a.png") for number in range(900)]
-    finals = [_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png")) for number in range(900)]
+    drafts = [made_job(f"draft-{number}", file="a.png") for number in range(900)]
+    finals = [
+        made_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png")) for number in range(900)
+    ]
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
     picks = PicksRow(name="final", sources="*", pick="picks.txt", before=900)
-    written = _page_of(tmp_path, *drafts, *finals, picks=(picks,))
+    written = made_page(tmp_path, *drafts, *finals, picks=(picks,))
     page = open_page(written, permissions=["clipboard-read", "clipboard-write"]).page
     page.get_by_role("searchbox").fill("draft-899")
     expect(page.locator("#view-gallery .card")).to_have_count(2)  # a search finds what was made of a picture, too
-    expect(page.locator(".kin img")).to_have_attribute("src", f"thumbnails/{_digest('a.png')[:40]}.webp")
+    expect(page.locator(".kin img")).to_have_attribute("src", f"thumbnails/{digest_of('a.png')[:40]}.webp")
     for star in page.locator("#view-gallery .star").all():
         star.dispatch_event("click")
     page.get_by_role("button", name="Save picks").click()
@@ -320,14 +269,8 @@ def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: O
 def test_axe_finds_nothing_in_stages_and_picks(posters: Path, open_page: Open, scheme: str, size: Any) -> None:
     page = open_page(posters, "#job=4", color_scheme=scheme, **size).page
     assert sizes(page) == [320, 640]
-    assert _violations(page) == []
+    assert violations(page) == []
     page.keyboard.press("Escape")
     _pick(page)
-    assert _violations(page) == []
+    assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size["viewport"]["width"]
-
-
-def _violations(page: Page) -> list[tuple[str, list[str]]]:
-    found = Axe().run(page)
-    assert len(found.response["passes"]) > 10
-    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.verification.crash.judge import Past, ask, judge
-from tests.verification.crash.scenes import Scene, Want, steady_scene
+from tests.verification.crash.scenes import Scene, Want
 
 pytestmark = pytest.mark.slow
 
@@ -41,22 +40,6 @@ def test_of_several_started_together_one_runs(campaign: Any) -> None:
     told = campaign("--kind", "together=50")
     assert told["findings"] == []
     assert told["resumes"] >= 50 * 3
-
-
-def test_of_several_commands_started_together_the_others_leave_at_once_with_6(user: Any) -> None:
-    """At once: while the one still has its pictures to make, and no report stands."""
-    scene = steady_scene()
-
-    with user(scene, "--time-scale", "6") as at, ThreadPoolExecutor(3) as threads:
-
-        def leave(process: subprocess.Popen[str]) -> tuple[int, bool, str]:
-            _, err = process.communicate(timeout=240)
-            return process.returncode, (at.run_dir / "report.json").exists(), err
-
-        one, *others = sorted(threads.map(leave, [at.start(scene) for _ in range(3)]))
-        assert one[:2] == (1, True)
-        assert [(code, is_over, "another run holds" in err) for code, is_over, err in others] == [(6, False, True)] * 2
-        assert list(judge(scene, Past(), at.run_dir, 1, ask(at.url))) == []
 
 
 @pytest.mark.parametrize("seed", [0, 1])

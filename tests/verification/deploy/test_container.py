@@ -29,20 +29,6 @@ def test_the_dockerfile_has_no_problem_that_its_linter_knows() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("good", "bad"),
-    [
-        ("USER 10001:10001", "USER root"),
-        ("WORKDIR /data", "WORKDIR data"),
-        ("COPY crucible_batch crucible_batch", "ADD crucible_batch crucible_batch"),
-    ],
-)
-def test_the_linter_finds_a_planted_problem(good: str, bad: str) -> None:
-    assert good in DOCKERFILE
-    done = check("hadolint", "--failure-threshold", "style", "-", text=DOCKERFILE.replace(good, bad))
-    assert done.returncode != 0
-
-
 def test_the_compose_file_conforms_to_its_schema(tmp_path: Path) -> None:
     words = ("--builtin-schema", "vendor.compose-spec")
     assert check("check-jsonschema", *words, str(ROOT / "compose.yaml")).returncode == 0
@@ -66,17 +52,6 @@ def test_a_service_has_no_rights_that_it_does_not_need(name: str) -> None:
     assert service["init"] is True
     assert "ports" not in service, "nothing is published"
     assert set(service.get("environment", ())) <= {"TZ"}, "the key is a secret, which docker inspect does not show"
-
-
-@pytest.mark.parametrize("name", services())
-def test_a_service_runs_a_command_with_options_that_exist(name: str) -> None:
-    line = " ".join(services()[name]["command"])
-    words = re.sub(r".*crucible-batch (?=schedule)", "", line, flags=re.DOTALL).partition("\n")[0].split()
-    options = {word for word in words if word.startswith("--")}
-    group = words[:2] if words[0] == "schedule" else words[:1]
-    command = str(Path(sys.executable).with_name("crucible-batch"))
-    shown = subprocess.run([command, *group, "--help"], capture_output=True, text=True, check=True).stdout
-    assert options <= set(re.findall(r"--[a-z-]+", shown))
 
 
 def test_what_the_image_copies_is_not_ignored_and_secrets_are() -> None:

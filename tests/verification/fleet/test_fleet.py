@@ -8,8 +8,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -136,25 +134,3 @@ def _changes_of_the_run_directory_are_found(story: Story) -> None:
     (story.run_dir / "left").unlink()
     one.write_bytes(other.read_bytes())
     assert contract_broken(story.evidence)
-
-
-@pytest.mark.slow
-def test_the_same_seed_is_the_same_story_in_every_process(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.verification.fleet.__main__ import told\n"
-        "print(told(19, None, Path(sys.argv[1])))"
-    )
-    told = set()
-    for number, hash_seed in enumerate(("1", "2")):
-        base = tmp_path / str(number)
-        base.mkdir()
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(base)],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[3],
-            env={"PYTHONHASHSEED": hash_seed},
-        )
-        told.add(done.stdout)
-    assert len(told) == 1

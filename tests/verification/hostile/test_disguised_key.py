@@ -10,14 +10,11 @@ from typing import Any
 import pytest
 
 from tests.disguises import DISGUISES, shows
-from tests.slow_cases import quick_every
 from tests.verification.hostile.gateway import KEY, SIGNATURE, Behave, HostileGateway, Reply, http, serving
-from tests.verification.hostile.test_terminal import shown
 
 LINK = f"ht\u200btps://user:{SIGNATURE}@s.test/x?\tX-Amz-Signature={SIGNATURE}&e=1 https://s.test/#t={SIGNATURE}"
 WORDS = {**{name: dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"}, "a link": LINK}
 PLACES = ("error_code", "error_message", "status", "workflow_id", "new")
-RUN = "version: 1\nname: t\nworkflow: w\nbudget: {credits: 9}\nretry: {attempts: 1}\njobs: [{name: a, prompt: p}]\n"
 
 
 def fails_saying(words: str) -> Behave:
@@ -68,21 +65,3 @@ async def test_no_file_of_a_run_holds_it(run: Any, tmp_path: Path, name: str, at
         result = await run(gateway, html=True)
     assert not result.ok
     _nothing_in(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    "args",
-    [("run", "m.yaml", "-v"), pytest.param(("run", "m.yaml", "-v", "--json"), marks=pytest.mark.slow)],
-    ids=" ".join,
-)
-@pytest.mark.parametrize("at", ["job", "generate"])
-@pytest.mark.parametrize("name", quick_every(2, ["JSON", "zero width", "a link"]))
-async def test_no_line_of_a_command_holds_it(tmp_path: Path, name: str, at: str, args: tuple[str, ...]) -> None:
-    (tmp_path / "m.yaml").write_text(RUN)
-    says = fails_saying if at == "job" else refuses_saying
-    async with serving(HostileGateway(at=at, behave=says(WORDS[name]), refuses=at == "generate")) as gateway:
-        text = await shown(tmp_path, gateway, *args)
-    assert text.strip()
-    assert SIGNATURE not in text
-    for line in text.splitlines():
-        assert not shows(KEY, line)

@@ -64,15 +64,3 @@ async def test_a_limit_is_the_callers_and_the_next_run_may_have_a_higher_one(run
         assert (row.error.code, row.error.message.partition(":")[0]) == ("OUTPUT_UNAVAILABLE", code)
         assert (await run(gateway, max_output_bytes=len(PICTURE), max_pixels=64)).ok
     assert gateway.asked["generate"] == 1
-
-
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://192.0.2.1/x", "https://user:pw@127.0.0.1:1/x"])
-async def test_an_upload_link_that_leads_astray_is_given_back_and_its_job_is_not_bought(run, url) -> None:
-    gateway = HostileGateway("create_asset", lie(lambda data, _reply: data.update(upload_url=url)))
-    async with serving(gateway):
-        result = await run(gateway)
-        (row,) = result.jobs()
-        assert (row.status, row.error.code) == ("failed", "ASSET_NOT_READY")
-    assert gateway.asked["create_asset"] == 2
-    assert (gateway.asked["generate"], gateway.asked["upload"]) == (0, 0)
-    assert gateway.taken == result.report.credits.spent == 0

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.verifying import check_outputs
-from crucible_batch.errors import RunDirectoryError
-from crucible_batch.outputs import FileState
 from tests.verification.hostile.gateway import HostileGateway, serving
 
 SECRET = b"what nobody may touch"
@@ -60,27 +57,3 @@ async def test_a_folder_that_is_a_link_is_not_written_into(run, tmp_path, home, 
             result = await run(gateway)
     assert result.ok
     assert gateway.asked["generate"] == 1
-
-
-async def test_a_journal_that_is_a_link_is_refused_before_anything_is_spent(run, tmp_path, home) -> None:
-    (tmp_path / "out/.crucible").symlink_to(home / "folder")
-    gateway = HostileGateway()
-    async with serving(gateway):
-        with pytest.raises(RunDirectoryError, match="is a symbolic link"):
-            await run(gateway)
-    assert untouched(home)
-    assert gateway.taken == 0
-
-
-async def test_verify_reads_and_mends_nothing_through_a_link(run, tmp_path, home) -> None:
-    gateway = HostileGateway()
-    async with serving(gateway):
-        await run(gateway)
-        picture = tmp_path / "out/fox/0.png"
-        (home / "folder/0.png").write_bytes(picture.read_bytes())
-        (tmp_path / "out/fox").rename(tmp_path / "out/moved")
-        (tmp_path / "out/fox").symlink_to(home / "folder")
-        found = await check_outputs(tmp_path / "out", fix=True)
-    assert [difference.state for difference in found.differences] == [FileState.REPLACED]
-    assert not any(difference.fixed for difference in found.differences)
-    assert sorted(path.name for path in (home / "folder").iterdir()) == ["0.png"]

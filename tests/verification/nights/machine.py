@@ -30,11 +30,6 @@ _LOCKS: dict[int, Process] = {}
 """The process that took the newest lock on each file descriptor. One that was closed meanwhile does no harm."""
 
 
-def current_process() -> Process | None:
-    """Return the process whose callback runs now; None for what belongs to no process."""
-    return _CURRENT.get()
-
-
 @dataclass(eq=False)
 class Process:
     """One run of the command. ``steps_left`` counts the callbacks until it is killed; None: it lives to its end."""

@@ -37,8 +37,6 @@ class S3Server:
 
     endpoint: str
     prefix: str = ""
-    ports: tuple[int, ...] = ()
-    pid: int = 0
 
     @property
     def url(self) -> str:
@@ -105,7 +103,7 @@ def serving(directory: Path) -> Iterator[S3Server]:
             cwd=directory,
         )  # fmt: skip
     try:
-        found = S3Server(f"http://127.0.0.1:{ports['s3']}", ports=tuple(ports.values()), pid=process.pid)
+        found = S3Server(f"http://127.0.0.1:{ports['s3']}")
         _wait_for(found, process, directory / "log")
         yield found
     finally:

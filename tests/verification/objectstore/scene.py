@@ -119,12 +119,3 @@ class Scene:
         assert Decimal(credits["held"]) == 0
         keys = [job["idempotency_key"] for job in state["jobs"]]
         assert len(keys) == len(set(keys))
-
-    def check_all_done(self, jobs: int) -> None:
-        """Each job was bought once, and has its output."""
-        self.check_ledger()
-        report = self.report
-        assert report["counts"]["succeeded"] == jobs
-        assert len(self.bought()) == jobs
-        for job in report["jobs"]:
-            assert [(self.run_dir / output["path"]).is_file() for output in job["outputs"]] == [True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,20 +44,14 @@ class TestS3(OutputStoreContract):
 
 
 @asynccontextmanager
-async def damaging(port: int, *, cuts: int = 0) -> AsyncIterator[int]:
-    """A proxy that changes one letter of each PNG that is sent to the server, and cuts the first connections."""
+async def damaging(port: int) -> AsyncIterator[int]:
+    """A proxy that changes one letter of each PNG that is sent to the server."""
     handlers = set[asyncio.Task[None]]()
-    left = cuts
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        nonlocal left
         assert task is not None
         handlers.add(task)
-        if left:
-            left -= 1
-            writer.transport.abort()
-            return
         there, to = await asyncio.open_connection("127.0.0.1", port)
         try:
             async with asyncio.TaskGroup() as group:
@@ -96,27 +90,6 @@ async def test_bytes_that_are_damaged_on_the_way_are_refused_by_the_server(
     assert s3.names() == []
 
 
-async def test_requests_whose_connections_are_cut_are_repeated_more_often_than_obstore_does(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    direct = objects(s3, s3.variables(), monkeypatch)
-    await direct.create("log/b.json", b"b")
-    info = await direct.info("log/b.json")
-    assert info is not None
-    requests: list[tuple[Callable[[Objects], Awaitable[object]], object]] = [
-        (lambda each: each.create("log/a.json", b"a"), True),
-        (lambda each: each.replace("log/b.json", b"c", info), True),
-        (lambda each: each.read("log/b.json"), b"c"),
-        (lambda each: each.names("log"), ["log/a.json", "log/b.json"]),
-        (lambda each: each.delete("log/a.json"), None),
-    ]
-    for request, answer in requests:
-        async with damaging(int(s3.endpoint.rpartition(":")[2]), cuts=7) as port:
-            through = S3Server(f"http://127.0.0.1:{port}", s3.prefix)
-            assert await request(objects(through, through.variables(), monkeypatch)) == answer
-    assert await direct.names("log") == ["log/b.json"]
-
-
 @pytest.mark.parametrize(
     ("changes", "message", "exit_code"),
     [
@@ -136,13 +109,3 @@ async def test_a_failure_has_its_cause_and_no_secret(
     assert int(caught.value.exit_code) == exit_code
     text = f"{caught.value} {caught.value.hint}"
     assert not any(canary in text for canary in (*CANARIES, CANARIES[1][::-1], "AKIACANARYNOBODY"))
-
-
-async def test_a_missing_bucket_is_named(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3.variables().items():
-        monkeypatch.setenv(name, value)
-    found = Objects.at(ObjectUrl("s3", "no-such-bucket", "prefix"), s3.variables())
-    for request in (found.read, found.digest, lambda path: found.create(path, PNG)):
-        with pytest.raises(ObjectStoreError, match=r"bucket no-such-bucket of .* doesn't exist") as caught:
-            await request(PATH)
-        assert caught.value.is_refused

@@ -16,7 +16,6 @@ import obstore
 import pytest
 
 from tests.integration.cli.conftest import running_sandbox
-from tests.preloaded import run_command
 from tests.verification.objectstore.conftest import CANARIES, READER, S3Server
 
 MANIFEST = """version: 1
@@ -130,48 +129,6 @@ def test_a_run_killed_at_any_moment_is_resumed_and_every_output_is_there_once(co
     command.spent()
 
 
-STAGES = """\
-  - {name: "final-{{ source.name }}", from: "*", pick: picks.txt, workflow: upscale-2x, params: {}}
-"""
-
-
-def test_the_stages_of_a_run_that_is_killed_are_made_from_the_objects_of_its_outputs(
-    command: Command, s3: S3Server
-) -> None:
-    manifest = command.manifest(6)
-    manifest.write_text(manifest.read_text().rstrip("\n") + "\n" + STAGES)
-    run = ("run", manifest, "--out-dir", s3.url)
-    code, output = command(*run)
-    assert code == 0, output
-    assert "waits for picks.txt" in output
-    drafts = sorted(name.split("/")[0] for name in s3.names() if name.endswith(".png"))
-    code, output = command("pick", s3.url, *drafts[:5])
-    assert code == 0, output
-    process = command.start(*run)
-    until = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < until:
-        if any(name.startswith("final-") for name in s3.names()):
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    code, output = command(*run, "--json")
-    assert code == 0, output
-    ended = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])["data"]
-    assert ended["counts"]["succeeded"] == 11
-    assert len([name for name in s3.names() if name.endswith(".png")]) == 11
-    assert not list(command.directory.rglob("*.png"))
-    assert command("check", s3.url, "--outputs")[0] == 0
-    command.spent()
-
-    shutil.rmtree(command.directory / "home")
-    code, output = command(*run, "--json")
-    assert code == 0, output
-    ended = json.loads([line for line in output.splitlines() if line.startswith("{")][-1])["data"]
-    assert (ended["counts"]["succeeded"], ended["counts"]["reused"]) == (11, 11)
-    command.spent()
-
-
 def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Server) -> None:
     manifest = command.manifest(1)
     run = ("run", manifest, "--out-dir")
@@ -184,15 +141,4 @@ def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Serv
         code, output = command(*run, url, **changes)
         assert (code, words in " ".join(output.split())) == (2, True), output
         assert "hint" in output
-    assert s3.names() == []
-
-
-def test_a_store_that_cannot_be_reached_is_waited_for_and_then_nothing_is_spent(command: Command, s3: S3Server) -> None:
-    manifest = command.manifest(1)
-    own = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "XDG_STATE_HOME": str(command.directory / "state")}
-    variables = {**os.environ, **command.variables, **own}
-    args = ["run", str(manifest), "--out-dir", s3.url]
-    done = run_command(args, cwd=command.directory, env=variables, timeout_s=300)
-    assert (done.returncode, "trying again for up to" in done.stderr) == (5, True), done.stderr
-    assert "error OBJECT_STORE" in done.stderr
     assert s3.names() == []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,26 +99,3 @@ async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(tmp_pa
         assert "are merged" in late.log
         assert not list(tmp_path.rglob("*.png"))
         scene.check_silence()
-
-
-async def test_a_frozen_shard_that_wakes_up_beside_its_successor_buys_nothing_more(
-    tmp_path: Path, s3: S3Server
-) -> None:
-    with playing(tmp_path, 20, s3) as scene:
-        scene.write(20)
-        planned = scene.command(
-            "main", "plan", "spring.yaml", "--shards", "1", "--probe", "-o", "plan.json", "--out-dir", s3.url
-        )
-        assert await planned.ended() == 0, planned.log
-        frozen = scene.command("first", "run", "plan.json", "--shard", "1/1")
-        await scene.until_bought(3)
-        frozen.send(signal.SIGSTOP)
-        successor = scene.command("second", "run", "plan.json", "--shard", "1/1")
-        assert await successor.ended() == 4, successor.log
-        before = scene.bought()
-        frozen.send(signal.SIGCONT)
-        assert await frozen.ended() in {4, 6}, frozen.log
-        assert scene.bought() == before
-        merged = scene.command("main", "merge", s3.url)
-        assert await merged.ended() == 4, merged.log
-        scene.check_ledger()

@@ -54,16 +54,6 @@ def test_a_line_starts_the_very_words(exported: Callable[..., Path], folder: Pat
     ]  # fmt: skip
 
 
-def test_a_run_that_fails_is_reported_by_mail(exported: Callable[..., Path], folder: Path) -> None:
-    """cron mails what is printed."""
-    written = exported("cron")
-    (folder / "batch" / "nightly.yaml").unlink()
-    command = (written / "crucible-batch.crontab").read_text().splitlines()[-1].split(maxsplit=5)[5]
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "nightly.yaml" in done.stderr
-
-
 def test_a_file_for_cron_d_names_its_user(exported: Callable[..., Path]) -> None:
     written = exported("cron", "--user", "batch") / "crucible-batch"
     fields = written.read_text().splitlines()[-1].split()

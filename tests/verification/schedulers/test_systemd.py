@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -63,19 +63,6 @@ def test_the_times_of_a_timer_are_those_of_the_schedule(expression: str, zone: s
     until = min(last, expected[-1])
     assert sorted(time for time in found if time <= until) == [time for time in expected if time <= until]
     assert len(expected) == 40
-
-
-def test_what_is_refused_is_what_systemd_would_do_otherwise() -> None:
-    """It skips 02:30 on the day on which clocks go from 02:00 to 03:00, and Debian's cron runs it at 03:00."""
-    begin = datetime(2026, 3, 28, 12, tzinfo=UTC)
-    (calendar,) = on_calendar(read_fields("30 2 * * *"), "Europe/Berlin")
-    ours = next(times_after("30 2 * * *", read_timezone("Europe/Berlin"), begin))
-    assert _elapses(calendar, begin, 1)[0] - ours == timedelta(hours=23, minutes=30)
-
-
-def test_an_hourly_schedule_is_written_in_utc(exported: Callable[..., Path]) -> None:
-    written = exported("systemd", cron="0 * * * *", zone="Europe/Berlin")
-    assert "OnCalendar=*-*-* *:00:00 UTC\n" in (written / "crucible-batch-nightly.timer").read_text()
 
 
 def _loaded(units: Path, unit: str) -> str:

@@ -194,6 +194,16 @@ def one_alone_sent_beside_others(stack: ExitStack) -> None:
 
 
 @_bug
+def as_many_unanswered_as_fit(stack: ExitStack) -> None:
+    _set(stack, budget.SlowStart, "limit", 10**6)
+
+
+@_bug
+def one_alone_sent_whatever_it_is_expected_to_cost(stack: ExitStack) -> None:
+    _set(stack, budget.Need, "fits", lambda self, left: left >= 0)
+
+
+@_bug
 def one_that_is_answered_taken_for_one_alone_in_doubt(stack: ExitStack) -> None:
     """Nothing is overspent then, and what only can go alone is never bought."""
     begin = Ledger.__init__

@@ -9,6 +9,7 @@ What is promised
     bound beside it. So is one whose bound no longer fits into what is left: it is
     sent only if the price that is expected, the last that was heard for its shape (0 is one), else for its workflow,
     fits. It may exceed the budget by its own price less what was left. A submit in doubt is not on its way.
+    Of the jobs on their way there are at most twice as many as purchases were answered since the process began.
     What a failed job cost is gone until a refund has been seen in the list of the ledger, and then less that refund.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
     takes beyond both nobody can know.
@@ -70,6 +71,8 @@ class Stakes:
     budget: Decimal | None = None
     _cap: Decimal | None = None
     _lives: int = 0
+    _answered: int = 0
+    """Purchases of which this process has heard a price."""
     _gone: Decimal = ZERO
     _inherited: Decimal = ZERO
     _purchases: dict[str, _Purchase] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class Stakes:
 
     def told_all(self) -> None:
         """What is not durable was never sent, as far as the process can know."""
+        self._answered = 0
         self._exposed |= {key: most for key, most in self._exposed_before.items() if key in self._purchases}
         self._exposed = {key: most for key, most in self._exposed.items() if key in self._purchases}
 
@@ -138,6 +142,9 @@ class Stakes:
         if self.budget is not None and (is_beside or not (purchase.bounded or all(p.bounded for p in beside))):
             names = ", ".join(p.wish.workflow for p in beside)
             self.complain(f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound")
+        jobs_beside = sum(p.wish.workflow != UPLOAD for p in on_their_way)
+        if wish.workflow != UPLOAD and self.budget is not None and jobs_beside >= max(1, 2 * self._answered):
+            self.complain(f"{wish.workflow} was sent beside {jobs_beside} others, after {self._answered} answers")
         purchase.on_its_way = purchase.was_sent = True
         self._purchases[wish.key] = purchase
         self._exposed = {key: p.hold if p.told is None else p.told for key, p in self._purchases.items()}
@@ -163,6 +170,8 @@ class Stakes:
         if (purchase := self._purchases.get(key)) is None:
             return
         purchase.unanswered = purchase.on_its_way = False
+        if purchase.told is None:
+            self._answered += 1
         highest = max(price, (purchase.told or ZERO) + purchase.returned)
         purchase.told = highest - purchase.returned
         for name in (purchase.wish.shape, purchase.wish.workflow):

@@ -34,7 +34,9 @@ def job(number: int, params: Mapping[str, object], image: InputImage | None = No
     return placed(planned, number, NAME)
 
 
-def scenario(jobs: Sequence[PlannedJob], pricing: str, budget: str, ceiling: str | None) -> Scenario:
+def scenario(
+    jobs: Sequence[PlannedJob], pricing: str, budget: str, ceiling: str | None, upload_ceiling: str | None
+) -> Scenario:
     return Scenario(
         seed=1,
         jobs=jobs,
@@ -45,6 +47,7 @@ def scenario(jobs: Sequence[PlannedJob], pricing: str, budget: str, ceiling: str
             run_id="default",
             budget=Decimal(budget),
             ceiling=None if ceiling is None else Decimal(ceiling),
+            upload_ceiling=None if upload_ceiling is None else Decimal(upload_ceiling),
             attempts=1,
             never=frozenset(),
         ),
@@ -73,19 +76,21 @@ def edits(images: Sequence[InputImage]) -> list[PlannedJob]:
 
 
 @pytest.mark.parametrize(
-    ("make", "pricing", "budget", "ceiling"),
+    ("make", "pricing", "budget", "ceiling", "upload_ceiling"),
     [
-        pytest.param(by_size, "zimage-base.size=512x512", "50", "16", id="by size, declared"),
-        pytest.param(by_size, "zimage-base.size=512x512", "50", None, id="by size"),
-        pytest.param(alike, "zimage-base.base=100,zimage-base.free=1", "50", None, id="the first is free"),
-        pytest.param(alike, "zimage-base.rise-after=10x10", "200", None, id="ten times as much after ten jobs"),
-        pytest.param(edits, "qwen-edit.base=0.1,upload.rise-after=1x50", "60", None, id="uploads"),
-        pytest.param(alike, "zimage-base.base=7,zimage-base.answer=1", "30", None, id="the answer is not the record"),
+        pytest.param(by_size, "zimage-base.size=512x512", "50", "16", None, id="by size, declared"),
+        pytest.param(by_size, "zimage-base.size=512x512", "50", None, None, id="by size"),
+        pytest.param(alike, "zimage-base.base=100,zimage-base.free=1", "50", None, None, id="the first is free"),
+        pytest.param(alike, "zimage-base.rise-after=10x10", "200", None, None, id="ten times as much after ten jobs"),
+        pytest.param(edits, "qwen-edit.base=0.1,upload.rise-after=1x50", "60", None, None, id="uploads"),
+        pytest.param(edits, "qwen-edit.base=1,upload.rise-after=1x50", "60", None, "25", id="uploads, declared"),
+        pytest.param(edits, "qwen-edit.base=1,upload.rise-after=1x50", "60", None, "1", id="uploads above it"),
+        pytest.param(alike, "zimage-base.base=7,zimage-base.answer=1", "30", None, None, id="answer below the record"),
     ],
 )
 def test_a_gateway_whose_prices_move_takes_no_more_than_is_stated(
-    tmp_path: Path, make: object, pricing: str, budget: str, ceiling: str | None
+    tmp_path: Path, make: object, pricing: str, budget: str, ceiling: str | None, upload_ceiling: str | None
 ) -> None:
     assert callable(make)
     jobs = make(make_images(tmp_path, 40))
-    assert play_out(scenario(jobs, pricing, budget, ceiling), tmp_path / "run").broken == []
+    assert play_out(scenario(jobs, pricing, budget, ceiling, upload_ceiling), tmp_path / "run").broken == []

@@ -19,6 +19,8 @@ class Story:
     budget: str | None = "50"
     ceiling: str | None = None
     upload_ceiling: str | None = None
+    calm: int = 8
+    """How many were answered before."""
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -27,6 +29,7 @@ class Story:
         self.stakes.born(_credits(self.budget))
 
     def send(self, shape: str = "w/small", key: str = "") -> str:
+        self.stakes._answered = self.calm
         wish = Wish(key or f"key-{next(self._numbers)}", shape.partition("/")[0], shape)
         self.stakes.sent(wish)
         return wish.key
@@ -333,6 +336,16 @@ def test_one_with_a_ceiling_needs_not_be_alone() -> None:
     for shape in ("w/small", "w/large", UPLOAD, "other/small"):
         story.send(shape)
     assert story.complaints == []
+
+
+@pytest.mark.parametrize(("answered", "most"), [(0, 1), (1, 2), (3, 6)])
+def test_twice_as_many_are_on_their_way_as_were_answered(answered: int, most: int) -> None:
+    story = Story(budget="1000", ceiling="1", calm=answered)
+    for _ in range(most):
+        story.send()
+    assert story.complaints == []
+    story.send()
+    assert len(story.complaints) == 1
 
 
 def test_without_a_budget_nothing_is_bounded() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,18 +61,11 @@ def test_a_panel_in_a_terminal_that_becomes_narrower_stays_one(cli: Cli, start: 
     terminal.wait_until(lambda lines: borders(lines) == (1, 1))
 
 
-def test_without_colours_the_bars_still_tell_what_is_done(cli: Cli, start: Start) -> None:
-    name = cli.write("grey", JOBS)
-    terminal = start([COMMAND, "run", name], {**cli.environment, "NO_COLOR": "1"})
-    under_way = re.compile(r"^│ done .* [1-4]/10 │$")
-    lines = terminal.wait_until(lambda lines: any(under_way.match(line) for line in lines))
-    (done,) = [line for line in lines if line.startswith("│ done")]
-    assert 0 < done.count("━") < done.count("─")
-
-
-def test_a_dumb_terminal_gets_lines_and_no_panel(cli: Cli, start: Start) -> None:
-    name = cli.write("dumb", JOBS)
-    command = ["sh", "-c", f"{COMMAND} run {name}; exec sleep 600"]  # tmux moves the screen up where a command ended
-    lines = start(command, {**cli.environment, "TERM": "dumb"}, size="80x100").wait_for("change the failed jobs, then:")
-    assert borders(lines) == (0, 0)
-    assert "0/10  0 succeeded" in "\n".join(lines)
+def test_the_echo_of_ctrl_c_and_typed_letters_double_no_line_of_the_panel(cli: Cli, start: Start) -> None:
+    name = cli.write("echoed", JOBS)
+    terminal = start([COMMAND, "run", name], cli.environment)
+    terminal.wait_for("in flight", "/10 │")
+    terminal.type("q")
+    terminal.press("C-c")
+    lines = terminal.wait_for("waiting up to", "nothing is lost")
+    assert borders(lines) == (1, 1)
