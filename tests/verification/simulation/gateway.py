@@ -129,7 +129,8 @@ class SimulatedGateway(Gateway):
         return await self._call(Operation.CREDITS, effect)
 
     async def workflow(self, workflow_id: str) -> Workflow:
-        raise NotImplementedError("a run doesn't ask")
+        """Asked only to plan, before a run; no fault strikes it."""
+        return Workflow(workflow_id)
 
     async def assets(self) -> Sequence[AssetSnapshot]:
         def effect(now: float) -> Sequence[AssetSnapshot]:
