@@ -104,7 +104,7 @@ def test_an_absurd_price_is_ignored(settings: Settings, credits: str) -> None:
 
 
 def test_the_file_is_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price_memory, "_MOST_ENTRIES", 5)
+    monkeypatch.setattr(price_memory, "MOST_ENTRIES", 5)
     for number in range(9):
         remember_prices(settings, [paid(at=float(number), shape=Shape("workflow:w", str(number)))])
     shapes = [price.shape for shape, price in recall_prices(settings).items() if shape.digest]
