@@ -343,7 +343,7 @@ SLIPS: Mapping[str, Slip] = {
                 "parts.begin(stack, OpenedRun(context, journal, after=journal.last_number()))",
             ),
         ),
-        _EFFECTS,
+        _PERIOD,
     ),
     "the key remembered after the parts have begun": Slip(
         _all(
