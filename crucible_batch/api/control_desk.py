@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pwd
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -216,6 +218,15 @@ class ControlDesk:
             )
         )
         return entry
+
+
+def user_name(user: int) -> str:
+    """Return ``name@host`` of a user of this machine."""
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # in containers
+        name = f"uid {user}"
+    return f"{name}@{socket.gethostname()}"
 
 
 def _jobs(count: int) -> str:

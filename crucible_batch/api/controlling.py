@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import pwd
 import socket
 import stat
 import struct
@@ -20,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
-from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
+from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command, user_name
 from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.control import ControlSource
@@ -262,12 +261,3 @@ def user_of(connection: socket.socket) -> int | None:
         return os.geteuid()
     _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return user if user in {os.geteuid(), 0} else None
-
-
-def user_name(user: int) -> str:
-    """Return ``name@host`` of a user of this machine."""
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:  # in containers
-        name = f"uid {user}"
-    return f"{name}@{socket.gethostname()}"

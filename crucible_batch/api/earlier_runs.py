@@ -36,7 +36,7 @@ from crucible_batch.api.account import is_of_key
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import OpenedRun, RunPart
 from crucible_batch.api.run_paths import relative_to_here
-from crucible_batch.api.shards.note import outstanding_shards
+from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted

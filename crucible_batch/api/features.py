@@ -10,32 +10,39 @@ from collections.abc import Sequence
 
 from crucible_batch.api.controlling import SocketPart
 from crucible_batch.api.earlier_runs import EarlierRunsPart
+from crucible_batch.api.failed_starts import FailedStartsPart
 from crucible_batch.api.known_jobs import KnownJobsPart
+from crucible_batch.api.manifest_jobs import ManifestRun
 from crucible_batch.api.notifying import NoticesPart
 from crucible_batch.api.period_part import PeriodPart
 from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import Parts, RunPart
+from crucible_batch.api.run_start import RunKind
 from crucible_batch.api.run_telemetry import TelemetryPart
+from crucible_batch.api.shards.run import ShardRun
 from crucible_batch.api.spend_cap import SpendCapPart
 from crucible_batch.domain.spend_cap import SpendCap
 
 
-def parts_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> Parts:
-    """Return the parts of the run of a request, within the cap of a server if it is one of its runs.
+def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:
+    """Return the kind of the run of a request with its parts, within the cap of a server if it is one of its runs.
 
     The notifications, the list of runs and the period of a shard are those of the run that was divided. ``further``
     parts begin last.
     """
     capped = [] if cap is None else [SpendCapPart(cap)]
     if request.shard is not None:
-        return Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further])
-    return Parts([NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further])
+        return ShardRun(request, Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further]))
+    return ManifestRun(
+        request,
+        Parts([FailedStartsPart(), NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further]),
+    )
 
 
-def parts_of_probe(_request: RunRequest) -> Parts:
-    """Return the parts of a probe's run. It notifies nothing: the run that the plan is for comes later."""
-    return Parts([TelemetryPart(), *_of_manifest(), SocketPart()])
+def kind_of_probe(request: RunRequest) -> RunKind:
+    """Return the kind of a probe's run. It notifies nothing: the run that the plan is for comes later."""
+    return ManifestRun(request, Parts([FailedStartsPart(), TelemetryPart(), *_of_manifest(), SocketPart()]))
 
 
 def _of_manifest() -> Sequence[RunPart]:

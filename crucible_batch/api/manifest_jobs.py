@@ -6,37 +6,61 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from crucible_batch.api.connecting import require_key
 from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, later_stages, saved_outputs
-from crucible_batch.api.draft import check_filter, fill_plan
+from crucible_batch.api.draft import check_filter, fill_plan, run_terms
+from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
 from crucible_batch.api.price_memory import recall_prices
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_journal import refuse_if_pruned
+from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
+from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_start import awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
-from crucible_batch.api.shards.log import LoggedJournal
 from crucible_batch.api.shards.stored_plans import claimed_journal
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
+from crucible_batch.outputs import OutputStore
 
 logger = logging.getLogger(__name__)
 
 _MOST_WARNINGS = 10
 
 
+class ManifestRun:
+    """The run of a manifest, as ``RunKind`` describes."""
+
+    def __init__(self, request: RunRequest, parts: Parts) -> None:
+        self.parts = parts
+        self._request = request
+
+    def terms(self, manifest: Manifest) -> RunTerms:
+        return run_terms(manifest, self._request)
+
+    def store(self, directory: Path) -> OutputStore:
+        url = run_outputs_url(self._request.out_dir, directory)
+        return open_store(directory, url, is_shard=False, **limits_of(self._request))
+
+    def source(self, context: RunContext) -> ManifestJobs:
+        return ManifestJobs(context)
+
+
 class ManifestJobs:
     """The jobs of a manifest, as ``JobSource`` describes."""
 
     merge_command = None
+    may_delete_images = True
     basis: PlanBasis
 
     def __init__(self, context: RunContext) -> None:
@@ -117,8 +141,8 @@ class ManifestJobs:
     def derivation(self, journal: Journal) -> RunDerivation | None:
         return None if self._derived is None else RunDerivation(self._derived, journal)
 
-    async def take_log(self, journal: Journal) -> LoggedJournal | None:
-        return None
+    async def take_log(self, journal: Journal) -> None:
+        """A journal is enough."""
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         return error

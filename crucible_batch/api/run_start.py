@@ -12,23 +12,48 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.derived_jobs import RunDerivation
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, Parts
 from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shards.log import LoggedJournal
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import restore
+from crucible_batch.engine.derived_jobs import Derivation
+from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore, Receipts, check_outputs_can_be_saved
 from crucible_batch.settings import Settings
+
+
+class FinishingLog(EventLog, Protocol):
+    """A log beside the journal, in which events become durable as well."""
+
+    async def finish(self) -> None:
+        """Add the end of the run. The log is complete then."""
+
+
+class RunKind(Protocol):
+    """What differs between the runs of manifests and of shards, before their jobs are known."""
+
+    parts: Parts
+
+    def terms(self, manifest: Manifest) -> RunTerms:
+        """Return the terms of the run. Raises ``UserError`` and ``ManifestError``."""
+
+    def store(self, directory: Path) -> OutputStore:
+        """Return the store of the outputs. Makes no request."""
+
+    def source(self, context: RunContext) -> JobSource:
+        """Return where the jobs are from."""
 
 
 class JobSource(Protocol):
@@ -51,14 +76,18 @@ class JobSource(Protocol):
     def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
         """Plan the jobs by the outputs that the journal has now, and adopt the plan. False: that changes nothing."""
 
-    def derivation(self, journal: Journal) -> RunDerivation | None:
+    def derivation(self, journal: Journal) -> Derivation | None:
         """Return the jobs that are made from outputs while the run is active; None if there can't be any."""
 
-    async def take_log(self, journal: Journal) -> LoggedJournal | None:
+    async def take_log(self, journal: Journal) -> FinishingLog | None:
         """Take the log that makes purchases durable before they are sent; None without one. The last step."""
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with what to do about it."""
+
+    @property
+    def may_delete_images(self) -> bool:
+        """Whether no other run may need the input images at the gateway once all jobs have succeeded."""
 
     @property
     def merge_command(self) -> str | None:
@@ -77,8 +106,8 @@ class StartedRun:
     gateway: HttpGateway
     journal: Journal
     grant: BudgetGrant | None
-    derivation: RunDerivation | None
-    log: LoggedJournal | None
+    derivation: Derivation | None
+    log: FinishingLog | None
 
 
 async def start_run(stack: AsyncExitStack, context: RunContext, source: JobSource, parts: Parts) -> StartedRun:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Unpack
 
 import httpx
 
 from crucible_batch.api.cancellation import Deadline, Signals, interruptible_immediately
 from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.control_desk import ControlDesk
-from crucible_batch.api.controlling import user_name
-from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.api.failed_starts import record_failed_start
-from crucible_batch.api.features import parts_of
-from crucible_batch.api.manifest_jobs import ManifestJobs
-from crucible_batch.api.object_runs import image_loader, open_store, publish_report
+from crucible_batch.api.control_desk import ControlDesk, user_name
+from crucible_batch.api.draft import read_source, run_directory, with_pace_of
+from crucible_batch.api.object_runs import image_loader, publish_report
 from crucible_batch.api.observers import Observers
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.report_note import report_stands
@@ -35,31 +29,24 @@ from crucible_batch.api.reporting import (
     write_report_of,
 )
 from crucible_batch.api.request import (
-    RunKeywords,
     RunRequest,
-    check_keywords,
     check_request,
     check_run_directory,
     follow_plan,
-    make_request,
-    parse_shard,
 )
 from crucible_batch.api.run_context import RunContext, reported_outage
 from crucible_batch.api.run_directory import LockedRun
-from crucible_batch.api.run_journal import run_outputs_url
 from crucible_batch.api.run_parts import Parts, ReadRun, ReadyRun, ReportedRun
-from crucible_batch.api.run_paths import plan_outputs_url
-from crucible_batch.api.run_start import JobSource, StartedRun, start_run
-from crucible_batch.api.shards.run import ShardJobs, shard_terms
+from crucible_batch.api.run_start import RunKind, StartedRun, start_run
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import JobAdvanced, Message, Observer
 from crucible_batch.engine import Clock, EngineOptions, Runner, RunnerPorts, SystemClock
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import ExitCode
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import AUTO
-from crucible_batch.outputs import MAX_BYTES, MAX_PIXELS, OutputStore, Receipts
+from crucible_batch.outputs import Receipts
 from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report import JobRow, ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
@@ -94,63 +81,9 @@ class RunResult:
         return report_rows(self.run_dir)
 
 
-async def run(
-    manifest: str | Path,
-    *,
-    out_dir: str | Path | None = None,
-    run_id: str | None = None,
-    budget: Decimal | int | str | None = None,
-    confirm: Callable[[PlanSummary], bool] | None = None,
-    retry_failed: bool = False,
-    only: Sequence[str] = (),
-    variables: Mapping[str, str] | None = None,
-    shard: str | None = None,
-    handle_signals: bool = False,
-    observer: Observer | None = None,
-    settings: Settings | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-    **options: Unpack[RunKeywords],
-) -> RunResult:
-    """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor fetched again.
-
-    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``. ``manifest`` may be a
-    saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
-    has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
-    ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. ``shard``, such
-    as "3/8", is the part of a divided plan to run; None: that of the environment. With
-    ``handle_signals`` (main thread only), SIGINT, SIGTERM and SIGHUP stop the run in good order. ``options`` are those
-    of ``RunKeywords``.
-
-    Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
-    ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``,
-    ``RunBusyError``, ``SavedPlanError`` and ``ObjectStoreError``. Once the run has begun, raises only ``JournalError``
-    for its journal and ``ReportError`` for its report.
-    """
-    check_keywords("run", options, RunKeywords)
-    request = make_request(
-        manifest,
-        out_dir=out_dir,
-        run_id=run_id,
-        budget=budget,
-        retry_failed=retry_failed,
-        only=only,
-        variables=variables,
-        **options,
-    )
-    return await run_request(
-        replace(request, shard=parse_shard(shard)),
-        parts_of,
-        confirm=confirm,
-        handle_signals=handle_signals,
-        observer=observer,
-        settings=settings,
-        transport=transport,
-    )
-
-
 async def run_request(
     request: RunRequest,
-    parts_for: Callable[[RunRequest], Parts],
+    kind_for: Callable[[RunRequest], RunKind],
     *,
     manifest: Manifest | None = None,
     confirm: Callable[[PlanSummary], bool] | None = None,
@@ -160,7 +93,7 @@ async def run_request(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
-    """Run a request as ``run`` does, with the parts that ``parts_for`` returns for it.
+    """Run a request as ``run`` does. ``kind_for`` returns its kind, with the parts that take part in it.
 
     ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
     """
@@ -172,17 +105,18 @@ async def run_request(
         manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
-    parts, observers = parts_for(request), Observers(observer)
+    kind, observers = kind_for(request), Observers(observer)
+    parts = kind.parts
     async with AsyncExitStack() as stack:
         read = ReadRun(request, manifest, settings, clock, observers, can_ask=confirm is not None)
         await parts.around(stack, read)
-        terms = shard_terms(run_terms(manifest, request), request)
+        terms = kind.terms(manifest)
         check_run_directory(directory := run_directory(request.out_dir, terms))
         context = RunContext(
             request=request,
             manifest=manifest,
             terms=terms,
-            store=_store_of(request, directory),
+            store=kind.store(directory),
             settings=settings,
             transport=transport,
             confirm=confirm,
@@ -191,42 +125,12 @@ async def run_request(
             deadline=deadline,
             outage=reported_outage(observers, clock, request.wait_for_gateway_s),
         )
-        started = await _start(stack, context, parts, early)
+        with early():
+            async with context.deadline.kept():
+                started = await start_run(stack, context, kind.source(context), parts)
         result = await _finish(stack, context, started, parts, handle_signals=handle_signals)
         read.result = result.report, result.exit_code
         return result
-
-
-async def _start(
-    stack: AsyncExitStack, context: RunContext, parts: Parts, early: Callable[[], AbstractContextManager[None]]
-) -> StartedRun:
-    source: JobSource = ManifestJobs(context) if context.request.shard is None else ShardJobs(context)
-    try:
-        with early():
-            async with context.deadline.kept():
-                return await start_run(stack, context, source, parts)
-    except CrucibleBatchError as error:
-        record_failed_start(
-            context.request,
-            error,
-            context.clock.now(),
-            manifest=context.manifest,
-            terms=context.terms,
-            directory=context.directory,
-            can_ask=context.confirm is not None,
-        )
-        raise
-
-
-def _store_of(request: RunRequest, directory: Path) -> OutputStore:
-    max_bytes, max_pixels = request.max_output_bytes or MAX_BYTES, request.max_pixels or MAX_PIXELS
-    is_shard = request.shard is not None and request.plan is not None
-    url = (
-        plan_outputs_url(request.plan)
-        if request.plan is not None and is_shard
-        else run_outputs_url(request.out_dir, directory)
-    )
-    return open_store(directory, url, max_bytes=max_bytes, max_pixels=max_pixels, is_shard=is_shard)
 
 
 async def _finish(
@@ -303,7 +207,7 @@ async def _report(
         write_report_of(journal, directory, rows, head)
     if signals is not None:
         await signals.pass_on()
-    is_cleaned = context.manifest.assets.cleanup == "on_success" and context.request.shard is None
+    is_cleaned = context.manifest.assets.cleanup == "on_success" and started.source.may_delete_images
     if is_cleaned and head.counts.succeeded == head.counts.total:
         # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)

@@ -15,6 +15,7 @@ from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_journal import directory_outputs_url, ledger_of
 from crucible_batch.api.run_start import restore_run
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
+from crucible_batch.api.shard_notes import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
@@ -22,7 +23,6 @@ from crucible_batch.api.shards.divided_plan import (
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.shards.note import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
 from crucible_batch.domain.credits import ZERO, format_credits

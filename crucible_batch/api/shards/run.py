@@ -16,14 +16,16 @@ import httpx
 from crucible_batch.api.account import refuse_account_of_shard
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
+from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.api.run_start import awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
+from crucible_batch.api.shard_notes import note_shard, noted_in, noted_shard
 from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
-from crucible_batch.api.shards.note import note_shard, noted_in, noted_shard
 from crucible_batch.api.shards.stored_shard import (
     log_of_shard,
     read_open,
@@ -44,6 +46,7 @@ from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanErro
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
+from crucible_batch.outputs import OutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -64,8 +67,28 @@ def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
     )
 
 
+class ShardRun:
+    """The run of a shard, as ``RunKind`` describes."""
+
+    def __init__(self, request: RunRequest, parts: Parts) -> None:
+        self.parts = parts
+        self._request = request
+        self._plan, _ = _shard_of(request)
+
+    def terms(self, manifest: Manifest) -> RunTerms:
+        return shard_terms(run_terms(manifest, self._request), self._request)
+
+    def store(self, directory: Path) -> OutputStore:
+        return open_store(directory, plan_outputs_url(self._plan), **limits_of(self._request), is_shard=True)
+
+    def source(self, context: RunContext) -> ShardJobs:
+        return ShardJobs(context)
+
+
 class ShardJobs:
     """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their own."""
+
+    may_delete_images = False
 
     def __init__(self, context: RunContext) -> None:
         self._context = context

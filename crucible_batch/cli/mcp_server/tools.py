@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from rich.console import Console
 
 from crucible_batch.api.connecting import connect
-from crucible_batch.api.features import parts_of
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.running import run_request
@@ -219,7 +219,7 @@ class ToolBox:
         with recording(output):
             result = await run_request(
                 request,
-                lambda request: parts_of(request, StoppablePart(active), cap=self.cap),
+                lambda request: kind_of(request, StoppablePart(active), cap=self.cap),
                 observer=active,
                 settings=self.settings,
                 transport=self.transport,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.api.budgets import budget_states
-from crucible_batch.api.features import parts_of
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import RunPart
 from crucible_batch.api.running import run_request
@@ -93,7 +93,7 @@ async def test_a_part_that_fails_leaves_credits_lock_and_report_as_promised(
         with pytest.raises(type(error), match=str(error)):
             await run_request(
                 request,
-                lambda request: parts_of(request, FailingPart(moment, error), cap=cap),
+                lambda request: kind_of(request, FailingPart(moment, error), cap=cap),
                 settings=settings,
                 clock=bench.clock,
             )

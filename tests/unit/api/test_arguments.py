@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import plan, run, validate
-from crucible_batch.api.features import parts_of
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
@@ -54,7 +54,7 @@ def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
 
 
 async def run_of(request: RunRequest) -> object:
-    return await run_request(request, parts_of)
+    return await run_request(request, kind_of)
 
 
 @each_case("function", [run_of, plan_request])

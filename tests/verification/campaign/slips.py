@@ -322,10 +322,10 @@ SLIPS: Mapping[str, Slip] = {
     "names told apart by their case alone": Slip(_case_kept, "unit/manifest/test_names.py"),
     # The order of a run's effects, and the budget of a period.
     "the period begins before the cap": Slip(
-        _rewritten(features.parts_of, ("*capped, *_of_manifest(),", "*_of_manifest(), *capped,")), _EFFECTS
+        _rewritten(features.kind_of, ("*capped, *_of_manifest(),", "*_of_manifest(), *capped,")), _EFFECTS
     ),
     "the metrics around the notices": Slip(
-        _rewritten(features.parts_of, ("NoticesPart(), TelemetryPart(),", "TelemetryPart(), NoticesPart(),")), _EFFECTS
+        _rewritten(features.kind_of, ("NoticesPart(), TelemetryPart(),", "TelemetryPart(), NoticesPart(),")), _EFFECTS
     ),
     "cap and period begin before restoring": Slip(
         _rewritten(

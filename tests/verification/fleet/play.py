@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from crucible_batch.api.cancellation import Interruptible
-from crucible_batch.api.features import parts_of
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import ReadyRun, RunPart
@@ -323,7 +323,7 @@ class _Player:
         transport = ProcessTransport(self._gateway, member.link)
         return await run_request(
             request,
-            lambda request: parts_of(request, Stoppable(member)),
+            lambda request: kind_of(request, Stoppable(member)),
             settings=self._settings,
             transport=transport,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from crucible_batch.api.budgets import budget_states
-from crucible_batch.api.features import parts_of
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.api.scheduled_runs import PreparedRun, due_runs, hold_results, prepare_run
@@ -304,7 +304,7 @@ class _Player:
         try:
             result = await run_request(
                 request,
-                parts_of,
+                kind_of,
                 manifest=manifest,
                 settings=self._settings,
                 transport=self._gateway,
