@@ -15,11 +15,13 @@ from crucible_batch.api.known_jobs import KnownJobsPart
 from crucible_batch.api.manifest_jobs import ManifestRun
 from crucible_batch.api.notifying import NoticesPart
 from crucible_batch.api.period_part import PeriodPart
+from crucible_batch.api.plan_parts import PlanParts
 from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
 from crucible_batch.api.run_telemetry import TelemetryPart
+from crucible_batch.api.shards.plan_notes import ShardNotesPart
 from crucible_batch.api.shards.run import ShardRun
 from crucible_batch.api.spend_cap import SpendCapPart
 from crucible_batch.domain.spend_cap import SpendCap
@@ -47,3 +49,10 @@ def kind_of_probe(request: RunRequest) -> RunKind:
 
 def _of_manifest() -> Sequence[RunPart]:
     return [EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
+
+
+def plan_parts() -> PlanParts:
+    """Return the parts of a plan, in the order of their notes."""
+    return PlanParts(
+        [NoticesPart(), ShardNotesPart(), EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
 from crucible_batch.api.plan_rows import state_of
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import RunPart
@@ -55,7 +56,7 @@ class KnownJobs:
         )
 
 
-class KnownJobsPart(RunPart):
+class KnownJobsPart(RunPart, PlanPart):
     """Warns about jobs that were bought under another manifest name."""
 
     def planned(self, run: RunContext, draft: PlanFile) -> None:
@@ -64,6 +65,11 @@ class KnownJobsPart(RunPart):
         known = find_known_jobs(draft, run.directory, run.binding)
         if known is not None:
             logger.warning("%s", known)
+
+    def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterator[str]:
+        known = find_known_jobs(draft, plan.directory, plan.basis.binding)
+        if known is not None:
+            yield str(known)
 
 
 def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJobs | None:

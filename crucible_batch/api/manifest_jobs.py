@@ -14,7 +14,7 @@ from crucible_batch.api.draft import check_filter, fill_plan, run_terms
 from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
-from crucible_batch.api.price_memory import recall_prices
+from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
@@ -116,8 +116,8 @@ class ManifestJobs:
             gateway,
             choice=context.request.choice,
             derived=self._derived,
-            paid=recall_prices(context.settings),
         )
+        summary = PriceMemoryPart().amended(summary, context.settings)
         if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
             raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from crucible_batch.api.draft import read_source
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
 from crucible_batch.api.reporting import advice_of
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
 from crucible_batch.api.run_context import RunContext
@@ -77,7 +78,7 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
     return found
 
 
-class NoticesPart(RunPart):
+class NoticesPart(RunPart, PlanPart):
     """Notifies the end of a run. It is the outermost part, so that the failure of any other is notified."""
 
     _notices: RunNotices
@@ -92,6 +93,9 @@ class NoticesPart(RunPart):
     def check(self, run: RunContext) -> None:
         self._notices.name(run.terms, run.directory)
         self._notices.check()
+
+    def notes(self, plan: ReadPlan) -> list[str]:
+        return notes_for_plan(plan.basis.source, plan.request, plan.settings)
 
     async def reported(self, run: ReportedRun) -> None:
         await self._notices.end(run.journal, run.directory, run.head, run.rows)

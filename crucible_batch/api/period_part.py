@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from crucible_batch.api.period_budget import PeriodRules, set_aside, settled
+from crucible_batch.api.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
 from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
+from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.budget_accounts import BudgetAccount, noted_as_active
+from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.outcome import Ending
+from crucible_batch.settings import Settings
 
 
-class PeriodPart(RunPart):
+class PeriodPart(RunPart, PlanPart):
     """The budget of a period, as a part of a run: an allowance is set aside before the run, and settled by its end.
 
     A run over the end of a period keeps its allowance, so it may be higher than what the new period has left.
     """
 
     _rules: PeriodRules | None = None
+    _preview: PeriodPreview | None = None
     _settle: Callable[[Ending], None] | None = None
 
     def check(self, run: RunContext) -> None:
@@ -52,6 +58,18 @@ class PeriodPart(RunPart):
             # A budget below what was held for jobs in flight before was not exceeded.
             recorded = max(allowance.budget, allowance.committed)
             yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.explain)
+
+    def budget(self, plan: ReadPlan) -> Credits | None:
+        basis = plan.basis
+        self._preview = preview(basis.source, plan.settings, plan.directory, basis.terms, plan.request.budget)
+        return None if self._preview is None else self._preview.budget
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        period = self._preview
+        if period is None:
+            return summary
+        blocked = None if summary.blocked is None else period.explain(summary.blocked)
+        return replace(summary, period=period, blocked=blocked)
 
     async def ended(self, ending: Ending) -> None:
         if self._settle is not None:

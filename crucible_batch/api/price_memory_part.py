@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from crucible_batch.api.price_memory import MOST_ENTRIES, PaidPrice, remember_prices
+from crucible_batch.api.plan_parts import PlanPart
+from crucible_batch.api.plan_rows import with_paid
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.price_memory import MOST_ENTRIES, PaidPrice, recall_prices, remember_prices
 from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import (
@@ -27,8 +31,8 @@ from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced, Message
 from crucible_batch.settings import Settings
 
 
-class PriceMemoryPart(RunPart):
-    """Notes the prices that the run pays, and remembers them."""
+class PriceMemoryPart(RunPart, PlanPart):
+    """Notes the prices that the run pays, and remembers them. A plan shows those of earlier runs."""
 
     _paid: PaidPrices
     _settings: Settings
@@ -43,6 +47,11 @@ class PriceMemoryPart(RunPart):
 
     async def ended(self, ending: Ending) -> None:
         remember_prices(self._settings, self._paid.found.values())
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        paid = recall_prices(settings)
+        stages = tuple(replace(each, lines=with_paid(each.lines, paid)) for each in summary.stages)
+        return replace(summary, lines=with_paid(summary.lines, paid), stages=stages)
 
 
 class PaidPrices:

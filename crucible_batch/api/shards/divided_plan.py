@@ -370,11 +370,3 @@ def waits_for_shards(directory: Path) -> bool:
     except RunDirectoryError:
         return False
     return False
-
-
-def shard_notes(directory: Path) -> Iterator[str]:
-    """Yield what a plan notes about shards of its directory that are not merged yet."""
-    try:
-        refuse_if_divided(directory)
-    except UserError as error:
-        yield f"run is refused: {error.message}; {error.hint}"
