@@ -8,8 +8,6 @@ from crucible_batch.api.picking import PicksFile as PicksFile
 from crucible_batch.api.picking import pick as pick
 from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.planning import plan as plan
-from crucible_batch.api.request import ManifestKeywords as ManifestKeywords
-from crucible_batch.api.request import RunKeywords as RunKeywords
 from crucible_batch.api.run import run as run
 from crucible_batch.api.run_list import ListedRun as ListedRun
 from crucible_batch.api.run_list import RunList as RunList
@@ -35,6 +33,8 @@ from crucible_batch.domain.progress import RunEnded as RunEnded
 from crucible_batch.domain.progress import Stopping as Stopping
 from crucible_batch.domain.progress import TakenUp as TakenUp
 from crucible_batch.domain.progress import Throttled as Throttled
+from crucible_batch.domain.run_options import ManifestOptions as ManifestOptions
+from crucible_batch.domain.run_options import RunOptions as RunOptions
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import ControlError as ControlError

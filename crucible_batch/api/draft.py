@@ -6,20 +6,22 @@ import difflib
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, Unpack
+from typing import Protocol
 
-from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
+from crucible_batch.api.keywords import taking, values_of
+from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (
@@ -56,15 +58,24 @@ class LaterStages(Protocol):
     def expected_names(self) -> Iterator[str]: ...
 
 
-def validate(
-    manifest: str | Path, *, variables: Mapping[str, str] | None = None, **options: Unpack[ManifestKeywords]
-) -> tuple[Manifest, int]:
+@dataclass(frozen=True, slots=True)
+class ValidateCall(ManifestOptions):
+    """The arguments of ``validate``."""
+
+    manifest: str | Path
+    _: KW_ONLY
+    variables: Mapping[str, str] | None = None
+
+
+@taking(ValidateCall)
+def validate(given: ValidateCall) -> tuple[Manifest, int]:
     """Check a manifest without a gateway, and return it with its number of jobs.
 
     Parameters are not checked against their workflows. Raises ``ManifestError`` with all problems.
     """
-    check_keywords("validate", options, ManifestKeywords)
-    return validate_request(RunRequest(Path(manifest), variables=variables or {}, **options))
+    return validate_request(
+        RunRequest(Path(given.manifest), variables=given.variables or {}, **values_of(given, ManifestOptions))
+    )
 
 
 def validate_request(request: RunRequest) -> tuple[Manifest, int]:
@@ -95,12 +106,13 @@ def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -
 
 
 def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
-    """Return the request with the manifest's concurrency and deadline where the caller chose none."""
-    return replace(
-        request,
-        concurrency=manifest.concurrency if request.concurrency is None else request.concurrency,
-        deadline_s=manifest.deadline_s if request.deadline_s is None else request.deadline_s,
+    """Return the request with the manifest's values where the caller chose none."""
+    missing = (
+        name
+        for name, (option, _) in declared(RunOptions).items()
+        if option.in_manifest and getattr(request, name) is None
     )
+    return replace(request, **{name: getattr(manifest, name) for name in missing})
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Unpack
 
 import httpx
 
@@ -17,18 +16,18 @@ from crucible_batch.api.connecting import current_settings, gateway_for, require
 from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.api.features import plan_parts
+from crucible_batch.api.keywords import taking, values_of
 from crucible_batch.api.plan_parts import PlanParts, ReadPlan
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import (
-    ManifestKeywords,
+    JobFilter,
     RunRequest,
-    check_keywords,
     check_request,
     check_run_directory,
     check_saving,
     follow_plan,
-    make_request,
+    read_budget,
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
@@ -36,37 +35,43 @@ from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missin
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
 
 
-async def plan(
-    manifest: str | Path,
-    *,
-    out_dir: str | Path | None = None,
-    run_id: str | None = None,
-    budget: Decimal | int | str | None = None,
-    retry_failed: bool = False,
-    only: Sequence[str] = (),
-    variables: Mapping[str, str] | None = None,
-    save_to: str | Path | None = None,
-    force: bool = False,
-    all_rows: bool = False,
-    deadline_s: float | None = None,
-    shards: int | None = None,
-    settings: Settings | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-    **options: Unpack[ManifestKeywords],
-) -> PlanSummary:
+@dataclass(frozen=True, slots=True)
+class PlanCall(ManifestOptions):
+    """The arguments of ``plan``: these, and the options for reading a manifest."""
+
+    manifest: str | Path
+    _: KW_ONLY
+    out_dir: str | Path | None = None
+    run_id: str | None = None
+    budget: Decimal | int | str | None = None
+    retry_failed: bool = False
+    only: Sequence[str] = ()
+    variables: Mapping[str, str] | None = None
+    save_to: str | Path | None = None
+    force: bool = False
+    all_rows: bool = False
+    deadline_s: float | None = None
+    shards: int | None = None
+    settings: Settings | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+
+
+@taking(PlanCall)
+async def plan(given: PlanCall) -> PlanSummary:
     """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
 
     With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
     saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
     a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
     job. Without an API key, parameters are not checked against their workflows, and the account is not read.
-    ``deadline_s`` is in seconds from the call. ``options`` are those of ``ManifestKeywords``.
+    ``deadline_s`` is in seconds from the call. The other arguments are those of ``ManifestOptions``.
 
     ``shards`` divides the saved plan into that many shards, each with an allowance of the budget, which ``run`` with
     ``shard`` runs on any machine. The allowances are set aside in the run directory, which is created.
@@ -75,21 +80,25 @@ async def plan(
     when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
     given or ``manifest`` is a saved plan.
     """
-    check_keywords("plan", options, ManifestKeywords)
-    request = make_request(
-        manifest,
-        out_dir=out_dir,
-        run_id=run_id,
-        budget=budget,
-        retry_failed=retry_failed,
-        only=only,
-        variables=variables,
-        deadline_s=deadline_s,
-        **options,
+    request = RunRequest(
+        Path(given.manifest),
+        out_dir=None if given.out_dir is None else Path(given.out_dir),
+        run_id=given.run_id,
+        budget=read_budget(given.budget),
+        job_filter=JobFilter(tuple(given.only), given.retry_failed),
+        variables=given.variables or {},
+        deadline_s=given.deadline_s,
+        shards=given.shards,
+        **values_of(given, ManifestOptions),
     )
-    request = replace(request, shards=shards)
-    target = None if save_to is None else Path(save_to)
-    return await plan_request(request, target, force=force, all_rows=all_rows, settings=settings, transport=transport)
+    return await plan_request(
+        request,
+        None if given.save_to is None else Path(given.save_to),
+        force=given.force,
+        all_rows=given.all_rows,
+        settings=given.settings,
+        transport=given.transport,
+    )
 
 
 async def plan_request(

@@ -34,7 +34,7 @@ HEAD = PlanHead(
     schema_version=1,
     manifest=ManifestFile("spring", "spring.yaml", "ab" * 32),
     gateway="https://crucible.moltazine.com",
-    options=PlanOptions("default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, False, 9),
+    options=PlanOptions("default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, max_jobs=9),
     terms=PlanTerms(Decimal("2.50"), None, 3, ("GPU_LOST",)),
     workflows=("mute", "zimage-base"),
     totals=PlanTotals(2, {"new": 2}, Decimal("0.20"), Certainty.LEARNED, Decimal(0), Decimal(0)),
