@@ -290,6 +290,11 @@ class RunOptions(ManifestOptions):
     ] = True
     """Write a sidecar file with its provenance beside each output; true by default. The manifest may turn it off."""
 
+    bell: Annotated[
+        bool, Option("--bell", "Ring the terminal's bell at the end of a run of more than a minute.", OUTPUT)
+    ] = False
+    """Ring the terminal's bell at the end of a run of more than a minute; only the command line has a terminal."""
+
     metrics_textfile: Annotated[
         Path | None,
         Option(
