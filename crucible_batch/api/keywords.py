@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -28,8 +28,10 @@ def taking(arguments: Callable[P, A]) -> Callable[[Callable[[A], R]], Callable[P
                 raise TypeError(f"{function.__name__}() {str(error).partition('() ')[2]}") from None
             return function(value)
 
-        vars(called)["__signature__"] = inspect.signature(arguments).replace(
-            return_annotation=inspect.signature(function).return_annotation
+        own, hints = inspect.signature(arguments), get_type_hints(arguments)
+        vars(called)["__signature__"] = own.replace(
+            parameters=[each.replace(annotation=hints[name]) for name, each in own.parameters.items()],
+            return_annotation=inspect.signature(function).return_annotation,
         )
         return called
 

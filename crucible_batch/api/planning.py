@@ -14,7 +14,15 @@ import httpx
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
-from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
+from crucible_batch.api.draft import (
+    ManifestInput,
+    check_filter,
+    path_of,
+    read_source,
+    read_value,
+    run_directory,
+    run_terms,
+)
 from crucible_batch.api.features import plan_parts
 from crucible_batch.api.keywords import taking, values_of
 from crucible_batch.api.plan_parts import PlanParts, ReadPlan
@@ -36,9 +44,10 @@ from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.errors import UserError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
-from crucible_batch.manifest import Manifest
+from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.settings import Settings
 
 
@@ -46,7 +55,7 @@ from crucible_batch.settings import Settings
 class PlanCall(ManifestOptions):
     """The arguments of ``plan``: these, and the options for reading a manifest."""
 
-    manifest: str | Path
+    manifest: ManifestInput
     _: KW_ONLY
     out_dir: str | Path | None = None
     run_id: str | None = None
@@ -81,7 +90,7 @@ async def plan(given: PlanCall) -> PlanSummary:
     given or ``manifest`` is a saved plan.
     """
     request = RunRequest(
-        Path(given.manifest),
+        path_of(given.manifest),
         out_dir=None if given.out_dir is None else Path(given.out_dir),
         run_id=given.run_id,
         budget=read_budget(given.budget),
@@ -91,6 +100,11 @@ async def plan(given: PlanCall) -> PlanSummary:
         shards=given.shards,
         **values_of(given, ManifestOptions),
     )
+    manifest = read_value(given.manifest, request)
+    if manifest is not None and manifest.path == VALUE_PATH and given.save_to is not None:
+        raise UserError(
+            "a saved plan is that of a manifest's file", hint="write the manifest to a file; nothing was saved"
+        )
     return await plan_request(
         request,
         None if given.save_to is None else Path(given.save_to),
@@ -98,6 +112,7 @@ async def plan(given: PlanCall) -> PlanSummary:
         all_rows=given.all_rows,
         settings=given.settings,
         transport=given.transport,
+        manifest=manifest,
     )
 
 
@@ -110,8 +125,12 @@ async def plan_request(
     for_run: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    manifest: Manifest | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
+    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan.
+
+    ``manifest`` is that of the request if it was read already.
+    """
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
@@ -119,7 +138,7 @@ async def plan_request(
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)
-        manifest = read_source(request, deadline.check)
+        manifest = manifest or read_source(request, deadline.check)
         if request.shard is not None:
             return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)

@@ -61,7 +61,7 @@ def workflow_ids(incomplete: str) -> list[str]:
 
     async def ask() -> list[str]:
         async with asyncio.timeout(_GATEWAY_TIMEOUT_S), connect() as client:
-            return [each.workflow_id for each in (await client.workflows()).workflows]
+            return [each.workflow_id for each in await client.workflows()]
 
     try:
         return _beginning(incomplete, asyncio.run(ask()))
