@@ -9,7 +9,7 @@ from rich.console import Console
 
 from crucible_batch.api.picking import next_pick
 from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.shards.note import describe_shards
+from crucible_batch.api.shard_notes import describe_shards
 from crucible_batch.api.status import Progress, Status, read_status
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
