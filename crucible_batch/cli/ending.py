@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from crucible_batch.cli.render.summary import (
     next_of_shard,
     show_summary,
 )
-from crucible_batch.cli.terminal import at_level, fact, say
+from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
@@ -82,9 +81,8 @@ def show_ending(
         mail = [line]
         if output.is_scheduled:
             mail = _mail(head, result.run_dir, failures, result.exit_code, subject=output.subject, what_next=what_next)
-        with at_level(output.err, logging.ERROR):
-            for each in mail:
-                say(output.err, redacted(each))
+        for each in mail:
+            say(output.err, redacted(each))
     if not output.quiet and not output.log_is_on_stdout:
         show_summary(
             output.out,

@@ -14,7 +14,7 @@ from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, form
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
-from crucible_batch.cli.terminal import Json, journal_prefix
+from crucible_batch.cli.terminal import Json
 from crucible_batch.domain.events import event_name
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
@@ -30,13 +30,13 @@ LAST = frozenset({"result", "error"})
 class RunLog(logging.Handler):
     """The log of a command. Progress messages, log records, an error and the result become lines of ``write``.
 
-    ``write`` gets the level and the line. With ``only_failures`` it gets only the entry with the reason why the command
-    failed. An error in writing never reaches the run.
+    With ``only_failures``, ``write`` gets only the line with the reason why the command failed. An error in writing
+    never reaches the run.
     """
 
     def __init__(
         self,
-        write: Callable[[int, str], object],
+        write: Callable[[str], object],
         context: LogContext,
         *,
         log_format: LogFormat,
@@ -98,12 +98,11 @@ class RunLog(logging.Handler):
         if self._only_failures and not (entry.event in LAST and entry.level >= logging.ERROR):
             return
         with self._entry_lock:
-            self._write(entry.level, format_entry(entry, self._context, self._format))
+            self._write(format_entry(entry, self._context, self._format))
 
 
-def write_to_stderr(level: int, line: str) -> None:
-    """Write a line to stderr, with its priority if that is the journal."""
-    print(f"{journal_prefix(sys.stderr, level)}{line}", file=sys.stderr, flush=True)  # noqa: T201 - the log is there
+def write_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log is there
 
 
 class FileWriter:
@@ -115,7 +114,7 @@ class FileWriter:
         self._format = log_format
         self._reported = 0
 
-    def __call__(self, level: int, line: str) -> None:
+    def __call__(self, line: str) -> None:
         lost = self.file.missing
         # On a line of its own, since a part of the last line may have been written.
         if lost > self._reported and self.file.write(f"\n{format_entry(self._loss(), self._context, self._format)}"):

@@ -149,7 +149,7 @@ def test_no_text_makes_a_second_line_or_moves_the_cursor(odd: str, log_format: L
 
 def test_the_attempt_of_a_job_is_remembered_until_its_end() -> None:
     lines: list[str] = []
-    log = RunLog(lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.JSON, verbose=True)
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.JSON, verbose=True)
     for message in (job(HELD), job(ACCEPTED), job(Failed(at=0.0, error=ERROR), Phase.FAILED), job(ACCEPTED)):
         log.notify(message)
     assert [json.loads(line).get("attempt") for line in lines] == [2, 2, 2, None]
@@ -157,7 +157,7 @@ def test_the_attempt_of_a_job_is_remembered_until_its_end() -> None:
 
 def test_messages_below_the_level_are_left_out() -> None:
     lines: list[str] = []
-    log = RunLog(lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.TEXT)
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.TEXT)
     for message, *_ in CASES:
         log.notify(message)
     assert len(lines) == sum(level != "DEBUG" for _, level, *_ in CASES)
@@ -165,9 +165,7 @@ def test_messages_below_the_level_are_left_out() -> None:
 
 def test_with_only_failures_a_log_has_nothing_but_why_the_command_failed() -> None:
     lines: list[str] = []
-    log = RunLog(
-        lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.TEXT, only_failures=True
-    )
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.TEXT, only_failures=True)
     log.notify(job(Failed(at=0.0, error=ERROR), Phase.FAILED))
     log.result("all succeeded", 0, None, {})
     assert lines == []
