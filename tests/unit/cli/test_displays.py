@@ -6,11 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.live import Frames, LiveDisplay, does_reflow
+from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
@@ -396,40 +396,3 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
     text = "\n".join(drawn(display, 100))
     assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost" in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when
-
-
-@pytest.mark.parametrize(("reflows", "upwards"), [(True, 2), (False, 0)])  # 80 columns are three lines of 30
-def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole(reflows: bool, upwards: int) -> None:
-    stream = io.StringIO()
-    console = Console(file=stream, width=80, height=24, force_terminal=True, legacy_windows=False)
-    frames = Frames(
-        lambda: Text("=" * 80), console, drawn=lambda: ConsoleDimensions(80, 1), changed=lambda: True, reflows=reflows
-    )
-    with frames:
-        frames.refresh()
-        before = len(stream.getvalue())
-        frames.refresh()
-        steady = stream.getvalue()[before:]
-        console.width, before = 30, len(stream.getvalue())
-        frames.refresh()
-        narrower = stream.getvalue()[before:]
-    assert (steady.count("\x1b[1A"), narrower.count("\x1b[1A")) == (0, upwards)
-    assert steady.startswith("\x1b[?2026h")
-    assert steady.endswith("\x1b[?2026l")
-
-
-@each_case(
-    "environ, reflows",
-    [
-        ({"TERM": "xterm-256color"}, True),
-        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)"}, False),
-        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)", "VTE_VERSION": "7600"}, True),
-        ({"TERM": "linux"}, False),
-        ({"TERM": "screen.xterm-256color"}, False),
-        ({"TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}, True),
-    ],
-)
-def test_what_stands_above_a_frame_is_left_alone_where_the_terminal_breaks_no_lines(
-    environ: dict[str, str], reflows: bool
-) -> None:
-    assert does_reflow(environ) is reflows
