@@ -115,8 +115,8 @@ class LiveDisplay(Display):
         ]
         tail: list[Text] = []
         for label, parts, style in (
-            ("images", image_parts(state, now), ""),
-            ("outputs", output_parts(state, now), ""),
+            ("images", image_parts(state), ""),
+            ("outputs", output_parts(state), ""),
             ("errors", error_parts(state), "red"),
         ):
             if parts:

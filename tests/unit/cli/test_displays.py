@@ -13,8 +13,8 @@ from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import ProgressState
-from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
-from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
+from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars
+from crucible_batch.domain.events import Accepted, Failed, Held, Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
@@ -23,7 +23,6 @@ from crucible_batch.domain.progress import (
     Balance,
     Controlled,
     JobAdvanced,
-    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
@@ -169,27 +168,6 @@ def in_phase(name: str, event: Any) -> JobAdvanced:
 
 def output(index: int) -> Saved:
     return Saved(at=0.0, index=index, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
-
-
-def test_a_job_whose_files_are_all_saved_is_checking_and_not_downloading() -> None:
-    tally = ProgressState()
-    tally.take(began(2), 0.0)
-    shown = []
-    for event in (
-        Succeeded(at=0.0, outputs=2, numbers=(0, 1)),
-        output(0),
-        output(1),
-        Listed(at=0.0, numbers=(0, 1, 2)),
-        output(2),
-    ):
-        tally.take(in_phase("a", event), 1.0)
-        shown.append(state_parts(tally)[1].plain)
-    assert shown == ["1 downloading", "1 downloading", "1 checking", "1 downloading", "1 checking"]
-    assert task_row(tally.oldest(1)[0], 1.0, 80).plain.split()[1] == "checking"
-    tally.take(TakenUp(0.0, "b", "b", Phase.FETCHING, 0.0), 1.0)
-    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 1 checking · 1 downloading"
-    tally.take(in_phase("b", output(0)), 1.0)
-    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 2 checking"
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:
@@ -356,19 +334,6 @@ def test_errors_are_counted_by_code_over_the_whole_run() -> None:
     text = "\n".join(drawn(busy([0.0]), 80))
     assert "errors   BOOM × 6" in text
     assert "retries  1" in text
-
-
-def test_bytes_are_counted_once_however_often_a_download_is_told_of() -> None:
-    tally = ProgressState()
-    tally.take(began(1), 0.0)
-    tally.take(accepted("a"), 0.0)
-    for received in (400, 700):
-        tally.take(Receiving(0.0, "a", "a", 0, received, 1000), 5.0)
-    assert [(task.received, task.byte_size) for task in tally.tasks()] == [(700, 1000)]
-    event = dataclasses.replace(saved("a").event, byte_size=1000)
-    tally.take(dataclasses.replace(saved("a"), event=event), 6.0)
-    assert (tally.down.total, tally.outputs) == (1000, 1)
-    assert (tally.down.per_s(6.0), tally.down.per_s(60.0)) == (1000.0, 0.0)
 
 
 @each_case("ends, low_s, high_s", [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])

@@ -11,7 +11,6 @@ from crucible_batch.domain.progress import (
     GatewayUnreachable,
     JobsAdded,
     Message,
-    Receiving,
     Retrying,
     Throttled,
 )
@@ -116,7 +115,6 @@ def test_retries_reductions_and_outages_are_counted() -> None:
         began(1, 1), again, again, Retrying(1, "job", 1, 0.5, "NO_ANSWER"),
         Throttled(1, 8, 64, None), Throttled(2, 4, 64, "RATE_LIMITED"), Throttled(3, 5, 64, None),
         GatewayUnreachable(4, 60, 600, "no"), GatewayUnreachable(5, 120, 600, "no"), GatewayBack(6, 130),
-        Receiving(7, "a", "id-a", 0, 1, None),
     )  # fmt: skip
     assert figures.retries == {"generate": 2, "job": 1}
     assert (figures.reductions, figures.limit, figures.outage_s) == (1, 5, 130)
