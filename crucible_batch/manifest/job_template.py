@@ -72,7 +72,7 @@ class ExpansionContext:
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
 
     def _shared_workflow(self) -> TextField | None:
-        """Return the default workflow if it is a literal that can be used, else None: then each entry reports why."""
+        """Return the default workflow if it is a literal within the limit; if not, each entry reports why."""
         workflow_id = self.manifest.workflow or ""
         if is_template(workflow_id):
             return None

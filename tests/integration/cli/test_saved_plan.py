@@ -89,7 +89,7 @@ def test_a_plan_that_ran_out_of_budget_says_how_to_make_a_wider_one(cli: Cli) ->
     assert cli("plan", "short.yaml", "-q", "--budget", "4", "-o", "plan.json").code == 0
     done = cli("run", "plan.json")
     assert done.code == 4
-    remake = "crucible-batch plan short.yaml --budget 12 -o plan.json"
+    remake = "crucible-batch plan short.yaml -o plan.json --budget 12"
     assert f"next     {remake}\n" in done.out
     assert cli(*remake.split()[1:], "-q").code == 0
     assert cli("run", "plan.json", "-q").code == 0

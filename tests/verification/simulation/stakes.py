@@ -9,7 +9,8 @@ What is promised
     bound beside it. So is one whose bound no longer fits into what is left: it is
     sent only if the price that is expected, the last that was heard for its shape (0 is one), else for its workflow,
     fits. It may exceed the budget by its own price less what was left. A submit in doubt is not on its way.
-    Of the jobs on their way there are at most twice as many as purchases were answered since the process began.
+    Of the jobs on their way there are at most twice as many as purchases were answered since the process began; those
+    that an earlier process held are sent at once.
     What a failed job cost is gone until a refund has been seen in the list of the ledger, and then less that refund.
     A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
     takes beyond both nobody can know.
@@ -143,7 +144,8 @@ class Stakes:
             names = ", ".join(p.wish.workflow for p in beside)
             self.complain(f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound")
         jobs_beside = sum(p.wish.workflow != UPLOAD for p in on_their_way)
-        if wish.workflow != UPLOAD and self.budget is not None and jobs_beside >= max(1, 2 * self._answered):
+        is_new = before is None and wish.workflow != UPLOAD
+        if is_new and self.budget is not None and jobs_beside >= max(1, 2 * self._answered):
             self.complain(f"{wish.workflow} was sent beside {jobs_beside} others, after {self._answered} answers")
         purchase.on_its_way = purchase.was_sent = True
         self._purchases[wish.key] = purchase
