@@ -14,7 +14,7 @@ from crucible_batch.domain.progress import (
     Retrying,
     Throttled,
 )
-from crucible_batch.telemetry.figures import JobStage, RunFigures, StageFigures
+from crucible_batch.telemetry.figures import RunFigures
 
 from .messages import (
     accepted,
@@ -43,12 +43,8 @@ def outcomes(figures: RunFigures) -> dict[str, int]:
     return {outcome.value: count for outcome, count in figures.counts.items() if count}
 
 
-def test_the_times_of_a_stage_are_added_up_over_the_jobs() -> None:
+def test_the_saved_outputs_are_counted() -> None:
     figures = figures_of(began(100, 2), *interleaved([whole_job("a", 100), whole_job("b", 110)]))
-    assert figures.stages == {
-        JobStage.UPLOAD: StageFigures(2, 2, 1), JobStage.SUBMIT: StageFigures(2, 4, 2),
-        JobStage.WAIT: StageFigures(2, 60, 30), JobStage.DOWNLOAD: StageFigures(2, 8, 4),
-    }  # fmt: skip
     assert (figures.outputs, figures.byte_size) == (2, 2000)
 
 
@@ -84,7 +80,6 @@ def test_the_end_has_the_last_word_on_outcomes_and_credits() -> None:
     assert outcomes(figures) == {"blocked": 2, "pending": 1}
     assert figures.balance == balance(9, 2)
     assert figures.spent == Decimal(2)
-    assert figures.stages[JobStage.SUBMIT] == StageFigures(1, 8, 8)
 
 
 def test_the_reports_credits_replace_those_of_the_last_message() -> None:
