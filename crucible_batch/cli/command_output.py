@@ -17,6 +17,7 @@ from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted
 from crucible_batch.cli.terminal import Json, open_console, say, say_note, silence
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.resource_errors import resource_error
@@ -54,8 +55,7 @@ class CommandOutput:
     """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
 
     ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
-    ``subject`` is the run in words, and ``is_scheduled`` whether it has a scheduled time: with ``quiet``, an error
-    begins with it, since cron mails it.
+    ``subject`` is the run in words: with ``quiet``, an error begins with it, since cron mails it.
     ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
     """
 
@@ -72,7 +72,6 @@ class CommandOutput:
         self.exit_code: int = ExitCode.OK
         self.is_failure_shown = False
         self.subject = ""
-        self.is_scheduled = False
         self.log: CommandLog | None = None
         self.log_is_on_stderr = False
 
@@ -175,7 +174,7 @@ def rfc3339(seconds: float | None = None) -> str:
 def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     """Show an error, and record it with its exit code for the envelope."""
     # Only if there is an error:
-    from crucible_batch.cli.render.errors import problems_of, show_error, show_in_mail  # noqa: PLC0415
+    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415
 
     request_id = getattr(error, "request_id", None)
     output.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
@@ -184,9 +183,8 @@ def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     _log(output, error)
     if not output.log_is_on_stderr:
         if output.quiet and output.subject:
-            show_in_mail(output.err, output.subject, error)
-        else:
-            show_error(output.err, error)
+            say(output.err, f"{clean_path(output.subject)}: exit code {int(error.exit_code)}")
+        show_error(output.err, error)
     output.is_failure_shown = True
 
 
