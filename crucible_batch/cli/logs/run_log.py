@@ -42,11 +42,13 @@ class RunLog(logging.Handler):
         log_format: LogFormat,
         verbose: bool = False,
         only_failures: bool = False,
+        file: LogFile | None = None,
     ) -> None:
         super().__init__(logging.DEBUG if verbose else logging.INFO)
         self._write = write
         self._context = context
         self._format = log_format
+        self._file = file
         self._only_failures = only_failures
         self._attempts: dict[str, int] = {}
         self._entry_lock = threading.RLock()
@@ -90,8 +92,13 @@ class RunLog(logging.Handler):
     def end(self) -> None:
         """Detach the log from Python's root logger, and close its file."""
         logging.getLogger().removeHandler(self)
-        if isinstance(self._write, FileWriter):
-            self._write.close()
+        if self._file is None:
+            return
+        self._file.close()
+        if self._file.missing:
+            logger.warning(
+                "%d log entries could not be written to %s: %s", self._file.missing, self._file.path, self._file.reason
+            )
 
     def write(self, entry: LogEntry) -> None:
         """Write an entry, unless only failures are wanted and it isn't one."""
@@ -105,36 +112,6 @@ def write_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log is there
 
 
-class FileWriter:
-    """Writes lines to a log file; after lost lines, the first one written has their number and the reason."""
-
-    def __init__(self, file: LogFile, context: LogContext, log_format: LogFormat) -> None:
-        self.file = file
-        self._context = context
-        self._format = log_format
-        self._reported = 0
-
-    def __call__(self, line: str) -> None:
-        lost = self.file.missing
-        # On a line of its own, since a part of the last line may have been written.
-        if lost > self._reported and self.file.write(f"\n{format_entry(self._loss(), self._context, self._format)}"):
-            self._reported = lost
-        self.file.write(line)
-
-    def close(self) -> None:
-        """Close the file, and note on stderr if entries are missing in it."""
-        self.file.close()
-        if self.file.missing:
-            logger.warning(
-                "%d log entries could not be written to %s: %s", self.file.missing, self.file.path, self.file.reason
-            )
-
-    def _loss(self) -> LogEntry:
-        count = self.file.missing - self._reported
-        text = f"{count} entries before this one could not be written: {self.file.reason}"
-        return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
-
-
 def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None:
     """Open the log of a command and give it to ``answer``, if there is a log file or a format.
 
@@ -143,19 +120,18 @@ def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None
     """
     if options.log_file is None and options.log_format is None:
         return
-    context, log_format = LogContext(str(manifest)), options.log_format or LogFormat.TEXT
-    writer = None
+    file = None
     if options.log_file is not None:
         file = LogFile(options.log_file, max_bytes=options.log_max_size or 10 * 1024 * 1024, keep=options.log_keep)
-        writer = FileWriter(file, context, log_format)
     log = RunLog(
-        writer or write_to_stderr,
-        context,
-        log_format=log_format,
+        write_to_stderr if file is None else file.write,
+        LogContext(str(manifest)),
+        log_format=options.log_format or LogFormat.TEXT,
         verbose=output.verbose,
-        only_failures=writer is None and output.quiet,
+        only_failures=file is None and output.quiet,
+        file=file,
     )
-    output.log_is_on_stderr = writer is None
+    output.log_is_on_stderr = file is None
     output.log = log
     logging.getLogger().addHandler(log)
     if output.verbose:
