@@ -120,9 +120,7 @@ def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None
     """
     if options.log_file is None and options.log_format is None:
         return
-    file = None
-    if options.log_file is not None:
-        file = LogFile(options.log_file, max_bytes=options.log_max_size or 10 * 1024 * 1024, keep=options.log_keep)
+    file = None if options.log_file is None else LogFile(options.log_file)
     log = RunLog(
         write_to_stderr if file is None else file.write,
         LogContext(str(manifest)),
