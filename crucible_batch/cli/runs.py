@@ -37,7 +37,7 @@ _STYLES = {
 }
 _COLUMNS = ("run", "state", "jobs", "credits", "age")
 _GAP = 2
-_WIDTHS = (16, 14, 14, 6)
+_WIDTHS = (20, 13, 13, 6)
 """The widths of the columns beside the first, which has the rest; longer text is wrapped."""
 _FIRST_WIDTHS = (12, 44)
 """The smallest and the greatest width of the first column."""
