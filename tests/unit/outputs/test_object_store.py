@@ -117,6 +117,15 @@ async def test_an_output_changed_while_it_is_restored_is_not_replaced(
     assert fake.content[PATH] == b"somebody else's"
 
 
+async def test_an_object_that_changes_while_it_moves_aside_is_not_copied(
+    store: ObjectOutputStore, fake: DictObjects
+) -> None:
+    await fake.create(PATH, b"changed")
+    with pytest.raises(OutputError, match="was changed while it was moved"):
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+    assert list(fake.content) == [PATH]
+
+
 class Waits:
     """Time that passes only while a request waits to be repeated."""
 
