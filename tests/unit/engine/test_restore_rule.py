@@ -50,6 +50,8 @@ async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(pr
     shape = shape_of(planned)
     held = Held(at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest)
     assert rebuilder.least_price([held], D(4)) == 9
+    other = replace(held, shape="another")
+    assert [rebuilder.least_price([other], ceiling) for ceiling in (D(4), None)] == [4, None]
 
 
 class Knows(Gateway):
