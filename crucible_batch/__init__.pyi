@@ -37,7 +37,6 @@ from crucible_batch.domain.progress import JobAdvanced as JobAdvanced
 from crucible_batch.domain.progress import JobsAdded as JobsAdded
 from crucible_batch.domain.progress import Message as Message
 from crucible_batch.domain.progress import Observer as Observer
-from crucible_batch.domain.progress import Receiving as Receiving
 from crucible_batch.domain.progress import Retrying as Retrying
 from crucible_batch.domain.progress import RunBegan as RunBegan
 from crucible_batch.domain.progress import RunEnded as RunEnded

@@ -14,7 +14,6 @@ from typing import Annotated, get_type_hints
 import typer
 
 from crucible_batch.cli.command_output import answering
-from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.declared_options import option_of, options_from, parameters_of
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_host, read_credits
@@ -53,7 +52,6 @@ RunDir = Annotated[
         metavar="RUN_DIR",
         help="A run's directory, such as outputs/NAME/default, or its URL.",
         show_default=False,
-        autocompletion=run_directories,
     ),
 ]
 RunsDir = Annotated[Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")]

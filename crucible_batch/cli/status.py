@@ -56,7 +56,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
         label = "oldest" if not at else ""
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
-        ("outputs", output_parts(state, now), ""),
+        ("outputs", output_parts(state), ""),
         ("pace", [*([] if is_paused else pace_parts(state, now)), f"{elapsed(now - found.began_at)} so far"], ""),
         ("errors", error_parts(state), "red"),
     ):

@@ -170,6 +170,15 @@ def test_files_that_the_run_did_not_save_stay_and_are_named(nightly: Cli, tmp_pa
     assert names(run_dir) == KEPT | left
 
 
+def test_a_journal_that_names_another_file_deletes_nothing_of_it(nightly: Cli) -> None:
+    run_dir = nightly.cwd / "outputs/nightly/a"
+    (run_dir / "fox-1/0.png").rename(run_dir / "family.png")
+    edit(nightly, "a", "UPDATE events SET body = replace(body, 'fox-1/0.png', 'family.png') WHERE type = 'Saved'")
+    prune(nightly, keep=2)
+    assert "family.png" in names(run_dir)
+    assert "fox-2" not in names(run_dir)
+
+
 def test_a_run_without_its_report_or_in_progress_is_kept(nightly: Cli) -> None:
     (nightly.cwd / "outputs/nightly/a/report.json").unlink()
     with lock_run_directory(nightly.cwd / "outputs/nightly/b"):

@@ -164,6 +164,21 @@ async def test_what_is_listed_after_the_run_is_found_by_an_audit_and_saved_by_ve
     assert (rerun.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
 
 
+async def test_what_is_listed_late_and_can_not_be_had_is_said_and_left_to_the_next_run(start, tampered):
+    gateway = Gateway(tampered, lambda look: [0] if look < 2 else [0, 1])
+    async with start() as bench:
+        await late(bench, gateway)
+        gateway.refused = "/crucible-outputs/"
+        fixed = await check_outputs(
+            bench.path / "out", fix=True, settings=bench.settings, transport=gateway.transport()
+        )
+        assert (fixed.exit_code, [each.fixed for each in fixed.differences]) == (7, [False])
+        assert fixed.differences[0].error.code == "OUTPUT_UNAVAILABLE"
+        gateway.refused = None
+        result = await bench.run(bench.path / "m.yaml", transport=gateway.transport())
+    assert (result.exit_code, bench.outputs()) == (0, ["a/0.png", "a/1.png"])
+
+
 async def test_a_run_that_is_left_does_not_wait_for_a_list_that_is_read_again(start, tampered):
     hung = asyncio.Event()
 

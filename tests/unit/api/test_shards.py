@@ -17,7 +17,7 @@ from crucible_batch.api.shard_notes import note_shard, note_shards, noted_shard,
 from crucible_batch.api.shards.divided_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
 from crucible_batch.api.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased
+from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
 from crucible_batch.domain.identity import idempotency_key, job_identity
 from crucible_batch.domain.ledger import Ledger
@@ -340,7 +340,7 @@ def test_a_job_with_a_purchase_is_not_divided(tmp_path: Path, story: list[Event]
     ],
 )
 async def test_an_image_is_there_for_shards_only_if_it_is_ready_with_the_same_bytes(
-    change: dict[str, object], is_there: bool
+    tmp_path: Path, change: dict[str, object], is_there: bool
 ) -> None:
     found = replace(AssetSnapshot("asset-1", AssetStatus.READY, 70, IMAGE.sha256), **change)  # type: ignore[arg-type]
 
@@ -354,6 +354,11 @@ async def test_an_image_is_there_for_shards_only_if_it_is_ready_with_the_same_by
         plan = PlanToDivide(draft, None, TERMS, RunRequest(Path("m")).job_filter)
         gateway: Any = SimpleNamespace(assets=assets)
         assert await plan._ready_images(gateway) == ({IMAGE.sha256: "asset-1"} if is_there else {})
+        with Journal.open(tmp_path, BINDING, now=0.0) as journal:
+            intent = Intended(at=1.0, nonce="n", credits=Decimal(1), payer=job.identity)
+            journal.restore([(ASSET_PREFIX + IMAGE.sha256, [intent])])
+            with pytest.raises(UserError, match=r"the upload of a\.png is in doubt"):
+                await replace(plan, journal=journal)._ready_images(gateway)
 
 
 def test_a_job_whose_hold_was_released_is_new(tmp_path: Path) -> None:

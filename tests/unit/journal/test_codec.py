@@ -275,6 +275,18 @@ def test_terms_of_every_release_are_read(body: str, plan_digest: str | None) -> 
     assert decode(RunTerms, body) == terms
 
 
+@pytest.mark.parametrize(
+    ("body", "provenance"),
+    [
+        (TERMS_TEXT + "}", (True, False)),
+        (TERMS_TEXT + ',"plan_digest":null,"sidecars":false,"embed":true}', (False, True)),
+    ],
+)
+def test_where_provenance_goes_is_known_of_every_release(body: str, provenance: tuple[bool, bool]) -> None:
+    terms = decode(RunTerms, body)
+    assert (terms.sidecars, terms.embed) == provenance
+
+
 def test_terms_and_endings_survive() -> None:
     terms = RunTerms("m", "p", "s", "r", Decimal("0.10"), None, 3, frozenset({"A", "B"}))
     assert decode(RunTerms, encode(terms)) == terms
@@ -320,6 +332,7 @@ def test_the_first_and_the_last_value_of_each_range_are_read(event: Event) -> No
         Refunded(at=1.0, attempt=-1, credits=Decimal(1), entry_id="e"),
         Consumed(at=1.0, attempt=MOST + 1, credits=Decimal(1), entry_id="e"),
         RefundForgotten(at=1.0, attempt=-1, credits=Decimal(1), by="mia@studio"),
+        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=0, height=0, sent=Sent("/", 1)),
         Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=-1, height=0),
         Relocated(at=1.0, index=-1, path="a"),
     ],

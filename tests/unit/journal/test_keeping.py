@@ -235,6 +235,19 @@ async def test_what_a_plan_drops_keeps_its_past_as_retired_until_it_is_asked_for
         assert (known[0], known[1].phase, known[2]) == (planned(0), Phase.SUBMITTING, False)
 
 
+async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert journal.remembered_key() is None
+        assert journal.newest_gateway_asset() is None
+        assert journal.newest_gateway_job() is None
+        journal.remember_key("one")
+        assert journal.remembered_key() == "one"
+        for number in (1, 2):
+            await journal.append(f"{number:064x}", held(number))
+            await journal.append(f"{number:064x}", accepted(number))
+        assert journal.newest_gateway_job() == "g-2"
+
+
 async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(tmp_path, binding, planned, held, fill):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, *(planned(number) for number in range(200)))

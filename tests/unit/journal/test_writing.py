@@ -116,6 +116,25 @@ async def test_drained_is_what_nobody_waits_for_any_more(tmp_path, binding, held
         assert [subject for subject, _ in journal.events()] == [f"{0:064x}"]
 
 
+def test_a_restore_that_ends_early_stores_nothing(tmp_path, binding, held):
+    def rebuilt():
+        yield "a", [held(0)]
+        raise LookupError
+
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        with pytest.raises(LookupError):
+            journal.restore(rebuilt())
+        assert list(journal.events()) == []
+
+
+async def test_the_writer_is_a_thread_that_keeps_no_process_alive(tmp_path, binding, held):
+    before = writers()
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        await journal.append("warm", held(0))
+        assert [thread.daemon for thread in writers() - before] == [True]
+    assert writers() <= before
+
+
 async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
     gate = threading.Event()
 

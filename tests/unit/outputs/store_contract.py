@@ -277,3 +277,13 @@ class OutputStoreContract:
         with pytest.raises(OutputError):
             await store.remove_name(PATH, "job/aside.png", sha(PNG))
         assert await place.read(PATH) == PNG
+
+    async def test_a_file_that_was_put_there_meanwhile_keeps_its_name(self, place: Place) -> None:
+        store = place.store()
+        await save(store, PNG)
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+        await place.remove(PATH)
+        await place.write(PATH, OTHERS[0])
+        with pytest.raises(OutputError, match="was changed while it was moved"):
+            await store.remove_name(PATH, "job/aside.png", sha(PNG))
+        assert (await place.read(PATH), await place.read("job/aside.png")) == (OTHERS[0], PNG)

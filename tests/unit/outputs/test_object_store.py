@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -114,6 +115,15 @@ async def test_an_output_changed_while_it_is_restored_is_not_replaced(
     with pytest.raises(OutputError):
         await store._put_back_content(PATH, PNG, sha(PNG))
     assert fake.content[PATH] == b"somebody else's"
+
+
+async def test_an_object_that_changes_while_it_moves_aside_is_not_copied(
+    store: ObjectOutputStore, fake: DictObjects
+) -> None:
+    await fake.create(PATH, b"changed")
+    with pytest.raises(OutputError, match="was changed while it was moved"):
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+    assert list(fake.content) == [PATH]
 
 
 class Waits:
@@ -270,6 +280,46 @@ async def test_a_request_that_fails_while_others_are_answered_is_not_repeated_fo
 CONFLICT = AlreadyExistsError(TEXT.format(status=409, code="ConditionalRequestConflict"))
 
 
+async def test_a_conflict_is_an_answer_only_if_the_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, backend, put = Waits(), MemoryStore(), obstore.put_async
+    conflicts = 3
+
+    async def conflict(*arguments: Any, **options: Any) -> Any:
+        nonlocal conflicts
+        if conflicts:
+            conflicts -= 1
+            raise CONFLICT
+        return await put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put_async", conflict)
+    objects = waits.objects(backend)
+    assert await objects.create("a.png", PNG)
+    assert (conflicts, waits.now > 1000) == (0, True)
+
+    conflicts, before = 3, waits.now
+    assert not await objects.create("a.png", b"other")
+    assert (conflicts, waits.now) == (2, before)
+
+    conflicts = 3
+    info = await objects.info("a.png")
+    assert info is not None
+    assert await objects.replace("a.png", b"new", info)
+    conflicts = 3
+    assert not await objects.replace("a.png", b"newer", info)
+    assert (conflicts, await objects.read("a.png")) == (2, b"new")
+
+
+async def test_an_object_that_was_changed_meanwhile_is_not_replaced() -> None:
+    backend = MemoryStore()
+    objects = Objects(backend, URL, checks_uploads=True)
+    assert await objects.create("a.png", PNG)
+    info = await objects.info("a.png")
+    assert info is not None
+    await obstore.put_async(backend, "a.png", b"changed")
+    assert not await objects.replace("a.png", b"new", info)
+    assert await objects.read("a.png") == b"changed"
+
+
 async def test_a_conflict_that_does_not_end_is_a_failure_and_not_another_object(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -330,6 +380,17 @@ async def test_where_the_store_checks_nothing_the_bytes_are_read_back(monkeypatc
     with pytest.raises(DamagedUploadError):
         await Objects(backend, URL, checks_uploads=False).create("a.png", PNG)
     assert obstore.list(backend).collect() == []
+
+
+async def test_type_and_digest_are_sent_along() -> None:
+    backend = MemoryStore()
+    await Objects(backend, URL, checks_uploads=True).create("a.png", PNG)
+    found = obstore.get(backend, "a.png")
+    assert found.attributes == {
+        "Content-Type": "image/png",
+        "sha256": hashlib.sha256(PNG).hexdigest(),
+        "crucible-batch": "1",
+    }
 
 
 def test_the_clients_of_all_three_stores_are_made_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_a_file_that_is_not_ours_stays_and_that_is_said_once(
     with caplog.at_level(logging.WARNING):
         sidecars.write("a/0.png", CONTENT)
         sidecars.write("a/0.png", CONTENT)
+    sidecars.move("a/0.png", "a/1.png")
     assert (tmp_path / "a/0.png.json").read_bytes() == theirs
     (record,) = caplog.records
     assert "another file exists there (the output itself is saved)" in record.getMessage()

@@ -201,8 +201,8 @@ def _entries_counted_again() -> None:
 def _gap_not_noticed() -> None:
     right = LedgerCoverage.after
 
-    def after(self: LedgerCoverage, keys: Any, asked_at: float) -> LedgerCoverage:
-        return dataclasses.replace(right(self, keys, asked_at), since=self.since)
+    def after(self: LedgerCoverage, reading: LedgerCoverage) -> LedgerCoverage:
+        return dataclasses.replace(right(self, reading), since=self.since)
 
     LedgerCoverage.after = after  # type: ignore[method-assign]
 
