@@ -27,13 +27,14 @@ from PIL import Image
 from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
-from crucible_batch.api.price_memory import PaidPrices
+from crucible_batch.api.observers import Observers
+from crucible_batch.api.price_memory_part import PaidPrices
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
-from crucible_batch.domain.progress import Message, Observer
+from crucible_batch.domain.progress import Observer
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
@@ -103,13 +104,6 @@ class ImpatientClock(SystemClock):
         await asyncio.sleep(0)
 
 
-class Silent:
-    """An observer that isn't interested."""
-
-    def notify(self, message: Message) -> None:
-        """Let it pass."""
-
-
 def planned(count: int) -> Iterator[PlannedJob]:
     """Yield so many jobs, each with a prompt of its own. A thousand share a folder, as files on a disk should."""
     for number in range(count):
@@ -147,13 +141,15 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
         journal.adopt(plan)
         store = OutputStore(directory)
         store.sweep()
+        observers = Observers(observer)
+        observers.add(PaidPrices("memory"))
         ports = RunnerPorts(
             gateway=InstantGateway(),
             history=journal,
             store=store,
             receipts=Receipts(directory),
             clock=clock,
-            observer=PaidPrices(observer or Silent(), "memory"),
+            observer=observers,
             nonce=lambda: "",
         )
         runner = Runner(ports=ports, terms=terms(), times=ServiceTimes(), options=EngineOptions(concurrency=in_flight))

@@ -10,11 +10,11 @@ from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.request import ManifestKeywords as ManifestKeywords
 from crucible_batch.api.request import RunKeywords as RunKeywords
+from crucible_batch.api.run import run as run
 from crucible_batch.api.run_list import ListedRun as ListedRun
 from crucible_batch.api.run_list import RunList as RunList
 from crucible_batch.api.run_list import list_runs as list_runs
 from crucible_batch.api.running import RunResult as RunResult
-from crucible_batch.api.running import run as run
 from crucible_batch.api.shards.merging import MergeResult as MergeResult
 from crucible_batch.api.shards.merging import merge as merge
 from crucible_batch.api.status import read_status as read_status
@@ -28,7 +28,6 @@ from crucible_batch.domain.progress import JobAdvanced as JobAdvanced
 from crucible_batch.domain.progress import JobsAdded as JobsAdded
 from crucible_batch.domain.progress import Message as Message
 from crucible_batch.domain.progress import Observer as Observer
-from crucible_batch.domain.progress import Receiving as Receiving
 from crucible_batch.domain.progress import Retrying as Retrying
 from crucible_batch.domain.progress import RunBegan as RunBegan
 from crucible_batch.domain.progress import RunEnded as RunEnded

@@ -18,6 +18,7 @@ from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import Account, AssetStatus
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import Statement
 from crucible_batch.domain.prices import UPLOAD
 from crucible_batch.domain.retry_rule import RetryRule
@@ -101,7 +102,7 @@ def _statement(journal: Journal, account: Account, asked_at: float) -> Statement
     """Return what the gateway's ledger shows now, and what the runs of the directory saw of it."""
     coverages = journal.ledger_coverages()
     if coverages:
-        coverages.append(coverages[-1].after({entry.key for entry in account.entries}, asked_at))
+        coverages.append(coverages[-1].after(LedgerCoverage.of(account.entries, asked_at)))
     return Statement(account.entries, journal.ledger_entries(), coverages)
 
 

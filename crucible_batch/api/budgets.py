@@ -10,8 +10,8 @@ from pathlib import Path
 from crucible_batch.api.period_budget import dated, prices_of, usage_of
 from crucible_batch.api.period_note import is_journal_of
 from crucible_batch.api.run_directory import locked
+from crucible_batch.api.shard_notes import noted_shards, outstanding_shards
 from crucible_batch.api.shards.divided_plan import refuse_outstanding
-from crucible_batch.api.shards.note import noted_shards, outstanding_shards
 from crucible_batch.budget_accounts import AccountShare, AccountTerms, BudgetAccount, account_files, is_active
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from crucible_batch.api.control_desk import ControlDesk
+from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 from crucible_batch.domain.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
@@ -22,6 +23,16 @@ Take = Callable[[int, int], Awaitable[list[GivenControl]]]
 """Acknowledges all commands up to a number, with the jobs in flight, and returns those after it."""
 ReadNames = Callable[[Sequence[str]], tuple[str, ...]]
 """Returns the names of those of the run's jobs that have one of these identities. It may block."""
+
+
+class FeedPart(RunPart):
+    """Commands of a feed, while the engine works."""
+
+    def __init__(self, feed: CommandFeed) -> None:
+        self._feed = feed
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        return self._feed.on(run.desk)
 
 
 class CommandFeed:

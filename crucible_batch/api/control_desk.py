@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pwd
+import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
@@ -219,12 +220,17 @@ class ControlDesk:
         return entry
 
 
+def user_name(user: int) -> str:
+    """Return ``name@host`` of a user of this machine."""
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # in containers
+        name = f"uid {user}"
+    return f"{name}@{socket.gethostname()}"
+
+
 def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
-
-
-Commanded = Callable[[ControlDesk], AbstractAsyncContextManager[object]]
-"""A context in which commands are performed at a desk."""
 
 
 def _duration(seconds: float) -> str:

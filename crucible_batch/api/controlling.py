@@ -7,20 +7,20 @@ import contextlib
 import json
 import logging
 import os
-import pwd
 import socket
 import stat
 import struct
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
-from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command
+from crucible_batch.api.control_desk import ControlAnswer, ControlDesk, read_command, user_name
+from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.domain.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
@@ -73,6 +73,13 @@ async def controlled(desk: ControlDesk, directory: Path) -> AsyncIterator[None]:
         finally:
             server.close()
             await connections.ended(_LAST_ANSWERS_S)
+
+
+class SocketPart(RunPart):
+    """Commands on the socket in the run's directory, while the engine works."""
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        return controlled(run.desk, run.context.directory)
 
 
 class _Connections:
@@ -254,12 +261,3 @@ def user_of(connection: socket.socket) -> int | None:
         return os.geteuid()
     _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return user if user in {os.geteuid(), 0} else None
-
-
-def user_name(user: int) -> str:
-    """Return ``name@host`` of a user of this machine."""
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:  # in containers
-        name = f"uid {user}"
-    return f"{name}@{socket.gethostname()}"

@@ -29,12 +29,16 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from crucible_batch.api.account import is_of_key
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import OpenedRun, RunPart
 from crucible_batch.api.run_paths import relative_to_here
-from crucible_batch.api.shards.note import outstanding_shards
+from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted
@@ -42,7 +46,7 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, EarlierRunError
 from crucible_batch.journal import Binding, Journal
-from crucible_batch.settings import state_directory
+from crucible_batch.settings import Settings, state_directory
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 logger = logging.getLogger(__name__)
@@ -72,6 +76,30 @@ class EarlierRun:
             return f"{self.directory}, whose plan was divided into shards that are not merged yet"
         jobs = "1 job" if self.jobs == 1 else f"{self.jobs:,} jobs"
         return f"{self.directory}, which bought {jobs} for {format_credits(self.spent)} credits"
+
+
+class EarlierRunsPart(RunPart, PlanPart):
+    """Refuses to begin a run that is in another directory, and lists those that began."""
+
+    _earlier: EarlierRun | None = None
+
+    def check(self, run: RunContext) -> None:
+        if run.request.out_dir is None and not run.directory.exists():
+            refuse_if_run_elsewhere(run.directory, run.manifest.path, run.binding, run.settings.api_key)
+
+    def opened(self, run: OpenedRun) -> None:
+        context = run.context
+        remember_run(context.manifest.path, context.terms.run_id, context.directory)
+
+    def notes(self, plan: ReadPlan) -> Iterator[str]:
+        if plan.request.out_dir is None:
+            basis, key = plan.basis, plan.settings.api_key
+            self._earlier = find_earlier_run(plan.directory, basis.source.path, basis.binding, key)
+        if self._earlier is not None:
+            yield note_earlier_run(self._earlier, plan.directory)
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        return summary if self._earlier is None else replace(summary, earlier_dir=self._earlier.directory)
 
 
 def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, key: str | None) -> None:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from crucible_batch.api.earlier_runs import RememberedRun, list_file, remember, remembered
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import ReadRun, ReadyRun, RunPart
 from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.api.scheduled_time_source import has_scheduled_time
 from crucible_batch.domain.credits import format_credits
@@ -49,6 +52,38 @@ class FailedStart:
     code: str
     message: str
     hint: str
+
+
+class FailedStartsPart(RunPart):
+    """Records that a run did not start. Its first part: once it is checked, the run's directory is known."""
+
+    _context: RunContext | None = None
+
+    @asynccontextmanager
+    async def around(self, run: ReadRun) -> AsyncIterator[None]:
+        try:
+            yield
+        except CrucibleBatchError as error:
+            context = self._context
+            if context is not None:
+                record_failed_start(
+                    context.request,
+                    error,
+                    context.clock.now(),
+                    manifest=context.manifest,
+                    terms=context.terms,
+                    directory=context.directory,
+                    can_ask=run.can_ask,
+                )
+            raise
+
+    def check(self, run: RunContext) -> None:
+        self._context = run
+
+    @asynccontextmanager
+    async def beside(self, _run: ReadyRun) -> AsyncIterator[None]:
+        self._context = None
+        yield
 
 
 def record_failed_start(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
 from crucible_batch.api.plan_rows import state_of
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import RunPart
 from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.plan import PlannedJob
@@ -17,6 +21,8 @@ from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.saved_plan import PlannedState
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
+
+logger = logging.getLogger(__name__)
 
 MOST_LISTED = 1000
 """The most run directories that are listed. Of these, the newest ``MOST_JOURNALS`` are read."""
@@ -48,6 +54,22 @@ class KnownJobs:
             f" bought again. To reuse the images, set name: {name} in the manifest and use --out-dir"
             f" {shlex.quote(where)}"
         )
+
+
+class KnownJobsPart(RunPart, PlanPart):
+    """Warns about jobs that were bought under another manifest name."""
+
+    def planned(self, run: RunContext, draft: PlanFile) -> None:
+        if run.request.job_filter.names:  # an earlier step of a probe has warned
+            return
+        known = find_known_jobs(draft, run.directory, run.binding)
+        if known is not None:
+            logger.warning("%s", known)
+
+    def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterator[str]:
+        known = find_known_jobs(draft, plan.directory, plan.basis.binding)
+        if known is not None:
+            yield str(known)
 
 
 def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJobs | None:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from crucible_batch.api.draft import read_source
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
 from crucible_batch.api.reporting import advice_of
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import ReadRun, ReportedRun, RunPart
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.progress import Message, Observer, RunBegan
+from crucible_batch.domain.progress import Message, RunBegan
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import (
@@ -74,6 +78,29 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
     return found
 
 
+class NoticesPart(RunPart, PlanPart):
+    """Notifies the end of a run. It is the outermost part, so that the failure of any other is notified."""
+
+    _notices: RunNotices
+
+    @asynccontextmanager
+    async def around(self, run: ReadRun) -> AsyncIterator[None]:
+        self._notices = RunNotices(run.manifest, run.request, run.settings, run.clock, can_ask=run.can_ask)
+        run.observers.add(self._notices)
+        async with self._notices:
+            yield
+
+    def check(self, run: RunContext) -> None:
+        self._notices.name(run.terms, run.directory)
+        self._notices.check()
+
+    def notes(self, plan: ReadPlan) -> list[str]:
+        return notes_for_plan(plan.basis.source, plan.request, plan.settings)
+
+    async def reported(self, run: ReportedRun) -> None:
+        await self._notices.end(run.journal, run.directory, run.head, run.rows)
+
+
 class RunNotices:
     """The notifications of one run, as a context manager around all of it, and an observer of its messages.
 
@@ -94,7 +121,6 @@ class RunNotices:
         self._attempt = attempt_id(os.path.realpath(manifest.path), clock.now())
         self._run_id: str | None = None
         self._directory: Path | None = None
-        self._observer: Observer | None = None
         self._spent_before: Credits = ZERO
         self._is_ended = False
 
@@ -120,16 +146,10 @@ class RunNotices:
         """Set the run's id and directory, which messages contain from now on."""
         self._run_id, self._directory = terms.run_id, directory
 
-    def observer(self, inner: Observer) -> Observer:
-        """Return an observer that notes what was spent before the run, and passes all messages on to ``inner``."""
-        self._observer = inner
-        return self
-
     def notify(self, message: Message) -> None:
+        """Note what was spent before the run."""
         if isinstance(message, RunBegan):
             self._spent_before = message.balance.bought
-        if self._observer is not None:
-            self._observer.notify(message)
 
     async def end(self, journal: Journal, directory: Path, head: ReportHead, rows: RowFile) -> None:
         """Notify the end of a run that was reported."""

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crucible_batch.api.concurrent_work import for_each
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
-from crucible_batch.api.shards.note import noted_shard
+from crucible_batch.api.shard_notes import noted_shard
 from crucible_batch.domain.output_path import may_hold_output
 from crucible_batch.domain.plan import InputImage
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
@@ -80,6 +81,11 @@ def open_store(
         ) from None
     kind = ShardOutputStore if is_shard else ObjectOutputStore
     return kind(directory, Objects.at(url), max_bytes=max_bytes, max_pixels=max_pixels)
+
+
+def limits_of(request: RunRequest) -> dict[str, int]:
+    """Return the limits of an output, as ``open_store`` takes them."""
+    return {"max_bytes": request.max_output_bytes or MAX_BYTES, "max_pixels": request.max_pixels or MAX_PIXELS}
 
 
 def store_of(directory: Path) -> OutputStore:

@@ -23,7 +23,13 @@ from crucible_batch.api.period_note import (
 from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of
-from crucible_batch.budget_accounts import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage, is_active
+from crucible_batch.budget_accounts import (
+    AccountTerms,
+    AllowanceRequest,
+    BudgetAccount,
+    RunUsage,
+    is_active,
+)
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
@@ -189,14 +195,14 @@ def settle_usage(
 
 @contextmanager
 def settled(
-    allowance: RunAllowance | None, journal: Journal, terms: RunTerms, clock: Clock
+    allowance: RunAllowance, journal: Journal, terms: RunTerms, clock: Clock
 ) -> Iterator[Callable[[Ending], None]]:
     """Yield a function that settles the allowance at the end of the run. If the block fails, it is settled as well."""
-    is_open = allowance is not None
+    is_open = True
 
     def settle(ending: Ending | None = None) -> None:
         nonlocal is_open
-        if allowance is not None and is_open:
+        if is_open:
             is_open = False
             allowance.settle(journal, terms, clock.now(), ending)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -51,6 +52,11 @@ def noted_period(journal: Journal) -> PeriodRow | None:
         return PeriodRow.model_validate_json(journal.noted(_PERIOD) or "")
     except ValidationError:
         return None
+
+
+def period_field(journal: Journal) -> Mapping[str, object]:
+    """Return the field of the report."""
+    return {"period": noted_period(journal)}
 
 
 def note_period(

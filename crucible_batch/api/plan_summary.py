@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.period_budget import PeriodPreview
@@ -19,9 +18,7 @@ from crucible_batch.api.plan_rows import (
     price_lines,
     stage_lines,
     starts_of,
-    with_paid,
 )
-from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.api.shards.divided_plan import waits_for_shards
@@ -30,7 +27,7 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import Certainty, PriceBook, Shape
+from crucible_batch.domain.prices import Certainty, PriceBook
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
 from crucible_batch.domain.sharding import PlannedShard
@@ -187,12 +184,10 @@ async def summarise(
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
     derived: DerivedJobs | None = None,
-    paid: Mapping[Shape, PaidPrice] = MappingProxyType({}),
 ) -> PlanSummary:
     """Compare a plan with the present state of the run directory and the account, and return the summary.
 
-    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan,
-    ``paid`` what earlier runs of the account paid.
+    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
     """
     stages = () if derived is None else derived.next_stages()
     prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
@@ -213,7 +208,7 @@ async def summarise(
         run_dir=directory,
         total=sum(tally.states.values()),
         states=tally.states,
-        lines=with_paid(price_lines(prices, tally, to_upload, starts.shapes), paid),
+        lines=tuple(price_lines(prices, tally, to_upload, starts.shapes)),
         to_upload=to_upload,
         reused_images=None if ready is None else len(tally.digests & ready),
         budget=terms.budget,
@@ -228,9 +223,7 @@ async def summarise(
         enough=budget_for(ledger, to_buy, uploads),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
-        stages=tuple(
-            StagePreview(stage, with_paid(stage_lines(prices, stage.shapes, stage.uploads), paid)) for stage in stages
-        ),
+        stages=tuple(StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads))) for stage in stages),
     )
 
 

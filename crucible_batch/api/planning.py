@@ -16,13 +16,10 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
-from crucible_batch.api.earlier_runs import EarlierRun, find_earlier_run, note_earlier_run
-from crucible_batch.api.known_jobs import find_known_jobs
-from crucible_batch.api.notifying import notes_for_plan
-from crucible_batch.api.period_budget import PeriodPreview, preview
+from crucible_batch.api.features import plan_parts
+from crucible_batch.api.plan_parts import PlanParts, ReadPlan
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import PlanSummary, summarise
-from crucible_batch.api.price_memory import recall_prices
 from crucible_batch.api.request import (
     ManifestKeywords,
     RunRequest,
@@ -35,7 +32,7 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
-from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima, shard_notes
+from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
@@ -126,10 +123,8 @@ async def plan_request(
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
         basis = PlanBasis(manifest, terms, settings.gateway, filled=filled_in(directory, manifest))
-        earlier = None
-        if request.out_dir is None:
-            earlier = find_earlier_run(directory, manifest.path, basis.binding, settings.api_key)
-        notes = tuple(_notes_of(request, manifest, settings, directory, earlier))
+        parts, read = plan_parts(), ReadPlan(request, basis, settings, directory)
+        notes = (*_notes_of(manifest, settings), *parts.notes(read))
         gateway = await _gateway(stack, settings, transport)
         draft = stack.enter_context(PlanFile.temporary())
         with saved_outputs(manifest, directory, request.out_dir) as saved:
@@ -139,8 +134,7 @@ async def plan_request(
         drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
         if request.shards is not None and gateway is not None and save_to is not None:
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
-        summary = await _summarise(drafted, derived, gateway, settings, all_rows=all_rows)
-        summary = replace(summary, earlier_dir=None if earlier is None else earlier.directory)
+        summary = await _summarise(drafted, read, parts, derived, gateway, all_rows=all_rows)
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
@@ -154,50 +148,39 @@ async def _gateway(
     return await stack.enter_async_context(gateway_for(settings, transport=transport))
 
 
-def _notes_of(
-    request: RunRequest, manifest: Manifest, settings: Settings, directory: Path, earlier: EarlierRun | None
-) -> Iterator[str]:
-    """Yield what a plan notes about the manifest, the settings and the run directory."""
+def _notes_of(manifest: Manifest, settings: Settings) -> Iterator[str]:
+    """Yield what a plan notes about the manifest and the settings."""
     yield from map(str, manifest.warnings)
-    yield from notes_for_plan(manifest, request, settings)
     if settings.ignored:
         yield settings.ignored
     if settings.api_key is None:
         yield "no API key: parameters, balance and uploaded images were not checked"
         if (hint := unread_env_file(settings, manifest.path)) is not None:
             yield hint
-    if request.shards is None and (request.plan is None or not request.plan.head.shards):
-        yield from shard_notes(directory)
-    if earlier is not None:
-        yield note_earlier_run(earlier, directory)
 
 
 async def _summarise(
-    plan: DraftedPlan, derived: DerivedJobs | None, gateway: HttpGateway | None, settings: Settings, *, all_rows: bool
+    plan: DraftedPlan,
+    read: ReadPlan,
+    parts: PlanParts,
+    derived: DerivedJobs | None,
+    gateway: HttpGateway | None,
+    *,
+    all_rows: bool,
 ) -> PlanSummary:
-    """Summarise a plan within the budget of its period, with the prices that were paid before."""
-    request, basis = plan.request, plan.basis
-    known = find_known_jobs(plan.draft, plan.directory, basis.binding)
-    period = preview(basis.source, settings, plan.directory, basis.terms, request.budget)
+    """Summarise a plan, with what its parts know."""
+    request, terms = plan.request, plan.basis.terms
+    notes = (*plan.notes, *parts.job_notes(read, plan.draft))
+    budget = parts.budget(read)
     summary = await summarise(
         plan.draft,
-        basis.terms if period is None else replace(basis.terms, budget=period.budget),
+        terms if budget is None else replace(terms, budget=budget),
         plan.directory,
         gateway,
         choice=request.choice,
-        notes=plan.notes if known is None else (*plan.notes, str(known)),
+        notes=notes,
         all_rows=all_rows,
         derived=derived,
-        paid=recall_prices(settings),
     )
-    return replace(
-        _with_period(summary, period),
-        shards=() if request.plan is None else request.plan.head.shards,
-    )
-
-
-def _with_period(summary: PlanSummary, period: PeriodPreview | None) -> PlanSummary:
-    if period is None:
-        return summary
-    blocked = None if summary.blocked is None else period.explain(summary.blocked)
-    return replace(summary, period=period, blocked=blocked)
+    summary = parts.amended(summary, read.settings)
+    return replace(summary, shards=() if request.plan is None else request.plan.head.shards)

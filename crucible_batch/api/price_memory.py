@@ -21,27 +21,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from crucible_batch.api.account import key_digest
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import (
-    Accepted,
-    Created,
-    Failed,
-    Held,
-    HoldReleased,
-    JobLost,
-    Refused,
-    Repriced,
-    Settled,
-    SubmitUnknown,
-    Succeeded,
-)
-from crucible_batch.domain.prices import UPLOAD, Shape
-from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced, Message, Observer
+from crucible_batch.domain.prices import Shape
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _FILE = "prices.json"
-_MOST_ENTRIES = 2000
+MOST_ENTRIES = 2000
 _MAX_BYTES = 2 * 1024 * 1024
 _SALT_BYTES = 16
 _Text = Annotated[str, Field(max_length=300)]
@@ -71,37 +57,6 @@ class _Remembered:
 _REMEMBERED: TypeAdapter[_Remembered] = TypeAdapter(_Remembered)
 
 
-class PaidPrices:
-    """An observer that notes what each shape cost in this run. Messages are passed on to ``observer``."""
-
-    def __init__(self, observer: Observer, run: str) -> None:
-        self._observer = observer
-        self._run = run
-        self._in_flight: dict[str, Shape] = {}
-        self.found: dict[Shape, PaidPrice] = {}
-
-    def notify(self, message: Message) -> None:
-        if isinstance(message, JobAdvanced):
-            match message.event:
-                case Held() as held:
-                    self._in_flight[message.identity] = Shape(held.price_class, held.shape)
-                case Accepted(reused=False, credits=credits) | Repriced(settled=None, credits=credits):
-                    self._note(self._in_flight.get(message.identity), credits, message.at)
-                case Repriced(settled=Settled() as settled, credits=credits):
-                    self._note(Shape(settled.price_class, settled.shape), credits, message.at)
-                case Succeeded() | Failed() | Refused() | HoldReleased() | SubmitUnknown() | JobLost():
-                    self._in_flight.pop(message.identity, None)
-                case _:
-                    pass
-        elif isinstance(message, AssetAdvanced) and isinstance(message.event, Created) and not message.event.assumed:
-            self._note(UPLOAD, message.event.credits, message.at)
-        self._observer.notify(message)
-
-    def _note(self, shape: Shape | None, credits: Credits, at: float) -> None:
-        if shape is not None and (shape in self.found or len(self.found) < _MOST_ENTRIES):
-            self.found[shape] = PaidPrice(shape.price_class, shape.digest, credits, at, self._run)
-
-
 def remember_prices(settings: Settings, paid: Iterable[PaidPrice]) -> None:
     """Keep the prices of a run. Two runs that do so at the same moment may lose one run's."""
     new = list(paid)
@@ -112,7 +67,7 @@ def remember_prices(settings: Settings, paid: Iterable[PaidPrice]) -> None:
     account = _account(settings, known.salt)
     replaced = {(account, price.price_class, price.shape) for price in new}
     kept = [price for price in known.prices if (price.account, price.price_class, price.shape) not in replaced]
-    prices = [*(replace(price, account=account) for price in new), *kept][:_MOST_ENTRIES]
+    prices = [*(replace(price, account=account) for price in new), *kept][:MOST_ENTRIES]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(file) as target:

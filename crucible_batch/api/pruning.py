@@ -26,7 +26,7 @@ from crucible_batch.api.run_journal import (
     reopened,
 )
 from crucible_batch.api.run_list import RunDirectories
-from crucible_batch.api.shards.note import noted_shard, outstanding_shards
+from crucible_batch.api.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.domain.retention import (
     KeepCause,

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from crucible_batch.api.object_runs import in_thread, publish_files, store_by
-from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.plan_rows import budget_for_remaining
+from crucible_batch.api.report_fields import noted_fields
 from crucible_batch.api.report_note import note_report
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
-from crucible_batch.api.stage_note import noted_stages
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.outcome import Outcome, outcome_of
@@ -27,10 +26,8 @@ from crucible_batch.outputs import OutputStore, Sidecars
 from crucible_batch.report import (
     CountsRow,
     JobRow,
-    PicksRow,
     ReportHead,
     RowFile,
-    WaitingRow,
     build_head,
     build_row,
     build_rows,
@@ -94,31 +91,8 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         finished_at=newest.finished_at,
         ledger=ledger_of(journal, PriceBook.of(newest.terms)),
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
-        period=noted_period(journal),
     )
-    return head.model_copy(
-        update={
-            "waiting": _waiting_rows(journal),
-            "picks": [
-                PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)
-                for stage in noted_stages(journal)
-            ],
-        }
-    )
-
-
-def _waiting_rows(journal: Journal) -> list[WaitingRow]:
-    """Return the stages that wait for their picks."""
-    return [
-        WaitingRow(
-            name=stage.name,
-            sources=stage.sources,
-            pick=stage.pick,
-            choices=sum(1 for _ in stage.candidates(journal.plan())),
-        )
-        for stage in noted_stages(journal)
-        if stage.is_waiting
-    ]
+    return head.model_copy(update=noted_fields(journal))
 
 
 def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:

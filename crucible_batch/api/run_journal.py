@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from crucible_batch.api.run_paths import state_directory_of
-from crucible_batch.api.shards.note import describe_shards, outstanding_shards
+from crucible_batch.api.shard_notes import describe_shards, outstanding_shards
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import PlannedJob, RunTerms

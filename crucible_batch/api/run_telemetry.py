@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
 from crucible_batch.api.run_context import RunContext
-from crucible_batch.domain.progress import Balance, Message, Observer
+from crucible_batch.api.run_parts import ReadRun, RunPart
+from crucible_batch.domain.progress import Balance
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.manifest import Manifest
@@ -22,27 +21,26 @@ from crucible_batch.resource_errors import resource_error
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 
-logger = logging.getLogger(__name__)
-
 _MOST_TIMES = 2000
 """Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
 NOT_A_RUN = frozenset({ExitCode.OK, ExitCode.BUSY})
 """Exit codes of errors after which nothing was run, because another run is active: its metrics are not replaced."""
 
 
-@dataclass(slots=True)
-class RunTelemetry:
-    """The telemetry of one run. ``observer`` has to receive its messages; it passes them on to the caller's."""
+class TelemetryPart(RunPart):
+    """Measures a run as its request asks. Inside the notifications, so that an unusable directory is notified."""
 
-    observer: Observer
-    exit_code: int | None = field(default=None, init=False)
-    balance: Balance | None = field(default=None, init=False)
-    period: PeriodFigures | None = field(default=None, init=False)
+    _run: ReadRun
+    _opened: ExitStack
 
-    def ended(self, head: ReportHead, exit_code: ExitCode) -> None:
-        """Record the end of a run that has a report. Any other end is an exception."""
-        self.exit_code = int(exit_code)
-        self.balance, self.period = balance_of(head), period_of(head)
+    @asynccontextmanager
+    async def around(self, run: ReadRun) -> AsyncIterator[None]:
+        self._run = run
+        with ExitStack() as self._opened:
+            yield
+
+    def check(self, run: RunContext) -> None:
+        self._opened.enter_context(measured(self._run))
 
 
 def balance_of(head: ReportHead) -> Balance:
@@ -60,53 +58,40 @@ def period_of(head: ReportHead) -> PeriodFigures | None:
     return PeriodFigures(period.account, period.limit, period.spent, period.set_aside, ends_at)
 
 
-class _GuardedObserver:
-    """An observer that passes messages to its own and then on. After an error, its own gets no more of them."""
-
-    def __init__(self, own: Observer, observer: Observer) -> None:
-        self._own: Observer | None = own
-        self._observer = observer
-
-    def notify(self, message: Message) -> None:
-        if self._own is not None:
-            try:
-                self._own.notify(message)
-            except Exception as error:  # noqa: BLE001 - a bug here must not end a paid run
-                logger.warning("%s: no longer recorded (%s)", type(self._own).__name__, type(error).__name__)
-                self._own = None
-        self._observer.notify(message)
-
-
-@asynccontextmanager
-async def measured(context: RunContext) -> AsyncIterator[RunTelemetry]:
-    """Measure the run in the block, as its request asks. The metrics are written when the block ends.
+@contextmanager
+def measured(run: ReadRun) -> Iterator[None]:
+    """Measure the run in the block. The metrics are written when the block ends.
 
     Raises ``UserError`` before the block for a directory or an address that can't be used. Errors after
     that are logged: telemetry never ends a run, nor changes its result.
     """
-    request, manifest = context.request, context.terms.manifest_name
+    request, manifest = run.request, run.manifest.name
     if request.metrics_textfile is None and request.metrics_listen is None:
-        yield RunTelemetry(context.observer)
+        yield
         return
     from crucible_batch.telemetry import metrics
 
-    began_at, path, is_run = context.clock.now(), None, True
-    figures = RunFigures(began_at, longest_interval_s(context.manifest, began_at))
+    began_at, path, is_run, exit_code = run.clock.now(), None, True, 0
+    figures = RunFigures(began_at, longest_interval_s(run.manifest, began_at))
     if request.metrics_textfile is not None:
         metrics.check_directory(request.metrics_textfile)
         path = metrics.textfile_path(request.metrics_textfile, manifest)
         figures.succeeded_at = metrics.read_last_success(path, manifest)
-    telemetry = RunTelemetry(_GuardedObserver(figures, context.observer))
+    run.observers.add(figures)
     listen = request.metrics_listen
     with nullcontext() if listen is None else metrics.serving(listen, manifest, figures):
         try:
-            yield telemetry
+            yield
         except BaseException as error:
-            telemetry.exit_code = exit_code_of(error)
-            is_run = telemetry.exit_code not in NOT_A_RUN
+            exit_code = exit_code_of(error)
+            is_run = exit_code not in NOT_A_RUN
             raise
         finally:
-            figures.finish(context.clock.now(), telemetry.exit_code or 0, telemetry.balance, telemetry.period)
+            balance = period = None
+            if run.result is not None:
+                head, ended = run.result
+                exit_code, balance, period = int(ended), balance_of(head), period_of(head)
+            figures.finish(run.clock.now(), exit_code, balance, period)
             if path is not None and is_run:
                 metrics.write_textfile(path, manifest, figures)
 

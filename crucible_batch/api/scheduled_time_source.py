@@ -3,9 +3,11 @@
 source                                          used if
 the option --scheduled-at, or the saved plan    given
 CRUCIBLE_BATCH_SCHEDULED_AT                     set
-CRUCIBLE_BATCH_KUBERNETES_JOB                   set, and the name ends in a CronJob's time
 `schedule` in the manifest                      present: its latest time at or before now
 now                                             always
+
+If CRUCIBLE_BATCH_KUBERNETES_JOB is set and the name ends in a CronJob's time, that time is used in place of now. A time
+that occurs twice when clocks change belongs to the first of them, as in Debian's cron, and so to the same run.
 """
 
 from __future__ import annotations
@@ -44,9 +46,7 @@ def find_scheduled_time(
         except ValueError as error:
             raise UserError(f"{TIME_VARIABLE}: {error}", hint="correct or unset the variable") from None
     now = checked_clock(now)
-    of_job = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now)
-    if of_job is not None:
-        return of_job
+    now = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now) or now
     schedule = manifest.schedule
     latest = None if schedule is None else next(times_until(schedule.cron, manifest.schedule_zone, now), None)
     return whole_seconds(latest or now)

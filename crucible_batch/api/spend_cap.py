@@ -6,12 +6,14 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from crucible_batch.api.period_budget import prices_of
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.spend_cap import JournalFigures, SpendCap, figures_of
@@ -24,19 +26,29 @@ logger = logging.getLogger(__name__)
 _MARK = "spend cap mark"
 
 
-def refuse_shard(cap: SpendCap | None) -> None:
-    """Raise ``UserError`` if there is a cap: a shard's credits were set aside by another process."""
-    if cap is not None:
-        raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
+class SpendCapPart(RunPart):
+    """The cap of a server, as a part of one of its runs. It sees the budget of the run's terms, not a grant."""
+
+    def __init__(self, cap: SpendCap) -> None:
+        self._cap = cap
+
+    def check(self, run: RunContext) -> None:
+        check_cap(self._cap, run.request, run.manifest, run.terms, run.directory)
+
+    @asynccontextmanager
+    async def begin(self, run: OpenedRun) -> AsyncIterator[BudgetGrant | None]:
+        with capped(self._cap, run.journal, run.context.terms, run.context.directory):
+            yield None
 
 
-def check_cap(cap: SpendCap | None, request: RunRequest, manifest: Manifest, terms: RunTerms, directory: Path) -> None:
-    """Refuse a run that the cap does not admit, before its directory is created or locked. None: there is no cap.
+def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: RunTerms, directory: Path) -> None:
+    """Refuse a run that the cap does not admit, before its directory is created or locked.
 
-    Raises ``ConsentError`` without a budget, and ``SpendLimitError`` for one beyond the cap.
+    Raises ``UserError`` for a shard, whose credits were set aside by another process; ``ConsentError`` without a
+    budget; and ``SpendLimitError`` for one beyond the cap.
     """
-    if cap is None:
-        return
+    if request.shard is not None:
+        raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
     if terms.budget is None:
         raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")
     if manifest.budget.per is not None and request.budget is None:
@@ -53,14 +65,11 @@ def check_cap(cap: SpendCap | None, request: RunRequest, manifest: Manifest, ter
 
 
 @contextmanager
-def capped(cap: SpendCap | None, journal: Journal, terms: RunTerms, directory: Path) -> Iterator[None]:
-    """Set credits aside for a run, and settle them when it has ended, in whichever way. None: there is no cap.
+def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) -> Iterator[None]:
+    """Set credits aside for a run, and settle them when it has ended, in whichever way.
 
     The caller holds the lock of the directory, and nothing was bought yet. Raises ``SpendLimitError``.
     """
-    if cap is None:
-        yield
-        return
     assert terms.budget is not None  # check_cap
     figures, mark = _figures(cap, journal, terms), secrets.token_hex(16)
     if not cap.set_aside_for(_name(directory), figures, terms.budget, mark):

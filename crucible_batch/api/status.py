@@ -19,7 +19,7 @@ from crucible_batch.api.run_journal import (
     newest_run,
     pruned_on,
 )
-from crucible_batch.api.shards.note import outstanding_shards
+from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.job import Job, Phase

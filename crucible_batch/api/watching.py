@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.run_journal import changed_at_of, manifest_of, pruned_on
-from crucible_batch.api.shards.note import outstanding_shards
+from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.api.status import Status
 from crucible_batch.domain.control import ControlEntry, PausedSince, pause_of
 from crucible_batch.domain.ledger import Ledger

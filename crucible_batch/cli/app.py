@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
 import sys
 from types import FrameType
@@ -21,7 +22,6 @@ from crucible_batch.cli import (
     start_commands,
 )
 from crucible_batch.cli.command_output import BUG, Terminated, answering
-from crucible_batch.cli.completion import mend_zsh
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
@@ -69,13 +69,34 @@ app.add_typer(budget_commands.budget, rich_help_panel="Automate")
 app.add_typer(agent_commands.agent, rich_help_panel="Automate")
 
 
+_ZSH_END = "\ncompdef %(complete_func)s %(prog_name)s\n"
+_ZSH_END_FIXED = """
+if [ "$funcstack[1]" = "_%(prog_name)s" ]; then
+  %(complete_func)s "$@"
+else
+  compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+
+def _mend_zsh() -> None:
+    """Fix Typer's zsh script, which completes nothing on the first Tab of a shell.
+
+    zsh runs the file as a function on the first Tab; Typer's script only defines the function for the next Tab. If a
+    version of Typer has a different script, it is not changed: the scripts are not part of Typer's API.
+    """
+    scripts = getattr(importlib.import_module("typer._completion_shared"), "_completion_scripts", {})
+    if _ZSH_END in scripts.get("zsh", ""):
+        scripts["zsh"] = scripts["zsh"].replace(_ZSH_END, _ZSH_END_FIXED)
+
+
 def main() -> None:
     """Run the command line and exit the process with its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
     if not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv):
-        mend_zsh()
+        _mend_zsh()
     try:
         code = app(standalone_mode=False)
     except Terminated:

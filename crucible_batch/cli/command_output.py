@@ -16,7 +16,8 @@ import typer
 from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted
-from crucible_batch.cli.terminal import Json, at_level, open_console, say, say_note, silence
+from crucible_batch.cli.terminal import Json, open_console, say, say_note, silence
+from crucible_batch.domain.redaction import clean_path
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.resource_errors import resource_error
@@ -54,8 +55,7 @@ class CommandOutput:
     """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
 
     ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
-    ``subject`` is the run in words, and ``is_scheduled`` whether it has a scheduled time: with ``quiet``, an error
-    begins with it, since cron mails it.
+    ``subject`` is the run in words: with ``quiet``, an error begins with it, since cron mails it.
     ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
     """
 
@@ -72,7 +72,6 @@ class CommandOutput:
         self.exit_code: int = ExitCode.OK
         self.is_failure_shown = False
         self.subject = ""
-        self.is_scheduled = False
         self.log: CommandLog | None = None
         self.log_is_on_stderr = False
 
@@ -99,8 +98,7 @@ class CommandOutput:
         """Write the envelope, the last line of JSON output; with ``quiet``, what went wrong if it wasn't printed."""
         if self.quiet and self.exit_code and not self.is_failure_shown and self.error is not None:
             message = " ".join(printable(redacted(str(self.error["message"]))).split())
-            with at_level(self.err, logging.ERROR):
-                say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
+            say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
         if self.log is not None:
             self.log.end()
         if self.json:
@@ -158,8 +156,7 @@ def _interrupted(output: CommandOutput, message: str, code: ExitCode) -> None:
     output.blame("INTERRUPTED", message, exit_code=code)
     _log(output, None)
     if not output.log_is_on_stderr:
-        with at_level(output.err, logging.WARNING):
-            say(output.err, message)
+        say(output.err, message)
     output.is_failure_shown = True
 
 
@@ -177,7 +174,7 @@ def rfc3339(seconds: float | None = None) -> str:
 def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
     """Show an error, and record it with its exit code for the envelope."""
     # Only if there is an error:
-    from crucible_batch.cli.render.errors import problems_of, show_error, show_in_mail  # noqa: PLC0415
+    from crucible_batch.cli.render.errors import problems_of, show_error  # noqa: PLC0415
 
     request_id = getattr(error, "request_id", None)
     output.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
@@ -185,11 +182,9 @@ def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
         output.data = problems
     _log(output, error)
     if not output.log_is_on_stderr:
-        with at_level(output.err, logging.ERROR):
-            if output.quiet and output.subject:
-                show_in_mail(output.err, output.subject, error)
-            else:
-                show_error(output.err, error)
+        if output.quiet and output.subject:
+            say(output.err, f"{clean_path(output.subject)}: exit code {int(error.exit_code)}")
+        show_error(output.err, error)
     output.is_failure_shown = True
 
 
@@ -198,8 +193,7 @@ def _show_bug(output: CommandOutput, error: Exception) -> None:
     output.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
     _log(output, None)
     output.is_failure_shown = True
-    with at_level(output.err, logging.CRITICAL):
-        _say_bug(output, error, what)
+    _say_bug(output, error, what)
 
 
 def _say_bug(output: CommandOutput, error: Exception, what: str) -> None:
@@ -239,8 +233,7 @@ class _Notes(logging.Handler):
             return
         if record.levelno < logging.WARNING and record.name.partition(".")[0] != "crucible_batch":
             return
-        with at_level(self._output.err, record.levelno):
-            say_note(self._output.err, printable(record.getMessage()))
+        say_note(self._output.err, printable(record.getMessage()))
 
 
 def _log_to(output: CommandOutput) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from crucible_batch.cli.render.summary import (
     next_of_shard,
     show_summary,
 )
-from crucible_batch.cli.terminal import at_level, fact, say
+from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
@@ -79,12 +78,7 @@ def show_ending(
         output.log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
     output.is_failure_shown = True
     if output.quiet and not result.ok and not output.log_is_on_stderr:
-        mail = [line]
-        if output.is_scheduled:
-            mail = _mail(head, result.run_dir, failures, result.exit_code, subject=output.subject, what_next=what_next)
-        with at_level(output.err, logging.ERROR):
-            for each in mail:
-                say(output.err, redacted(each))
+        say(output.err, redacted(line))
     if not output.quiet and not output.log_is_on_stdout:
         show_summary(
             output.out,
@@ -121,25 +115,6 @@ def _line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_co
         f"report {clean_path(run_dir / REPORT_FILE)}",
     ]
     return "; ".join(parts)
-
-
-def _mail(
-    head: ReportHead,
-    run_dir: Path,
-    failures: list[FailureGroup],
-    exit_code: int,
-    *,
-    subject: str,
-    what_next: str | None,
-) -> list[str]:
-    """Return how a scheduled run ended in a few short lines, as cron mails them. ``subject`` is the run in words."""
-    return [
-        f"{clean(subject)}: exit code {int(exit_code)}",
-        f"{counts_words(head.counts.model_dump())}; {credits_words(head)}",
-        *_first_cause(head, failures),
-        f"report {clean_path(run_dir / REPORT_FILE)}",
-        *([] if what_next is None else [f"next {what_next}"]),
-    ]
 
 
 def _first_cause(head: ReportHead, failures: list[FailureGroup]) -> list[str]:

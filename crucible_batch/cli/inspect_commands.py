@@ -12,7 +12,6 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.completion import error_codes, run_directories, workflow_ids
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
@@ -33,7 +32,6 @@ def status(
         typer.Argument(
             metavar="RUN_DIR",
             help="A run's directory or URL, or a directory with runs up to two levels below it.",
-            autocompletion=run_directories,
         ),
     ] = DEFAULT_DIRECTORY,
     limit: Annotated[
@@ -105,7 +103,6 @@ def workflows(
             metavar="ID",
             help="Show the parameters of this workflow.",
             show_default=False,
-            autocompletion=workflow_ids,
         ),
     ] = None,
 ) -> None:
@@ -130,7 +127,6 @@ def assets(
             metavar="RUN_DIR",
             help="Show which images of this run can be deleted.",
             show_default=False,
-            autocompletion=run_directories,
         ),
     ] = None,
     *,
@@ -203,7 +199,6 @@ def explain(
             metavar="CODE",
             help="Error code to explain; without it, all are listed.",
             show_default=False,
-            autocompletion=error_codes,
         ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print all error codes as a Markdown page.")] = False,

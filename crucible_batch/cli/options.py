@@ -15,7 +15,6 @@ from typing import Annotated, get_type_hints
 import typer
 
 from crucible_batch.cli.command_output import answering
-from crucible_batch.cli.completion import run_directories
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_bytes, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
@@ -50,7 +49,6 @@ RunDir = Annotated[
         metavar="RUN_DIR",
         help="A run's directory, such as outputs/NAME/default, or its URL.",
         show_default=False,
-        autocompletion=run_directories,
     ),
 ]
 RunsDir = Annotated[Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")]

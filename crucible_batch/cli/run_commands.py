@@ -14,7 +14,6 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.completion import run_directories
 from crucible_batch.errors import ExitCode
 
 commands = typer.Typer()
@@ -159,7 +158,6 @@ def ctl(
             metavar="RUN",
             help="A run's directory, such as outputs/NAME/default, or its URL.",
             show_default=False,
-            autocompletion=run_directories,
         ),
     ],
     words: Annotated[
@@ -227,7 +225,6 @@ def merge(
             metavar="RUN_DIR",
             help="The main run directory, for all shards in it, or the directories of the shards.",
             show_default=False,
-            autocompletion=run_directories,
         ),
     ],
     *,

@@ -273,9 +273,3 @@ class LogOptions:
             help="Format of the log; without --log-file, log to stderr instead of showing progress.  \\[default: text]",
         ),
     ] = None
-    log_max_size: Annotated[
-        int | None, _size("--log-max-size", help="Rotate the log file before it is larger.  \\[default: 10MiB]")
-    ] = None
-    log_keep: Annotated[
-        int, _output("--log-keep", metavar="N", min=1, max=1000, help="Keep N rotated log files: FILE.1 to FILE.N.")
-    ] = 5

@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import RunResult, run_request
@@ -96,6 +97,7 @@ async def run_showing(
     with showing(output, request, display_mode) as shown:
         result = await run_request(
             request,
+            kind_of,
             manifest=manifest,
             confirm=partial(_consents, output, shown.display) if can_ask(output.err) else None,
             handle_signals=True,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,11 +37,10 @@ _STYLES = {
 }
 _COLUMNS = ("run", "state", "jobs", "credits", "age")
 _GAP = 2
-_WIDEST = (44, 22, 12, 16, 8)
-"""The columns' widths at most; longer text is wrapped. The first column is narrower on a narrow terminal."""
-_NARROWEST = 12
-"""The least width of the first column. Where less is left for it, each run is a block of lines instead of a row."""
-_LABEL = 8
+_WIDTHS = (20, 13, 13, 6)
+"""The widths of the columns beside the first, which has the rest; longer text is wrapped."""
+_FIRST_WIDTHS = (12, 44)
+"""The smallest and the greatest width of the first column."""
 _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -123,30 +121,19 @@ def _next(run: ListedRun) -> str | None:
 def _print_table(console: Console, found: RunList, commands: Sequence[str | None], now: float) -> None:
     """Print a row for each run. A command has a line of its own, which is never broken, so that it can be copied."""
     rows = [_cells(run, found.directory, now) for run in found.runs]
-    widths = _widths(rows, console.width)
-    is_table = widths[0] >= min(_NARROWEST, _widest_line(rows, 0))
-    if is_table:
-        console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
+    least, most = _FIRST_WIDTHS
+    rest = console.width - sum(_WIDTHS) - _GAP * len(_COLUMNS)
+    widths = [min(most, max(least, rest)), *_WIDTHS]
+    console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
     for run, cells, command in zip(found.runs, rows, commands, strict=True):
-        if is_table:
-            console.print(_row(cells, widths))
-        else:
-            _print_block(console, cells)
+        console.print(_row(cells, widths))
         error = run.error or run.failed_start
         if error is not None:
             say(console, "  ", (clean(error.message, 300), "quiet"))
         if run.failed_start is not None and run.failed_start.hint:
-            fact(console, "hint", run.failed_start.hint, width=5 if is_table else _LABEL)
+            fact(console, "hint", run.failed_start.hint, width=5)
         if command is not None:
-            fact(console, "next", (command, "command"), width=5 if is_table else _LABEL)
-
-
-def _print_block(console: Console, cells: Sequence[Text]) -> None:
-    """Print a run as lines: its name, then each other column that has text, after its label."""
-    console.print(cells[0], overflow="fold")
-    for name, cell in zip(_COLUMNS[1:], cells[1:], strict=True):
-        if cell.plain:
-            fact(console, name, Text(" · ").join(cell.split()), width=_LABEL)
+            fact(console, "next", (command, "command"), width=5)
 
 
 def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
@@ -155,21 +142,6 @@ def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
         row.add_column(width=width, overflow="fold")
     row.add_row(*cells)
     return row
-
-
-def _widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """Return the width of each column: that of its widest line, within ``_WIDEST``; the first has what is left."""
-    widths = [min(most, _widest_line(rows, at)) for at, most in enumerate(_WIDEST)]
-    rest = sum(widths[1:]) + _GAP * len(widths)
-    return [min(widths[0], room - rest), *widths[1:]]
-
-
-def _widest_line(rows: Sequence[Sequence[Text]], at: int) -> int:
-    return max(cell_len(line) for row in (*rows, [Text(name) for name in _COLUMNS]) for line in _lines(row, at))
-
-
-def _lines(row: Sequence[Text], at: int) -> list[str]:
-    return (row[at].plain if at < len(row) else "").split("\n")
 
 
 def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:

@@ -151,7 +151,7 @@ class _Runs:
 
 def _name_run(output: CommandOutput, prepared: PreparedRun, due: DueRun) -> None:
     """Name the run that the command makes now, for what is printed if it fails."""
-    output.subject, output.is_scheduled = f"{prepared.manifest.name}/{due.run_id}", prepared.is_scheduled
+    output.subject = f"{prepared.manifest.name}/{due.run_id}"
     if prepared.is_scheduled:
         output.subject += f", {_time_words(prepared, due)}"
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from crucible_batch.api.picking import next_pick
 from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.shards.note import describe_shards
+from crucible_batch.api.shard_notes import describe_shards
 from crucible_batch.api.status import Progress, Status, read_status
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
@@ -56,7 +56,7 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
         label = "oldest" if not at else ""
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
     for label, parts, style in (
-        ("outputs", output_parts(state, now), ""),
+        ("outputs", output_parts(state), ""),
         ("pace", [*([] if is_paused else pace_parts(state, now)), f"{elapsed(now - found.began_at)} so far"], ""),
         ("errors", error_parts(state), "red"),
     ):

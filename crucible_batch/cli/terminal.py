@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import select
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -95,82 +94,9 @@ def _open_null(number: int, mode: str) -> IO[str]:
     return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - stays open until the process exits
 
 
-_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""The priorities of syslog for levels of ``logging``; 7 is debug."""
-
-
-def is_journal(stream: IO[str]) -> bool:
-    """Return whether a stream is connected to systemd's journal, which reads a priority before each line."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def journal_prefix(stream: IO[str], level: int) -> str:
-    """Return the priority of a line for the journal, as in sd-daemon(3); empty for any other stream."""
-    return _prefix(level) if is_journal(stream) else ""
-
-
-def _prefix(level: int) -> str:
-    return f"<{next((number for least, number in _PRIORITIES if level >= least), 7)}>"
-
-
-class JournalText(io.TextIOBase):
-    """A text stream that puts the priority of ``level`` before each line."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self.level = logging.INFO
-        self._is_line_begun = False
-
-    def write(self, text: str) -> int:
-        """Write text, which may end within a line."""
-        for line in text.splitlines(keepends=True):
-            self._stream.write(line if self._is_line_begun else f"{_prefix(self.level)}{line}")
-            self._is_line_begun = not line.endswith("\n")
-        return len(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
-@contextmanager
-def at_level(console: Console, level: int) -> Iterator[None]:
-    """Print lines of this level (of ``logging``) within the block: it matters in systemd's journal only."""
-    stream = console.file
-    if not isinstance(stream, JournalText):
-        yield
-        return
-    before, stream.level = stream.level, level
-    try:
-        yield
-    finally:
-        stream.level = before
-
-
 def open_console(*, stderr: bool = False) -> Console:
-    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not.
-
-    If stderr is systemd's journal, lines have priorities and no colours.
-    """
+    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not."""
     stream = sys.stderr if stderr else sys.stdout
-    if stderr and is_journal(stream):
-        return Console(
-            file=cast("IO[str]", JournalText(stream)),
-            theme=_THEME,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            width=PIPED_WIDTH,
-            no_color=True,
-            force_terminal=False,
-            color_system=None,
-        )
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters instead of a traceback
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH

@@ -234,11 +234,15 @@ class Reopened(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intended(_Event):
-    """An upload intent is about to be bought with ``credits`` from the hold of the job ``payer``."""
+    """An upload intent is about to be bought with ``credits`` from the hold of the job ``payer``.
+
+    ``maximum`` is the declared maximum price of an upload, None if there was none.
+    """
 
     nonce: str
     credits: StoredCredits
     payer: str
+    maximum: StoredCredits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,25 +98,30 @@ class _Bought:
 
 @dataclass(slots=True)
 class _Intent:
-    """The job that pays for an upload, and the upload's bound by the prices seen before it."""
+    """The job that pays for an upload, and the upload's bound by the prices seen before it.
+
+    ``maximum`` is the price that was declared then, None if none was.
+    """
 
     payer: str
     bound: Credits
     nonce: str
+    maximum: Credits | None = None
 
 
 @dataclass(slots=True)
 class _Unpriced:
     """An upload of unknown price. ``was_made``: the gateway lists it; otherwise it may not have been charged.
 
-    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was seen. ``rebate`` is
-    the gateway's own figure.
+    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was seen, and ``maximum``
+    the declared maximum by which it was held. ``rebate`` is the gateway's own figure.
     """
 
     subject: str
     nonce: str
     bound: Credits
     was_made: bool
+    maximum: Credits | None
     rebate: Credits = ZERO
 
 
@@ -212,8 +217,11 @@ class Ledger:
         return sum(map(self._highest_cost, self._unpriced), ZERO) - self.assumed_uploads * self._upload_price
 
     def _highest_cost(self, upload: _Unpriced) -> Credits:
-        """Return the declared ceiling, else the bound when it was held; at least the highest price seen."""
-        ceiling = self.prices.upload_ceiling
+        """Return the maximum declared when it was held, else that of this run, else the bound when it was held.
+
+        At least the highest price seen. A maximum that is lowered later has no effect on what was charged before.
+        """
+        ceiling = self.prices.upload_ceiling if upload.maximum is None else upload.maximum
         return max(upload.bound if ceiling is None else ceiling, self._upload_price)
 
     @property
@@ -335,11 +343,11 @@ class Ledger:
 
     def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
         match event:
-            case Intended(credits=amount, payer=payer, nonce=nonce):
+            case Intended(credits=amount, payer=payer, nonce=nonce, maximum=maximum):
                 if payer in self._holds:
                     self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
                 self._set_hold(subject, amount)
-                self._intents[subject] = _Intent(payer, SURGE * self._upload_price, nonce)
+                self._intents[subject] = _Intent(payer, SURGE * self._upload_price, nonce, maximum)
                 if payer in self._alone:
                     self._alone.add(subject)
             case Created():
@@ -464,7 +472,8 @@ class Ledger:
         intent, was_alone = self._intents.get(subject, _Intent("", ZERO, "")), subject in self._alone
         hold, bound = self._end_hold(subject), intent.bound
         # One admitted alone held the rest of the budget, which may be less than its bound.
-        upload = _Unpriced(subject, intent.nonce, min(bound, hold) if was_alone else bound, was_made)
+        bound = min(bound, hold) if was_alone else bound
+        upload = _Unpriced(subject, intent.nonce, bound, was_made, intent.maximum)
         self._unpriced.append(upload)
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 

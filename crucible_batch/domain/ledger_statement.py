@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.domain.ledger_coverage import LedgerCoverage, in_order
 
 LISTED_AFTER_S = 600.0
 """How long an entry may be missing only because it is not listed yet. The contract promises no time."""
@@ -130,7 +130,7 @@ class Statement:
         times = [entry.at for entry in shown.values() if entry.at is not None]
         self.oldest: float | None = min(times, default=None)
         known = {entry.key: entry for entry in seen} | shown
-        self.entries = tuple(sorted(oldest_first(tuple(known.values())), key=lambda entry: entry.at or 0.0))
+        self.entries = tuple(in_order(tuple(known.values())))
         self._about: dict[str, list[LedgerEntry]] = defaultdict(list)
         for entry in self.entries:
             for subject in _subjects(entry):
@@ -139,12 +139,6 @@ class Statement:
     def about(self, subject: str) -> tuple[LedgerEntry, ...]:
         """Return the entries that contain this job's or asset's id."""
         return tuple(self._about.get(subject.lower(), ()))
-
-
-def oldest_first(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
-    """Return entries in the opposite order if they are listed newest first: times may be cut to the second."""
-    times = [entry.at for entry in entries if entry.at is not None]
-    return entries[::-1] if times and times[0] > times[-1] else entries
 
 
 def _subjects(entry: LedgerEntry) -> set[str]:
@@ -188,7 +182,7 @@ class Clocks:
         ``ended`` is ``begun`` by default. The readings of a run have it if they lasted ``LISTED_AFTER_S`` longer.
         """
         listed_at = max(begun, ended or begun) + LISTED_AFTER_S
-        if any(each.since <= begun and each.until >= listed_at for each in statement.coverages):
+        if any(each.has_lasted(begun, listed_at) for each in statement.coverages):
             return True
         if statement.oldest is None:
             return False

@@ -11,7 +11,8 @@ if the gateway's assets and its ledger were read after the upload's patience, an
     -                without a gap                       not one that must be there stays held
     -                without a gap                       none                       not charged
 
-The charge of an upload with an answer must be there: a ledger without it may not list uploads. A charge is explained
+The charge of an upload with an answer must be there, if readings lasted from then until it was listed: a ledger without
+it may not list uploads. A charge is explained
 if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract names no kinds of
 entries: as long as no charge of an upload of ours was recognised, any entry that isn't about a job of ours may be one.
 Entries may be listed late, at the place of their time: so the last reading has to have an entry that was seen before
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from crucible_batch.domain.audit import clock_samples
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import (
     Clocks,
     EntryKind,
@@ -53,15 +55,16 @@ def uncharged_uploads(
     assets: Iterable[AssetSnapshot],
     *,
     covers: Callable[[float], bool],
+    coverages: Sequence[LedgerCoverage],
     first_seen: Mapping[str, float],
     read_at: float,
 ) -> tuple[UploadClaim, ...]:
     """Return the uploads of unknown charge that were certainly not charged, by the table at the head of this file.
 
     ``covers`` returns whether readings of the ledger without a gap include all entries since a time of our clock, also
-    those that were listed late, and
-    ``first_seen`` is when the first reading with an entry was answered, by the entry's key.
-    ``read_at`` is when the last of them and the list of assets were asked for, whichever was earlier.
+    those that were listed late. ``coverages`` are the times of all readings, and ``first_seen`` is when the first
+    reading with an entry was answered, by the entry's key. ``read_at`` is when the last of them and the list of assets
+    were asked for, whichever was earlier.
     """
     listed = {text for asset in assets for text in (asset.nonce, asset.asset_id) if text}
     open_claims = [
@@ -80,7 +83,10 @@ def uncharged_uploads(
     clocks = Clocks(samples)
     ours = {id(entry) for found in about_jobs for entry in found}
     others = Statement(entry for entry in statement.entries if id(entry) not in ours)
-    known = [claim for claim in uploads if named(claim, others) or _is_shown(claim, covers, read_at)]
+    answered = [claim for claim in uploads if claim.state is UploadState.KNOWN]
+    read_since = [claim for claim in answered if covers(claim.begun_at) and patience_ends(claim) <= read_at]
+    must_be_there = {*read_since, *_read_before(answered, coverages)}
+    known = [claim for claim in uploads if claim in must_be_there or named(claim, others)]
     explained = _explained(known, others, clocks)
     charged = [claim for claim in known if claim.state is UploadState.KNOWN and claim.charge]
     if len(explained) < len(charged):
@@ -108,9 +114,11 @@ def named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
     return [entry for entry in statement.about(claim.asset_id) if entry.job_id is None]
 
 
-def _is_shown(claim: UploadClaim, covers: Callable[[float], bool], read_at: float) -> bool:
-    """Whether the readings have the charge of an answered upload. If not, another's charge would be taken for it."""
-    return claim.state is UploadState.KNOWN and covers(claim.begun_at) and patience_ends(claim) <= read_at
+def _read_before(claims: Sequence[UploadClaim], coverages: Sequence[LedgerCoverage]) -> list[UploadClaim]:
+    """Return the uploads of which earlier readings would have the charge, if the gateway's ledger lists uploads."""
+    return [
+        claim for claim in claims if any(each.has_lasted(claim.begun_at, patience_ends(claim)) for each in coverages)
+    ]
 
 
 def _explained(known: Sequence[UploadClaim], others: Statement, clocks: Clocks) -> dict[str, LedgerEntry]:

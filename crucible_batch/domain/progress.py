@@ -82,21 +82,6 @@ class TakenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Receiving:
-    """The progress of a download. Sent a few times per second at most, and not for a quick download.
-
-    ``byte_size`` is the declared size, None if there is none.
-    """
-
-    at: float
-    name: str
-    identity: str
-    index: int
-    received: int
-    byte_size: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class AssetAdvanced:
     """A journalled event of an input image."""
 
@@ -206,7 +191,6 @@ Message = (
     RunBegan
     | TakenUp
     | JobAdvanced
-    | Receiving
     | AssetAdvanced
     | Retrying
     | GatewayUnreachable

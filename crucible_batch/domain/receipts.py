@@ -148,17 +148,23 @@ def _is_possible(receipt: Receipt) -> bool:
     )
 
 
-def rebuild_events(planned: PlannedJob, claims: Sequence[CheckedClaim], intact: Mapping[int, Saved]) -> list[JobEvent]:
+def rebuild_events(
+    planned: PlannedJob, claims: Sequence[CheckedClaim], intact: Mapping[int, Saved], *, is_held: bool = False
+) -> list[JobEvent]:
     """Rebuild a job's events from its attempts, the first one first: all but the last have failed.
+
+    ``is_held``: the journal has the hold of the first attempt already, whose submit is in doubt.
 
     ``intact`` are the saved outputs of the last attempt that are still on disk byte for byte. If these are all of its
     outputs, the job has succeeded; otherwise it is in flight, and is polled again.
     """
     events: list[JobEvent] = []
     for each in claims:
-        events += _accepted(planned, each)
+        if each is not claims[0] or not is_held:
+            events += _held(planned, each.claim)
+        events += _accepted(each)
         if each.record is not None and each.has_failed:
-            events.append(Failed(at=each.claim.at, error=each.record.error or ErrorInfo("JOB_FAILED", "it failed")))
+            events.append(failure_of(each.record, each.claim.at))
     last = claims[-1]
     # The list of outputs may have grown after the first receipt.
     expected = max((receipt.outputs for receipt in last.claim.receipts if receipt.outputs), default=None)
@@ -169,24 +175,30 @@ def rebuild_events(planned: PlannedJob, claims: Sequence[CheckedClaim], intact: 
     return events
 
 
-def _accepted(planned: PlannedJob, checked: CheckedClaim) -> list[JobEvent]:
+def failure_of(record: JobSnapshot, at: float) -> Failed:
+    """Return the event of a failed attempt, by the gateway's record."""
+    return Failed(at=at, error=record.error or ErrorInfo("JOB_FAILED", "it failed"))
+
+
+def _held(planned: PlannedJob, claim: AttemptClaim) -> Iterator[JobEvent]:
+    shape = shape_of(planned)
+    yield Held(
+        at=claim.at,
+        attempt=claim.number,
+        key=claim.key,
+        credits=ZERO,
+        price_class=shape.price_class,
+        shape=shape.digest,
+        images=bool(planned.images),
+    )
+    if planned.images:
+        yield Prepared(at=claim.at, credits=ZERO)
+
+
+def _accepted(checked: CheckedClaim) -> list[JobEvent]:
     """Return the events of an acceptance at the highest price in a receipt, repriced if the record's is higher."""
     claim, at = checked.claim, checked.claim.at
-    shape = shape_of(planned)
-    events: list[JobEvent] = [
-        Held(
-            at=at,
-            attempt=claim.number,
-            key=claim.key,
-            credits=ZERO,
-            price_class=shape.price_class,
-            shape=shape.digest,
-            images=bool(planned.images),
-        ),
-        Accepted(at=at, job_id=checked.job_id, credits=claim.credits, reused=True),
-    ]
-    if planned.images:
-        events.insert(1, Prepared(at=at, credits=ZERO))
+    events: list[JobEvent] = [Accepted(at=at, job_id=checked.job_id, credits=claim.credits, reused=True)]
     if checked.record is not None and checked.record.credits > claim.credits:
         events.append(Repriced(at=at, credits=checked.record.credits))
     return events

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -37,18 +36,9 @@ _LINK_STATUSES = {400, 403, 404, 410}
 """Statuses of a storage for an expired or wrong link; a fresh link may work."""
 
 
-TELL_EVERY_S = 0.5
-"""Interval between progress messages of a download, in seconds."""
-
 T = TypeVar("T")
 Take = Callable[[AsyncIterator[bytes], int | None], Awaitable[T]]
 """Consumes a body, given its declared length if there is one."""
-Progress = Callable[[PlannedJob, int, int, int | None], None]
-"""Called with a job, an output's index, the bytes received and the declared size, if there is one."""
-
-
-def _untold(_planned: PlannedJob, _index: int, _received: int, _byte_size: int | None) -> None:
-    """The default: progress is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +73,6 @@ class Downloader:
         *,
         jitter: Callable[[], float],
         terms: RunTerms,
-        progress: Progress = _untold,
         find_path: Callable[[PlannedJob, str, str], Awaitable[str | None]] = _no_other_path,
         on_record: Callable[[JobSnapshot], None] = _unread,
         same_bytes: bool = False,
@@ -97,7 +86,6 @@ class Downloader:
         self._on_record = on_record
         self._same_bytes = same_bytes
         self._sidecars = store.sidecars()
-        self._progress = progress
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
@@ -138,10 +126,9 @@ class Downloader:
 
             find_path = partial(self._find_path, planned)
             token = planned.identity[:16]
-            async with aclosing(self._counted(body, planned, index, length)) as counted:
-                await self._store.save(
-                    planned.output, index, token, counted, length, embed=embed, find_path=find_path, note=note
-                )
+            await self._store.save(
+                planned.output, index, token, body, length, embed=embed, find_path=find_path, note=note
+            )
             return saved[0]
 
         return await self._download(attempt.job_id or "", index, number, save)
@@ -184,17 +171,6 @@ class Downloader:
             return Restored(replace(saved, at=self._clock.now()), kept)
 
         return await self._download(attempt.job_id or "", saved.index, number, restore)
-
-    async def _counted(
-        self, body: AsyncIterator[bytes], planned: PlannedJob, index: int, length: int | None
-    ) -> AsyncGenerator[bytes, None]:
-        told_at, received = self._clock.monotonic(), 0
-        async for chunk in body:
-            received += len(chunk)
-            if (now := self._clock.monotonic()) - told_at >= TELL_EVERY_S:
-                told_at = now
-                self._progress(planned, index, received, length)
-            yield chunk
 
     async def _download(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
         try:

@@ -36,8 +36,8 @@ _LEAST_WAIT_S = 0.25
 class LedgerStore(Protocol):
     """Where readings of the gateway's ledger are kept."""
 
-    def ledger_coverage(self) -> LedgerCoverage | None:
-        """Return the coverage of the newest reading of any run in this directory; None if there was none."""
+    def ledger_coverages(self) -> Sequence[LedgerCoverage]:
+        """Return over which times any run in this directory has read the ledger without a gap, oldest first."""
         ...
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
@@ -135,6 +135,10 @@ class LedgerReader:
         seen = self.first_seen()
         return any(seen.get(key, math.inf) <= moment for key in self._coverage.keys)
 
+    def coverages(self) -> Sequence[LedgerCoverage]:
+        """Return over which times the ledger was read without a gap, by earlier runs too."""
+        return self._store.ledger_coverages()
+
     def entries(self) -> Sequence[LedgerEntry]:
         """Return all entries that were read, by earlier runs too."""
         return self._store.ledger_entries()
@@ -168,7 +172,7 @@ class LedgerReader:
 
         ``forget_by`` is the person who releases what is held for refunds that are not visible; None if nobody does.
         """
-        self._coverage = self._store.ledger_coverage()
+        self._coverage = next(reversed(self._store.ledger_coverages()), None)
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries(), is_covered=False)
         if self._accounting.ledger.awaits_refunds or self._accounting.ledger.unpriced_uploads:
@@ -253,13 +257,12 @@ class LedgerReader:
 
     async def _take(self, entries: Sequence[LedgerEntry], asked_at: float, bought: int) -> None:
         shown = {entry.key: entry for entry in entries}
-        before = self._coverage
-        first = LedgerCoverage(asked_at, asked_at, frozenset(shown))
-        coverage = first if before is None else before.after(shown.keys(), asked_at)
+        before, reading = self._coverage, LedgerCoverage.of(entries, asked_at)
+        coverage = reading if before is None else before.after(reading)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
         await self._store.keep_reading(fresh, coverage, self._clock.now())
         # Reading more often shows no more of a ledger that stays empty.
-        is_gap = before is not None and bool(before.keys or shown) and before.keys.isdisjoint(shown)
+        is_gap = before is not None and bool(before.keys or shown) and not before.overlaps(reading)
         if before is not None:
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.

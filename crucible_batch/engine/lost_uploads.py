@@ -12,6 +12,7 @@ from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Event, Lost, NotCharged
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.retry_rule import ONCE
@@ -47,6 +48,10 @@ class LedgerReadings(Protocol):
 
     def reaches_back_to(self, moment: float) -> bool:
         """Whether all entries since ``moment`` were read, by our clock, also those that were listed late."""
+        ...
+
+    def coverages(self) -> Sequence[LedgerCoverage]:
+        """Return over which times the ledger was read without a gap."""
         ...
 
 
@@ -177,6 +182,7 @@ class LostUploads:
             self._readings.entries(),
             assets,
             covers=self._readings.reaches_back_to,
+            coverages=self._readings.coverages(),
             first_seen=self._readings.first_seen(),
             read_at=read_at,
         )

@@ -15,7 +15,6 @@ from crucible_batch.domain.progress import (
     JobAdvanced,
     JobsAdded,
     Observer,
-    Receiving,
     RunBegan,
     RunEnded,
     Stopping,
@@ -72,9 +71,6 @@ class ProgressReporter:
         self._observer.notify(
             JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, balance, beside)
         )
-
-    def receiving(self, planned: PlannedJob, index: int, received: int, byte_size: int | None) -> None:
-        self._observer.notify(Receiving(self._clock.now(), planned.name, planned.identity, index, received, byte_size))
 
     def asset(self, image: InputImage, event: AssetEvent) -> None:
         spec = image.spec

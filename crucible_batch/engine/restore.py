@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Event, Held, JobEvent, Saved
-from crucible_batch.domain.gateway_types import JobSnapshot
+from crucible_batch.domain.events import Event, Held, HoldReleased, JobEvent, Saved
+from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.job_record import matches_record
 from crucible_batch.domain.output_path import is_planned_path
@@ -24,6 +24,7 @@ from crucible_batch.domain.receipts import (
     CheckedClaim,
     Receipt,
     attempt_claims,
+    failure_of,
     rebuild_events,
     with_minimum_price,
 )
@@ -33,6 +34,8 @@ from crucible_batch.outputs import ObjectStoreError, OutputStore, Receipts, Rece
 from crucible_batch.temporary_database import room_for, temporary_database
 
 _AT_ONCE = 32
+_IN_DOUBT = frozenset({Phase.SUBMITTING, Phase.UNKNOWN})
+_MAY_LACK_ATTEMPTS = frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.IN_FLIGHT, *_IN_DOUBT})
 
 
 class RestorableJournal(Protocol):
@@ -60,9 +63,9 @@ async def restore(
 ) -> int:
     """Write the missing events of the plan's jobs into the journal; return the number of jobs restored.
 
-    Jobs of which the journal may lack attempts are those without any, and those that have failed: another machine may
-    have tried them again. For these the gateway is asked by job id, which is free, before anything is written, since a
-    receipt is only a claim. Jobs are handled a few at a time; their events are kept
+    Jobs of which the journal may lack attempts are those without any, and those that have failed or may have failed
+    since: another machine may have tried them again. For these the gateway is asked by job id, which is free, before
+    anything is written, since a receipt is only a claim. Jobs are handled a few at a time; their events are kept
     in a temporary database until the end. A job that the gateway doesn't know counts at the highest price known
     for its shape, else at ``ceiling``. If there is neither, it is left out: its key is sent again, which is free if the
     gateway knows it.
@@ -79,7 +82,7 @@ async def restore(
         closing(_RebuiltEvents()) as unknown,
     ):
         rebuilder = _Rebuilder(gateway, by_job, store)
-        lost = (found for found in journal.jobs(RetryRule()) if found[1].phase in {Phase.READY, Phase.FAILED})
+        lost = (found for found in journal.jobs(RetryRule()) if found[1].phase in _MAY_LACK_ATTEMPTS)
         while some := list(islice(lost, _AT_ONCE)):
             for job in await rebuilder.rebuild(some):
                 (rebuilt if job.is_known else unknown).add(job.identity, job.events)
@@ -133,14 +136,37 @@ class _Rebuilder:
         claims = [claim for claim in attempt_claims(self.by_job.of(planned.identity)) if claim.number > known]
         try:
             checked = await self._checked(planned, claims)
-            if not checked:
+            end = await self._end_of_attempt(job, checked) if checked else None
+            if end is None:
                 return None
             outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)
             intact = {saved.index: saved async for saved in outputs}
         except (GatewayError, ObjectStoreError) as error:  # kept, since a group of tasks would wrap it
             return error
-        events = rebuild_events(planned, checked, intact)
+        rebuilt = rebuild_events(planned, checked, intact, is_held=job.phase in _IN_DOUBT)
+        events = [*end, *rebuilt]
         return _RebuiltJob(planned.identity, events, checked[-1].record is not None)
+
+    async def _end_of_attempt(self, job: Job, checked: Sequence[CheckedClaim]) -> Sequence[JobEvent] | None:
+        """Return the events that end the attempt which the journal has open, as far as the checked ones don't.
+
+        None if these can't follow it: then its outcome is found by the run itself.
+        """
+        first = checked[0]
+        match job.phase:
+            case Phase.PREPARING:
+                error = ErrorInfo("INTERRUPTED", "another machine continued while its images were uploaded")
+                return [HoldReleased(at=first.claim.at, error=error)]
+            case Phase.IN_FLIGHT:
+                record = await self._record(job.current.job_id or "")
+                if record is None or record.status is not JobStatus.FAILED:
+                    return None
+                return [failure_of(record, first.claim.at)]
+            case phase if phase in _IN_DOUBT:
+                is_known = first.claim.number == job.attempt and first.record is not None
+                return [] if is_known else None
+            case _:
+                return []
 
     async def _checked(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
         """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""

@@ -166,7 +166,6 @@ class Runner:
             clock,
             jitter=self._ports.jitter,
             terms=terms,
-            progress=self._tell.receiving,
             find_path=relocator.find_path,
             on_record=records.note,
             same_bytes=self._adder.is_used,

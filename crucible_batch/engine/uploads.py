@@ -271,7 +271,8 @@ class AssetUploader:
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
         self._unsent.add(digest)
-        return Intended(at=self._clock.now(), nonce=self._nonce(), credits=self._share(payer), payer=payer)
+        share, maximum = self._share(payer), self._accounting.ledger.prices.upload_ceiling
+        return Intended(at=self._clock.now(), nonce=self._nonce(), credits=share, payer=payer, maximum=maximum)
 
     def _share(self, payer: str) -> Credits:
         """Return the part of the payer's hold that an upload may cost: its bound, or all of it if there is none."""

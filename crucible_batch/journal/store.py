@@ -290,10 +290,6 @@ class Journal:
         """Return over which times the gateway's ledger was read without a gap, oldest first."""
         return [decode(LedgerCoverage, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
 
-    def ledger_coverage(self) -> LedgerCoverage | None:
-        """Return the newest of ``ledger_coverages``; None if the ledger was never read."""
-        return next(reversed(self.ledger_coverages()), None)
-
     def _of_gateway_ledger(self, query: str) -> list[tuple[object, ...]]:
         with self._errors():
             if self._connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:

@@ -23,7 +23,6 @@ from crucible_batch.report.models import (
     JobRow,
     ManifestRow,
     OutputRow,
-    PeriodRow,
     ReportHead,
     SentRow,
     SourceRow,
@@ -88,7 +87,6 @@ def build_head(
     finished_at: float | None,
     ledger: Ledger,
     counts: CountsRow,
-    period: PeriodRow | None = None,
 ) -> ReportHead:
     """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
     stops = {} if ending is None else ending.stops
@@ -104,7 +102,6 @@ def build_head(
         credits=_credits(ledger, terms.budget),
         budget_source=terms.budget_source,
         notify_option=terms.notify_option,
-        period=period,
         counts=counts,
         stops={scope: _error(stop) for scope, stop in stops.items()},
         notes=list(notes(ledger)),

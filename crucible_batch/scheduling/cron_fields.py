@@ -24,20 +24,14 @@ class DayRule:
 class CronFields:
     """The values of a cron expression. A day matches if one of ``day_rules`` does.
 
-    ``follows_real_time`` is true if the hour or minute begins with ``*``: such a schedule is not adjusted when clocks
-    change. ``written`` are the fields with numbers in place of names, for Debian's cron.
+    ``written`` are the fields with numbers in place of names, for Debian's cron.
     """
 
     minutes: frozenset[int]
     hours: frozenset[int]
     months: frozenset[int]
     day_rules: tuple[DayRule, ...]
-    follows_real_time: bool
     written: tuple[str, ...]
-
-    @property
-    def is_every_day(self) -> bool:
-        return self.months == frozenset(_ALL[3]) and self.day_rules == (DayRule(None, None),)
 
     @property
     def is_every_hour(self) -> bool:
@@ -46,16 +40,6 @@ class CronFields:
     @property
     def is_every_minute(self) -> bool:
         return self.minutes == frozenset(_ALL[0])
-
-    def matches(self, local: datetime) -> bool:
-        """Return whether a local time matches, whether or not clocks show it on that day."""
-        if local.minute not in self.minutes or local.hour not in self.hours or local.month not in self.months:
-            return False
-        weekday = local.isoweekday() % 7
-        return any(
-            (rule.days is None or local.day in rule.days) and (rule.weekdays is None or weekday in rule.weekdays)
-            for rule in self.day_rules
-        )
 
 
 def read_fields(expression: str) -> CronFields:
@@ -77,7 +61,6 @@ def read_fields(expression: str) -> CronFields:
         hours=frozenset(parsed.hours),
         months=frozenset(parsed.months),
         day_rules=_day_rules(days, weekdays, both=parsed.day_and),
-        follows_real_time=written[0].startswith("*") or written[1].startswith("*"),
         written=written,
     )
 

@@ -156,18 +156,6 @@ METRICS: Sequence[Metric] = (
         _period(lambda period: period.ends_at), ("account",),
     ),
     Metric(
-        "crucible_batch_stage_seconds", "Time that the jobs of the newest run spent in a stage, added up.",
-        lambda run: [((stage.value,), each.sum_s) for stage, each in run.stages.items()], ("stage",),
-    ),
-    Metric(
-        "crucible_batch_stage_max_seconds", "Longest time that one of these jobs spent in the stage.",
-        lambda run: [((stage.value,), each.max_s) for stage, each in run.stages.items()], ("stage",),
-    ),
-    Metric(
-        "crucible_batch_stage_jobs", "Times that a job passed the stage, each attempt counted.",
-        lambda run: [((stage.value,), each.count) for stage, each in run.stages.items()], ("stage",),
-    ),
-    Metric(
         "crucible_batch_retries", "Requests that the newest run repeated, by operation.", _retries, ("operation",),
     ),
     Metric(

@@ -174,3 +174,44 @@ def test_a_function_has_at_most_60_lines() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
     ]
     assert functions == [], "\n".join(functions)
+
+
+RUN = {
+    "running", "run_start", "run_parts", "run_context", "run_directory", "run_journal", "run_paths", "observers",
+    "control_desk", "reporting", "object_runs", "cleaning", "account", "connecting", "cancellation", "request",
+}  # fmt: skip
+"""The modules of ``api/`` that every run goes through. What only some runs need is a part of them, or their source."""
+CORE = {
+    "job", "asset", "attempt", "events", "event_order", "ledger", "budget", "prices", "identity", "outcome", "ports",
+}  # fmt: skip
+FEATURE_RULES = {
+    "allowance", "budget_period", "catch_up", "charge_times", "cluster_control", "merging", "retention",
+    "shard_division", "spend_cap",
+}  # fmt: skip
+"""The modules of ``domain/`` with the rules of one feature. That shards are out is the core's: ``sharding``."""
+
+
+def _features() -> set[str]:
+    """The modules that ``features.py`` lists, and those with their rules, files and notes."""
+    imported = (module for _, module in _imports(PACKAGE / "api" / "features.py"))
+    listed = {module for module in imported if module.startswith("crucible_batch.")}
+    listed -= {f"crucible_batch.api.{name}" for name in RUN | {"plan_parts"}}
+    rules = {"budgets", "derived_jobs", "period_budget", "period_note", "price_memory", "scheduled_runs", "stage_note"}
+    listed |= {f"crucible_batch.api.{name}" for name in rules}
+    listed |= {name for name in MODULES if name.startswith("crucible_batch.api.shards")}
+    listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
+    rooms = ("budget_accounts", "notifications", "telemetry", "scheduling")
+    return listed | {f"crucible_batch.{room}" for room in rooms}
+
+
+def test_what_every_run_goes_through_names_no_feature() -> None:
+    core = [PACKAGE / "api" / f"{name}.py" for name in RUN] + [PACKAGE / "domain" / f"{name}.py" for name in CORE]
+    features = _features()
+    assert features >= {f"crucible_batch.api.{name}" for name in ("notifying", "period_part", "spend_cap")}
+    named = [
+        f"{path}:{line}: {module}"
+        for path in [*core, *(PACKAGE / "engine").glob("*.py")]
+        for line, module in _imports(path)
+        if any(module == feature or module.startswith(f"{feature}.") for feature in features)
+    ]
+    assert named == [], "\n".join(named)

@@ -16,7 +16,7 @@ from pathlib import Path
 from crucible_batch.api.request import check_path
 from crucible_batch.api.run_journal import is_begun
 from crucible_batch.api.run_paths import plan_folder
-from crucible_batch.api.shards.note import noted_in, noted_shards
+from crucible_batch.api.shard_notes import noted_in, noted_shards
 from crucible_batch.domain.merging import FoundShard
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms

@@ -10,8 +10,7 @@ from pathlib import Path
 from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.run_journal import journal_of, ledger_of
-from crucible_batch.api.shards.directories import unknown_shards
-from crucible_batch.api.shards.note import (
+from crucible_batch.api.shard_notes import (
     describe_shards,
     note_shards,
     noted_in,
@@ -19,6 +18,7 @@ from crucible_batch.api.shards.note import (
     noted_shards,
     outstanding_shards,
 )
+from crucible_batch.api.shards.directories import unknown_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -370,11 +370,3 @@ def waits_for_shards(directory: Path) -> bool:
     except RunDirectoryError:
         return False
     return False
-
-
-def shard_notes(directory: Path) -> Iterator[str]:
-    """Yield what a plan notes about shards of its directory that are not merged yet."""
-    try:
-        refuse_if_divided(directory)
-    except UserError as error:
-        yield f"run is refused: {error.message}; {error.hint}"

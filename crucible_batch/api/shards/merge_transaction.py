@@ -9,8 +9,8 @@ from pathlib import Path
 
 from crucible_batch.api.report_note import forget_report
 from crucible_batch.api.run_journal import ledger_of
+from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.api.shards.directories import ShardDirectory, ShardJournalError, shard_errors
-from crucible_batch.api.shards.note import note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import Event

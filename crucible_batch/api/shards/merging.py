@@ -23,6 +23,7 @@ from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
 from crucible_batch.api.run_journal import refuse_if_pruned
+from crucible_batch.api.shard_notes import noted_shards
 from crucible_batch.api.shards.directories import (
     MergeSources,
     ShardDirectory,
@@ -37,7 +38,6 @@ from crucible_batch.api.shards.directories import (
 )
 from crucible_batch.api.shards.divided_plan import is_untouched
 from crucible_batch.api.shards.merge_transaction import ShardMerge
-from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.api.shards.period_budget import settle_merged
 from crucible_batch.api.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.domain.credits import ZERO

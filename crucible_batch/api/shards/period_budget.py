@@ -26,8 +26,8 @@ from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_a
 from crucible_batch.api.period_note import is_journal_of, noted_run_in_account
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.api.shards.divided_plan import refuse_lower_budget
-from crucible_batch.api.shards.note import outstanding_shards
 from crucible_batch.budget_accounts import BudgetAccount, account_file
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo

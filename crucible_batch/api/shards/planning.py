@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crucible_batch.api.account import refuse_other_account
-from crucible_batch.api.connecting import require_key
 from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.api.object_runs import open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_journal import directory_outputs_url, ledger_of
+from crucible_batch.api.run_start import restore_run
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
+from crucible_batch.api.shard_notes import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
@@ -23,19 +23,18 @@ from crucible_batch.api.shards.divided_plan import (
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.shards.note import note_shards, noted_in, outstanding_shards
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
 from crucible_batch.domain.credits import ZERO, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
-from crucible_batch.engine import SystemClock, restore
+from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore, OutputStore, Receipts
+from crucible_batch.outputs import ObjectOutputStore, OutputStore
 from crucible_batch.saved_plan import write_saved_plan
 from crucible_batch.settings import Settings
 
@@ -150,14 +149,12 @@ async def _resume_earlier_runs(
     plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
 ) -> None:
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
-    terms, directory = plan.basis.terms, plan.directory
-    account = await refuse_other_account(journal, gateway, require_key(settings))
-    if outstanding_shards(journal) is None:  # otherwise the jobs of that plan have to stay
+    terms = plan.basis.terms
+    is_free = outstanding_shards(journal) is None  # otherwise the jobs of that plan have to stay
+    if is_free:
         journal.adopt(plan.draft)
-        receipts = Receipts(directory)
-        await restore(journal, receipts, store, gateway, ceiling=terms.ceiling, is_ours=account.is_proven)
-    journal.remember_key(account.fingerprint)
-    remember_run(plan.basis.source.path, terms.run_id, directory)
+    await restore_run(journal, store, gateway, settings, ceiling=terms.ceiling, is_restored=is_free)
+    remember_run(plan.basis.source.path, terms.run_id, plan.directory)
 
 
 async def _divided(

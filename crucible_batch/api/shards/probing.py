@@ -23,12 +23,13 @@ import httpx
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.api.features import kind_of_probe
 from crucible_batch.api.period_budget import preview
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.running import RunResult, run_request
+from crucible_batch.api.shard_notes import noted_in
 from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, left_of, refuse_missing_maxima
-from crucible_batch.api.shards.note import noted_in
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
@@ -140,7 +141,7 @@ async def run_probe(
     """
     settings, manifest = settings or current_settings(), manifest or read_source(request)
     # The deadline and the choice are those of all runs together.
-    request = with_pace_of(manifest, replace(request, notify=False))
+    request = with_pace_of(manifest, request)
     deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, admit)
     codes: list[ExitCode] = []
 
@@ -149,6 +150,7 @@ async def run_probe(
         job_filter = replace(request.job_filter, names=names)
         result = await run_request(
             replace(request, job_filter=job_filter, uploads_only=uploads_only, deadline_s=deadline.left_s),
+            kind_of_probe,
             manifest=manifest,
             handle_signals=handle_signals,
             observer=observer,

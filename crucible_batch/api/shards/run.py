@@ -6,24 +6,26 @@ The jobs are those of the plan: tables and prompts aren't read again, and an inp
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.account import refuse_account_of_shard, refuse_other_account
+from crucible_batch.api.account import refuse_account_of_shard
 from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
+from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
-from crucible_batch.api.run_start import StartedRun, awaited_gateway
+from crucible_batch.api.run_start import awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
-from crucible_batch.api.shards.log import LogState
-from crucible_batch.api.shards.note import note_shard, noted_in, noted_shard
+from crucible_batch.api.shard_notes import note_shard, noted_in, noted_shard
+from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.api.shards.stored_shard import (
     log_of_shard,
     read_open,
@@ -31,7 +33,6 @@ from crucible_batch.api.shards.stored_shard import (
     set_stale_journal_aside,
     take_log,
 )
-from crucible_batch.api.spend_cap import refuse_shard
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found
@@ -41,20 +42,14 @@ from crucible_batch.domain.output_path import may_hold_output, output_path
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.saved_plan import ImageFile, ShardRow
 from crucible_batch.domain.sharding import ShardId, ShardOf
-from crucible_batch.engine import restore
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.gateway import HttpGateway
-from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
-from crucible_batch.outputs import Receipts, check_outputs_can_be_saved
+from crucible_batch.outputs import OutputStore
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
-
-
-def quiet_shard(request: RunRequest) -> RunRequest:
-    """Return the request of a shard without notifications: those of the run concern all of its shards."""
-    return request if request.shard is None else replace(request, notify=False)
 
 
 def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
@@ -72,47 +67,87 @@ def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
     )
 
 
-async def start_shard(stack: AsyncExitStack, context: RunContext) -> StartedRun:
-    """Do everything that precedes the first purchase of a shard, as ``start_run`` does for a manifest.
+class ShardRun:
+    """The run of a shard, as ``RunKind`` describes."""
 
-    Raises the errors that ``run`` raises before anything is spent.
-    """
-    plan, shard = _shard_of(context.request)
-    refuse_shard(context.cap)
-    directory = context.directory
-    is_locked = directory.exists()
-    if is_locked:
-        stack.enter_context(lock_run_directory(directory))
-    _refuse_if_merged(plan, shard)
-    basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
-    key = require_key(context.settings, context.manifest.path)
-    gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, basis))
-    check_plan_of_shard(context.request, basis)
-    same_account = context.request.same_account
-    if plan.head.account is not None:
-        await refuse_account_of_shard(plan.head.account, gateway, key, same_account=same_account)
-    draft = stack.enter_context(PlanFile.temporary())
-    rows = ShardRows(plan, shard, context.manifest.directory)
-    draft.fill(rows.jobs())
-    if not is_locked:  # not created before, so that a refused plan leaves nothing behind
-        stack.enter_context(lock_run_directory(directory))
-        _refuse_if_merged(plan, shard)  # while the gateway was awaited, a merge may have abandoned the shard
-    check_outputs_can_be_saved(directory, (planned.output for planned in draft.jobs()))
-    _check_directory(directory, plan, shard)
-    log = await log_of_shard(context.store, plan, shard, context.binding)
-    state = LogState() if log is None else await read_open(log)
-    if log is not None:
-        set_stale_journal_aside(directory, log, state)
-    journal = stack.enter_context(context.journal())
-    restore_rows(journal, state)
-    _begin(journal, plan, shard, rows, context.clock.now())
-    journal.adopt(draft)
-    account = await refuse_other_account(journal, gateway, key, same_account=same_account)
-    receipts, ceiling = Receipts(directory), context.terms.ceiling
-    await restore(journal, receipts, context.store, gateway, ceiling=ceiling, is_ours=account.is_proven)
-    journal.remember_key(account.fingerprint)
-    logged = None if log is None else await take_log(journal, log, state, context.store)
-    return StartedRun(gateway, journal, basis, log=logged)
+    def __init__(self, request: RunRequest, parts: Parts) -> None:
+        self.parts = parts
+        self._request = request
+        self._plan, _ = _shard_of(request)
+
+    def terms(self, manifest: Manifest) -> RunTerms:
+        return shard_terms(run_terms(manifest, self._request), self._request)
+
+    def store(self, directory: Path) -> OutputStore:
+        return open_store(directory, plan_outputs_url(self._plan), **limits_of(self._request), is_shard=True)
+
+    def source(self, context: RunContext) -> ShardJobs:
+        return ShardJobs(context)
+
+
+class ShardJobs:
+    """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their own."""
+
+    may_delete_images = False
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._plan, self._shard = _shard_of(context.request)
+        self.basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
+        self._rows = ShardRows(self._plan, self._shard, context.manifest.directory)
+        self._log: ShardLog | None = None
+        self._state = LogState()
+
+    def refuse(self) -> None:
+        """Raise ``RunDirectoryError`` if a merge has ended the shard, perhaps while the gateway was awaited."""
+        _refuse_if_merged(self._plan, self._shard)
+
+    async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
+        context, plan = self._context, self._plan
+        key = require_key(context.settings, context.manifest.path)
+        gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, self.basis))
+        check_plan_of_shard(context.request, self.basis)
+        if plan.head.account is not None:
+            same_account = context.request.same_account
+            await refuse_account_of_shard(plan.head.account, gateway, key, same_account=same_account)
+        draft.fill(self._rows.jobs())
+        return gateway
+
+    async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
+        """Ask nobody: the allowance was agreed to when the plan was divided."""
+
+    @asynccontextmanager
+    async def journal(self) -> AsyncIterator[Journal]:
+        """Open the journal; one in an object store is made again of its log if another machine has continued it."""
+        context, plan, shard = self._context, self._plan, self._shard
+        directory = context.directory
+        _check_directory(directory, plan, shard)
+        self._log = await log_of_shard(context.store, plan, shard, context.binding)
+        if self._log is not None:
+            self._state = await read_open(self._log)
+            set_stale_journal_aside(directory, self._log, self._state)
+        with Journal.open(directory, context.binding, now=context.clock.now()) as journal:
+            restore_rows(journal, self._state)
+            _begin(journal, plan, shard, self._rows, context.clock.now())
+            yield journal
+
+    def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
+        return False
+
+    def derivation(self, journal: Journal) -> None:
+        return None
+
+    async def take_log(self, journal: Journal) -> LoggedJournal | None:
+        if self._log is None:
+            return None
+        return await take_log(journal, self._log, self._state, self._context.store)
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        return explain_shard(self._context.request)(error)
+
+    @property
+    def merge_command(self) -> str | None:
+        return merge_command(self._context.request)
 
 
 def _shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:

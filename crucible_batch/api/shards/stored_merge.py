@@ -19,9 +19,9 @@ from crucible_batch.api.concurrent_work import for_each
 from crucible_batch.api.object_runs import in_thread, note_url, open_store
 from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.api.run_paths import plan_folder, state_directory_of
+from crucible_batch.api.shard_notes import note_shard, noted_in
 from crucible_batch.api.shards.directories import ShardDirectory
 from crucible_batch.api.shards.log import Closed, LogState, ShardLog
-from crucible_batch.api.shards.note import note_shard, noted_in
 from crucible_batch.api.shards.run import ShardRows
 from crucible_batch.api.shards.stored_plans import fetch_plan, note_merged, read_list
 from crucible_batch.api.shards.stored_shard import is_current, restore_rows

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 from rich import box
-from rich.console import (
-    Console,
-    ConsoleDimensions,
-    ConsoleOptions,
-    ConsoleRenderable,
-    Group,
-    RenderableType,
-    RenderResult,
-)
-from rich.control import Control
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.segment import ControlType, Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
@@ -53,77 +42,6 @@ from crucible_batch.cli.display.progress_text import (
 from crucible_batch.domain.progress import Message, Throttled
 from crucible_batch.domain.redaction import clean
 
-FRAMES_PER_S = 5
-_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
-"""Synchronised output: a terminal that supports it shows the text between them in one update; others ignore them."""
-
-
-def does_reflow(environ: Mapping[str, str]) -> bool:
-    """Return whether the terminal rewraps lines when it becomes narrower; nearly all do.
-
-    xterm, the Linux console and GNU screen cut lines off. The variables that identify them are inherited by programs
-    started in them, so the variables of tmux and of VTE terminals take precedence.
-    """
-    if environ.get("TMUX") or environ.get("VTE_VERSION"):
-        return True
-    kind = environ.get("TERM", "")
-    return not (environ.get("XTERM_VERSION") or kind == "linux" or kind.startswith("screen"))
-
-
-class _Raw:
-    """Terminal control bytes, which have no width."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
-        # Rich treats a segment with a control code as zero-width; any code will do.
-        yield Segment(self._text, None, [(ControlType.CARRIAGE_RETURN,)])
-
-
-class Frames(Live):
-    """Rich's live display. ``drawn`` returns the size of the newest frame, ``changed`` whether a new one is needed."""
-
-    def __init__(
-        self,
-        draw: Callable[[], RenderableType],
-        console: Console,
-        *,
-        drawn: Callable[[], ConsoleDimensions],
-        changed: Callable[[], bool],
-        reflows: bool | None = None,
-    ) -> None:
-        super().__init__(get_renderable=draw, console=console, refresh_per_second=FRAMES_PER_S, transient=True)
-        self._drawn = drawn
-        self._changed = changed
-        self._reflows = does_reflow(os.environ) if reflows is None else reflows
-        self._shown: tuple[ConsoleDimensions, int] | None = None
-
-    def refresh(self) -> None:
-        """Draw a frame, unless the last one is still correct."""
-        if not self.is_started or self._changed():
-            super().refresh()
-
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Wrap a frame in the synchronisation marks, and erase the previous frame."""
-        width = self.console.width
-        upwards, *rest = super().process_renderables(renderables)
-        frame = [_Raw(_BEGIN), upwards, *self._reflowed(width), *rest, _Raw(_END)]
-        self._shown = (self._drawn(), width)
-        return frame
-
-    def _reflowed(self, width: int) -> Iterator[Control]:
-        """Erase the lines that the previous frame gained because the terminal became narrower and rewrapped it.
-
-        If no lines were rewrapped, the text above the frame is other output, and is kept.
-        """
-        if not self._reflows or self._shown is None or width >= self._shown[1]:
-            return
-        old = self._shown[0]
-        more = old.height * (-(-old.width // width) - 1)
-        yield Control(*((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * more)
-
-
 WIDEST = 100
 NOTABLE_LINES = 3
 TASK_LINES = 4
@@ -143,9 +61,6 @@ class LiveDisplay(Display):
         # Replaced, never mutated: the drawing thread may read it at any time.
         self._failures: tuple[NotableEvent, ...] = ()
         self._retry: tuple[float, NotableEvent] | None = None
-        self._drawn = ConsoleDimensions(0, 0)
-        self._has_news = True
-        self._shown: tuple[int, ConsoleDimensions] | None = None
         self._frames = self._new_frames()
 
     def pause(self) -> None:
@@ -158,7 +73,6 @@ class LiveDisplay(Display):
     def notify(self, message: Message) -> None:
         now = self._clock()
         notable = self._state.take(message, now)
-        self._has_news = True
         if notable is None or notable.kind is NotableKind.RUN:
             return  # these states have their own row while they last
         if notable.kind is NotableKind.REQUEST:
@@ -166,25 +80,16 @@ class LiveDisplay(Display):
         else:
             self._failures = (*self._failures, notable)[-NOTABLE_LINES:]
 
-    def _new_frames(self) -> Frames:
-        return Frames(self._draw, self._console, drawn=lambda: self._drawn, changed=self._is_outdated)
-
-    def _is_outdated(self) -> bool:
-        """Return whether a new frame would differ: after a message, a second or a resize, or while a spinner turns."""
-        shown = (int(self._clock()), self._console.size)
-        is_outdated = self._has_news or shown != self._shown or not self._state.has_begun
-        self._has_news, self._shown = False, shown
-        return is_outdated
+    def _new_frames(self) -> Live:
+        return Live(get_renderable=self._draw, console=self._console, transient=True)
 
     def _draw(self) -> RenderableType:
         now, state = self._clock(), self._state
         if not state.has_begun:
-            self._drawn = ConsoleDimensions(1, 1)
             doing = state.unreachable or "reading the manifest, querying the gateway"
             return Spinner("dots", Text(doing, style="yellow" if state.unreachable else "dim"), style="cyan")
         width = min(self._console.width, WIDEST)
         lines = self._lines(now, width - 4, self._console.height - 4)
-        self._drawn = ConsoleDimensions(width, len(lines) + 2)
         panel = Panel(
             Group(*lines),
             title=Text(self._title, style="bold"),
@@ -210,8 +115,8 @@ class LiveDisplay(Display):
         ]
         tail: list[Text] = []
         for label, parts, style in (
-            ("images", image_parts(state, now), ""),
-            ("outputs", output_parts(state, now), ""),
+            ("images", image_parts(state), ""),
+            ("outputs", output_parts(state), ""),
             ("errors", error_parts(state), "red"),
         ):
             if parts:

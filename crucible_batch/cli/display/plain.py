@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
-from crucible_batch.cli.terminal import at_level, say
+from crucible_batch.cli.terminal import say
 from crucible_batch.domain.progress import Message, RunBegan, RunEnded
 
 SHORTEST_S = 2.0
@@ -39,9 +38,7 @@ class PlainDisplay(Display):
         now = self._clock()
         notable = self._state.take(message, now)
         if notable is not None:
-            is_final = notable.kind is NotableKind.JOB and not notable.retry and not notable.unknown
-            with at_level(self._console, logging.ERROR if is_final else logging.WARNING):
-                self._print_event(notable)
+            self._print_event(notable)
         if isinstance(message, RunBegan):
             self._print_counts(now)
             self._keep_beating()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import heapq
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +33,6 @@ from crucible_batch.domain.progress import (
     JobAdvanced,
     JobsAdded,
     Message,
-    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
@@ -43,36 +42,6 @@ from crucible_batch.domain.progress import (
 )
 from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.tally import OUTCOME_OF_PHASE, Tally
-
-BYTES_WINDOW_S = 10.0
-
-
-class Throughput:
-    """The number of bytes transferred, and their recent rate."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._first_at: float | None = None
-        self._lately: deque[tuple[float, int]] = deque()
-
-    def add(self, byte_size: int, now: float) -> None:
-        self.total += byte_size
-        self._first_at = now if self._first_at is None else self._first_at
-        self._lately.append((now, byte_size))
-        self._forget(now)
-
-    def per_s(self, now: float) -> float:
-        """Return bytes per second over the last few seconds, 0 if there were none."""
-        if self._first_at is None:
-            return 0.0
-        lately = list(self._lately)  # a copy: the drawing thread runs this concurrently
-        window_s = min(BYTES_WINDOW_S, max(1.0, now - self._first_at))
-        return sum(size for at, size in lately if now - at < BYTES_WINDOW_S) / window_s
-
-    def _forget(self, now: float) -> None:
-        while self._lately and now - self._lately[0][0] >= BYTES_WINDOW_S:
-            self._lately.popleft()
-
 
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
@@ -105,40 +74,16 @@ _event_of_run = partial(NotableEvent, NotableKind.RUN)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An active job. ``since`` is on the display's clock; ``received`` of ``byte_size`` bytes of its output are here.
+    """An active job. ``since`` is on the display's clock.
 
-    ``saved`` of ``outputs`` are on disk; ``outputs`` is 1 unless more are known. ``canary``: it holds all that is left
-    of the budget, and is sent alone, until the gateway answers with its price.
+    ``canary``: it holds all that is left of the budget, and is sent alone, until the gateway answers with its price.
     """
 
     name: str
     phase: Phase
     since: float
     beside: bool = False
-    received: int = 0
-    byte_size: int | None = None
-    outputs: int = 1
-    saved: int = 0
     canary: bool = False
-
-    @property
-    def is_checking(self) -> bool:
-        """Whether all its outputs are saved, and only the second poll of its list is left."""
-        return self.phase is Phase.FETCHING and self.saved >= self.outputs
-
-    def after(self, message: JobAdvanced) -> Task:
-        """Return the task after an event that leaves it active."""
-        event, outputs, saved = message.event, self.outputs, self.saved
-        canary = getattr(event, "alone", self.canary) and message.phase in {Phase.PREPARING, Phase.SUBMITTING}
-        match event_name(event):
-            case "Succeeded":
-                outputs, saved = getattr(event, "outputs", 1), 0
-            case "Saved":
-                saved += 1
-            case "Listed" | "Missed":
-                outputs = max(outputs, len(getattr(event, "numbers", ())))
-                saved = min(saved, outputs - 1)
-        return Task(self.name, message.phase, self.since, self.beside, outputs=outputs, saved=saved, canary=canary)
 
 
 class ProgressState(Tally):
@@ -155,8 +100,6 @@ class ProgressState(Tally):
         self.paused: tuple[float, str] | None = None
         """Since when, on the display's clock, and by whom the run is paused."""
         self.stop_at: float | None = None
-        self.up = Throughput()
-        self.down = Throughput()
         self.errors: Mapping[str, int] = {}
         self._tasks: dict[str, Task] = {}
         self._uploading: set[str] = set()
@@ -169,8 +112,8 @@ class ProgressState(Tally):
         state = cls()
         state.has_begun = True
         state.counts, state.outputs = found.tally.counts, found.tally.outputs
+        state.byte_size = found.tally.byte_size
         state.balance, state.errors = balance, found.errors
-        state.down.total = found.tally.byte_size
         named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
         rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
         unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
@@ -198,11 +141,6 @@ class ProgressState(Tally):
 
     def stages(self) -> Counter[Phase]:
         return Counter(task.phase for task in self.tasks())
-
-    @property
-    def checking(self) -> int:
-        """The number of jobs whose outputs are all saved, and of which only the second poll of their list is left."""
-        return sum(task.is_checking for task in self.tasks())
 
     @property
     def has_canary(self) -> bool:
@@ -243,11 +181,8 @@ class ProgressState(Tally):
                 return None
             case JobAdvanced():
                 return self._advance_task(message, now)
-            case Receiving():
-                self._receive(message, now)
-                return None
             case AssetAdvanced():
-                self._upload(message, now)
+                self._upload(message)
                 return None
             case Retrying():
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
@@ -280,11 +215,11 @@ class ProgressState(Tally):
         before, phase = message.before, message.phase
         task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
         if phase in _AT_WORK:
-            self._tasks[message.identity] = task.after(message)
+            is_sent = phase not in {Phase.PREPARING, Phase.SUBMITTING}
+            canary = not is_sent and getattr(message.event, "alone", task.canary)
+            self._tasks[message.identity] = replace(task, phase=phase, canary=canary)
         else:
             self._tasks.pop(message.identity, None)
-        if event_name(message.event) == "Saved":
-            self.down.add(max(0, getattr(message.event, "byte_size", 0) - task.received), now)
         is_end = OUTCOME_OF_PHASE.get(phase) in {Outcome.SUCCEEDED, Outcome.FAILED}
         if is_end and phase is not before and not message.beside:
             self._pace.ended(now)
@@ -294,19 +229,10 @@ class ProgressState(Tally):
             self.errors = {**self.errors, notable.code: self.errors.get(notable.code, 0) + 1}
         return notable
 
-    def _receive(self, message: Receiving, now: float) -> None:
-        task = self._tasks.get(message.identity)
-        if task is None:
-            return
-        self.down.add(max(0, message.received - task.received), now)
-        self._tasks[message.identity] = replace(task, received=message.received, byte_size=message.byte_size)
-
-    def _upload(self, message: AssetAdvanced, now: float) -> None:
+    def _upload(self, message: AssetAdvanced) -> None:
         kind = event_name(message.event)
         self.uploaded += kind == "BecameReady"
         self.found += kind == "Found"
-        if kind == "Uploaded":
-            self.up.add(message.byte_size, now)
         if kind in {"Intended", "Created"}:
             self._uploading.add(message.sha256)
         else:

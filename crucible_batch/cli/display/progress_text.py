@@ -88,13 +88,12 @@ _ENDS = {"succeeded", "failed", "unknown"}
 
 def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
     """Return the stages in the order of the bar, including jobs that are collected in addition to the run's own."""
-    at_work, checking = state.stages(), state.checking
+    at_work = state.stages()
     return [
         (state.counts[Outcome.SUCCEEDED], "succeeded", "green"),
         (state.counts[Outcome.FAILED], "failed", "red"),
         (state.counts[Outcome.UNKNOWN], "unknown", "yellow"),
-        (checking, "checking", "blue"),
-        (max(0, at_work[Phase.FETCHING] - checking), "downloading", "blue"),
+        (at_work[Phase.FETCHING], "downloading", "blue"),
         (at_work[Phase.SUBMITTING] + at_work[Phase.IN_FLIGHT], "in flight", "cyan"),
         (at_work[Phase.PREPARING], "uploading", "magenta"),
     ]
@@ -138,8 +137,8 @@ def pace_parts(state: ProgressState, now: float) -> list[str]:
     return [speed] if left is None else [speed, f"{format_left(left.likely_s, left.low_s, left.high_s)} left"]
 
 
-def image_parts(state: ProgressState, now: float) -> list[str]:
-    parts = [
+def image_parts(state: ProgressState) -> list[str]:
+    return [
         f"{count} {word}"
         for count, word in (
             (state.uploaded, "uploaded"),
@@ -148,19 +147,10 @@ def image_parts(state: ProgressState, now: float) -> list[str]:
         )
         if count
     ]
-    return [*parts, *_bytes(state.up.total, state.up.per_s(now))]
 
 
-def output_parts(state: ProgressState, now: float) -> list[str]:
-    if not state.down.total:
-        return []
-    return [counted(state.outputs, "file"), *_bytes(state.down.total, state.down.per_s(now))]
-
-
-def _bytes(total: int, per_s: float) -> list[str]:
-    if not total:
-        return []
-    return [format_bytes(total) + (f" at {format_bytes(round(per_s))}/s" if per_s >= 1 else "")]
+def output_parts(state: ProgressState) -> list[str]:
+    return [counted(state.outputs, "file"), format_bytes(state.byte_size)] if state.outputs else []
 
 
 def error_parts(state: ProgressState) -> list[str]:
@@ -170,11 +160,8 @@ def error_parts(state: ProgressState) -> list[str]:
 
 
 def task_row(task: Task, now: float, width: int) -> Text:
-    """Return the row of an active job: its progress and age, and its name shortened to the remaining width."""
-    is_narrow = width < NARROW - LABEL
-    percent = f" {100 * task.received // task.byte_size} %" if task.byte_size and not is_narrow else ""
-    doing = "checking" if task.is_checking else _DOING.get(task.phase, "in flight")
-    what = f"{doing}{percent}".ljust(11 if is_narrow else 16)
+    """Return the row of an active job: its state and age, and its name shortened to the remaining width."""
+    what = _DOING.get(task.phase, "in flight").ljust(11)
     age = elapsed(now - task.since)
     room = min(40, max(8, width - len(what) - 9))
     name = Text(shorten(task.name, room))

@@ -30,7 +30,6 @@ from crucible_batch.domain.progress import (
     JobAdvanced,
     JobsAdded,
     Message,
-    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
@@ -88,8 +87,6 @@ def level_of(message: Message) -> int:
             return WARNING if level == ERROR and message.phase is Phase.READY else level
         case AssetAdvanced():
             return _IMAGE_LEVELS.get(event_name(message.event), DEBUG)
-        case Receiving():
-            return DEBUG
         case Throttled():
             return DEBUG if message.reason is None else WARNING
         case Retrying() | GatewayUnreachable() | Stopping() | Controlled():
@@ -130,9 +127,6 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case AssetAdvanced():
             step = str(data["event"]).replace("_", " ")
             return f"image {clean(message.filename, 80)}: {step}{_details(message.event)}"
-        case Receiving():
-            whole = "" if message.byte_size is None else f" of {message.byte_size}"
-            return f"job {clean(message.name, 80)}: {message.received}{whole} bytes received"
         case Retrying():
             host = f" at {clean(message.host, 100)}" if message.host else ""
             again = f"again in {message.wait_s:.1f} s"

@@ -30,7 +30,7 @@ class LogFile(RotatingFileHandler, WatchedFileHandler):
     Raises ``UserError`` if the path is a link, not a regular file, not a log, or can't be opened.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = 10 * 1024 * 1024, keep: int = 5) -> None:
         _check(path)
         self.path = path
         self.missing = 0

@@ -14,7 +14,7 @@ from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, form
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
-from crucible_batch.cli.terminal import Json, journal_prefix
+from crucible_batch.cli.terminal import Json
 from crucible_batch.domain.events import event_name
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
@@ -30,23 +30,25 @@ LAST = frozenset({"result", "error"})
 class RunLog(logging.Handler):
     """The log of a command. Progress messages, log records, an error and the result become lines of ``write``.
 
-    ``write`` gets the level and the line. With ``only_failures`` it gets only the entry with the reason why the command
-    failed. An error in writing never reaches the run.
+    With ``only_failures``, ``write`` gets only the line with the reason why the command failed. An error in writing
+    never reaches the run.
     """
 
     def __init__(
         self,
-        write: Callable[[int, str], object],
+        write: Callable[[str], object],
         context: LogContext,
         *,
         log_format: LogFormat,
         verbose: bool = False,
         only_failures: bool = False,
+        file: LogFile | None = None,
     ) -> None:
         super().__init__(logging.DEBUG if verbose else logging.INFO)
         self._write = write
         self._context = context
         self._format = log_format
+        self._file = file
         self._only_failures = only_failures
         self._attempts: dict[str, int] = {}
         self._entry_lock = threading.RLock()
@@ -90,50 +92,24 @@ class RunLog(logging.Handler):
     def end(self) -> None:
         """Detach the log from Python's root logger, and close its file."""
         logging.getLogger().removeHandler(self)
-        if isinstance(self._write, FileWriter):
-            self._write.close()
+        if self._file is None:
+            return
+        self._file.close()
+        if self._file.missing:
+            logger.warning(
+                "%d log entries could not be written to %s: %s", self._file.missing, self._file.path, self._file.reason
+            )
 
     def write(self, entry: LogEntry) -> None:
         """Write an entry, unless only failures are wanted and it isn't one."""
         if self._only_failures and not (entry.event in LAST and entry.level >= logging.ERROR):
             return
         with self._entry_lock:
-            self._write(entry.level, format_entry(entry, self._context, self._format))
+            self._write(format_entry(entry, self._context, self._format))
 
 
-def write_to_stderr(level: int, line: str) -> None:
-    """Write a line to stderr, with its priority if that is the journal."""
-    print(f"{journal_prefix(sys.stderr, level)}{line}", file=sys.stderr, flush=True)  # noqa: T201 - the log is there
-
-
-class FileWriter:
-    """Writes lines to a log file; after lost lines, the first one written has their number and the reason."""
-
-    def __init__(self, file: LogFile, context: LogContext, log_format: LogFormat) -> None:
-        self.file = file
-        self._context = context
-        self._format = log_format
-        self._reported = 0
-
-    def __call__(self, level: int, line: str) -> None:
-        lost = self.file.missing
-        # On a line of its own, since a part of the last line may have been written.
-        if lost > self._reported and self.file.write(f"\n{format_entry(self._loss(), self._context, self._format)}"):
-            self._reported = lost
-        self.file.write(line)
-
-    def close(self) -> None:
-        """Close the file, and note on stderr if entries are missing in it."""
-        self.file.close()
-        if self.file.missing:
-            logger.warning(
-                "%d log entries could not be written to %s: %s", self.file.missing, self.file.path, self.file.reason
-            )
-
-    def _loss(self) -> LogEntry:
-        count = self.file.missing - self._reported
-        text = f"{count} entries before this one could not be written: {self.file.reason}"
-        return LogEntry(time.time(), logging.WARNING, "entries_lost", text)
+def write_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the log is there
 
 
 def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None:
@@ -144,19 +120,16 @@ def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None
     """
     if options.log_file is None and options.log_format is None:
         return
-    context, log_format = LogContext(str(manifest)), options.log_format or LogFormat.TEXT
-    writer = None
-    if options.log_file is not None:
-        file = LogFile(options.log_file, max_bytes=options.log_max_size or 10 * 1024 * 1024, keep=options.log_keep)
-        writer = FileWriter(file, context, log_format)
+    file = None if options.log_file is None else LogFile(options.log_file)
     log = RunLog(
-        writer or write_to_stderr,
-        context,
-        log_format=log_format,
+        write_to_stderr if file is None else file.write,
+        LogContext(str(manifest)),
+        log_format=options.log_format or LogFormat.TEXT,
         verbose=output.verbose,
-        only_failures=writer is None and output.quiet,
+        only_failures=file is None and output.quiet,
+        file=file,
     )
-    output.log_is_on_stderr = writer is None
+    output.log_is_on_stderr = file is None
     output.log = log
     logging.getLogger().addHandler(log)
     if output.verbose:

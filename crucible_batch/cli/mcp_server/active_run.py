@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 
 from crucible_batch.api.cancellation import Interruptible
+from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.progress import Message
@@ -65,3 +67,14 @@ class ActiveRun:
             spent = format_credits(state.balance.bought) if state.balance else "0"
             words = f"{state.done} of {state.total} jobs done, {spent} credits spent"
             await send(state.done, state.total, words)
+
+
+class StoppablePart(RunPart):
+    """Gives a run that is about to buy to the client, which may stop it."""
+
+    def __init__(self, active: ActiveRun) -> None:
+        self._active = active
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        self._active.began(run.desk.control)
+        return nullcontext()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from rich.console import Console
 
 from crucible_batch.api.connecting import connect
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.running import run_request
@@ -26,7 +27,7 @@ from crucible_batch.cli.account import metadata_of, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
-from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress
+from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
 from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.redaction import in_json, redacted
 from crucible_batch.cli.render.plan import plan_json
@@ -218,11 +219,10 @@ class ToolBox:
         with recording(output):
             result = await run_request(
                 request,
+                lambda request: kind_of(request, StoppablePart(active), cap=self.cap),
                 observer=active,
                 settings=self.settings,
                 transport=self.transport,
-                on_runner=active.began,
-                cap=self.cap,
             )
             budget = () if given.budget is None else ("--budget", given.budget)
             command = run_command(

@@ -190,27 +190,6 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
         advise(console, "more", f"crucible-batch explain {error.code}")
 
 
-_MAILED = 3
-
-
-def show_in_mail(console: Console, subject: str, error: CrucibleBatchError) -> None:
-    """Show an error in a few lines, after the run that it ended. Of many problems, the first are shown."""
-    say(console, f"{clean_path(subject)}: exit code {int(error.exit_code)}")
-    match error:
-        case ManifestError():
-            found = [f"{_shown(it.place)}: {it.field}{': ' if it.field else ''}{it.message}" for it in error.problems]
-            summary = f"{counted(len(found) + error.omitted, 'problem')}; nothing was spent"
-        case StalePlanError():
-            found = [str(change) for change in error.changes]
-            summary = f"{error.plan} is stale: {counted(len(found) + error.omitted, 'change')}; nothing was spent"
-        case _:
-            show_error(console, error)
-            return
-    say(console, ("error ", "bad"), (f"{error.code}: ", "strong"), clean(summary))
-    for line in found[:_MAILED]:
-        say(console, "  ", clean(line, 300))
-
-
 def problems_of(error: CrucibleBatchError) -> Json | None:
     """Return a manifest's problems, or the changes since a plan was saved, as JSON; None for any other error."""
     if isinstance(error, StalePlanError):

@@ -1,4 +1,4 @@
-"""The summary of a run in at most ten lines: counts, credits, the place of the results, the next command."""
+"""The summary of a run in at most twelve lines: counts, credits, the place of the results, the next command."""
 
 from __future__ import annotations
 
@@ -36,11 +36,7 @@ FAILURES_SHOWN = 3
 _SAME_COMMAND = "run the same command again to "
 """How a hint begins that is redundant with the line of the next command."""
 STOPS_SHOWN = 2
-NOTES_BESIDE = 5
-"""The number of lines for failures, stops and notes: ten lines less the headline, the credits and the next steps."""
-
 NAMES_SHOWN = 3
-EXAMPLES_SHOWN = 3
 SOURCES_NAMED = 10
 """The most names in a command that removes picks."""
 BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
@@ -54,7 +50,6 @@ GET_ACCESS = "ask the gateway's operator for access"
 class FailureGroup:
     """Jobs that failed with the same code. ``message`` is that of the first one.
 
-    ``messages`` is the number of different messages, and ``examples`` are the first ``EXAMPLES_SHOWN`` of them.
     ``sources`` are the outputs that the first of the jobs are made from, as a picks file names them.
     """
 
@@ -63,8 +58,6 @@ class FailureGroup:
     names: tuple[str, ...]
     count: int
     status: str = "failed"
-    messages: int = 1
-    examples: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
 
@@ -87,7 +80,6 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
     Reads only as many rows as needed.
     """
     groups: dict[tuple[str, str], FailureGroup] = {}
-    seen: dict[tuple[str, str], set[int]] = {}  # hashes of messages, since there may be as many as jobs
     shown = {"failed", "unknown"} if head.exit_code != ExitCode.SOME_FAILED else {"failed", "unknown", "blocked"}
     counts = head.counts.model_dump()
     left = sum(counts[status] for status in shown)
@@ -96,15 +88,12 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
             continue
         left -= 1
         if row.error is not None:
-            key, message = (row.status, row.error.code), row.error.message
-            group = groups.setdefault(key, FailureGroup(row.error.code, message, (), 0, row.status))
+            error = row.error
+            group = groups.setdefault(
+                (row.status, error.code), FailureGroup(error.code, error.message, (), 0, row.status)
+            )
             group.count += 1
             group.names = (*group.names, row.name)[:NAMES_SHOWN]
-            messages = seen.setdefault(key, set())
-            if hash(message) not in messages:
-                messages.add(hash(message))
-                group.messages = len(messages)
-                group.examples = (*group.examples, message)[:EXAMPLES_SHOWN]
             if row.source is not None and len(group.sources) <= SOURCES_NAMED:
                 source = f"{row.source.name}/{row.source.index}"
                 group.sources = tuple(dict.fromkeys((*group.sources, source)))
@@ -131,12 +120,10 @@ def show_summary(
     """
     say_sentence(console, _headline(head, tail, earlier))
     stops = list({stop.code: stop for stop in head.stops.values()}.values())
-    hint = _own_hint(stops[0]) if stops else None
-    stop_lines = min(STOPS_SHOWN, len(stops)) + bool(hint)  # if there is room
-    explained = _failures(console, failures, room=NOTES_BESIDE - stop_lines)
-    explained += _stops(console, stops, hint, room=NOTES_BESIDE - explained)
+    _failures(console, failures)
+    _stops(console, stops)
     fact(console, "credits", credits_words(head, earlier))
-    for note in head.notes[: max(0, NOTES_BESIDE - explained)][:2]:
+    for note in head.notes[: 1 if stops else 2]:
         fact(console, "note", (clean(note, 300), "quiet"))
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
@@ -155,26 +142,14 @@ def waiting_words(stage: WaitingRow) -> str:
     )
 
 
-def _failures(console: Console, failures: list[FailureGroup], *, room: int) -> int:
-    """Print the largest groups of failures with examples of their messages; return the number of lines printed.
-
-    A single group has at least one example; of several groups, those have examples whose messages differ.
-    """
-    shown = failures[:FAILURES_SHOWN]
-    left = room - len(shown)
-    printed = len(shown)
-    for group in shown:
+def _failures(console: Console, failures: list[FailureGroup]) -> None:
+    """Print the largest groups of failures; of a single one also the message of its first job."""
+    for group in failures[:FAILURES_SHOWN]:
         names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
-        differ = f" · {group.messages} different messages" if group.messages > 1 else ""
-        text = f"{clean(group.code, 60)} × {group.count}: {names}{differ}"
+        text = f"{clean(group.code, 60)} × {group.count}: {names}"
         fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
-        is_single = len(failures) == 1
-        examples = (group.examples or (group.message,)) if is_single or group.messages > 1 else ()
-        for example in examples[: max(left, int(is_single))]:
-            fact(console, "", (clean(example, 200), "quiet"))
-            left -= 1
-            printed += 1
-    return printed
+        if len(failures) == 1:
+            fact(console, "", (clean(group.message, 200), "quiet"))
 
 
 def _own_hint(stop: ErrorRow) -> str | None:
@@ -182,14 +157,12 @@ def _own_hint(stop: ErrorRow) -> str | None:
     return None if stop.hint is None or stop.hint.startswith(_SAME_COMMAND) else stop.hint
 
 
-def _stops(console: Console, stops: list[ErrorRow], hint: str | None, *, room: int) -> int:
-    """Print why the run stopped, and the first stop's hint; return the number of lines printed."""
-    shown = stops[: min(STOPS_SHOWN, room - bool(hint))]
-    for at, stop in enumerate(shown):
+def _stops(console: Console, stops: list[ErrorRow]) -> None:
+    """Print why the run stopped, and the first stop's hint."""
+    for stop in stops[:STOPS_SHOWN]:
         fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
-        if hint and not at:
-            fact(console, "hint", clean(hint, 300))
-    return len(shown) + bool(hint)
+    if stops and (hint := _own_hint(stops[0])):
+        fact(console, "hint", clean(hint, 300))
 
 
 def next_step(

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.clock_changes import first_affected, is_same_in_utc
 from crucible_batch.scheduling.cron_fields import CronFields, plain_fields, read_fields
 from crucible_batch.scheduling.schedules import ScheduledManifest
 
@@ -102,22 +101,8 @@ def deadline_text(duration_s: float) -> str:
 
 
 def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> Times:
-    """Return when a schedule is due, for a scheduler that may skip or repeat times when clocks change.
-
-    Raises ``UserError`` if a clock change would make it differ from this schedule. ``what`` names the scheduler.
-    """
-    fields = fields_of(schedule, what)
-    shortest = shortest_interval(schedule, options.now)
-    affected = first_affected(fields, schedule.zone, options.now)
-    if affected is None:
-        return Times(fields, schedule.zone_name, shortest)
-    if is_same_in_utc(fields, schedule.zone, options.now):
-        return Times(fields, "UTC", shortest)
-    raise UserError(
-        f"{schedule.path}: clocks in {schedule.zone_name} skip or repeat {affected:%Y-%m-%d %H:%M}, and {what} would"
-        f" then not run it as `schedule.cron` ({schedule.cron}) does",
-        hint="choose a time that no clock change touches, or timezone: UTC",
-    )
+    """Return when a schedule is due. Raises ``UserError`` as ``fields_of`` does. ``what`` names the scheduler."""
+    return Times(fields_of(schedule, what), schedule.zone_name, shortest_interval(schedule, options.now))
 
 
 def plain_times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> tuple[str, Times]:

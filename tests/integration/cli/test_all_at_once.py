@@ -19,7 +19,7 @@ from PIL import Image
 
 from crucible_batch.api.draft import validate
 from crucible_batch.api.planning import plan
-from crucible_batch.api.running import run
+from crucible_batch.api.run import run
 from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
 from crucible_batch.settings import Settings
 

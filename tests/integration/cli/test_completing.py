@@ -51,30 +51,6 @@ def test_commands_and_options_are_completed(lonely_cli: Cli) -> None:
     assert press_tab(lonely_cli, "run", "m.yaml", "--display", "") == ["auto", "rich", "plain", "none"]
 
 
-def test_run_directories_are_completed_and_nothing_else(lonely_cli: Cli) -> None:
-    for name in ("outputs/spring/default", "outputs/autumn/night-1", "elsewhere/run"):
-        (lonely_cli.cwd / name / ".crucible").mkdir(parents=True)
-        (lonely_cli.cwd / name / ".crucible/journal.sqlite3").touch()
-    (lonely_cli.cwd / "outputs/empty/default").mkdir(parents=True)
-    (lonely_cli.cwd / "outputs/spring/.crucible").mkdir()  # the lock of all runs of `spring`
-    assert press_tab(lonely_cli, "status", "") == ["elsewhere/run", "outputs/autumn/night-1", "outputs/spring/default"]
-    assert press_tab(lonely_cli, "check", "outputs/s") == ["outputs/spring/default"]
-    assert press_tab(lonely_cli, "report", "else") == ["elsewhere/run"]
-    assert press_tab(lonely_cli, "status", str(lonely_cli.cwd / "elsew")) == [str(lonely_cli.cwd / "elsewhere/run")]
-    assert press_tab(lonely_cli, "status", "nowhere/at/all") == []
-
-
-def test_workflows_are_completed_where_the_gateway_answers_and_silently_not_elsewhere(
-    cli: Cli, lonely_cli: Cli
-) -> None:
-    assert press_tab(cli, "workflows", "zimage") == ["zimage-base", "zimage-sheet", "zimage-sketch"]
-    assert press_tab(lonely_cli, "workflows", "") == []
-
-
-def test_error_codes_are_completed(lonely_cli: Cli) -> None:
-    assert press_tab(lonely_cli, "explain", "NO_A") == ["NO_ANSWER", "NO_API_KEY"]
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_is_told_what_it_can_read(lonely_cli: Cli, shell: str) -> None:
     script = lonely_cli("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out

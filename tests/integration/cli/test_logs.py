@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from subprocess import DEVNULL
 
 import pytest
 import typer
@@ -122,42 +120,6 @@ def test_a_log_file_that_cannot_be_used_is_refused_before_anything_is_bought(cli
     assert done.code == 2
     assert "refused.yaml exists and is not a log of crucible-batch; nothing was written to it" in done.err
     assert not (cli.cwd / "outputs").exists()
-
-
-def _in_journal(cli: Cli, *args: str, matches: bool = True, **environment: str) -> tuple[int, str]:
-    """Run a command whose stderr is a pipe that JOURNAL_STREAM names, as under systemd."""
-    reading, writing = os.pipe()
-    status = os.fstat(writing)
-    journal = f"{status.st_dev}:{status.st_ino + (not matches)}"
-    with os.fdopen(reading) as stderr:
-        variables = {**cli.environment, "JOURNAL_STREAM": journal, **environment}
-        process = cli.start(*args, env=variables, stdout=DEVNULL, stderr=writing)
-        os.close(writing)
-        return process.wait(timeout=60), stderr.read()
-
-
-def test_lines_in_the_journal_have_priorities_and_no_colours(cli: Cli) -> None:
-    cli.write("unit", SOME_FAIL, head="workflows: {qwen-edti: {}}\n")
-    code, err = _in_journal(cli, "run", "unit.yaml", FORCE_COLOR="1")
-    assert code == 1
-    assert "\x1b" not in err
-    assert all(re.match("<[3-7]>", line) for line in err.splitlines())
-    assert "<4>note  unit.yaml:5:13" in err
-    assert re.search(r"^<3>\S+  FAILED  bad  MODERATION_REFUSED", err, re.MULTILINE)
-    assert re.search(r"^<6>\S+  2/2  1 succeeded", err, re.MULTILINE)
-    code, err = _in_journal(cli, "run", "unit.yaml", "-q")
-    assert re.fullmatch(r"<3>unit/default: .*\n", err)
-    code, err = _in_journal(cli, "run", "unit.yaml", "--log-format", "json")
-    assert {line[:3] for line in err.splitlines()} >= {"<3>", "<6>"}
-    assert all(json.loads(line[3:]) for line in err.splitlines())
-    code, err = _in_journal(cli, "run", "missing.yaml")
-    assert (code, {line[:3] for line in err.splitlines()}) == (2, {"<3>"})
-
-
-def test_lines_for_another_stream_than_the_journal_have_none(cli: Cli) -> None:
-    code, err = _in_journal(cli, "run", "missing.yaml", matches=False)
-    assert code == 2
-    assert "<3>" not in err
 
 
 def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:

@@ -50,7 +50,7 @@ def test_a_fork_shows_on_a_terminal_what_the_installed_command_shows(
     assert ("\x1b[32m" in shown[0]) is not bool(variables)
 
 
-FREE = ("HOME", "TERM", "FORCE_COLOR", "JOURNAL_STREAM", "CRUCIBLE_BATCH_ALLOW_COMMANDS")
+FREE = ("HOME", "TERM", "FORCE_COLOR", "CRUCIBLE_BATCH_ALLOW_COMMANDS")
 READ_AT_LOAD = (
     "SSLKEYLOGFILE",
     "TYPER_USE_RICH",

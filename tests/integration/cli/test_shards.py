@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.api.shards.note import note_shards
+from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.journal import Journal
 from tests.case_table import each_case

@@ -15,9 +15,9 @@ from crucible_batch.sandbox import Running
 
 from .page import ROOT
 
-# Progress that tells of a job whose outputs are saved: only then has Ctrl-C something to leave behind. A job counts as
-# done two seconds later, by when a small run may have begun its last.
-_SOMETHING_DONE = re.compile(rb"\S+  (?:[1-9]\d*/\d+ |.*[1-9]\d* checking)")
+# Progress that tells of a job that ends in the time that Ctrl-C leaves. A job counts as done two seconds after its
+# outputs were saved, by when a small run may have begun its last.
+_SOMETHING_DONE = re.compile(rb"\S+  (?:[1-9]\d*/\d+ |.*[1-9]\d* downloading)")
 _PATIENCE_S = 120
 _CHANGE_OF_FOLDER = re.compile(r"cd +(\S+)(?: +#.*)?")
 

@@ -87,13 +87,13 @@ async def test_whose_a_directory_is_is_asked_until_the_deadline(start):
 
 async def test_what_planning_has_used_is_no_longer_there_for_the_run(start, monkeypatch):
     seen: list[float | None] = []
-    make = running.RunContext.runner
+    make = running.make_runner
 
-    def runner(self: Any, *args: Any, options: Any, **more: Any) -> Any:
+    def runner(context: Any, started: Any, terms: Any, options: Any, rows: Any) -> Any:
         seen.append(options.deadline_s)
-        return make(self, *args, options=options, **more)
+        return make(context, started, terms, options, rows)
 
-    monkeypatch.setattr(running.RunContext, "runner", runner)
+    monkeypatch.setattr(running, "make_runner", runner)
     async with start() as bench:
         began = time.monotonic()
         await bench.run(bench.manifest("{name: a, prompt: a}"), deadline_s=1000)
@@ -174,13 +174,13 @@ PACES = [
 @pytest.mark.parametrize(("given", "expected"), PACES)
 async def test_the_manifests_pace_is_used_where_the_call_chooses_none(start, monkeypatch, given, expected):
     seen: list[Any] = []
-    make = running.RunContext.runner
+    make = running.make_runner
 
-    def runner(self: Any, *args: Any, options: Any, **more: Any) -> Any:
+    def runner(context: Any, started: Any, terms: Any, options: Any, rows: Any) -> Any:
         seen.append(options)
-        return make(self, *args, options=options, **more)
+        return make(context, started, terms, options, rows)
 
-    monkeypatch.setattr(running.RunContext, "runner", runner)
+    monkeypatch.setattr(running, "make_runner", runner)
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: a}", head="concurrency: 3\ndeadline: 500\n")
         assert (await bench.run(manifest, **given)).ok

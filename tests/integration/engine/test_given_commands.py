@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.api.command_feed import CommandFeed
+from crucible_batch.api.command_feed import CommandFeed, FeedPart
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.domain.cluster_control import GivenControl
@@ -33,7 +34,12 @@ async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_
         await feed.ask()
         asking = asyncio.ensure_future(feed.keep())
         request = RunRequest(bench.manifest(jobs(4), budget=8), out_dir=bench.path / "out")
-        result = await run_request(request, settings=bench.settings, transport=tampered(log), commanded=feed.on)
+        result = await run_request(
+            request,
+            lambda request: kind_of(request, FeedPart(feed)),
+            settings=bench.settings,
+            transport=tampered(log),
+        )
         asking.cancel()
     assert result.exit_code is ExitCode.OK
     assert len(asked) >= ASKED

@@ -17,6 +17,7 @@ import pytest
 
 from crucible_batch import plan
 from crucible_batch.api import running
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest, parse_shard
 from crucible_batch.cli import redaction
 from crucible_batch.cli.mcp_server.confinement import Root
@@ -297,7 +298,9 @@ async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(con
         await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
         request = RunRequest(Path("plan.json"), shard=parse_shard("1/2"))
         with pytest.raises(UserError, match="runs no shards"):
-            await running.run_request(request, cap=agent.tools.cap, settings=agent.bench.settings)
+            await running.run_request(
+                request, lambda request: kind_of(request, cap=agent.tools.cap), settings=agent.bench.settings
+            )
         assert await agent.billed() == 0
 
 

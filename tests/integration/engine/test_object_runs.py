@@ -16,10 +16,12 @@ from crucible_batch.api.reporting import write_report_again
 from crucible_batch.api.run_journal import local_directory
 from crucible_batch.api.watching import Watch
 from crucible_batch.cli.status import next_command
+from crucible_batch.domain import events
 from crucible_batch.domain.retention import RetentionRules
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL
+from tests.integration.engine.test_resume import stop_after
 from tests.unit.outputs.object_fakes import DictObjects, unusable
 
 HAS_PAGES = True
@@ -341,3 +343,21 @@ async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts
         third = await bench.run(manifest, out_dir=URL, only=["c"])
         assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
         assert await bought(bench) == 4
+
+
+@pytest.mark.parametrize("stopped_at", [events.Held, events.Accepted])
+async def test_what_another_machine_continued_counts_here_too(start, store, watcher, stopped_at):
+    """The first machine was stopped with a submit in doubt, or with both jobs in flight; both fail afterwards."""
+    async with start(faults="fail=2") as bench:
+        jobs = TWO + "\n{name: c, prompt: c}"
+        manifest = bench.manifest(jobs, budget=4, head="retry: {attempts: 2}\n")
+        await stop_after(bench, watcher, manifest, stopped_at, 2, out_dir=URL, only=["a", "b"])
+        state, kept = bench.path / "state", bench.path / "of the first machine"
+        state.rename(kept)
+        second = await bench.run(manifest, out_dir=URL, only=["a", "b"])
+        assert (second.exit_code, second.report.credits.spent) == (0, 4)
+        shutil.rmtree(state)
+        kept.rename(state)
+        third = await bench.run(manifest, out_dir=URL, only=["c"])
+        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
+        await bench.agree(third)

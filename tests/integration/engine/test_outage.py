@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from crucible_batch import GatewayError, KeyRefusedError, ManifestError
-from crucible_batch.api import run_context
+from crucible_batch.api import running
 from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, RunEnded
 from crucible_batch.engine import Runner
 from crucible_batch.errors import ExitCode
@@ -169,7 +169,7 @@ async def test_ctrl_c_ends_a_run_at_once_in_an_outage(start, tampered, watcher, 
             super().__init__(**ports)
             runners.append(self)
 
-    monkeypatch.setattr(run_context, "Runner", Kept)
+    monkeypatch.setattr(running, "Runner", Kept)
 
     def interrupt(message: object) -> None:
         if isinstance(message, GatewayUnreachable):

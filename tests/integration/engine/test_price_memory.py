@@ -12,8 +12,8 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.api import price_memory
-from crucible_batch.api.price_memory import PaidPrice, PaidPrices, recall_prices, remember_prices
-from crucible_batch.api.run_context import NullObserver
+from crucible_batch.api.price_memory import PaidPrice, recall_prices, remember_prices
+from crucible_batch.api.price_memory_part import PaidPrices
 from crucible_batch.domain.events import (
     Accepted,
     Failed,
@@ -104,7 +104,7 @@ def test_an_absurd_price_is_ignored(settings: Settings, credits: str) -> None:
 
 
 def test_the_file_is_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price_memory, "_MOST_ENTRIES", 5)
+    monkeypatch.setattr(price_memory, "MOST_ENTRIES", 5)
     for number in range(9):
         remember_prices(settings, [paid(at=float(number), shape=Shape("workflow:w", str(number)))])
     shapes = [price.shape for shape, price in recall_prices(settings).items() if shape.digest]
@@ -126,7 +126,7 @@ class Noting(PaidPrices):
     """The prices of a run of one job, of the shape ``W``."""
 
     def __init__(self) -> None:
-        super().__init__(NullObserver(), "spring · default")
+        super().__init__("spring · default")
 
     def hear(self, event: JobEvent, phase: Phase) -> None:
         nothing = Balance(None, D(0), D(0))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
-import httpx
-
 from crucible_batch.domain import events
 from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import JobAdvanced, Receiving, RunBegan, RunEnded, Stopping, TakenUp
+from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, Stopping, TakenUp
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 
@@ -58,33 +54,3 @@ async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed
     assert (taken.name, taken.since, taken.beside) == ("j0", held_at, True)
     assert {message.name: message.beside for message in of(JobAdvanced, second)} == {"j0": True, "j3": False}
     assert of(RunBegan, second)[0].total == 1
-
-
-async def test_only_a_download_that_lasts_is_told_of(start, watcher, tampered):
-    async def tamper(request: httpx.Request, send):
-        answer = await send()
-        if "/outputs/" not in request.url.path and not answer.headers.get("content-type", "").startswith("image/"):
-            return answer
-        content = await answer.aread()
-
-        async def slowly():
-            for at in range(0, len(content), 40):
-                await bench.clock.sleep(0.3)
-                yield content[at : at + 40]
-
-        return httpx.Response(200, headers={"content-length": str(len(content))}, content=slowly())
-
-    slow, quick = watcher(), watcher()
-    async with start() as bench:
-        manifest = bench.manifest(FOUR)
-        await bench.run(manifest, only=["j0"], observer=slow, transport=tampered(tamper))
-        await bench.run(manifest, only=["j1"], observer=quick)
-        (size,) = (
-            message.event.byte_size for message in of(JobAdvanced, slow) if isinstance(message.event, events.Saved)
-        )
-    told = of(Receiving, slow)
-    assert told
-    assert [message.received for message in told] == sorted({message.received for message in told})
-    assert {(message.name, message.byte_size) for message in told} == {("j0", size)}
-    assert all(later.at - earlier.at >= 0.5 for earlier, later in itertools.pairwise(told))
-    assert of(Receiving, quick) == []

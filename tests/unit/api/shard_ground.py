@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.shards.note import note_shards
+from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key

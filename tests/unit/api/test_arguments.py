@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch import plan, run, validate
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
@@ -52,7 +53,11 @@ def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
         asyncio.run(run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5))
 
 
-@each_case("function", [run_request, plan_request])
+async def run_of(request: RunRequest) -> object:
+    return await run_request(request, kind_of)
+
+
+@each_case("function", [run_of, plan_request])
 @each_case("budget", ["1e-19", "1e12", "-1", "NaN"])
 def test_a_budget_that_would_make_the_journal_unreadable_is_refused(function: Any, budget: str) -> None:
     with pytest.raises(UserError, match=r"^budget: "):

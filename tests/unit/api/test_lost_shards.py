@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.shards.divided_plan import refuse_if_divided, shard_notes, waits_for_shards
+from crucible_batch.api.shard_notes import note_shards, noted_shards
+from crucible_batch.api.shards.divided_plan import refuse_if_divided, waits_for_shards
 from crucible_batch.api.shards.merging import merge
-from crucible_batch.api.shards.note import note_shards, noted_shards
+from crucible_batch.api.shards.plan_notes import shard_notes
 from crucible_batch.domain.events import Held, HoldReleased
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus

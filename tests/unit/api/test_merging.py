@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.api.shard_notes import noted_shards
 from crucible_batch.api.shards import merging
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
 from crucible_batch.api.shards.merging import merge
-from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus

@@ -25,7 +25,7 @@ from crucible_batch.api.period_budget import (
 )
 from crucible_batch.api.period_note import noted_period, noted_run_in_account
 from crucible_batch.api.request import JobFilter
-from crucible_batch.api.shards.note import note_shards
+from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, noted_as_active
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.run_context import NullObserver
-from crucible_batch.api.run_telemetry import RunTelemetry, exit_code_of, longest_interval_s, period_of
+from crucible_batch.api.run_telemetry import balance_of, exit_code_of, longest_interval_s, period_of
 from crucible_batch.errors import (
     ConsentError,
     DeadlineError,
-    ExitCode,
     JournalError,
     KeyRefusedError,
     RunBusyError,
@@ -98,10 +96,7 @@ def test_what_a_period_had_left_is_not_the_budget_of_a_run() -> None:
         account="studio", per="month", limit=Decimal(30), spent=Decimal(6), set_aside=Decimal(0), until="2026-12-01"
     )
     for given, budget in ((None, Decimal(6)), (period, None)):
-        telemetry = RunTelemetry(NullObserver())
-        telemetry.ended(_head(given), ExitCode.OK)
-        assert telemetry.balance is not None
-        assert telemetry.balance.budget == budget
+        assert balance_of(_head(given)).budget == budget
 
 
 def test_the_figures_of_a_period_are_recorded_also_if_its_end_is_not_known() -> None:
@@ -110,7 +105,5 @@ def test_the_figures_of_a_period_are_recorded_also_if_its_end_is_not_known() -> 
         ends_at="2026-12-01T00:00:00Z",
     )  # fmt: skip
     for given, ends_at in ((period, 1796083200.0), (period.model_copy(update={"ends_at": None}), None)):
-        telemetry = RunTelemetry(NullObserver())
-        telemetry.ended(_head(given), ExitCode.OK)
-        assert telemetry.period == PeriodFigures("studio", Decimal(30), Decimal(6), Decimal(2), ends_at)
+        assert period_of(_head(given)) == PeriodFigures("studio", Decimal(30), Decimal(6), Decimal(2), ends_at)
     assert period_of(_head(None)) is None

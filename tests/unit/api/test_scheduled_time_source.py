@@ -34,7 +34,7 @@ def _load(tmp_path: Path, text: str) -> Manifest:
     [
         (GIVEN, {**AT, **JOB}, NIGHTLY, "2026-01-01T00:00:00Z"),
         (None, {**AT, **JOB}, NIGHTLY, "2026-02-02T00:00:00Z"),
-        (None, JOB, NIGHTLY, "2026-11-25T15:20:00Z"),
+        (None, JOB, NIGHTLY, "2026-11-25T02:15:00Z"),
         (None, {"CRUCIBLE_BATCH_SCHEDULED_AT": "", **JOB}, "", "2026-11-25T15:20:00Z"),
         (None, {}, NIGHTLY, "2026-11-26T02:15:00Z"),
         (None, {"CRUCIBLE_BATCH_KUBERNETES_JOB": "by-hand"}, NIGHTLY, "2026-11-26T02:15:00Z"),
@@ -64,6 +64,14 @@ def test_the_first_source_that_is_there_has_the_scheduled_time(
 def test_a_run_that_begins_late_belongs_to_its_own_night(tmp_path: Path, now: str, night: str) -> None:
     found = find_scheduled_time(_load(tmp_path, NIGHTLY), None, {}, parse_time(now))
     assert f"{found.astimezone(read_timezone('Europe/Berlin')):%Y-%m-%d}" == night
+
+
+@each_case("minutes", [0, 60])
+def test_both_jobs_of_a_time_that_kubernetes_repeats_belong_to_one_run(tmp_path: Path, minutes: int) -> None:
+    manifest = _load(tmp_path, 'schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}\n')
+    first = parse_time("2026-10-25T02:30:00+02:00")
+    job = {"CRUCIBLE_BATCH_KUBERNETES_JOB": f"nightly-{int(first.timestamp()) // 60 + minutes}"}
+    assert find_scheduled_time(manifest, None, job, NOW) == first
 
 
 @each_case("text", ["nonsense", "2026-11-26T03:15:00", "2026-11-26"])

@@ -18,9 +18,9 @@ from crucible_batch.api.budgets import budget_states, release_budget
 from crucible_batch.api.period_note import noted_period
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.api.shard_notes import noted_shards
 from crucible_batch.api.shards.divided_plan import set_aside
 from crucible_batch.api.shards.merging import merge
-from crucible_batch.api.shards.note import noted_shards
 from crucible_batch.api.shards.period_budget import division_limit
 from crucible_batch.budget_accounts import BudgetAccount, account_files
 from crucible_batch.domain.budget_period import Calendar

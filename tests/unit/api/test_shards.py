@@ -13,8 +13,8 @@ import pytest
 
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan
 from crucible_batch.api.run_paths import shard_directory
+from crucible_batch.api.shard_notes import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.api.shards.divided_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
-from crucible_batch.api.shards.note import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.api.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended

@@ -6,15 +6,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.live import Frames, LiveDisplay, does_reflow
+from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import ProgressState
-from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars, state_parts, task_row
-from crucible_batch.domain.events import Accepted, Failed, Held, Listed, Saved, Succeeded
+from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars
+from crucible_batch.domain.events import Accepted, Failed, Held, Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
@@ -23,7 +23,6 @@ from crucible_batch.domain.progress import (
     Balance,
     Controlled,
     JobAdvanced,
-    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
@@ -169,27 +168,6 @@ def in_phase(name: str, event: Any) -> JobAdvanced:
 
 def output(index: int) -> Saved:
     return Saved(at=0.0, index=index, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
-
-
-def test_a_job_whose_files_are_all_saved_is_checking_and_not_downloading() -> None:
-    tally = ProgressState()
-    tally.take(began(2), 0.0)
-    shown = []
-    for event in (
-        Succeeded(at=0.0, outputs=2, numbers=(0, 1)),
-        output(0),
-        output(1),
-        Listed(at=0.0, numbers=(0, 1, 2)),
-        output(2),
-    ):
-        tally.take(in_phase("a", event), 1.0)
-        shown.append(state_parts(tally)[1].plain)
-    assert shown == ["1 downloading", "1 downloading", "1 checking", "1 downloading", "1 checking"]
-    assert task_row(tally.oldest(1)[0], 1.0, 80).plain.split()[1] == "checking"
-    tally.take(TakenUp(0.0, "b", "b", Phase.FETCHING, 0.0), 1.0)
-    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 1 checking · 1 downloading"
-    tally.take(in_phase("b", output(0)), 1.0)
-    assert GAP.join(part.plain for part in state_parts(tally)) == "0 succeeded · 2 checking"
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:
@@ -358,19 +336,6 @@ def test_errors_are_counted_by_code_over_the_whole_run() -> None:
     assert "retries  1" in text
 
 
-def test_bytes_are_counted_once_however_often_a_download_is_told_of() -> None:
-    tally = ProgressState()
-    tally.take(began(1), 0.0)
-    tally.take(accepted("a"), 0.0)
-    for received in (400, 700):
-        tally.take(Receiving(0.0, "a", "a", 0, received, 1000), 5.0)
-    assert [(task.received, task.byte_size) for task in tally.tasks()] == [(700, 1000)]
-    event = dataclasses.replace(saved("a").event, byte_size=1000)
-    tally.take(dataclasses.replace(saved("a"), event=event), 6.0)
-    assert (tally.down.total, tally.outputs) == (1000, 1)
-    assert (tally.down.per_s(6.0), tally.down.per_s(60.0)) == (1000.0, 0.0)
-
-
 @each_case("ends, low_s, high_s", [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])
 def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: float, high_s: float | None) -> None:
     pace = Pace(0.0)
@@ -396,40 +361,3 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
     text = "\n".join(drawn(display, 100))
     assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost" in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when
-
-
-@pytest.mark.parametrize(("reflows", "upwards"), [(True, 2), (False, 0)])  # 80 columns are three lines of 30
-def test_a_frame_that_a_narrower_terminal_has_broken_up_is_taken_away_whole(reflows: bool, upwards: int) -> None:
-    stream = io.StringIO()
-    console = Console(file=stream, width=80, height=24, force_terminal=True, legacy_windows=False)
-    frames = Frames(
-        lambda: Text("=" * 80), console, drawn=lambda: ConsoleDimensions(80, 1), changed=lambda: True, reflows=reflows
-    )
-    with frames:
-        frames.refresh()
-        before = len(stream.getvalue())
-        frames.refresh()
-        steady = stream.getvalue()[before:]
-        console.width, before = 30, len(stream.getvalue())
-        frames.refresh()
-        narrower = stream.getvalue()[before:]
-    assert (steady.count("\x1b[1A"), narrower.count("\x1b[1A")) == (0, upwards)
-    assert steady.startswith("\x1b[?2026h")
-    assert steady.endswith("\x1b[?2026l")
-
-
-@each_case(
-    "environ, reflows",
-    [
-        ({"TERM": "xterm-256color"}, True),
-        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)"}, False),
-        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)", "VTE_VERSION": "7600"}, True),
-        ({"TERM": "linux"}, False),
-        ({"TERM": "screen.xterm-256color"}, False),
-        ({"TERM": "screen-256color", "TMUX": "/tmp/tmux-0/default,1,0"}, True),
-    ],
-)
-def test_what_stands_above_a_frame_is_left_alone_where_the_terminal_breaks_no_lines(
-    environ: dict[str, str], reflows: bool
-) -> None:
-    assert does_reflow(environ) is reflows

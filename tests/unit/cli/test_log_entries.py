@@ -32,7 +32,6 @@ from crucible_batch.domain.progress import (
     GatewayUnreachable,
     JobAdvanced,
     Message,
-    Receiving,
     Retrying,
     RunBegan,
     RunEnded,
@@ -76,8 +75,6 @@ CASES: list[tuple[Message, str, str, str]] = [
     (job(HoldReleased(at=0.0, error=ERROR)), "WARNING", "job_hold_released", "job fox: hold released: BOOM: it failed"),
     (job(Failed(at=0.0, error=ERROR), Phase.READY), "WARNING", "job_failed", "job fox: failed: BOOM: it failed"),
     (job(Failed(at=0.0, error=ERROR), Phase.FAILED), "ERROR", "job_failed", "job fox: failed: BOOM: it failed"),
-    (Receiving(0.0, "fox", "id", 0, 1, 2), "DEBUG", "receiving", "job fox: 1 of 2 bytes received"),
-    (Receiving(0.0, "fox", "id", 0, 1, None), "DEBUG", "receiving", "job fox: 1 bytes received"),
     (image(Uploaded(at=0.0)), "DEBUG", "image_uploaded", "image fox.png: uploaded"),
     (image(BecameReady(at=0.0)), "INFO", "image_became_ready", "image fox.png: became ready"),
     (image(NotCreated(at=0.0, error=ERROR)), "WARNING", "image_not_created", "image fox.png: not created: BOOM: it"),
@@ -149,7 +146,7 @@ def test_no_text_makes_a_second_line_or_moves_the_cursor(odd: str, log_format: L
 
 def test_the_attempt_of_a_job_is_remembered_until_its_end() -> None:
     lines: list[str] = []
-    log = RunLog(lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.JSON, verbose=True)
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.JSON, verbose=True)
     for message in (job(HELD), job(ACCEPTED), job(Failed(at=0.0, error=ERROR), Phase.FAILED), job(ACCEPTED)):
         log.notify(message)
     assert [json.loads(line).get("attempt") for line in lines] == [2, 2, 2, None]
@@ -157,7 +154,7 @@ def test_the_attempt_of_a_job_is_remembered_until_its_end() -> None:
 
 def test_messages_below_the_level_are_left_out() -> None:
     lines: list[str] = []
-    log = RunLog(lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.TEXT)
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.TEXT)
     for message, *_ in CASES:
         log.notify(message)
     assert len(lines) == sum(level != "DEBUG" for _, level, *_ in CASES)
@@ -165,9 +162,7 @@ def test_messages_below_the_level_are_left_out() -> None:
 
 def test_with_only_failures_a_log_has_nothing_but_why_the_command_failed() -> None:
     lines: list[str] = []
-    log = RunLog(
-        lambda _level, line: lines.append(line), LogContext("n.yaml"), log_format=LogFormat.TEXT, only_failures=True
-    )
+    log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.TEXT, only_failures=True)
     log.notify(job(Failed(at=0.0, error=ERROR), Phase.FAILED))
     log.result("all succeeded", 0, None, {})
     assert lines == []

@@ -274,7 +274,7 @@ def test_an_end_that_may_have_passed_unseen_is_no_difference_and_not_checked(
 ) -> None:
     """The list has newer entries only, and the last reading was too early for the end."""
     newer = entry("reserve", 5, at=8000.0, job_id="j9")
-    coverages = [LedgerCoverage(40.0, 61.0, frozenset())]
+    coverages = [LedgerCoverage(40.0, 61.0, (), ())]
     found = seen_by_runs(newer, seen=[entry(word, 2) for word in words], coverages=coverages, claim=job(status))
     assert [each.verdict for each in found.jobs] == [verdict]
 
@@ -282,12 +282,12 @@ def test_an_end_that_may_have_passed_unseen_is_no_difference_and_not_checked(
 def test_an_end_that_readings_would_have_shown_is_a_difference() -> None:
     newer = entry("reserve", 5, at=8000.0, job_id="j9")
     for until, expected in ((60.0 + 600, ["not charged"]), (60.0 + 599, [])):
-        coverages = [LedgerCoverage(40.0, until, frozenset())]
+        coverages = [LedgerCoverage(40.0, until, (), ())]
         found = seen_by_runs(newer, seen=[entry("reserve", 2)], coverages=coverages, claim=job())
         assert reasons(found) == expected
-    found = seen_by_runs(newer, coverages=[LedgerCoverage(40.0, 700.0, frozenset())], claim=job())
+    found = seen_by_runs(newer, coverages=[LedgerCoverage(40.0, 700.0, (), ())], claim=job())
     assert reasons(found) == ["no entry in the ledger"]
-    late = seen_by_runs(newer, coverages=[LedgerCoverage(50.5, 700.0, frozenset())], claim=job())
+    late = seen_by_runs(newer, coverages=[LedgerCoverage(50.5, 700.0, (), ())], claim=job())
     assert reasons(late) == []
 
 
@@ -298,7 +298,7 @@ def test_a_job_in_flight_has_no_end_to_be_shown() -> None:
 
 def test_an_audit_states_whether_it_used_what_runs_saw() -> None:
     assert not seen_by_runs(claim=job()).is_recorded
-    assert seen_by_runs(coverages=[LedgerCoverage(40.0, 61.0, frozenset())], claim=job()).is_recorded
+    assert seen_by_runs(coverages=[LedgerCoverage(40.0, 61.0, (), ())], claim=job()).is_recorded
 
 
 def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:

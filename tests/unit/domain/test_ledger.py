@@ -64,8 +64,9 @@ NOT_CREATED = NotCreated(at=0.0, error=ERROR)
 LOST = Lost(at=0.0, nonce="n")
 
 
-def intended(credits: str) -> Intended:
-    return Intended(at=0.0, nonce="n", credits=Decimal(credits), payer="job")
+def intended(credits: str, maximum: str | None = None) -> Intended:
+    declared = None if maximum is None else Decimal(maximum)
+    return Intended(at=0.0, nonce="n", credits=Decimal(credits), payer="job", maximum=declared)
 
 
 def created(credits: str, *, assumed: bool = False) -> Created:
@@ -530,6 +531,18 @@ def test_a_declared_ceiling_counts_an_upload_without_a_figure_at_that(end: Asset
     prices.upload_ceiling = Decimal(2)
     ledger = with_prices(prices, *unanswered_upload(end))
     assert ledger.held_for_uploads + ledger.uploads == 2
+
+
+@NO_FIGURE
+@pytest.mark.parametrize("ceiling", [None, "1", "9"])
+def test_an_upload_held_by_a_declared_ceiling_counts_at_that_whatever_is_declared_later(
+    end: AssetEvent, ceiling: str | None
+) -> None:
+    prices = PriceBook(upload_ceiling=None if ceiling is None else Decimal(ceiling))
+    ledger = with_prices(prices, ("job", held("30")), ("asset:x", intended("5", maximum="5")), ("asset:x", end))
+    assert ledger.held_for_uploads + ledger.uploads == 5
+    ledger.prices.learn(UPLOAD, Decimal(6))
+    assert ledger.held_for_uploads + ledger.uploads == 6
 
 
 @NO_FIGURE

@@ -148,14 +148,14 @@ KNOWN = Clocks([(10.0, 10.5, 11.0)])
 def test_readings_surely_have_what_was_made_ten_minutes_before_their_end(
     since: float, until: float, is_shown: bool
 ) -> None:
-    statement = Statement([], [], [LedgerCoverage(since, until, frozenset())])
+    statement = Statement([], [], [LedgerCoverage(since, until, (), ())])
     assert KNOWN.surely_shown(statement, AT) is is_shown
 
 
 def test_any_of_several_coverages_is_enough_and_two_beside_a_gap_are_not() -> None:
-    early, late = LedgerCoverage(AT - 9, AT + 9, frozenset()), LedgerCoverage(AT + 10, AT + 5000, frozenset())
+    early, late = LedgerCoverage(AT - 9, AT + 9, (), ()), LedgerCoverage(AT + 10, AT + 5000, (), ())
     assert not KNOWN.surely_shown(Statement([], [], [early, late]), AT)
-    enough = LedgerCoverage(AT, AT + 900, frozenset())
+    enough = LedgerCoverage(AT, AT + 900, (), ())
     assert KNOWN.surely_shown(Statement([], [], [early, enough, late]), AT)
 
 
@@ -168,7 +168,7 @@ def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_witho
 def test_an_end_is_surely_shown_if_the_readings_lasted_from_before_it_could_be_until_it_was_learned() -> None:
     """A run that was killed learns of an end long after it: it may have passed in between."""
     clocks = Clocks([])
-    learned_later = Statement([], [], [LedgerCoverage(5000.0, 9000.0, frozenset())])
+    learned_later = Statement([], [], [LedgerCoverage(5000.0, 9000.0, (), ())])
     assert clocks.surely_shown(learned_later, 6000.0, 7000.0)
     assert not clocks.surely_shown(learned_later, 4000.0, 7000.0)
     assert not clocks.surely_shown(learned_later, 6000.0, 8999.0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
 
 D = Decimal
@@ -47,6 +48,7 @@ def proved(
     uploads: Sequence[UploadClaim] = (AGAIN,),
     jobs: Sequence[JobClaim] = (JOB,),
     first_seen: Mapping[str, float] | None = None,
+    coverages: Sequence[LedgerCoverage] = (),
 ) -> bool:
     found = uncharged_uploads(
         [claim, *uploads],
@@ -54,6 +56,7 @@ def proved(
         entries,
         assets,
         covers=lambda moment: since <= moment,
+        coverages=coverages,
         first_seen=first_seen or {},
         read_at=read_at,
     )
@@ -122,6 +125,7 @@ def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: Up
         [*ENTRIES, entry(3, "upload", 8.7)],
         [LISTED],
         covers=lambda _moment: True,
+        coverages=[],
         first_seen={},
         read_at=READ_AT + 100,
     )
@@ -163,6 +167,15 @@ def test_a_ledger_without_the_charge_of_an_answered_upload_may_not_list_uploads_
     assert proved(uploads=[], entries=entries)
     assert not proved(uploads=[AGAIN], entries=entries)
     assert proved(uploads=[replace(AGAIN, charge=D(0))], entries=entries)
+
+
+@pytest.mark.parametrize(("until", "is_proved"), [(T - 470.1, True), (T - 470, False)])
+def test_so_does_one_that_was_read_without_it_long_ago(until: float, is_proved: bool) -> None:
+    """Its readings lasted until the charge was listed; then came a gap."""
+    earlier = replace(AGAIN, begun_at=T - 500, answered_at=T - 500)
+    coverage = LedgerCoverage(T - 500, until, (), ())
+    assert proved(uploads=[earlier], entries=[RESERVED], coverages=[coverage], since=T - 100) is is_proved
+    assert proved(uploads=[earlier], entries=[RESERVED, entry(2, "upload", -500.0)], coverages=[coverage])
 
 
 def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> None:
@@ -256,6 +269,7 @@ def test_an_upload_that_was_charged_is_never_released(
         [RESERVED, *entries],
         [],
         covers=lambda _moment: True,
+        coverages=[],
         first_seen=first_seen,
         read_at=T + 1000,
     )

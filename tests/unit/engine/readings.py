@@ -20,8 +20,8 @@ class Readings:
         self.coverage = coverage
         self._seen = dict.fromkeys(self.entries, 0.0)
 
-    def ledger_coverage(self) -> LedgerCoverage | None:
-        return self.coverage
+    def ledger_coverages(self) -> Sequence[LedgerCoverage]:
+        return [] if self.coverage is None else [self.coverage]
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         return tuple(self.entries.values())

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from crucible_batch.domain.events import Held, Saved
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.attempt import AttemptStatus
+from crucible_batch.domain.events import Accepted, Held, JobEvent, Saved
+from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.domain.job import Job, evolve, replay
+from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import shape_of
-from crucible_batch.engine.restore import _intact_outputs, _Rebuilder
+from crucible_batch.domain.receipts import Receipt, receipt_for
+from crucible_batch.engine.restore import _MAY_LACK_ATTEMPTS, _intact_outputs, _Rebuilder, _RebuiltJob
 from crucible_batch.errors import GatewayError
 from tests.case_table import each_case
+from tests.unit.domain.histories import lives
 
 D = Decimal
 PLANNED = PlannedJob(0, "job", "job", "w", {})
@@ -122,3 +132,51 @@ async def test_a_receipt_can_only_name_the_file_that_the_plan_would_write(
     planned = replace(PLANNED, output="a/{index}.png")
     found = [each async for each in _intact_outputs(planned, [receipt], SimpleNamespace(is_true=intact))]  # type: ignore[arg-type, list-item]
     assert found == ([saved] if is_used else [])
+
+
+# -- a journal that another machine has continued from ----------------------------------------------------------------
+
+
+def records_of(job: Job) -> dict[str, JobSnapshot]:
+    """Return the gateway's records of the jobs that were accepted."""
+    statuses = {AttemptStatus.FAILED: JobStatus.FAILED, AttemptStatus.ACCEPTED: JobStatus.RUNNING}
+    return {
+        attempt.job_id: JobSnapshot(
+            attempt.job_id, statuses.get(attempt.status, JobStatus.SUCCEEDED), attempt.credits, workflow_id="w"
+        )
+        for attempt in job.attempts
+        if attempt.job_id is not None
+    }
+
+
+@given(lives(), st.integers(0, 30))
+def test_what_another_machine_continued_is_restored_from_wherever_this_one_stopped(
+    life: tuple[Job, list[JobEvent]], stopped_at: int
+) -> None:
+    fresh, happened = life
+    happened = [
+        replace(event, job_id=f"j{place}") if isinstance(event, Accepted) else event
+        for place, event in enumerate(happened)
+    ]
+    here, lived = replay(fresh, happened[:stopped_at]), fresh
+    receipts: list[Receipt] = []
+    for event in happened:
+        lived = evolve(lived, event)
+        if (receipt := receipt_for(lived, event)) is not None:
+            receipts.append(receipt)
+    assume(here.phase in _MAY_LACK_ATTEMPTS)
+    by_job = SimpleNamespace(owner=lambda _job_id: fresh.identity, of=lambda _identity: receipts)
+    rebuilder = _Rebuilder(Knows(**records_of(lived)), by_job, SimpleNamespace(is_true=AsyncMock(return_value=True)))  # type: ignore[arg-type]
+    image = InputImage(AssetSpec("a" * 64, 1, "image/png", "a.png"), Path("a.png"))
+    planned = PlannedJob(0, fresh.identity, "job", "w", {}, {"image.image": image} if fresh.has_images else {})
+    rebuilt = asyncio.run(rebuilder._rebuild_job(planned, here))
+    known = {attempt.job_id for attempt in here.attempts}
+    lacks = [attempt for attempt in lived.attempts if attempt.job_id is not None and attempt.job_id not in known]
+    assert (rebuilt is not None) == bool(lacks)
+    if isinstance(rebuilt, _RebuiltJob):
+        continued, ledger = replay(here, rebuilt.events), Ledger()
+        for event in (*happened[:stopped_at], *rebuilt.events):
+            ledger.apply(fresh.identity, event)
+        assert not ledger.is_contradictory(fresh.identity)
+        accepted = [attempt.job_id for attempt in continued.attempts if attempt.job_id is not None]
+        assert accepted == [attempt.job_id for attempt in lived.attempts if attempt.job_id is not None]

@@ -11,8 +11,8 @@ from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.journal import Binding, Journal, add_rows, copy_gateway_ledger, rows_after
 
 BINDING = Binding("m", "default", "https://gateway.example")
-FIRST = LedgerCoverage(1.0, 2.0, frozenset({"a"}))
-SECOND = LedgerCoverage(5.0, 6.0, frozenset({"b"}))
+FIRST = LedgerCoverage(1.0, 2.0, ("a",), ("",))
+SECOND = LedgerCoverage(5.0, 6.0, ("b",), ("",))
 
 
 def entry(name: str, status: str = "posted") -> LedgerEntry:
@@ -21,14 +21,14 @@ def entry(name: str, status: str = "posted") -> LedgerEntry:
 
 async def test_readings_are_kept_and_an_entry_that_changes_is_replaced(tmp_path: Path) -> None:
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
-        assert (journal.ledger_entries(), journal.ledger_coverage()) == ([], None)
-        await journal.keep_reading([entry("a", "pending")], LedgerCoverage(1.0, 1.0, frozenset({"a"})), 1.0)
+        assert (journal.ledger_entries(), journal.ledger_coverages()) == ([], [])
+        await journal.keep_reading([entry("a", "pending")], LedgerCoverage(1.0, 1.0, ("a",), ("",)), 1.0)
         await journal.keep_reading([entry("a")], FIRST, FIRST.until)
         await journal.keep_reading([entry("b")], SECOND, SECOND.until)
     with Journal.read(tmp_path) as journal:
         assert sorted(journal.ledger_entries(), key=lambda each: each.key) == [entry("a"), entry("b")]
         assert journal.ledger_coverages() == [FIRST, SECOND]
-        assert journal.ledger_coverage() == SECOND
+        assert journal.ledger_coverages()[-1] == SECOND
 
 
 async def test_another_journal_gets_what_the_runs_of_this_one_saw(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ async def test_another_journal_gets_what_the_runs_of_this_one_saw(tmp_path: Path
             add_rows(continued, [rows_after(shard, 0)])
             assert continued.ledger_entries() == []
             add_rows(continued, [rows_after(shard, 0, with_gateway_ledger=True)])
-            assert (continued.ledger_entries(), continued.ledger_coverage()) == ([entry("a")], FIRST)
+            assert (continued.ledger_entries(), continued.ledger_coverages()) == ([entry("a")], [FIRST])
 
 
 def test_a_journal_without_readings_brings_none(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ async def test_an_entry_without_an_id_is_kept_with_all_its_fields(tmp_path: Path
 async def test_after_a_gap_at_the_same_moment_the_later_coverage_is_the_newest(tmp_path: Path) -> None:
     """The clock was set back, so the later reading is dated by the end of the earlier coverage."""
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
-        await journal.keep_reading([], LedgerCoverage(1.0, 4.0, frozenset({"a"})), 4.0)
-        await journal.keep_reading([], LedgerCoverage(4.0, 4.0, frozenset({"b"})), 4.0)
-        assert journal.ledger_coverage() == LedgerCoverage(4.0, 4.0, frozenset({"b"}))
+        await journal.keep_reading([], LedgerCoverage(1.0, 4.0, ("a",), ("",)), 4.0)
+        await journal.keep_reading([], LedgerCoverage(4.0, 4.0, ("b",), ("",)), 4.0)
+        assert journal.ledger_coverages()[-1] == LedgerCoverage(4.0, 4.0, ("b",), ("",))
 
 
 async def test_entries_and_the_coverage_that_claims_them_are_written_together(tmp_path: Path) -> None:

@@ -53,26 +53,18 @@ def _cron_job(one: ScheduledManifest, options: ExportOptions = OPTIONS) -> dict[
     return dict(job["spec"])
 
 
-@pytest.mark.parametrize("to", ["systemd", "kubernetes", "github-actions"])
-def test_a_time_that_a_clock_change_touches_is_refused_with_what_to_do(repository: Path, to: str) -> None:
-    with pytest.raises(UserError, match=r"skip or repeat 2027-03-28 02:30") as refused:
-        export([_in(repository, "30 2 * * *", "Europe/Berlin")], to, OPTIONS)
-    assert "timezone: UTC" in str(refused.value.hint)
-
-
-def test_debians_cron_runs_such_a_time_as_the_schedule_does() -> None:
+def test_cron_is_used_where_the_system_has_the_clock_of_the_schedule() -> None:
     berlin = dataclasses.replace(OPTIONS, system_zone=read_timezone("Europe/Paris"))  # the same clock
     (text,) = _texts("cron", schedule("30 2 * * *", "Europe/Berlin"), berlin)
     assert "\n30 2 * * *  cd /srv/shop && " in text
     assert "CRON_TZ" not in text
 
 
-def test_cron_in_another_time_zone_is_refused_but_for_every_hour() -> None:
-    nightly = schedule("15 3 * * *", "Europe/Berlin")
-    with pytest.raises(UserError, match="time zone of this system, UTC"):
-        export([nightly], "cron", OPTIONS)
-    (text,) = _texts("cron", schedule("*/15 * * * *", "Europe/Berlin"))
-    assert "\n*/15 * * * *  cd" in text
+def test_cron_in_another_time_zone_is_refused() -> None:
+    for zone in ("UTC", "Africa/Algiers"):  # the latter has the same clock in winter only
+        options = dataclasses.replace(OPTIONS, system_zone=read_timezone(zone))
+        with pytest.raises(UserError, match=f"time zone of this system, {zone}"):
+            export([schedule("15 3 * * *", "Europe/Berlin")], "cron", options)
 
 
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])

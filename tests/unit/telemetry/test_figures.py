@@ -11,11 +11,10 @@ from crucible_batch.domain.progress import (
     GatewayUnreachable,
     JobsAdded,
     Message,
-    Receiving,
     Retrying,
     Throttled,
 )
-from crucible_batch.telemetry.figures import JobStage, RunFigures, StageFigures
+from crucible_batch.telemetry.figures import RunFigures
 
 from .messages import (
     accepted,
@@ -44,12 +43,8 @@ def outcomes(figures: RunFigures) -> dict[str, int]:
     return {outcome.value: count for outcome, count in figures.counts.items() if count}
 
 
-def test_the_times_of_a_stage_are_added_up_over_the_jobs() -> None:
+def test_the_saved_outputs_are_counted() -> None:
     figures = figures_of(began(100, 2), *interleaved([whole_job("a", 100), whole_job("b", 110)]))
-    assert figures.stages == {
-        JobStage.UPLOAD: StageFigures(2, 2, 1), JobStage.SUBMIT: StageFigures(2, 4, 2),
-        JobStage.WAIT: StageFigures(2, 60, 30), JobStage.DOWNLOAD: StageFigures(2, 8, 4),
-    }  # fmt: skip
     assert (figures.outputs, figures.byte_size) == (2, 2000)
 
 
@@ -85,7 +80,6 @@ def test_the_end_has_the_last_word_on_outcomes_and_credits() -> None:
     assert outcomes(figures) == {"blocked": 2, "pending": 1}
     assert figures.balance == balance(9, 2)
     assert figures.spent == Decimal(2)
-    assert figures.stages[JobStage.SUBMIT] == StageFigures(1, 8, 8)
 
 
 def test_the_reports_credits_replace_those_of_the_last_message() -> None:
@@ -116,7 +110,6 @@ def test_retries_reductions_and_outages_are_counted() -> None:
         began(1, 1), again, again, Retrying(1, "job", 1, 0.5, "NO_ANSWER"),
         Throttled(1, 8, 64, None), Throttled(2, 4, 64, "RATE_LIMITED"), Throttled(3, 5, 64, None),
         GatewayUnreachable(4, 60, 600, "no"), GatewayUnreachable(5, 120, 600, "no"), GatewayBack(6, 130),
-        Receiving(7, "a", "id-a", 0, 1, None),
     )  # fmt: skip
     assert figures.retries == {"generate": 2, "job": 1}
     assert (figures.reductions, figures.limit, figures.outage_s) == (1, 5, 130)

@@ -48,9 +48,7 @@ def test_a_run_is_reported() -> None:
     expected = {
         "running": 0, "last_start_timestamp_seconds": 100, "last_end_timestamp_seconds": 152, "duration_seconds": 52,
         "last_success_timestamp_seconds": 0, "exit_code": 5, "budget_credits": 20, "spent_credits": 9,
-        "held_credits": 2, "run_spent_credits": 4, "stage_seconds{stage=upload}": 1, "stage_seconds{stage=submit}": 12,
-        "stage_max_seconds{stage=submit}": 10, "stage_jobs{stage=submit}": 2, "stage_seconds{stage=wait}": 30,
-        "stage_seconds{stage=download}": 4, "outputs": 1, "output_bytes": 1000, "retries{operation=generate}": 0,
+        "held_credits": 2, "run_spent_credits": 4, "outputs": 1, "output_bytes": 1000, "retries{operation=generate}": 0,
         "schedule_interval_seconds": 86400, "jobs{outcome=succeeded}": 0, "outage_seconds": 0,
     }  # fmt: skip
     assert {name: found.get(name) for name in expected} == expected
@@ -93,7 +91,7 @@ def test_the_budget_of_a_period_is_that_of_its_account() -> None:
 def test_no_metric_has_the_run_id_or_the_name_of_a_job_as_a_label() -> None:
     """Each value of a label is a time series for ever."""
     assert {label for metric in METRICS for label in metric.labels} == {
-        "version", "outcome", "stage", "operation", "account",
+        "version", "outcome", "operation", "account",
     }  # fmt: skip
 
 

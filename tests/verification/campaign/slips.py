@@ -8,8 +8,10 @@ A slip is made by this pytest plugin before any test is imported:
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
+import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,8 @@ from aiohttp import ClientSession
 from filelock import SoftFileLock
 from httpx import AsyncClient
 
-from crucible_batch.api import request
+from crucible_batch.api import features, request, run_start, running, spend_cap
+from crucible_batch.api.period_part import PeriodPart
 from crucible_batch.domain import budget, credits, identity, refunds
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
@@ -141,6 +144,30 @@ def _built_otherwise(owner: type, field: str, value: object) -> Callable[[], Non
     return make
 
 
+def _rewritten(function: Callable[..., Any], *changes: tuple[str, str]) -> Callable[[], None]:
+    """Compile a function with other text. It stays the same object: who has imported it has the mistake as well."""
+
+    def make() -> None:
+        inner = inspect.unwrap(function)
+        source = textwrap.dedent(inspect.getsource(inner))
+        for right, wrong in changes:
+            assert source.count(right) == 1, f"{right!r} is {source.count(right)} times in {function.__name__}"
+            source = source.replace(right, wrong)
+        names: dict[str, Any] = {}
+        exec("from __future__ import annotations\n" + source, inner.__globals__, names)
+        inner.__code__ = inspect.unwrap(names[inner.__name__]).__code__
+
+    return make
+
+
+def _all(*makes: Callable[[], None]) -> Callable[[], None]:
+    def make() -> None:
+        for each in makes:
+            each()
+
+    return make
+
+
 def _repeat_left_out() -> None:
     right = identity.job_identity
     identity.job_identity = lambda *, repeat, **content: right(repeat=1, **content)
@@ -174,8 +201,8 @@ def _entries_counted_again() -> None:
 def _gap_not_noticed() -> None:
     right = LedgerCoverage.after
 
-    def after(self: LedgerCoverage, keys: Any, asked_at: float) -> LedgerCoverage:
-        return dataclasses.replace(right(self, keys, asked_at), since=self.since)
+    def after(self: LedgerCoverage, reading: LedgerCoverage) -> LedgerCoverage:
+        return dataclasses.replace(right(self, reading), since=self.since)
 
     LedgerCoverage.after = after  # type: ignore[method-assign]
 
@@ -224,6 +251,9 @@ def _shown_as_soon_as_read() -> None:
 async def _nothing_awaited(*_anything: object) -> None:
     return None
 
+
+_EFFECTS = "integration/engine/test_order_of_effects.py"
+_PERIOD = "integration/engine/test_period_budget.py"
 
 SLIPS: Mapping[str, Slip] = {
     "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "unit/gateway"),
@@ -290,6 +320,87 @@ SLIPS: Mapping[str, Slip] = {
     ),
     "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "unit/manifest/test_files.py"),
     "names told apart by their case alone": Slip(_case_kept, "unit/manifest/test_names.py"),
+    # The order of a run's effects, and the budget of a period.
+    "the period begins before the cap": Slip(
+        _rewritten(features.kind_of, ("*capped, *_of_manifest(),", "*_of_manifest(), *capped,")), _EFFECTS
+    ),
+    "the metrics around the notices": Slip(
+        _rewritten(features.kind_of, ("NoticesPart(), TelemetryPart(),", "TelemetryPart(), NoticesPart(),")), _EFFECTS
+    ),
+    "cap and period begin before restoring": Slip(
+        _rewritten(
+            run_start.start_run,
+            ("    grant = await parts.begin(stack, opened)\n", ""),
+            ("    await restore_run(\n", "    grant = await parts.begin(stack, opened)\n    await restore_run(\n"),
+        ),
+        _EFFECTS,
+    ),
+    "the run's first event counted from after restoring": Slip(
+        _rewritten(
+            run_start.start_run,
+            (
+                "parts.begin(stack, opened)",
+                "parts.begin(stack, OpenedRun(context, journal, after=journal.last_number()))",
+            ),
+        ),
+        _PERIOD,
+    ),
+    "the key remembered after the parts have begun": Slip(
+        _all(
+            _rewritten(run_start.restore_run, ("journal.remember_key(", "journal.__class__.late = (")),
+            _rewritten(
+                run_start.start_run,
+                ("    log = await source", "    journal.remember_key(journal.late)\n    log = await source"),
+            ),
+        ),
+        _EFFECTS,
+    ),
+    "the log taken before the parts have begun": Slip(
+        _rewritten(
+            run_start.start_run,
+            ("    log = await source.take_log(journal)\n", ""),
+            ("    journal.adopt(draft)\n", "    journal.adopt(draft)\n    log = await source.take_log(journal)\n"),
+        ),
+        _EFFECTS,
+    ),
+    "commands taken until the end is recorded": Slip(
+        _rewritten(running._run_jobs, ("    journal.end_run(", "        journal.end_run(")), _EFFECTS
+    ),
+    "the period settled before the end is recorded": Slip(
+        _rewritten(
+            running._run_jobs,
+            ("    await parts.ended(ending)\n", ""),
+            ("    journal.end_run(", "    await parts.ended(ending)\n    journal.end_run("),
+        ),
+        _EFFECTS,
+    ),
+    "the report published before it is notified": Slip(
+        _rewritten(
+            running._report,
+            ("    await publish_report(journal, context.store)\n", ""),
+            (
+                "    await parts.reported(",
+                "    await publish_report(journal, context.store)\n    await parts.reported(",
+            ),
+        ),
+        _EFFECTS,
+    ),
+    "the period settled when all is closed": Slip(
+        _rewritten(PeriodPart.ended, ("self._settle(ending)", "pass")), _EFFECTS
+    ),
+    "a cap not settled after an error": Slip(
+        _rewritten(spend_cap.capped, ("try:\n        yield\n    finally:", "if True:\n        yield\n    if True:")),
+        _EFFECTS,
+    ),
+    "a grant that only lowers the budget": Slip(
+        _rewritten(running._finish, ("budget=grant.budget", "budget=min(grant.budget, terms.budget)")), _PERIOD
+    ),
+    "the budget recorded without what is committed": Slip(
+        _rewritten(PeriodPart.begin, ("max(allowance.budget, allowance.committed)", "allowance.budget")), _PERIOD
+    ),
+    "a period's budget not explained": Slip(
+        _rewritten(PeriodPart.begin, ("allowance.explain)", "lambda error: error)")), _PERIOD
+    ),
 }
 """Each slip by its name; ``noticed_by`` is below ``tests``."""
 

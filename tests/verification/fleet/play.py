@@ -24,8 +24,10 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from crucible_batch.api.cancellation import Interruptible
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shards.merging import merge
 from crucible_batch.domain.sharding import ShardId
@@ -76,6 +78,17 @@ class Member:
         self.runner = runner
         if self.is_stopping:
             self.stop()
+
+
+class Stoppable(RunPart):
+    """Gives a run that is about to buy to its member, which may stop it."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def beside(self, run: ReadyRun) -> contextlib.AbstractAsyncContextManager[object]:
+        self._member.began(run.desk.control)
+        return contextlib.nullcontext()
 
 
 @dataclass
@@ -308,7 +321,12 @@ class _Player:
 
     async def _running(self, request: RunRequest, member: Member) -> RunResult:
         transport = ProcessTransport(self._gateway, member.link)
-        return await run_request(request, settings=self._settings, transport=transport, on_runner=member.began)
+        return await run_request(
+            request,
+            lambda request: kind_of(request, Stoppable(member)),
+            settings=self._settings,
+            transport=transport,
+        )
 
     async def _merge(self, _member: Member) -> bool:
         merge([self._run_dir], html=False, clock=self._clock.now, settings=self._settings)

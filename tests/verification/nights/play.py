@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from crucible_batch.api.budgets import budget_states
+from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.api.scheduled_runs import PreparedRun, due_runs, hold_results, prepare_run
@@ -302,7 +303,12 @@ class _Player:
         request, manifest = prepared.at(due)
         try:
             result = await run_request(
-                request, manifest=manifest, settings=self._settings, transport=self._gateway, clock=self._clock
+                request,
+                kind_of,
+                manifest=manifest,
+                settings=self._settings,
+                transport=self._gateway,
+                clock=self._clock,
             )
             ran.exit_code = int(result.exit_code)
         except CrucibleBatchError as error:

@@ -33,6 +33,7 @@ RARE = {
     "a cut body accepted": 137,
     "a hopeless failure tried again": 150,
     "a hold that others see late": 100,
+    "a hold that replaces that of the failed attempt": 128,
     "a record above its answer ignored": FIRST_SEED,
     "a ceiling ignored": FIRST_SEED,
     "a price that rose not taken in": 85,
@@ -248,10 +249,8 @@ def a_price_that_rose_not_taken_in(stack: ExitStack) -> None:
 
 @_bug
 def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
-    async def recorded(self: JobWorker, job_id: str) -> None:
-        return None
-
-    _set(stack, JobWorker, "_recorded_price", recorded)
+    compare = JobWorker._compare_price
+    _set(stack, JobWorker, "_compare_price", lambda self, job, _recorded: compare(self, job, job.current.credits))
     _set(stack, job_records, "record_differs", lambda attempt, record, *, is_final: False)
     _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
 

@@ -32,7 +32,7 @@ from crucible_batch.sandbox import records
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import RefusedError
-from tests.verification.simulation.mortality import Process
+from tests.verification.simulation.mortality import Crashed, Process
 from tests.verification.simulation.purse import Purse
 from tests.verification.simulation.surroundings import Surroundings, content
 from tests.verification.simulation.virtual_time import true_now
@@ -94,6 +94,8 @@ class SimulatedGateway(Gateway):
             self._around.leaves(params)
 
         doubts: list[GatewayError] = []
+        if self._process.is_dead:
+            raise Crashed("generate")
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
             job, is_new = await self._call(Operation.GENERATE, effect, doubts, leaving, before_retry, key)
         return Submission(job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts))
@@ -129,7 +131,8 @@ class SimulatedGateway(Gateway):
         return await self._call(Operation.CREDITS, effect)
 
     async def workflow(self, workflow_id: str) -> Workflow:
-        raise NotImplementedError("a run doesn't ask")
+        """Asked only to plan, before a run; no fault strikes it."""
+        return Workflow(workflow_id)
 
     async def assets(self) -> Sequence[AssetSnapshot]:
         def effect(now: float) -> Sequence[AssetSnapshot]:
@@ -151,6 +154,8 @@ class SimulatedGateway(Gateway):
             _require(self._world.assets.price(now), self._around.available(Operation.CREATE_ASSET))
             return self._world.create_asset(self._account_id, intent, now)
 
+        if self._process.is_dead:
+            raise Crashed("create asset")
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
             try:
                 asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce)

@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
+import os
 import random
 import shutil
+import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from PIL import Image
 
+import crucible_batch as api
+from crucible_batch.api import connecting
 from crucible_batch.api.control_desk import ControlDesk
-from crucible_batch.api.reporting import write_report_of
-from crucible_batch.api.run_context import NullObserver
-from crucible_batch.domain.outage import Outage
+from crucible_batch.api.observers import Observers
+from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import InputImage, RunTerms
-from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, restore
+from crucible_batch.domain.plan import InputImage
+from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
-from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.outputs import RECEIPTS_FILE, OutputStore, Receipts
-from crucible_batch.pace.polls import ServiceTimes
-from crucible_batch.report.build import build_rows
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.journal import store as journal_store
+from crucible_batch.outputs import RECEIPTS_FILE
+from crucible_batch.settings import Settings
 from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway
 from tests.verification.simulation.judge import Finished, Judge
 from tests.verification.simulation.mortality import Crashed, Process, VirtualWriter, mortal_publishing
 from tests.verification.simulation.scenario import NAME, Life, Mishap, Scenario
 from tests.verification.simulation.scenes import scene
-from tests.verification.simulation.stages import SeenDerivation, plan_stages
-from tests.verification.simulation.surroundings import Surroundings
+from tests.verification.simulation.stages import SeenDerivation, note
+from tests.verification.simulation.surroundings import KEY, Surroundings
 from tests.verification.simulation.virtual_time import SimulatedClock, VirtualLoop
 from tests.verification.simulation.weather import Weather
 
-_BINDING = Binding(NAME, "default", "https://simulated.example")
+_SETTINGS = Settings(api_key=KEY, base_url="https://simulated.example")
+_NOT_COPIED = shutil.ignore_patterns("*-shm", "*.sock")
+_REFUND_PATIENCE_S = EngineOptions().refund_patience_s
 _LONGEST_RUN_S = 14 * 86400.0
 _CALM_LIVES = 10
 _CALM_RETRIES = 5
@@ -115,10 +124,7 @@ def play_out(scenario: Scenario, directory: Path) -> Tally:
     directory.mkdir()
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         player = _Player(scenario, directory)
-        try:
-            runner.run(player.play())
-        finally:
-            player.close()
+        runner.run(player.play())
     return player.tally
 
 
@@ -131,16 +137,11 @@ class _Player:
         self._chance = random.Random(f"lives {scenario.seed}")
         self._clock = SimulatedClock(scenario.clock_jumps)
         self._nonces = random.Random(f"nonces {scenario.seed}")
-        self._plan = PlanFile()
-        self._plan.fill(scenario.jobs)
         self.tally = Tally(seeds=1)
-
-    def close(self) -> None:
-        self._plan.close()
 
     @property
     def _directory(self) -> Path:
-        return self._base / str(self._generation)
+        return self._base / str(self._generation) / "out"
 
     async def play(self) -> None:
         scenario = self._scenario
@@ -232,7 +233,7 @@ class _Player:
             self._judge.purse.past_is_lost()
         elif self._copy is None and self._directory.exists():
             self._copy = self._base / "yesterday"
-            shutil.copytree(self._directory, self._copy)
+            shutil.copytree(self._directory, self._copy, ignore=_NOT_COPIED)
 
     async def _live(self, life: Life) -> Finished | None:
         """One process, from its birth to its end; None where it was killed, or found a bug."""
@@ -266,94 +267,162 @@ class _Player:
         if self._writer is not None and self._chance.random() < 0.5:
             self._writer.flush()
         if self._directory.exists():
-            shutil.copytree(
-                self._directory, self._base / str(self._generation + 1), ignore=shutil.ignore_patterns("*-shm")
-            )
+            shutil.copytree(self._directory, self._base / str(self._generation + 1) / "out", ignore=_NOT_COPIED)
 
     async def _run(self, life: Life, process: Process) -> Finished | None:
-        """What ``api.run`` does, with a world of our own."""
-        directory = self._directory
-        terms = replace(self._scenario.terms, budget=life.budget)
-        self._writer: VirtualWriter | None = None
-        with (
-            lock_run_directory(directory),
-            Journal.open(directory, _BINDING, now=self._clock.now()) as journal,
-        ):
-            derivation = self._adopt(life, journal, directory)
-            connection = journal._connect()
-            connection.execute("PRAGMA synchronous = OFF")
-            self._writer = VirtualWriter(connection, process, self._chance, self._judge.purse.watch)
-            journal._writer = self._writer  # type: ignore[assignment]
-            store = OutputStore(directory)
-            store.sweep()
-            ports = self._ports(life, process, journal, store)
-            receipts, gateway = Receipts(directory), ports.gateway
+        """Run as a caller of the API does, with a world of our own."""
+        self._writer, self._was_interrupted = None, False
+        with ExitStack() as stack:
+            self._plant(stack, life, process)
             try:
-                while (
-                    await restore(journal, receipts, store, gateway, ceiling=terms.ceiling) and derivation is not None
-                ):
-                    derivation = self._adopt(life, journal, directory)
+                result = await api.run(
+                    self._written_manifest(life),
+                    out_dir=self._directory,
+                    budget=life.budget,
+                    yes=True,
+                    concurrency=life.concurrency,
+                    job_timeout_s=life.job_timeout_s,
+                    wait_for_gateway_s=life.retries.outage_s,
+                    retry_failed=life.retry_failed,
+                    resubmit_unknown=life.resubmit_unknown,
+                    html=False,
+                    sidecars=False,
+                    settings=_SETTINGS,
+                )
             except GatewayError:  # the command is refused, with nothing spent
                 return None
-            runner = _runner(life, replace(ports, derivation=derivation), terms)
-            self._judge.purse.opened(journal)
-            number = journal.begin_run(terms, now=self._clock.now())
+        with Journal.read(self._directory) as journal:
+            events = tuple(journal.events())
+        return Finished(
+            int(result.exit_code),
+            result.report,
+            tuple(result.jobs()),
+            events,
+            self._directory,
+            self._was_interrupted,
+        )
+
+    def _written_manifest(self, life: Life) -> Path:
+        """Write the manifest of a process. Without stages its jobs are those of the seed, whatever it has."""
+        terms, staged = self._scenario.terms, self._scenario.staged
+        ceilings = {
+            "max_credits_per_job": terms.ceiling,
+            "max_credits_per_upload": terms.upload_ceiling,
+        }
+        declared = ", ".join(f"{name}: {format_credits(value)}" for name, value in ceilings.items() if value)
+        lines = [f"budget: {{{declared}}}", f"retry: {{attempts: {terms.attempts}}}"]
+        if staged is not None and life.edition is not None:
+            return staged.write(life.edition, self._base, lines)
+        path = self._base / "simulation.yaml"
+        lines += ["jobs: [{name: job, workflow: zimage-base, prompt: any}]", ""]
+        path.write_text("\n".join(("version: 1", f"name: {NAME}", *lines)), encoding="utf-8")
+        return path
+
+    def _plant(self, stack: ExitStack, life: Life, process: Process) -> None:
+        """Put the gateway, the clock, the journal's writer and the jobs of the seed in the place of the real ones."""
+        purse, clock, chance = self._judge.purse, self._clock, self._chance
+        started, run = Runner.__init__, Runner.run
+        begin_run, connected, adopt = Journal.begin_run, Journal._connect, Journal.adopt
+        fill, derive_key = PlanFile.fill, hashlib.pbkdf2_hmac
+
+        @asynccontextmanager
+        async def open_gateway(*_given: object, retry: Retrier, **_named: object) -> AsyncIterator[SimulatedGateway]:
+            retrier = Retrier(
+                life.retries, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random, outage=retry.outage
+            )
+            yield SimulatedGateway(self._around, process, retrier, chance, purse)
+
+        def start(runner: Runner, *, ports: RunnerPorts, options: EngineOptions, **rest: Any) -> None:
+            ports = replace(ports, nonce=lambda: f"{self._nonces.getrandbits(128):032x}", jitter=chance.random)
+            if ports.derivation is not None:
+                ports = replace(ports, derivation=SeenDerivation(ports.derivation, self._judge.jobs))
+            # Both would depend on the time that planning takes, or on how long outages are waited for.
+            options = replace(options, deadline_s=life.deadline_s, refund_patience_s=_REFUND_PATIENCE_S)
+            started(runner, ports=ports, options=options, **rest)
+
+        def begin(journal: Journal, *given: Any, **named: Any) -> int:
+            purse.opened(journal)
+            number = begin_run(journal, *given, **named)
+            self._begun = (journal, number)
+            return number
+
+        async def run_to_end(runner: Runner) -> tuple[Ending, bool]:
+            """Note at its end whether it was interrupted: a stop may be given once more while that is written."""
+            ending = await run(runner)
+            return ending, bool(runner.stop.reasons & {ExitCode.SIGINT})
+
+        async def conduct(runner: Runner) -> Ending:
+            journal, number = self._begun
             desk = ControlDesk(
                 control=runner.control,
                 journal=journal,
                 number=number,
-                clock=self._clock,
-                observer=ports.observer,
+                clock=clock,
+                observer=Observers(),
                 on_deadline=lambda _seconds: None,
             )
-            ending, was_interrupted = await self._conduct(runner, life, process, desk)
-            journal.end_run(number, ending, now=self._clock.now())
-            head = write_report_of(journal, directory)
-            rows = tuple(build_rows(journal.jobs(runner._rule), ending.stops))
-            events = tuple(journal.events())
-        return Finished(ending.exit_code, head, rows, events, directory, was_interrupted)
+            ending, self._was_interrupted = await self._conduct(run_to_end(runner), runner, life, process, desk)
+            return ending
 
-    def _adopt(self, life: Life, journal: Journal, directory: Path) -> SeenDerivation | None:
-        """Plan the jobs; return the later stages of the plan."""
-        staged = self._scenario.staged
-        if staged is None or life.edition is None:
-            journal.adopt(self._plan)
-            return None
-        return plan_stages(staged.write(life.edition, self._base), journal, directory, self._judge.jobs)
+        def connect(journal: Journal) -> sqlite3.Connection:
+            connection = connected(journal)
+            connection.execute("PRAGMA synchronous = OFF")
+            return connection
 
-    def _ports(self, life: Life, process: Process, journal: Journal, store: OutputStore) -> RunnerPorts:
-        clock, chance = self._clock, self._chance
-        outage = Outage()
-        retrier = Retrier(life.retries, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random, outage=outage)
-        purse = self._judge.purse
-        return RunnerPorts(
-            gateway=SimulatedGateway(self._around, process, retrier, chance, purse),
-            history=journal,
-            store=store,
-            receipts=Receipts(self._directory),
-            clock=clock,
-            observer=NullObserver(),
-            nonce=lambda: f"{self._nonces.getrandbits(128):032x}",
-            jitter=chance.random,
-            outage=outage,
-        )
+        def writer(connect: Callable[[], sqlite3.Connection]) -> VirtualWriter:
+            self._writer = VirtualWriter(connect(), process, chance, purse.watch)
+            return self._writer
 
-    async def _conduct(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> tuple[Ending, bool]:
+        def adopting(journal: Journal, plan: PlanFile) -> None:
+            adopt(journal, plan)
+            note(self._judge.jobs, list(plan.jobs()))
+
+        replaced: list[tuple[Any, str, object]] = [
+            (connecting, "open_gateway", open_gateway),
+            (Runner, "__init__", start),
+            (Runner, "run", conduct),
+            (Journal, "begin_run", begin),
+            (Journal, "_connect", connect),
+            (journal_store, "GroupCommitWriter", writer),
+            (SystemClock, "now", lambda _clock: clock.now()),
+            (SystemClock, "monotonic", lambda _clock: clock.monotonic()),
+            (SystemClock, "sleep", lambda _clock, seconds: clock.sleep(seconds)),
+            # A fingerprint of the key takes as long as a run.
+            (hashlib, "pbkdf2_hmac", lambda name, secret, salt, _rounds: derive_key(name, secret, salt, 1)),
+        ]
+        if self._scenario.staged is None:
+            replaced.append((PlanFile, "fill", lambda plan, _jobs: fill(plan, self._scenario.jobs)))
+        else:
+            replaced.append((Journal, "adopt", adopting))
+        for owner, name, value in replaced:
+            stack.enter_context(patch.object(owner, name, value))
+        stack.enter_context(patch.dict(os.environ, {"HOME": "", "XDG_STATE_HOME": ""}))
+
+    async def _conduct(
+        self,
+        run: Coroutine[Any, Any, tuple[Ending, bool]],
+        runner: Runner,
+        life: Life,
+        process: Process,
+        desk: ControlDesk,
+    ) -> tuple[Ending, bool]:
         """Return how the run ended, and whether it had been interrupted by then."""
         loop = asyncio.get_running_loop()
         signals = [loop.call_later(at_s, runner.control.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
-                return await (self._commanded(runner, life, process, desk) if life.orders else _run(runner))
+                return await (self._commanded(run, life, process, desk) if life.orders else run)
         except TimeoutError:
             raise AssertionError(f"a run has not ended after {_LONGEST_RUN_S} virtual seconds") from None
         finally:
             for signal in signals:
                 signal.cancel()
 
-    async def _commanded(self, runner: Runner, life: Life, process: Process, desk: ControlDesk) -> tuple[Ending, bool]:
+    async def _commanded(
+        self, run: Coroutine[Any, Any, tuple[Ending, bool]], life: Life, process: Process, desk: ControlDesk
+    ) -> tuple[Ending, bool]:
         """Run, and give commands meanwhile. A process that dies while it takes one is dead as a whole."""
-        running = asyncio.ensure_future(_run(runner))
+        running = asyncio.ensure_future(run)
         giving = asyncio.ensure_future(give(life.orders, desk, self._judge))
         giving.add_done_callback(lambda _: running.cancel() if process.is_dead else None)
         try:
@@ -367,20 +436,3 @@ class _Player:
             await asyncio.wait({giving})
             if not giving.cancelled() and (error := giving.exception()) is not None and not process.is_dead:
                 raise error
-
-
-def _runner(life: Life, ports: RunnerPorts, terms: RunTerms) -> Runner:
-    options = EngineOptions(
-        concurrency=life.concurrency,
-        job_timeout_s=life.job_timeout_s,
-        deadline_s=life.deadline_s,
-        retry_failed=life.retry_failed,
-        resubmit_unknown=life.resubmit_unknown,
-    )
-    return Runner(ports=ports, terms=terms, times=ServiceTimes(), options=options)
-
-
-async def _run(runner: Runner) -> tuple[Ending, bool]:
-    """Run, and note at its end whether it was interrupted: a stop may be given once more while that is written."""
-    ending = await runner.run()
-    return ending, bool(runner.stop.reasons & {ExitCode.SIGINT})

@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, later_stages
-from crucible_batch.api.draft import fill_plan
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import load_manifest
+from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.sandbox.records import Job
 from tests.verification.simulation.surroundings import content, marker
 
@@ -44,12 +41,13 @@ class StagedManifest:
     is_picked: bool
     has_finish: bool
 
-    def text(self, edition: Edition) -> str:
+    def text(self, edition: Edition, terms: Sequence[str]) -> str:
         pick = f"pick: {PICKS}, " if self.is_picked else ""
         return "\n".join(
             (
                 "version: 1",
                 "name: simulation",
+                *terms,
                 f"workflows: {{{DERIVING}: {{fields: {{prompt: prompt.value}}}}}}",
                 "jobs:",
                 *(
@@ -62,10 +60,10 @@ class StagedManifest:
             )
         )
 
-    def write(self, edition: Edition, folder: Path) -> Path:
-        """Write the manifest and its picks file; return the path of the manifest."""
+    def write(self, edition: Edition, folder: Path, terms: Sequence[str]) -> Path:
+        """Write the manifest, with the lines of its ``terms``, and its picks file; return the manifest's path."""
         path = folder / "simulation.yaml"
-        path.write_text(self.text(edition), encoding="utf-8")
+        path.write_text(self.text(edition, terms), encoding="utf-8")
         picks = folder / PICKS
         picks.unlink(missing_ok=True)
         if edition.picks is not None:
@@ -130,7 +128,7 @@ def _outputs(workflow: str) -> int:
 class SeenDerivation:
     """The later stages of a run. ``jobs`` is told of each job that they lead to, by its identity."""
 
-    inner: RunDerivation
+    inner: Derivation
     jobs: dict[str, PlannedJob]
 
     def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
@@ -147,17 +145,6 @@ def note(jobs: dict[str, PlannedJob], made: Sequence[PlannedJob]) -> None:
     for each in made:
         jobs.pop(each.identity, None)
         jobs[each.identity] = each
-
-
-def plan_stages(path: Path, journal: Journal, directory: Path, jobs: dict[str, PlannedJob]) -> SeenDerivation | None:
-    """Plan a manifest by the outputs that the journal has, as the start of a run does; return its later stages."""
-    manifest = load_manifest(path)
-    derived: DerivedJobs | None = later_stages(manifest, "default", SavedOutputs(directory, journal))
-    with PlanFile.temporary() as draft:
-        fill_plan(draft, manifest, "default", {}, derived=derived)
-        journal.adopt(draft)
-        note(jobs, list(draft.jobs()))
-    return None if derived is None else SeenDerivation(RunDerivation(derived, journal), jobs)
 
 
 # -- what may be bought -----------------------------------------------------------------------------------------------

@@ -39,9 +39,6 @@ class Terminal:
     def press(self, key: str) -> None:
         self._run("send-keys", key)
 
-    def resize(self, width: int, height: int) -> None:
-        self._run("resize-window", "-x", str(width), "-y", str(height))
-
     def lines(self) -> list[str]:
         """The screen as it is now."""
         return self._run("capture-pane", "-p").splitlines()

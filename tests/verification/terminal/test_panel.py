@@ -52,15 +52,6 @@ def test_a_run_is_one_panel_and_ends_as_at_most_ten_lines(cli: Cli, start: Start
         assert said[-2].strip() == f"next     change the failed jobs, then: crucible-batch run {name}"
 
 
-def test_a_panel_in_a_terminal_that_becomes_narrower_stays_one(cli: Cli, start: Start) -> None:
-    name = cli.write("narrower", JOBS)
-    terminal = start([COMMAND, "run", name], cli.environment, size="100x40")
-    terminal.wait_for("in flight", "/10 │")
-    terminal.resize(70, 40)
-    terminal.wait_until(lambda lines: any(line.startswith("╭") and len(line) == 70 for line in lines))
-    terminal.wait_until(lambda lines: borders(lines) == (1, 1))
-
-
 def test_the_echo_of_ctrl_c_and_typed_letters_double_no_line_of_the_panel(cli: Cli, start: Start) -> None:
     name = cli.write("echoed", JOBS)
     terminal = start([COMMAND, "run", name], cli.environment)

@@ -1,0 +1,58 @@
+"""The parts of each kind of run, in the order in which they begin.
+
+Order matters where credits are held. The cap comes before the period: it sees the budget of the run's terms, and a
+refused run sets nothing aside. Both begin after what the journal had lost is restored, since it counts as spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crucible_batch.api.controlling import SocketPart
+from crucible_batch.api.earlier_runs import EarlierRunsPart
+from crucible_batch.api.failed_starts import FailedStartsPart
+from crucible_batch.api.known_jobs import KnownJobsPart
+from crucible_batch.api.manifest_jobs import ManifestRun
+from crucible_batch.api.notifying import NoticesPart
+from crucible_batch.api.period_part import PeriodPart
+from crucible_batch.api.plan_parts import PlanParts
+from crucible_batch.api.price_memory_part import PriceMemoryPart
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_parts import Parts, RunPart
+from crucible_batch.api.run_start import RunKind
+from crucible_batch.api.run_telemetry import TelemetryPart
+from crucible_batch.api.shards.plan_notes import ShardNotesPart
+from crucible_batch.api.shards.run import ShardRun
+from crucible_batch.api.spend_cap import SpendCapPart
+from crucible_batch.domain.spend_cap import SpendCap
+
+
+def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:
+    """Return the kind of the run of a request with its parts, within the cap of a server if it is one of its runs.
+
+    The notifications, the list of runs and the period of a shard are those of the run that was divided. ``further``
+    parts begin last.
+    """
+    capped = [] if cap is None else [SpendCapPart(cap)]
+    if request.shard is not None:
+        return ShardRun(request, Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further]))
+    return ManifestRun(
+        request,
+        Parts([FailedStartsPart(), NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further]),
+    )
+
+
+def kind_of_probe(request: RunRequest) -> RunKind:
+    """Return the kind of a probe's run. It notifies nothing: the run that the plan is for comes later."""
+    return ManifestRun(request, Parts([FailedStartsPart(), TelemetryPart(), *_of_manifest(), SocketPart()]))
+
+
+def _of_manifest() -> Sequence[RunPart]:
+    return [EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
+
+
+def plan_parts() -> PlanParts:
+    """Return the parts of a plan, in the order of their notes."""
+    return PlanParts(
+        [NoticesPart(), ShardNotesPart(), EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
+    )

@@ -1,0 +1,166 @@
+"""The jobs of a manifest's run: planned, compared with a saved plan, and agreed to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from crucible_batch.api.connecting import require_key
+from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, later_stages, saved_outputs
+from crucible_batch.api.draft import check_filter, fill_plan, run_terms
+from crucible_batch.api.object_runs import limits_of, open_store
+from crucible_batch.api.plan_rows import filled_in
+from crucible_batch.api.plan_summary import summarise
+from crucible_batch.api.price_memory_part import PriceMemoryPart
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
+from crucible_batch.api.run_parts import Parts
+from crucible_batch.api.run_start import awaited_gateway
+from crucible_batch.api.saved_plans import PlanBasis, check_plan
+from crucible_batch.api.shards.divided_plan import refuse_if_divided
+from crucible_batch.api.shards.stored_plans import claimed_journal
+from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.redaction import clean
+from crucible_batch.errors import ConsentError, GatewayError
+from crucible_batch.gateway import HttpGateway
+from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.manifest import Manifest
+from crucible_batch.outputs import OutputStore
+
+logger = logging.getLogger(__name__)
+
+_MOST_WARNINGS = 10
+
+
+class ManifestRun:
+    """The run of a manifest, as ``RunKind`` describes."""
+
+    def __init__(self, request: RunRequest, parts: Parts) -> None:
+        self.parts = parts
+        self._request = request
+
+    def terms(self, manifest: Manifest) -> RunTerms:
+        return run_terms(manifest, self._request)
+
+    def store(self, directory: Path) -> OutputStore:
+        url = run_outputs_url(self._request.out_dir, directory)
+        return open_store(directory, url, is_shard=False, **limits_of(self._request))
+
+    def source(self, context: RunContext) -> ManifestJobs:
+        return ManifestJobs(context)
+
+
+class ManifestJobs:
+    """The jobs of a manifest, as ``JobSource`` describes."""
+
+    merge_command = None
+    may_delete_images = True
+    basis: PlanBasis
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._derived: DerivedJobs | None = None
+
+    def refuse(self) -> None:
+        refuse_if_pruned(self._context.directory)
+        refuse_if_divided(self._context.directory)
+
+    async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
+        """Plan the jobs, and fill ``basis`` with the workflows and files used.
+
+        Errors of the manifest are raised first, then missing consent, then a missing key or a gateway error.
+        """
+        context = self._context
+        filled = filled_in(context.directory, context.manifest)
+        self.basis = PlanBasis(context.manifest, context.terms, context.settings.gateway, filled=filled)
+        cannot_ask = context.needs_consent and context.confirm is None
+        try:
+            if context.settings.api_key is None:
+                await self._fill(draft, None)
+                require_key(context.settings, context.manifest.path)
+            gateway = await awaited_gateway(
+                stack, context, lambda gateway: self._fill(draft, gateway), waits=not cannot_ask
+            )
+        except GatewayError:
+            if cannot_ask:
+                raise _no_consent() from None
+            raise
+        if cannot_ask:
+            raise _no_consent()
+        check_plan(context.request, self.basis, draft)
+        check_filter(draft, context.request.job_filter, self._derived)
+        if not context.request.job_filter.names:  # otherwise an earlier step of a probe has logged them
+            _log_warnings(context.manifest, context.settings.ignored, self.basis.notes)
+        return gateway
+
+    async def _fill(self, draft: PlanFile, gateway: HttpGateway | None) -> None:
+        context = self._context
+        draft.clear()
+        with saved_outputs(context.manifest, context.directory, context.request.out_dir) as saved:
+            self._derived = await plan_jobs(draft, self.basis, gateway, context.deadline.check, saved)
+
+    async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
+        context = self._context
+        if not context.needs_consent or context.confirm is None:
+            return
+        summary = await summarise(
+            draft,
+            context.terms,
+            context.directory,
+            gateway,
+            choice=context.request.choice,
+            derived=self._derived,
+        )
+        summary = PriceMemoryPart().amended(summary, context.settings)
+        if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
+            raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
+
+    @asynccontextmanager
+    async def journal(self) -> AsyncIterator[Journal]:
+        context = self._context
+        async with claimed_journal(context.store, context.binding, now=context.clock.now()) as journal:
+            yield journal
+
+    def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
+        if self._derived is None:
+            return False
+        draft.clear()
+        basis, store = self.basis, self._context.store
+        saved = SavedOutputs(store.directory, journal, store.url)
+        self._derived = later_stages(basis.source, basis.terms.run_id, saved)
+        fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, derived=self._derived, filled=basis.filled)
+        journal.adopt(draft)
+        return self._derived is not None
+
+    def derivation(self, journal: Journal) -> RunDerivation | None:
+        return None if self._derived is None else RunDerivation(self._derived, journal)
+
+    async def take_log(self, journal: Journal) -> None:
+        """A journal is enough."""
+
+    def explain(self, error: ErrorInfo) -> ErrorInfo:
+        return error
+
+
+def _no_consent() -> ConsentError:
+    return ConsentError(
+        "no budget is set, and there is no terminal to ask for consent",
+        hint="set a budget (budget.credits in the manifest, or --budget N), or use --yes",
+    )
+
+
+def _log_warnings(manifest: Manifest, ignored: str | None, notes: Sequence[str]) -> None:
+    """Log the manifest's warnings (probable mistakes), ignored settings and ``notes``, before anything is spent."""
+    if ignored:
+        logger.warning("%s", clean(ignored))
+    warnings = list(dict.fromkeys([*map(str, manifest.warnings), *notes]))
+    for warning in warnings[:_MOST_WARNINGS]:
+        logger.warning("%s", clean(warning))
+    if (more := len(warnings) - _MOST_WARNINGS) > 0:
+        logger.warning("%d more like these: crucible-batch validate %s", more, clean(str(manifest.path)))

@@ -1,0 +1,76 @@
+"""The budget of a period, as a part of a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from crucible_batch.api.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
+from crucible_batch.api.period_note import forget_period
+from crucible_batch.api.plan_parts import PlanPart, ReadPlan
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.run_context import RunContext
+from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.budget_accounts import BudgetAccount, noted_as_active
+from crucible_batch.domain.credits import Credits
+from crucible_batch.domain.outcome import Ending
+from crucible_batch.settings import Settings
+
+
+class PeriodPart(RunPart, PlanPart):
+    """The budget of a period, as a part of a run: an allowance is set aside before the run, and settled by its end.
+
+    A run over the end of a period keeps its allowance, so it may be higher than what the new period has left.
+    """
+
+    _rules: PeriodRules | None = None
+    _preview: PeriodPreview | None = None
+    _settle: Callable[[Ending], None] | None = None
+
+    def check(self, run: RunContext) -> None:
+        self._rules = PeriodRules.of(run.manifest, run.settings.base_url)
+        if self._rules is not None:
+            BudgetAccount.create(self._rules.accounts_directory(run.settings), self._rules.terms)
+
+    @asynccontextmanager
+    async def begin(self, run: OpenedRun) -> AsyncIterator[BudgetGrant | None]:
+        if self._rules is None:
+            forget_period(run.journal)
+            yield None
+            return
+        context = run.context
+        allowance = await set_aside(
+            self._rules,
+            run.journal,
+            context.terms,
+            context.settings,
+            context.clock,
+            own=context.request.budget,
+            choice=context.request.choice,
+            after=run.after,
+            may_grow=context.manifest.has_stages,
+        )
+        with (
+            noted_as_active(allowance.account.path, allowance.granted.run),
+            settled(allowance, run.journal, context.terms, context.clock) as self._settle,
+        ):
+            # A budget below what was held for jobs in flight before was not exceeded.
+            recorded = max(allowance.budget, allowance.committed)
+            yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.explain)
+
+    def budget(self, plan: ReadPlan) -> Credits | None:
+        basis = plan.basis
+        self._preview = preview(basis.source, plan.settings, plan.directory, basis.terms, plan.request.budget)
+        return None if self._preview is None else self._preview.budget
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        period = self._preview
+        if period is None:
+            return summary
+        blocked = None if summary.blocked is None else period.explain(summary.blocked)
+        return replace(summary, period=period, blocked=blocked)
+
+    async def ended(self, ending: Ending) -> None:
+        if self._settle is not None:
+            self._settle(ending)

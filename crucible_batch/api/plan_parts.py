@@ -1,0 +1,76 @@
+"""What takes part in a plan without planning knowing it: notes, the budget of a period, prices that were paid before.
+
+moment       what is true then
+notes        the manifest is read; its directory may be that of an earlier run
+job notes    the jobs are known
+budget       the summary is about to be made; a budget replaces that of the terms
+amended      the summary is made
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.api.plan_summary import PlanSummary
+from crucible_batch.api.request import RunRequest
+from crucible_batch.api.saved_plans import PlanBasis
+from crucible_batch.domain.credits import Credits
+from crucible_batch.journal import PlanFile
+from crucible_batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """A plan whose manifest was read. ``directory`` is that of its run, which may not exist."""
+
+    request: RunRequest
+    basis: PlanBasis
+    settings: Settings
+    directory: Path
+
+
+class PlanPart:
+    """Takes part in one plan: a new object for each. Each method does nothing unless a part overrides it."""
+
+    def notes(self, plan: ReadPlan) -> Iterable[str]:
+        """Return what the user should know about the manifest and the run directory."""
+        return ()
+
+    def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterable[str]:
+        """Return what the user should know about the jobs."""
+        return ()
+
+    def budget(self, plan: ReadPlan) -> Credits | None:
+        """Return the budget that a run would get now; None: that of its terms. At most one part has one."""
+        return None
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        """Return the summary with what the part knows."""
+        return summary
+
+
+class PlanParts:
+    """The parts of one plan, asked together."""
+
+    def __init__(self, parts: Sequence[PlanPart] = ()) -> None:
+        self._parts = tuple(parts)
+
+    def notes(self, plan: ReadPlan) -> Iterator[str]:
+        for part in self._parts:
+            yield from part.notes(plan)
+
+    def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterator[str]:
+        for part in self._parts:
+            yield from part.job_notes(plan, draft)
+
+    def budget(self, plan: ReadPlan) -> Credits | None:
+        found = [budget for part in self._parts if (budget := part.budget(plan)) is not None]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
+        for part in self._parts:
+            summary = part.amended(summary, settings)
+        return summary
