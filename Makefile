@@ -160,12 +160,11 @@ types: $(STAMP)  ## Check types
 check: OPEN = --no-open
 check: lint types test demo docs  ## Run everything that must pass before a change is merged
 
-schema: $(STAMP)  ## Generate the JSON schemas and docs/errors.md
+schema: $(STAMP)  ## Generate the JSON schemas
 	$(BIN)/crucible-batch schema > docs/manifest.schema.json
 	$(BIN)/crucible-batch schema --report > docs/report.schema.json
 	$(BIN)/crucible-batch schema --plan > docs/plan.schema.json
 	$(BIN)/crucible-batch schema --notification > docs/notification.schema.json
-	$(BIN)/crucible-batch explain --markdown > docs/errors.md
 
 reference: $(STAMP)  ## Generate the reference pages from the models
 	$(BIN)/python docs/make_reference.py

@@ -201,14 +201,11 @@ def explain(
             show_default=False,
         ),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print all error codes as a Markdown page.")] = False,
 ) -> None:
     """Explain an error code: its meaning, and what to do about it."""
     from crucible_batch.cli import explain
 
-    if markdown and not output.json:
-        explain.print_page()
-    elif code is None:
+    if code is None:
         explain.list_codes(output)
     else:
         explain.explain(output, code)

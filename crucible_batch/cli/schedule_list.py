@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, say_note
+from crucible_batch.cli.units import format_duration
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.scheduling.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
@@ -54,7 +55,12 @@ def _invalid_json(path: Path, error: ManifestError) -> dict[str, Json]:
 
 def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
     rows = [
-        (_local(moment, schedule), duration(moment - now), clean_path(schedule.path), schedule)
+        (
+            _local(moment, schedule),
+            format_duration((moment - now).total_seconds(), whole=True),
+            clean_path(schedule.path),
+            schedule,
+        )
         for moment, schedule in times
     ]
     width = max(cell_len(length) for _, length, _, _ in rows)
@@ -67,20 +73,6 @@ def _local(moment: datetime, schedule: ScheduledManifest) -> str:
     local = moment.astimezone(schedule.zone)
     offset = f"{local:%z}"
     return f"{local:%a %Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]}"
-
-
-def duration(length: timedelta) -> str:
-    """Format a time to wait in two units: ``12 s``, ``5 min``, ``3 h 12 min``, ``9 d 4 h``."""
-    seconds = max(0, int(length.total_seconds()))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = seconds // 60
-    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
-    if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    if hours:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{rest} min"
 
 
 def _print_rest(output: CommandOutput, found: FoundSchedules) -> None:

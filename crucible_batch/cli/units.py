@@ -23,7 +23,7 @@ def paid_before(reused: Decimal) -> str:
 
 
 def format_duration(seconds: float, *, whole: bool = False) -> str:
-    """Format a duration in at most two units: ``4.2 s``, ``38 s``, ``3 min 20 s``, ``2 h 5 min``.
+    """Format a duration in at most two units: ``4.2 s``, ``38 s``, ``2 h 5 min``, ``9 d 4 h``.
 
     Estimates are given without tenths of a second.
     """
@@ -36,6 +36,9 @@ def format_duration(seconds: float, *, whole: bool = False) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 

@@ -82,8 +82,10 @@ class LedgerReader:
         """The entries of the last reading."""
         self._about: dict[str, dict[str, LedgerEntry]] = {}
         """The entries about each job that is in flight or failed, by the job's id in lower case."""
-        self._in_coverage: set[str] = set()
-        """Such jobs with an entry since the coverage began: their later entries were seen."""
+        self._shown: Set[str] = frozenset()
+        """Such jobs that the newest reading has an entry about: it has their later entries too, also late ones."""
+        self._ambiguous: set[str] = set()
+        """Such jobs that an entry names beside other ids: it may be about any of them."""
         self._began = clock.monotonic()
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
@@ -158,12 +160,8 @@ class LedgerReader:
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
         """Whether an entry for the attempt's refund would have been seen, if there were one, and understood."""
         job_id = attempt.job_id.lower()
-        if is_unclear(tuple(self._about.get(job_id, {}).values())):
-            return False
-        if job_id in self._in_coverage:
-            return True
-        # One that was found may have been bought, and refunded, at any time before.
-        return not attempt.found and self.covers(attempt.held_at)
+        about = tuple(self._about.get(job_id, {}).values())
+        return job_id in self._shown and job_id not in self._ambiguous and not is_unclear(about)
 
     # -- readings ---------------------------------------------------------------------------------------------------
 
@@ -174,7 +172,7 @@ class LedgerReader:
         """
         self._coverage = next(reversed(self._store.ledger_coverages()), None)
         if any(True for _ in self._accounting.ledger.job_ids()):
-            self._note(self._store.ledger_entries(), is_covered=False)
+            self._note(self._store.ledger_entries())
         if self._accounting.ledger.awaits_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
         if forget_by is None:
@@ -266,11 +264,11 @@ class LedgerReader:
         if before is not None:
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.
-        self._note(tuple(self._last.values()), is_covered=not is_gap)
+        self._note(tuple(self._last.values()))
         if self._has_found:
             self._has_found = False
-            self._note(self._store.ledger_entries(), is_covered=False)
-        named = self._note(entries)
+            self._note(self._store.ledger_entries())
+        self._shown = named = self._note(entries)
         self._coverage, self._last = coverage, shown
         for attempt in list(self._accounting.ledger.failed_attempts()):
             job_id = attempt.job_id.lower()
@@ -283,7 +281,6 @@ class LedgerReader:
     def _adapt(self, *, is_gap: bool, bought: int, shown: int) -> None:
         """Read more often and buy less between two readings after a gap; the reverse while they overlap."""
         if is_gap:
-            self._in_coverage.clear()
             self._most_bought = max(1, bought // 2)
             self._wait_s = max(_LEAST_WAIT_S, self._wait_s / 2)
             return
@@ -291,20 +288,20 @@ class LedgerReader:
         if self._most_bought is not None:
             self._most_bought = 2 * self._most_bought if 2 * self._most_bought < shown else None
 
-    def _note(self, entries: Sequence[LedgerEntry], *, is_covered: bool = True) -> Set[str]:
+    def _note(self, entries: Sequence[LedgerEntry]) -> Set[str]:
         """Keep the entries about jobs that are in flight or failed; return the ids of those that have one."""
         open_jobs = {job_id.lower() for job_id in self._accounting.ledger.job_ids()}
         for closed in self._about.keys() - open_jobs:
             del self._about[closed]
-        self._in_coverage &= open_jobs
+        self._ambiguous &= open_jobs
         statement = Statement(entries)
         about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
         named = Counter(entry.key for found in about.values() for entry in found)
         for job_id, found in about.items():
-            clear = (entry for entry in found if named[entry.key] == 1 and not names_several(entry))
+            clear = [entry for entry in found if named[entry.key] == 1 and not names_several(entry)]
             self._about.setdefault(job_id, {}).update((entry.key, entry) for entry in clear)
-        if is_covered:
-            self._in_coverage |= about.keys()
+            if len(clear) < len(found):
+                self._ambiguous.add(job_id)
         return about.keys()
 
     def _weigh(self) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from decimal import Decimal
 from typing import TypeVar, cast
 
@@ -305,12 +305,17 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _seconds(timestamp: str) -> float | None:
-    """Return an RFC 3339 timestamp as Unix time; one without an offset is UTC. None if it isn't a timestamp."""
+    """Return an RFC 3339 timestamp as Unix time; one without an offset is UTC.
+
+    None if it isn't a timestamp, or one that has no date in each time zone, such as the zero time of many servers.
+    """
     try:
         moment = datetime.fromisoformat(timestamp)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    if not MINYEAR < moment.year < MAXYEAR:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _asset_snapshot(asset: AssetDescriptor) -> AssetSnapshot:

@@ -27,7 +27,7 @@ COMMANDS = [
     ("workflows",),
     ("workflows", "--json"),
     ("schema",),
-    ("explain", "--markdown"),
+    ("explain",),
     ("--help",),
     ("--version",),
 ]

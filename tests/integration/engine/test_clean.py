@@ -66,6 +66,18 @@ async def test_what_an_unfinished_job_needs_stays(start):
     assert len(state["assets"]) == 2
 
 
+async def test_what_a_job_that_left_the_manifest_has_in_flight_stays(start):
+    async with start() as bench:
+        one = bench.picture("1.png")
+        await bench.configure(faults="generate.drop-after:1")  # sent, and nobody knows what became of it
+        await bench.run(bench.manifest(edit("a", one)))
+        await bench.configure(faults="")
+        await bench.run(bench.manifest("{name: t, prompt: text}"))
+        cleaning = await delete_assets(bench.path / "out", settings=bench.settings)
+        assert [(fate.stays, fate.because) for fate in cleaning.fates] == [(KeepReason.NEEDED, "a")]
+        assert len(await ready_assets(bench)) == 1
+
+
 async def test_an_upload_of_another_run_is_left_to_it_unless_found_ones_are_asked_for(start):
     async with start() as bench:
         one = bench.picture("1.png")

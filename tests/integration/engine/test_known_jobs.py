@@ -74,6 +74,13 @@ async def test_what_is_bought_by_intention_is_not_warned_of(start):
         assert await warnings_of(bench, "second", out_dir="somewhere/else") == []
 
 
+async def test_failed_jobs_were_not_bought(start):
+    async with start() as bench:
+        refused = "{name: bad, prompt: nsfw}"
+        assert not (await bench.run(as_named(bench, "first", refused), out_dir=bench.path / "outputs/first/default")).ok
+        assert await warnings_of(bench, "second", jobs=refused) == []
+
+
 async def test_a_directory_of_its_own_is_named_with_its_option(start, monkeypatch):
     async with start() as bench:
         await bought(bench, directory="shop's/first")

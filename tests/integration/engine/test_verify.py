@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -180,6 +182,21 @@ async def test_what_the_gateway_no_longer_has_is_said_and_the_users_file_stays(s
         assert contents(out) == {"a/0.png": b"edited"}
         # Nothing of it is in the journal: the next try is as good as the first.
         assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
+
+
+async def test_a_journal_that_names_another_file_replaces_and_makes_nothing_of_it(start):
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        out = bench.path / "out"
+        with closing(sqlite3.connect(out / ".crucible/journal.sqlite3")) as journal:
+            journal.execute("UPDATE events SET body = replace(body, 'a/0.png', 'family.png') WHERE type = 'Saved'")
+            journal.commit()
+        before = contents(out)
+        for content in (b"mine", None):
+            (out / "family.png").unlink() if content is None else (out / "family.png").write_bytes(content)
+            (found,) = (await check_outputs(out, fix=True, settings=bench.settings)).differences
+            assert (found.path, found.fixed, found.error.code) == ("family.png", False, "OUTPUT_MISPLACED")
+            assert contents(out) == before | ({} if content is None else {"family.png": content})
 
 
 async def test_an_output_that_a_run_missed_and_could_not_fetch_is_still_missing(start):

@@ -540,6 +540,14 @@ def test_release_settles_by_the_journal_and_keeps_what_is_unanswered(place: Plac
         assert place.standing() == (7, 0)
 
 
+def test_a_refund_that_was_not_seen_stays_set_aside(place: Place) -> None:
+    journal = place.journal("a")
+    allowance = place.begin(journal)
+    write(journal, *bought("a", NOON + 60, 7, ended=(Failed,)))
+    allowance.settle(journal, TERMS, NOON + 70)
+    assert place.standing() == (0, 7)
+
+
 def test_release_of_a_directory_that_is_gone_keeps_what_is_unanswered_unless_it_is_to_be_forgotten(
     place: Place,
 ) -> None:

@@ -34,7 +34,16 @@ def test_anything_else_is_refused(text: str) -> None:
 
 @each_case(
     "seconds, text",
-    [(4.23, "4.2 s"), (38, "38 s"), (200, "3 min 20 s"), (59.6, "1 min"), (1500, "25 min"), (7500, "2 h 5 min")],
+    [
+        (4.23, "4.2 s"),
+        (38, "38 s"),
+        (200, "3 min 20 s"),
+        (59.6, "1 min"),
+        (1500, "25 min"),
+        (7500, "2 h 5 min"),
+        (86_400, "1 d"),
+        (792_000, "9 d 4 h"),
+    ],
 )
 def test_a_duration_is_written_in_two_units_at_most(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -205,6 +205,14 @@ async def test_one_alone_in_doubt_stays_alone_where_sending_it_again_bought_noth
     assert set(bench.accounting.ledger.alone) == {"job"}
 
 
+async def test_after_a_402_nothing_more_is_bought() -> None:
+    bench = Bench()
+    await bench.hold()
+    bench.gateway.answer = GatewayError("no", code="NO", status=402)
+    assert isinstance(await bench.do(Submit()), HoldReleased)
+    assert bench.admission._state_for("another").account_closed
+
+
 @pytest.mark.parametrize("after_doubt", [False, True])
 async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bought_it(after_doubt: bool) -> None:
     bench = Bench()

@@ -36,7 +36,7 @@ async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_until_the_pati
         assert not at.waits("owl")
         error = at.stop.stops[W.price_class]
     assert error.code == "REFUND_MISSING"
-    assert error.message == "the refund of 5 credits for job fox did not come"
+    assert error.message == "the refund of 5 credits for job fox is not visible in the gateway's ledger"
 
 
 async def test_a_purchase_that_fits_beside_it_waits_for_no_refund() -> None:

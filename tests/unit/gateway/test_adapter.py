@@ -20,7 +20,7 @@ from crucible_batch.domain.gateway_types import (
 )
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
-from crucible_batch.gateway.adapter import read_expected_s, read_fields
+from crucible_batch.gateway.adapter import _seconds, read_expected_s, read_fields
 from tests.case_table import each_case
 
 SPEC = AssetSpec(sha256="ab" * 32, byte_size=3, mime_type="image/png", filename="cat.png")
@@ -71,6 +71,18 @@ async def test_a_workflow_says_what_it_takes(world, ok):
     metadata = {"available_fields": ["prompt.text"], "estimated_time_seconds": 7.5, "price": {"x": [1, None]}}
     workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow("w-1.1")
     assert (workflow.workflow_id, workflow.fields, workflow.expected_s) == ("w-1.1", ("prompt.text",), 7.5)
+
+
+@each_case(
+    "timestamp, expected",
+    [
+        ("1970-01-01T00:00:01Z", 1.0), ("1970-01-01T02:00:01+02:00", 1.0), ("1970-01-01T00:00:01", 1.0),
+        ("0001-01-01T00:00:00Z", None), ("0001-01-01T00:00:00+14:00", None), ("9999-12-31T23:59:59-14:00", None),
+        ("yesterday", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_time_is_one_that_has_a_date_in_each_time_zone_or_none(timestamp, expected):
+    assert _seconds(timestamp) == expected
 
 
 async def test_the_ledgers_entries_come_whole_with_the_texts_of_fields_that_we_dont_know(world, ok):
