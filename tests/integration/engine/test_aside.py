@@ -37,7 +37,7 @@ def read(bench, path: str = "a/0.png") -> bytes:
 
 
 def paths(result: api.RunResult) -> list[str]:
-    return [output.path for row in result.jobs() for output in row.outputs]
+    return [str(output.path.relative_to(result.run_dir)) for row in result.jobs() for output in row.outputs]
 
 
 async def is_true(bench, *, checked: int) -> None:

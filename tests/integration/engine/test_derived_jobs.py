@@ -52,7 +52,7 @@ async def test_each_output_becomes_a_job_of_the_next_stage(start: Any) -> None:
         (output,) = draft.outputs
         assert final.source is not None
         assert (final.source.name, final.source.index) == (draft.name, 0)
-        assert (final.source.path, final.source.sha256) == (output.path, output.sha256)
+        assert (result.run_dir / final.source.path, final.source.sha256) == (output.path, output.sha256)
         assert final.images == {"image.image": output.sha256}
     assert all(row.source is None for row in rows[:3])
 

@@ -73,7 +73,7 @@ async def test_every_output_that_is_ever_listed_is_saved_once(start, tampered, l
     assert result.exit_code == 0
     (row,), (true,) = result.jobs(), whole.jobs()
     assert {output.sha256 for output in row.outputs} == {output.sha256 for output in true.outputs}
-    assert [output.path for output in row.outputs] == ["a/0.png", "a/1.png"]
+    assert [output.path for output in row.outputs] == [result.run_dir / "a/0.png", result.run_dir / "a/1.png"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_numbers_that_do_not_count_from_0_lose_nothing(start, tampered, re
         result = await bench.run(bench.manifest(SHEET), transport=gateway.transport())
     (row,) = result.jobs()
     assert result.exit_code == 0
-    assert [output.path for output in row.outputs][:2] == ["a/0.png", "a/1.png"]
+    assert [output.path for output in row.outputs][:2] == [result.run_dir / "a/0.png", result.run_dir / "a/1.png"]
     assert len({output.sha256 for output in row.outputs}) == 2
 
 

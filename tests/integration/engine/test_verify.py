@@ -162,7 +162,7 @@ async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gi
         assert (await check_outputs(out)).exit_code == 0
         result = await bench.run(again)
         state = await bench.agree(result)
-    assert [output.path for row in result.jobs() for output in row.outputs] == [aside]
+    assert [output.path for row in result.jobs() for output in row.outputs] == [result.run_dir / aside]
     assert (contents(out), state["requests"]["generate"]) == ({"a/0.png": new, aside: old}, 2)
 
 
