@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import Parameter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,13 +60,16 @@ def parameters_of(options: type[ManifestOptions]) -> list[Parameter]:
 
 
 def _parameter(name: str, option: Option, default: object) -> Parameter:
-    kind: Any = str | None
-    if option.written is None:
-        kind, default = bool, False
-    elif option.written is Written.COUNT:
-        kind = int
-    else:
-        default = None
+    kind: Any
+    match option.written:
+        case None:
+            kind, default = bool, False
+        case Written.COUNT:
+            kind = int
+        case Written.DIRECTORY:
+            kind, default = Path | None, None
+        case _:  # its parser returns the value
+            kind, default = str | None, None
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _info(option)])
 
 
