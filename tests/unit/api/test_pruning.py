@@ -8,9 +8,8 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.shards.note import note_shard, note_shards
-
 from crucible_batch.api.pruning import plan_pruning
+from crucible_batch.api.shard_notes import note_shard, note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
