@@ -8,8 +8,12 @@ Names that can be imported from here are stable; the stub beside this file has i
 first used, so that the command line starts without an HTTP stack.
 """
 
+import logging
+
 from crucible_batch.lazy_imports import lazily
 
 __version__ = "0.1.0"
 
 __getattr__, __dir__ = lazily(__name__, __file__)
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

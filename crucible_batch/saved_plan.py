@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES, PlanHead, PlanRow, ShardRow
+from crucible_batch.domain.run_options import ManifestOptions, declared
+from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
@@ -57,9 +58,6 @@ def plan_schema() -> dict[str, Any]:
     }
 
 
-DEFAULT_MAX_JOBS = 100_000
-
-
 def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: str | Path) -> str:
     """Return the shell command that makes this plan. Paths are relative to the working directory."""
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
@@ -71,8 +69,6 @@ def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
         yield from ("--budget", format_credits(options.budget))
     if options.run_id != "default":
         yield from ("--run-id", options.run_id)
-    if options.scheduled_at is not None:
-        yield from ("--scheduled-at", options.scheduled_at.isoformat().replace("+00:00", "Z"))
     if run_dir != DEFAULT_DIRECTORY / head.manifest.name / options.run_id:
         yield from ("--out-dir", str(run_dir))
     for pattern in options.only:
@@ -81,12 +77,9 @@ def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
         yield from ("--var", f"{name}={value}")
     if options.retry_failed:
         yield "--retry-failed"
-    if options.allow_outside:
-        yield "--allow-outside"
-    if options.max_jobs != DEFAULT_MAX_JOBS:
-        yield from ("--max-jobs", str(options.max_jobs))
-    if options.max_manifest_bytes != DEFAULT_MAX_MANIFEST_BYTES:
-        yield from ("--max-manifest-size", str(options.max_manifest_bytes))
+    for name, (option, default) in declared(ManifestOptions).items():
+        if (value := getattr(options, name)) != default:
+            yield from option.words(value)
     if head.shards:
         yield from ("--shards", str(len(head.shards)))
 

@@ -6,23 +6,27 @@ import difflib
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, Unpack
+from typing import Any, Protocol, TypeAlias
 
-from crucible_batch.api.request import JobFilter, ManifestKeywords, RunRequest, check_keywords
+from crucible_batch.api.keywords import taking, values_of
+from crucible_batch.api.request import JobFilter, RunRequest, check_request
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
+from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (
+    VALUE_PATH,
     Expansion,
     Manifest,
     ProblemCollector,
@@ -30,7 +34,9 @@ from crucible_batch.manifest import (
     SourceJob,
     expand,
     load_manifest,
+    parse_manifest,
     render_run_id,
+    written,
 )
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
@@ -56,20 +62,36 @@ class LaterStages(Protocol):
     def expected_names(self) -> Iterator[str]: ...
 
 
-def validate(
-    manifest: str | Path, *, variables: Mapping[str, str] | None = None, **options: Unpack[ManifestKeywords]
-) -> tuple[Manifest, int]:
+ManifestInput: TypeAlias = str | Path | Mapping[str, object] | Manifest
+"""A manifest: the path of its file, its content, or what ``validate`` has returned.
+
+In a value, paths are relative to the working directory.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateCall(ManifestOptions):
+    """The arguments of ``validate``."""
+
+    manifest: ManifestInput
+    _: KW_ONLY
+    variables: Mapping[str, str] | None = None
+
+
+@taking(ValidateCall)
+def validate(given: ValidateCall) -> tuple[Manifest, int]:
     """Check a manifest without a gateway, and return it with its number of jobs.
 
     Parameters are not checked against their workflows. Raises ``ManifestError`` with all problems.
     """
-    check_keywords("validate", options, ManifestKeywords)
-    return validate_request(RunRequest(Path(manifest), variables=variables or {}, **options))
+    path, variables = path_of(given.manifest), given.variables or {}
+    request = RunRequest(path, variables=variables, **values_of(given, ManifestOptions))
+    return validate_request(request, read_value(given.manifest, request))
 
 
-def validate_request(request: RunRequest) -> tuple[Manifest, int]:
-    """Check the manifest of a request, as ``validate`` does."""
-    manifest = read_source(request)
+def validate_request(request: RunRequest, manifest: Manifest | None = None) -> tuple[Manifest, int]:
+    """Check the manifest of a request, as ``validate`` does. ``manifest`` is that of the request if it was read."""
+    manifest = manifest or read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
         fill_plan(draft, manifest, run_id, {}, derived=_later_stages(manifest, run_id))
@@ -82,25 +104,63 @@ def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -
     Raises ``ManifestError`` with all problems of the manifest's form, and ``UserError`` for an invalid time in the
     environment.
     """
-    manifest = load_manifest(
-        request.manifest,
-        overrides=request.variables,
-        allow_outside=request.allow_outside,
-        max_jobs=request.max_jobs,
-        max_bytes=request.max_manifest_bytes,
-        watch=watch,
-    )
+    return _with_time(load_manifest(request.manifest, **_reading(request), watch=watch), request)
+
+
+def read_value(manifest: ManifestInput, request: RunRequest) -> Manifest | None:
+    """Return the manifest of a request if it was given as a value; None for a path.
+
+    Raises ``ManifestError`` as ``read_source`` does, and ``UserError`` if the value can't be written as YAML, or if a
+    ``Manifest`` is given with options for reading it.
+    """
+    if isinstance(manifest, str | Path):
+        return None
+    check_request(request)
+    if isinstance(manifest, Manifest):
+        if request.variables or values_of(request, ManifestOptions) != values_of(ManifestOptions(), ManifestOptions):
+            raise UserError(
+                "a Manifest was given with options for reading it", hint="give them to validate, which returns it"
+            )
+        return manifest
+    try:
+        content = written(manifest)
+    except ValueError as error:
+        raise UserError(
+            f"the manifest has a value that YAML does not know: {clean(str(error), 300)}",
+            hint="use texts, numbers, lists and mappings; nothing was started",
+        ) from None
+    return _with_time(parse_manifest(content, VALUE_PATH, **_reading(request)), request)
+
+
+def path_of(manifest: ManifestInput) -> Path:
+    """Return the path of a manifest, that of a value as messages show it."""
+    if isinstance(manifest, Manifest):
+        return manifest.path
+    return Path(manifest) if isinstance(manifest, str | Path) else VALUE_PATH
+
+
+def _reading(request: RunRequest) -> dict[str, Any]:
+    return {
+        "overrides": request.variables,
+        "allow_outside": request.allow_outside,
+        "max_jobs": request.max_jobs,
+        "max_bytes": request.max_manifest_bytes,
+    }
+
+
+def _with_time(manifest: Manifest, request: RunRequest) -> Manifest:
     scheduled_at = find_scheduled_time(manifest, request.scheduled_at, os.environ, datetime.now(UTC))
     return replace(manifest, scheduled_at=scheduled_at)
 
 
 def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
-    """Return the request with the manifest's concurrency and deadline where the caller chose none."""
-    return replace(
-        request,
-        concurrency=manifest.concurrency if request.concurrency is None else request.concurrency,
-        deadline_s=manifest.deadline_s if request.deadline_s is None else request.deadline_s,
+    """Return the request with the manifest's values where the caller chose none."""
+    missing = (
+        name
+        for name, (option, _) in declared(RunOptions).items()
+        if option.in_manifest and getattr(request, name) is None
     )
+    return replace(request, **{name: getattr(manifest, name) for name in missing})
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:

@@ -5,30 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Unpack
 
 import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
-from crucible_batch.api.draft import check_filter, read_source, run_directory, run_terms
+from crucible_batch.api.draft import (
+    ManifestInput,
+    check_filter,
+    path_of,
+    read_source,
+    read_value,
+    run_directory,
+    run_terms,
+)
 from crucible_batch.api.features import plan_parts
+from crucible_batch.api.keywords import taking, values_of
 from crucible_batch.api.plan_parts import PlanParts, ReadPlan
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import (
-    ManifestKeywords,
+    JobFilter,
     RunRequest,
-    check_keywords,
     check_request,
     check_run_directory,
     check_saving,
     follow_plan,
-    make_request,
+    read_budget,
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
@@ -36,37 +43,44 @@ from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missin
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
+from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.errors import UserError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
-from crucible_batch.manifest import Manifest
+from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.settings import Settings
 
 
-async def plan(
-    manifest: str | Path,
-    *,
-    out_dir: str | Path | None = None,
-    run_id: str | None = None,
-    budget: Decimal | int | str | None = None,
-    retry_failed: bool = False,
-    only: Sequence[str] = (),
-    variables: Mapping[str, str] | None = None,
-    save_to: str | Path | None = None,
-    force: bool = False,
-    all_rows: bool = False,
-    deadline_s: float | None = None,
-    shards: int | None = None,
-    settings: Settings | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-    **options: Unpack[ManifestKeywords],
-) -> PlanSummary:
+@dataclass(frozen=True, slots=True)
+class PlanCall(ManifestOptions):
+    """The arguments of ``plan``: these, and the options for reading a manifest."""
+
+    manifest: ManifestInput
+    _: KW_ONLY
+    out_dir: str | Path | None = None
+    run_id: str | None = None
+    budget: Decimal | int | str | None = None
+    retry_failed: bool = False
+    only: Sequence[str] = ()
+    variables: Mapping[str, str] | None = None
+    save_to: str | Path | None = None
+    force: bool = False
+    all_rows: bool = False
+    deadline_s: float | None = None
+    shards: int | None = None
+    settings: Settings | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+
+
+@taking(PlanCall)
+async def plan(given: PlanCall) -> PlanSummary:
     """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
 
     With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
     saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
     a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
     job. Without an API key, parameters are not checked against their workflows, and the account is not read.
-    ``deadline_s`` is in seconds from the call. ``options`` are those of ``ManifestKeywords``.
+    ``deadline_s`` is in seconds from the call. The other arguments are those of ``ManifestOptions``.
 
     ``shards`` divides the saved plan into that many shards, each with an allowance of the budget, which ``run`` with
     ``shard`` runs on any machine. The allowances are set aside in the run directory, which is created.
@@ -75,21 +89,31 @@ async def plan(
     when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
     given or ``manifest`` is a saved plan.
     """
-    check_keywords("plan", options, ManifestKeywords)
-    request = make_request(
-        manifest,
-        out_dir=out_dir,
-        run_id=run_id,
-        budget=budget,
-        retry_failed=retry_failed,
-        only=only,
-        variables=variables,
-        deadline_s=deadline_s,
-        **options,
+    request = RunRequest(
+        path_of(given.manifest),
+        out_dir=None if given.out_dir is None else Path(given.out_dir),
+        run_id=given.run_id,
+        budget=read_budget(given.budget),
+        job_filter=JobFilter(tuple(given.only), given.retry_failed),
+        variables=given.variables or {},
+        deadline_s=given.deadline_s,
+        shards=given.shards,
+        **values_of(given, ManifestOptions),
     )
-    request = replace(request, shards=shards)
-    target = None if save_to is None else Path(save_to)
-    return await plan_request(request, target, force=force, all_rows=all_rows, settings=settings, transport=transport)
+    manifest = read_value(given.manifest, request)
+    if manifest is not None and manifest.path == VALUE_PATH and given.save_to is not None:
+        raise UserError(
+            "a saved plan is that of a manifest's file", hint="write the manifest to a file; nothing was saved"
+        )
+    return await plan_request(
+        request,
+        None if given.save_to is None else Path(given.save_to),
+        force=given.force,
+        all_rows=given.all_rows,
+        settings=given.settings,
+        transport=given.transport,
+        manifest=manifest,
+    )
 
 
 async def plan_request(
@@ -101,8 +125,12 @@ async def plan_request(
     for_run: bool = False,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    manifest: Manifest | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan."""
+    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan.
+
+    ``manifest`` is that of the request if it was read already.
+    """
     check_request(request)
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
@@ -110,7 +138,7 @@ async def plan_request(
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)
-        manifest = read_source(request, deadline.check)
+        manifest = manifest or read_source(request, deadline.check)
         if request.shard is not None:
             return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)

@@ -16,13 +16,13 @@ from crucible_batch.api.cleaning import clean_quietly
 from crucible_batch.api.connecting import current_settings
 from crucible_batch.api.control_desk import ControlDesk, user_name
 from crucible_batch.api.draft import read_source, run_directory, with_pace_of
+from crucible_batch.api.finished_jobs import FinishedJob, finished_jobs
 from crucible_batch.api.object_runs import image_loader, publish_report
 from crucible_batch.api.observers import Observers
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.report_note import report_stands
 from crucible_batch.api.reporting import (
     head_of,
-    report_rows,
     row_collector,
     thumbnails_of,
     update_page,
@@ -48,7 +48,7 @@ from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import AUTO
 from crucible_batch.outputs import Receipts
 from crucible_batch.pace.polls import ServiceTimes
-from crucible_batch.report import JobRow, ReportHead, RowFile
+from crucible_batch.report import ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
 from crucible_batch.settings import Settings
 
@@ -76,9 +76,9 @@ class RunResult:
         """Whether every job has succeeded."""
         return self.exit_code is ExitCode.OK
 
-    def jobs(self) -> Iterator[JobRow]:
-        """Yield the report's row of each job, in manifest order."""
-        return report_rows(self.run_dir)
+    def jobs(self) -> Iterator[FinishedJob]:
+        """Yield each job, in manifest order."""
+        return finished_jobs(self.run_dir)
 
 
 async def run_request(

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
+from crucible_batch.api.keywords import values_of
 from crucible_batch.api.plan_rows import plan_rows
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
@@ -19,6 +20,7 @@ from crucible_batch.domain.gateway_types import AssetSpec, Workflow
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.plan_diff import ChangeKind, change_words, field_changes
 from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanRow, PlanTerms
 from crucible_batch.errors import PlanChange, StalePlanError
 from crucible_batch.journal import Binding, PlanFile
@@ -184,10 +186,7 @@ def plan_head(target: Path, request: RunRequest, basis: PlanBasis, summary: Plan
             retry_failed=request.job_filter.retry_failed,
             only=request.job_filter.only,
             variables=dict(request.variables),
-            allow_outside=request.allow_outside,
-            max_jobs=request.max_jobs,
-            max_manifest_bytes=request.max_manifest_bytes,
-            scheduled_at=basis.scheduled_at_of(request),
+            **{**values_of(request, ManifestOptions), "scheduled_at": basis.scheduled_at_of(request)},
         ),
         terms=basis.held_to,
         workflows=tuple(sorted(basis.workflows)),

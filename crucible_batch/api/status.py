@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.api.finished_jobs import FinishedJob, finished_jobs
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.reporting import head_of, remedy_of, report_rows
+from crucible_batch.api.reporting import head_of, remedy_of
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import (
     changed_at_of,
@@ -30,7 +31,7 @@ from crucible_batch.domain.retry_rule import Remedy
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.domain.tally import Tally
 from crucible_batch.journal import Journal, is_locked
-from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report import ReportHead
 
 OLDEST = 8
 NEWEST_ENDS = 200
@@ -135,9 +136,9 @@ class Status:
         """The run directory as commands take it: its path, or the URL of its outputs."""
         return self.run_dir if self.outputs_at is None else self.outputs_at
 
-    def jobs(self) -> Iterator[JobRow]:
-        """Yield the report's row of each job, in manifest order."""
-        return report_rows(self.run_dir)
+    def jobs(self) -> Iterator[FinishedJob]:
+        """Yield each job, in manifest order."""
+        return finished_jobs(self.run_dir)
 
 
 def read_status(run_dir: str | Path) -> Status:

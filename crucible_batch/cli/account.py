@@ -86,7 +86,7 @@ def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> 
 
 
 def show_workflows(output: CommandOutput, settings: Settings) -> None:
-    found = ask(output, settings, lambda client: client.workflows()).workflows
+    found = ask(output, settings, lambda client: client.workflows())
     listed = [{"workflow_id": each.workflow_id, "updated_at": each.updated_at} for each in found]
     output.data = plain_json({"workflows": listed})
     table = _table("workflow", "updated")
@@ -147,7 +147,7 @@ async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, 
     except GatewayError as error:
         if error.status != 404:
             raise
-        known = sorted(each.workflow_id for each in (await client.workflows()).workflows)
+        known = sorted(each.workflow_id for each in await client.workflows())
         near = difflib.get_close_matches(workflow_id, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UserError(
@@ -157,7 +157,7 @@ async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, 
 
 def show_assets(output: CommandOutput, settings: Settings) -> None:
     """List the account's assets; their signed URLs are never shown."""
-    found = ask(output, settings, lambda client: client.assets()).assets
+    found = ask(output, settings, lambda client: client.assets())
     output.data = plain_json(
         {
             "assets": [

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import wraps
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import typer
 
@@ -44,10 +44,10 @@ def read_credits(text: str) -> Decimal:
         raise
 
 
-def read_concurrency(text: str) -> int:
-    """Parse a number of jobs; return 0 for ``auto``."""
+def read_concurrency(text: str) -> int | Literal["auto"]:
+    """Parse a number of jobs, or ``auto``."""
     if text == AUTO:
-        return 0
+        return AUTO
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
         raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
     return int(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
 from decimal import Decimal
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
@@ -15,11 +14,12 @@ from typing import Annotated, get_type_hints
 import typer
 
 from crucible_batch.cli.command_output import answering
+from crucible_batch.cli.declared_options import option_of, options_from, parameters_of
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
-from crucible_batch.cli.option_parsers import option_parser, parse_bytes, parse_host, read_credits
+from crucible_batch.cli.option_parsers import option_parser, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
+from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.errors import ExitCode
-from crucible_batch.scheduled_time import parse_time
 from crucible_batch.settings import Settings
 
 
@@ -31,6 +31,9 @@ class DisplayMode(enum.StrEnum):
     PLAIN = "plain"
     NONE = "none"
 
+
+_PANELS = ("Spending", "Which jobs", "Time and pace", "Gateway", "Output", "Metrics", "Notifications")
+"""The panels of the help of commands with many options, in their order."""
 
 # One for each panel of the help.
 _jobs = partial(typer.Option, rich_help_panel="Which jobs")
@@ -89,17 +92,10 @@ StorageHost = Annotated[
         help="Allow storage links to this host in a private network; repeatable.",
     ),
 ]
-NoHtml = Annotated[bool, _output("--no-html", help="Do not write report.html.")]
+NoHtml = Annotated[bool, option_of("html")]
 Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
-AllowCommand = Annotated[
-    bool,
-    typer.Option(
-        "--allow-command",
-        envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
-        help="Run the commands in the manifest's notify. Only if you trust the manifest.",
-        rich_help_panel="Notifications",
-    ),
-]
+AllowCommand = Annotated[bool, option_of("allow_command")]
+Var = Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")]
 
 _OUTPUT_OPTIONS = {
     "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],
@@ -164,36 +160,6 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestOptions:
-    """The options for reading a manifest."""
-
-    var: Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")] = None
-    allow_outside: Annotated[bool, _jobs("--allow-outside", help="Allow files outside the manifest's folder.")] = False
-    max_jobs: Annotated[int, _jobs("--max-jobs", metavar="N", min=1, help="Refuse a manifest with more jobs.")] = (
-        100_000
-    )
-    max_manifest_size: Annotated[
-        int | None,
-        _jobs(
-            "--max-manifest-size",
-            metavar="SIZE",
-            parser=option_parser(parse_bytes),
-            help="Refuse a larger manifest.  \\[default: 16MiB]",
-        ),
-    ] = None
-    scheduled_at: Annotated[
-        datetime | None,
-        _jobs(
-            "--scheduled-at",
-            metavar="TIME",
-            parser=option_parser(parse_time),
-            help="Scheduled time for run ids and templates, such as 2026-11-26T03:15:00+01:00."
-            "  \\[default: CRUCIBLE_BATCH_SCHEDULED_AT, else the schedule's latest, else now]",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
 class SandboxOptions:
     """The options of ``sandbox``."""
 
@@ -244,9 +210,10 @@ def command(
             kind = parameter.annotation
             if isinstance(kind, type) and is_dataclass(kind):
                 groups[parameter.name] = kind
-                parameters += _parameters_of(kind)
+                parameters += parameters_of(kind) if issubclass(kind, ManifestOptions) else _parameters_of(kind)
             else:
                 parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        parameters.sort(key=_panel_number)
         shown = {each: (False, _OUTPUT_OPTIONS[each]) for each in output.split()}
         parameters += [_parameter(each, *settings) for each, settings in shown.items()]
         if everyday:
@@ -257,7 +224,8 @@ def command(
             given.pop("help_all", None)
             with answering(words, **{each: bool(given.pop(each)) for each in shown}) as result:
                 for each, kind in groups.items():
-                    given[each] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+                    own = {field.name: given.pop(field.name) for field in fields(kind)}
+                    given[each] = options_from(kind, own) if issubclass(kind, ManifestOptions) else kind(**own)
                 body(result, **given)
 
         vars(answered)["__signature__"] = Signature(parameters)
@@ -268,6 +236,14 @@ def command(
         return body
 
     return add
+
+
+def _panel_number(parameter: Parameter) -> int:
+    """Return where the help shows the panel of an option; 0 for arguments, and for options without a panel."""
+    for each in getattr(parameter.annotation, "__metadata__", ()):
+        if each.rich_help_panel in _PANELS:
+            return _PANELS.index(each.rich_help_panel) + 1
+    return 0
 
 
 def _parameters_of(group: type) -> list[Parameter]:

@@ -14,6 +14,7 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.domain.run_options import ManifestOptions, RunOptions
 from crucible_batch.errors import ExitCode
 
 commands = typer.Typer()
@@ -33,19 +34,16 @@ def run(
     output: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
-    spending: run_opt.SpendingOptions,
+    budget: opt.Budget = None,
+    dry_run: run_opt.DryRun = False,
     target: opt.TargetOptions,
-    recover: run_opt.Recover = False,
     only: opt.Only = None,
     shard: run_opt.Shard = None,
-    reading: opt.ManifestOptions,
-    pace: run_opt.PaceOptions,
+    var: opt.Var = None,
+    options: RunOptions,
     schedule: run_opt.ScheduleOptions,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
-    saving: run_opt.SavingOptions,
-    telemetry: run_opt.TelemetryOptions,
-    notifying: run_opt.NotifyOptions,
     display: opt.Display = opt.DisplayMode.AUTO,
     logs: run_opt.LogOptions,
 ) -> None:
@@ -58,17 +56,16 @@ def run(
     made, the changes are shown and nothing is spent.
     """
     from crucible_batch.api.request import parse_shard
-    from crucible_batch.cli.requests import plan_request, run_request
+    from crucible_batch.cli.requests import manifest_request, plan_request
 
-    if not spending.dry_run and (logs.log_file or logs.log_format):
+    if not dry_run and (logs.log_file or logs.log_format):
         from crucible_batch.cli.logs.run_log import open_log
 
         open_log(output, manifest, logs)
-    planned = plan_request(manifest, spending.budget, target, only, reading)
-    planned = replace(planned, shard=parse_shard(shard))
-    request = run_request(planned, spending, pace, saving, telemetry=telemetry, notifying=notifying, recover=recover)
+    request = plan_request(manifest_request(manifest, var, options), budget, target, only)
+    request = replace(request, shard=parse_shard(shard))
     settings = gateway.settings(storage_host)
-    if spending.dry_run:
+    if dry_run:
         from crucible_batch.cli.plan import show_what_a_run_would_do
 
         show_what_a_run_would_do(output, request, settings)
@@ -95,7 +92,8 @@ def plan(
     only: opt.Only = None,
     shards: run_opt.Shards = None,
     probe: run_opt.Probe = False,
-    reading: opt.ManifestOptions,
+    var: opt.Var = None,
+    options: ManifestOptions,
     gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
     force: opt.Force = False,
@@ -114,9 +112,10 @@ def plan(
     there is no plan, and the exit code is that of run.
     """
     from crucible_batch.cli.plan import probe_and_show, show_what_a_run_would_do
-    from crucible_batch.cli.requests import plan_request
+    from crucible_batch.cli.requests import manifest_request, plan_request
 
-    request = replace(plan_request(manifest, budget, target, only, reading), shards=shards)
+    request = plan_request(manifest_request(manifest, var, options), budget, target, only)
+    request = replace(request, shards=shards)
     settings = gateway.settings()
     if probe and not probe_and_show(output, request, settings, save_to, force=force):
         return
@@ -130,7 +129,8 @@ def validate(
         list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
     ],
     *,
-    reading: opt.ManifestOptions,
+    var: opt.Var = None,
+    options: ManifestOptions,
 ) -> None:
     """Check manifests, without a gateway or an API key.
 
@@ -140,7 +140,7 @@ def validate(
     from crucible_batch.cli.requests import manifest_request
     from crucible_batch.cli.validate import validate_all
 
-    requests = [manifest_request(manifest, reading) for manifest in manifests]
+    requests = [manifest_request(manifest, var, options) for manifest in manifests]
     validate_all(output, requests)
 
 

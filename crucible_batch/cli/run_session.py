@@ -11,6 +11,8 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from rich.console import Console
+
 from crucible_batch.api.features import kind_of
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.request import RunRequest
@@ -34,6 +36,8 @@ from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
+
+_BELL_AFTER_S = 60.0
 
 
 def run_and_show(
@@ -62,7 +66,15 @@ def run_and_show(
     if request.shard is not None:
         command = with_option(command, "--shard", str(request.shard))
     show_run_ending(output, ran, request.choice, command=command)
+    if request.bell:
+        ring(output.err, ran.took_s)
     return ran.result.run_dir
+
+
+def ring(console: Console, took_s: float) -> None:
+    """Ring the bell of a terminal if a run took more than a minute."""
+    if console.is_terminal and took_s > _BELL_AFTER_S:
+        console.bell()
 
 
 def _choose_directory(output: CommandOutput, error: EarlierRunError, command: str, within_s: float | None) -> Path:

@@ -13,6 +13,7 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.domain.run_options import ManifestOptions
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Start")
@@ -90,7 +91,8 @@ def doctor(
         typer.Argument(metavar="MANIFEST", help="Also try the notifications of this manifest.", show_default=False),
     ] = None,
     *,
-    reading: opt.ManifestOptions,
+    var: opt.Var = None,
+    options: ManifestOptions,
     gateway: opt.GatewayOptions,
     allow_command: opt.AllowCommand = False,
 ) -> None:
@@ -103,5 +105,5 @@ def doctor(
     from crucible_batch.cli.doctor import examine
     from crucible_batch.cli.requests import manifest_request
 
-    request = manifest_request(manifest, reading) if manifest else None
+    request = manifest_request(manifest, var, options) if manifest else None
     examine(output, gateway.settings(), request and replace(request, allow_command=allow_command))

@@ -20,6 +20,9 @@ PICTURE_EXTENSIONS = {
 }
 """The value of ``{ext}`` by the picture's type."""
 
+MOST_PIXELS = 178_956_970
+"""Twice ``Image.MAX_IMAGE_PIXELS`` of Pillow, which always rejects larger pictures."""
+
 _INDEX = "{index}"
 _EXT = "{ext}"
 _SHA256 = re.compile(r"[0-9a-f]{8,64}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from crucible_batch.domain.credits import StoredCredits
 from crucible_batch.domain.prices import Certainty
+from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.domain.sharding import LearnedPrice, PlannedShard
 
 
@@ -30,11 +30,8 @@ class ManifestFile:
     sha256: str
 
 
-DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-
-
 @dataclass(frozen=True, slots=True)
-class PlanOptions:
+class PlanOptions(ManifestOptions):
     """The options with which the plan was made: they needn't be given again.
 
     ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had one, or none was given.
@@ -47,10 +44,6 @@ class PlanOptions:
     retry_failed: bool
     only: tuple[str, ...]
     variables: Mapping[str, str]
-    allow_outside: bool
-    max_jobs: int
-    max_manifest_bytes: int = DEFAULT_MAX_MANIFEST_BYTES
-    scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

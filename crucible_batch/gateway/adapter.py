@@ -151,7 +151,7 @@ class HttpGateway(Gateway):
         return Account(balance=found.balance, reserved=found.reserved, available=found.available, entries=entries)
 
     async def workflows(self) -> Sequence[str]:
-        return tuple(clean_message(workflow.workflow_id) for workflow in (await self._api.workflows()).workflows)
+        return tuple(clean_message(workflow.workflow_id) for workflow in await self._api.workflows())
 
     async def workflow(self, workflow_id: str) -> Workflow:
         metadata = (await self._api.workflow(workflow_id)).metadata
@@ -162,7 +162,7 @@ class HttpGateway(Gateway):
         return Workflow(workflow_id, fields, read_expected_s(metadata), read_parameters(metadata))
 
     async def assets(self) -> Sequence[AssetSnapshot]:
-        return tuple(_asset_snapshot(asset) for asset in (await self._api.assets()).assets)
+        return tuple(_asset_snapshot(asset) for asset in await self._api.assets())
 
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return _asset_snapshot(await self._api.asset(asset_id))

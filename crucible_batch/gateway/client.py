@@ -110,9 +110,10 @@ class CrucibleClient:
         """Return the account's credits and its latest ledger entries."""
         return await self._read(Operation.CREDITS, "/api/v1/credits", wire.CreditsSuccessResponse)
 
-    async def workflows(self) -> wire.WorkflowListData:
+    async def workflows(self) -> list[wire.WorkflowSummary]:
         """Return the active workflows."""
-        return await self._read(Operation.WORKFLOWS, "/api/v1/workflows", wire.WorkflowListSuccessResponse)
+        path, answer = "/api/v1/workflows", wire.WorkflowListSuccessResponse
+        return (await self._read(Operation.WORKFLOWS, path, answer)).workflows
 
     async def workflow(self, workflow_id: str) -> wire.WorkflowMetadataData:
         """Return a workflow's metadata. The error code is ``WORKFLOW_NOT_FOUND`` if it doesn't exist."""
@@ -121,9 +122,9 @@ class CrucibleClient:
             Operation.WORKFLOW, path, wire.WorkflowMetadataSuccessResponse, asked=("workflow_id", workflow_id)
         )
 
-    async def assets(self) -> wire.AssetListData:
+    async def assets(self) -> list[wire.AssetDescriptor]:
         """Return the account's assets."""
-        return await self._read(Operation.ASSETS, "/api/v1/assets", wire.AssetListSuccessResponse)
+        return (await self._read(Operation.ASSETS, "/api/v1/assets", wire.AssetListSuccessResponse)).assets
 
     async def asset(self, asset_id: str) -> wire.AssetDescriptor:
         """Return an asset. The error code is ``ASSET_NOT_FOUND`` if it doesn't exist."""

@@ -7,7 +7,7 @@ time, and problems in place of jobs that can't be made. ``manifest_schema`` retu
 from crucible_batch.manifest.deriving_entry import DerivingEntry
 from crucible_batch.manifest.expand import Expansion, expand
 from crucible_batch.manifest.job_spec import JobSpec
-from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest
+from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, parse_manifest
 from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
@@ -24,10 +24,12 @@ from crucible_batch.manifest.sources import (
 )
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
+from crucible_batch.manifest.value import VALUE_PATH, written
 
 __all__ = [
     "MAX_BYTES",
     "MAX_JOBS",
+    "VALUE_PATH",
     "DerivingEntry",
     "Expansion",
     "JobSpec",
@@ -45,10 +47,12 @@ __all__ = [
     "expected_output",
     "load_manifest",
     "manifest_schema",
+    "parse_manifest",
     "parse_pick",
     "parse_picks",
     "path_fault",
     "pick_text",
     "render_run_id",
     "time_variables_in",
+    "written",
 ]

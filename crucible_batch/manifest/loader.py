@@ -37,7 +37,28 @@ def load_manifest(
     ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by ``expand``. ``watch`` is
     called repeatedly during parsing and may raise to abort; no other error is raised.
     """
-    content = _content(path, max_bytes)
+    return parse_manifest(
+        _content(path, max_bytes),
+        path,
+        overrides=overrides,
+        allow_outside=allow_outside,
+        max_jobs=max_jobs,
+        max_bytes=max_bytes,
+        watch=watch,
+    )
+
+
+def parse_manifest(
+    content: bytes,
+    path: Path,
+    *,
+    overrides: Mapping[str, str] = _NO_OVERRIDES,
+    allow_outside: bool = False,
+    max_jobs: int = MAX_JOBS,
+    max_bytes: int = MAX_BYTES,
+    watch: Callable[[], None] = lambda: None,
+) -> Manifest:
+    """Return the manifest with this content, as ``load_manifest`` does. ``path`` is for messages and its directory."""
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
     document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
     root = document.root

@@ -5,7 +5,6 @@ from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.outputs.errors import OutputError, ResultsError
-from crucible_batch.outputs.image_check import MOST_PIXELS
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.object_store import ObjectOutputStore, ShardOutputStore
 from crucible_batch.outputs.output_check import FileState, check_output
@@ -19,7 +18,6 @@ from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore, Sav
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
-    "MOST_PIXELS",
     "RECEIPTS_FILE",
     "SIDECAR_SUFFIX",
     "Adoption",

@@ -22,8 +22,6 @@ _HEAD_BYTES = 64
 _TAIL_BYTES = 64
 """Most pictures end with their end marker, so only these bytes are read first."""
 _PAGE_STARTS = (b"<", b"{", b"[")
-MOST_PIXELS = 178_956_970
-"""Twice ``Image.MAX_IMAGE_PIXELS``: Pillow always rejects larger pictures."""
 
 
 class NoPictureError(ValueError):

@@ -20,6 +20,7 @@ from rich.console import Console
 from crucible_batch.api.connecting import connect
 from crucible_batch.api.features import kind_of
 from crucible_batch.api.planning import plan_request
+from crucible_batch.api.reporting import report_rows
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.api.status import read_status
@@ -238,7 +239,7 @@ class ToolBox:
     def _report(self, given: ReportArguments, output: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
         status = read_status(directory)
-        rows = (row for row in status.jobs() if given.status in {None, row.status})
+        rows = (row for row in report_rows(status.run_dir) if given.status in {None, row.status})
         jobs: list[Json] = []
         size, is_more = 0, False
         for row in islice(rows, given.offset, None):
@@ -259,7 +260,7 @@ class ToolBox:
 
 
 async def _workflow_ids(client: CrucibleClient) -> list[str]:
-    return sorted(each.workflow_id for each in (await client.workflows()).workflows)
+    return sorted(each.workflow_id for each in await client.workflows())
 
 
 @dataclass(frozen=True, slots=True)

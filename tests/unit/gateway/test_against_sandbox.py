@@ -51,11 +51,11 @@ async def test_all_ten_operations_are_understood(png):
     ):
         assert (await client.health()).status == "ok"
         assert (await client.credits()).available == 1000
-        for workflow in (await client.workflows()).workflows:
+        for workflow in await client.workflows():
             assert (await client.workflow(workflow.workflow_id)).metadata
         made = await client.create_asset(mime_type=spec.mime_type, byte_size=len(content), metadata={"x": "y"})
         assert (await client.asset(made.asset_id)).metadata == {"x": "y"}
-        assert [asset.asset_id for asset in (await client.assets()).assets] == [made.asset_id]
+        assert [asset.asset_id for asset in await client.assets()] == [made.asset_id]
         assert (await client.delete_asset(made.asset_id)).credit_rebate == made.credits_charged
         job = await client.generate("zimage-base", {}, idempotency_key="k-1")
         assert not job.existing

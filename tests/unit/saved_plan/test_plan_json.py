@@ -34,7 +34,9 @@ HEAD = PlanHead(
     schema_version=1,
     manifest=ManifestFile("spring", "spring.yaml", "ab" * 32),
     gateway="https://crucible.moltazine.com",
-    options=PlanOptions("default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, False, 9),
+    options=PlanOptions(
+        "default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, max_jobs=9
+    ),
     terms=PlanTerms(Decimal("2.50"), None, 3, ("GPU_LOST",)),
     workflows=("mute", "zimage-base"),
     totals=PlanTotals(2, {"new": 2}, Decimal("0.20"), Certainty.LEARNED, Decimal(0), Decimal(0)),
@@ -242,7 +244,7 @@ def test_a_plan_is_told_from_a_manifest_by_its_content(plan: Path, tmp_path: Pat
 
 
 def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
-    from crucible_batch.domain.saved_plan import DEFAULT_MAX_MANIFEST_BYTES
+    from crucible_batch.domain.run_options import DEFAULT_MAX_MANIFEST_BYTES
     from crucible_batch.manifest import MAX_BYTES
 
     assert saved_plan.MAX_LINE_BYTES >= 2 * MAX_BYTES

@@ -1,0 +1,36 @@
+"""The jobs of a run for programs: the rows of its report, with the absolute paths of their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from crucible_batch.api.reporting import report_rows
+from crucible_batch.report import JobRow, OutputRow
+
+
+class FinishedOutput(OutputRow):
+    """An output file of a job.
+
+    ``path`` is absolute. With outputs in an object store, the object has the same path below ``RunResult.outputs_at``.
+    """
+
+    path: Path  # type: ignore[assignment]
+
+
+class FinishedJob(JobRow):
+    """A job of a run, as in its report."""
+
+    outputs: list[FinishedOutput]  # type: ignore[assignment]
+
+
+def finished_job(row: JobRow, run_dir: Path) -> FinishedJob:
+    """Return a row of the report of a run directory."""
+    base = run_dir.absolute()
+    outputs = [FinishedOutput.model_construct(**{**dict(output), "path": base / output.path}) for output in row.outputs]
+    return FinishedJob.model_construct(**{**dict(row), "outputs": outputs})
+
+
+def finished_jobs(run_dir: Path) -> Iterator[FinishedJob]:
+    """Yield the jobs of a run directory, in manifest order."""
+    return (finished_job(row, run_dir) for row in report_rows(run_dir))

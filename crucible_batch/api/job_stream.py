@@ -1,0 +1,78 @@
+"""The jobs of a run as they finish, for ``async for``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from crucible_batch.api.finished_jobs import FinishedJob, finished_job
+from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
+from crucible_batch.api.running import RunResult
+from crucible_batch.domain.job import Phase
+from crucible_batch.domain.progress import JobAdvanced, Message
+from crucible_batch.engine import RunControl
+from crucible_batch.errors import ExitCode
+from crucible_batch.report import build_row
+
+_FINISHED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
+
+
+class RunningJobs:
+    """The jobs of a run: iterate over them once. ``result`` is None until the run has ended."""
+
+    def __init__(self, start: Callable[[RunPart], Awaitable[RunResult]]) -> None:
+        self._start = start
+        self.result: RunResult | None = None
+
+    async def __aiter__(self) -> AsyncIterator[FinishedJob]:
+        finished: asyncio.Queue[FinishedJob | None] = asyncio.Queue()
+        part = FinishedJobsPart(finished.put_nowait)
+        running = asyncio.ensure_future(self._start(part))
+        running.add_done_callback(lambda _: finished.put_nowait(None))
+        names: set[str] = set()
+        try:
+            while (job := await finished.get()) is not None:
+                if job.name not in names:
+                    names.add(job.name)
+                    yield job
+            self.result = await running
+            for job in self.result.jobs():
+                if job.name not in names:
+                    yield job
+        finally:
+            if not running.done():
+                part.stop(running)
+                self.result = await running
+
+
+class FinishedJobsPart(RunPart):
+    """Passes on the row of each job that has succeeded or failed."""
+
+    def __init__(self, put: Callable[[FinishedJob], None]) -> None:
+        self._put = put
+        self._control: RunControl | None = None
+
+    @asynccontextmanager
+    async def begin(self, run: OpenedRun) -> AsyncIterator[BudgetGrant | None]:
+        self._journal, self._context = run.journal, run.context
+        run.context.observers.add(self)
+        yield None
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        self._control = run.desk.control
+        return nullcontext()
+
+    def notify(self, message: Message) -> None:
+        if isinstance(message, JobAdvanced) and message.phase in _FINISHED and not message.beside:
+            known = self._journal.known(message.identity, self._context.terms.rule)
+            if known is not None:
+                planned, job, _ = known
+                self._put(finished_job(build_row(planned, job, {}), self._context.directory))
+
+    def stop(self, running: asyncio.Future[RunResult]) -> None:
+        """Stop the run in good order; before it can buy, immediately."""
+        if self._control is None:
+            running.cancel()
+        else:
+            self._control.interrupt(ExitCode.SIGINT)

@@ -1,0 +1,80 @@
+"""The options of ``domain/run_options.py`` on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import Parameter
+from typing import Annotated, Any
+
+import typer
+
+from crucible_batch.cli.option_parsers import (
+    option_parser,
+    parse_bytes,
+    parse_pixels,
+    parse_wait,
+    read_concurrency,
+    read_rate,
+)
+from crucible_batch.domain.run_options import ManifestOptions, Option, RunOptions, Written, declared
+from crucible_batch.option_values import parse_duration
+from crucible_batch.scheduled_time import parse_time
+
+_WRITTEN: Mapping[Written | None, Mapping[str, Any]] = {
+    None: {},
+    Written.CONCURRENCY: {"metavar": "N|auto", "parser": read_concurrency},
+    Written.COUNT: {"metavar": "N", "min": 1},
+    Written.RATE: {"metavar": "N", "parser": read_rate},
+    Written.DURATION: {"metavar": "DURATION", "parser": option_parser(parse_duration)},
+    Written.DURATION_OR_0: {"metavar": "DURATION", "parser": option_parser(parse_wait)},
+    Written.SIZE: {"metavar": "SIZE", "parser": option_parser(parse_bytes)},
+    Written.PIXELS: {"metavar": "N", "parser": option_parser(parse_pixels)},
+    Written.TIME: {"metavar": "TIME", "parser": option_parser(parse_time)},
+    Written.DIRECTORY: {"metavar": "DIR"},
+    Written.ADDRESS: {"metavar": "ADDR"},
+}
+
+
+def option_of(name: str) -> Any:
+    """Return a declared option as Typer takes it."""
+    return _info(declared(RunOptions)[name][0])
+
+
+def _info(option: Option) -> Any:
+    make: Any = typer.Option
+    # The variable of a value is in the text of its default.
+    return make(
+        *option.flags.split(),
+        help=option.help,
+        rich_help_panel=option.panel,
+        envvar=option.envvar,
+        show_envvar=option.written is None,
+        **_WRITTEN[option.written],
+    )
+
+
+def parameters_of(options: type[ManifestOptions]) -> list[Parameter]:
+    """Return the parameters of a command that has these options."""
+    return [_parameter(name, *found) for name, found in declared(options).items()]
+
+
+def _parameter(name: str, option: Option, default: object) -> Parameter:
+    kind: Any = str | None
+    if option.written is None:
+        kind, default = bool, False
+    elif option.written is Written.COUNT:
+        kind = int
+    else:
+        default = None
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _info(option)])
+
+
+def options_from(options: type[ManifestOptions], given: Mapping[str, Any]) -> ManifestOptions:
+    """Return the options that were given on the command line; the others have their defaults."""
+    values: dict[str, Any] = {}
+    for name, (option, default) in declared(options).items():
+        value = given[name]
+        if option.turns_off:
+            value = not value
+        values[name] = default if value is None else value
+    return options(**values)

@@ -1,0 +1,39 @@
+"""The options of a run on the command line: defaults, and options that turn something off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.cli.declared_options import options_from, parameters_of
+from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared
+from tests.case_table import each_case
+
+NOT_GIVEN = {each.name: each.default for each in parameters_of(RunOptions)}
+
+
+def test_without_options_all_values_are_the_defaults() -> None:
+    assert options_from(RunOptions, NOT_GIVEN) == RunOptions()
+
+
+@each_case("options", [RunOptions, ManifestOptions])
+def test_each_field_is_an_option(options: type[ManifestOptions]) -> None:
+    assert list(declared(options)) == [each.name for each in parameters_of(options)]
+    assert RunOptions() == RunOptions(**{name: default for name, (_, default) in declared(RunOptions).items()})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("html", True, False),
+        ("notify", True, False),
+        ("yes", True, True),
+        ("concurrency", "auto", "auto"),
+        ("wait_for_gateway_s", 0.0, 0.0),
+        ("metrics_textfile", Path("metrics"), Path("metrics")),
+    ],
+)
+def test_what_was_given_is_the_value(name: str, given: Any, value: Any) -> None:
+    assert getattr(options_from(RunOptions, NOT_GIVEN | {name: given}), name) == value

@@ -1,0 +1,46 @@
+"""Every type in the signature of a public function, and of a method of a public class, can be imported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, get_args, get_type_hints
+
+import crucible_batch
+
+
+def _types_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and annotation.__module__.startswith("crucible_batch"):
+        yield annotation
+    for part in annotation if isinstance(annotation, list) else get_args(annotation):
+        yield from _types_in(part)
+
+
+def _annotations(function: Callable[..., Any]) -> Iterator[Any]:
+    names = {"Sequence": Sequence}  # the names of the standard library that a method's module hides by its own
+    yield from get_type_hints(inspect.unwrap(function), localns=names).values()
+    for parameter in inspect.signature(function).parameters.values():
+        if not isinstance(parameter.annotation, str):
+            yield parameter.annotation
+
+
+def _functions_of(public: Any) -> Iterator[Callable[..., Any]]:
+    if inspect.isfunction(public):
+        yield public
+    elif isinstance(public, type):
+        for name, member in vars(public).items():
+            function = member.fget if isinstance(member, property) else member
+            if not name.startswith("_") and inspect.isfunction(function):
+                yield function
+
+
+def test_every_type_in_a_public_signature_is_exported() -> None:
+    public = [getattr(crucible_batch, name) for name in crucible_batch.__all__]
+    classes = {each for each in public if isinstance(each, type)}
+    missing = set()
+    for function in (function for each in public for function in _functions_of(each)):
+        with suppress(NameError):
+            found = {each for annotation in _annotations(function) for each in _types_in(annotation)}
+            missing |= {each.__name__ for each in found - classes if not each.__name__.endswith("Call")}
+    assert missing == set()
