@@ -64,7 +64,7 @@ JOURNAL: Mapping[str, str] = {
     "Missed": "index",
     "Relocated": "index path",
     "Reopened": "",
-    "Intended": "nonce credits payer",
+    "Intended": "nonce credits payer maximum",
     "Created": "asset_id credits assumed",
     "Uploaded": "",
     "BecameReady": "",

@@ -11,6 +11,7 @@ from typing import Any, cast
 from crucible_batch.domain.events import Created, Event, Held, Intended, Lost, NotCharged
 from crucible_batch.domain.gateway_types import AssetSnapshot, ErrorInfo, LedgerEntry
 from crucible_batch.domain.ledger import Ledger
+from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
@@ -100,6 +101,9 @@ class World(SystemClock):
 
     def reaches_back_to(self, moment: float) -> bool:
         return moment >= 990.0
+
+    def coverages(self) -> Sequence[LedgerCoverage]:
+        return []
 
     @property
     def settled(self) -> list[str]:
