@@ -5,6 +5,7 @@ if the gateway's assets and its ledger were read after the upload's patience, an
 
     assets           readings of the ledger              charge in its time         decision
     show its nonce   -                                   -                          stays held
+    have shown it    -                                   -                          stays held
     -                begun before its patience was over  -                          stays held
     -                with a gap since it was sent        -                          stays held
     -                without a gap                       one that is not explained  stays held
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from crucible_batch.domain.audit import clock_samples
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState
@@ -39,13 +41,25 @@ from crucible_batch.domain.ledger_statement import (
 
 LOST_UPLOAD_PATIENCE_S = 30.0
 """How long after the last event of an upload its entry may still be missing: as long as an answer is waited for."""
-_UNKNOWN_CHARGE = frozenset({UploadState.LOST, UploadState.ASSUMED})
 
 
 def patience_ends(claim: UploadClaim) -> float:
     """Return when the patience of an upload of unknown charge is over, in seconds since the epoch."""
     last = max(claim.begun_at, claim.answered_at or 0.0, claim.deleted_at or 0.0)
     return last + LOST_UPLOAD_PATIENCE_S
+
+
+def certainly_begun(claim: UploadClaim, run_starts: Sequence[float]) -> UploadClaim:
+    """Return a claim with a time that is not after its upload was sent, if the clock was ahead in an earlier run.
+
+    It was if a later run began at an earlier time. ``run_starts`` are in the order of the runs.
+    """
+    latest, begun_at = -math.inf, claim.begun_at
+    for start in run_starts:
+        if start < latest:
+            begun_at = min(begun_at, start)
+        latest = max(latest, start)
+    return replace(claim, begun_at=begun_at)
 
 
 def uncharged_uploads(
@@ -59,7 +73,7 @@ def uncharged_uploads(
     first_seen: Mapping[str, float],
     read_at: float,
 ) -> tuple[UploadClaim, ...]:
-    """Return the uploads of unknown charge that were certainly not charged, by the table at the head of this file.
+    """Return the lost uploads that were certainly not charged, by the table at the head of this file.
 
     ``covers`` returns whether readings of the ledger without a gap include all entries since a time of our clock, also
     those that were listed late. ``coverages`` are the times of all readings, and ``first_seen`` is when the first
@@ -70,7 +84,7 @@ def uncharged_uploads(
     open_claims = [
         claim
         for claim in uploads
-        if claim.state in _UNKNOWN_CHARGE
+        if claim.state is UploadState.LOST
         and covers(claim.begun_at)
         and patience_ends(claim) <= read_at
         and not {claim.nonce, claim.asset_id} & listed

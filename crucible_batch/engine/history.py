@@ -46,6 +46,10 @@ class History(EventLog, LedgerStore, Protocol):
         """The plan's jobs without any event: the name of each, and whether it has input images."""
         ...
 
+    def run_starts(self) -> Sequence[float]:
+        """Return when each run in this directory began, in their order."""
+        ...
+
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield jobs that have events but are no longer in the plan, with a retry rule that allows no other attempt."""
         ...

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Accepted, Created, Event, Failed, JobLost, RefundForgotten, Succeeded
+from crucible_batch.domain.events import Accepted, Created, Event, Failed, Held, JobLost, RefundForgotten, Succeeded
 from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import Statement, names_several
@@ -102,7 +102,9 @@ class LedgerReader:
         self._bought = self._ended = 0
         self._is_wanted = False
         self._has_found = False
-        """Whether a job was found by its key since the last reading: entries about it may be older than its answer."""
+        """Whether entries about a job that was accepted since the last reading may be older than the last reading."""
+        self._answered_at_hold: dict[str, int] = {}
+        """How many readings had ended when the credits of each job without an answer were held."""
         self._account: Account | None = None
         accounting.on_entry(self._on_event)
 
@@ -328,10 +330,14 @@ class LedgerReader:
 
     def _on_event(self, subject: str, event: Event) -> None:
         match event:
-            case Accepted(reused=True):
+            case Held():
+                self._answered_at_hold[subject] = self._answered
+                return
+            case Accepted(reused=reused, earlier=earlier):
                 self._bought += 1
-                self._has_found = True
-            case Accepted() | Created():
+                readings = self._answered - self._answered_at_hold.pop(subject, self._answered)
+                self._has_found = self._has_found or reused or earlier or readings > 1
+            case Created():
                 self._bought += 1
             case Failed():
                 self._ended += 1

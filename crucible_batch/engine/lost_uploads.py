@@ -13,7 +13,7 @@ from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Event, Lost, NotCharged
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
+from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -189,7 +189,8 @@ class LostUploads:
 
     async def _claims(self) -> list[UploadClaim]:
         await self._history.drain()  # what follows reads the journal
-        return upload_claims(self._history.events(), {})
+        starts = self._history.run_starts()
+        return [certainly_begun(claim, starts) for claim in upload_claims(self._history.events(), {})]
 
     def _jobs(self) -> list[JobClaim]:
         known = (*self._history.started_jobs(ONCE), *self._history.retired())

@@ -55,6 +55,7 @@ CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORD
 
 # The event at which a run begins is stored in its terms: older releases ignore the additional field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, ?)"
+RUN_STARTS = "SELECT started_at FROM runs ORDER BY id"
 RUNS = "SELECT started_at, finished_at, terms, ending FROM runs ORDER BY id"
 
 # Created by the first reading.

@@ -278,6 +278,10 @@ class Journal:
             for started, finished, terms, ending in self._connection.execute(sql.RUNS)
         ]
 
+    def run_starts(self) -> list[float]:
+        """Return when each run in this directory began, in their order."""
+        return [moment(started, "start of a run") for (started,) in self._connection.execute(sql.RUN_STARTS)]
+
     def ledger_entries(self) -> list[LedgerEntry]:
         """Return the entries of the gateway's ledger that the runs of this directory have seen."""
         return [decode(LedgerEntry, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, patience_ends, uncharged_uploads
+from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
 
 D = Decimal
 T = 1_800_000_000.0
@@ -64,9 +64,28 @@ def proved(
     return bool(found)
 
 
-@pytest.mark.parametrize("claim", [LOST, ASSUMED])
-def test_neither_assets_nor_ledger_show_it_after_its_patience(claim: UploadClaim) -> None:
-    assert proved(claim)
+def test_neither_assets_nor_ledger_show_it_after_its_patience() -> None:
+    assert proved(LOST)
+
+
+@pytest.mark.parametrize("entries", [[], [RESERVED], ENTRIES])
+def test_one_that_the_assets_have_shown_was_made_whatever_is_shown_now(entries: list[LedgerEntry]) -> None:
+    """It may have been deleted since, by this program for its rebate."""
+    assert not proved(ASSUMED, entries=entries)
+
+
+@pytest.mark.parametrize(
+    ("starts", "begun_at"),
+    [
+        ([T - 9, T - 1], T),
+        ([T - 9, T - 1, T + 500], T),
+        ([T - 9, T - 1, T - 5, T + 500], T - 5),  # the run before that of T - 5 had a clock that was ahead
+        ([T - 9, T + 60, T + 50, T + 90], T),
+        ([], T),
+    ],
+)
+def test_it_was_sent_before_a_later_run_that_began_at_an_earlier_time(starts: list[float], begun_at: float) -> None:
+    assert certainly_begun(LOST, starts) == replace(LOST, begun_at=begun_at)
 
 
 @pytest.mark.parametrize("status", list(AssetStatus))
@@ -136,7 +155,6 @@ OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
 """Without a recognised charge of one of our uploads, this may be a charge."""
 
 
-@pytest.mark.parametrize("claim", [LOST, ASSUMED])
 @pytest.mark.parametrize(
     ("entries", "is_proved"),
     [
@@ -154,10 +172,10 @@ OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
     ],
 )
 def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_ours_may_be_its_charge(
-    claim: UploadClaim, entries: list[LedgerEntry], is_proved: bool
+    entries: list[LedgerEntry], is_proved: bool
 ) -> None:
     """And if there is none in its time, it was not charged."""
-    assert proved(claim, uploads=[], entries=entries) is is_proved
+    assert proved(uploads=[], entries=entries) is is_proved
 
 
 @pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", -2.0)]])

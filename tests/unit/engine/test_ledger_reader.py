@@ -890,3 +890,22 @@ async def test_what_is_invisible_is_at_most_what_is_held() -> None:
     await bench.reader.read()
     await bench.accounting.record("fox", Refunded(at=1.0, attempt=1, credits=D("0.5"), entry_id="e"))
     assert bench.reader.invisible_of_found == D("1.5")
+
+
+@each_case("readings, how", [(1, {"reused": True}), (1, {"reused": False, "earlier": True}), (3, {"reused": False})])
+async def test_an_entry_that_is_older_than_the_answer_to_its_submit_counts(readings: int, how: dict[str, bool]) -> None:
+    """It was read before the job's id was known, and is listed no more."""
+    bench = Bench([*OTHERS, entry("reserve", "fox-1"), entry("refund", "fox-1")])
+    held, *_ = purchase(1.0, "fox", 2)
+    await bench.accounting.record("fox", held)
+    await bench.reader.read()
+    for _ in range(readings - 1):
+        bench.gateway.entries = list(OTHERS)
+        await bench.clock.move(5)
+        await bench.reader.read()
+    await bench.accounting.record("fox", Accepted(at=9.0, job_id="fox-1", credits=D(2), **how))
+    await bench.accounting.record("fox", Failed(at=9.0, error=ERROR))
+    bench.gateway.entries = list(OTHERS)
+    await bench.clock.move(5)
+    await bench.reader.read()
+    assert (len(bench.refunds), bench.ledger.held) == (1, 0)

@@ -76,6 +76,9 @@ class World(SystemClock):
     def events(self) -> Iterator[tuple[str, Event]]:
         return iter(self.events_)
 
+    def run_starts(self) -> list[float]:
+        return []
+
     def started_jobs(self, _rule: object) -> Iterator[Any]:
         return iter(())
 

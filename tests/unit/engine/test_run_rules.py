@@ -62,6 +62,9 @@ class History(Readings):
     async def drain(self) -> None:
         """Everything is durable."""
 
+    def run_starts(self) -> list[float]:
+        return []
+
     def events(self) -> Iterator[tuple[str, Event]]:
         return iter(tuple(self.written))
 
