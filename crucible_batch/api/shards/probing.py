@@ -14,7 +14,7 @@ The first run that has to be continued is the last one: the same command begins 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,12 +43,6 @@ from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings
-
-Admission = Callable[[PriceBook, Credits, Iterable[tuple[Shape, Set[str]]]], Sequence[int]]
-"""Decides which jobs are going to be admitted, given in manifest order with the digests of their missing images.
-
-The credits are what is left of the budget. The result has a value for each job: 0 if it is not admitted.
-"""
 
 _MOST_TRIES = 5
 """Jobs of one shape that are tried one after another until one has a price."""
@@ -104,8 +98,7 @@ async def probe(
         return None
     return await run_probe(
         request,
-        admission_of(request.shards),
-        manifest=manifest,
+        manifest,
         handle_signals=handle_signals,
         observer=observer,
         settings=settings,
@@ -113,36 +106,24 @@ async def probe(
     )
 
 
-def admission_of(shards: int) -> Admission:
-    """Return the admission by which a plan is divided into this number of shards."""
-
-    def admit(prices: PriceBook, left: Credits, jobs: Iterable[tuple[Shape, Set[str]]]) -> Sequence[int]:
-        divider = Divider(prices, shards=shards, left=left)
-        for shape, missing in jobs:
-            divider.add(shape, missing)
-        return divider.divide().is_admitted
-
-    return admit
-
-
 async def run_probe(
     request: RunRequest,
-    admit: Admission,
+    manifest: Manifest,
     *,
-    manifest: Manifest | None = None,
+    settings: Settings,
     handle_signals: bool = False,
     observer: Observer | None = None,
-    settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> ProbeResult:
-    """Buy a job of each shape without a price, and upload the missing images of the jobs that ``admit`` admits.
+    """Buy a job of each shape without a price, and upload the missing images of the jobs that its shards may buy.
 
-    The request needs a budget. Nothing is notified: the run that the plan is for comes later. Raises as ``run`` does.
+    The request needs a budget, and the number of shards. Nothing is notified: the run that the plan is for comes later.
+    Raises as ``run`` does.
     """
-    settings, manifest = settings or current_settings(), manifest or read_source(request)
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
-    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, admit)
+    assert request.shards is not None
+    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, request.shards)
     codes: list[ExitCode] = []
 
     async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:
@@ -208,7 +189,7 @@ class ProbeChoice:
     """
 
     chosen: JobFilter
-    admit: Admission
+    shards: int
     is_complete: bool = field(default=False, init=False)
     _tried: set[str] = field(default_factory=set, init=False)
     _tries: Counter[Shape] = field(default_factory=Counter, init=False)
@@ -285,16 +266,14 @@ class ProbeChoice:
             is_there = digest in self._attempted and phases.get(digest) is AssetPhase.READY
             return digest in in_doubt or not (is_there or is_listed(image))
 
-        def to_admit() -> Iterator[tuple[Shape, Set[str]]]:
-            for planned, job in self._taken(jobs):
-                if is_untouched(job):
-                    missing = {image.spec.sha256 for image in planned.images.values() if is_missing(image)}
-                    found.append((planned.name, frozenset(missing)))
-                    # What an upload in doubt costs is in the ledger already.
-                    yield shape_of(planned), missing - in_doubt
-
-        admitted = self.admit(prices, left, to_admit())
-        for (name, missing), is_admitted in zip(found, admitted, strict=True):
+        divider = Divider(prices, shards=self.shards, left=left)
+        for planned, job in self._taken(jobs):
+            if is_untouched(job):
+                missing = frozenset(image.spec.sha256 for image in planned.images.values() if is_missing(image))
+                found.append((planned.name, missing))
+                # What an upload in doubt costs is in the ledger already.
+                divider.add(shape_of(planned), missing - in_doubt)
+        for (name, missing), is_admitted in zip(found, divider.divide().is_admitted, strict=True):
             if missing and (is_admitted or missing & in_doubt):
                 yield name, missing
 

@@ -13,13 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
+from crucible_batch.api.draft import read_source
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.shards.divided_plan import is_untouched
-from crucible_batch.api.shards.probing import ProbeResult, admission_of, run_probe
+from crucible_batch.api.shards.probing import ProbeResult, run_probe
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced
+from crucible_batch.domain.shard_division import Divider
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every
@@ -44,10 +46,10 @@ def pictures(bench: Any, count: int) -> None:
 
 async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
     out = options.pop("out_dir", bench.path / "out")
-    request = RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8))
+    request = RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8), shards=4)
     await bench.clock.sleep(1)
     async with asyncio.timeout(60):
-        return await run_probe(request, admission_of(4), settings=bench.settings, **options)
+        return await run_probe(request, read_source(request), settings=bench.settings, **options)
 
 
 class Left:
@@ -71,8 +73,10 @@ class Left:
         gone = [
             {digest for digest in planned.digests if self.phases[digest] != AssetPhase.READY} for planned in self.new
         ]
-        shapes = zip(map(shape_of, self.new), gone, strict=True)
-        admitted = admission_of(4)(self.ledger.prices, self.left, list(shapes))
+        divider = Divider(self.ledger.prices, shards=4, left=self.left)
+        for planned, missing in zip(self.new, gone, strict=True):
+            divider.add(shape_of(planned), missing)
+        admitted = divider.divide().is_admitted
         return {digest for each, is_admitted in zip(gone, admitted, strict=True) if is_admitted for digest in each}
 
     @property

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.shards.divided_plan import left_of
-from crucible_batch.api.shards.probing import ProbeChoice, admission_of
+from crucible_batch.api.shards.probing import ProbeChoice
 from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
@@ -42,7 +41,7 @@ class Scene:
         self.phases: dict[str, AssetPhase] = {}
         self.ledger = Ledger(PriceBook())
         self.budget = D(budget)
-        self.stages = ProbeChoice(JobFilter(only), admission_of(2))
+        self.stages = ProbeChoice(JobFilter(only), 2)
 
     def _found(self) -> Iterator[tuple[PlannedJob, Job]]:
         return ((each, self.states[name]) for name, each in self.jobs.items())
@@ -204,25 +203,10 @@ def test_without_images_and_with_all_prices_nothing_is_to_be_done() -> None:
     assert (scene.buy(), scene.prepare(), scene.stages.is_complete) == (NOBODY, NOBODY, True)
 
 
-def test_the_admission_is_that_of_the_division() -> None:
-    prices = PriceBook()
-    prices.learn(Shape("workflow:w"), D(3))
-    jobs: list[tuple[Shape, Set[str]]] = [(Shape("workflow:w"), NOBODY)] * 4
-    admit = admission_of(2)
-    assert list(admit(prices, D(7), jobs)) == [1, 1, 0, 0]
-
-
-def test_what_is_left_of_the_budget_is_without_what_is_spent_and_held() -> None:
-    seen: list[Credits] = []
-
-    def admit(_prices: PriceBook, left: Credits, jobs: Iterable[tuple[Shape, Set[str]]]) -> Sequence[int]:
-        seen.append(left)
-        return [0 for _ in jobs]
-
-    scene = Scene(planned("a", images="x")).know("w")
-    scene.stages.admit = admit
+@each_case("price, prepared", [("89", frozenset({"a"})), ("90", NOBODY)])
+def test_what_is_left_of_the_budget_is_without_what_is_spent_and_held(price: str, prepared: frozenset[str]) -> None:
+    scene = Scene(planned("a", images="x")).know("w", price=price)
     scene.ledger.jobs = D(8)
     scene.ledger.set_hold("h", D(2), alone=False)
     scene.buy()
-    scene.prepare()
-    assert seen == [90]
+    assert scene.prepare() == prepared
