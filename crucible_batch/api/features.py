@@ -12,7 +12,7 @@ from crucible_batch.api.controlling import SocketPart
 from crucible_batch.api.earlier_runs import EarlierRunsPart
 from crucible_batch.api.failed_starts import FailedStartsPart
 from crucible_batch.api.known_jobs import KnownJobsPart
-from crucible_batch.api.manifest_jobs import ManifestRun
+from crucible_batch.api.manifest_jobs import manifest_run
 from crucible_batch.api.notifying import NoticesPart
 from crucible_batch.api.period_part import PeriodPart
 from crucible_batch.api.plan_parts import PlanParts
@@ -22,7 +22,7 @@ from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
 from crucible_batch.api.run_telemetry import TelemetryPart
 from crucible_batch.api.shards.plan_notes import ShardNotesPart
-from crucible_batch.api.shards.run import ShardRun
+from crucible_batch.api.shards.run import shard_run
 from crucible_batch.api.spend_cap import SpendCapPart
 from crucible_batch.domain.spend_cap import SpendCap
 
@@ -35,8 +35,8 @@ def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None)
     """
     capped = [] if cap is None else [SpendCapPart(cap)]
     if request.shard is not None:
-        return ShardRun(request, Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further]))
-    return ManifestRun(
+        return shard_run(request, Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further]))
+    return manifest_run(
         request,
         Parts([FailedStartsPart(), NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further]),
     )
@@ -44,7 +44,7 @@ def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None)
 
 def kind_of_probe(request: RunRequest) -> RunKind:
     """Return the kind of a probe's run. It notifies nothing: the run that the plan is for comes later."""
-    return ManifestRun(request, Parts([FailedStartsPart(), TelemetryPart(), *_of_manifest(), SocketPart()]))
+    return manifest_run(request, Parts([FailedStartsPart(), TelemetryPart(), *_of_manifest(), SocketPart()]))
 
 
 def _of_manifest() -> Sequence[RunPart]:

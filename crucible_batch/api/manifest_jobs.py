@@ -19,13 +19,12 @@ from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
 from crucible_batch.api.run_parts import Parts
-from crucible_batch.api.run_start import awaited_gateway
+from crucible_batch.api.run_start import RunKind, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan
 from crucible_batch.api.shards.divided_plan import refuse_if_divided
 from crucible_batch.api.shards.stored_plans import claimed_journal
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
@@ -38,22 +37,13 @@ logger = logging.getLogger(__name__)
 _MOST_WARNINGS = 10
 
 
-class ManifestRun:
-    """The run of a manifest, as ``RunKind`` describes."""
+def manifest_run(request: RunRequest, parts: Parts) -> RunKind:
+    """Return the kind of a manifest's run."""
 
-    def __init__(self, request: RunRequest, parts: Parts) -> None:
-        self.parts = parts
-        self._request = request
+    def store(directory: Path) -> OutputStore:
+        return open_store(directory, run_outputs_url(request.out_dir, directory), is_shard=False, **limits_of(request))
 
-    def terms(self, manifest: Manifest) -> RunTerms:
-        return run_terms(manifest, self._request)
-
-    def store(self, directory: Path) -> OutputStore:
-        url = run_outputs_url(self._request.out_dir, directory)
-        return open_store(directory, url, is_shard=False, **limits_of(self._request))
-
-    def source(self, context: RunContext) -> ManifestJobs:
-        return ManifestJobs(context)
+    return RunKind(parts, lambda manifest: run_terms(manifest, request), store, ManifestJobs)
 
 
 class ManifestJobs:

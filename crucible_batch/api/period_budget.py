@@ -160,10 +160,6 @@ class RunAllowance:
     def budget(self) -> Credits:
         return self.granted.budget
 
-    def explain(self, error: ErrorInfo) -> ErrorInfo:
-        """Explain an error as ``PeriodPreview`` does."""
-        return self.granted.explain(error)
-
     def settle(self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None) -> None:
         """Replace what was set aside by what the journal has. An error is logged: the allowance then stays set aside.
 

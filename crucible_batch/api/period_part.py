@@ -57,7 +57,7 @@ class PeriodPart(RunPart, PlanPart):
         ):
             # A budget below what was held for jobs in flight before was not exceeded.
             recorded = max(allowance.budget, allowance.committed)
-            yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.explain)
+            yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.granted.explain)
 
     def budget(self, plan: ReadPlan) -> Credits | None:
         basis = plan.basis

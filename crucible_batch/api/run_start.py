@@ -41,21 +41,6 @@ class FinishingLog(EventLog, Protocol):
         """Add the end of the run. The log is complete then."""
 
 
-class RunKind(Protocol):
-    """What differs between the runs of manifests and of shards, before their jobs are known."""
-
-    parts: Parts
-
-    def terms(self, manifest: Manifest) -> RunTerms:
-        """Return the terms of the run. Raises ``UserError`` and ``ManifestError``."""
-
-    def store(self, directory: Path) -> OutputStore:
-        """Return the store of the outputs. Makes no request."""
-
-    def source(self, context: RunContext) -> JobSource:
-        """Return where the jobs are from."""
-
-
 class JobSource(Protocol):
     """Where a run has its jobs from: a manifest, or a shard of a divided plan."""
 
@@ -92,6 +77,20 @@ class JobSource(Protocol):
     @property
     def merge_command(self) -> str | None:
         """The command that comes after all runs of this kind have ended; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunKind:
+    """What differs between the runs of manifests and of shards, before their jobs are known.
+
+    ``terms`` raises ``UserError`` and ``ManifestError``. ``store`` returns the store of the outputs, and makes no
+    request. ``source`` returns where the jobs are from.
+    """
+
+    parts: Parts
+    terms: Callable[[Manifest], RunTerms]
+    store: Callable[[Path], OutputStore]
+    source: Callable[[RunContext], JobSource]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from crucible_batch.api.keywords import values_of
 from crucible_batch.api.plan_rows import job_states, plan_row
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.run_journal import journal_of, ledger_of
@@ -219,15 +220,9 @@ class DividedPlan:
             yield row if number == NO_SHARD else self._shard_row(row, planned, number)
 
     def _shard_row(self, row: PlanRow, planned: PlannedJob, shard: int) -> ShardRow:
+        images = {param: self._described(row.images[param], image) for param, image in planned.images.items()}
         return ShardRow(
-            name=row.name,
-            identity=row.identity,
-            workflow_id=row.workflow_id,
-            state=row.state,
-            credits=row.credits,
-            params=row.params,
-            images={param: self._described(row.images[param], image) for param, image in planned.images.items()},
-            repeat=row.repeat,
+            **{**values_of(row, PlanRow), "images": images},
             shard=shard,
             position=planned.position,
             output=planned.output,

@@ -77,7 +77,7 @@ async def division_limit(
     )
     try:
         terms = replace(basis.terms, budget=allowance.budget)
-        yield DivisionLimit(terms, rules.terms.account, allowance.explain)
+        yield DivisionLimit(terms, rules.terms.account, allowance.granted.explain)
     finally:
         if outstanding_shards(journal) is None:
             allowance.settle(journal, basis.terms, clock.now())

@@ -49,10 +49,6 @@ class DraftedPlan:
     directory: Path
     notes: tuple[str, ...]
 
-    @property
-    def shards(self) -> int:
-        return self.request.shards or 1
-
 
 async def plan_shards(
     stack: AsyncExitStack, plan: DraftedPlan, gateway: HttpGateway, settings: Settings, target: Path, *, force: bool
@@ -162,7 +158,7 @@ async def _divided(
 ) -> DividedPlan:
     choice = plan.request.job_filter
     to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
-    found = await to_divide.divided(gateway, plan.shards)
+    found = await to_divide.divided(gateway, plan.request.shards or 1)
     if not any(found.division.is_admitted):
         _refuse_if_refunds_are_missing(journal)
         summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)

@@ -6,7 +6,7 @@ The jobs are those of the plan: tables and prompts aren't read again, and an inp
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from crucible_batch.api.request import RunRequest, check_run_directory
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
-from crucible_batch.api.run_start import awaited_gateway
+from crucible_batch.api.run_start import RunKind, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
 from crucible_batch.api.shard_notes import note_shard, noted_in, noted_shard
 from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
@@ -67,22 +67,14 @@ def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
     )
 
 
-class ShardRun:
-    """The run of a shard, as ``RunKind`` describes."""
+def shard_run(request: RunRequest, parts: Parts) -> RunKind:
+    """Return the kind of a shard's run."""
+    plan, _ = _shard_of(request)
 
-    def __init__(self, request: RunRequest, parts: Parts) -> None:
-        self.parts = parts
-        self._request = request
-        self._plan, _ = _shard_of(request)
+    def store(directory: Path) -> OutputStore:
+        return open_store(directory, plan_outputs_url(plan), **limits_of(request), is_shard=True)
 
-    def terms(self, manifest: Manifest) -> RunTerms:
-        return shard_terms(run_terms(manifest, self._request), self._request)
-
-    def store(self, directory: Path) -> OutputStore:
-        return open_store(directory, plan_outputs_url(self._plan), **limits_of(self._request), is_shard=True)
-
-    def source(self, context: RunContext) -> ShardJobs:
-        return ShardJobs(context)
+    return RunKind(parts, lambda manifest: shard_terms(run_terms(manifest, request), request), store, ShardJobs)
 
 
 class ShardJobs:
@@ -143,10 +135,10 @@ class ShardJobs:
         return await take_log(journal, self._log, self._state, self._context.store)
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
-        return explain_shard(self._context.request)(error)
+        return explain_shard(self._context.request, error)
 
     @property
-    def merge_command(self) -> str | None:
+    def merge_command(self) -> str:
         return merge_command(self._context.request)
 
 
@@ -282,11 +274,9 @@ class ShardRows:
         )
 
 
-def merge_command(request: RunRequest) -> str | None:
-    """Return the command that merges the shards of a plan; None if the request is not of a shard."""
-    plan, shard = request.plan, request.shard
-    if plan is None or shard is None:
-        return None
+def merge_command(request: RunRequest) -> str:
+    """Return the command that merges the shards of the plan that a shard is of."""
+    plan, shard = _shard_of(request)
     main, own = main_location(plan), shard_directory(plan, shard)
     chosen = own if request.out_dir is None else request.out_dir
     if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
@@ -294,20 +284,15 @@ def merge_command(request: RunRequest) -> str | None:
     return shell_command("merge", chosen, "--out-dir", main)
 
 
-def explain_shard(request: RunRequest) -> Callable[[ErrorInfo], ErrorInfo]:
-    """Return a function that explains an error of a run: the allowance of a shard can't be raised."""
-    merge = merge_command(request)
-
-    def explain(error: ErrorInfo) -> ErrorInfo:
-        if merge is None or error.code != BUDGET_EXHAUSTED:
-            return error
-        hint = (
-            f"this is the allowance of shard {request.shard}; what it leaves is admitted by the next plan of the run,"
-            f" once all shards have ended and are merged: {merge}"
-        )
-        return replace(error, hint=hint)
-
-    return explain
+def explain_shard(request: RunRequest, error: ErrorInfo) -> ErrorInfo:
+    """Return the error of a job of a shard: its allowance can't be raised."""
+    if error.code != BUDGET_EXHAUSTED:
+        return error
+    hint = (
+        f"this is the allowance of shard {request.shard}; what it leaves is admitted by the next plan of the run,"
+        f" once all shards have ended and are merged: {merge_command(request)}"
+    )
+    return replace(error, hint=hint)
 
 
 async def plan_shard(
@@ -335,6 +320,6 @@ async def plan_shard(
     draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
     of_shard = shard_terms(terms, request)
     summary = await summarise(draft, of_shard, directory, gateway, choice=request.choice, all_rows=all_rows)
-    blocked = None if summary.blocked is None else explain_shard(request)(summary.blocked)
+    blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
     # No other budget is possible, so none is proposed.
     return replace(summary, digest=plan.digest, enough=None, blocked=blocked)

@@ -343,7 +343,7 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
     place.begin(other, terms=WITH_CEILING)
     allowance = place.begin(place.journal("a"))
     assert allowance.budget == 2
-    told = allowance.explain(SHORT)
+    told = allowance.granted.explain(SHORT)
     assert told.code == "BUDGET_EXHAUSTED"
     assert told.message == (
         "budget studio: 20 of 20 credits used or set aside today; in this run directory 2 of 2 credits used;"
@@ -354,9 +354,9 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
         " what they leave is available again"
     )
     price = ErrorInfo("PRICE_ABOVE_CEILING", "too much")
-    assert allowance.explain(price) == price
+    assert allowance.granted.explain(price) == price
     own = place.begin(place.journal("c"), own=0)
-    assert own.explain(SHORT) == SHORT
+    assert own.granted.explain(SHORT) == SHORT
 
 
 @pytest.mark.parametrize("own", [None, 4])

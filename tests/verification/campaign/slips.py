@@ -399,7 +399,7 @@ SLIPS: Mapping[str, Slip] = {
         _rewritten(PeriodPart.begin, ("max(allowance.budget, allowance.committed)", "allowance.budget")), _PERIOD
     ),
     "a period's budget not explained": Slip(
-        _rewritten(PeriodPart.begin, ("allowance.explain)", "lambda error: error)")), _PERIOD
+        _rewritten(PeriodPart.begin, ("allowance.granted.explain)", "lambda error: error)")), _PERIOD
     ),
 }
 """Each slip by its name; ``noticed_by`` is below ``tests``."""
