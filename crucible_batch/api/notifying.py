@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,7 +40,6 @@ from crucible_batch.notifications.messages import (
     MESSAGE_TYPES,
     MessageCounts,
     MessageCredits,
-    MessageData,
     RunMessage,
     attempt_id,
     event_of,
@@ -176,9 +175,7 @@ class RunNotices:
             "attempt": self._attempt,
             "run_dir": str(directory.absolute()) if directory is not None and directory.is_dir() else None,
         }
-        message = RunMessage.model_validate(
-            {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(self._clock.now()), "data": {**known, **data}}
-        )
+        message = _message(event, self._clock.now(), {**known, **data})
         await deliver(message, self._resolved.channels(event))
 
     def _is_expected(self, error: BaseException) -> bool:
@@ -242,13 +239,11 @@ async def send_test(request: RunRequest, settings: Settings) -> list[DeliveryRes
     if resolved.problems:
         raise NotificationError(resolved.problems, is_test=True)
     now = SystemClock().now()
-    data = MessageData(
-        test=True,
-        manifest=manifest.name,
-        attempt=attempt_id(str(manifest.path), now),
-        exit_code=int(ExitCode.OK),
-    )
-    message = RunMessage.model_validate(
-        {"type": MESSAGE_TYPES[RunEvent.SUCCESS], "timestamp": timestamp_of(now), "data": data}
-    )
-    return await deliver(message, resolved.channels())
+    attempt = attempt_id(str(manifest.path), now)
+    data = {"test": True, "manifest": manifest.name, "attempt": attempt, "exit_code": int(ExitCode.OK)}
+    return await deliver(_message(RunEvent.SUCCESS, now, data), resolved.channels())
+
+
+def _message(event: RunEvent, now: float, data: Mapping[str, object]) -> RunMessage:
+    content = {"type": MESSAGE_TYPES[event], "timestamp": timestamp_of(now), "data": data}
+    return RunMessage.model_validate(content)

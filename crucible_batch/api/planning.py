@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import KW_ONLY, dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -15,27 +14,24 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import (
-    ManifestInput,
     check_filter,
-    path_of,
     read_source,
     read_value,
     run_directory,
     run_terms,
 )
 from crucible_batch.api.features import plan_parts
-from crucible_batch.api.keywords import taking, values_of
+from crucible_batch.api.keywords import taking
+from crucible_batch.api.manifest_call import ManifestCall
 from crucible_batch.api.plan_parts import PlanParts, ReadPlan
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import (
-    JobFilter,
     RunRequest,
     check_request,
     check_run_directory,
     check_saving,
     follow_plan,
-    read_budget,
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
@@ -51,25 +47,15 @@ from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class PlanCall(ManifestOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCall(ManifestCall, ManifestOptions):
     """The arguments of ``plan``: these, and the options for reading a manifest."""
 
-    manifest: ManifestInput
-    _: KW_ONLY
-    out_dir: str | Path | None = None
-    run_id: str | None = None
-    budget: Decimal | int | str | None = None
-    retry_failed: bool = False
-    only: Sequence[str] = ()
-    variables: Mapping[str, str] | None = None
     save_to: str | Path | None = None
     force: bool = False
     all_rows: bool = False
     deadline_s: float | None = None
     shards: int | None = None
-    settings: Settings | None = None
-    transport: httpx.AsyncBaseTransport | None = None
 
 
 @taking(PlanCall)
@@ -89,17 +75,7 @@ async def plan(given: PlanCall) -> PlanSummary:
     when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
     given or ``manifest`` is a saved plan.
     """
-    request = RunRequest(
-        path_of(given.manifest),
-        out_dir=None if given.out_dir is None else Path(given.out_dir),
-        run_id=given.run_id,
-        budget=read_budget(given.budget),
-        job_filter=JobFilter(tuple(given.only), given.retry_failed),
-        variables=given.variables or {},
-        deadline_s=given.deadline_s,
-        shards=given.shards,
-        **values_of(given, ManifestOptions),
-    )
+    request = given.request(ManifestOptions, deadline_s=given.deadline_s, shards=given.shards)
     manifest = read_value(given.manifest, request)
     if manifest is not None and manifest.path == VALUE_PATH and given.save_to is not None:
         raise UserError(

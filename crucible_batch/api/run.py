@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import httpx
-
-from crucible_batch.api.draft import ManifestInput, path_of, read_value
+from crucible_batch.api.draft import read_value
 from crucible_batch.api.features import kind_of
 from crucible_batch.api.job_stream import RunningJobs
-from crucible_batch.api.keywords import taking, values_of
+from crucible_batch.api.keywords import taking
+from crucible_batch.api.manifest_call import ManifestCall
 from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import JobFilter, RunRequest, parse_shard, read_budget
+from crucible_batch.api.request import parse_shard
 from crucible_batch.api.run_parts import RunPart
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.run_options import RunOptions
-from crucible_batch.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class RunCall(RunOptions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCall(ManifestCall, RunOptions):
     """The arguments of ``run``: these, and the options."""
 
-    manifest: ManifestInput
-    _: KW_ONLY
-    out_dir: str | Path | None = None
-    run_id: str | None = None
-    budget: Decimal | int | str | None = None
     confirm: Callable[[PlanSummary], bool] | None = None
-    retry_failed: bool = False
-    only: Sequence[str] = ()
-    variables: Mapping[str, str] | None = None
     shard: str | None = None
     handle_signals: bool = False
     observer: Observer | None = None
-    settings: Settings | None = None
-    transport: httpx.AsyncBaseTransport | None = None
 
 
 @taking(RunCall)
@@ -84,16 +70,7 @@ def run_jobs(given: RunCall) -> RunningJobs:
 
 
 async def _run(given: RunCall, *parts: RunPart) -> RunResult:
-    request = RunRequest(
-        path_of(given.manifest),
-        out_dir=None if given.out_dir is None else Path(given.out_dir),
-        run_id=given.run_id,
-        budget=read_budget(given.budget),
-        job_filter=JobFilter(tuple(given.only), given.retry_failed),
-        variables=given.variables or {},
-        shard=parse_shard(given.shard),
-        **values_of(given, RunOptions),
-    )
+    request = given.request(RunOptions, shard=parse_shard(given.shard))
     return await run_request(
         request,
         lambda request: kind_of(request, *parts),

@@ -58,16 +58,16 @@ class BudgetAccount:
             with reported(path):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 create_file(path, terms)
-        account = cls(path)
-        account.require(terms)
-        return account
+        return cls._of(path, terms)
 
     @classmethod
     def existing(cls, directory: Path, terms: AccountTerms) -> BudgetAccount | None:
         """Return the account of these terms; None if it has no file yet. Raises as ``create``."""
         path = account_file(directory, terms.account, terms.gateway)
-        if not os.path.lexists(path):
-            return None
+        return cls._of(path, terms) if os.path.lexists(path) else None
+
+    @classmethod
+    def _of(cls, path: Path, terms: AccountTerms) -> BudgetAccount:
         account = cls(path)
         account.require(terms)
         return account

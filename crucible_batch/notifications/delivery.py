@@ -76,15 +76,7 @@ async def deliver(
     message: RunMessage, channels: Sequence[NotificationChannel], patience: Patience = Patience()
 ) -> list[DeliveryResult]:
     """Send a message to all channels at the same time; return a result for each. Failures are logged, not raised."""
-    results: dict[int, DeliveryResult] = {}
-
-    async def one(at: int, channel: NotificationChannel) -> None:
-        results[at] = await _deliver_to(channel, message, patience)
-
-    async with asyncio.TaskGroup() as group:
-        for at, channel in enumerate(channels):
-            group.create_task(one(at, channel))
-    return [results[at] for at in range(len(channels))]
+    return list(await asyncio.gather(*(_deliver_to(channel, message, patience) for channel in channels)))
 
 
 async def _deliver_to(channel: NotificationChannel, message: RunMessage, patience: Patience) -> DeliveryResult:

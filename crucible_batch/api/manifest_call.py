@@ -1,0 +1,46 @@
+"""The arguments that ``run`` and ``plan`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from crucible_batch.api.draft import ManifestInput, path_of
+from crucible_batch.api.keywords import values_of
+from crucible_batch.api.request import JobFilter, RunRequest, read_budget
+from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.settings import Settings
+
+
+@dataclass(frozen=True)
+class ManifestCall:
+    """These arguments, beside the options."""
+
+    manifest: ManifestInput
+    _: KW_ONLY
+    out_dir: str | Path | None = None
+    run_id: str | None = None
+    budget: Decimal | int | str | None = None
+    retry_failed: bool = False
+    only: Sequence[str] = ()
+    variables: Mapping[str, str] | None = None
+    settings: Settings | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+
+    def request(self, options: type[ManifestOptions], **more: Any) -> RunRequest:
+        """Return the request, with the ``options`` and ``more`` fields. Raises ``UserError`` for the budget."""
+        return RunRequest(
+            path_of(self.manifest),
+            out_dir=None if self.out_dir is None else Path(self.out_dir),
+            run_id=self.run_id,
+            budget=read_budget(self.budget),
+            job_filter=JobFilter(tuple(self.only), self.retry_failed),
+            variables=self.variables or {},
+            **values_of(self, options),
+            **more,
+        )
