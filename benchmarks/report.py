@@ -19,12 +19,13 @@ from PIL import Image
 
 from benchmarks.memory import planned, terms
 from benchmarks.row import Row
-from crucible_batch.api.reporting import write_page_of, write_report_of
+from crucible_batch.api.reporting import journal_rows, thumbnails_of, write_page_of, write_report_of
 from crucible_batch.domain.events import Accepted, Event, Held, Saved, Succeeded
 from crucible_batch.domain.identity import idempotency_key
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.outputs import OutputStore
 
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
@@ -92,7 +93,8 @@ def measured(jobs: int) -> tuple[float, float, float, int]:
             began = time.process_time()
             head = write_report_of(journal, directory)
             json_s = time.process_time() - began
-            page = write_page_of(journal, directory, head)
+            thumbnails = thumbnails_of(OutputStore(directory), journal)
+            page = write_page_of(journal, directory, head, journal_rows(journal), thumbnails)
         report = json.loads((directory / "report.json").read_text())
         began = time.process_time()
         with (directory / "floor.json").open("w") as file:

@@ -37,8 +37,10 @@ from crucible_batch.report import (
 from crucible_batch.report.html import (
     PAGE_FILE,
     Advice,
+    Frame,
     Thumbnails,
     advice,
+    report_assets,
     write_page,
 )
 
@@ -135,7 +137,7 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
         collect_rows(journal, directory, rows)
         head = write_report_of(journal, directory, rows)
         if html:
-            write_page_of(journal, directory, head, rows, thumbnails=thumbnails_of(store, journal))
+            write_page_of(journal, directory, head, rows, thumbnails_of(store, journal))
         in_thread(publish_files(store))
     return head
 
@@ -183,28 +185,16 @@ def thumbnails_of(store: OutputStore, journal: Journal) -> Thumbnails:
 
 
 def write_page_of(
-    journal: Journal,
-    directory: Path,
-    head: ReportHead,
-    rows: Iterable[JobRow] | None = None,
-    *,
-    thumbnails: Thumbnails | None = None,
+    journal: Journal, directory: Path, head: ReportHead, rows: Iterable[JobRow], thumbnails: Thumbnails
 ) -> Path:
     """Write the page of an open journal's report and return its path.
 
     Raises ``RunDirectoryError`` if it can't be written.
     """
+    never = newest_run(journal).terms.never
+    frame = Frame(advice_of(journal, head, directory), report_assets(), never=never)
     try:
-        return write_page(
-            directory,
-            head,
-            journal_rows(journal) if rows is None else rows,
-            thumbnails=thumbnails,
-            enough=budget_for_remaining(journal) if head.is_short_of_budget else None,
-            remedy=remedy_of(journal) if head.counts.failed else None,
-            never=newest_run(journal).terms.never,
-            location=_location(journal, directory),
-        )
+        return write_page(directory, _location(journal, directory), head, rows, thumbnails, frame=frame)
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",
@@ -224,7 +214,7 @@ def update_page(
         if thumbnails is None:
             (directory / PAGE_FILE).unlink(missing_ok=True)  # it would be out of date
         else:
-            page = write_page_of(journal, directory, head, rows, thumbnails=thumbnails)
+            page = write_page_of(journal, directory, head, rows, thumbnails)
     except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
         reason = error if isinstance(error, CrucibleBatchError) else f"{PAGE_FILE} can't be written: {error}"
         logger.warning("%s; to write it: %s", reason, restore_hint(head, directory))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crucible_batch.api.finished_jobs import FinishedJob, finished_jobs
 from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.reporting import head_of, remedy_of
+from crucible_batch.api.reporting import advice_of, head_of
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import (
     changed_at_of,
@@ -27,11 +27,11 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.outcome import Outcome, outcome_of
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.prices import workflow_class
-from crucible_batch.domain.retry_rule import Remedy
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.domain.tally import Tally
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import ReportHead
+from crucible_batch.report.html import Advice
 
 OLDEST = 8
 NEWEST_ENDS = 200
@@ -167,13 +167,10 @@ def read_status(run_dir: str | Path) -> Status:
         )
 
 
-def remedy_for_failed(run_dir: str | Path) -> Remedy | None:
-    """Return what to do about the failed jobs of a run directory; None if there are none.
-
-    Raises ``RunDirectoryError`` and ``JournalError``.
-    """
-    with Journal.read(Path(run_dir)) as journal:
-        return remedy_of(journal)
+def advice_for(run_dir: Path, head: ReportHead) -> Advice:
+    """Return what to do next in a run directory with this report. Raises as ``codes_never_retried``."""
+    with Journal.read(run_dir) as journal:
+        return advice_of(journal, head, run_dir)
 
 
 def codes_never_retried(run_dir: str | Path) -> frozenset[str]:

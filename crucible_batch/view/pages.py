@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from crucible_batch.api.status import budget_for_rest, codes_never_retried, remedy_for_failed
+from crucible_batch.api.status import advice_for, codes_never_retried
 from crucible_batch.api.watching import Snapshot, Watch
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.report import JobRow, ReportHead
@@ -24,7 +24,6 @@ from crucible_batch.report.html import (
     Miniature,
     PageAssets,
     Thumbnail,
-    advice,
     compact,
     ending,
     head_json,
@@ -70,10 +69,6 @@ def state_text(snapshot: Snapshot) -> str:
 
 def next_step(snapshot: Snapshot) -> Advice:
     """Return what to do next."""
-    head, run_dir = snapshot.status.report, snapshot.status.run_dir
-    enough = budget_for_rest(run_dir) if head.is_short_of_budget and not snapshot.status.running else None
-    remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
-    said = advice(head, snapshot.status.location, enough, remedy)
     location = shlex.quote(str(snapshot.status.location))
     if snapshot.status.paused is not None:
         resume = f"crucible-batch ctl {location} resume"
@@ -89,6 +84,7 @@ def next_step(snapshot: Snapshot) -> Advice:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
         return Advice(f"{deleted} {again}", f"crucible-batch check {location} --fix")
+    said = advice_for(snapshot.status.run_dir, snapshot.status.report)
     if snapshot.killed:
         return Advice(
             "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",

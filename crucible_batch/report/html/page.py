@@ -15,10 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
+from crucible_batch.domain.retry_rule import PAID_CODES
 from crucible_batch.report.html.cards import card, compact, embedded, picture
-from crucible_batch.report.html.endings import Advice, advice, ending, retry_command, same_command
+from crucible_batch.report.html.endings import Advice, ending, retry_command, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 from crucible_batch.shell_command import shell_command
@@ -33,31 +32,6 @@ _SCRIPTS = (
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
 
 
-def write_page(
-    directory: Path,
-    head: ReportHead,
-    rows: Iterable[JobRow],
-    *,
-    thumbnails: Thumbnails | None = None,
-    enough: Credits | None = None,
-    remedy: Remedy | None = Remedy.RETRY,
-    never: Set[str] = frozenset(),
-    location: str | Path | None = None,
-) -> Path:
-    """Write the page into a run directory, replacing an existing one. Raises ``OSError``.
-
-    ``thumbnails`` may be passed with some of them made already; without it, all are made here. For ``enough`` and
-    ``remedy`` see ``advice``, for ``never`` see ``Frame``. ``location`` is the run directory in commands, such as the
-    URL of an object store; ``directory`` if it is None.
-    """
-    target, named = directory / PAGE_FILE, location or directory
-    with thumbnails or Thumbnails(directory, head.counts.total) as pictures, replacing(target) as file:
-        frame = Frame(advice(head, named, enough, remedy), report_assets(), never=never)
-        for piece in page_pieces(named, head, rows, pictures, frame=frame):
-            file.write(piece.encode())
-    return target
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """The parts of a page other than its jobs. ``live`` and ``home`` are for a served page: the data to follow its run,
@@ -70,6 +44,26 @@ class Frame:
     never: Set[str] = frozenset()
 
 
+def write_page(
+    directory: Path,
+    location: str | Path,
+    head: ReportHead,
+    rows: Iterable[JobRow],
+    thumbnails: Thumbnails,
+    *,
+    frame: Frame,
+) -> Path:
+    """Write the page into a run directory, replacing an existing one. Raises ``OSError``.
+
+    ``location`` is that of ``page_pieces``. ``thumbnails``, some of which may be made already, are closed.
+    """
+    target = directory / PAGE_FILE
+    with thumbnails, replacing(target) as file:
+        for piece in page_pieces(location, head, rows, thumbnails, frame=frame):
+            file.write(piece.encode())
+    return target
+
+
 def page_pieces(
     location: str | Path,
     head: ReportHead,
@@ -78,7 +72,7 @@ def page_pieces(
     *,
     frame: Frame,
 ) -> Iterator[str]:
-    """Yield the page's text. ``location`` is the run directory in commands."""
+    """Yield the page's text. ``location`` is the run directory in commands: its path, or the URL of its outputs."""
     jobs = Cards(thumbnails)
     template = _environment().get_template("page.html.j2")
     stream = template.stream(

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from crucible_batch import run
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import write_page
+from crucible_batch.report.html import Frame, Thumbnails, advice, report_assets, write_page
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings
@@ -218,7 +218,9 @@ def made_page(
         "credits": CreditsRow(budget=None, spent=spent, **books),
         "counts": CountsRow(total=len(jobs), succeeded=len(jobs)),
     }
-    return write_page(folder, ReportHead(**{**known, **more}), iter(jobs), never=never or set())
+    head = ReportHead(**{**known, **more})
+    frame = Frame(advice(head, folder), report_assets(), never=never or set())
+    return write_page(folder, folder, head, iter(jobs), Thumbnails(folder, len(jobs)), frame=frame)
 
 
 def made_job(name: str | int, *, file: str | None = None, **more: Any) -> JobRow:

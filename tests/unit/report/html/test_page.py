@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -75,8 +75,22 @@ def row(number: int = 0, **more: Any) -> JobRow:
     return JobRow(**{**known, **more})
 
 
+def written(
+    directory: Path,
+    report: ReportHead,
+    rows: Iterator[JobRow],
+    *,
+    enough: Decimal | None = None,
+    remedy: Remedy = Remedy.RETRY,
+    never: Set[str] = frozenset(),
+) -> Path:
+    """Write the page of a report, with what to do next."""
+    frame = Frame(advice(report, directory, enough, remedy), report_assets(), never=never)
+    return write_page(directory, directory, report, rows, Thumbnails(directory, report.counts.total), frame=frame)
+
+
 def page(directory: Path, *rows: JobRow, **more: Any) -> str:
-    return write_page(directory, head(len(rows), **more), iter(rows)).read_text(encoding="utf-8")
+    return written(directory, head(len(rows), **more), iter(rows)).read_text(encoding="utf-8")
 
 
 class Elements(HTMLParser):
@@ -159,7 +173,7 @@ def test_a_page_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        write_page(tmp_path, head(2), broken())
+        written(tmp_path, head(2), broken())
     assert (tmp_path / PAGE_FILE).read_text(encoding="utf-8") == before
     assert [path.name for path in tmp_path.iterdir() if path.name != ".crucible"] == [PAGE_FILE]
 
@@ -242,7 +256,7 @@ def test_the_page_tells_a_budget_that_is_too_small_from_an_account_without_credi
 def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_is_enough(tmp_path: Path) -> None:
     stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
     report = head(1, status="blocked", exit_code=4, stops=stops)
-    write_page(tmp_path, report, iter([row()]), enough=Decimal("1240.50"))
+    written(tmp_path, report, iter([row()]), enough=Decimal("1240.50"))
     advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
     assert advice["text"] == "The budget is too small for the next job. Resume with:"
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --budget 1240.5"
@@ -252,7 +266,7 @@ def test_a_command_of_the_page_has_the_budget_only_if_it_is_not_the_manifests(tm
     for source, option in (("command", " --budget 9"), ("manifest", ""), (None, "")):
         report = head(1, status="stopped", exit_code=5, budget_source=source)
         report = report.model_copy(update={"credits": report.credits.model_copy(update={"budget": Decimal(9)})})
-        write_page(tmp_path, report, iter([row()]))
+        written(tmp_path, report, iter([row()]))
         data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
         assert data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}{option}"
 
@@ -275,7 +289,7 @@ def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tm
 
 def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
     empty = row(attempts=[], outputs=[], status="pending")
-    text = write_page(tmp_path, head(), iter([empty])).read_text(encoding="utf-8")
+    text = written(tmp_path, head(), iter([empty])).read_text(encoding="utf-8")
     assert data_of(text)["jobs"][0]["thumbnails"] == []
 
 
@@ -291,7 +305,7 @@ def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
 def test_the_page_proposes_another_attempt_only_where_one_may_succeed(
     tmp_path: Path, remedy: Remedy, text: str, command: str
 ) -> None:
-    write_page(tmp_path, head(), iter([row()]), remedy=remedy, never={"NSFW_CONTENT"})
+    written(tmp_path, head(), iter([row()]), remedy=remedy, never={"NSFW_CONTENT"})
     data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert data["advice"]["text"].startswith(text)
     assert data["advice"]["command"] == command.format(tmp_path)
@@ -352,7 +366,7 @@ def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> N
 def test_a_run_that_was_denied_is_resumed_once_there_is_access(tmp_path: Path) -> None:
     stops = {"*": ErrorRow(code="FORBIDDEN", message="not for you")}
     stopped = head().model_copy(update={"status": "stopped", "exit_code": 5, "stops": stops})
-    write_page(tmp_path, stopped, iter([row()]))
+    written(tmp_path, stopped, iter([row()]))
     advice = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))["advice"]
     assert advice["text"].startswith("The gateway denied access. Ask its operator")
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --retry-failed"
