@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.api.keywords import taking, values_of
-from crucible_batch.api.request import JobFilter, RunRequest, check_request
+from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_run_directory
 from crucible_batch.api.run_paths import state_directory_of
 from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.domain.filled_fields import FilledFields
@@ -193,13 +193,14 @@ def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | No
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``.
 
-    For the URL of an object store it is the local directory of the run's journal. Raises ``UserError`` as
-    ``state_directory_of`` does.
+    For the URL of an object store it is the local directory of the run's journal. Raises as ``state_directory_of`` and
+    ``check_run_directory`` do.
     """
-    url = None if out_dir is None else ObjectUrl.parse(out_dir)
-    if url is not None:
-        return state_directory_of(url)
-    return out_dir if out_dir is not None else DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
+    directory = out_dir or DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
+    if (url := ObjectUrl.parse(directory)) is not None:
+        directory = state_directory_of(url)
+    check_run_directory(directory)
+    return directory
 
 
 def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None) -> None:

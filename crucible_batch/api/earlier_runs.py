@@ -227,7 +227,7 @@ def remember(file: Path | None, run: RememberedRun) -> None:
     """
     if file is None:
         return
-    known = list(_entries(file))
+    known = list(remembered(file))
     others = [entry for entry in known if entry != run and not (entry.code and _is_same_run(entry, run))]
     started = [entry for entry in (run, *others) if not entry.code][:MOST_ENTRIES]
     failed = [entry for entry in (run, *others) if entry.code][:MOST_FAILED]
@@ -242,11 +242,6 @@ def remember(file: Path | None, run: RememberedRun) -> None:
         return
 
 
-def remembered(file: Path | None) -> Iterator[RememberedRun]:
-    """Yield the entries of the list: runs that have begun, then those that did not start, the newest of each first."""
-    yield from () if file is None else _entries(file)
-
-
 def _is_same_run(failed: RememberedRun, run: RememberedRun) -> bool:
     return failed.manifest == run.manifest and failed.run_id in {run.run_id, ""}
 
@@ -254,14 +249,15 @@ def _is_same_run(failed: RememberedRun, run: RememberedRun) -> bool:
 def recall(file: Path | None, manifest: Path, run_id: str) -> Iterator[Path]:
     """Yield the directories of runs of this manifest file and run id, newest first."""
     real = os.path.realpath(manifest)
-    for entry in _entries(file) if file is not None else ():
+    for entry in remembered(file):
         if (entry.manifest, entry.run_id) == (real, run_id) and not entry.code:
             yield Path(entry.run_dir)
 
 
-def _entries(file: Path) -> Iterator[RememberedRun]:
+def remembered(file: Path | None) -> Iterator[RememberedRun]:
+    """Yield the entries of the list: runs that have begun, then those that did not start, the newest of each first."""
     try:
-        if not file.is_file():
+        if file is None or not file.is_file():
             return
         with file.open("rb") as source:
             found = json.loads(source.read(_MAX_BYTES))

@@ -29,13 +29,12 @@ from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import (
     RunRequest,
     check_request,
-    check_run_directory,
     check_saving,
     follow_plan,
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
-from crucible_batch.api.shards.divided_plan import check_sharding, refuse_missing_maxima
+from crucible_batch.api.shards.divided_plan import check_sharding
 from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
@@ -118,10 +117,8 @@ async def plan_request(
         if request.shard is not None:
             return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
         terms = run_terms(manifest, request)
-        check_run_directory(directory := run_directory(request.out_dir, terms))
+        directory = run_directory(request.out_dir, terms)
         check_sharding(request, manifest, terms, save_to)
-        if request.shards is not None:
-            refuse_missing_maxima(request, manifest, terms)
         refuse_saved_stages(manifest, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))

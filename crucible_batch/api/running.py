@@ -31,7 +31,6 @@ from crucible_batch.api.reporting import (
 from crucible_batch.api.request import (
     RunRequest,
     check_request,
-    check_run_directory,
     follow_plan,
 )
 from crucible_batch.api.run_context import RunContext, reported_outage
@@ -111,7 +110,7 @@ async def run_request(
         read = ReadRun(request, manifest, settings, clock, observers, can_ask=confirm is not None)
         await parts.around(stack, read)
         terms = kind.terms(manifest)
-        check_run_directory(directory := run_directory(request.out_dir, terms))
+        directory = run_directory(request.out_dir, terms)
         context = RunContext(
             request=request,
             manifest=manifest,

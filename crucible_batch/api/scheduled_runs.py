@@ -16,7 +16,7 @@ from time import sleep
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.failed_starts import record_failed_start
-from crucible_batch.api.request import RunRequest, check_request, check_run_directory, follow_plan
+from crucible_batch.api.request import RunRequest, check_request, follow_plan
 from crucible_batch.api.scheduled_time_source import has_scheduled_time
 from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.errors import CrucibleBatchError, ManifestError, RunBusyError, UserError
@@ -133,7 +133,6 @@ def _prepared(request: RunRequest, settings: Settings | None, deadline: Deadline
     with preparation_failures_notified(manifest, request, settings):
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
-        check_run_directory(directory)
     current = DueRun(manifest.scheduled_at or datetime.now(UTC), terms.run_id)
     return PreparedRun(request, manifest, current, directory, deadline)
 
@@ -191,26 +190,26 @@ def _most_missed(prepared: PreparedRun, catch_up: int | None) -> int:
             hint = 'set `run_id: "{{ date }}"`, or one with week, month or scheduled_at'
             raise ManifestError([manifest.site.problem(("schedule", "catch_up"), message, hint=hint)])
         return most if is_meant else 0
-    if catch_up and (why := _why_not(prepared, depends=depends)) is not None:
-        raise UserError(f"--catch-up: {why[0]}", hint=why[1])
+    if catch_up:
+        _refuse_catch_up(prepared)
     return catch_up
 
 
-def _why_not(prepared: PreparedRun, *, depends: bool) -> tuple[str, str] | None:
-    """Return why missed times can't be caught up, and what to do; None if they can."""
+def _refuse_catch_up(prepared: PreparedRun) -> None:
+    """Raise ``UserError`` if missed times can't be caught up."""
     request, manifest = prepared.request, prepared.manifest
     if request.plan is not None:
-        return f"{request.plan.path} is a plan for one scheduled time", "run the manifest instead of the plan"
-    if manifest.schedule is None:
-        return "the manifest has no schedule", 'set `schedule: {cron: "15 3 * * *"}` in the manifest'
-    if request.out_dir is not None:
-        return "each run needs a directory of its own", "omit --out-dir; the default is outputs/NAME/RUN_ID"
-    if not depends:
-        return (
-            f"each scheduled time needs its own run id, and {prepared.current.run_id!r} is the same for all",
-            'set `run_id: "{{ date }}"` in the manifest, or one with week, month or scheduled_at',
-        )
-    return None
+        why, hint = f"{request.plan.path} is a plan for one scheduled time", "run the manifest instead of the plan"
+    elif manifest.schedule is None:
+        why, hint = "the manifest has no schedule", 'set `schedule: {cron: "15 3 * * *"}` in the manifest'
+    elif request.out_dir is not None:
+        why, hint = "each run needs a directory of its own", "omit --out-dir; the default is outputs/NAME/RUN_ID"
+    elif not prepared.depends_on_time:
+        why = f"each scheduled time needs its own run id, and {prepared.current.run_id!r} is the same for all"
+        hint = 'set `run_id: "{{ date }}"` in the manifest, or one with week, month or scheduled_at'
+    else:
+        return
+    raise UserError(f"--catch-up: {why}", hint=hint)
 
 
 def _known_run(directory: Path) -> KnownRun | None:

@@ -66,13 +66,7 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
         )
     if save_to is None:
         raise UserError("--shards needs a file for the plan", hint="name one: -o plan.json")
-
-
-def refuse_missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) -> None:
-    """Raise ``UserError`` if a maximum price that the jobs of a divided plan need is not declared.
-
-    Without it, each shard may exceed its allowance by the price of one job.
-    """
+    # Otherwise each shard may exceed its allowance by the price of one job.
     if missing := [f"budget.{key}" for key in _missing_maxima(request, manifest, terms)]:
         raise UserError(
             f"--shards needs {' and '.join(missing)}: without a maximum price, each shard may exceed its allowance, and"

@@ -29,7 +29,7 @@ from crucible_batch.api.request import JobFilter, RunRequest, check_request, che
 from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_notes import noted_in
-from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, left_of, refuse_missing_maxima
+from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, left_of
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
@@ -92,7 +92,6 @@ async def probe(
     if request.shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
     check_sharding(request, manifest, terms, save_to)
-    refuse_missing_maxima(request, manifest, terms)
     shards = noted_in(run_directory(request.out_dir, terms))
     if shards is not None and shards.missing:
         return None

@@ -18,7 +18,7 @@ from crucible_batch.api.connecting import gateway_for, require_key
 from crucible_batch.api.draft import run_directory, run_terms
 from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
-from crucible_batch.api.request import RunRequest, check_run_directory
+from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
@@ -308,7 +308,6 @@ async def plan_shard(
     plan, shard = _shard_of(request)
     terms = run_terms(manifest, request)
     directory = run_directory(request.out_dir, terms)
-    check_run_directory(directory)
     _refuse_if_merged(plan, shard)
     _check_directory(directory, plan, shard)
     basis = PlanBasis(manifest, terms, settings.gateway)
