@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
 
 from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
@@ -103,22 +102,16 @@ class ControlDesk:
 
         Raises ``ControlError`` if it has no effect in this state of the run, and ``JournalError``.
         """
+        perform = {
+            ControlAction.PAUSE: self._pause,
+            ControlAction.RESUME: self._resume,
+            ControlAction.STOP: self._stop,
+            ControlAction.CONCURRENCY: self._set_concurrency,
+            ControlAction.DEADLINE: self._set_deadline,
+            ControlAction.RETRY: self._retry,
+        }
         async with self._turn:
-            match command.action:
-                case ControlAction.PAUSE:
-                    message = await self._pause(command, source)
-                case ControlAction.RESUME:
-                    message = await self._resume(command, source)
-                case ControlAction.STOP:
-                    message = await self._stop(command, source)
-                case ControlAction.CONCURRENCY:
-                    message = await self._set_concurrency(command, source)
-                case ControlAction.DEADLINE:
-                    message = await self._set_deadline(command, source)
-                case ControlAction.RETRY:
-                    message = await self._retry(command, source)
-                case _:
-                    assert_never(command.action)
+            message = await perform[command.action](command, source)
         in_flight, saving = self.control.in_flight, self.control.saving
         return ControlAnswer(message, {"action": command.action.value, "in_flight": in_flight, "saving": saving})
 

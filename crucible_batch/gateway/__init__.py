@@ -18,19 +18,3 @@ from crucible_batch.gateway.client import CrucibleClient, GeneratedJob
 from crucible_batch.gateway.retries import OnRetry, Operation, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.storage import StorageClient
 from crucible_batch.gateway.url_guard import PRODUCTION, check_storage_url
-
-__all__ = [
-    "PRODUCTION",
-    "ApiKey",
-    "CrucibleClient",
-    "GeneratedJob",
-    "HttpGateway",
-    "OnRetry",
-    "Operation",
-    "Retrier",
-    "RetryNotice",
-    "RetryPolicy",
-    "StorageClient",
-    "check_storage_url",
-    "open_gateway",
-]
