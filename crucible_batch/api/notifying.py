@@ -6,7 +6,6 @@ fails never fails the run: it is logged.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from crucible_batch.api.draft import read_source
 from crucible_batch.api.plan_parts import PlanPart, ReadPlan
+from crucible_batch.api.raised_errors import failure_of
 from crucible_batch.api.reporting import advice_of
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
 from crucible_batch.api.run_context import RunContext
@@ -23,10 +23,8 @@ from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Message, RunBegan
 from crucible_batch.engine import Clock, SystemClock
-from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import (
     ConsentError,
-    CrucibleBatchError,
     EarlierRunError,
     ExitCode,
     NotificationError,
@@ -49,7 +47,6 @@ from crucible_batch.notifications.sources import SourceReader
 from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
-from crucible_batch.resource_errors import resource_error
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
@@ -200,21 +197,8 @@ def _codes(head: ReportHead, rows: Iterable[bytes]) -> list[str]:
 
 
 def _failure(error: BaseException) -> dict[str, object]:
-    """Return the data of a message about a run that raised an error, by the exit code that the command has then."""
-    match error:
-        case CrucibleBatchError():
-            code, exit_code = error.code, int(error.exit_code)
-        case OSError():
-            code, exit_code = "DISK", int(ExitCode.STOPPED)
-        case KeyboardInterrupt():
-            code, exit_code = "INTERRUPTED", int(ExitCode.SIGINT)
-        case asyncio.CancelledError(args=(ExitCode() as exit_code, *_)):  # the signal for which it was cancelled
-            code = "INTERRUPTED"
-        case asyncio.CancelledError() | SystemExit():
-            code, exit_code = "INTERRUPTED", int(ExitCode.SIGTERM)
-        case _:
-            lack = resource_error(error)
-            code, exit_code = ("BUG", BUG_EXIT_CODE) if lack is None else (lack.code, int(lack.exit_code))
+    """Return the data of a message about a run that raised an error."""
+    code, exit_code = failure_of(error)
     return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
 
 

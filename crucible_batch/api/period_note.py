@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from crucible_batch.budget_accounts import AccountShare
 from crucible_batch.domain.allowance import Allowance
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
-from crucible_batch.domain.credits import format_credits
 from crucible_batch.journal import Journal
 from crucible_batch.report import PeriodRow
 
@@ -63,17 +61,17 @@ def note_period(
     journal: Journal, account: str, calendar: Calendar, period: BudgetPeriod, shares: Allowance, *, exhausted: bool
 ) -> None:
     """Store the figures of a period, by the shares of its runs."""
-    figures = {
-        "account": account,
-        "per": period.per,
-        "limit": format_credits(shares.limit),
-        "spent": format_credits(shares.spent),
-        "set_aside": format_credits(shares.set_aside),
-        "until": calendar.clock_text(period.end),
-        "ends_at": datetime.fromtimestamp(period.end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "exhausted": exhausted,
-    }
-    journal.note(_PERIOD, json.dumps(figures))
+    figures = PeriodRow(
+        account=account,
+        per=period.per,
+        limit=shares.limit,
+        spent=shares.spent,
+        set_aside=shares.set_aside,
+        until=calendar.clock_text(period.end),
+        ends_at=datetime.fromtimestamp(period.end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exhausted=exhausted,
+    )
+    journal.note(_PERIOD, figures.model_dump_json())
 
 
 def forget_period(journal: Journal) -> None:

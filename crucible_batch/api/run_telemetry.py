@@ -10,14 +10,13 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
+from crucible_batch.api.raised_errors import failure_of
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import ReadRun, RunPart
 from crucible_batch.domain.progress import Balance
-from crucible_batch.error_codes import BUG_EXIT_CODE
-from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.errors import ExitCode
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
-from crucible_batch.resource_errors import resource_error
 from crucible_batch.scheduled_time import times_after
 from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 
@@ -98,18 +97,7 @@ def measured(run: ReadRun) -> Iterator[None]:
 
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with this error."""
-    match error:
-        case CrucibleBatchError():
-            return int(error.exit_code)
-        case KeyboardInterrupt() | asyncio.CancelledError():
-            return int(ExitCode.SIGINT)
-        case SystemExit():
-            return int(ExitCode.SIGTERM)
-        case OSError():
-            return int(ExitCode.STOPPED)
-        case _:
-            lack = resource_error(error)
-            return BUG_EXIT_CODE if lack is None else int(lack.exit_code)
+    return int(ExitCode.SIGINT) if isinstance(error, asyncio.CancelledError) else failure_of(error)[1]
 
 
 def longest_interval_s(manifest: Manifest, now: float) -> float | None:

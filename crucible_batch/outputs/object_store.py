@@ -44,6 +44,9 @@ class ObjectOutputStore(OutputStore):
 
     _names_when_complete: ClassVar[bool] = False
 
+    has_reports: ClassVar[bool] = True
+    """Whether the run's report and receipts are kept beside the outputs."""
+
     def __init__(
         self, directory: Path, objects: ObjectPort, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
     ) -> None:
@@ -52,11 +55,6 @@ class ObjectOutputStore(OutputStore):
         self.url = objects.url
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._failure: ObjectStoreError | None = None
-
-    @property
-    def has_reports(self) -> bool:
-        """Whether the run's report and receipts are kept beside the outputs."""
-        return True
 
     def sidecars(self) -> Sidecars:
         return NoSidecars(self.directory)
@@ -181,13 +179,11 @@ class ObjectOutputStore(OutputStore):
 class ShardOutputStore(ObjectOutputStore):
     """The outputs of a shard, beside those of the other shards, whose journals this one doesn't have.
 
-    An output whose place another run's output has is saved aside.
+    An output whose place another run's output has is saved aside. The report there is that of the run that the shard is
+    merged into.
     """
 
-    @property
-    def has_reports(self) -> bool:
-        """Return False: the report there is that of the run that the shard is merged into."""
-        return False
+    has_reports: ClassVar[bool] = False
 
     async def _name(
         self, part: TempFile, path: PurePosixPath, digest: str, find_path: FindPath, accepted_digest: str = ""
