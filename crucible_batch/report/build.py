@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 
-from crucible_batch.domain.attempt import Attempt, credits_committed
+from crucible_batch.domain.attempt import credits_committed
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job
@@ -24,7 +23,6 @@ from crucible_batch.report.models import (
     ManifestRow,
     OutputRow,
     ReportHead,
-    SentRow,
     SourceRow,
 )
 
@@ -103,7 +101,7 @@ def build_head(
         budget_source=terms.budget_source,
         notify_option=terms.notify_option,
         counts=counts,
-        stops={scope: _error(stop) for scope, stop in stops.items()},
+        stops={scope: ErrorRow.model_validate(stop) for scope, stop in stops.items()},
         notes=list(notes(ledger)),
     )
 
@@ -129,44 +127,13 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         axes=dict(planned.axes),
         row=dict(planned.row),
         repeat=planned.repeat,
-        source=None if planned.source is None else SourceRow.model_validate(asdict(planned.source)),
+        source=None if planned.source is None else SourceRow.model_validate(planned.source),
         job_id=last.job_id if last else None,
         idempotency_key=last.key if last else job.key,
-        attempts=[_attempt(attempt) for attempt in job.attempts],
+        attempts=[AttemptRow.model_validate(attempt) for attempt in job.attempts],
         credits=credits_committed(job.attempts),
-        outputs=[
-            OutputRow(
-                index=saved.index,
-                path=saved.path,
-                sha256=saved.sha256,
-                byte_size=saved.byte_size,
-                mime_type=saved.mime_type,
-                width=saved.width,
-                height=saved.height,
-                saved_at=saved.at,
-                sent=None if saved.sent is None else SentRow(sha256=saved.sent.sha256, byte_size=saved.sent.byte_size),
-            )
-            for _, saved in sorted(job.outputs.items())
-        ],
-        error=None if error is None else _error(error),
-    )
-
-
-def _attempt(attempt: Attempt) -> AttemptRow:
-    return AttemptRow(
-        idempotency_key=attempt.key,
-        job_id=attempt.job_id,
-        status=attempt.status.value,
-        credits=attempt.credits,
-        answer_credits=attempt.answered,
-        record_credits=attempt.recorded,
-        reused=attempt.reused,
-        held_at=attempt.held_at,
-        prepared_at=attempt.prepared_at,
-        accepted_at=attempt.accepted_at,
-        running_at=attempt.running_at,
-        ended_at=attempt.ended_at,
-        error=None if attempt.error is None else _error(attempt.error),
+        outputs=[OutputRow.model_validate(saved) for _, saved in sorted(job.outputs.items())],
+        error=None if error is None else ErrorRow.model_validate(error),
     )
 
 
@@ -199,10 +166,6 @@ def count_jobs(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, Error
         outcome, _ = outcome_of(job, workflow_class(planned.workflow_id), stops)
         tally.add(outcome, reused=outcome is Outcome.SUCCEEDED and job.current.reused)
     return CountsRow.of(tally)
-
-
-def _error(error: ErrorInfo) -> ErrorRow:
-    return ErrorRow(code=error.code, message=error.message, hint=error.hint, request_id=error.request_id)
 
 
 def _timestamp(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.credits import format_credits
@@ -21,7 +21,7 @@ Amount = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)  # rows are made of the domain's values
 
 
 class ErrorRow(_Model):
@@ -36,14 +36,22 @@ class ErrorRow(_Model):
 class AttemptRow(_Model):
     """One attempt at a job, with its own idempotency key."""
 
-    idempotency_key: str = Field(description="Idempotency key of the attempt.")
+    idempotency_key: str = Field(
+        validation_alias=AliasChoices("idempotency_key", "key"), description="Idempotency key of the attempt."
+    )
     job_id: str | None = Field(default=None, description="Id of the job at the gateway, if the attempt was accepted.")
     status: str = Field(description="State of the attempt.")
     credits: Amount = Field(description="Highest price that the gateway returned.")
     answer_credits: Amount | None = Field(
-        default=None, description="Price in the response to the submit, if the job's record has another price."
+        default=None,
+        validation_alias=AliasChoices("answer_credits", "answered"),
+        description="Price in the response to the submit, if the job's record has another price.",
     )
-    record_credits: Amount | None = Field(default=None, description="Price in the job's record, if it differs.")
+    record_credits: Amount | None = Field(
+        default=None,
+        validation_alias=AliasChoices("record_credits", "recorded"),
+        description="Price in the job's record, if it differs.",
+    )
     reused: bool = Field(default=False, description="Found at the gateway, not bought by this run directory.")
     held_at: float = Field(description="When its credits were held, in seconds since the epoch, UTC.")
     prepared_at: float | None = Field(default=None, description="When its input images were ready.")
@@ -70,7 +78,10 @@ class OutputRow(_Model):
     mime_type: str = Field(description="Type by the content of the file.")
     width: int = Field(description="Width in pixels.")
     height: int = Field(description="Height in pixels.")
-    saved_at: float = Field(description="When it was saved, in seconds since the epoch, UTC.")
+    saved_at: float = Field(
+        validation_alias=AliasChoices("saved_at", "at"),
+        description="When it was saved, in seconds since the epoch, UTC.",
+    )
     sent: SentRow | None = Field(
         default=None, description="The file that the gateway sent, if provenance was embedded."
     )

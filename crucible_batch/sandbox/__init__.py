@@ -14,20 +14,6 @@ from crucible_batch.sandbox.config import DEFAULT_KEY, Running, SandboxConfig
 from crucible_batch.sandbox.faults import KINDS, FaultRule, parse_faults
 from crucible_batch.sandbox.pricing import Pricing, Rise, parse_pricing
 
-__all__ = [
-    "DEFAULT_KEY",
-    "KINDS",
-    "FaultRule",
-    "Pricing",
-    "Rise",
-    "Running",
-    "SandboxConfig",
-    "parse_faults",
-    "parse_pricing",
-    "run_forever",
-    "serve",
-]
-
 
 def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> AbstractAsyncContextManager[Running]:
     """Serve in the running event loop until the `async with` block is left.
