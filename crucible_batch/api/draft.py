@@ -177,7 +177,7 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
         upload_ceiling=manifest.budget.max_credits_per_upload,
         attempts=manifest.retry.attempts,
         never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
-        plan_digest=request.plan_digest,
+        plan_digest=None if request.plan is None else request.plan.digest,
         sidecars=manifest.provenance.sidecar and request.sidecars,
         embed=manifest.provenance.embed,
         notify_option=_notify_option(manifest, request),

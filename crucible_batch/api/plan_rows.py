@@ -189,21 +189,18 @@ def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None)
     return decision.error if isinstance(decision, Block) else None
 
 
-def price_lines(
-    prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape] | None = None
-) -> Iterator[PriceLine]:
-    """Yield the price lines of a plan. ``startable`` are the shapes of which a job may be admitted; None means all."""
-    can_start = tally.to_buy.keys() if startable is None else startable
+def price_lines(prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape]) -> Iterator[PriceLine]:
+    """Yield the price lines of a plan. ``startable`` are the shapes of which a job may be admitted."""
     for price_class, shapes in tally.by_class().items():
         apart = _apart([tally.params[shape] for shape in shapes])
         if len(shapes) > SHAPES_SHOWN:
             count = sum(tally.to_buy[shape] for shape in shapes)
-            starts = not can_start.isdisjoint(shapes)
+            starts = not startable.isdisjoint(shapes)
             yield replace(_line(prices, Shape(price_class), count, {}), can_start=starts)
             continue
         for shape in shapes:
             params = {name: value for name, value in tally.params[shape].items() if name in apart}
-            yield replace(_line(prices, shape, tally.to_buy[shape], params), can_start=shape in can_start)
+            yield replace(_line(prices, shape, tally.to_buy[shape], params), can_start=shape in startable)
     if to_upload:
         yield _line(prices, UPLOAD, to_upload, {})
 

@@ -126,7 +126,9 @@ async def plan_request(
         basis = PlanBasis(manifest, terms, settings.gateway, filled=filled_in(directory, manifest))
         parts, read = plan_parts(), ReadPlan(request, basis, settings, directory)
         notes = (*_notes_of(manifest, settings), *parts.notes(read))
-        gateway = await _gateway(stack, settings, transport)
+        gateway = None
+        if settings.api_key is not None:
+            gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
         draft = stack.enter_context(PlanFile.temporary())
         with saved_outputs(manifest, directory, request.out_dir) as saved:
             derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
@@ -139,14 +141,6 @@ async def plan_request(
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
-
-
-async def _gateway(
-    stack: AsyncExitStack, settings: Settings, transport: httpx.AsyncBaseTransport | None
-) -> HttpGateway | None:
-    if settings.api_key is None:
-        return None
-    return await stack.enter_async_context(gateway_for(settings, transport=transport))
 
 
 def _notes_of(manifest: Manifest, settings: Settings) -> Iterator[str]:

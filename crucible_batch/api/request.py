@@ -77,10 +77,6 @@ class RunRequest(RunOptions):
         return replace(self.job_filter, buys_again=self.resubmit_unknown)
 
     @property
-    def plan_digest(self) -> str | None:
-        return None if self.plan is None else self.plan.digest
-
-    @property
     def remake(self) -> str | None:
         """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:

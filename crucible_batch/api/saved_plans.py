@@ -69,9 +69,6 @@ class PlanBasis:
         never = tuple(sorted(terms.never - HOPELESS_CODES))
         return PlanTerms(terms.budget, terms.ceiling, terms.attempts, never, terms.upload_ceiling)
 
-    def manifest_at(self, path: str) -> ManifestFile:
-        return ManifestFile(self.source.name, path, self.source.sha256)
-
 
 MAX_CHANGES = 100
 """The maximum number of changes listed in an error; the rest is only counted."""
@@ -177,7 +174,7 @@ def plan_head(target: Path, request: RunRequest, basis: PlanBasis, summary: Plan
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
     return PlanHead(
         schema_version=PLAN_VERSION,
-        manifest=basis.manifest_at(_relative(source.directory / source.path.name, base)),
+        manifest=ManifestFile(source.name, _relative(source.directory / source.path.name, base), source.sha256),
         gateway=basis.gateway,
         options=PlanOptions(
             run_id=basis.terms.run_id,

@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from crucible_batch.api.finished_jobs import FinishedJob, finished_jobs
@@ -71,16 +72,13 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
     tally = Tally()
     phases: Counter[Phase] = Counter()
     errors: Counter[str] = Counter()
-    oldest: list[tuple[float, int, AtWork]] = []
+    at_work: list[AtWork] = []
     ended: list[float] = []
     for planned, job in jobs:
         if job.phase in _AT_WORK:
             tally.add(Outcome.PENDING)
             phases[job.phase] += 1
-            since = job.current.held_at
-            # The top of the heap is the newest entry and is dropped first. The position orders equal ages.
-            entry = (-since, -planned.position, AtWork(planned.name, job.phase, since))
-            (heapq.heappush if len(oldest) < OLDEST else heapq.heappushpop)(oldest, entry)
+            at_work.append(AtWork(planned.name, job.phase, job.current.held_at))
             continue
         outcome, error = outcome_of(job, workflow_class(planned.workflow_id), {})
         tally.add(outcome)
@@ -90,13 +88,13 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
             if output.at >= began_at:
                 tally.add_output(output.byte_size)
         if (end := _ended_at(job)) is not None and end >= began_at:
-            (heapq.heappush if len(ended) < NEWEST_ENDS else heapq.heappushpop)(ended, end)
+            ended.append(end)
     return Progress(
         began_at=began_at,
         tally=tally,
         phases=phases,
-        oldest=tuple(entry[2] for entry in sorted(oldest, reverse=True)),
-        ended_at=tuple(sorted(ended)),
+        oldest=tuple(heapq.nsmallest(OLDEST, at_work, key=attrgetter("since"))),
+        ended_at=tuple(sorted(heapq.nlargest(NEWEST_ENDS, ended))),
         errors=errors,
     )
 

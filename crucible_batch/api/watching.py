@@ -15,7 +15,7 @@ from crucible_batch.api.status import Status
 from crucible_batch.domain.control import ControlEntry, PausedSince, pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
-from crucible_batch.domain.pace import RATE_WINDOW, Pace, TimeLeft
+from crucible_batch.domain.pace import RATE_WINDOW, Pace
 from crucible_batch.domain.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
@@ -49,15 +49,9 @@ class Snapshot:
         """Whether the newest run was killed: it is not running and recorded no ending."""
         return self.status.report.exit_code is None and not self.status.running
 
-    def pace(self, now: float) -> float | None:
-        """Return the jobs per minute of a running run at ``now``; None while too few have ended."""
-        return self._pace().per_min(now)
-
-    def left(self, now: float) -> TimeLeft | None:
-        """Estimate the time left of a running run; None while there is no rate."""
-        return self._pace().left(self.status.report.counts.pending, now)
-
-    def _pace(self) -> Pace:
+    @property
+    def pace(self) -> Pace:
+        """The rate of a running run."""
         return Pace(self.status.changed_at, self.ended_at)
 
 

@@ -170,7 +170,7 @@ def pace(snapshot: Snapshot, now: float) -> Mapping[str, object] | None:
 
     None while there is none, and in a pause.
     """
-    per_min, left = snapshot.pace(now), snapshot.left(now)
+    per_min, left = snapshot.pace.per_min(now), snapshot.pace.left(snapshot.status.report.counts.pending, now)
     if not snapshot.status.running or snapshot.status.paused is not None or per_min is None or left is None:
         return None
     return {"per_min": per_min, "likely_s": left.likely_s, "low_s": left.low_s, "high_s": left.high_s}

@@ -26,11 +26,6 @@ class Advice:
     command: str | None = None
 
 
-def retry_command(head: ReportHead, location: str | Path) -> str:
-    """Return the command that retries the failed jobs."""
-    return f"{same_command(head, location)} --retry-failed"
-
-
 def same_command(head: ReportHead, location: str | Path, budget: Credits | None = None) -> str:
     """Return the command that continues this run directory, with its budget or with ``budget``.
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.retry_rule import PAID_CODES
 from crucible_batch.report.html.cards import card, compact, embedded, picture
-from crucible_batch.report.html.endings import Advice, ending, retry_command, same_command
+from crucible_batch.report.html.endings import Advice, ending, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
 from crucible_batch.shell_command import shell_command
@@ -89,10 +89,11 @@ def page_pieces(
 
 def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
     """Return the head's JSON without its closing brace: jobs and inputs follow."""
+    again = same_command(head, location)
     more: dict[str, object] = {
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
-        "retry": retry_command(head, location),
-        "again": same_command(head, location),
+        "retry": f"{again} --retry-failed",
+        "again": again,
         "pick": shell_command("pick", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),

@@ -72,12 +72,9 @@ class Times:
 
 def own_command() -> tuple[str, ...]:
     """Return the words that start this installation from any directory: its script, otherwise the interpreter."""
-    places = [Path(sysconfig.get_path("scripts")), Path(sys.executable).parent]
-    for place in places:
-        script = place / "crucible-batch"
-        if script.is_file() and os.access(script, os.X_OK):
-            return (os.path.abspath(script),)  # noqa: PTH100 - the link is what stays when the target is updated
-    found = shutil.which("crucible-batch")
+    places = (sysconfig.get_path("scripts"), os.path.dirname(sys.executable), os.environ.get("PATH", ""))  # noqa: PTH120 - text
+    found = shutil.which("crucible-batch", path=os.pathsep.join(places))
+    # The link is what stays when its target is updated.
     return (os.path.abspath(found),) if found else (sys.executable, "-m", "crucible_batch")  # noqa: PTH100
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -32,28 +32,33 @@ def tallied(jobs: Iterable[PlannedJob]) -> PlanCounts:
     return tally
 
 
+def lines_of(prices: PriceBook, tally: PlanCounts, to_upload: int) -> Iterator[PriceLine]:
+    """Return the price lines of a plan of which each job may be admitted."""
+    return price_lines(prices, tally, to_upload, tally.to_buy.keys())
+
+
 def test_a_workflow_has_a_line_for_each_shape_with_the_parameters_that_differ() -> None:
     jobs = [job(1), job(2), job(3, 1024)]
     prices = PriceBook()
     prices.learn(shape_of(jobs[0]), D(2))
-    small, large = price_lines(prices, tallied(jobs), 0)
+    small, large = lines_of(prices, tallied(jobs), 0)
     assert (small.what, small.count, small.params, small.each, small.bound) == ("w", 2, {"size.width": 512}, 2, 32)
     assert (large.count, large.params, large.each) == (1, {"size.width": 1024}, 2)
     prices.learn(shape_of(jobs[2]), D(16))
-    assert [line.each for line in price_lines(prices, tallied(jobs), 0)] == [2, 16]
+    assert [line.each for line in lines_of(prices, tallied(jobs), 0)] == [2, 16]
 
 
 def test_one_shape_needs_no_parameters_to_tell_it_and_many_have_one_line() -> None:
-    (only,) = price_lines(PriceBook(), tallied([job(1), job(2)]), 0)
+    (only,) = lines_of(PriceBook(), tallied([job(1), job(2)]), 0)
     assert only.params == {}
-    (many,) = price_lines(PriceBook(D(4)), tallied(job(number, number) for number in range(1, 30)), 0)
+    (many,) = lines_of(PriceBook(D(4)), tallied(job(number, number) for number in range(1, 30)), 0)
     assert (many.count, many.params, many.certainty, many.bound) == (29, {}, Certainty.BOUNDED, 4)
 
 
 def test_uploads_are_a_line_of_their_own() -> None:
     prices = PriceBook(None, D(1))
     prices.learn(UPLOAD, D("0.5"))
-    *_, uploads = price_lines(prices, tallied([job(1)]), 3)
+    *_, uploads = lines_of(prices, tallied([job(1)]), 3)
     assert (uploads.what, uploads.count, uploads.each, uploads.bound) == ("uploads", 3, D("0.5"), 1)
 
 

@@ -111,7 +111,8 @@ def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(ru
     with lock_run_directory(run_dir), writing(run_dir) as connection:
         connection.execute("UPDATE runs SET started_at = 0.0")
         watch = Watch(run_dir)
-        assert (watch.look().ended_at, watch.look().pace(60.0), watch.look().left(60.0)) == ((), None, None)
+        begun = watch.look()
+        assert (begun.ended_at, begun.pace.per_min(60.0), begun.pace.left(0, 60.0)) == ((), None, None)
         for event in events:
             connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", event)
             watch.look()
@@ -122,11 +123,11 @@ def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(ru
             assert seen.pictures == sum(len(row.outputs) for row in rows)
             assert len(seen.ended_at) == len(done)
             assert list(seen.ended_at) == sorted(seen.ended_at)
-            assert seen.pace(60.0) == (len(done) or None)
-            left = seen.left(60.0)
+            assert seen.pace.per_min(60.0) == (len(done) or None)
+            left = seen.pace.left(seen.status.report.counts.pending, 60.0)
             assert (left and left.likely_s) == (pending * 60 / len(done) if pending and done else None)
     ended = Watch(run_dir).look()
-    assert (ended.ended_at, ended.pace(60.0)) == ((), None)
+    assert (ended.ended_at, ended.pace.per_min(60.0)) == ((), None)
 
 
 def test_ends_of_earlier_runs_are_not_part_of_the_pace(run_dir: Path) -> None:
