@@ -111,7 +111,7 @@ def _state_of(account: BudgetAccount, now: float) -> BudgetState:
     calendar = calendar_of(terms)
     period = calendar.at(now)
     runs = tuple(map(_run_of, account.shares(period)))
-    return BudgetState(terms, account.path, period, calendar, account.limit(), tuple(r for r in runs if r.share.total))
+    return BudgetState(terms, account.path, period, calendar, account.limit(), runs)
 
 
 def _run_of(share: AccountShare) -> BudgetRun:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
@@ -208,15 +209,15 @@ def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None)
 
     ``derived`` has the names of jobs that the run may add to the plan.
     """
-    unmatched = set(chosen.only)
-    for name in derived.expected_names() if unmatched and derived is not None else ():
+    unmatched, names = set(chosen.only), list[str]()
+    if not unmatched:
+        return
+    expected = () if derived is None else derived.expected_names()
+    for name in chain((planned.name for planned in plan.jobs()), expected):
         unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(name, pattern)}
-    names: list[str] = []
-    for planned in plan.jobs() if unmatched else ():
-        unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(planned.name, pattern)}
         if not unmatched:
             return
-        names.append(planned.name)
+        names.append(name)
     for pattern in sorted(unmatched):
         near = difflib.get_close_matches(pattern, names, n=1)
         hint = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,10 +12,11 @@ from crucible_batch.api.object_runs import store_of
 from crucible_batch.api.run_journal import changed_at_of, manifest_of, pruned_on
 from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.api.status import Status
-from crucible_batch.domain.control import ControlEntry, PausedSince, pause_of
+from crucible_batch.domain.control import pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
 from crucible_batch.domain.pace import RATE_WINDOW, Pace
+from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.domain.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
@@ -103,10 +104,7 @@ class Watch:
                 self._cache, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._cache)
-            paused = pause_of(journal.controls()) if self._running else None
-            found = self._sight(self._cache, journal.controls(), paused)
-            status = replace(found.status, pruned=pruned_on(journal), shards=shards)
-            return replace(found, status=status)
+            return self._sight(self._cache, journal, shards)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
@@ -153,8 +151,8 @@ class Watch:
         assert self._cache is not None
         return self._cache
 
-    def _sight(self, cache: _JournalCache, commands: list[ControlEntry], paused: PausedSince | None) -> Snapshot:
-        tally = Tally()
+    def _sight(self, cache: _JournalCache, journal: Journal, shards: OutstandingShards | None) -> Snapshot:
+        tally, commands = Tally(), journal.controls()
         sending = Outcome.PENDING if self._running else Outcome.UNKNOWN
         for known in cache.jobs.values():
             tally.add(sending if known.status == SENDING else Outcome(known.status), reused=known.reused)
@@ -166,8 +164,16 @@ class Watch:
             ledger=cache.ledger,
             counts=CountsRow.of(tally),
         )
-        manifest, changed_at = manifest_of(cache.run.terms), changed_at_of(cache.run)
-        status = Status(self.run_dir, self._running, head, manifest=manifest, changed_at=changed_at, paused=paused)
+        status = Status(
+            self.run_dir,
+            self._running,
+            head,
+            manifest=manifest_of(cache.run.terms),
+            changed_at=changed_at_of(cache.run),
+            shards=shards,
+            paused=pause_of(commands) if self._running else None,
+            pruned=pruned_on(journal),
+        )
         pictures = sum(known.pictures for known in cache.jobs.values())
         return Snapshot(status, self._edition, cache.number, pictures, self._ended_at(cache), len(commands))
 
