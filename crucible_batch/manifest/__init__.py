@@ -24,31 +24,3 @@ from crucible_batch.manifest.sources import (
 )
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_JOBS",
-    "DerivingEntry",
-    "Expansion",
-    "JobSpec",
-    "Json",
-    "Manifest",
-    "NameClaim",
-    "NameClaims",
-    "ProblemCollector",
-    "Source",
-    "SourceFile",
-    "SourceJob",
-    "TableRow",
-    "depends_on_time",
-    "expand",
-    "expected_output",
-    "load_manifest",
-    "manifest_schema",
-    "parse_pick",
-    "parse_picks",
-    "path_fault",
-    "pick_text",
-    "render_run_id",
-    "time_variables_in",
-]

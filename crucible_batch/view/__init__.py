@@ -3,5 +3,3 @@
 from crucible_batch.view.app import run_viewer
 from crucible_batch.view.control import new_token
 from crucible_batch.view.runs import find_runs
-
-__all__ = ["find_runs", "new_token", "run_viewer"]
