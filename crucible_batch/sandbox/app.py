@@ -75,10 +75,9 @@ def _apply(gateway: Gateway, change: ConfigChange) -> None:
 
 def _state(gateway: Gateway) -> dict[str, object]:
     now, world, seen = gateway.now(), gateway.world, gateway.seen
-    audit = world.audit(now)
+    world.jobs.settle(now)
     return {
         "now": now,
-        "audit": audit,
         "ledger": world.entries,
         "jobs": [
             {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs

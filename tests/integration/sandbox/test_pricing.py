@@ -13,6 +13,7 @@ from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.pricing import Purchase
 from crucible_batch.sandbox.world import World
 from tests.case_table import each_case
+from tests.sandbox_audit import audit_world
 
 BASE = Decimal(2)
 BEGAN = 1000.0
@@ -84,7 +85,7 @@ def test_what_gateways_were_seen_to_do_can_be_had(
 ) -> None:
     world = priced(rules)
     assert buy(world) == prices
-    assert world.audit(BEGAN + 1000).problems == ()
+    assert audit_world(world, BEGAN + 1000).problems == ()
 
 
 def test_chance_comes_from_the_seed_and_stays_within_its_bounds() -> None:
