@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.ledger import ZERO, Totals
 from crucible_batch.sandbox.records import Asset, Entry, EntryType, Job
 from crucible_batch.sandbox.world import World
@@ -85,6 +86,11 @@ def audit_world(world: World, now: float) -> Audit:
     """Settle what is due in a world, and audit it."""
     world.jobs.settle(now)
     return audit(world.entries, world.jobs, world.assets)
+
+
+def price_in(world: World, account_id: str, order: Order, now: float) -> Decimal:
+    """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
+    return world.jobs.price(world._resolved(account_id, order, now), order.params, now)
 
 
 def with_audit(state: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from crucible_batch.gateway.wire import CreditLedgerEntry
 from crucible_batch.settings import Settings
 
 T = TypeVar("T")
+_ASSET_FIELDS = {"asset_id", "status", "mime_type", "byte_size", "original_filename", "created_at"}
 
 
 def ask(output: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
@@ -49,13 +50,8 @@ def show_credits(output: CommandOutput, settings: Settings) -> None:
             "available": format_credits(found.available),
             "recent_entries": [
                 {
-                    "id": entry.id,
-                    "job_id": entry.job_id,
-                    "entry_type": entry.entry_type,
-                    "status": entry.status,
+                    **entry.model_dump(include=set(CreditLedgerEntry.model_fields)),
                     "amount": signed_credits(entry.amount),
-                    "description": entry.description,
-                    "created_at": entry.created_at,
                 }
                 for entry in found.recent_entries
             ],
@@ -161,15 +157,7 @@ def show_assets(output: CommandOutput, settings: Settings) -> None:
     output.data = plain_json(
         {
             "assets": [
-                {
-                    "asset_id": asset.asset_id,
-                    "status": asset.status,
-                    "mime_type": asset.mime_type,
-                    "byte_size": asset.byte_size,
-                    "original_filename": asset.original_filename,
-                    "created_at": asset.created_at,
-                    "sha256": _text(asset.metadata.get("cb_sha256")),
-                }
+                {**asset.model_dump(include=_ASSET_FIELDS), "sha256": _text(asset.metadata.get("cb_sha256"))}
                 for asset in found
             ]
         }

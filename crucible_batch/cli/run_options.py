@@ -79,12 +79,7 @@ EVERYDAY_OF_PLAN = {
     "budget": EVERYDAY["budget"],
     "save_to": "Save the plan; `run FILE` executes it.",
     "verbose": "List each job, and why it would run.",
-    "out_dir": EVERYDAY["out_dir"],
-    "run_id": EVERYDAY["run_id"],
-    "only": EVERYDAY["only"],
-    "retry_failed": EVERYDAY["retry_failed"],
-    "var": EVERYDAY["var"],
-    "json": EVERYDAY["json"],
+    **{name: EVERYDAY[name] for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")},
 }
 
 

@@ -105,10 +105,6 @@ class World:
             return earlier, False
         return self.jobs.accept(account_id, order, self._resolved(account_id, order, now), now), True
 
-    def price(self, account_id: str, order: Order, now: float) -> Decimal:
-        """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
-        return self.jobs.price(self._resolved(account_id, order, now), order.params, now)
-
     def _resolved(self, account_id: str, order: Order, now: float) -> ResolvedOrder:
         workflow = self.workflow(order.workflow_id)
         params_rules.check(workflow, order.params)
