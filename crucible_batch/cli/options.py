@@ -110,8 +110,6 @@ _OUTPUT_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """The options for the connection to the gateway."""
-
     api_base: Annotated[
         str | None,
         _gateway(
@@ -165,8 +163,6 @@ class TargetOptions:
 
 @dataclass(frozen=True, slots=True)
 class ManifestOptions:
-    """The options for reading a manifest."""
-
     var: Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")] = None
     allow_outside: Annotated[bool, _jobs("--allow-outside", help="Allow files outside the manifest's folder.")] = False
     max_jobs: Annotated[int, _jobs("--max-jobs", metavar="N", min=1, help="Refuse a manifest with more jobs.")] = (
@@ -195,8 +191,6 @@ class ManifestOptions:
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """The options of ``sandbox``."""
-
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 0
     storage_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the storage; 0 chooses a free one.")] = 0
     state: Annotated[

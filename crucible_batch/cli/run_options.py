@@ -215,8 +215,6 @@ class SavingOptions:
 
 @dataclass(frozen=True, slots=True)
 class TelemetryOptions:
-    """Where the metrics of a run are written."""
-
     metrics_textfile: Annotated[
         Path | None,
         _telemetry(
@@ -248,16 +246,12 @@ class NotifyOptions:
 
 
 class LogFormat(enum.StrEnum):
-    """The format of a log's lines."""
-
     TEXT = "text"
     JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """The options for the log of a run."""
-
     log_file: Annotated[
         Path | None, _output("--log-file", metavar="FILE", help="Append a log to FILE, and rotate it by size.")
     ] = None

@@ -65,8 +65,6 @@ _API = frozenset(API_OPERATIONS) - {"health"}
 
 
 class Stage(Enum):
-    """The moment at which a fault strikes."""
-
     EXCHANGE = "exchange"
     JOB = "job"
     REFUND = "refund"

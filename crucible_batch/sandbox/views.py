@@ -42,7 +42,6 @@ def workflow_summary(workflow_id: str) -> Data:
 
 
 def asset(asset: Asset, now: float, links: Links) -> Data:
-    """Show an asset; it can be downloaded once it is ready."""
     status, path = asset.status(now), asset_path(asset)
     return {
         "asset_id": asset.asset_id,
@@ -74,7 +73,6 @@ def asset_intent(asset: Asset, links: Links) -> Data:
 
 
 def job(job: Job, now: float, links: Links) -> Data:
-    """Show a job, with its outputs once it has succeeded."""
     status = job.status(now)
     return {
         "job_id": job.job_id,

@@ -193,7 +193,6 @@ class FiguresCollector(Collector):
 
 
 def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
-    """Return a registry with the metrics of one run and no others."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(FiguresCollector(figures, manifest))
     return registry

@@ -50,12 +50,10 @@ class Page:
 
 
 def _read_file(name: str) -> str:
-    """Return the text of a file of this package."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def state_text(snapshot: Snapshot) -> str:
-    """Return the run's state in words."""
     if (paused := snapshot.status.paused) is not None:
         return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
@@ -68,7 +66,6 @@ def state_text(snapshot: Snapshot) -> str:
 
 
 def next_step(snapshot: Snapshot) -> Advice:
-    """Return what to do next."""
     head, run_dir = snapshot.status.report, snapshot.status.run_dir
     enough = budget_for_rest(run_dir) if head.is_short_of_budget and not snapshot.status.running else None
     remedy = remedy_for_failed(run_dir) if head.counts.failed and not snapshot.status.running else None
@@ -142,7 +139,6 @@ def run_assets(is_controlled: bool = False) -> PageAssets:
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
-    """Return the URL path of an output's thumbnail."""
     return f"/thumbnails/{key}/{sha256}"
 
 

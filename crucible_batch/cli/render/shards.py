@@ -19,7 +19,6 @@ _WIDTH = 9
 
 
 def show_shards(console: Console, plan: PlanSummary) -> None:
-    """Print a row for each shard, and what is set aside for them."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
     for heading in ("shard", "jobs", "admitted", "allowance"):
         table.add_column(heading, justify="right")
