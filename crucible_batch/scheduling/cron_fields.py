@@ -33,14 +33,6 @@ class CronFields:
     day_rules: tuple[DayRule, ...]
     written: tuple[str, ...]
 
-    @property
-    def is_every_hour(self) -> bool:
-        return self.hours == frozenset(_ALL[1])
-
-    @property
-    def is_every_minute(self) -> bool:
-        return self.minutes == frozenset(_ALL[0])
-
 
 def read_fields(expression: str) -> CronFields:
     """Return the fields of a valid expression.
