@@ -136,6 +136,10 @@ def _facts(info: ParameterInfo) -> dict[str, object]:
     return {name: fact for name, fact in found.items() if fact is not None}
 
 
+async def workflow_ids(client: CrucibleClient) -> list[str]:
+    return sorted(each.workflow_id for each in (await client.workflows()).workflows)
+
+
 async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
     """Read the metadata of a workflow. Raises ``UserError`` if the gateway doesn't have it, and ``GatewayError``."""
     try:
@@ -143,7 +147,7 @@ async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, 
     except GatewayError as error:
         if error.status != 404:
             raise
-        known = sorted(each.workflow_id for each in (await client.workflows()).workflows)
+        known = await workflow_ids(client)
         near = difflib.get_close_matches(workflow_id, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UserError(

@@ -10,7 +10,7 @@ from crucible_batch.sandbox.signing import Signer, Verb
 ASSET_BUCKET = "crucible-assets"
 OUTPUT_BUCKET = "crucible-outputs"
 # The moment since when the table of workflows is as it is.
-_WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 Data = dict[str, object]
 
@@ -35,10 +35,6 @@ def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) 
         "available": totals.available,
         "recent_entries": [_entry(entry, id_in_text=ids_in_text) for entry in entries],
     }
-
-
-def workflow_summary(workflow_id: str) -> Data:
-    return {"workflow_id": workflow_id, "updated_at": _WORKFLOWS_UPDATED_AT}
 
 
 def asset(asset: Asset, now: float, links: Links) -> Data:
