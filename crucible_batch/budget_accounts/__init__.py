@@ -9,16 +9,3 @@ from crucible_batch.budget_accounts.records import (
     Grant,
     RunUsage,
 )
-
-__all__ = [
-    "AccountShare",
-    "AccountTerms",
-    "AllowanceRequest",
-    "BudgetAccount",
-    "Grant",
-    "RunUsage",
-    "account_file",
-    "account_files",
-    "is_active",
-    "noted_as_active",
-]

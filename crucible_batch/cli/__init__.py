@@ -41,6 +41,3 @@ def _show_version() -> bool:
     except OSError:  # the full command line reports the error, with its exit code
         return False
     return True
-
-
-__all__ = ["main"]

@@ -7,14 +7,3 @@ from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner import Runner
 from crucible_batch.engine.runner_ports import RunnerPorts
 from crucible_batch.engine.slots import Slots
-
-__all__ = [
-    "Clock",
-    "EngineOptions",
-    "RunControl",
-    "Runner",
-    "RunnerPorts",
-    "Slots",
-    "SystemClock",
-    "restore",
-]

@@ -25,34 +25,3 @@ from crucible_batch.manifest.sources import (
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 from crucible_batch.manifest.value import VALUE_PATH, written
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_JOBS",
-    "VALUE_PATH",
-    "DerivingEntry",
-    "Expansion",
-    "JobSpec",
-    "Json",
-    "Manifest",
-    "NameClaim",
-    "NameClaims",
-    "ProblemCollector",
-    "Source",
-    "SourceFile",
-    "SourceJob",
-    "TableRow",
-    "depends_on_time",
-    "expand",
-    "expected_output",
-    "load_manifest",
-    "manifest_schema",
-    "parse_manifest",
-    "parse_pick",
-    "parse_picks",
-    "path_fault",
-    "pick_text",
-    "render_run_id",
-    "time_variables_in",
-    "written",
-]

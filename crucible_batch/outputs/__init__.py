@@ -14,36 +14,3 @@ from crucible_batch.outputs.receipts import RECEIPTS_FILE, Receipts, ReceiptsByJ
 from crucible_batch.outputs.safe_fs import Folder, open_output
 from crucible_batch.outputs.sidecars import SIDECAR_SUFFIX, Sidecars
 from crucible_batch.outputs.store import MAX_BYTES, MAX_PIXELS, OutputStore, SavedFile
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "RECEIPTS_FILE",
-    "SIDECAR_SUFFIX",
-    "Adoption",
-    "FileState",
-    "Folder",
-    "ObjectOutputStore",
-    "ObjectPort",
-    "ObjectStoreError",
-    "OutputError",
-    "OutputStore",
-    "Receipts",
-    "ReceiptsByJob",
-    "ResultsError",
-    "SavedFile",
-    "ShardOutputStore",
-    "Sidecars",
-    "add_name",
-    "adopt_output",
-    "check_output",
-    "check_outputs_can_be_saved",
-    "delete_output",
-    "delete_page",
-    "open_output",
-    "output_path",
-    "relocated_path",
-    "remove_name",
-    "size_of_output",
-    "size_of_page",
-]

@@ -15,24 +15,3 @@ from crucible_batch.report.models import (
     WaitingRow,
 )
 from crucible_batch.report.writer import REPORT_FILE, RowFile, write_report
-
-__all__ = [
-    "PAGE_FILE",
-    "REPORT_FILE",
-    "CountsRow",
-    "CreditsRow",
-    "ErrorRow",
-    "JobRow",
-    "OutputRow",
-    "PeriodRow",
-    "PicksRow",
-    "Report",
-    "ReportHead",
-    "RowFile",
-    "WaitingRow",
-    "build_head",
-    "build_row",
-    "build_rows",
-    "count_jobs",
-    "write_report",
-]

@@ -74,7 +74,7 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
     paths: dict[Path, bool] = {}
     for place in places:
         if place.is_dir():
-            for path in _manifests_in(place):
+            for path in filter(_may_be_a_manifest, _yaml_files(place)):
                 paths.setdefault(path, False)
         elif place.exists():
             paths[place] = True
@@ -95,11 +95,6 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
             schedules.append(schedule)
     named = frozenset(path for path, is_named in paths.items() if is_named)
     return FoundSchedules(tuple(schedules), tuple(unscheduled), invalid, named)
-
-
-def _manifests_in(folder: Path) -> list[Path]:
-    """Return the manifests in a folder and directly below it, by path; other YAML files are left out."""
-    return [path for path in _yaml_files(folder) if _may_be_a_manifest(path)]
 
 
 def _yaml_files(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from crucible_batch.report.html.page import (
     Cards,
     Frame,
     PageAssets,
+    environment,
     head_json,
     make_assets,
     page_pieces,
@@ -15,27 +16,3 @@ from crucible_batch.report.html.page import (
     write_page,
 )
 from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
-
-__all__ = [
-    "FOLDER",
-    "PAGE_FILE",
-    "Advice",
-    "Cards",
-    "Frame",
-    "Miniature",
-    "PageAssets",
-    "Pictures",
-    "Thumbnail",
-    "Thumbnails",
-    "advice",
-    "compact",
-    "embedded",
-    "ending",
-    "head_json",
-    "make_assets",
-    "miniature_of",
-    "page_pieces",
-    "report_scripts",
-    "report_styles",
-    "write_page",
-]

@@ -27,7 +27,6 @@ class Advice:
 
 
 def retry_command(head: ReportHead, location: str | Path) -> str:
-    """Return the command that retries the failed jobs."""
     return f"{same_command(head, location)} --retry-failed"
 
 
@@ -143,7 +142,6 @@ _OTHERWISE_BLOCKED = ("not enough credits", "There were not enough credits. Add 
 
 
 def ending(head: ReportHead) -> str:
-    """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
         return _blocked_words(head)[0]
     if head.status == RunStatus.SUCCEEDED and head.waiting:

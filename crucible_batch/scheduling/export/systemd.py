@@ -113,8 +113,7 @@ def on_calendar(fields: CronFields, zone_name: str) -> tuple[str, ...]:
     Two if a day or a weekday may match.
     """
     months = _list(fields.months, 12)
-    hours = "*" if fields.is_every_hour else _list(fields.hours, 24)
-    minutes = "*" if fields.is_every_minute else _list(fields.minutes, 60)
+    hours, minutes = _list(fields.hours, 24), _list(fields.minutes, 60)
     return tuple(f"{_date(rule, months)} {hours}:{minutes}:00 {zone_name}" for rule in fields.day_rules)
 
 
@@ -125,7 +124,7 @@ def _date(rule: DayRule, months: str) -> str:
 
 
 def _list(values: frozenset[int], count: int) -> str:
-    if len(values) == count and count in (12, 31):
+    if len(values) == count:
         return "*"
     return ",".join("..".join(f"{int(end):02}" for end in span.split("..")) for span in spans(values, ".."))
 
