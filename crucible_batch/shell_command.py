@@ -16,7 +16,6 @@ def shell_command(verb: str, *words: str | Path) -> str:
 
 
 def quoted(word: str | Path) -> str:
-    """Return a word quoted for a shell."""
     return shlex.quote(str(word))
 
 

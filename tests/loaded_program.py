@@ -70,7 +70,7 @@ def prepare_for(key: str) -> None:
     for part in (PlanHead, PlanRow, ShardRow, saved_plan._Numbered):
         saved_plan.adapter_of(part)
     codecs.lookup("utf-8-sig")
-    page._environment().get_template("page.html.j2")
+    page.environment(page.__package__).get_template("page.html.j2")
     for model in _models_below(BaseModel):
         model.model_rebuild()
 

@@ -185,15 +185,16 @@ async def publish_report(journal: Journal, store: OutputStore) -> None:
 
 
 async def publish_files(store: OutputStore) -> None:
-    """Write the report, the page with its thumbnails, and the receipts to the object store.
+    """Write the receipts, the report, and the page with its thumbnails to the object store.
 
-    Objects that no run has written are not replaced. Does nothing for a local store. Raises ``ReportError``.
+    The receipts are first: without them, the next machine doesn't know what was bought. Objects that no run has written
+    are not replaced. Does nothing for a local store. Raises ``ReportError``.
     """
     if not isinstance(store, ObjectOutputStore) or not store.has_reports:
         return
     try:
         await restore_receipts(store)  # those of other machines are not replaced by those here
-        taken = [name for name in (REPORT_FILE, PAGE_FILE, RECEIPTS_FILE) if not await _publish(store, name)]
+        taken = [name for name in (RECEIPTS_FILE, REPORT_FILE, PAGE_FILE) if not await _publish(store, name)]
         await _publish_thumbnails(store)
     except (ObjectStoreError, OSError) as error:
         message = error.message if isinstance(error, ObjectStoreError) else str(error.strerror)

@@ -28,6 +28,7 @@ from crucible_batch.gateway.wire import CreditLedgerEntry
 from crucible_batch.settings import Settings
 
 T = TypeVar("T")
+_ASSET_FIELDS = {"asset_id", "status", "mime_type", "byte_size", "original_filename", "created_at"}
 
 
 def ask(output: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
@@ -49,13 +50,8 @@ def show_credits(output: CommandOutput, settings: Settings) -> None:
             "available": format_credits(found.available),
             "recent_entries": [
                 {
-                    "id": entry.id,
-                    "job_id": entry.job_id,
-                    "entry_type": entry.entry_type,
-                    "status": entry.status,
+                    **entry.model_dump(include=set(CreditLedgerEntry.model_fields)),
                     "amount": signed_credits(entry.amount),
-                    "description": entry.description,
-                    "created_at": entry.created_at,
                 }
                 for entry in found.recent_entries
             ],
@@ -140,6 +136,10 @@ def _facts(info: ParameterInfo) -> dict[str, object]:
     return {name: fact for name, fact in found.items() if fact is not None}
 
 
+async def workflow_ids(client: CrucibleClient) -> list[str]:
+    return sorted(each.workflow_id for each in await client.workflows())
+
+
 async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
     """Read the metadata of a workflow. Raises ``UserError`` if the gateway doesn't have it, and ``GatewayError``."""
     try:
@@ -147,7 +147,7 @@ async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, 
     except GatewayError as error:
         if error.status != 404:
             raise
-        known = sorted(each.workflow_id for each in await client.workflows())
+        known = await workflow_ids(client)
         near = difflib.get_close_matches(workflow_id, known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UserError(
@@ -161,15 +161,7 @@ def show_assets(output: CommandOutput, settings: Settings) -> None:
     output.data = plain_json(
         {
             "assets": [
-                {
-                    "asset_id": asset.asset_id,
-                    "status": asset.status,
-                    "mime_type": asset.mime_type,
-                    "byte_size": asset.byte_size,
-                    "original_filename": asset.original_filename,
-                    "created_at": asset.created_at,
-                    "sha256": _text(asset.metadata.get("cb_sha256")),
-                }
+                {**asset.model_dump(include=_ASSET_FIELDS), "sha256": _text(asset.metadata.get("cb_sha256"))}
                 for asset in found
             ]
         }

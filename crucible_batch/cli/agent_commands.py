@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,9 @@ def skill(_output: CommandOutput, context: typer.Context) -> None:
 
     It is a SKILL.md in Markdown, to be saved where the agent reads its skills.
     """
-    from crucible_batch.cli.skill import print_skill
+    from crucible_batch.cli.skill import skill_text
 
-    print_skill(context.find_root().command)
+    sys.stdout.write(skill_text(context.find_root().command))
 
 
 @command(

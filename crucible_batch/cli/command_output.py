@@ -55,7 +55,8 @@ class CommandOutput:
     """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
 
     ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
-    ``subject`` is the run in words: with ``quiet``, an error begins with it, since cron mails it.
+    ``subject`` is the run in words, with its scheduled time: with ``quiet``, what went wrong begins with it, since
+    cron mails it.
     ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
     """
 

@@ -70,12 +70,9 @@ def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMod
     _show_page(output, ran.result.page, open_page)
 
 
-def _is_watched(output: CommandOutput) -> bool:
-    return output.out.is_terminal and not output.json and not output.quiet
-
-
 def _show_page(output: CommandOutput, page: Path | None, open_page: bool | None) -> None:
-    is_wanted = open_page if open_page is not None else _is_watched(output) and has_screen()
+    is_watched = output.out.is_terminal and not output.json and not output.quiet
+    is_wanted = open_page if open_page is not None else is_watched and has_screen()
     if page is None or not is_wanted:
         return
     if open_grid(page):

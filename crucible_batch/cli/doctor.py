@@ -66,7 +66,11 @@ def examine(output: CommandOutput, settings: Settings, request: RunRequest | Non
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
         findings = [*ours, *theirs, *_about_machine(), *told]
-    output.data = {"findings": [_finding_json(finding) for finding in findings]}
+    output.data = {
+        "findings": [
+            {name: getattr(finding, name) for name in ("topic", "grade", "text", "hint")} for finding in findings
+        ]
+    }
     for finding in findings:
         _show(output, finding)
     codes = {finding.exit_code for finding in findings}
@@ -204,10 +208,6 @@ async def _about_notifications(request: RunRequest, settings: Settings) -> list[
         bad = DoctorCheck("notify", "bad", text, "check the receiver and the network", ExitCode.STOPPED)
         findings.append(DoctorCheck("notify", "good", text) if result.is_sent else bad)
     return findings or [DoctorCheck("notify", "warn", "the manifest has no notifications")]
-
-
-def _finding_json(finding: DoctorCheck) -> dict[str, str | None]:
-    return {"topic": finding.topic, "grade": finding.grade, "text": finding.text, "hint": finding.hint}
 
 
 def _show(output: CommandOutput, finding: DoctorCheck) -> None:

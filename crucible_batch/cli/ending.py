@@ -69,7 +69,8 @@ def show_ending(
     head = result.report
     if not result.ok:
         _blame(output, head, result.exit_code, what_next)
-    line = _line(head, result.run_dir, failures, result.exit_code)
+    run = output.subject or f"{head.manifest.name}/{head.run_id}"
+    line = _line(run, head, result.run_dir, failures, result.exit_code)
     if output.log is not None:
         code = None if output.error is None else str(output.error["code"])
         shown = f"{line}; next: {what_next}" if what_next and output.log_is_on_stdout else line
@@ -104,10 +105,10 @@ def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_ne
         output.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)
 
 
-def _line(head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
-    """Return how a run ended in one line: manifest, run id, counts, credits, first cause, exit code and report."""
+def _line(run: str, head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
+    """Return how a run ended in one line: the run, its counts, credits, first cause, exit code and report."""
     parts = [
-        f"{clean(head.manifest.name)}/{clean(head.run_id)}: {counts_words(head.counts.model_dump())}",
+        f"{clean(run)}: {counts_words(head.counts.model_dump())}",
         credits_words(head),
         *_first_cause(head, failures),
         *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),

@@ -24,7 +24,8 @@ def explain(output: CommandOutput, name: str) -> None:
     say(output.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
     advise(output.out, "means   ", code.meaning, indent=2)
     for number in code.exit_codes:
-        advise(output.out, "exit    ", f"{number}: {_meaning(number)}", indent=2)
+        meaning = "a bug in crucible-batch" if number == BUG_EXIT_CODE else ExitCode(number).meaning
+        advise(output.out, "exit    ", f"{number}: {meaning}", indent=2)
     advise(output.out, "to do   ", code.what_to_do, indent=2)
 
 
@@ -46,10 +47,6 @@ def _advice(wanted: str) -> str:
         "read the gateway's message and hint, printed beside the code and stored in report.json (jobs[].error); its"
         " operator can look it up by the request_id there. crucible-batch explain lists the known codes"
     )
-
-
-def _meaning(number: int) -> str:
-    return "a bug in crucible-batch" if number == BUG_EXIT_CODE else ExitCode(number).meaning
 
 
 def _as_json(code: Code) -> Json:

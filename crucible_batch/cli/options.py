@@ -106,8 +106,6 @@ _OUTPUT_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """The options for the connection to the gateway."""
-
     api_base: Annotated[
         str | None,
         _gateway(
@@ -161,8 +159,6 @@ class TargetOptions:
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """The options of ``sandbox``."""
-
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 0
     storage_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the storage; 0 chooses a free one.")] = 0
     state: Annotated[

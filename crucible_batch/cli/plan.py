@@ -93,7 +93,8 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
     if summary.blocked is not None:
         is_saved = save_to is not None or summary.digest is not None
         return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
-    needs_budget = _needs_budget(summary, command)
+    is_unlimited = summary.budget is None and summary.digest is None
+    needs_budget = is_unlimited and "--yes" not in command and "-y" not in command.split()
     if summary.is_settled:
         is_saved = save_to is not None or summary.digest is not None
         plans = summary.remake or plan_again
@@ -122,10 +123,6 @@ def once_there_is_a_key(step: str, env_file: Path | None) -> str:
         return step
     before = f"{first} and " if comma else ""
     return f"{before}set {KEY_VARIABLE} {where}, then: {command}"
-
-
-def _needs_budget(summary: PlanSummary, command: str) -> bool:
-    return summary.budget is None and summary.digest is None and "--yes" not in command and "-y" not in command.split()
 
 
 def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:

@@ -73,12 +73,7 @@ EVERYDAY_OF_PLAN = {
     "budget": EVERYDAY["budget"],
     "save_to": "Save the plan; `run FILE` executes it.",
     "verbose": "List each job, and why it would run.",
-    "out_dir": EVERYDAY["out_dir"],
-    "run_id": EVERYDAY["run_id"],
-    "only": EVERYDAY["only"],
-    "retry_failed": EVERYDAY["retry_failed"],
-    "var": EVERYDAY["var"],
-    "json": EVERYDAY["json"],
+    **{name: EVERYDAY[name] for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")},
 }
 
 
@@ -106,16 +101,12 @@ class ScheduleOptions:
 
 
 class LogFormat(enum.StrEnum):
-    """The format of a log's lines."""
-
     TEXT = "text"
     JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """The options for the log of a run."""
-
     log_file: Annotated[
         Path | None, _output("--log-file", metavar="FILE", help="Append a log to FILE, and rotate it by size.")
     ] = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -37,10 +38,10 @@ _STYLES = {
 }
 _COLUMNS = ("run", "state", "jobs", "credits", "age")
 _GAP = 2
-_WIDTHS = (20, 13, 13, 6)
-"""The widths of the columns beside the first, which has the rest; longer text is wrapped."""
-_FIRST_WIDTHS = (12, 44)
-"""The smallest and the greatest width of the first column."""
+_WIDEST = (44, 20, 18, 18, 8)
+"""The columns' widths at most; longer text is wrapped."""
+_NARROWEST = 12
+"""The width that the first column keeps beside the state, which is never left out."""
 _AGE_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -120,13 +121,14 @@ def _next(run: ListedRun) -> str | None:
 
 def _print_table(console: Console, found: RunList, commands: Sequence[str | None], now: float) -> None:
     """Print a row for each run. A command has a line of its own, which is never broken, so that it can be copied."""
-    rows = [_cells(run, found.directory, now) for run in found.runs]
-    least, most = _FIRST_WIDTHS
-    rest = console.width - sum(_WIDTHS) - _GAP * len(_COLUMNS)
-    widths = [min(most, max(least, rest)), *_WIDTHS]
-    console.print(_row([Text(name, style="label") for name in _COLUMNS], widths))
+    rows = [_cells(run, now) for run in found.runs]
+    head = [Text(name, style="label") for name in _COLUMNS]
+    widths = _widths([head, *rows], console.width)
+    console.print(_row(head, widths))
     for run, cells, command in zip(found.runs, rows, commands, strict=True):
         console.print(_row(cells, widths))
+        if run.status is not None and run.run_dir != found.directory / cells[0].plain:
+            fact(console, "in", (clean(str(run.run_dir), 300), "quiet"), width=5)
         error = run.error or run.failed_start
         if error is not None:
             say(console, "  ", (clean(error.message, 300), "quiet"))
@@ -136,15 +138,24 @@ def _print_table(console: Console, found: RunList, commands: Sequence[str | None
             fact(console, "next", (command, "command"), width=5)
 
 
+def _widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
+    """Return the width of each column: that of its widest line. The last columns are left out where names lack room."""
+    lines = [[max(map(cell_len, row[at].plain.split("\n"))) for row in rows] for at in range(len(_COLUMNS))]
+    widths = [min(most, max(found)) for most, found in zip(_WIDEST, lines, strict=True)]
+    while len(widths) > 2 and sum(widths) + _GAP * (len(widths) - 1) > room:
+        widths.pop()
+    return [min(widths[0], max(_NARROWEST, room - _GAP - widths[1])), *widths[1:]]
+
+
 def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
     row = Table.grid(padding=(0, _GAP, 0, 0))
     for width in widths:
         row.add_column(width=width, overflow="fold")
-    row.add_row(*cells)
+    row.add_row(*cells[: len(widths)])
     return row
 
 
-def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:
+def _cells(run: ListedRun, now: float) -> list[Text]:
     if (failed := run.failed_start) is not None:
         name = f"{failed.name}/{failed.run_id}" if failed.name else clean(str(failed.manifest), 300)
         state = Text(f"{failed.at:%H:%M} {run.state.label}\n{failed.code}", style=_STYLES[run.state])
@@ -157,21 +168,12 @@ def _cells(run: ListedRun, directory: Path, now: float) -> list[Text]:
     if run.status.pruned is not None:
         state.append(f"\npruned {clean(run.status.pruned, 20)}", style="quiet")
     return [
-        _name(run.status, directory),
+        Text(clean(f"{run.status.report.manifest.name}/{run.status.report.run_id}", 300), style="strong"),
         state,
         _jobs(run.status),
         _credits(run.status),
         Text(age(now - run.status.changed_at)),
     ]
-
-
-def _name(status: Status, directory: Path) -> Text:
-    """Return manifest name and run id, and the run directory if it is not the one that is named after them."""
-    name, run_id = status.report.manifest.name, status.report.run_id
-    text = Text(clean(f"{name}/{run_id}", 300), style="strong")
-    if status.run_dir != directory / name / run_id:
-        text.append(f"\n  in {clean(str(status.run_dir), 300)}", style="quiet")
-    return text
 
 
 def _jobs(status: Status) -> Text:

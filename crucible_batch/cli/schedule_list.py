@@ -27,7 +27,10 @@ def show_times(output: CommandOutput, places: Sequence[Path], *, count: int) -> 
     output.data = {
         "times": [_time_json(moment, schedule, now) for moment, schedule in times],
         "unscheduled": [str(path) for path in found.unscheduled],
-        "invalid": [_invalid_json(path, error) for path, error in found.invalid.items()],
+        "invalid": [
+            {"manifest": str(path), "problems": [problem_json(problem) for problem in error.problems]}
+            for path, error in found.invalid.items()
+        ],
     }
     if times:
         _print_times(output, times, now)
@@ -47,10 +50,6 @@ def _time_json(moment: datetime, schedule: ScheduledManifest, now: datetime) -> 
         "timezone": schedule.zone_name,
         "catch_up": schedule.catch_up,
     }
-
-
-def _invalid_json(path: Path, error: ManifestError) -> dict[str, Json]:
-    return {"manifest": str(path), "problems": [problem_json(problem) for problem in error.problems]}
 
 
 def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:

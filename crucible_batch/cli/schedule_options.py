@@ -15,8 +15,6 @@ from crucible_batch.option_values import parse_duration
 
 
 class SchedulerName(enum.StrEnum):
-    """A scheduler that files are exported for."""
-
     CRON = "cron"
     SYSTEMD = "systemd"
     KUBERNETES = "kubernetes"
@@ -31,8 +29,6 @@ EnvFile = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ExportChoices:
-    """The options of ``schedule export`` for the files."""
-
     env_file: EnvFile = None
     deadline: Annotated[
         float | None,

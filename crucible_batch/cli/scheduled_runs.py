@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,7 +104,9 @@ class _Runs:
             self._announce(prepared, each, f"{number} of {len(due)}", is_missed=is_missed)
             self._make_one(prepared, each, is_missed=is_missed)
             if ends_all(self.output.exit_code):
-                self._show_not_started(due[number:])
+                rest = [each.run_id for each in due[number:]]
+                if rest and not self.output.quiet:
+                    say(self.output.err, ("not started  ", "label"), ", ".join(rest))
                 break
         output = self.output
         output.data = {**(output.data if isinstance(output.data, Mapping) else {}), "caught_up": self.caught_up}
@@ -143,10 +145,6 @@ class _Runs:
         if not self.output.quiet:
             missed = " (missed)" if is_missed else ""
             say(self.output.err, (f"run {which}  ", "label"), f"{due.run_id}, {_time_words(prepared, due)}{missed}")
-
-    def _show_not_started(self, rest: Sequence[DueRun]) -> None:
-        if rest and not self.output.quiet:
-            say(self.output.err, ("not started  ", "label"), ", ".join(due.run_id for due in rest))
 
 
 def _name_run(output: CommandOutput, prepared: PreparedRun, due: DueRun) -> None:

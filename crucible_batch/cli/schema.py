@@ -33,13 +33,9 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 def print_schema(of: str, *, output: Path | None, force: bool) -> None:
     """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
-    _check_output(output, force=force)
-    _put(SCHEMAS[of](), output)
-
-
-def _check_output(output: Path | None, *, force: bool) -> None:
     if output is not None:
         check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
+    _put(SCHEMAS[of](), output)
 
 
 def _is_schema_of_ours(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -24,12 +23,8 @@ _TO_DO = {
 }
 
 
-def print_skill(program: Any) -> None:
-    """Print the guide on stdout. ``program`` is the command of which all others are subcommands."""
-    sys.stdout.write(skill_text(program))
-
-
 def skill_text(program: Any) -> str:
+    """Return the guide. ``program`` is the command of which all others are subcommands."""
     text = files("crucible_batch.cli").joinpath("templates/skill.md").read_text(encoding="utf-8")
     for name, value in (
         ("version", __version__),

@@ -32,7 +32,9 @@ _MANIFEST = "manifest.yaml"
 
 def write_starter(output: CommandOutput, directory: Path) -> None:
     """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
-    contents = {target: _packaged(packaged) for packaged, target in _STARTER.items()} | _schema_file()
+    templates = files("crucible_batch.cli") / "templates"
+    contents = {target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()}
+    contents[_SCHEMA] = (json.dumps(manifest_schema(), indent=2) + "\n").encode()
     # Two starter folders with one name would share a run directory and its budget.
     named = f"\nname: {json.dumps(_batch_name(directory))}\n".encode()
     contents[_MANIFEST] = contents[_MANIFEST].replace(b"\nname: my-batch\n", named)
@@ -41,14 +43,6 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     _show_next(output, directory, shell_command("plan", _MANIFEST))
     fact(output.out, "no key?", ("crucible-batch sandbox", "command"))
     fact(output.out, "", "in another terminal: a local gateway")
-
-
-def _packaged(name: str) -> bytes:
-    return (files("crucible_batch.cli") / "templates" / name).read_bytes()
-
-
-def _schema_file() -> dict[str, bytes]:
-    return {_SCHEMA: (json.dumps(manifest_schema(), indent=2) + "\n").encode()}
 
 
 def _write_files(directory: Path, contents: Mapping[str, bytes]) -> None:

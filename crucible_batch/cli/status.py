@@ -38,7 +38,6 @@ from crucible_batch.domain.control import PausedSince
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.progress import Balance
 from crucible_batch.domain.redaction import clean, clean_path
-from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
@@ -95,7 +94,12 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
     )
     output.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
     if status.shards is not None:
-        output.data["shards"] = _shards_json(status.shards)
+        output.data["shards"] = {
+            "plan_digest": status.shards.plan_digest,
+            "count": len(status.shards.allowances),
+            "missing": list(status.shards.missing),
+            "set_aside": format_credits(status.shards.set_aside),
+        }
     if progress is not None:
         output.data["progress"] = progress_json(progress, balance, now)
     if progress is not None or status.paused is not None:
@@ -185,15 +189,6 @@ def run_again(status: Status) -> str:
         out_dir=out_dir,
         notify_option=head.notify_option,
     )
-
-
-def _shards_json(shards: OutstandingShards) -> Json:
-    return {
-        "plan_digest": shards.plan_digest,
-        "count": len(shards.allowances),
-        "missing": list(shards.missing),
-        "set_aside": format_credits(shards.set_aside),
-    }
 
 
 def write_report_and_show(output: CommandOutput, run_dir: Path, *, html: bool) -> None:

@@ -150,7 +150,6 @@ def fact(console: Console, label: str, *parts: str | tuple[str, str] | Text, wid
 
 
 def advise(console: Console, label: str, text: str, *, indent: int = 0) -> None:
-    """Print a sentence after a label."""
     say_indented(console, Text(f"{'':{indent}}{label}  ", "label"), text)
 
 

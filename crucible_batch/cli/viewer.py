@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import webbrowser
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from crucible_batch.cli.units import grouped
 from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
-from crucible_batch.view import find_runs, new_token, run_viewer
+from crucible_batch.view import find_runs, run_viewer
 
 
 def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool) -> None:
@@ -25,7 +26,7 @@ def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browse
     runs = find_runs(directory.resolve())
     own = next((key for key, path in runs.items() if path == directory.resolve()), None)
     count = len(runs)
-    token = new_token() if is_controlled else None
+    token = secrets.token_urlsafe(32) if is_controlled else None
 
     def ready(home: str) -> None:
         url = home if own is None else f"{home}runs/{own}/"

@@ -143,8 +143,6 @@ def resume_asset(asset: Asset) -> Asset:
 
 
 class KeepReason(enum.StrEnum):
-    """Why a cleanup keeps an asset at the gateway."""
-
     IN_DOUBT = "in_doubt"
     FOUND = "found"
     NEEDED = "needed"

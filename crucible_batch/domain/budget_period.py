@@ -61,7 +61,6 @@ class Calendar:
 
 
 def zone_name(zone: tzinfo) -> str:
-    """Return the IANA name of a time zone."""
     return getattr(zone, "key", None) or str(zone)
 
 

@@ -48,7 +48,6 @@ def missing_outputs(
 
 
 def source_failed(name: str, code: str | None) -> ErrorInfo:
-    """Return the error of a job whose source has failed."""
     why = f" ({code})" if code is not None else ""
     return ErrorInfo(
         SOURCE_FAILED,

@@ -57,13 +57,11 @@ class Outage:
         return self._began_at is not None
 
     def unanswered(self, now: float) -> None:
-        """Note a request without an answer."""
         if self._began_at is None:
             self._began_at = now
             self.number += 1
 
     def answered(self, now: float) -> None:
-        """Note an answer, of whatever kind."""
         if self._began_at is None:
             return
         lasted_s = self.lasted_s(now)

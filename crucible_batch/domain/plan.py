@@ -62,8 +62,6 @@ def _cell(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """An input image and its path on disk."""
-
     spec: AssetSpec
     path: Path
 

@@ -36,8 +36,6 @@ from crucible_batch.domain.redaction import clean
 
 
 class ChangeKind(enum.StrEnum):
-    """The action of a run for a job."""
-
     NEW = "new"
     CHANGED = "changed"
     COLLECTED = "collected"

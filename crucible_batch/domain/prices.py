@@ -115,7 +115,6 @@ class PriceBook:
         return book
 
     def learn(self, shape: Shape, credits: Credits) -> None:
-        """Record a price that the gateway named for a job or an upload."""
         for known in (shape, Shape(shape.price_class)):
             self._highest[known] = max(credits, self._highest.get(known, credits))
 

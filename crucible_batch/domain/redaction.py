@@ -59,7 +59,6 @@ def truncate(text: str, limit: int) -> str:
 
 
 def strip_escapes(text: str) -> str:
-    """Remove terminal escape sequences."""
     return _ESCAPES.sub("", text)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _FINISHED = frozenset({0, 1})
@@ -120,14 +120,13 @@ def protection(run: RunFacts) -> KeepCause | None:
     return None if run.is_reported else KeepCause.UNREPORTED
 
 
-def _newest(runs: Iterable[RunFacts], count: int) -> set[int]:
+def _newest(runs: Sequence[RunFacts], count: int) -> set[int]:
     """Return the positions of the ``count`` newest runs of each manifest; those that were pruned don't count."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
-    ended = list(runs)
-    for at, run in enumerate(ended):
+    for at, run in enumerate(runs):
         if run.is_readable and not run.is_pruned:
             groups[run.manifest].append(at)
-    return {at for group in groups.values() for at in sorted(group, key=lambda at: -ended[at].ended_at)[:count]}
+    return {at for group in groups.values() for at in sorted(group, key=lambda at: -runs[at].ended_at)[:count]}
 
 
 def _cause(run: RunFacts, rules: RetentionRules, now: float) -> PruneCause | None:

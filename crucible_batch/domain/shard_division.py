@@ -51,11 +51,6 @@ class Division:
     missing: tuple[str, ...]
 
     @property
-    def allowance(self) -> Credits:
-        """The sum of the allowances."""
-        return sum((shard.allowance for shard in self.shards), ZERO)
-
-    @property
     def left_out(self) -> int:
         """The number of jobs in no shard: they are not admitted, and need images that are not uploaded."""
         return sum(number == NO_SHARD for number in self.numbers)

@@ -88,6 +88,5 @@ class JobAdder:
                 self._tell.added(planned, made)
 
     def arrange(self) -> None:
-        """Bring the plan into manifest order."""
         if self._derivation is not None:
             self._derivation.arrange()

@@ -48,7 +48,6 @@ class Pause:
         self._notify()
 
     def end(self) -> None:
-        """Resume."""
         self._is_commanded = False
         self._notify()
 

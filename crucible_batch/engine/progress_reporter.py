@@ -79,7 +79,6 @@ class ProgressReporter:
         )
 
     def added(self, source: PlannedJob, planned: Sequence[PlannedJob]) -> None:
-        """Report jobs that were added to the plan."""
         if count := sum(not self._is_beside(each) for each in planned):
             self._observer.notify(JobsAdded(self._clock.now(), count, source.name))
 

@@ -38,7 +38,6 @@ class PurchaseGate:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run is paused."""
         return self._pause.is_on
 
     async def wait_until_open(self, *, holds_credits: bool = False) -> None:

@@ -172,12 +172,13 @@ def refusal(
     failure = read_failure(answer.body)
     kind = KeyRefusedError if answer.status == 401 else GatewayError
     code, message = _words(failure, answer.status)
+    own_hint = clean_message(failure.hint) if failure and failure.hint else ""
     return kind(
         message,
         code=code,
         operation=operation,
         status=answer.status,
-        hint=_hint_of(failure) or _hint(answer.status, code, is_readable=failure is not None),
+        hint=own_hint or _hint(answer.status, code, is_readable=failure is not None),
         request_id=request_id(answer, failure),
         in_doubt=decide_retry(operation, answer.status, code).in_doubt,
         retry_after_s=retry_after_s(answer.header, now=now, cap_s=cap_s),
@@ -230,11 +231,6 @@ def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
         return fallback, f"the gateway answered with HTTP status {status} and without a readable error"
     code = clean_message(failure.code, CODE_LIMIT) or fallback
     return code, clean_message(failure.error) or f"the gateway answered with HTTP status {status} and without a message"
-
-
-def _hint_of(failure: ApiFailure | None) -> str | None:
-    """Return the gateway's own hint, None if it sent none."""
-    return clean_message(failure.hint) or None if failure and failure.hint else None
 
 
 def _hint(status: int, code: str, *, is_readable: bool) -> str:

@@ -344,7 +344,8 @@ class Retrier:
         if lasted_s < self._outage_s:
             return True
         self.outage.is_given_up = True
-        error.message += f"; the gateway has been unusable for {_minutes(lasted_s)}"
+        lasted = f"{lasted_s / 60:.0f} min" if lasted_s >= 120 else f"{lasted_s:.0f} s"
+        error.message += f"; the gateway has been unusable for {lasted}"
         return False
 
     def _announce(self, state: RetryCallState, call: _Call, url: str) -> None:
@@ -370,10 +371,6 @@ class Retrier:
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None = None) -> Retrier:
     """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring ``on_retry``."""
     return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _error(state: RetryCallState) -> GatewayError:

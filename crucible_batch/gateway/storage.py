@@ -110,7 +110,7 @@ class StorageClient:
         """Send, and follow at most ``REDIRECT_LIMIT`` redirects, each checked. Return the open, successful response."""
         reply = await self._send(url, upload)
         for _ in range(REDIRECT_LIMIT):
-            location = _followed(operation, reply)
+            location = reply.headers.get("location") if reply.status in _FOLLOWED[operation] else None
             if location is None:
                 break
             await reply.close()
@@ -179,7 +179,3 @@ class StorageClient:
 def _declared_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "")
     return int(text) if _LENGTH.fullmatch(text) and "transfer-encoding" not in headers else None
-
-
-def _followed(operation: Operation, reply: Reply) -> str | None:
-    return reply.headers.get("location") if reply.status in _FOLLOWED[operation] else None

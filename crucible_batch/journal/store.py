@@ -193,7 +193,6 @@ class Journal:
         return int(cursor.lastrowid or 0)
 
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
-        """Record the end of a run."""
         with self.transaction():
             self._connection.execute(
                 "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
@@ -385,7 +384,6 @@ class Journal:
         return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
-        """Return an asset in its current state."""
         with self._errors():
             return asset_of(sha256, self._connection.execute(sql.EVENTS_OF, (Asset(sha256).identity,)))
 
@@ -402,11 +400,9 @@ class Journal:
             yield decode(PlannedJob, body)
 
     def identities(self) -> Iterator[str]:
-        """Yield the identities of the plan's jobs."""
         return (identity for (identity,) in self._connection.execute("SELECT identity FROM plan"))
 
     def planned(self) -> int:
-        """Return the number of jobs in the plan."""
         return self._number("SELECT count(*) FROM plan")
 
     def _number(self, query: str) -> int:

@@ -79,7 +79,6 @@ def version_number(value: object) -> object:
 
 
 def _concurrency(value: object) -> object:
-    """Read a number of jobs, or ``auto``."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if value == AUTO or (is_number and 1 <= value <= MOST_AT_ONCE):  # type: ignore[operator]
         return value
@@ -87,7 +86,6 @@ def _concurrency(value: object) -> object:
 
 
 def _duration(value: object) -> float:
-    """Read a duration, to seconds."""
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             return parse_duration(str(value))
@@ -97,14 +95,12 @@ def _duration(value: object) -> float:
 
 
 def _timezone(value: object) -> object:
-    """Refuse a name that is not a time zone's."""
     if isinstance(value, str):
         read_timezone(value)
     return value
 
 
 def _cron(value: object) -> object:
-    """Refuse what is not a cron expression."""
     if isinstance(value, str):
         check_cron(value)
     return value

@@ -63,7 +63,6 @@ class Source:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The value of ``source`` in templates."""
         return {
             "name": self.job.name,
             "prompt": self.job.prompt or "",

@@ -235,7 +235,9 @@ class FormCheck:
         if isinstance(jobs, list) and jobs:
             self._check_jobs(header)
         elif "jobs" in self._site.value:
-            self._report([self._site.problem(("jobs",), _no_jobs(jobs))])
+            is_empty = jobs is None or jobs == []
+            message = "is empty; add a job" if is_empty else f"must be a list of jobs, got {kind(jobs)}"
+            self._report([self._site.problem(("jobs",), message)])
         elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
             self._report([self._site.problem(("jobs",), "`jobs` is missing")])
         if header is None or self._problems:
@@ -315,7 +317,3 @@ class FormCheck:
             jobs=tuple(self._jobs),
             site=self._site,
         )
-
-
-def _no_jobs(jobs: object) -> str:
-    return "is empty; add a job" if jobs is None or jobs == [] else f"must be a list of jobs, got {kind(jobs)}"

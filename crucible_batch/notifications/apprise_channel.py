@@ -38,8 +38,6 @@ def is_known(url: str) -> bool:
 
 @dataclass(slots=True)
 class AppriseUrl:
-    """One URL of Apprise."""
-
     source: str
     url: HiddenText = field(repr=False)
     kind: str = "apprise"

@@ -128,7 +128,6 @@ _WORDS = {
 
 
 def title_of(message: RunMessage) -> str:
-    """Return the message's subject line."""
     data = message.data
     name = data.manifest if data.run_id is None else f"{data.manifest} · {data.run_id}"
     exit_code = "" if data.exit_code == 0 else f" (exit {data.exit_code})"

@@ -19,8 +19,6 @@ ALLOW_COMMAND = "--allow-command"
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A channel with the events that it receives."""
-
     events: frozenset[RunEvent]
     channel: NotificationChannel
 

@@ -27,8 +27,6 @@ _RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 
 
 class Receipts:
-    """The receipts of one run directory."""
-
     def __init__(self, directory: Path) -> None:
         self._path = directory / RECEIPTS_FILE
         self._file: FileIO | None = None

@@ -287,7 +287,6 @@ class OutputStore:
         return await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
 
     async def add_name(self, path: str, other: str, digest: str) -> None:
-        """Give an output a second name, as ``publish.add_name`` does."""
         await asyncio.to_thread(add_name, self.directory, path, other, digest)
 
     async def remove_name(self, path: str, other: str, digest: str) -> None:

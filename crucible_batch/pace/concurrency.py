@@ -77,12 +77,10 @@ class ConcurrencyLimit:
         return max(self.requests.next_at(now), self._last_at + spread_s)
 
     def submitted(self, now: float) -> None:
-        """Note that a submit is sent."""
         self._last_at = now
         self.requests.sent(now)
 
     def accepted(self) -> None:
-        """Note that a submit was accepted."""
         self._streak = 0
         self._submits.answered(self.limit, is_refused=False)
         self._tokens = min(_MOST_TOKENS, self._tokens + 2 * self.requests.refused_share)

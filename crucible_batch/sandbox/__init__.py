@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from crucible_batch.sandbox.config import DEFAULT_KEY, Running, SandboxConfig
-from crucible_batch.sandbox.faults import KINDS, FaultRule, parse_faults
+from crucible_batch.sandbox.faults import FaultRule, parse_faults
 from crucible_batch.sandbox.pricing import Pricing, Rise, parse_pricing
 
 

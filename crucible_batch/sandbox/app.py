@@ -75,10 +75,9 @@ def _apply(gateway: Gateway, change: ConfigChange) -> None:
 
 def _state(gateway: Gateway) -> dict[str, object]:
     now, world, seen = gateway.now(), gateway.world, gateway.seen
-    audit = world.audit(now)
+    world.jobs.settle(now)
     return {
         "now": now,
-        "audit": audit,
         "ledger": world.entries,
         "jobs": [
             {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs
@@ -162,7 +161,8 @@ class _Api:
         return 200, views.credits(totals, entries, ids_in_text=ids_in_text)
 
     def workflows(self, _account_id: str, _call: Call) -> Answer:
-        return 200, {"workflows": [views.workflow_summary(w.workflow_id) for w in WORKFLOWS]}
+        updated_at = views.WORKFLOWS_UPDATED_AT
+        return 200, {"workflows": [{"workflow_id": each.workflow_id, "updated_at": updated_at} for each in WORKFLOWS]}
 
     def metadata(self, _account_id: str, call: Call) -> Answer:
         workflow = self.gateway.world.workflow(call.request.path_params["workflow_id"])

@@ -48,8 +48,6 @@ MAX_UPLOAD_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A client's description of an image that it is going to upload."""
-
     mime_type: str
     byte_size: int
     filename: str | None
@@ -110,7 +108,6 @@ class Assets:
         return asset
 
     def price(self, now: float) -> Decimal:
-        """Return what the next upload costs."""
         context, earlier = self._context, len(self._assets)
         luck = chance(context.config.seed, "price", UPLOAD, earlier)
         pricing = self.pricing.get(UPLOAD, FIXED)

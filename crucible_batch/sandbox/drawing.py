@@ -60,7 +60,6 @@ def style_of(prompt: str) -> Style:
 
 
 def paint(size: tuple[int, int], style: Style, rng: Random) -> Image.Image:
-    """Draw a sun and hills below a sky."""
     width, height = size
     top, middle, bottom = style.sky
     strip = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)

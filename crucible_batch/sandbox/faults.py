@@ -9,6 +9,31 @@ A fault strikes at one of seven stages of an exchange, and a stage draws at most
     upload     bytes that have arrived for an asset
     signing    download URLs that are handed out
     body       the bytes of a download
+
+The faults:
+
+    429            429 before the effect, Retry-After in seconds
+    429-date       429 before the effect, Retry-After as an HTTP date
+    503-before     503 before the effect, Retry-After in seconds
+    500-before     500 before the effect
+    500-after      500 after the effect
+    drop-before    connection closed without an answer, before the effect
+    drop-after     connection closed without an answer, after the effect
+    html           200 with a page of HTML in place of the JSON, after the effect
+    empty          200 with an empty body, after the effect
+    slow           the right answer, late, after the effect
+    fail           the job fails with GENERATION_FAILED and is refunded
+    moderate       the job fails with MODERATION_REFUSED
+    slow-queue     the job runs much longer than it should
+    refund-late    a failed job is refunded a minute after its end
+    refund-partial half of a failed job's price is refunded
+    refund-missing a failed job is never refunded
+    ids-in-text    entries have job ids in their descriptions only
+    never-ready    the upload is taken, the asset stays pending
+    expired-url    asset-get"}), "download URLs that have expired already
+    short-body     half the bytes under the Content-Length of all
+    short-unsized  half the bytes without a Content-Length
+    error-page     an XML error page under status 200
 """
 
 import re
@@ -40,8 +65,6 @@ _API = frozenset(API_OPERATIONS) - {"health"}
 
 
 class Stage(Enum):
-    """The moment at which a fault strikes."""
-
     EXCHANGE = "exchange"
     JOB = "job"
     REFUND = "refund"
@@ -53,37 +76,31 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """What one fault does, and the operations that it strikes when none is named."""
+    """The stage of a fault, and the operations that it strikes when none is named."""
 
     stage: Stage
     operations: frozenset[str]
-    effect: str
 
 
-KINDS: dict[str, FaultKind] = {
-    "429": FaultKind(Stage.EXCHANGE, _API, "429 before the effect, Retry-After in seconds"),
-    "429-date": FaultKind(Stage.EXCHANGE, _API, "429 before the effect, Retry-After as an HTTP date"),
-    "503-before": FaultKind(Stage.EXCHANGE, _EXCHANGES, "503 before the effect, Retry-After in seconds"),
-    "500-before": FaultKind(Stage.EXCHANGE, _EXCHANGES, "500 before the effect"),
-    "500-after": FaultKind(Stage.EXCHANGE, _EXCHANGES, "500 after the effect"),
-    "drop-before": FaultKind(Stage.EXCHANGE, _EXCHANGES, "connection closed without an answer, before the effect"),
-    "drop-after": FaultKind(Stage.EXCHANGE, _EXCHANGES, "connection closed without an answer, after the effect"),
-    "html": FaultKind(Stage.EXCHANGE, _API, "200 with a page of HTML in place of the JSON, after the effect"),
-    "empty": FaultKind(Stage.EXCHANGE, _EXCHANGES, "200 with an empty body, after the effect"),
-    "slow": FaultKind(Stage.EXCHANGE, _EXCHANGES, "the right answer, late, after the effect"),
-    "fail": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with GENERATION_FAILED and is refunded"),
-    "moderate": FaultKind(Stage.JOB, frozenset({"generate"}), "the job fails with MODERATION_REFUSED"),
-    "slow-queue": FaultKind(Stage.JOB, frozenset({"generate"}), "the job runs much longer than it should"),
-    "refund-late": FaultKind(Stage.REFUND, frozenset({"generate"}), "a failed job is refunded a minute after its end"),
-    "refund-partial": FaultKind(Stage.REFUND, frozenset({"generate"}), "half of a failed job's price is refunded"),
-    "refund-missing": FaultKind(Stage.REFUND, frozenset({"generate"}), "a failed job is never refunded"),
-    "ids-in-text": FaultKind(Stage.LISTING, frozenset({"credits"}), "entries have job ids in their descriptions only"),
-    "never-ready": FaultKind(Stage.UPLOAD, frozenset({"upload"}), "the upload is taken, the asset stays pending"),
-    "expired-url": FaultKind(Stage.SIGNING, frozenset({"job", "asset-get"}), "download URLs that have expired already"),
-    "short-body": FaultKind(Stage.BODY, frozenset({"download"}), "half the bytes under the Content-Length of all"),
-    "short-unsized": FaultKind(Stage.BODY, frozenset({"download"}), "half the bytes without a Content-Length"),
-    "error-page": FaultKind(Stage.BODY, frozenset({"download"}), "an XML error page under status 200"),
+KINDS = {
+    kind: FaultKind(stage, operations)
+    for stage, operations, kinds in (
+        (Stage.EXCHANGE, _API, ("429", "429-date", "html")),
+        (
+            Stage.EXCHANGE,
+            _EXCHANGES,
+            ("503-before", "500-before", "500-after", "drop-before", "drop-after", "empty", "slow"),
+        ),
+        (Stage.JOB, frozenset({"generate"}), ("fail", "moderate", "slow-queue")),
+        (Stage.REFUND, frozenset({"generate"}), ("refund-late", "refund-partial", "refund-missing")),
+        (Stage.LISTING, frozenset({"credits"}), ("ids-in-text",)),
+        (Stage.UPLOAD, frozenset({"upload"}), ("never-ready",)),
+        (Stage.SIGNING, frozenset({"job", "asset-get"}), ("expired-url",)),
+        (Stage.BODY, frozenset({"download"}), ("short-body", "short-unsized", "error-page")),
+    )
+    for kind in kinds
 }
+"""All faults by name. The head of this file has their effects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from crucible_batch.sandbox.workflows import Workflow, prompt, steps
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a client asks to generate."""
-
     workflow_id: str
     params: Params
     idempotency_key: str | None
@@ -41,8 +39,6 @@ class ResolvedOrder:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """When and how a job will end."""
-
     service_s: float
     error_code: str | None = None
     error_message: str | None = None

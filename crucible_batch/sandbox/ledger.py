@@ -1,13 +1,12 @@
 """The credit ledger: rows are appended, never changed, and each row carries the totals that it leaves behind."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
-from crucible_batch.sandbox.records import Asset, Entry, EntryType, Ids, Job, Record, RefusedError
+from crucible_batch.sandbox.records import Entry, EntryType, Ids, Record, RefusedError
 
 ZERO = Decimal(0)
 
@@ -105,73 +104,6 @@ class Ledger:
         self._changes.append(entry)
         self._totals[account_id] = totals
         return entry
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What the ledger amounts to. `problems` is empty as long as money is conserved.
-
-    What a failed job isn't refunded stays `reserved`.
-    """
-
-    entries: int
-    balance: Decimal
-    reserved: Decimal
-    available: Decimal
-    lowest_available: Decimal
-    spent_on_jobs: Decimal
-    spent_on_uploads: Decimal
-    problems: tuple[str, ...]
-
-
-def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]) -> Audit:
-    """Add up all rows of the ledger, and compare the result with the totals in them, the jobs and the assets."""
-    totals: dict[str, Totals] = defaultdict(Totals)
-    sums: dict[str, Decimal] = defaultdict(Decimal)
-    lows: list[Decimal] = []
-    problems: list[str] = []
-    posted: dict[str | None, list[tuple[EntryType, Decimal]]] = defaultdict(list)
-    for entry in entries:
-        after = totals[entry.account_id] = totals[entry.account_id].after(entry.entry_type, entry.amount)
-        sums[entry.entry_type] += entry.amount
-        lows.append(after.available)
-        if after != Totals(entry.balance_after, entry.reserved_after):
-            problems.append(f"entry {entry.entry_id} carries totals that don't follow from the rows before it")
-        if min(after.available, after.reserved) < 0:
-            problems.append(f"entry {entry.entry_id} leaves less than nothing")
-        posted[entry.job_id or entry.asset_id].append((entry.entry_type, entry.amount))
-    posted.pop(None, None)  # grants
-    keys: Counter[tuple[str, str]] = Counter()
-    for job in jobs:
-        due = [("reserve", job.price)]
-        if job.settled and job.last_entry is not None:
-            due.append(job.last_entry)
-        if posted.pop(job.job_id, []) != due:
-            problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund, as is due")
-        if job.idempotency_key is not None:
-            keys[job.account_id, job.idempotency_key] += 1
-    problems += [f"{count} jobs share one idempotency key" for count in keys.values() if count > 1]
-    for asset in assets:
-        match posted.pop(asset.asset_id, []):
-            case [("upload", charge)] if charge == asset.charged and asset.deleted_at is None:
-                pass
-            case [("upload", charge), ("rebate", rebate)] if rebate <= charge and asset.deleted_at is not None:
-                pass
-            case _:
-                problems.append(f"asset {asset.asset_id} was not booked as one upload and at most one rebate")
-    problems += [f"{subject} has entries but does not exist" for subject in posted]
-    balance = sum((t.balance for t in totals.values()), ZERO)
-    reserved = sum((t.reserved for t in totals.values()), ZERO)
-    return Audit(
-        entries=len(entries),
-        balance=balance,
-        reserved=reserved,
-        available=balance - reserved,
-        lowest_available=min(lows, default=ZERO),
-        spent_on_jobs=sums["consume"],
-        spent_on_uploads=sums["upload"] - sums["rebate"],
-        problems=tuple(problems),
-    )
 
 
 @dataclass(frozen=True, slots=True)

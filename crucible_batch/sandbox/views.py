@@ -10,7 +10,7 @@ from crucible_batch.sandbox.signing import Signer, Verb
 ASSET_BUCKET = "crucible-assets"
 OUTPUT_BUCKET = "crucible-outputs"
 # The moment since when the table of workflows is as it is.
-_WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+WORKFLOWS_UPDATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 Data = dict[str, object]
 
@@ -37,12 +37,7 @@ def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) 
     }
 
 
-def workflow_summary(workflow_id: str) -> Data:
-    return {"workflow_id": workflow_id, "updated_at": _WORKFLOWS_UPDATED_AT}
-
-
 def asset(asset: Asset, now: float, links: Links) -> Data:
-    """Show an asset; it can be downloaded once it is ready."""
     status, path = asset.status(now), asset_path(asset)
     return {
         "asset_id": asset.asset_id,
@@ -74,7 +69,6 @@ def asset_intent(asset: Asset, links: Links) -> Data:
 
 
 def job(job: Job, now: float, links: Links) -> Data:
-    """Show a job, with its outputs once it has succeeded."""
     status = job.status(now)
     return {
         "job_id": job.job_id,

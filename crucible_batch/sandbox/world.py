@@ -14,7 +14,7 @@ from crucible_batch.sandbox.assets import Arrival, Assets, Intent
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Jobs, Order, ResolvedOrder
-from crucible_batch.sandbox.ledger import Audit, Ledger, Totals, WorldContext, audit
+from crucible_batch.sandbox.ledger import Ledger, Totals, WorldContext
 from crucible_batch.sandbox.records import Account, Asset, Entry, Ids, Job, Record, RefusedError, not_found
 from crucible_batch.sandbox.workflows import BY_ID, Workflow
 
@@ -105,10 +105,6 @@ class World:
             return earlier, False
         return self.jobs.accept(account_id, order, self._resolved(account_id, order, now), now), True
 
-    def price(self, account_id: str, order: Order, now: float) -> Decimal:
-        """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
-        return self.jobs.price(self._resolved(account_id, order, now), order.params, now)
-
     def _resolved(self, account_id: str, order: Order, now: float) -> ResolvedOrder:
         workflow = self.workflow(order.workflow_id)
         params_rules.check(workflow, order.params)
@@ -123,10 +119,6 @@ class World:
     def job(self, account_id: str, job_id: str, now: float) -> Job:
         self.jobs.settle(now)
         return self.jobs.get(account_id, job_id)
-
-    def audit(self, now: float) -> Audit:
-        self.jobs.settle(now)
-        return audit(self.entries, self.jobs, self.assets)
 
     def _open_account(self, ids: Ids, key: str, credits: Decimal, now: float) -> None:
         if _digest(key) in self._accounts:

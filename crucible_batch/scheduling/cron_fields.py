@@ -47,7 +47,10 @@ def read_fields(expression: str) -> CronFields:
         raise ValueError("L, LW and # are not available there; write the days as numbers or ranges")
     weekdays = frozenset(each % 7 for each in parsed.weekdays if isinstance(each, int))
     days = frozenset(parsed.days)
-    written = tuple(_with_numbers(index, text) for index, text in enumerate(expression.upper().split()))
+    written = tuple(
+        ",".join(_term(index, term) for term in text.split(","))
+        for index, text in enumerate(expression.upper().split())
+    )
     return CronFields(
         minutes=frozenset(parsed.minutes),
         hours=frozenset(parsed.hours),
@@ -68,12 +71,8 @@ def _day_rules(days: frozenset[int], weekdays: frozenset[int], *, both: bool) ->
     return (DayRule(some_days, None), DayRule(None, some_weekdays))
 
 
-def _with_numbers(index: int, text: str) -> str:
-    """Return a field with numbers in place of names, and ranges in place of ``a/n``."""
-    return ",".join(_term(index, term) for term in text.split(","))
-
-
 def _term(index: int, term: str) -> str:
+    """Return a term of a field with numbers in place of names, and ranges in place of ``a/n``."""
     span, slash, step = term.partition("/")
     bounds = [_number(index, bound) for bound in span.split("-")]
     if slash and len(bounds) == 1 and bounds[0] != "*":

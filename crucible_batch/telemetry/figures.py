@@ -11,7 +11,6 @@ from crucible_batch.domain.progress import (
     GatewayUnreachable,
     Message,
     RunBegan,
-    Throttled,
 )
 from crucible_batch.domain.tally import Tally
 
@@ -38,8 +37,6 @@ class RunFigures(Tally):
         self.exit_code: int | None = None
         self.succeeded_at: float | None = None
         self.period: PeriodFigures | None = None
-        self.limit: int | None = None
-        self.reductions = 0
         self._outages_s = 0.0
         self._outage_now_s = 0.0
         self._spent_before: Credits | None = None
@@ -61,9 +58,6 @@ class RunFigures(Tally):
         match message:
             case RunBegan():
                 self._spent_before = message.balance.spent
-            case Throttled():
-                self.limit = message.limit
-                self.reductions += message.reason is not None
             case GatewayUnreachable():
                 self._outage_now_s = message.lasted_s
             case GatewayBack():

@@ -159,15 +159,6 @@ METRICS: Sequence[Metric] = (
         "crucible_batch_retries", "Requests that the newest run repeated, by operation.", _retries, ("operation",),
     ),
     Metric(
-        "crucible_batch_concurrency_limit",
-        "Jobs that the gateway accepts at the same time. Missing before a measurement.",
-        one(lambda run: run.limit),
-    ),
-    Metric(
-        "crucible_batch_concurrency_reductions", "Times that this limit was reduced after a 429 or 503.",
-        one(lambda run: run.reductions),
-    ),
-    Metric(
         "crucible_batch_outage_seconds",
         "Time waited for an unreachable gateway, from a minute on.",
         one(lambda run: run.outage_s),
@@ -193,7 +184,6 @@ class FiguresCollector(Collector):
 
 
 def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
-    """Return a registry with the metrics of one run and no others."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(FiguresCollector(figures, manifest))
     return registry

@@ -144,8 +144,6 @@ class _ReadOnly:
 
 
 class Viewer:
-    """The handlers of the routes."""
-
     def __init__(self, runs: Runs, stopping: asyncio.Event, *, is_controlled: bool) -> None:
         self._is_controlled = is_controlled
         self._runs = runs

@@ -25,11 +25,6 @@ PATH = "/control/"
 _LONGEST = 16 * 1024
 
 
-def new_token() -> str:
-    """Return a token that can't be guessed."""
-    return secrets.token_urlsafe(32)
-
-
 class ControlRequests:
     """The handler of commands. ``directory_of`` returns the run directory of a request; it raises if there is none."""
 

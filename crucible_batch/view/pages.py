@@ -11,8 +11,6 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from crucible_batch.api.status import advice_for, codes_never_retried
 from crucible_batch.api.watching import Snapshot, Watch
 from crucible_batch.domain.credits import format_credits
@@ -26,6 +24,7 @@ from crucible_batch.report.html import (
     Thumbnail,
     compact,
     ending,
+    environment,
     head_json,
     make_assets,
     page_pieces,
@@ -50,12 +49,10 @@ class Page:
 
 
 def _read_file(name: str) -> str:
-    """Return the text of a file of this package."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def state_text(snapshot: Snapshot) -> str:
-    """Return the run's state in words."""
     if (paused := snapshot.status.paused) is not None:
         return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
     if snapshot.status.running:
@@ -68,7 +65,6 @@ def state_text(snapshot: Snapshot) -> str:
 
 
 def next_step(snapshot: Snapshot) -> Advice:
-    """Return what to do next."""
     location = shlex.quote(str(snapshot.status.location))
     if snapshot.status.paused is not None:
         resume = f"crucible-batch ctl {location} resume"
@@ -139,7 +135,6 @@ def run_assets(is_controlled: bool = False) -> PageAssets:
 
 
 def thumbnail_address(key: str, sha256: str) -> str:
-    """Return the URL path of an output's thumbnail."""
     return f"/thumbnails/{key}/{sha256}"
 
 
@@ -211,18 +206,12 @@ class _Line:
 
 def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_controlled: bool) -> Page:
     """Return the page that lists the runs; ``count`` is the number of runs including those that are not listed."""
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["credits"] = format_credits
-    environment.filters["grouped"] = "{:,}".format
+    templates = environment(__package__)
+    templates.filters["credits"] = format_credits
+    templates.filters["grouped"] = "{:,}".format
     assets = _list_assets(is_controlled)
     shown = [_line(entry, root) for entry in entries]
-    template = environment.get_template("list.html.j2")
+    template = templates.get_template("list.html.j2")
     html = template.render(assets=assets, runs=shown, count=count, root=str(root))
     return Page(html, assets.policy)
 

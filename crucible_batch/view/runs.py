@@ -72,7 +72,6 @@ class ShownRun:
             return cached.snapshot
 
     async def read(self, reading: Callable[[Watch], _Result]) -> _Result:
-        """Read from the run in a thread."""
         async with self._lock:
             return await asyncio.to_thread(reading, self._watch)
 
@@ -104,8 +103,6 @@ class RunEntry:
 
 
 class Runs:
-    """The runs at and below one directory."""
-
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._shown: dict[str, ShownRun] = {}

@@ -34,7 +34,6 @@ class PlainDisplay(Display):
         self._beat: asyncio.TimerHandle | None = None
 
     def notify(self, message: Message) -> None:
-        """Process a progress message, and print any line that is due."""
         now = self._clock()
         notable = self._state.take(message, now)
         if notable is not None:

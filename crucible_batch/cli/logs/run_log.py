@@ -69,7 +69,6 @@ class RunLog(logging.Handler):
         return self._attempts.get(message.identity)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record of this package, or a warning of another library."""
         if record.name.partition(".")[0] == _OURS or record.levelno >= logging.WARNING:
             text, data = record.getMessage(), {"logger": record.name}
             self.write(LogEntry(record.created, record.levelno, "note", text, data=data))

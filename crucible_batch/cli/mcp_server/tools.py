@@ -24,7 +24,7 @@ from crucible_batch.api.reporting import report_rows
 from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.api.running import run_request
 from crucible_batch.api.status import read_status
-from crucible_batch.cli.account import metadata_of, workflow_json
+from crucible_batch.cli.account import metadata_of, workflow_ids, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
@@ -38,7 +38,6 @@ from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.spend_cap import SpendCap
-from crucible_batch.gateway import CrucibleClient
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 
@@ -190,7 +189,7 @@ class ToolBox:
         output = _output("workflows")
         with recording(output):
             async with connect(self.settings, transport=self.transport) as client:
-                ids = [given.workflow] if given.workflow else await _workflow_ids(client)
+                ids = [given.workflow] if given.workflow else await workflow_ids(client)
                 found: list[Json] = [
                     workflow_json(each, await metadata_of(client, each)) for each in ids[:MOST_WORKFLOWS]
                 ]
@@ -257,10 +256,6 @@ class ToolBox:
         cap = self.cap
         figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
         return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
-
-
-async def _workflow_ids(client: CrucibleClient) -> list[str]:
-    return sorted(each.workflow_id for each in await client.workflows())
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,12 @@ def _each(line: PriceLine, each: Credits) -> str:
 
 def _what(line: PriceLine) -> Text:
     """Return what is bought: the workflow, and the parameters that distinguish it from others in the plan."""
-    params = " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
+    params = _params(line)
     return Text.assemble(clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim"))
+
+
+def _params(line: PriceLine) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
 
 
 def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
@@ -290,8 +294,7 @@ def _paid_facts(lines: Sequence[PriceLine]) -> list[tuple[str, Text]]:
 def _paid_words(line: PriceLine) -> Text:
     assert line.paid is not None  # the caller's choice
     each, day = line.paid.credits, time.strftime("%Y-%m-%d", time.localtime(line.paid.at))
-    params = " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
-    what = clean(f"{line.what} {params}".strip(), 60)
+    what = clean(f"{line.what} {_params(line)}".strip(), 60)
     total = f"{line.count} × {format_credits(each)} = {format_credits(each * line.count)}"
     return Text(f"{what}: {total}; last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})")
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.cli.terminal import Json, fact
-from crucible_batch.domain.credits import format_credits
+from crucible_batch.domain.credits import ZERO, format_credits
 from crucible_batch.domain.redaction import clean_path
 from crucible_batch.shell_command import quoted, shell_command
 
@@ -19,7 +19,6 @@ _WIDTH = 9
 
 
 def show_shards(console: Console, plan: PlanSummary) -> None:
-    """Print a row for each shard, and what is set aside for them."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
     for heading in ("shard", "jobs", "admitted", "allowance"):
         table.add_column(heading, justify="right")
@@ -31,8 +30,8 @@ def show_shards(console: Console, plan: PlanSummary) -> None:
     if more := len(plan.shards) - len(shown):
         rest = plan.shards[len(shown) :]
         jobs, admitted = sum(shard.jobs for shard in rest), sum(shard.admitted for shard in rest)
-        allowance = format_credits(sum((shard.allowance for shard in rest[1:]), rest[0].allowance))
-        table.add_row(f"{more} more", str(jobs), str(admitted), allowance)
+        allowance = sum((shard.allowance for shard in rest), ZERO)
+        table.add_row(f"{more} more", str(jobs), str(admitted), format_credits(allowance))
     console.print(table)
     blocked = sum(shard.jobs - shard.admitted for shard in plan.shards)
     aside = format_credits(plan.set_aside)

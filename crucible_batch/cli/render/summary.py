@@ -152,16 +152,12 @@ def _failures(console: Console, failures: list[FailureGroup]) -> None:
             fact(console, "", (clean(group.message, 200), "quiet"))
 
 
-def _own_hint(stop: ErrorRow) -> str | None:
-    """Return the hint, unless the line of the next command has the same content."""
-    return None if stop.hint is None or stop.hint.startswith(_SAME_COMMAND) else stop.hint
-
-
 def _stops(console: Console, stops: list[ErrorRow]) -> None:
     """Print why the run stopped, and the first stop's hint."""
     for stop in stops[:STOPS_SHOWN]:
         fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
-    if stops and (hint := _own_hint(stops[0])):
+    hint = stops[0].hint if stops else None
+    if hint and not hint.startswith(_SAME_COMMAND):
         fact(console, "hint", clean(hint, 300))
 
 

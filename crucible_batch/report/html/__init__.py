@@ -7,6 +7,7 @@ from crucible_batch.report.html.page import (
     Cards,
     Frame,
     PageAssets,
+    environment,
     head_json,
     make_assets,
     page_pieces,

@@ -111,5 +111,4 @@ def shown(value: object) -> str:
 
 
 def picture(thumbnail: Thumbnail) -> list[object]:
-    """Return a thumbnail as the page's data."""
     return [thumbnail.source, thumbnail.width, thumbnail.height]

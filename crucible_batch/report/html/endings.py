@@ -138,7 +138,6 @@ _OTHERWISE_BLOCKED = ("not enough credits", "There were not enough credits. Add 
 
 
 def ending(head: ReportHead) -> str:
-    """Return how the run ended, in a few words."""
     if head.status == RunStatus.BLOCKED:
         return _blocked_words(head)[0]
     if head.status == RunStatus.SUCCEEDED and head.waiting:

@@ -74,7 +74,7 @@ def page_pieces(
 ) -> Iterator[str]:
     """Yield the page's text. ``location`` is the run directory in commands: its path, or the URL of its outputs."""
     jobs = Cards(thumbnails)
-    template = _environment().get_template("page.html.j2")
+    template = environment(__package__).get_template("page.html.j2")
     stream = template.stream(
         head=head,
         head_json=head_json(head, location, frame),
@@ -136,9 +136,10 @@ class Cards:
 
 
 @cache
-def _environment() -> Environment:
+def environment(package: str | None) -> Environment:
+    """Return the environment of a package's templates."""
     return Environment(
-        loader=PackageLoader(__package__ or "", "templates"),
+        loader=PackageLoader(package or "", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

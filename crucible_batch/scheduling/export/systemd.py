@@ -113,8 +113,8 @@ def on_calendar(fields: CronFields, zone_name: str) -> tuple[str, ...]:
     Two if a day or a weekday may match.
     """
     months = _list(fields.months, 12)
-    clock = f"{_list(fields.hours, 24)}:{_list(fields.minutes, 60)}:00"
-    return tuple(f"{_date(rule, months)} {clock} {zone_name}" for rule in fields.day_rules)
+    hours, minutes = _list(fields.hours, 24), _list(fields.minutes, 60)
+    return tuple(f"{_date(rule, months)} {hours}:{minutes}:00 {zone_name}" for rule in fields.day_rules)
 
 
 def _date(rule: DayRule, months: str) -> str:

@@ -27,7 +27,9 @@ _EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], li
 def export(schedules: Sequence[ScheduledManifest], to: str, options: ExportOptions) -> list[ExportedFile]:
     """Return the files for a scheduler. Raises ``UserError`` for a manifest that it can't run as scheduled."""
     _check_schedules(schedules, options)
-    return _EXPORTS[to]([_absolute(schedule) for schedule in schedules], options)
+    # Links are not followed.
+    absolute = [dataclasses.replace(each, path=Path(os.path.abspath(each.path))) for each in schedules]  # noqa: PTH100
+    return _EXPORTS[to](absolute, options)
 
 
 def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> None:
@@ -56,11 +58,6 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
                 f"{schedule.path} and {other} have the same name, {schedule.name}, and would share files",
                 hint="give each manifest its own name",
             )
-
-
-def _absolute(schedule: ScheduledManifest) -> ScheduledManifest:
-    """Return a schedule whose path is absolute; links are not followed."""
-    return dataclasses.replace(schedule, path=Path(os.path.abspath(schedule.path)))  # noqa: PTH100
 
 
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool) -> list[Path]:

@@ -19,6 +19,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import Cli
 from tests.preloaded import Process, forking_script
+from tests.sandbox_audit import with_audit
 
 FOX = "version: 1\nname: mcp-fox\nworkflow: zimage-base\nbudget: {max_credits_per_job: 2}\njobs:\n"
 FOX += "  - {name: fox, prompt: A fox, repeat: 3}\n"
@@ -26,7 +27,7 @@ FOX += "  - {name: fox, prompt: A fox, repeat: 3}\n"
 
 def billed(cli: Cli) -> Decimal:
     with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
-        audit = json.load(answer, parse_float=Decimal)["audit"]
+        audit = with_audit(json.load(answer, parse_float=Decimal))["audit"]
     assert audit["problems"] == []
     return Decimal(audit["spent_on_jobs"]) + audit["spent_on_uploads"] + audit["reserved"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.sandbox_audit import with_audit
 
 JOBS = 12
 
@@ -60,7 +61,7 @@ def _until(lines: Iterator[dict[str, Any]], kind: str, **fields: object) -> None
 
 def _state(url: str | None) -> Any:
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
-        return json.load(answer)
+        return with_audit(json.load(answer))
 
 
 def _bought_once(cli: Cli, count: int) -> None:

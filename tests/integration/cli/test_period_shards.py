@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.sandbox_audit import with_audit
+
 from .conftest import Cli, running_sandbox
 from .test_period_budget import shown
 
@@ -57,7 +59,7 @@ def figures(cli: Cli) -> tuple[str, str, str]:
 
 def spent_at(cli: Cli) -> Decimal:
     with urllib.request.urlopen(f"{cli.url}/_sandbox/state") as answer:
-        return Decimal(json.load(answer, parse_float=Decimal)["audit"]["spent_on_jobs"])
+        return Decimal(with_audit(json.load(answer, parse_float=Decimal))["audit"]["spent_on_jobs"])
 
 
 def test_what_shards_may_spend_is_set_aside_and_settled_by_the_merge(own_cli: Cli) -> None:

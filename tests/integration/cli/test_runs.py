@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from .conftest import Cli
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
@@ -42,6 +44,16 @@ def test_on_a_narrow_terminal_words_are_wrapped_and_the_command_is_not(cli: Cli)
     assert text.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
     assert all(words in text for words in ("BUDGET_EXHAUSTED", "2 of 3", "1 blocked", "narrow/2026-01-05"))
     assert "  next  crucible-batch run s.yaml --budget 6" in cli("status", COLUMNS="40").out
+
+
+@pytest.mark.parametrize(("columns", "shown"), [("50", 2), ("60", 3), ("80", 5)])
+def test_a_name_is_whole_as_long_as_another_column_can_be_left_out(cli: Cli, columns: str, shown: int) -> None:
+    cli("run", cli.write("portraits-and-places", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"),
+        "--run-id", "2026-11-3")  # fmt: skip
+    lines = cli("status", COLUMNS=columns).out.splitlines()
+    assert lines[0].split() == ["run", "state", "jobs", "credits", "age"][:shown]
+    assert lines[1].startswith("portraits-and-places/2026-11-3  stopped")
+    assert lines[2].split()[0] == "BUDGET_EXHAUSTED"
 
 
 def test_a_folder_of_runs_is_listed_and_a_run_directory_is_shown(cli: Cli) -> None:

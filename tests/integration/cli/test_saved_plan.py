@@ -9,6 +9,8 @@ from typing import Any
 
 import jsonschema
 
+from tests.sandbox_audit import with_audit
+
 from .conftest import Cli
 from .test_json import check_stream
 
@@ -19,7 +21,7 @@ SIX = "- {name: fox, prompt: a fox, repeat: 6}"
 def judged(url: str) -> dict[str, Any]:
     """What the sandbox knows: its own books, whatever the client believes."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
-        return json.load(answer)
+        return with_audit(json.load(answer))
 
 
 def test_a_plan_is_saved_and_run_without_saying_anything_again(cli: Cli, report_of: Report) -> None:

@@ -14,12 +14,13 @@ import pytest
 
 from tests.integration.cli.conftest import Cli, Done
 from tests.integration.cli.typing_along import in_shell
+from tests.sandbox_audit import with_audit
 
 
 def paid_at(url: str | None) -> Decimal:
     """What the gateway has charged for jobs and uploads, and what it has reserved for those in flight."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
-        audit = json.load(answer, parse_float=Decimal)["audit"]
+        audit = with_audit(json.load(answer, parse_float=Decimal))["audit"]
     return Decimal(audit["spent_on_jobs"]) + audit["spent_on_uploads"] + audit["reserved"]
 
 

@@ -35,6 +35,7 @@ from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
 from tests.cheap import plain_picture
+from tests.sandbox_audit import with_audit
 from tests.skipped_time import loops_for, write_in_no_time
 
 SPEED = 200.0
@@ -149,7 +150,7 @@ class Bench:
 
     async def state(self) -> Any:
         answer = await self.http.get(f"{self.running.api_url}/_sandbox/state")
-        return json.loads(answer.text, parse_float=Decimal)
+        return with_audit(json.loads(answer.text, parse_float=Decimal))
 
     async def configure(self, **levers: object) -> None:
         answer = await self.http.post(f"{self.running.api_url}/_sandbox/config", json=levers)

@@ -361,3 +361,12 @@ async def test_what_another_machine_continued_counts_here_too(start, store, watc
         third = await bench.run(manifest, out_dir=URL, only=["c"])
         assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
         await bench.agree(third)
+
+
+async def test_receipts_are_in_the_store_although_the_page_could_not_be_written(start, store):
+    async with start() as bench:
+        store.fault = failing("create", "replace", only="report.html")
+        with pytest.raises(ReportError):
+            await bench.run(bench.manifest(TWO), out_dir=URL)
+        assert store.content["receipts.jsonl"].count(b"\n") == 4
+        assert "report.html" not in store.content

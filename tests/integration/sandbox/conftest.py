@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch.sandbox import Running, SandboxConfig, serve
+from tests.sandbox_audit import with_audit
 
 
 def image_bytes(colour: str = "teal", size: tuple[int, int] = (96, 64), kind: str = "PNG") -> bytes:
@@ -66,7 +67,7 @@ class Client:
         return str(intent["asset_id"])
 
     async def state(self) -> Any:
-        return json.loads((await self.api.get("/_sandbox/state")).text, parse_float=Decimal)
+        return with_audit(json.loads((await self.api.get("/_sandbox/state")).text, parse_float=Decimal))
 
     async def configure(self, **levers: object) -> None:
         response = await self.api.post("/_sandbox/config", json=levers)

@@ -13,6 +13,7 @@ from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.pricing import Purchase
 from crucible_batch.sandbox.world import World
 from tests.case_table import each_case
+from tests.sandbox_audit import audit_world, price_in
 
 BASE = Decimal(2)
 BEGAN = 1000.0
@@ -84,7 +85,7 @@ def test_what_gateways_were_seen_to_do_can_be_had(
 ) -> None:
     world = priced(rules)
     assert buy(world) == prices
-    assert world.audit(BEGAN + 1000).problems == ()
+    assert audit_world(world, BEGAN + 1000).problems == ()
 
 
 def test_chance_comes_from_the_seed_and_stays_within_its_bounds() -> None:
@@ -98,7 +99,7 @@ def test_what_an_order_would_cost_is_what_it_costs() -> None:
     world = priced("jitter=0.5,size=512x512,rise-after=1x3")
     account, order = world.authenticate(DEFAULT_KEY), Order("zimage-base", {"size.width": 1024}, None)
     for _ in range(3):
-        quoted = world.price(account, order, BEGAN)
+        quoted = price_in(world, account, order, BEGAN)
         assert world.submit(account, order, BEGAN)[0].price == quoted
 
 

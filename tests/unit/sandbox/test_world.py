@@ -10,10 +10,10 @@ from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.config import DEFAULT_KEY, SandboxConfig
 from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
-from crucible_batch.sandbox.ledger import audit
 from crucible_batch.sandbox.records import Job, RefusedError
 from crucible_batch.sandbox.world import World
 from tests.case_table import each_case
+from tests.sandbox_audit import audit, audit_world
 
 
 def make_world(**changes: Any) -> World:
@@ -78,7 +78,7 @@ def test_a_refund_comes_late_in_part_or_never() -> None:
     jobs = [world.submit(account, order(), 0)[0] for _ in range(5)]
 
     def refunds(now: float) -> list[list[Decimal]]:
-        assert world.audit(now).problems == ()
+        assert audit_world(world, now).problems == ()
         rows = [entry for entry in world.entries if entry.entry_type == "refund"]
         return [[row.amount for row in rows if row.job_id == job.job_id] for job in jobs]
 
@@ -97,7 +97,7 @@ def test_the_delay_and_the_part_of_a_refund_can_be_set() -> None:
     world = make_world(faults=faults, refund_late_s=600, partial_refund=Decimal("0.25"))
     account = world.authenticate(DEFAULT_KEY)
     late, partial = [world.submit(account, order(), 0)[0] for _ in range(2)]
-    world.audit(1000)
+    audit_world(world, 1000)
     found = {row.job_id: row for row in world.entries if row.entry_type == "refund"}
     assert found[late.job_id].created_at == late.finished_at + 600
     assert found[partial.job_id].amount == Decimal("0.5")
@@ -108,7 +108,7 @@ def test_the_audit_notices_a_refund_that_is_not_as_is_due(kind: str) -> None:
     world = make_world(faults=parse_faults(f"fail:1,{kind}:1"))
     account = world.authenticate(DEFAULT_KEY)
     job, _ = world.submit(account, order(), 0)
-    assert world.audit(1000).problems == ()
+    assert audit_world(world, 1000).problems == ()
     grant, reserve, *rest = world.entries
     whole = replace(reserve, entry_type="refund", reserved_after=Decimal(0))
     settled = replace(job, settled=True)
@@ -154,7 +154,7 @@ def test_reserved_credits_can_not_be_spent_again() -> None:
     uploaded(world, account)
     uploaded(world, account)
     assert refusal(uploaded, world, account) == "402 INSUFFICIENT_CREDITS"
-    assert world.audit(0).available == 0
+    assert audit_world(world, 0).available == 0
 
 
 def test_an_unknown_key_opens_nothing(world: World) -> None:
@@ -274,7 +274,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
         world = make_world(seed=seed, faults=parse_faults("fail:0.5"))
         account = world.authenticate(DEFAULT_KEY)
         jobs = [world.submit(account, order(), n)[0] for n in range(20)]
-        world.audit(1000)
+        audit_world(world, 1000)
         return (*world.entries, *jobs)
 
     assert live(1) == live(1)
@@ -307,7 +307,7 @@ def test_a_config_does_not_show_its_keys() -> None:
 def test_the_audit_notices_cooked_books(world: World, account: str) -> None:
     job, _ = world.submit(account, order("k"), 0)
     asset_id = uploaded(world, account, 1)
-    world.audit(100)
+    audit_world(world, 100)
     grant, reserve, upload, consume = world.entries
     job, asset = replace(job, settled=True), world.assets.find(asset_id)
     assert audit([grant, reserve, upload, consume], [job], [asset]).problems == ()

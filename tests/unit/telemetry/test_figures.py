@@ -12,7 +12,6 @@ from crucible_batch.domain.progress import (
     JobsAdded,
     Message,
     Retrying,
-    Throttled,
 )
 from crucible_batch.telemetry.figures import RunFigures
 
@@ -104,14 +103,13 @@ def test_a_run_that_fails_before_it_begins_has_no_credits_and_no_jobs() -> None:
     assert (figures.total, figures.balance, figures.spent) == (0, None, None)
 
 
-def test_retries_reductions_and_outages_are_counted() -> None:
+def test_retries_and_outages_are_counted() -> None:
     again = Retrying(1, "generate", 1, 0.5, "RATE_LIMITED", "host")
     figures = figures_of(
         began(1, 1), again, again, Retrying(1, "job", 1, 0.5, "NO_ANSWER"),
-        Throttled(1, 8, 64, None), Throttled(2, 4, 64, "RATE_LIMITED"), Throttled(3, 5, 64, None),
         GatewayUnreachable(4, 60, 600, "no"), GatewayUnreachable(5, 120, 600, "no"), GatewayBack(6, 130),
     )  # fmt: skip
     assert figures.retries == {"generate": 2, "job": 1}
-    assert (figures.reductions, figures.limit, figures.outage_s) == (1, 5, 130)
+    assert figures.outage_s == 130
     figures.notify(GatewayUnreachable(9, 60, 600, "no"))
     assert figures.outage_s == 190, "a run may end during an outage"

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from crucible_batch.sandbox.records import Job
+from tests.sandbox_audit import with_audit
 from tests.verification.crash.children import draw
 from tests.verification.crash.scenes import ATTEMPTS, OUTPUTS, UPLOAD_BOUND, UPLOAD_PRICE, Scene, Want
 
@@ -51,7 +52,7 @@ class Past:
 def ask(url: str) -> Any:
     """Read all that a sandbox knows."""
     with _OPENER.open(f"{url}/_sandbox/state") as answer:
-        return json.loads(answer.read(), parse_float=Decimal)
+        return with_audit(json.loads(answer.read(), parse_float=Decimal))
 
 
 def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from crucible_batch.sandbox.records import Entry, Job
 from crucible_batch.sandbox.storage import create_storage
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World
+from tests.sandbox_audit import audit_world
 from tests.verification.nights.machine import NightClock, in_the_world
 
 KEY = "moltazine_nights"
@@ -146,4 +147,4 @@ class NightGateway(httpx.AsyncBaseTransport):
 
     def problems(self) -> list[str]:
         """Return what the sandbox's own audit objects to."""
-        return list(self.world.audit(self._clock.now()).problems)
+        return list(audit_world(self.world, self._clock.now()).problems)

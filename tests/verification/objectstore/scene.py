@@ -14,6 +14,7 @@ from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 from tests.integration.cli.conftest import KEY, clean_environment
+from tests.sandbox_audit import with_audit
 
 PRICE = Decimal(2)
 CANARY = "zanzibar-canary"
@@ -91,7 +92,7 @@ class Scene:
     def state(self) -> Any:
         """All that the gateway knows."""
         with _OPENER.open(self.gateway.partition("/api/")[0] + "/_sandbox/state") as answer:
-            return json.loads(answer.read(), parse_float=Decimal)
+            return with_audit(json.loads(answer.read(), parse_float=Decimal))
 
     def bought(self) -> list[str]:
         """The job of each purchase, with its key."""

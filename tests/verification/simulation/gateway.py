@@ -32,6 +32,7 @@ from crucible_batch.sandbox import records
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import RefusedError
+from tests.sandbox_audit import price_in
 from tests.verification.simulation.mortality import Crashed, Process
 from tests.verification.simulation.purse import Purse
 from tests.verification.simulation.surroundings import Surroundings, content
@@ -85,7 +86,7 @@ class SimulatedGateway(Gateway):
         def effect(now: float) -> tuple[records.Job, bool]:
             if self._world.jobs.earlier(self._account_id, order) is None:
                 available = self._around.available(Operation.GENERATE)
-                _require(self._world.price(self._account_id, order, now), available)
+                _require(price_in(self._world, self._account_id, order, now), available)
             return self._world.submit(self._account_id, order, now)
 
         def leaving() -> None:

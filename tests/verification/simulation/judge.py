@@ -18,6 +18,7 @@ from crucible_batch.domain.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
 from crucible_batch.sandbox.workflows import prompt
+from tests.sandbox_audit import audit_world
 from tests.verification.simulation.left_jobs import LeftJobs
 from tests.verification.simulation.purse import ZERO, purse_of
 from tests.verification.simulation.scenario import Life, Scenario
@@ -117,7 +118,7 @@ class Judge:
         """The seed is over."""
         self.purse.check_rows()
         self._check_jobs()
-        audit = self.around.world.audit(true_now())
+        audit = audit_world(self.around.world, true_now())
         for problem in audit.problems:
             self.complain(f"the world's own books are wrong: {problem}")
         self.broken += self.around.requests.complaints[:3]

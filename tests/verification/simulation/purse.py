@@ -17,6 +17,7 @@ from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.journal import Journal
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Asset, Entry, Job
+from tests.sandbox_audit import price_in
 from tests.verification.simulation.left_jobs import LEDGER_KINDS
 from tests.verification.simulation.mortality import Stage
 from tests.verification.simulation.pauses import Pauses
@@ -268,7 +269,7 @@ class Purse:
         alike = [job for job in world.jobs if job.workflow_id == planned.workflow_id]
         paid = [max(job.price, job.answered_price, job.recorded_price) for job in alike]
         order = Order(planned.workflow_id, planned.params, None)
-        return max([world.price(self.around.account_id, order, true_now()), *paid])
+        return max([price_in(world, self.around.account_id, order, true_now()), *paid])
 
     def upload_price(self) -> Decimal:
         """What an upload may cost: the highest that one did, and what it would now."""
