@@ -78,8 +78,15 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
     asset_id = journal.newest_gateway_asset()
     if asset_id is not None and await _is_found(gateway.asset(asset_id)):
         return True
-    if not same_account and _may_have_bought(journal):
-        raise _unseen(journal)
+    ledger = ledger_of(journal)
+    may_have_bought = ledger.holds() or ledger.lost_uploads or ledger.assumed_uploads or ledger.spent
+    if may_have_bought and not same_account:
+        raise RunDirectoryError(
+            f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account"
+            " can't be verified: a submit or an upload was sent with the other key, and this key finds no record of it",
+            hint="use that key. If it was renewed, crucible-batch run --same-account accepts this one; for another"
+            " account, choose another --out-dir",
+        )
     return False
 
 
@@ -117,20 +124,6 @@ async def _is_found(look: Awaitable[object]) -> bool:
             raise
         return False
     return True
-
-
-def _may_have_bought(journal: Journal) -> bool:
-    ledger = ledger_of(journal)
-    return bool(ledger.holds() or ledger.lost_uploads or ledger.assumed_uploads or ledger.spent)
-
-
-def _unseen(journal: Journal) -> RunDirectoryError:
-    return RunDirectoryError(
-        f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account can't"
-        " be verified: a submit or an upload was sent with the other key, and this key finds no record of it",
-        hint="use that key. If it was renewed, crucible-batch run --same-account accepts this one; for another account,"
-        " choose another --out-dir",
-    )
 
 
 def _fingerprint(key: str, salt: bytes | None = None) -> str:

@@ -96,7 +96,11 @@ class EarlierRunsPart(RunPart, PlanPart):
             basis, key = plan.basis, plan.settings.api_key
             self._earlier = find_earlier_run(plan.directory, basis.source.path, basis.binding, key)
         if self._earlier is not None:
-            yield note_earlier_run(self._earlier, plan.directory)
+            yield (
+                f"an earlier run of this manifest is in {self._earlier.describe()}; this plan is for a new run in"
+                f" {plan.directory}. To continue the earlier one, add:"
+                f" --out-dir {shlex.quote(str(self._earlier.directory))}"
+            )
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
         return summary if self._earlier is None else replace(summary, earlier_dir=self._earlier.directory)
@@ -116,14 +120,6 @@ def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, k
         "this manifest was run before with another key in %s; this run begins a new one in %s",
         clean(earlier.describe(), 4000),
         clean_path(directory),
-    )
-
-
-def note_earlier_run(earlier: EarlierRun, directory: Path) -> str:
-    """Return a note about an earlier run, for the plan of a run in ``directory``."""
-    return (
-        f"an earlier run of this manifest is in {earlier.describe()}; this plan is for a new run in {directory}."
-        f" To continue the earlier one, add: --out-dir {shlex.quote(str(earlier.directory))}"
     )
 
 

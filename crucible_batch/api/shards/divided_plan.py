@@ -28,7 +28,7 @@ from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import PriceBook, Shape, shape_of
+from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
@@ -127,7 +127,13 @@ class PlanToDivide:
         for planned, _job, is_new in self.jobs():
             if is_new:
                 shape = shape_of(planned)
-                _check_price(planned, shape, ledger.prices)
+                if ledger.prices.ceiling is None and ledger.prices.seen(shape) is None:
+                    raise UserError(
+                        f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't"
+                        " be divided",
+                        hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the"
+                        " manifest",
+                    )
                 divider.add(shape, {digest for digest in planned.digests if digest not in ready})
         division = divider.divide()
         self._check_images(division)
@@ -248,14 +254,6 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
         if error.is_not_found:
             return False
         raise
-
-
-def _check_price(planned: PlannedJob, shape: Shape, prices: PriceBook) -> None:
-    if prices.ceiling is None and prices.seen(shape) is None:
-        raise UserError(
-            f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't be divided",
-            hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the manifest",
-        )
 
 
 def division_number(journal: Journal) -> int:
