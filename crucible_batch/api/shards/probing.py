@@ -237,25 +237,6 @@ class ProbeChoice:
         """
         if not self._has_prices:
             return frozenset()
-        needed = list(self._needing_images(jobs, phases, is_listed, prices, left))
-        self.is_complete = not needed
-        if any(name in self._tried for name, _ in needed):
-            return frozenset()  # neither prepared nor failed: its run has the reason why it can't be
-        if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
-            del needed[1:]
-        names = self._one_for_each_image(needed)
-        self._tried |= names
-        return names
-
-    def _needing_images(
-        self,
-        jobs: Iterable[tuple[PlannedJob, Job]],
-        phases: Mapping[str, AssetPhase],
-        is_listed: Callable[[InputImage], bool],
-        prices: PriceBook,
-        left: Credits,
-    ) -> Iterator[tuple[str, frozenset[str]]]:
-        """Yield the admitted jobs with missing images, and the digests of these."""
         found: list[tuple[str, frozenset[str]]] = []
         in_doubt = {digest for digest, phase in phases.items() if phase in _IN_DOUBT}
 
@@ -272,9 +253,20 @@ class ProbeChoice:
                 found.append((planned.name, missing))
                 # What an upload in doubt costs is in the ledger already.
                 divider.add(shape_of(planned), missing - in_doubt)
-        for (name, missing), is_admitted in zip(found, divider.divide().is_admitted, strict=True):
-            if missing and (is_admitted or missing & in_doubt):
-                yield name, missing
+        admitted = zip(found, divider.divide().is_admitted, strict=True)
+        needed = [
+            (name, missing)
+            for (name, missing), is_admitted in admitted
+            if missing and (is_admitted or missing & in_doubt)
+        ]
+        self.is_complete = not needed
+        if any(name in self._tried for name, _ in needed):
+            return frozenset()  # neither prepared nor failed: its run has the reason why it can't be
+        if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
+            del needed[1:]
+        names = self._one_for_each_image(needed)
+        self._tried |= names
+        return names
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
         """Return the first job that needs each image; each job that needs one which an earlier run didn't upload."""
