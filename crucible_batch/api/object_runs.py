@@ -187,7 +187,8 @@ async def publish_report(journal: Journal, store: OutputStore) -> None:
 async def publish_files(store: OutputStore) -> None:
     """Write the receipts, the report, and the page with its thumbnails to the object store.
 
-    The receipts are first: without them, the next machine doesn't know what was bought. Objects that no run has written are not replaced. Does nothing for a local store. Raises ``ReportError``.
+    The receipts are first: without them, the next machine doesn't know what was bought. Objects that no run has written
+    are not replaced. Does nothing for a local store. Raises ``ReportError``.
     """
     if not isinstance(store, ObjectOutputStore) or not store.has_reports:
         return
