@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Job
 from tests.sandbox_audit import with_audit
 from tests.verification.crash.children import draw
@@ -177,7 +178,12 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
     # A copy that came back may never have seen what an upload costs: then there is nothing to hold.
     is_unpriced = past.state_lost and not told["uploads"]
     most = past.kills * len(scene.images)
-    if told["held"] not in ({Decimal(0)} if is_unpriced else _holds(lost, most - lost)) or lost > most:
+    # A refund that came after a kill may have left the list of entries before the next run read it.
+    unseen_refunds = (
+        told["held_for_refunds"] if past.kills and len(state["ledger"]) > SandboxConfig().recent_entries else Decimal(0)
+    )
+    held = told["held"] - unseen_refunds
+    if held not in ({Decimal(0)} if is_unpriced else _holds(lost, most - lost)) or lost > most:
         yield Finding("books", f"{told['held']} held, {lost} uploads lost")
     # The rebate of a DELETE whose answer was lost is never seen: the books then show more, and never less.
     rebates = UPLOAD_PRICE * sum(asset["status"] == "deleted" for asset in state["assets"]) if past.kills else 0
