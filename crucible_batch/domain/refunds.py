@@ -11,9 +11,9 @@ held, beside the holds of later attempts at the same job:
     Consumed          the part that isn't refunded is spent, until a refund follows
     RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
 
-A refund that is missing *did not come* if the readings of the ledger overlap without a gap from the purchase on: it
-would have been seen. Otherwise it *is not visible*: it may have passed in a gap, or the ledger has an entry about it
-whose type or status is not understood.
+A refund that is missing *did not come* if the newest reading of the ledger has an entry about the job: it would have
+its refund too, also one that is listed late at the place of its time. Otherwise it *is not visible*: it may have passed
+in a gap, the ledger may not name the job, or has an entry about it whose type, status or subject is not understood.
 """
 
 from __future__ import annotations
