@@ -135,7 +135,7 @@ def a_killed_run_that_returns_as_another_one(stack: ExitStack) -> None:
         return run
 
     _set(stack, period_budget, "_identify", another)
-    _set(stack, account, "_close_predecessor", lambda *_: None)
+    _set(stack, account, "_close_predecessors", lambda *_: None)
 
 
 @_bug
