@@ -15,13 +15,13 @@ class FinishedOutput(OutputRow):
     ``path`` is absolute. With outputs in an object store, the object has the same path below ``RunResult.outputs_at``.
     """
 
-    path: Path  # type: ignore[assignment]
+    path: Path  # type: ignore[assignment] # text in the report, a path in Python
 
 
 class FinishedJob(JobRow):
     """A job of a run, as in its report."""
 
-    outputs: list[FinishedOutput]  # type: ignore[assignment]
+    outputs: list[FinishedOutput]  # type: ignore[assignment] # narrower than the report's, and never added to
 
 
 def finished_job(row: JobRow, run_dir: Path) -> FinishedJob:

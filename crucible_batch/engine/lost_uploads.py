@@ -10,7 +10,7 @@ from typing import Protocol
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Created, Event, Lost, NotCharged
+from crucible_batch.domain.events import Event, Lost, NotCharged
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
@@ -86,8 +86,8 @@ class LostUploads:
 
     @property
     def are_open(self) -> bool:
-        """Whether credits are held or counted for an upload without knowing whether it was charged."""
-        return self._accounting.ledger.unpriced_uploads > 0
+        """Whether credits are held for an upload that may not have been charged; one that was found was made."""
+        return self._accounting.ledger.lost_uploads > 0
 
     @property
     def awaited(self) -> Credits:
@@ -164,7 +164,7 @@ class LostUploads:
         await self.settle()
 
     def _on_event(self, _subject: str, event: Event) -> None:
-        if isinstance(event, Lost) or (isinstance(event, Created) and event.assumed):
+        if isinstance(event, Lost):
             self._changed.set()
 
     async def _assets(self) -> Sequence[AssetSnapshot] | None:
