@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from crucible_batch.error_codes import CODES, Topic
+from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.manifest import manifest_schema
-from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
 
 DOCS = Path(__file__).parent

@@ -148,8 +148,8 @@ def preparation_failures_notified(manifest: Manifest, request: RunRequest, setti
     except BaseException as error:
         if settings is not None and request.notify and manifest.notify:
             # Loaded only then: whether another run is active is decided in a fraction of the time that this takes.
-            from crucible_batch.api.notifying import RunNotices  # noqa: PLC0415 - see above
             from crucible_batch.engine import SystemClock  # noqa: PLC0415 - see above
+            from crucible_batch.features.notify.part import RunNotices  # noqa: PLC0415 - see above
 
             notices = RunNotices(manifest, request, settings, SystemClock(), can_ask=False)
             asyncio.run(notices.fail(error))

@@ -20,7 +20,6 @@ from rich.text import Text
 
 from crucible_batch import __version__
 from crucible_batch.api.connecting import connect
-from crucible_batch.api.notifying import send_test
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_directory import try_directory
 from crucible_batch.cli.command_output import CommandOutput
@@ -28,6 +27,7 @@ from crucible_batch.cli.terminal import say_indented, working
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
+from crucible_batch.features.notify.part import send_test
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
 from crucible_batch.settings import KEY_VARIABLE, Settings

@@ -10,8 +10,8 @@ from typing import Any
 
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.errors import UserError
+from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.manifest import manifest_schema
-from crucible_batch.notifications.messages import message_schema
 from crucible_batch.report import Report
 from crucible_batch.saved_plan import plan_schema
 

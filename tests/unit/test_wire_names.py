@@ -40,9 +40,9 @@ from crucible_batch.domain.progress import (
     Throttled,
 )
 from crucible_batch.domain.receipts import Receipt
+from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
-from crucible_batch.notifications.messages import message_schema
 
 JOURNAL: Mapping[str, str] = {
     "Held": "attempt key credits price_class shape alone images",

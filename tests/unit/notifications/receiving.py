@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from crucible_batch.notifications.messages import MessageCounts, MessageCredits, MessageData, RunMessage, attempt_id
+from crucible_batch.features.notify.messages import MessageCounts, MessageCredits, MessageData, RunMessage, attempt_id
 
 ATTEMPT = attempt_id("/runs/spring", 1790000000.25)
 CANARY = "9f1c-canary-address"

@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from crucible_batch.notifications import apprise_channel
-from crucible_batch.notifications.apprise_channel import AppriseUrl, is_installed
-from crucible_batch.notifications.http_channels import SendError
+from crucible_batch.features.notify import apprise_channel
+from crucible_batch.features.notify.apprise_channel import AppriseUrl, is_installed
+from crucible_batch.features.notify.http_channels import SendError
 from crucible_batch.secret_text import HiddenText
 
 from .receiving import CANARY, HANG, answer, message, receiving
@@ -80,6 +80,6 @@ def test_whether_it_is_installed_is_found_without_loading_it(monkeypatch: pytest
 def test_it_is_loaded_on_first_use_only() -> None:
     import subprocess
 
-    program = "import sys, crucible_batch.notifications.subscriptions; print('apprise' in sys.modules)"
+    program = "import sys, crucible_batch.features.notify.subscriptions; print('apprise' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.notifications.command_channel import Command, environment_of_commands, find_program
-from crucible_batch.notifications.http_channels import SendError
+from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
+from crucible_batch.features.notify.http_channels import SendError
 
 from .receiving import message
 

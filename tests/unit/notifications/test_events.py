@@ -10,8 +10,7 @@ import jsonschema
 
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import ExitCode
-from crucible_batch.manifest.models import Notification
-from crucible_batch.notifications.messages import (
+from crucible_batch.features.notify.messages import (
     MESSAGE_TYPES,
     RunMessage,
     attempt_id,
@@ -21,6 +20,7 @@ from crucible_batch.notifications.messages import (
     timestamp_of,
     title_of,
 )
+from crucible_batch.manifest.models import Notification
 from crucible_batch.option_values import RunEvent
 from tests.case_table import each_case
 

@@ -14,9 +14,9 @@ import trustme
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from crucible_batch.features.notify.delivery import DeliveryResult, NotificationChannel, Patience, deliver
+from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, SendError, Webhook, ping_url
 from crucible_batch.gateway import aiohttp_transport
-from crucible_batch.notifications.delivery import DeliveryResult, NotificationChannel, Patience, deliver
-from crucible_batch.notifications.http_channels import Heartbeat, HttpSender, SendError, Webhook, ping_url
 from crucible_batch.secret_text import HiddenText
 from tests.case_table import each_case
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.notifications.sources import SourceFault, SourceReader
+from crucible_batch.features.notify.sources import SourceFault, SourceReader
 from tests.case_table import each_case
 
 KEY = "moltazine_key-of-the-account-1"

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import notifying, period_budget, scheduled_runs
-from crucible_batch.api.notifying import RunNotices
+from crucible_batch.api import period_budget, scheduled_runs
 from crucible_batch.api.period_budget import RunAllowance
 from crucible_batch.api.scheduled_runs import PreparedRun
 from crucible_batch.budget_accounts import BudgetAccount, account
 from crucible_batch.domain import catch_up
 from crucible_batch.domain.allowance import Allowance
+from crucible_batch.features.notify import part as notifying
+from crucible_batch.features.notify.part import RunNotices
 from tests.verification.nights import play, scheduler
 from tests.verification.nights.machine import NightLoop
 
@@ -177,6 +178,6 @@ def a_blocked_night_reported_as_a_success(stack: ExitStack) -> None:
 
 @_bug
 def a_message_that_is_sent_once_only(stack: ExitStack) -> None:
-    from crucible_batch.notifications import delivery
+    from crucible_batch.features.notify import delivery
 
     _set(stack, delivery.Patience, "wait_s", lambda *_: timedelta(hours=1).total_seconds())

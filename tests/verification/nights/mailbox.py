@@ -67,7 +67,7 @@ class Mailbox:
 @contextlib.contextmanager
 def delivering_to(mailbox: Mailbox) -> Iterator[None]:
     """Send what notifications send by HTTP to the mailbox."""
-    with patch("crucible_batch.notifications.http_channels.new_channel", lambda **_: _Post(mailbox)):
+    with patch("crucible_batch.features.notify.http_channels.new_channel", lambda **_: _Post(mailbox)):
         yield
 
 

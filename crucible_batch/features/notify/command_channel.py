@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from crucible_batch.domain.redaction import clean_message
-from crucible_batch.notifications.http_channels import SendError
-from crucible_batch.notifications.messages import RunMessage
+from crucible_batch.features.notify.http_channels import SendError
+from crucible_batch.features.notify.messages import RunMessage
 
 logger = logging.getLogger(__name__)
 

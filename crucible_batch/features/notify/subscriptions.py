@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from crucible_batch.domain.redaction import clean
+from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
+from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
+from crucible_batch.features.notify.delivery import NotificationChannel
+from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, Webhook
+from crucible_batch.features.notify.sources import SourceFault, SourceReader
 from crucible_batch.manifest.models import Notification
-from crucible_batch.notifications.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
-from crucible_batch.notifications.command_channel import Command, environment_of_commands, find_program
-from crucible_batch.notifications.delivery import NotificationChannel
-from crucible_batch.notifications.http_channels import Heartbeat, HttpSender, Webhook
-from crucible_batch.notifications.sources import SourceFault, SourceReader
 from crucible_batch.option_values import RunEvent
 
 ALLOW_COMMAND = "--allow-command"

@@ -30,10 +30,8 @@ from crucible_batch.errors import (
     NotificationError,
     RunBusyError,
 )
-from crucible_batch.journal import Journal
-from crucible_batch.manifest import Manifest
-from crucible_batch.notifications.delivery import DeliveryResult, deliver
-from crucible_batch.notifications.messages import (
+from crucible_batch.features.notify.delivery import DeliveryResult, deliver
+from crucible_batch.features.notify.messages import (
     MAX_ERROR_CODES,
     MESSAGE_TYPES,
     MessageCounts,
@@ -43,8 +41,10 @@ from crucible_batch.notifications.messages import (
     event_of,
     timestamp_of,
 )
-from crucible_batch.notifications.sources import SourceReader
-from crucible_batch.notifications.subscriptions import ALLOW_COMMAND, Resolved, resolve
+from crucible_batch.features.notify.sources import SourceReader
+from crucible_batch.features.notify.subscriptions import ALLOW_COMMAND, Resolved, resolve
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
 from crucible_batch.settings import KEY_VARIABLE, Settings

@@ -8,8 +8,8 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
-from crucible_batch.notifications.http_channels import LIMIT_S, SendError
-from crucible_batch.notifications.messages import RunMessage, text_of, title_of
+from crucible_batch.features.notify.http_channels import LIMIT_S, SendError
+from crucible_batch.features.notify.messages import RunMessage, text_of, title_of
 from crucible_batch.option_values import RunEvent
 from crucible_batch.secret_text import HiddenText
 

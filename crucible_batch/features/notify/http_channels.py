@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 
 import httpx
 
+from crucible_batch.features.notify.messages import RunMessage, text_of, title_of
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.response_errors import retry_after_s
 from crucible_batch.gateway.transport import Channel, InvalidCertificateError
-from crucible_batch.notifications.messages import RunMessage, text_of, title_of
 from crucible_batch.secret_text import HiddenText
 
 TIMEOUT_S = 20.0

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from crucible_batch.notifications.http_channels import SendError
-from crucible_batch.notifications.messages import RunMessage
+from crucible_batch.features.notify.http_channels import SendError
+from crucible_batch.features.notify.messages import RunMessage
 
 logger = logging.getLogger(__name__)
 
