@@ -19,12 +19,12 @@ from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
-from crucible_batch.api.run_telemetry import TelemetryPart
 from crucible_batch.api.shards.plan_notes import ShardNotesPart
 from crucible_batch.api.shards.run import shard_run
 from crucible_batch.api.spend_cap import SpendCapPart
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.features.notify.part import NoticesPart
+from crucible_batch.features.telemetry.part import TelemetryPart
 
 
 def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:

@@ -37,20 +37,19 @@ MAY_IMPORT = {
     "report": {"errors", "domain", "atomic_files", "shell_command"},
     "saved_plan": {"errors", "domain", "atomic_files", "shell_command"},
     "settings": {"errors", "domain", "secret_text"},
-    "telemetry": {"errors", "domain", "option_values"},
     "budget_accounts": {"errors", "domain"},
     "pace": {"domain"},
     "engine": {"errors", "domain", "pace", "input_images", "outputs", "temporary_database"},
     "api": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
-        "scheduled_time", "secret_text", "shell_command", "telemetry", "budget_accounts",
+        "scheduled_time", "secret_text", "shell_command", "budget_accounts",
         "object_url", "resource_errors", "pace", "features",
     },
     "features": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
-        "scheduled_time", "secret_text", "shell_command", "telemetry", "budget_accounts",
+        "scheduled_time", "secret_text", "shell_command", "budget_accounts",
         "object_url", "resource_errors", "pace", "api", "cli", "scheduling", "view",
     },
     "scheduling": {"errors", "manifest", "scheduled_time", "atomic_files"},
@@ -205,7 +204,7 @@ def _features() -> set[str]:
     listed |= {f"crucible_batch.api.{name}" for name in rules}
     listed |= {name for name in MODULES if name.startswith("crucible_batch.api.shards")}
     listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
-    rooms = ("budget_accounts", "features", "telemetry", "scheduling")
+    rooms = ("budget_accounts", "features", "scheduling")
     return listed | {f"crucible_batch.{room}" for room in rooms}
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.run_telemetry import balance_of, exit_code_of, longest_interval_s, period_of
 from crucible_batch.errors import (
     ConsentError,
     DeadlineError,
@@ -19,9 +18,10 @@ from crucible_batch.errors import (
     RunBusyError,
     UserError,
 )
+from crucible_batch.features.telemetry.figures import PeriodFigures
+from crucible_batch.features.telemetry.part import balance_of, exit_code_of, longest_interval_s, period_of
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
-from crucible_batch.telemetry.figures import PeriodFigures
 from tests.case_table import each_case
 
 HOUR = 3600.0

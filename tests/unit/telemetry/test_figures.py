@@ -13,7 +13,7 @@ from crucible_batch.domain.progress import (
     Message,
     Retrying,
 )
-from crucible_batch.telemetry.figures import RunFigures
+from crucible_batch.features.telemetry.figures import RunFigures
 
 from .messages import (
     accepted,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from crucible_batch.errors import UserError
-from crucible_batch.telemetry.figures import RunFigures
-from crucible_batch.telemetry.metrics import read_address, serving
+from crucible_batch.features.telemetry.figures import RunFigures
+from crucible_batch.features.telemetry.metrics import read_address, serving
 from tests.case_table import each_case
 
 from .messages import began, whole_job

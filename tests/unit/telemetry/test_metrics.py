@@ -12,9 +12,9 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
+from crucible_batch.features.telemetry.metrics import METRICS, OPERATIONS, registry_of
 from crucible_batch.gateway.retries import Operation
-from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
-from crucible_batch.telemetry.metrics import METRICS, OPERATIONS, registry_of
 from tests.case_table import each_case
 
 from .messages import balance, began, ended, held, whole_job

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from crucible_batch.errors import UserError
-from crucible_batch.telemetry import metrics
-from crucible_batch.telemetry.figures import RunFigures
-from crucible_batch.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
+from crucible_batch.features.telemetry import metrics
+from crucible_batch.features.telemetry.figures import RunFigures
+from crucible_batch.features.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
 from tests.case_table import each_case
 
 

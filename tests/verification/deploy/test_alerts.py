@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from crucible_batch.telemetry.figures import RunFigures
-from crucible_batch.telemetry.metrics import registry_of
+from crucible_batch.features.telemetry.figures import RunFigures
+from crucible_batch.features.telemetry.metrics import registry_of
 
 ROOT = Path(__file__).parents[3]
 ALERTS = ROOT / "docs" / "deploy" / "alerts.yml"

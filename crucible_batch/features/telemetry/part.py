@@ -15,10 +15,10 @@ from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import ReadRun, RunPart
 from crucible_batch.domain.progress import Balance
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
 from crucible_batch.scheduled_time import times_after
-from crucible_batch.telemetry.figures import PeriodFigures, RunFigures
 
 _MOST_TIMES = 2000
 """Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
@@ -68,7 +68,7 @@ def measured(run: ReadRun) -> Iterator[None]:
     if request.metrics_textfile is None and request.metrics_listen is None:
         yield
         return
-    from crucible_batch.telemetry import metrics
+    from crucible_batch.features.telemetry import metrics
 
     began_at, path, is_run, exit_code = run.clock.now(), None, True, 0
     figures = RunFigures(began_at, longest_interval_s(run.manifest, began_at))
