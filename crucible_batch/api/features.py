@@ -13,7 +13,6 @@ from crucible_batch.api.earlier_runs import EarlierRunsPart
 from crucible_batch.api.failed_starts import FailedStartsPart
 from crucible_batch.api.known_jobs import KnownJobsPart
 from crucible_batch.api.manifest_jobs import manifest_run
-from crucible_batch.api.period_part import PeriodPart
 from crucible_batch.api.plan_parts import PlanParts
 from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
@@ -24,6 +23,7 @@ from crucible_batch.api.shards.run import shard_run
 from crucible_batch.api.spend_cap import SpendCapPart
 from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.features.notify.part import NoticesPart
+from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.features.telemetry.part import TelemetryPart
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
-from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_comparison import Comparison, compare
 from crucible_batch.api.plan_rows import (
     UPLOADS,
@@ -31,6 +30,7 @@ from crucible_batch.domain.prices import Certainty, PriceBook
 from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
 from crucible_batch.domain.sharding import PlannedShard
+from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.journal import PlanFile
 
 

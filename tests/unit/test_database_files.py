@@ -30,8 +30,8 @@ OWN_CLASSES = {"Journal", "Image", "webbrowser"}
 
 ALLOWED = {
     # (module, what is opened): why it is not a live database
-    ("budget_accounts/database.py", "temporary"): "a new file, before SQLite opens it",
-    ("budget_accounts/database.py", "path.parent"): "a directory, to sync it",
+    ("features/periods/database.py", "temporary"): "a new file, before SQLite opens it",
+    ("features/periods/database.py", "path.parent"): "a directory, to sync it",
     ("journal/database.py", "resources.files(__package__).joinpath('schema.sql')"): "a file of the package",
     ("journal/safe_files.py", "folder"): "a directory, to sync it",
     ("manifest/loader.py", "path"): "a manifest; a directory with a journal is only recognised by its name",

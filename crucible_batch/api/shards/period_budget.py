@@ -21,19 +21,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from crucible_batch.api.budgets import calendar_of
-from crucible_batch.api.period_budget import PeriodRules, account_gateway, set_aside, settle_usage, usage_of
-from crucible_batch.api.period_note import is_journal_of, noted_run_in_account
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.api.shards.divided_plan import refuse_lower_budget
-from crucible_batch.budget_accounts import BudgetAccount, account_file
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.engine import Clock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
+from crucible_batch.features.periods import BudgetAccount, account_file
+from crucible_batch.features.periods.budgets import calendar_of
+from crucible_batch.features.periods.note import is_journal_of, noted_run_in_account
+from crucible_batch.features.periods.period_budget import (
+    PeriodRules,
+    account_gateway,
+    set_aside,
+    settle_usage,
+    usage_of,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command

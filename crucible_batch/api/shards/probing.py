@@ -24,7 +24,6 @@ from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.api.features import kind_of_probe
-from crucible_batch.api.period_budget import preview
 from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
 from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.running import RunResult, run_request
@@ -40,6 +39,7 @@ from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.shard_division import Divider
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
+from crucible_batch.features.periods.period_budget import preview
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api.period_budget import PeriodPreview
 from crucible_batch.api.plan_rows import UPLOADS, PriceLine
 from crucible_batch.api.plan_summary import PlanSummary, StagePreview
 from crucible_batch.cli.command_output import rfc3339
@@ -22,6 +21,7 @@ from crucible_batch.cli.units import counted
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.prices import SURGE, Certainty
 from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.features.periods.period_budget import PeriodPreview
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",

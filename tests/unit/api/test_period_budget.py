@@ -14,19 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.api.budgets import budget_states, release_budget
-from crucible_batch.api.period_budget import (
-    PeriodRules,
-    RunAllowance,
-    account_gateway,
-    preview_at,
-    set_aside,
-    settled,
-)
-from crucible_batch.api.period_note import noted_period, noted_run_in_account
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.shard_notes import note_shards
-from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, noted_as_active
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, Succeeded
@@ -40,6 +29,17 @@ from crucible_batch.errors import (
     RunBusyError,
     ShardsOutstandingError,
     UserError,
+)
+from crucible_batch.features.periods import AccountTerms, BudgetAccount, noted_as_active
+from crucible_batch.features.periods.budgets import budget_states, release_budget
+from crucible_batch.features.periods.note import noted_period, noted_run_in_account
+from crucible_batch.features.periods.period_budget import (
+    PeriodRules,
+    RunAllowance,
+    account_gateway,
+    preview_at,
+    set_aside,
+    settled,
 )
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.settings import Settings

@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from crucible_batch.budget_accounts import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 from crucible_batch.domain.allowance import Share
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
@@ -36,6 +35,7 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
+from crucible_batch.features.periods import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 
 BEGUN = 1_793_000_000.0
 CALENDAR = Calendar("day", ZoneInfo("UTC"))

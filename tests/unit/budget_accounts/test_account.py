@@ -16,7 +16,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.budget_accounts import (
+from crucible_batch.domain.allowance import ShareRequest
+from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
+from crucible_batch.errors import BudgetAccountError, ExitCode
+from crucible_batch.features.periods import (
     AccountTerms,
     AllowanceRequest,
     BudgetAccount,
@@ -26,10 +29,7 @@ from crucible_batch.budget_accounts import (
     account_files,
     noted_as_active,
 )
-from crucible_batch.budget_accounts.database import transaction
-from crucible_batch.domain.allowance import ShareRequest
-from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
-from crucible_batch.errors import BudgetAccountError, ExitCode
+from crucible_batch.features.periods.database import transaction
 
 TERMS = AccountTerms("studio", "https://gateway", "day", "UTC")
 DAY = Calendar("day", ZoneInfo("UTC"))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.budget_accounts import AccountTerms, BudgetAccount, account_file, account_files
-from crucible_batch.budget_accounts.database import transaction
+from crucible_batch.features.periods import AccountTerms, BudgetAccount, account_file, account_files
+from crucible_batch.features.periods.database import transaction
 
 TERMS = AccountTerms("studio", "http://gateway", "day", "UTC")
 OTHER_PROCESS = """

@@ -40,7 +40,7 @@ def show(
     Credits that a run has set aside are not available to other runs until it
     ends. Needs neither a gateway nor an API key.
     """
-    from crucible_batch.cli.budgets import show_budgets
+    from crucible_batch.features.periods.terminal import show_budgets
 
     show_budgets(output, account)
 
@@ -79,6 +79,6 @@ def release(
     spent, and --spent can't be less: it may only be renamed, and the run may
     continue. Refused while the run is active.
     """
-    from crucible_batch.cli.budgets import release_and_show
+    from crucible_batch.features.periods.terminal import release_and_show
 
     release_and_show(output, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)

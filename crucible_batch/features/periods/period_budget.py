@@ -13,23 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.period_note import (
-    is_journal_of,
-    note_allowance,
-    note_period,
-    note_run_in_account,
-    noted_run_in_account,
-)
 from crucible_batch.api.plan_rows import left_to_buy
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of
-from crucible_batch.budget_accounts import (
-    AccountTerms,
-    AllowanceRequest,
-    BudgetAccount,
-    RunUsage,
-    is_active,
-)
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
@@ -42,6 +28,20 @@ from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.prices import PriceBook
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
+from crucible_batch.features.periods import (
+    AccountTerms,
+    AllowanceRequest,
+    BudgetAccount,
+    RunUsage,
+    is_active,
+)
+from crucible_batch.features.periods.note import (
+    is_journal_of,
+    note_allowance,
+    note_period,
+    note_run_in_account,
+    noted_run_in_account,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings

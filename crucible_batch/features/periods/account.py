@@ -14,19 +14,19 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.budget_accounts.active_runs import is_active
-from crucible_batch.budget_accounts.database import create_file, put, reported, transaction
-from crucible_batch.budget_accounts.records import (
+from crucible_batch.domain.allowance import Allowance, Share
+from crucible_batch.domain.budget_period import BudgetPeriod
+from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.errors import BudgetAccountError
+from crucible_batch.features.periods.active_runs import is_active
+from crucible_batch.features.periods.database import create_file, put, reported, transaction
+from crucible_batch.features.periods.records import (
     AccountShare,
     AccountTerms,
     AllowanceRequest,
     Grant,
     RunUsage,
 )
-from crucible_batch.domain.allowance import Allowance, Share
-from crucible_batch.domain.budget_period import BudgetPeriod
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.errors import BudgetAccountError
 
 SUFFIX = ".budget.sqlite3"
 

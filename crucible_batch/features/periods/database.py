@@ -15,8 +15,8 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from crucible_batch.budget_accounts.records import AccountTerms
 from crucible_batch.errors import BudgetAccountError
+from crucible_batch.features.periods.records import AccountTerms
 
 _APPLICATION_ID = 0x43424131
 """Marks the file as ours, in the header of the database ("CBA1")."""
