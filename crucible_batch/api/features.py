@@ -20,8 +20,8 @@ from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
 from crucible_batch.api.shards.plan_notes import ShardNotesPart
 from crucible_batch.api.shards.run import shard_run
-from crucible_batch.api.spend_cap import SpendCapPart
-from crucible_batch.domain.spend_cap import SpendCap
+from crucible_batch.features.agents.part import SpendCapPart
+from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.notify.part import NoticesPart
 from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.features.telemetry.part import TelemetryPart

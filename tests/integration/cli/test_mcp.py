@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.cli.mcp_server import serve_agents
 from crucible_batch.errors import UserError
+from crucible_batch.features.agents.mcp_server import serve_agents
 from crucible_batch.settings import Settings
 from tests.integration.cli.conftest import Cli
 from tests.preloaded import Process, forking_script
@@ -121,7 +121,7 @@ def test_a_root_that_is_not_a_directory_is_refused(lonely_cli: Cli) -> None:
 
 
 def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("crucible_batch.cli.mcp_server")]:
+    for name in [name for name in sys.modules if name.startswith("crucible_batch.features.agents.mcp_server")]:
         monkeypatch.delitem(sys.modules, name)
     for name in {name for name in sys.modules if name.partition(".")[0] == "mcp"} | {"mcp"}:
         monkeypatch.setitem(sys.modules, name, None)

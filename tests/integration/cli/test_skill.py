@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from crucible_batch.cli.app import app
-from crucible_batch.cli.skill import skill_text
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.agents.skill import skill_text
 from tests.command_tree import all_commands
 from tests.integration.cli.conftest import Cli, Done
 

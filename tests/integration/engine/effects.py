@@ -29,8 +29,8 @@ import httpx
 import pytest
 
 from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.engine.runner import Runner
+from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.notify.http_channels import HttpSender
 from crucible_batch.features.periods import BudgetAccount
 from crucible_batch.journal import Journal, lock

@@ -19,8 +19,8 @@ from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import RunPart
 from crucible_batch.api.running import run_request
 from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.periods.budgets import budget_states
 from crucible_batch.journal import is_locked
 from crucible_batch.settings import Settings

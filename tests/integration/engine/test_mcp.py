@@ -20,10 +20,10 @@ from crucible_batch.api import running
 from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest, parse_shard
 from crucible_batch.cli import redaction
-from crucible_batch.cli.mcp_server.confinement import Root
-from crucible_batch.cli.mcp_server.tools import LONGEST_TEXT, ToolBox
-from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import JournalError, ReportError, UserError
+from crucible_batch.features.agents.mcp_server.confinement import Root
+from crucible_batch.features.agents.mcp_server.tools import LONGEST_TEXT, ToolBox
+from crucible_batch.features.agents.spend_cap import SpendCap
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 
@@ -66,7 +66,7 @@ def connect(start: Any, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Connect to a server with an ``allow_spend``; other keywords are those of the bench."""
     from mcp import Client  # not at the top: each worker imports this module, and that takes 0.4 s
 
-    from crucible_batch.cli.mcp_server.server import make_server
+    from crucible_batch.features.agents.mcp_server.server import make_server
 
     @asynccontextmanager
     async def connected(allow_spend: object = None, **config: object) -> AsyncIterator[Agent]:

@@ -2,7 +2,7 @@
 
 ``effects.py`` has what is watched. What these tests use of ``api/``, beside the public functions:
 
-    ToolBox.run of cli/mcp_server/tools.py              the run of a server with a spend cap
+    ToolBox.run of features/agents/mcp_server/tools.py              the run of a server with a spend cap
     the fixtures ``start`` and ``store`` (conftest.py)  replace the clock of a run, and how the gateway is opened
 """
 
@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.cli.mcp_server.confinement import Root
-from crucible_batch.cli.mcp_server.tools import RunArguments, ToolBox
 from crucible_batch.domain.progress import RunBegan
 from crucible_batch.errors import OtherAccountError, ReportError
+from crucible_batch.features.agents.mcp_server.confinement import Root
+from crucible_batch.features.agents.mcp_server.tools import RunArguments, ToolBox
 from crucible_batch.settings import Settings
 from tests.integration.engine.conftest import Tampered, Watcher
 from tests.integration.engine.effects import Effects, WatchedCap

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.spend_cap import capped
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.spend_cap import JournalFigures, SpendCap
 from crucible_batch.errors import SpendLimitError
+from crucible_batch.features.agents.part import capped
+from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap
 from crucible_batch.journal import Binding, Journal
 
 TERMS = RunTerms("m", "m.yaml", "", "default", Decimal(5), Decimal(2), 3, frozenset())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.cli.mcp_server.active_run import ActiveRun
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.agents.mcp_server.active_run import ActiveRun
 
 
 class Runner:

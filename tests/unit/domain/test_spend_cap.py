@@ -31,7 +31,7 @@ from crucible_batch.domain.events import (
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook
-from crucible_batch.domain.spend_cap import JournalFigures, SpendCap, figures_of
+from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
 from tests.case_table import each_case
 
 ERROR = ErrorInfo("X", "x")

@@ -31,7 +31,7 @@ def skill(_output: CommandOutput, context: typer.Context) -> None:
 
     It is a SKILL.md in Markdown, to be saved where the agent reads its skills.
     """
-    from crucible_batch.cli.skill import skill_text
+    from crucible_batch.features.agents.skill import skill_text
 
     sys.stdout.write(skill_text(context.find_root().command))
 
@@ -61,6 +61,6 @@ def mcp(
     Requires the extra mcp. The API key and the gateway are those of the
     environment at the start.
     """
-    from crucible_batch.cli.mcp_server import serve_agents
+    from crucible_batch.features.agents.mcp_server import serve_agents
 
     serve_agents(root, allow_spend, gateway.settings())

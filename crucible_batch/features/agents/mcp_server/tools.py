@@ -28,8 +28,6 @@ from crucible_batch.cli.account import metadata_of, workflow_ids, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.explain import explain
-from crucible_batch.cli.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
-from crucible_batch.cli.mcp_server.confinement import Root
 from crucible_batch.cli.redaction import in_json, redacted
 from crucible_batch.cli.render.plan import plan_json
 from crucible_batch.cli.render.summary import head_json
@@ -37,7 +35,9 @@ from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
 from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.spend_cap import SpendCap
+from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
+from crucible_batch.features.agents.mcp_server.confinement import Root
+from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from crucible_batch.cli.redaction import hide_key
 from crucible_batch.domain.redaction import clean_path
-from crucible_batch.domain.spend_cap import SpendCap
 from crucible_batch.errors import UserError
+from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.settings import Settings
 
 
@@ -23,9 +23,9 @@ def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) ->
     The root becomes the working directory. The settings were read before, so no file in it can change them.
     """
     try:
-        from crucible_batch.cli.mcp_server.confinement import Root  # noqa: PLC0415 - an extra
-        from crucible_batch.cli.mcp_server.server import serve  # noqa: PLC0415
-        from crucible_batch.cli.mcp_server.tools import ToolBox  # noqa: PLC0415
+        from crucible_batch.features.agents.mcp_server.confinement import Root  # noqa: PLC0415 - an extra
+        from crucible_batch.features.agents.mcp_server.server import serve  # noqa: PLC0415
+        from crucible_batch.features.agents.mcp_server.tools import ToolBox  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"mcp", "anyio"}:
             raise

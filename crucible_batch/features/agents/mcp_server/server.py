@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from crucible_batch import __version__
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.mcp_server.tools import ToolBox, ToolEntry, safe_envelope, tool_entries
 from crucible_batch.cli.terminal import Json
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.agents.mcp_server.tools import ToolBox, ToolEntry, safe_envelope, tool_entries
 
 _INSTRUCTIONS = (
     "Generates images from a YAML manifest, within a budget. Safe order: validate, plan, show the user the plan's"

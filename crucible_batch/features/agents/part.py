@@ -15,8 +15,8 @@ from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.spend_cap import JournalFigures, SpendCap, figures_of
 from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
+from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
 from crucible_batch.features.periods.period_budget import prices_of
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest

@@ -1,0 +1,1 @@
+"""Serves mcp clients within a spending cap."""
