@@ -178,7 +178,7 @@ def ctl(
     journal with its time and user. It must be given on the machine of the run,
     by its user.
     """
-    from crucible_batch.cli.control import control_and_show
+    from crucible_batch.features.control.terminal import control_and_show
 
     control_and_show(output, run, words)
 

@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from crucible_batch.api.controlling import PAGE, control
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.features.control.part import PAGE, control
 
 HEADER = "x-crucible-control"
 PATH = "/control/"

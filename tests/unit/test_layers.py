@@ -53,7 +53,7 @@ MAY_IMPORT = {
     },
     "scheduling": {"errors", "manifest", "scheduled_time", "atomic_files"},
     "sandbox": set(),
-    "view": {"errors", "domain", "api", "report", "option_values"},
+    "view": {"errors", "domain", "api", "report", "option_values", "features"},
     "cli": {
         "errors", "error_codes", "domain", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "view", "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors", "gateway",

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.api.controlling import SOCKET, connected, listening
+from crucible_batch.features.control.part import SOCKET, connected, listening
 from crucible_batch.journal import lock_run_directory
 
 from .conftest import Cli, Done, running_sandbox

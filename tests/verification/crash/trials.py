@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from crucible_batch.api.controlling import SOCKET
+from crucible_batch.features.control.part import SOCKET
 from tests.verification.crash.canary import leaks
 from tests.verification.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
 from tests.verification.crash.failpoints import Strike

@@ -1,0 +1,1 @@
+"""Gives commands to active runs."""
