@@ -28,13 +28,13 @@ from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.engine import job_worker, late_outputs, runner
+from crucible_batch.features.view import feed
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
 from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.html import page
 from crucible_batch.sandbox import SandboxConfig, pictures
-from crucible_batch.view import feed
 from tests.cheap import plain_picture
 
 _LOOK_AGAIN_AFTER_S = 0.02

@@ -71,7 +71,7 @@ def view(
     Ctrl-C stops the page, with exit code 0; runs continue.
     """
     from crucible_batch.api.run_journal import local_directory
-    from crucible_batch.cli.viewer import serve_view
+    from crucible_batch.features.view.viewer import serve_view
 
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
 

@@ -12,7 +12,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.watching import Watch
+from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState
 
 HAS_PAGES = True

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.view import runs
-from crucible_batch.view.runs import Runs
+from crucible_batch.features.view import runs
+from crucible_batch.features.view.runs import Runs
 from tests.integration.cli.conftest import Cli
 
 from .conftest import viewing

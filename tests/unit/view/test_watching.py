@@ -12,8 +12,8 @@ import pytest
 
 from crucible_batch.api.reporting import report_rows
 from crucible_batch.api.status import read_status
-from crucible_batch.api.watching import Watch
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.features.view.watching import Watch
 from crucible_batch.journal import lock_run_directory
 from tests.unit.journal.kept.make import KEPT
 

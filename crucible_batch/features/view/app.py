@@ -25,12 +25,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError, UserError
+from crucible_batch.features.view.control import PATH, ControlRequests
+from crucible_batch.features.view.feed import list_feed, run_feed
+from crucible_batch.features.view.pages import Page, list_page, run_data, run_page
+from crucible_batch.features.view.pictures import ThumbnailServer, picture
+from crucible_batch.features.view.runs import Runs, ShownRun
 from crucible_batch.option_values import LOOPBACK
-from crucible_batch.view.control import PATH, ControlRequests
-from crucible_batch.view.feed import list_feed, run_feed
-from crucible_batch.view.pages import Page, list_page, run_data, run_page
-from crucible_batch.view.pictures import ThumbnailServer, picture
-from crucible_batch.view.runs import Runs, ShownRun
 
 HOSTS = (LOOPBACK, "localhost")
 """Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.features.view.pages import pace, run_change
+from crucible_batch.features.view.runs import Runs, ShownRun
 from crucible_batch.report.html import compact
-from crucible_batch.view.pages import pace, run_change
-from crucible_batch.view.runs import Runs, ShownRun
 
 BUSY_S, IDLE_S = 0.5, 2.0
 PACE_EVERY_S = 5.0

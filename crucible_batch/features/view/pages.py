@@ -12,8 +12,9 @@ from importlib import resources
 from pathlib import Path
 
 from crucible_batch.api.status import advice_for, codes_never_retried
-from crucible_batch.api.watching import Snapshot, Watch
 from crucible_batch.domain.credits import format_credits
+from crucible_batch.features.view.runs import RunEntry
+from crucible_batch.features.view.watching import Snapshot, Watch
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import (
     Advice,
@@ -31,7 +32,6 @@ from crucible_batch.report.html import (
     report_scripts,
     report_styles,
 )
-from crucible_batch.view.runs import RunEntry
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
 """What a page may load besides its own scripts and styles, as directives of its content security policy."""

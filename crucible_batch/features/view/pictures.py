@@ -11,10 +11,10 @@ from typing import BinaryIO
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from crucible_batch.api.watching import Watch
+from crucible_batch.features.view.runs import ShownRun
+from crucible_batch.features.view.watching import Watch
 from crucible_batch.report import OutputRow
 from crucible_batch.report.html import miniature_of
-from crucible_batch.view.runs import ShownRun
 
 _TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
 """Types that a browser never runs as code. A journal may come from elsewhere, so its types aren't trusted."""

@@ -13,8 +13,8 @@ from crucible_batch.cli.terminal import say, say_indented, say_note
 from crucible_batch.cli.units import grouped
 from crucible_batch.domain.redaction import clean_path
 from crucible_batch.errors import UserError
+from crucible_batch.features.view import find_runs, run_viewer
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
-from crucible_batch.view import find_runs, run_viewer
 
 
 def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool) -> None:
