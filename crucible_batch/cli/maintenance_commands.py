@@ -94,7 +94,7 @@ def prune(
     unfinished, unreported, or have held credits or unknown jobs. Files that
     the run did not save are never deleted.
     """
-    from crucible_batch.cli.prune import prune_and_show
-    from crucible_batch.domain.retention import RetentionRules
+    from crucible_batch.features.prune.retention import RetentionRules
+    from crucible_batch.features.prune.terminal import prune_and_show
 
     prune_and_show(output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)

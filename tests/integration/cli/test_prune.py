@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import pruning
-from crucible_batch.api.pruning import Pruning, plan_pruning, prune_runs
-from crucible_batch.domain.retention import KeepCause, PruneCause, RetentionRules
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.features.prune import pruning
+from crucible_batch.features.prune.pruning import Pruning, plan_pruning, prune_runs
+from crucible_batch.features.prune.retention import KeepCause, PruneCause, RetentionRules
 from crucible_batch.journal import lock_run_directory
 
 from .conftest import Cli

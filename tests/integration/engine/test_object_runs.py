@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.pruning import plan_pruning
 from crucible_batch.api.reporting import write_report_again
 from crucible_batch.api.run_journal import local_directory
 from crucible_batch.cli.status import next_command
 from crucible_batch.domain import events
-from crucible_batch.domain.retention import RetentionRules
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
+from crucible_batch.features.prune.pruning import plan_pruning
+from crucible_batch.features.prune.retention import RetentionRules
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState, ObjectStoreError
 from tests.integration.engine.stored import URL

@@ -8,13 +8,13 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.pruning import plan_pruning
 from crucible_batch.api.shard_notes import note_shard, note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.retention import KeepCause, RetentionRules
 from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
+from crucible_batch.features.prune.pruning import plan_pruning
+from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile
 from tests.case_table import each_case
 from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, planned

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from crucible_batch.domain.retention import (
+from crucible_batch.features.prune.retention import (
     KeepCause,
     PruneCause,
     PruneDecision,

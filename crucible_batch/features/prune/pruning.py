@@ -28,7 +28,8 @@ from crucible_batch.api.run_journal import (
 from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
-from crucible_batch.domain.retention import (
+from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
+from crucible_batch.features.prune.retention import (
     KeepCause,
     PruneDecision,
     RetentionRules,
@@ -36,7 +37,6 @@ from crucible_batch.domain.retention import (
     decide_pruning,
     protection,
 )
-from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked, lock_run_directory
 from crucible_batch.outputs import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.report import REPORT_FILE

@@ -1,0 +1,1 @@
+"""Deletes outputs of old runs."""
