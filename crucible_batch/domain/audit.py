@@ -15,6 +15,7 @@ from crucible_batch.domain.audit_claims import (
     UploadClaim,
     UploadState,
     Verdict,
+    clock_samples,
     may_be_listed_later,
 )
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
@@ -237,19 +238,6 @@ def total(findings: Sequence[Finding]) -> tuple[Figures, Figures]:
         sum((each.books for each in findings), Figures()),
         sum((each.ledger for each in findings), Figures()),
     )
-
-
-def clock_samples(
-    claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]
-) -> list[tuple[float, float, float]]:
-    """Return what ``Clocks`` is made of, by the entries that name each claim's job."""
-    return [
-        (claim.held_at, entry.at, claim.accepted_at)
-        for claim, entries in zip(claims, named, strict=True)
-        if claim.bought_here
-        for entry in entries
-        if entry.at is not None and entry_kind(entry, of_job=True) is EntryKind.RESERVE
-    ]
 
 
 def _at_our_time(

@@ -10,8 +10,9 @@ from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.attempt import Attempt, AttemptStatus
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.events import Created, Deleted, Event, Found, Intended, Lost, NotCharged, NotCreated
+from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
+from crucible_batch.domain.ledger_statement import LISTED_AFTER_S, EntryKind, entry_kind
 
 
 class Verdict(enum.StrEnum):
@@ -225,3 +226,16 @@ def _updated_claim(claim: UploadClaim, event: Event) -> UploadClaim:
             return replace(claim, rebate=rebate, deleted_at=at)
         case _:
             return claim
+
+
+def clock_samples(
+    claims: Sequence[JobClaim], named: Sequence[Sequence[LedgerEntry]]
+) -> list[tuple[float, float, float]]:
+    """Return what ``Clocks`` is made of, by the entries that name each claim's job."""
+    return [
+        (claim.held_at, entry.at, claim.accepted_at)
+        for claim, entries in zip(claims, named, strict=True)
+        if claim.bought_here
+        for entry in entries
+        if entry.at is not None and entry_kind(entry, of_job=True) is EntryKind.RESERVE
+    ]

@@ -26,8 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from crucible_batch.domain.audit import clock_samples
-from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState
+from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, UploadState, clock_samples
 from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
 from crucible_batch.domain.ledger_statement import (
