@@ -1,5 +1,3 @@
-from crucible_batch.api.auditing import AuditResult as AuditResult
-from crucible_batch.api.auditing import check_ledger as check_ledger
 from crucible_batch.api.cleaning import AssetFate as AssetFate
 from crucible_batch.api.cleaning import Cleaning as Cleaning
 from crucible_batch.api.cleaning import delete_assets as delete_assets
@@ -26,8 +24,6 @@ from crucible_batch.api.shards.merging import MergeResult as MergeResult
 from crucible_batch.api.shards.merging import merge as merge
 from crucible_batch.api.status import Status as Status
 from crucible_batch.api.status import read_status as read_status
-from crucible_batch.api.verifying import Verification as Verification
-from crucible_batch.api.verifying import check_outputs as check_outputs
 from crucible_batch.domain.prices import Certainty as Certainty
 from crucible_batch.domain.progress import AssetAdvanced as AssetAdvanced
 from crucible_batch.domain.progress import Controlled as Controlled
@@ -73,6 +69,10 @@ from crucible_batch.errors import ShardsUnknownError as ShardsUnknownError
 from crucible_batch.errors import SpendLimitError as SpendLimitError
 from crucible_batch.errors import StalePlanError as StalePlanError
 from crucible_batch.errors import UserError as UserError
+from crucible_batch.features.check.auditing import AuditResult as AuditResult
+from crucible_batch.features.check.auditing import check_ledger as check_ledger
+from crucible_batch.features.check.verifying import Verification as Verification
+from crucible_batch.features.check.verifying import check_outputs as check_outputs
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway import RetryPolicy as RetryPolicy
 from crucible_batch.gateway.client import GeneratedJob as GeneratedJob

@@ -45,7 +45,7 @@ def check(
     With --fix, missing and damaged outputs are downloaded again, and those
     that were never saved; a file that was changed is kept under another name.
     """
-    from crucible_batch.cli.check import check_and_show
+    from crucible_batch.features.check.terminal import check_and_show
 
     check_and_show(output, run_dir, gateway.settings(storage_host), outputs=outputs, ledger=ledger, fix=fix)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api.auditing import AuditResult
-from crucible_batch.api.verifying import UnsavedOutputs
-from crucible_batch.cli.audit import show_audit
 from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.audit import Audit
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.features.check.audit import Audit
+from crucible_batch.features.check.auditing import AuditResult
+from crucible_batch.features.check.ledger_terminal import show_audit
+from crucible_batch.features.check.verifying import UnsavedOutputs
 
 from .conftest import Cli, running_sandbox
 

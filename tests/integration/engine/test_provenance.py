@@ -16,7 +16,7 @@ from PIL import Image
 
 from crucible_batch import __version__
 from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.verifying import check_outputs
+from crucible_batch.features.check.verifying import check_outputs
 from crucible_batch.outputs import sidecars
 
 SHORT_JOBS = True

@@ -13,8 +13,6 @@ import httpx
 from crucible_batch.api.account import refuse_other_account
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key
 from crucible_batch.api.run_journal import jobs_with_past, ledger_of, local_directory
-from crucible_batch.api.verifying import UnsavedOutputs, unsaved
-from crucible_batch.domain.audit import Audit, JournalClaims, audit
 from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import Account, AssetStatus
@@ -23,6 +21,8 @@ from crucible_batch.domain.ledger_statement import Statement
 from crucible_batch.domain.prices import UPLOAD
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
+from crucible_batch.features.check.audit import Audit, JournalClaims, audit
+from crucible_batch.features.check.verifying import UnsavedOutputs, unsaved
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.settings import Settings
 

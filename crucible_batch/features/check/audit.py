@@ -21,7 +21,7 @@ from crucible_batch.domain.audit_claims import (
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
-from crucible_batch.domain.upload_audit import UploadSums, audit_uploads
+from crucible_batch.features.check.upload_audit import UploadSums, audit_uploads
 
 _WORDS = {EntryKind.RESERVE: "reserved", EntryKind.CONSUME: "charged", EntryKind.REFUND: "refunded"}
 _ENDS = {CreditStatus.CHARGED: EntryKind.CONSUME, CreditStatus.REFUNDED: EntryKind.REFUND}

@@ -11,20 +11,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api.auditing import AuditResult, check_ledger
-from crucible_batch.api.verifying import UnsavedOutputs
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_sentence, working
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.audit import Audit, total
 from crucible_batch.domain.audit_claims import Figures, Finding, Verdict
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.gateway_types import LedgerEntry
 from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
 from crucible_batch.domain.redaction import clean, clean_path
-from crucible_batch.domain.upload_audit import UploadSums
+from crucible_batch.features.check.audit import Audit, total
+from crucible_batch.features.check.auditing import AuditResult, check_ledger
+from crucible_batch.features.check.upload_audit import UploadSums
+from crucible_batch.features.check.verifying import UnsavedOutputs
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

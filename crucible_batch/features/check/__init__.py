@@ -1,0 +1,1 @@
+"""Checks outputs and the ledger."""
