@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 
 from crucible_batch import __version__
-from crucible_batch.cli import inspect_commands, maintenance_commands, run_commands, schedule_commands, start_commands
+from crucible_batch.cli import inspect_commands, maintenance_commands, run_commands, start_commands
 from crucible_batch.cli.command_output import BUG, Terminated, answering
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.features.agents import commands as agent_commands
 from crucible_batch.features.periods import commands as budget_commands
+from crucible_batch.features.schedule import commands as schedule_commands
 
 _WORDS = (("Value error, ", ""), ("Input should be ", "must be "), (", unable to parse string as an integer", ""))
 """Phrases of Typer's messages about invalid values, and what is shown instead."""

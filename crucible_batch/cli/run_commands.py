@@ -70,7 +70,7 @@ def run(
 
         show_what_a_run_would_do(output, request, settings)
     else:
-        from crucible_batch.cli.scheduled_runs import run_scheduled
+        from crucible_batch.features.schedule.catching_up import run_scheduled
 
         run_scheduled(output, request, settings, display, schedule)
 

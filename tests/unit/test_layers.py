@@ -49,13 +49,12 @@ MAY_IMPORT = {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
-        "object_url", "resource_errors", "pace", "api", "cli", "scheduling",
+        "object_url", "resource_errors", "pace", "api", "cli",
     },
-    "scheduling": {"errors", "manifest", "scheduled_time", "atomic_files"},
     "sandbox": set(),
     "cli": {
         "errors", "error_codes", "domain", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
-        "option_values", "scheduled_time", "scheduling", "secret_text", "resource_errors", "gateway",
+        "option_values", "scheduled_time", "secret_text", "resource_errors", "gateway",
         "manifest", "outputs", "saved_plan", "features",
     },
     "__init__": {"lazy_imports"},
@@ -202,7 +201,7 @@ def _features() -> set[str]:
     listed |= {f"crucible_batch.api.{name}" for name in rules}
     listed |= {name for name in MODULES if name.startswith("crucible_batch.api.shards")}
     listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
-    rooms = ("features", "scheduling")
+    rooms = ("features",)
     return listed | {f"crucible_batch.{room}" for room in rooms}
 
 

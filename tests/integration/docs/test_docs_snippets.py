@@ -26,8 +26,8 @@ from PIL import Image
 import crucible_batch
 from crucible_batch import validate
 from crucible_batch.errors import ManifestError
+from crucible_batch.features.schedule.export.target import MARK
 from crucible_batch.sandbox import SandboxConfig, serve
-from crucible_batch.scheduling.export.target import MARK
 from tests.case_table import each_case
 
 from .page import PAGES, ROOT, Block, blocks, prose, title

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.features.schedule.export.target import ExportOptions
+from crucible_batch.features.schedule.export.writing import export
+from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
 from crucible_batch.scheduled_time import read_timezone
-from crucible_batch.scheduling.export.target import ExportOptions
-from crucible_batch.scheduling.export.writing import export
-from crucible_batch.scheduling.schedules import ScheduledManifest, read_schedule
 
 from .page import ROOT, blocks
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import scheduled_runs
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError, RunBusyError
+from crucible_batch.features.schedule import scheduled_runs
 from crucible_batch.journal import is_locked, lock_run_directory
 
 NEVER = Deadline(None)
@@ -20,7 +20,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.scheduled_runs import hold_results
+from crucible_batch.features.schedule.scheduled_runs import hold_results
 from crucible_batch.journal import lock_run_directory
 
 folder, run_dir = Path(sys.argv[2]), Path(sys.argv[3])

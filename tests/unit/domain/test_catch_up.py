@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
-from crucible_batch.domain.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
+from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
 from tests.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 2, 15, tzinfo=UTC)

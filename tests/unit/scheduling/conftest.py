@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 from crucible_batch.scheduled_time import read_timezone
-from crucible_batch.scheduling.schedules import ScheduledManifest
 
 
 def schedule(

@@ -7,9 +7,9 @@ from itertools import islice
 
 import pytest
 
+from crucible_batch.features.schedule.cron_fields import CronFields, plain_fields, read_fields
+from crucible_batch.features.schedule.export.systemd import on_calendar
 from crucible_batch.scheduled_time import times_after
-from crucible_batch.scheduling.cron_fields import CronFields, plain_fields, read_fields
-from crucible_batch.scheduling.export.systemd import on_calendar
 from tests.case_table import each_case
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from crucible_batch.errors import UserError
+from crucible_batch.features.schedule.export.target import ExportOptions, deadline_text, own_command
+from crucible_batch.features.schedule.export.writing import export, write_files
+from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
 from crucible_batch.scheduled_time import read_timezone
-from crucible_batch.scheduling.export.target import ExportOptions, deadline_text, own_command
-from crucible_batch.scheduling.export.writing import export, write_files
-from crucible_batch.scheduling.schedules import ScheduledManifest, read_schedule
 from tests.case_table import each_case
 
 from .conftest import schedule

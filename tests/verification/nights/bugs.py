@@ -12,14 +12,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.api import scheduled_runs
-from crucible_batch.api.scheduled_runs import PreparedRun
-from crucible_batch.domain import catch_up
 from crucible_batch.domain.allowance import Allowance
 from crucible_batch.features.notify import part as notifying
 from crucible_batch.features.notify.part import RunNotices
 from crucible_batch.features.periods import BudgetAccount, account, period_budget
 from crucible_batch.features.periods.period_budget import RunAllowance
+from crucible_batch.features.schedule import catch_up, scheduled_runs
+from crucible_batch.features.schedule.scheduled_runs import PreparedRun
 from tests.verification.nights import play, scheduler
 from tests.verification.nights.machine import NightLoop
 

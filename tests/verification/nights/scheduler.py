@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crucible_batch.features.schedule.export.target import ExportOptions
+from crucible_batch.features.schedule.export.writing import export
+from crucible_batch.features.schedule.schedules import find_schedules
 from crucible_batch.option_values import parse_duration
 from crucible_batch.scheduled_time import times_after
-from crucible_batch.scheduling.export.target import ExportOptions
-from crucible_batch.scheduling.export.writing import export
-from crucible_batch.scheduling.schedules import find_schedules
 from tests.verification.nights.calendar import BERLIN
 from tests.verification.nights.machine import NightClock, in_the_world
 from tests.verification.nights.scenario import NIGHTLIES, Nightly

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.scheduling.cron_fields import read_fields
+from crucible_batch.features.schedule.cron_fields import read_fields
 
 from .conftest import HOSTILE, needed
 

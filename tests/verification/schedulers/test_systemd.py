@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.features.schedule.cron_fields import read_fields
+from crucible_batch.features.schedule.export.systemd import on_calendar
 from crucible_batch.scheduled_time import read_timezone, times_after
-from crucible_batch.scheduling.cron_fields import read_fields
-from crucible_batch.scheduling.export.systemd import on_calendar
 
 from .conftest import HOSTILE, needed
 

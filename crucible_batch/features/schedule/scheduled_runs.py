@@ -18,8 +18,8 @@ from crucible_batch.api.draft import read_source, run_directory, run_terms, with
 from crucible_batch.api.failed_starts import record_failed_start
 from crucible_batch.api.request import RunRequest, check_request, follow_plan
 from crucible_batch.api.scheduled_time_source import has_scheduled_time
-from crucible_batch.domain.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.errors import CrucibleBatchError, ManifestError, RunBusyError, UserError
+from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.journal import Journal, is_locked, lock_results, refuse_if_locked
 from crucible_batch.manifest import Manifest, depends_on_time, render_run_id
 from crucible_batch.scheduled_time import times_until

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.export.cron import export_cron
-from crucible_batch.scheduling.export.github_actions import export_github_actions
-from crucible_batch.scheduling.export.kubernetes import export_kubernetes
-from crucible_batch.scheduling.export.systemd import export_systemd
-from crucible_batch.scheduling.export.target import MARK, ExportedFile, ExportOptions
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.export.cron import export_cron
+from crucible_batch.features.schedule.export.github_actions import export_github_actions
+from crucible_batch.features.schedule.export.kubernetes import export_kubernetes
+from crucible_batch.features.schedule.export.systemd import export_systemd
+from crucible_batch.features.schedule.export.target import MARK, ExportedFile, ExportOptions
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], list[ExportedFile]]] = {
     "cron": export_cron,

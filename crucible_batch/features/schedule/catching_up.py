@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.scheduled_runs import (
+from crucible_batch.cli.command_line import again
+from crucible_batch.cli.command_output import CommandOutput, show_failure
+from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.run_options import ScheduleOptions
+from crucible_batch.cli.terminal import Json, say
+from crucible_batch.domain.redaction import clean_path
+from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
+from crucible_batch.features.schedule.catch_up import DueRun, ends_all, first_code
+from crucible_batch.features.schedule.scheduled_runs import (
     PreparedRun,
     due_runs,
     hold_results,
     preparation_failures_notified,
     prepare_run,
 )
-from crucible_batch.cli.command_line import again
-from crucible_batch.cli.command_output import CommandOutput, show_failure
-from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_options import ScheduleOptions
-from crucible_batch.cli.terminal import Json, say
-from crucible_batch.domain.catch_up import DueRun, ends_all, first_code
-from crucible_batch.domain.redaction import clean_path
-from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.option_values import IfRunning
 from crucible_batch.settings import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.cron_fields import CronFields
-from crucible_batch.scheduling.export.target import (
+from crucible_batch.features.schedule.cron_fields import CronFields
+from crucible_batch.features.schedule.export.target import (
     MARK,
     ExportedFile,
     ExportOptions,
@@ -16,7 +16,7 @@ from crucible_batch.scheduling.export.target import (
     fields_of,
     run_arguments,
 )
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _MOST_CHARACTERS = 998
 """The longest command that Debian's cron accepts."""

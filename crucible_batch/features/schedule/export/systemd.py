@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crucible_batch.scheduling.cron_fields import CronFields, DayRule, spans
-from crucible_batch.scheduling.export.target import (
+from crucible_batch.features.schedule.cron_fields import CronFields, DayRule, spans
+from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
     ExportedFile,
@@ -14,7 +14,7 @@ from crucible_batch.scheduling.export.target import (
     run_arguments,
     times_of,
 )
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _STARTS = 3
 _RETRY_AFTER_S = 600

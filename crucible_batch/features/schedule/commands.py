@@ -13,7 +13,7 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
-from crucible_batch.cli.schedule_options import ExportChoices, SchedulerName
+from crucible_batch.features.schedule.options import ExportChoices, SchedulerName
 
 schedule = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, schedule, "Scheduled runs")
@@ -45,7 +45,7 @@ def list_schedules(
     Of a folder, the manifests in it and directly below it are read. Needs
     neither a gateway nor an API key.
     """
-    from crucible_batch.cli.schedule_list import show_times
+    from crucible_batch.features.schedule.list_command import show_times
 
     show_times(output, places or [Path()], count=count)
 
@@ -77,6 +77,6 @@ def export_schedules(
     the scheduler would run a manifest at other times, such as when clocks
     change.
     """
-    from crucible_batch.cli.schedule_export import export_and_show
+    from crucible_batch.features.schedule.export_command import export_and_show
 
     export_and_show(output, places, to.value, chosen, folder=folder, force=force)

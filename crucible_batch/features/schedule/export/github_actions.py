@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crucible_batch import __version__
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.export.target import (
+from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
     ExportedFile,
@@ -20,7 +20,7 @@ from crucible_batch.scheduling.export.target import (
     run_arguments,
     unsupported,
 )
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _SHORTEST_S = 300
 _LONGEST_S = 360 * 60

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from string import Template
 
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.export.target import (
+from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
     ExportedFile,
@@ -21,7 +21,7 @@ from crucible_batch.scheduling.export.target import (
     run_arguments,
     yaml_text,
 )
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _LONGEST_NAME = 52
 """Kubernetes appends the time to the name of a CronJob."""

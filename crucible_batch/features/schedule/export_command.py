@@ -11,14 +11,14 @@ from pathlib import Path
 
 from crucible_batch.api.scheduled_time_source import checked_clock
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.schedule_options import ExportChoices
 from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import UserError
+from crucible_batch.features.schedule.export.target import ExportedFile, ExportOptions, own_command
+from crucible_batch.features.schedule.export.writing import export, write_files
+from crucible_batch.features.schedule.options import ExportChoices
+from crucible_batch.features.schedule.schedules import FoundSchedules, find_schedules
 from crucible_batch.scheduled_time import read_timezone
-from crucible_batch.scheduling.export.target import ExportedFile, ExportOptions, own_command
-from crucible_batch.scheduling.export.writing import export, write_files
-from crucible_batch.scheduling.schedules import FoundSchedules, find_schedules
 
 _ZONES = "/zoneinfo/"
 

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from crucible_batch.errors import UserError
-from crucible_batch.scheduling.cron_fields import CronFields, plain_fields, read_fields
-from crucible_batch.scheduling.schedules import ScheduledManifest
+from crucible_batch.features.schedule.cron_fields import CronFields, plain_fields, read_fields
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 MARK = "# Written by `crucible-batch schedule export`"
 """With this begins each file that is written; only such a file is overwritten."""
