@@ -28,7 +28,6 @@ from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.api.observers import Observers
-from crucible_batch.api.price_memory_part import PaidPrices
 from crucible_batch.api.reporting import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
@@ -36,6 +35,7 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.domain.progress import Observer
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
+from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.pace.polls import ServiceTimes

@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from crucible_batch import saved_plan
-from crucible_batch.api import account, price_memory
+from crucible_batch.api import account
 from crucible_batch.cli import app, demo
 from crucible_batch.domain import outage
 from crucible_batch.domain.control import ControlEntry
@@ -28,6 +28,7 @@ from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.engine import job_worker, late_outputs, runner
+from crucible_batch.features.prices import price_memory
 from crucible_batch.features.view import feed
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec

@@ -13,7 +13,6 @@ from crucible_batch.api.failed_starts import FailedStartsPart
 from crucible_batch.api.known_jobs import KnownJobsPart
 from crucible_batch.api.manifest_jobs import manifest_run
 from crucible_batch.api.plan_parts import PlanParts
-from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
@@ -24,6 +23,7 @@ from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.control.part import SocketPart
 from crucible_batch.features.notify.part import NoticesPart
 from crucible_batch.features.periods.part import PeriodPart
+from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.telemetry.part import TelemetryPart
 
 

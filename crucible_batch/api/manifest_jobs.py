@@ -14,7 +14,6 @@ from crucible_batch.api.draft import check_filter, fill_plan, run_terms
 from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_rows import filled_in
 from crucible_batch.api.plan_summary import summarise
-from crucible_batch.api.price_memory_part import PriceMemoryPart
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_context import RunContext
 from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
@@ -27,6 +26,7 @@ from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
+from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.price_memory import PaidPrice
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of, ledger_of, newest_run
 from crucible_batch.domain.asset import AssetPhase
@@ -24,6 +23,7 @@ from crucible_batch.domain.resuming import may_reopen
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api import price_memory
-from crucible_batch.api.price_memory import PaidPrice, recall_prices, remember_prices
-from crucible_batch.api.price_memory_part import PaidPrices
 from crucible_batch.domain.events import (
     Accepted,
     Failed,
@@ -31,6 +28,9 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.prices import Shape
 from crucible_batch.domain.progress import Balance, JobAdvanced
+from crucible_batch.features.prices import price_memory
+from crucible_batch.features.prices.part import PaidPrices
+from crucible_batch.features.prices.price_memory import PaidPrice, recall_prices, remember_prices
 from crucible_batch.settings import Settings, state_directory
 
 D = Decimal

@@ -1,0 +1,1 @@
+"""Remembers prices of the account."""
