@@ -15,10 +15,6 @@ from crucible_batch.api.planning import plan as plan
 from crucible_batch.api.run import run as run
 from crucible_batch.api.run import run_jobs as run_jobs
 from crucible_batch.api.run import run_sync as run_sync
-from crucible_batch.api.run_list import ListedRun as ListedRun
-from crucible_batch.api.run_list import RunList as RunList
-from crucible_batch.api.run_list import RunState as RunState
-from crucible_batch.api.run_list import list_runs as list_runs
 from crucible_batch.api.running import RunResult as RunResult
 from crucible_batch.api.shards.merging import MergeResult as MergeResult
 from crucible_batch.api.shards.merging import merge as merge
@@ -73,6 +69,10 @@ from crucible_batch.features.check.auditing import AuditResult as AuditResult
 from crucible_batch.features.check.auditing import check_ledger as check_ledger
 from crucible_batch.features.check.verifying import Verification as Verification
 from crucible_batch.features.check.verifying import check_outputs as check_outputs
+from crucible_batch.features.history.run_list import ListedRun as ListedRun
+from crucible_batch.features.history.run_list import RunList as RunList
+from crucible_batch.features.history.run_list import RunState as RunState
+from crucible_batch.features.history.run_list import list_runs as list_runs
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway import RetryPolicy as RetryPolicy
 from crucible_batch.gateway.client import GeneratedJob as GeneratedJob

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crucible_batch.api.earlier_runs import EarlierRunsPart
-from crucible_batch.api.failed_starts import FailedStartsPart
-from crucible_batch.api.known_jobs import KnownJobsPart
 from crucible_batch.api.manifest_jobs import manifest_run
 from crucible_batch.api.plan_parts import PlanParts
 from crucible_batch.api.request import RunRequest
@@ -21,6 +18,9 @@ from crucible_batch.api.shards.run import shard_run
 from crucible_batch.features.agents.part import SpendCapPart
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.control.part import SocketPart
+from crucible_batch.features.history.earlier_runs import EarlierRunsPart
+from crucible_batch.features.history.failed_starts import FailedStartsPart
+from crucible_batch.features.history.known_jobs import KnownJobsPart
 from crucible_batch.features.notify.part import NoticesPart
 from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.features.prices.part import PriceMemoryPart

@@ -15,9 +15,7 @@ from typing import get_args
 
 import pytest
 
-from crucible_batch.api.run_list import ListedRun, RunState
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.runs import run_json
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource
 from crucible_batch.domain.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -40,6 +38,8 @@ from crucible_batch.domain.progress import (
     Throttled,
 )
 from crucible_batch.domain.receipts import Receipt
+from crucible_batch.features.history.run_list import ListedRun, RunState
+from crucible_batch.features.history.terminal import run_json
 from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crucible_batch.api.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.api.object_runs import open_store
 from crucible_batch.api.plan_summary import PlanSummary, summarise
 from crucible_batch.api.request import RunRequest
@@ -31,6 +30,7 @@ from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
+from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl

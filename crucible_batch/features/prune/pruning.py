@@ -25,10 +25,10 @@ from crucible_batch.api.run_journal import (
     newest_run,
     reopened,
 )
-from crucible_batch.api.run_list import RunDirectories
 from crucible_batch.api.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
+from crucible_batch.features.history.run_list import RunDirectories
 from crucible_batch.features.prune.retention import (
     KeepCause,
     PruneDecision,

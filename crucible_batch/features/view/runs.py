@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.api.run_list import RunDirectories, order_of
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.features.history.run_list import RunDirectories, order_of
 from crucible_batch.features.view.watching import Snapshot, Watch
 from crucible_batch.report import OutputRow
 

@@ -9,18 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api.draft import read_source, run_directory, run_terms
-from crucible_batch.api.earlier_runs import (
-    MOST_FAILED,
-    RememberedRun,
-    list_file,
-    recall,
-    remember,
-    remember_run,
-    remembered,
-)
-from crucible_batch.api.failed_starts import FailedStart, failed_starts, record_failed_start
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_list import RunState, list_runs
 from crucible_batch.errors import (
     ConsentError,
     CrucibleBatchError,
@@ -29,6 +18,17 @@ from crucible_batch.errors import (
     RunBusyError,
     UserError,
 )
+from crucible_batch.features.history.earlier_runs import (
+    MOST_FAILED,
+    RememberedRun,
+    list_file,
+    recall,
+    remember,
+    remember_run,
+    remembered,
+)
+from crucible_batch.features.history.failed_starts import FailedStart, failed_starts, record_failed_start
+from crucible_batch.features.history.run_list import RunState, list_runs
 from crucible_batch.outputs import ObjectStoreError
 from tests.case_table import each_case
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api import run_list
-from crucible_batch.api.run_list import RunState, list_runs, state_of
+from crucible_batch.features.history import run_list
+from crucible_batch.features.history.run_list import RunState, list_runs, state_of
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.journal import lock_run_directory
 from tests.case_table import each_case

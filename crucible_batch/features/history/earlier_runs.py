@@ -184,7 +184,7 @@ def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:
 class RememberedRun:
     """A run's manifest and directory, as absolute paths with links resolved.
 
-    The rest is of a run that did not start (``api/failed_starts.py``): ``code`` is the reason, ``run_id`` is empty if
+    The rest is of a run that did not start (``failed_starts.py``): ``code`` is the reason, ``run_id`` is empty if
     it was not known, and ``run_dir`` may not exist.
     """
 

@@ -1,0 +1,1 @@
+"""Lists runs, and warns of earlier ones."""
