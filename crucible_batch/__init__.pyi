@@ -7,8 +7,6 @@ from crucible_batch.api.draft import validate as validate
 from crucible_batch.api.finished_jobs import FinishedJob as FinishedJob
 from crucible_batch.api.finished_jobs import FinishedOutput as FinishedOutput
 from crucible_batch.api.job_stream import RunningJobs as RunningJobs
-from crucible_batch.api.picking import PicksFile as PicksFile
-from crucible_batch.api.picking import pick as pick
 from crucible_batch.api.plan_rows import PriceLine as PriceLine
 from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.api.planning import plan as plan
@@ -73,6 +71,8 @@ from crucible_batch.features.history.run_list import ListedRun as ListedRun
 from crucible_batch.features.history.run_list import RunList as RunList
 from crucible_batch.features.history.run_list import RunState as RunState
 from crucible_batch.features.history.run_list import list_runs as list_runs
+from crucible_batch.features.stages.picking import PicksFile as PicksFile
+from crucible_batch.features.stages.picking import pick as pick
 from crucible_batch.gateway import CrucibleClient as CrucibleClient
 from crucible_batch.gateway import RetryPolicy as RetryPolicy
 from crucible_batch.gateway.client import GeneratedJob as GeneratedJob

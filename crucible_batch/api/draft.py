@@ -45,7 +45,7 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 
 class LaterStages(Protocol):
-    """The jobs that are made from the outputs of others: ``api/derived_jobs.py``, which isn't loaded without need."""
+    """The jobs that are made from outputs of others. Its module isn't loaded without need."""
 
     @property
     def owners(self) -> Mapping[str, OutputKey]: ...
@@ -281,7 +281,7 @@ def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
     """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
     if not manifest.has_stages:
         return None
-    from crucible_batch.api.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
+    from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
 
     return DerivedJobs(manifest, run_id, SavedOutputs())
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.api.connecting import require_key
-from crucible_batch.api.derived_jobs import DerivedJobs, RunDerivation, SavedOutputs, later_stages, saved_outputs
 from crucible_batch.api.draft import check_filter, fill_plan, run_terms
 from crucible_batch.api.object_runs import limits_of, open_store
 from crucible_batch.api.plan_rows import filled_in
@@ -27,6 +26,13 @@ from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.features.prices.part import PriceMemoryPart
+from crucible_batch.features.stages.derived_jobs import (
+    DerivedJobs,
+    RunDerivation,
+    SavedOutputs,
+    later_stages,
+    saved_outputs,
+)
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest

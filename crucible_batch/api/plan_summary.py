@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.api.plan_comparison import Comparison, compare
 from crucible_batch.api.plan_rows import (
     UPLOADS,
@@ -31,6 +30,7 @@ from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
 from crucible_batch.domain.sharding import PlannedShard
 from crucible_batch.features.periods.period_budget import PeriodPreview
+from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
 
 

@@ -12,7 +12,6 @@ import httpx
 
 from crucible_batch.api.cancellation import Deadline
 from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.api.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.api.draft import (
     check_filter,
     read_source,
@@ -40,6 +39,7 @@ from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.errors import UserError
+from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import VALUE_PATH, Manifest

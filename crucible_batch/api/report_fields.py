@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from crucible_batch.api.stage_note import stage_fields
 from crucible_batch.features.periods.note import period_field
+from crucible_batch.features.stages.note import stage_fields
 from crucible_batch.journal import Journal
 
 FIELDS: Sequence[Callable[[Journal], Mapping[str, object]]] = (period_field, stage_fields)

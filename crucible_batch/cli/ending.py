@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.picking import next_pick
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.running import RunResult
 from crucible_batch.cli.command_output import CommandOutput
@@ -25,6 +24,7 @@ from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import REPORT_FILE, ReportHead
 
 

@@ -207,7 +207,7 @@ def pick(
     can also edit that file yourself. The next run of the manifest makes the
     picked jobs. Needs no API key, and buys nothing.
     """
-    from crucible_batch.cli.pick import pick_and_show
+    from crucible_batch.features.stages.terminal import pick_and_show
 
     pick_and_show(output, run_dir, names, remove=remove, file=file)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api.picking import next_pick
 from crucible_batch.api.reporting import write_report_again
 from crucible_batch.api.shard_notes import describe_shards
 from crucible_batch.api.status import Progress, Status, read_status
@@ -39,6 +38,7 @@ from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.progress import Balance
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 

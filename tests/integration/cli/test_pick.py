@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import picking
+from crucible_batch.features.stages import picking
 from crucible_batch.journal import lock_run_directory
 
 from .conftest import Cli

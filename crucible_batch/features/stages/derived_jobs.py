@@ -17,12 +17,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from crucible_batch.api.run_journal import journal_of, run_outputs_url
-from crucible_batch.api.stage_note import PickedStage, note_stages
-from crucible_batch.domain.derived_jobs import (
-    SOURCE_FAILED,
-    missing_outputs,
-    source_failed,
-)
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -31,6 +25,12 @@ from crucible_batch.domain.plan import DERIVED_JOB_INVALID, InputImage, PlannedJ
 from crucible_batch.domain.prices import Shape, shape_of
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
+from crucible_batch.features.stages.note import PickedStage, note_stages
+from crucible_batch.features.stages.rule import (
+    SOURCE_FAILED,
+    missing_outputs,
+    source_failed,
+)
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
 from crucible_batch.object_url import ObjectUrl

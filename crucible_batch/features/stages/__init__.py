@@ -1,0 +1,1 @@
+"""Makes jobs from outputs of others."""
