@@ -14,8 +14,6 @@ from crucible_batch.api.run import run as run
 from crucible_batch.api.run import run_jobs as run_jobs
 from crucible_batch.api.run import run_sync as run_sync
 from crucible_batch.api.running import RunResult as RunResult
-from crucible_batch.api.shards.merging import MergeResult as MergeResult
-from crucible_batch.api.shards.merging import merge as merge
 from crucible_batch.api.status import Status as Status
 from crucible_batch.api.status import read_status as read_status
 from crucible_batch.domain.prices import Certainty as Certainty
@@ -71,6 +69,8 @@ from crucible_batch.features.history.run_list import ListedRun as ListedRun
 from crucible_batch.features.history.run_list import RunList as RunList
 from crucible_batch.features.history.run_list import RunState as RunState
 from crucible_batch.features.history.run_list import list_runs as list_runs
+from crucible_batch.features.shards.merging import MergeResult as MergeResult
+from crucible_batch.features.shards.merging import merge as merge
 from crucible_batch.features.stages.picking import PicksFile as PicksFile
 from crucible_batch.features.stages.picking import pick as pick
 from crucible_batch.gateway import CrucibleClient as CrucibleClient

@@ -13,8 +13,6 @@ from crucible_batch.api.plan_parts import PlanParts
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import Parts, RunPart
 from crucible_batch.api.run_start import RunKind
-from crucible_batch.api.shards.plan_notes import ShardNotesPart
-from crucible_batch.api.shards.run import shard_run
 from crucible_batch.features.agents.part import SpendCapPart
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.control.part import SocketPart
@@ -24,6 +22,8 @@ from crucible_batch.features.history.known_jobs import KnownJobsPart
 from crucible_batch.features.notify.part import NoticesPart
 from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.features.prices.part import PriceMemoryPart
+from crucible_batch.features.shards.plan_notes import ShardNotesPart
+from crucible_batch.features.shards.run import shard_run
 from crucible_batch.features.telemetry.part import TelemetryPart
 
 

@@ -19,13 +19,13 @@ from crucible_batch.api.run_journal import refuse_if_pruned, run_outputs_url
 from crucible_batch.api.run_parts import Parts
 from crucible_batch.api.run_start import RunKind, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan
-from crucible_batch.api.shards.divided_plan import refuse_if_divided
-from crucible_batch.api.shards.stored_plans import claimed_journal
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.features.prices.part import PriceMemoryPart
+from crucible_batch.features.shards.divided_plan import refuse_if_divided
+from crucible_batch.features.shards.stored_plans import claimed_journal
 from crucible_batch.features.stages.derived_jobs import (
     DerivedJobs,
     RunDerivation,

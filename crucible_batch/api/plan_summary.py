@@ -19,7 +19,6 @@ from crucible_batch.api.plan_rows import (
 )
 from crucible_batch.api.request import JobFilter
 from crucible_batch.api.run_journal import journal_of, ledger_of
-from crucible_batch.api.shards.divided_plan import waits_for_shards
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
@@ -30,6 +29,7 @@ from crucible_batch.domain.retry_rule import Remedy, remedy_for
 from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
 from crucible_batch.domain.sharding import PlannedShard
 from crucible_batch.features.periods.period_budget import PeriodPreview
+from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
 

@@ -33,12 +33,12 @@ from crucible_batch.api.request import (
 )
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
-from crucible_batch.api.shards.divided_plan import check_sharding
-from crucible_batch.api.shards.planning import DraftedPlan, plan_shards
-from crucible_batch.api.shards.run import plan_shard
 from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.errors import UserError
+from crucible_batch.features.shards.divided_plan import check_sharding
+from crucible_batch.features.shards.planning import DraftedPlan, plan_shards
+from crucible_batch.features.shards.run import plan_shard
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory

@@ -12,13 +12,11 @@ from crucible_batch.api.cancellation import interruptible_immediately
 from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.shards.probing import probe
 from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
-from crucible_batch.cli.render.shards import show_shard_commands
 from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
@@ -27,6 +25,8 @@ from crucible_batch.domain.plan_diff import ChangeKind
 from crucible_batch.domain.redaction import clean_path
 from crucible_batch.domain.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.shards.probing import probe
+from crucible_batch.features.shards.rendering import show_shard_commands
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import run_command
 

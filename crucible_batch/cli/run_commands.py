@@ -252,6 +252,6 @@ def merge(
     manifest. A merge that was stopped is finished by the same command.
     The exit code is that of the worst shard, as of a run.
     """
-    from crucible_batch.cli.merge import merge_and_show, read_abandoned
+    from crucible_batch.features.shards.terminal import merge_and_show, read_abandoned
 
     merge_and_show(output, run_dirs, out_dir, read_abandoned(abandon or []), html=not no_html)

@@ -199,7 +199,7 @@ def _features() -> set[str]:
     listed -= {f"crucible_batch.api.{name}" for name in RUN | {"plan_parts"}}
     rules = {"budgets", "derived_jobs", "period_budget", "period_note", "price_memory", "scheduled_runs", "stage_note"}
     listed |= {f"crucible_batch.api.{name}" for name in rules}
-    listed |= {name for name in MODULES if name.startswith("crucible_batch.api.shards")}
+    listed |= {name for name in MODULES if name.startswith("crucible_batch.features.shards")}
     listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
     rooms = ("features",)
     return listed | {f"crucible_batch.{room}" for room in rooms}

@@ -15,13 +15,13 @@ from crucible_batch.api.plan_rows import UPLOADS, PriceLine
 from crucible_batch.api.plan_summary import PlanSummary, StagePreview
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
-from crucible_batch.cli.render.shards import shards_json, show_shards
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import counted
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.prices import SURGE, Certainty
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.features.periods.period_budget import PeriodPreview
+from crucible_batch.features.shards.rendering import shards_json, show_shards
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",

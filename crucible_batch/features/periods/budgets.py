@@ -9,7 +9,6 @@ from pathlib import Path
 
 from crucible_batch.api.run_directory import locked
 from crucible_batch.api.shard_notes import noted_shards, outstanding_shards
-from crucible_batch.api.shards.divided_plan import refuse_outstanding
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
@@ -17,6 +16,7 @@ from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunBus
 from crucible_batch.features.periods import AccountShare, AccountTerms, BudgetAccount, account_files, is_active
 from crucible_batch.features.periods.note import is_journal_of
 from crucible_batch.features.periods.period_budget import dated, prices_of, usage_of
+from crucible_batch.features.shards.divided_plan import refuse_outstanding
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings

@@ -1,16 +1,16 @@
-"""A run takes commands from elsewhere than its directory (``api/command_feed.py``), and buys nothing in a pause."""
+"""A run takes commands from elsewhere than its directory (``command_feed.py``), and buys nothing in a pause."""
 
 from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.api.command_feed import CommandFeed, FeedPart
 from crucible_batch.api.features import kind_of
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.running import run_request
-from crucible_batch.domain.cluster_control import GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.shards.cluster_control import GivenControl
+from crucible_batch.features.shards.command_feed import CommandFeed, FeedPart
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_pausing import ANNA, Log, jobs
 

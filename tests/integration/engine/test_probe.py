@@ -15,13 +15,13 @@ import pytest
 
 from crucible_batch.api.draft import read_source
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.shards.divided_plan import is_untouched
-from crucible_batch.api.shards.probing import ProbeResult, run_probe
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import AssetAdvanced
-from crucible_batch.domain.shard_division import Divider
+from crucible_batch.features.shards.divided_plan import is_untouched
+from crucible_batch.features.shards.probing import ProbeResult, run_probe
+from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every

@@ -19,9 +19,6 @@ import pytest
 import crucible_batch as api
 from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
-from crucible_batch.api.shards import merging
-from crucible_batch.api.shards.log import ShardTakenError
-from crucible_batch.api.shards.probing import probe
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -30,6 +27,9 @@ from crucible_batch.errors import (
     ShardsUnknownError,
     UserError,
 )
+from crucible_batch.features.shards import merging
+from crucible_batch.features.shards.log import ShardTakenError
+from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from tests.integration.engine.conftest import Tampered

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api import command_feed
-from crucible_batch.api.command_feed import CommandFeed
-from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ControlError, JournalError
+from crucible_batch.features.shards import command_feed
+from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl
+from crucible_batch.features.shards.command_feed import CommandFeed
 
 ANNA = ControlSource("anna@host", "terminal")
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from crucible_batch.api.shard_notes import noted_shards
-from crucible_batch.api.shards.merging import MergeResult, merge
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.journal import Journal
 from tests.slow_cases import quick_every
 from tests.unit.api.shard_ground import ShardGround, done, failed, planned, saved, snapshot

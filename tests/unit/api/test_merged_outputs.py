@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.api.shards.merging import merge
 from crucible_batch.domain.events import Relocated
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import (
@@ -17,6 +16,7 @@ from crucible_batch.errors import (
     RunDirectoryError,
     UserError,
 )
+from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Journal, PlanFile
 from tests.unit.api.shard_ground import (
     BINDING,
@@ -105,7 +105,7 @@ def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("crucible_batch.api.shards.merge_transaction.ShardMerge.add", stop)
+        patch.setattr("crucible_batch.features.shards.merge_transaction.ShardMerge.add", stop)
         with pytest.raises(KeyboardInterrupt):
             merge([ground.main], html=False)
     assert len(ground.receipts()) == 16

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.api.shard_notes import noted_shards
-from crucible_batch.api.shards import merging
-from crucible_batch.api.shards.divided_plan import refuse_if_divided
-from crucible_batch.api.shards.merging import merge
 from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
@@ -24,6 +21,9 @@ from crucible_batch.errors import (
     ShardsOutstandingError,
     UserError,
 )
+from crucible_batch.features.shards import merging
+from crucible_batch.features.shards.divided_plan import refuse_if_divided
+from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from tests.unit.api.shard_ground import (
     BINDING,

@@ -12,7 +12,10 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.api.shards.log import (
+from crucible_batch.domain.events import Accepted, Event, Held, Intended, Prepared
+from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.log import (
     LoggedJournal,
     LogState,
     ShardLog,
@@ -20,7 +23,7 @@ from crucible_batch.api.shards.log import (
     ShardTakenError,
     is_before_purchase,
 )
-from crucible_batch.api.shards.stored_plans import (
+from crucible_batch.features.shards.stored_plans import (
     Listing,
     list_plan,
     note_merged,
@@ -30,10 +33,7 @@ from crucible_batch.api.shards.stored_plans import (
     read_list,
     refuse_unknown_plans,
 )
-from crucible_batch.api.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
-from crucible_batch.domain.events import Accepted, Event, Held, Intended, Prepared
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
-from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
@@ -416,7 +416,7 @@ async def test_another_object_in_the_place_of_a_plan_is_kept(fake: DictObjects) 
 
 def test_an_entry_is_json_that_later_releases_can_read() -> None:
     """The names of its fields are part of the format."""
-    from crucible_batch.api.shards.log import _ENTRY
+    from crucible_batch.features.shards.log import _ENTRY
 
     content = JournalRows(
         ((1, "s", "Held", "{}"),),
@@ -436,7 +436,7 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
 
 
 def test_an_entry_of_an_earlier_release_has_nothing_of_the_gateways_ledger() -> None:
-    from crucible_batch.api.shards.log import _ENTRY
+    from crucible_batch.features.shards.log import _ENTRY
 
     text = (
         b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'

@@ -17,17 +17,17 @@ import pytest
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_notes import noted_shards
-from crucible_batch.api.shards.divided_plan import set_aside
-from crucible_batch.api.shards.merging import merge
-from crucible_batch.api.shards.period_budget import division_limit
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.shard_division import Division
 from crucible_batch.domain.sharding import PlannedShard
 from crucible_batch.errors import ShardsOutstandingError, UserError
 from crucible_batch.features.periods import BudgetAccount, account_files
 from crucible_batch.features.periods.budgets import budget_states, release_budget
 from crucible_batch.features.periods.note import noted_period
+from crucible_batch.features.shards.divided_plan import set_aside
+from crucible_batch.features.shards.merging import merge
+from crucible_batch.features.shards.period_budget import division_limit
+from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import load_manifest
 from crucible_batch.settings import Settings

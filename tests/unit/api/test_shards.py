@@ -14,8 +14,6 @@ import pytest
 from crucible_batch.api.request import RunRequest, choose_shard, follow_plan
 from crucible_batch.api.run_paths import shard_directory
 from crucible_batch.api.shard_notes import note_shard, note_shards, noted_shard, noted_shards
-from crucible_batch.api.shards.divided_plan import PlanToDivide, division_number, left_of, refuse_if_divided, set_aside
-from crucible_batch.api.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended
 from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
@@ -34,9 +32,17 @@ from crucible_batch.domain.saved_plan import (
     PlanTotals,
     ShardRow,
 )
-from crucible_batch.domain.shard_division import Division
 from crucible_batch.domain.sharding import LearnedPrice, OutstandingShards, PlannedShard, ShardId, ShardOf
 from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError, UserError
+from crucible_batch.features.shards.divided_plan import (
+    PlanToDivide,
+    division_number,
+    left_of,
+    refuse_if_divided,
+    set_aside,
+)
+from crucible_batch.features.shards.run import ShardRows, _begin, shard_terms
+from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.case_table import each_case

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.cluster_control import GivenControl, due, is_stopped, may_buy, pause_given
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.features.shards.cluster_control import GivenControl, due, is_stopped, may_buy, pause_given
 from tests.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")

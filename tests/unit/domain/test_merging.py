@@ -13,7 +13,10 @@ from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import BecameReady, Created, Deleted, Found, Held, Intended, Uploaded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.merging import (
+from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, RunStatus
+from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.errors import UserError
+from crucible_batch.features.shards.merge_rule import (
     SHARD_ABANDONED,
     SHARD_UNFINISHED,
     Abandoned,
@@ -23,9 +26,6 @@ from crucible_batch.domain.merging import (
     conclude_merged,
     united_stops,
 )
-from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, RunStatus
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
-from crucible_batch.errors import UserError
 from tests.case_table import each_case
 
 PLAN, OTHER = "a" * 64, "b" * 64

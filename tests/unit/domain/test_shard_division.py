@@ -1,4 +1,4 @@
-"""The division of a plan into shards: each line of the table at the head of ``domain/shard_division.py``."""
+"""The division of a plan into shards: each line of the table at the head of ``features/shards/shard_division.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crucible_batch.domain.budget import HoldRequest, Need
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
-from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
+from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from tests.case_table import each_case
 
 D = Decimal

@@ -25,9 +25,9 @@ from crucible_batch.domain.events import (
 )
 from crucible_batch.domain.job import Job, replay
 from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.merging import KnownImages
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.errors import JournalError
+from crucible_batch.features.shards.merge_rule import KnownImages
 from crucible_batch.journal import MergedEvents
 from crucible_batch.report import CountsRow
 from crucible_batch.report.build import count_jobs, notes

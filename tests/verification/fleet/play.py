@@ -29,10 +29,10 @@ from crucible_batch.api.planning import plan_request
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.run_parts import ReadyRun, RunPart
 from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shards.merging import merge
 from crucible_batch.domain.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
+from crucible_batch.features.shards.merging import merge
 from crucible_batch.sandbox import pictures
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Entry, Job

@@ -10,13 +10,17 @@ from pathlib import Path
 from crucible_batch.api.report_note import forget_report
 from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.shard_notes import note_shards
-from crucible_batch.api.shards.directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import Event
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.merging import (
+from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
+from crucible_batch.domain.plan import RunTerms
+from crucible_batch.domain.prices import PriceBook, workflow_class
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.features.shards.directories import ShardDirectory, ShardJournalError, shard_errors
+from crucible_batch.features.shards.merge_rule import (
     KnownImages,
     MergeChoice,
     conclude_merged,
@@ -25,10 +29,6 @@ from crucible_batch.domain.merging import (
     stops_of_shard,
     united_stops,
 )
-from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.prices import PriceBook, workflow_class
-from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from crucible_batch.api.running import RunResult
-from crucible_batch.api.shards.merging import MergeResult, merge
 from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
@@ -16,6 +15,7 @@ from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, fact, say_sentence, working
 from crucible_batch.domain.redaction import clean_path, listed
 from crucible_batch.errors import UserError
+from crucible_batch.features.shards.merging import MergeResult, merge
 
 _NUMBERS_SHOWN = 12
 

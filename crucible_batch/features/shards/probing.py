@@ -28,7 +28,6 @@ from crucible_batch.api.request import JobFilter, RunRequest, check_request, che
 from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.api.shard_notes import noted_in
-from crucible_batch.api.shards.divided_plan import check_sharding, is_untouched, left_of
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
@@ -36,10 +35,11 @@ from crucible_batch.domain.outcome import PRECEDENCE
 from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.domain.progress import Observer
-from crucible_batch.domain.shard_division import Divider
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.features.periods.period_budget import preview
+from crucible_batch.features.shards.divided_plan import check_sharding, is_untouched, left_of
+from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.settings import Settings

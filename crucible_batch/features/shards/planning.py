@@ -15,22 +15,22 @@ from crucible_batch.api.run_journal import directory_outputs_url, ledger_of
 from crucible_batch.api.run_start import restore_run
 from crucible_batch.api.saved_plans import PlanBasis, plan_head
 from crucible_batch.api.shard_notes import note_shards, noted_in, outstanding_shards
-from crucible_batch.api.shards.divided_plan import (
+from crucible_batch.domain.credits import ZERO, format_credits
+from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.domain.saved_plan import PlanAccount
+from crucible_batch.engine import SystemClock
+from crucible_batch.errors import NothingToDivideError, RunDirectoryError
+from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run
+from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
     division_number,
     refuse_unknown,
     set_aside,
 )
-from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
-from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
-from crucible_batch.domain.credits import ZERO, format_credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.saved_plan import PlanAccount
-from crucible_batch.domain.shard_division import Division
-from crucible_batch.engine import SystemClock
-from crucible_batch.errors import NothingToDivideError, RunDirectoryError
-from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run
+from crucible_batch.features.shards.period_budget import DivisionLimit, division_limit
+from crucible_batch.features.shards.shard_division import Division
+from crucible_batch.features.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl

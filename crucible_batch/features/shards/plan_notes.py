@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from crucible_batch.api.plan_parts import PlanPart, ReadPlan
-from crucible_batch.api.shards.divided_plan import refuse_if_divided
 from crucible_batch.errors import UserError
+from crucible_batch.features.shards.divided_plan import refuse_if_divided
 
 
 class ShardNotesPart(PlanPart):

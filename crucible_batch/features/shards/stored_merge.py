@@ -20,14 +20,14 @@ from crucible_batch.api.object_runs import in_thread, note_url, open_store
 from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.api.run_paths import plan_folder, state_directory_of
 from crucible_batch.api.shard_notes import note_shard, noted_in
-from crucible_batch.api.shards.directories import ShardDirectory
-from crucible_batch.api.shards.log import Closed, LogState, ShardLog
-from crucible_batch.api.shards.run import ShardRows
-from crucible_batch.api.shards.stored_plans import fetch_plan, note_merged, read_list
-from crucible_batch.api.shards.stored_shard import is_current, restore_rows
-from crucible_batch.domain.merging import MergeChoice
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.errors import UserError
+from crucible_batch.features.shards.directories import ShardDirectory
+from crucible_batch.features.shards.log import Closed, LogState, ShardLog
+from crucible_batch.features.shards.merge_rule import MergeChoice
+from crucible_batch.features.shards.run import ShardRows
+from crucible_batch.features.shards.stored_plans import fetch_plan, note_merged, read_list
+from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore

@@ -24,7 +24,16 @@ from crucible_batch.api.report_note import is_report_due
 from crucible_batch.api.reporting import write_results
 from crucible_batch.api.run_journal import refuse_if_pruned
 from crucible_batch.api.shard_notes import noted_shards
-from crucible_batch.api.shards.directories import (
+from crucible_batch.domain.credits import ZERO
+from crucible_batch.domain.events import Event, Relocated, Saved
+from crucible_batch.domain.job import ALLOWED_PHASES, Job
+from crucible_batch.domain.output_path import is_planned_path, relocated_path
+from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.domain.receipts import receipts_of
+from crucible_batch.domain.redaction import clean
+from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.errors import ExitCode, RunDirectoryError, UserError
+from crucible_batch.features.shards.directories import (
     MergeSources,
     ShardDirectory,
     ShardJournalError,
@@ -36,20 +45,11 @@ from crucible_batch.api.shards.directories import (
     shard_errors,
     unknown_shards,
 )
-from crucible_batch.api.shards.divided_plan import is_untouched
-from crucible_batch.api.shards.merge_transaction import ShardMerge
-from crucible_batch.api.shards.period_budget import settle_merged
-from crucible_batch.api.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.events import Event, Relocated, Saved
-from crucible_batch.domain.job import ALLOWED_PHASES, Job
-from crucible_batch.domain.merging import Abandoned, choose_shards
-from crucible_batch.domain.output_path import is_planned_path, relocated_path
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.receipts import receipts_of
-from crucible_batch.domain.redaction import clean
-from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.errors import ExitCode, RunDirectoryError, UserError
+from crucible_batch.features.shards.divided_plan import is_untouched
+from crucible_batch.features.shards.merge_rule import Abandoned, choose_shards
+from crucible_batch.features.shards.merge_transaction import ShardMerge
+from crucible_batch.features.shards.period_budget import settle_merged
+from crucible_batch.features.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
 from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts, ReceiptsByJob, adopt_output

@@ -25,14 +25,6 @@ from crucible_batch.api.run_paths import main_directory, main_location, plan_out
 from crucible_batch.api.run_start import RunKind, awaited_gateway
 from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
 from crucible_batch.api.shard_notes import note_shard, noted_in, noted_shard
-from crucible_batch.api.shards.log import LoggedJournal, LogState, ShardLog
-from crucible_batch.api.shards.stored_shard import (
-    log_of_shard,
-    read_open,
-    restore_rows,
-    set_stale_journal_aside,
-    take_log,
-)
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found
@@ -43,6 +35,14 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.saved_plan import ImageFile, ShardRow
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
+from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
+from crucible_batch.features.shards.stored_shard import (
+    log_of_shard,
+    read_open,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest

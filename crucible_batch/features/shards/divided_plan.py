@@ -19,7 +19,6 @@ from crucible_batch.api.shard_notes import (
     noted_shards,
     outstanding_shards,
 )
-from crucible_batch.api.shards.directories import unknown_shards
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -30,9 +29,10 @@ from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.domain.prices import PriceBook, shape_of
 from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
-from crucible_batch.domain.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
+from crucible_batch.features.shards.directories import unknown_shards
+from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.shell_command import run_command

@@ -1,6 +1,6 @@
 """The commands that a run is given from elsewhere: asked for, and performed by its control desk.
 
-The rules are those of ``domain/cluster_control.py``. Nothing asks yet: what runs shards on several machines next does.
+The rules are those of ``cluster_control.py``. Nothing asks yet: what runs shards on several machines next does.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.api.run_parts import ReadyRun, RunPart
-from crucible_batch.domain.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 from crucible_batch.domain.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
+from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 
 logger = logging.getLogger(__name__)
 

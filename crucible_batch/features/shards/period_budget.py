@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from crucible_batch.api.request import RunRequest
 from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.api.shard_notes import outstanding_shards
-from crucible_batch.api.shards.divided_plan import refuse_lower_budget
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
@@ -40,6 +39,7 @@ from crucible_batch.features.periods.period_budget import (
     settle_usage,
     usage_of,
 )
+from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.journal import Journal
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
