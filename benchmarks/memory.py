@@ -27,8 +27,6 @@ from PIL import Image
 from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
-from crucible_batch.api.observers import Observers
-from crucible_batch.api.reporting import write_report_of
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
 from crucible_batch.domain.plan import PlannedJob, RunTerms
@@ -39,6 +37,8 @@ from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.pace.polls import ServiceTimes
+from crucible_batch.run.observers import Observers
+from crucible_batch.run.reporting import write_report_of
 
 
 def _picture() -> bytes:

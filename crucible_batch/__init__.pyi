@@ -1,21 +1,5 @@
-from crucible_batch.api.cleaning import AssetFate as AssetFate
-from crucible_batch.api.cleaning import Cleaning as Cleaning
-from crucible_batch.api.cleaning import delete_assets as delete_assets
-from crucible_batch.api.connecting import connect as connect
-from crucible_batch.api.draft import ManifestInput as ManifestInput
-from crucible_batch.api.draft import validate as validate
-from crucible_batch.api.finished_jobs import FinishedJob as FinishedJob
-from crucible_batch.api.finished_jobs import FinishedOutput as FinishedOutput
-from crucible_batch.api.job_stream import RunningJobs as RunningJobs
-from crucible_batch.api.plan_rows import PriceLine as PriceLine
-from crucible_batch.api.plan_summary import PlanSummary as PlanSummary
-from crucible_batch.api.planning import plan as plan
-from crucible_batch.api.run import run as run
-from crucible_batch.api.run import run_jobs as run_jobs
-from crucible_batch.api.run import run_sync as run_sync
-from crucible_batch.api.running import RunResult as RunResult
-from crucible_batch.api.status import Status as Status
-from crucible_batch.api.status import read_status as read_status
+from crucible_batch.api import run_jobs as run_jobs
+from crucible_batch.api import run_sync as run_sync
 from crucible_batch.domain.prices import Certainty as Certainty
 from crucible_batch.domain.progress import AssetAdvanced as AssetAdvanced
 from crucible_batch.domain.progress import Controlled as Controlled
@@ -86,6 +70,21 @@ from crucible_batch.gateway.wire import WorkflowMetadataData as WorkflowMetadata
 from crucible_batch.gateway.wire import WorkflowSummary as WorkflowSummary
 from crucible_batch.manifest import Manifest as Manifest
 from crucible_batch.report import ReportHead as ReportHead
+from crucible_batch.run.cleaning import AssetFate as AssetFate
+from crucible_batch.run.cleaning import Cleaning as Cleaning
+from crucible_batch.run.cleaning import delete_assets as delete_assets
+from crucible_batch.run.connecting import connect as connect
+from crucible_batch.run.draft import ManifestInput as ManifestInput
+from crucible_batch.run.draft import validate as validate
+from crucible_batch.run.finished_jobs import FinishedJob as FinishedJob
+from crucible_batch.run.finished_jobs import FinishedOutput as FinishedOutput
+from crucible_batch.run.job_stream import RunningJobs as RunningJobs
+from crucible_batch.run.plan_rows import PriceLine as PriceLine
+from crucible_batch.run.plan_summary import PlanSummary as PlanSummary
+from crucible_batch.run.planning import plan as plan
+from crucible_batch.run.running import RunResult as RunResult
+from crucible_batch.run.status import Status as Status
+from crucible_batch.run.status import read_status as read_status
 from crucible_batch.settings import Settings as Settings
 
 __version__: str

@@ -19,7 +19,6 @@ from PIL import Image
 from pydantic import BaseModel
 
 from crucible_batch import saved_plan
-from crucible_batch.api import account
 from crucible_batch.cli import app, demo
 from crucible_batch.domain import outage
 from crucible_batch.domain.control import ControlEntry
@@ -35,6 +34,7 @@ from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
 from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.html import page
+from crucible_batch.run import account
 from crucible_batch.sandbox import SandboxConfig, pictures
 from tests.cheap import plain_picture
 

@@ -13,7 +13,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api.connecting import connect
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
@@ -25,6 +24,7 @@ from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s, read_fields, read_parameters
 from crucible_batch.gateway.wire import CreditLedgerEntry
+from crucible_batch.run.connecting import connect
 from crucible_batch.settings import Settings
 
 T = TypeVar("T")

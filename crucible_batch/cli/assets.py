@@ -9,7 +9,6 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api.cleaning import AssetFate, Cleaning, delete_assets
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
@@ -18,6 +17,7 @@ from crucible_batch.domain.asset import KeepReason
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ConsentError
+from crucible_batch.run.cleaning import AssetFate, Cleaning, delete_assets
 from crucible_batch.settings import Settings
 
 SHOWN = 20

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
 from crucible_batch.cli.terminal import fact, say_note, say_sentence
 from crucible_batch.errors import UserError
+from crucible_batch.run.request import RunRequest
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 

@@ -19,9 +19,6 @@ import httpx
 from rich.text import Text
 
 from crucible_batch import __version__
-from crucible_batch.api.connecting import connect
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_directory import try_directory
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say_indented, working
 from crucible_batch.domain.credits import format_credits
@@ -30,6 +27,9 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError,
 from crucible_batch.features.notify.part import send_test
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
+from crucible_batch.run.connecting import connect
+from crucible_batch.run.directory import try_directory
+from crucible_batch.run.request import RunRequest
 from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]

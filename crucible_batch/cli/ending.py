@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.running import RunResult
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
@@ -26,6 +24,8 @@ from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import REPORT_FILE, ReportHead
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.running import RunResult
 
 
 @dataclass(frozen=True, slots=True)

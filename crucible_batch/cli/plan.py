@@ -8,10 +8,6 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.api.cancellation import interruptible_immediately
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.planning import plan_request
-from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_run_ending
@@ -27,6 +23,10 @@ from crucible_batch.domain.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.rendering import show_shard_commands
+from crucible_batch.run.cancellation import interruptible_immediately
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.planning import plan_request
+from crucible_batch.run.request import RunRequest
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import run_command
 

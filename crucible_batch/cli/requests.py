@@ -7,11 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.keywords import values_of
-from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.cli.option_parsers import read_variables
 from crucible_batch.cli.options import TargetOptions
 from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.run.keywords import values_of
+from crucible_batch.run.request import JobFilter, RunRequest
 
 
 def manifest_request(manifest: Path, var: Sequence[str] | None, options: ManifestOptions) -> RunRequest:

@@ -13,10 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.cli.command_line import with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.display import Display
@@ -34,7 +30,11 @@ from crucible_batch.domain.outcome import Outcome
 from crucible_batch.domain.progress import Message, Observer, RunBegan, RunEnded
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
+from crucible_batch.features.registry import kind_of
 from crucible_batch.manifest import Manifest
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.running import RunResult, run_request
 from crucible_batch.settings import Settings
 
 _BELL_AFTER_S = 60.0

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.shard_notes import describe_shards
-from crucible_batch.api.status import Progress, Status, read_status
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
@@ -40,6 +37,9 @@ from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
+from crucible_batch.run.reporting import write_report_again
+from crucible_batch.run.shard_notes import describe_shards
+from crucible_batch.run.status import Progress, Status, read_status
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 
 WIDEST = 100

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crucible_batch.api.draft import validate_request
-from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.cli.units import counted
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError, UserError
+from crucible_batch.run.draft import validate_request
+from crucible_batch.run.request import RunRequest
 
 
 def validate_all(output: CommandOutput, requests: Sequence[RunRequest]) -> None:

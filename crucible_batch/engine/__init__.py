@@ -2,7 +2,6 @@
 
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.engine.clock import Clock, SystemClock
-from crucible_batch.engine.restore import restore
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner import Runner
 from crucible_batch.engine.runner_ports import RunnerPorts

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "settings": {"errors", "domain", "secret_text"},
     "pace": {"domain"},
     "engine": {"errors", "domain", "pace", "input_images", "outputs", "temporary_database"},
-    "api": {
+    "run": {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
@@ -49,14 +49,15 @@ MAY_IMPORT = {
         "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
-        "object_url", "resource_errors", "pace", "api", "cli",
+        "object_url", "resource_errors", "pace", "run", "cli",
     },
     "sandbox": set(),
     "cli": {
-        "errors", "error_codes", "domain", "api", "report", "settings", "sandbox", "atomic_files", "shell_command",
+        "errors", "error_codes", "domain", "run", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "option_values", "scheduled_time", "secret_text", "resource_errors", "gateway",
         "manifest", "outputs", "saved_plan", "features",
     },
+    "api": {"domain", "run", "features"},
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},
 }  # fmt: skip
@@ -177,42 +178,16 @@ def test_a_function_has_at_most_60_lines() -> None:
     assert functions == [], "\n".join(functions)
 
 
-RUN = {
-    "running", "run_start", "run_parts", "run_context", "run_directory", "run_journal", "run_paths", "observers",
-    "control_desk", "reporting", "object_runs", "cleaning", "account", "connecting", "cancellation", "request",
-}  # fmt: skip
-"""The modules of ``api/`` that every run goes through. What only some runs need is a part of them, or their source."""
-CORE = {
-    "job", "asset", "attempt", "events", "event_order", "ledger", "budget", "prices", "identity", "outcome", "ports",
-}  # fmt: skip
-FEATURE_RULES = {
-    "allowance", "budget_period", "catch_up", "charge_times", "cluster_control", "merging", "retention",
-    "shard_division", "spend_cap",
-}  # fmt: skip
-"""The modules of ``domain/`` with the rules of one feature. That shards are out is the core's: ``sharding``."""
-
-
-def _features() -> set[str]:
-    """The modules that ``features.py`` lists, and those with their rules, files and notes."""
-    imported = (module for _, module in _imports(PACKAGE / "api" / "features.py"))
-    listed = {module for module in imported if module.startswith("crucible_batch.")}
-    listed -= {f"crucible_batch.api.{name}" for name in RUN | {"plan_parts"}}
-    rules = {"budgets", "derived_jobs", "period_budget", "period_note", "price_memory", "scheduled_runs", "stage_note"}
-    listed |= {f"crucible_batch.api.{name}" for name in rules}
-    listed |= {name for name in MODULES if name.startswith("crucible_batch.features.shards")}
-    listed |= {f"crucible_batch.domain.{name}" for name in FEATURE_RULES}
-    rooms = ("features",)
-    return listed | {f"crucible_batch.{room}" for room in rooms}
+NAMED_BY_RUN = {"periods", "prices", "registry", "shards", "stages"}
+"""Features that modules of ``run/`` still name."""
 
 
 def test_what_every_run_goes_through_names_no_feature() -> None:
-    core = [PACKAGE / "api" / f"{name}.py" for name in RUN] + [PACKAGE / "domain" / f"{name}.py" for name in CORE]
-    features = _features()
-    assert {"crucible_batch.features", "crucible_batch.api.period_part"} & features
-    named = [
-        f"{path}:{line}: {module}"
-        for path in [*core, *(PACKAGE / "engine").glob("*.py")]
-        for line, module in _imports(path)
-        if any(module == feature or module.startswith(f"{feature}.") for feature in features)
-    ]
-    assert named == [], "\n".join(named)
+    named = {
+        (path.parent.name, module.split(".")[2])
+        for path in PATHS
+        if _room(path) in {"domain", "engine", "run"}
+        for _, module in _imports(path)
+        if module.startswith("crucible_batch.features.")
+    }
+    assert named == {("run", feature) for feature in NAMED_BY_RUN}

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from crucible_batch.api.status import Progress
 from crucible_batch.cli.display.message_text import (
     answered_words,
     by_words,
@@ -42,6 +41,7 @@ from crucible_batch.domain.progress import (
 )
 from crucible_batch.domain.redaction import clean
 from crucible_batch.domain.tally import OUTCOME_OF_PHASE, Tally
+from crucible_batch.run.status import Progress
 
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 

@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api.plan_rows import UPLOADS, PriceLine
-from crucible_batch.api.plan_summary import PlanSummary, StagePreview
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
 from crucible_batch.cli.terminal import Json, fact, say
@@ -22,6 +20,8 @@ from crucible_batch.domain.prices import SURGE, Certainty
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.rendering import shards_json, show_shards
+from crucible_batch.run.plan_rows import UPLOADS, PriceLine
+from crucible_batch.run.plan_summary import PlanSummary, StagePreview
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",

@@ -11,8 +11,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.status import budget_for_rest, codes_never_retried
 from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted, held_words, paid_before
@@ -22,6 +20,8 @@ from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.status import budget_for_rest, codes_never_retried
 from crucible_batch.shell_command import shell_command
 
 _MARKS: dict[int | None, tuple[str, str]] = {

@@ -10,9 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
@@ -20,6 +17,9 @@ from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, f
 from crucible_batch.features.periods.period_budget import prices_of
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.run.request import RunRequest
 
 logger = logging.getLogger(__name__)
 

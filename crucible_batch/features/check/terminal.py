@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
-from crucible_batch.api.run_journal import local_directory
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
 from crucible_batch.domain.redaction import clean, clean_path
@@ -18,6 +17,7 @@ from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.features.check.ledger_terminal import check_ledger_and_show
 from crucible_batch.features.check.verifying import Difference, Verification, check_outputs
 from crucible_batch.outputs import FileState
+from crucible_batch.run.run_journal import local_directory
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

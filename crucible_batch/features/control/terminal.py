@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api.run_journal import local_directory
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.domain.redaction import clean
 from crucible_batch.features.control.part import control
+from crucible_batch.run.run_journal import local_directory
 
 
 def control_and_show(output: CommandOutput, run: Path, words: Sequence[str]) -> None:

@@ -32,13 +32,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.account import is_of_key
-from crucible_batch.api.plan_parts import PlanPart, ReadPlan
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import OpenedRun, RunPart
-from crucible_batch.api.run_paths import relative_to_here
-from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.events import Accepted
@@ -46,6 +39,13 @@ from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, EarlierRunError
 from crucible_batch.journal import Binding, Journal
+from crucible_batch.run.account import is_of_key
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import OpenedRun, RunPart
+from crucible_batch.run.paths import relative_to_here
+from crucible_batch.run.plan_parts import PlanPart, ReadPlan
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.shard_notes import outstanding_shards
 from crucible_batch.settings import Settings, state_directory
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 

@@ -10,17 +10,17 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from crucible_batch.api.plan_parts import PlanPart, ReadPlan
-from crucible_batch.api.plan_rows import state_of
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import RunPart
-from crucible_batch.api.run_paths import relative_to_here
 from crucible_batch.domain.identity import Json, job_identity
 from crucible_batch.domain.plan import PlannedJob
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.domain.saved_plan import PlannedState
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import RunPart
+from crucible_batch.run.paths import relative_to_here
+from crucible_batch.run.plan_parts import PlanPart, ReadPlan
+from crucible_batch.run.plan_rows import state_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crucible_batch.api.run_journal import local_directory
-from crucible_batch.api.status import Status
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.status import next_command, show_status
@@ -23,6 +21,8 @@ from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.history.run_list import ListedRun, RunDirectories, RunList, RunState, list_runs
+from crucible_batch.run.run_journal import local_directory
+from crucible_batch.run.status import Status
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 
 _STYLES = {

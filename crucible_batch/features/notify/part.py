@@ -12,13 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from crucible_batch.api.draft import read_source
-from crucible_batch.api.plan_parts import PlanPart, ReadPlan
-from crucible_batch.api.raised_errors import failure_of
-from crucible_batch.api.reporting import advice_of
-from crucible_batch.api.request import RunRequest, check_request, follow_plan
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import ReadRun, ReportedRun, RunPart
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import Message, RunBegan
@@ -47,6 +40,13 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.draft import read_source
+from crucible_batch.run.parts import ReadRun, ReportedRun, RunPart
+from crucible_batch.run.plan_parts import PlanPart, ReadPlan
+from crucible_batch.run.raised_errors import failure_of
+from crucible_batch.run.reporting import advice_of
+from crucible_batch.run.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

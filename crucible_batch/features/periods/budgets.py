@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.run_directory import locked
-from crucible_batch.api.shard_notes import noted_shards, outstanding_shards
 from crucible_batch.domain.allowance import Allowance, Share
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
 from crucible_batch.domain.credits import ZERO, Credits, format_credits
@@ -18,6 +16,8 @@ from crucible_batch.features.periods.note import is_journal_of
 from crucible_batch.features.periods.period_budget import dated, prices_of, usage_of
 from crucible_batch.features.shards.divided_plan import refuse_outstanding
 from crucible_batch.journal import Journal, is_locked
+from crucible_batch.run.directory import locked
+from crucible_batch.run.shard_notes import noted_shards, outstanding_shards
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
 

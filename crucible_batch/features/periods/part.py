@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from crucible_batch.api.plan_parts import PlanPart, ReadPlan
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.features.periods import BudgetAccount, noted_as_active
 from crucible_batch.features.periods.note import forget_period
 from crucible_batch.features.periods.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.run.plan_parts import PlanPart, ReadPlan
+from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.settings import Settings
 
 

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.plan_rows import left_to_buy
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import journal_of
 from crucible_batch.domain.allowance import Allowance, Share, most_needed
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
@@ -44,6 +41,9 @@ from crucible_batch.features.periods.note import (
 )
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.run.plan_rows import left_to_buy
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.run_journal import journal_of
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

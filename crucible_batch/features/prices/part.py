@@ -6,10 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from crucible_batch.api.plan_parts import PlanPart
-from crucible_batch.api.plan_rows import with_paid
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import (
     Accepted,
@@ -28,6 +24,10 @@ from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.prices import UPLOAD, Shape
 from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced, Message
 from crucible_batch.features.prices.price_memory import MOST_ENTRIES, PaidPrice, recall_prices, remember_prices
+from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.run.plan_parts import PlanPart
+from crucible_batch.run.plan_rows import with_paid
+from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.settings import Settings
 
 

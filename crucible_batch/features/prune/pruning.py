@@ -15,17 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible_batch.api.report_note import last_reported
-from crucible_batch.api.reporting import head_of
-from crucible_batch.api.run_journal import (
-    PRUNED,
-    changed_at_of,
-    jobs_with_past,
-    journal_outputs_url,
-    newest_run,
-    reopened,
-)
-from crucible_batch.api.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.domain.output_path import is_planned_path
 from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
 from crucible_batch.features.history.run_list import RunDirectories
@@ -40,6 +29,17 @@ from crucible_batch.features.prune.retention import (
 from crucible_batch.journal import Journal, RunRecord, is_locked, lock_run_directory
 from crucible_batch.outputs import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.report import REPORT_FILE
+from crucible_batch.run.report_note import last_reported
+from crucible_batch.run.reporting import head_of
+from crucible_batch.run.run_journal import (
+    PRUNED,
+    changed_at_of,
+    jobs_with_past,
+    journal_outputs_url,
+    newest_run,
+    reopened,
+)
+from crucible_batch.run.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 

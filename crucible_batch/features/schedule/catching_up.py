@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.request import RunRequest
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, show_failure
 from crucible_batch.cli.options import DisplayMode
@@ -24,6 +23,7 @@ from crucible_batch.features.schedule.scheduled_runs import (
     prepare_run,
 )
 from crucible_batch.option_values import IfRunning
+from crucible_batch.run.request import RunRequest
 from crucible_batch.settings import Settings
 
 

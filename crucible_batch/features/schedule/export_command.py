@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
-from crucible_batch.api.scheduled_time_source import checked_clock
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.domain.redaction import clean, clean_path
@@ -18,6 +17,7 @@ from crucible_batch.features.schedule.export.target import ExportedFile, ExportO
 from crucible_batch.features.schedule.export.writing import export, write_files
 from crucible_batch.features.schedule.options import ExportChoices
 from crucible_batch.features.schedule.schedules import FoundSchedules, find_schedules
+from crucible_batch.run.scheduled_time_source import checked_clock
 from crucible_batch.scheduled_time import read_timezone
 
 _ZONES = "/zoneinfo/"

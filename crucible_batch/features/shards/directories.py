@@ -13,16 +13,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.request import check_path
-from crucible_batch.api.run_journal import is_begun
-from crucible_batch.api.run_paths import plan_folder
-from crucible_batch.api.shard_notes import noted_in, noted_shards
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.sharding import SHARDS_FOLDER, OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.features.shards.merge_rule import FoundShard
 from crucible_batch.journal import Binding, Journal, lock_run_directory
+from crucible_batch.run.paths import plan_folder
+from crucible_batch.run.request import check_path
+from crucible_batch.run.run_journal import is_begun
+from crucible_batch.run.shard_notes import noted_in, noted_shards
 from crucible_batch.shell_command import quoted, shell_command
 
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)

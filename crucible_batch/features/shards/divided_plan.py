@@ -7,18 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.api.keywords import values_of
-from crucible_batch.api.plan_rows import job_states, plan_row
-from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.run_journal import journal_of, ledger_of
-from crucible_batch.api.shard_notes import (
-    describe_shards,
-    note_shards,
-    noted_in,
-    noted_shard,
-    noted_shards,
-    outstanding_shards,
-)
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.attempt import AttemptStatus
 from crucible_batch.domain.credits import Credits, format_credits
@@ -35,6 +23,18 @@ from crucible_batch.features.shards.directories import unknown_shards
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
+from crucible_batch.run.keywords import values_of
+from crucible_batch.run.plan_rows import job_states, plan_row
+from crucible_batch.run.request import JobFilter, RunRequest
+from crucible_batch.run.run_journal import journal_of, ledger_of
+from crucible_batch.run.shard_notes import (
+    describe_shards,
+    note_shards,
+    noted_in,
+    noted_shard,
+    noted_shards,
+    outstanding_shards,
+)
 from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}

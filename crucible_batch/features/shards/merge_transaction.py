@@ -7,9 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.report_note import forget_report
-from crucible_batch.api.run_journal import ledger_of
-from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.events import Event
@@ -30,6 +27,9 @@ from crucible_batch.features.shards.merge_rule import (
     united_stops,
 )
 from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
+from crucible_batch.run.report_note import forget_report
+from crucible_batch.run.run_journal import ledger_of
+from crucible_batch.run.shard_notes import note_shards
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
 

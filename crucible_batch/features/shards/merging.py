@@ -19,11 +19,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from crucible_batch.api.connecting import current_settings
-from crucible_batch.api.report_note import is_report_due
-from crucible_batch.api.reporting import write_results
-from crucible_batch.api.run_journal import refuse_if_pruned
-from crucible_batch.api.shard_notes import noted_shards
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.events import Event, Relocated, Saved
 from crucible_batch.domain.job import ALLOWED_PHASES, Job
@@ -54,6 +49,11 @@ from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, loc
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts, ReceiptsByJob, adopt_output
 from crucible_batch.report import ReportHead
+from crucible_batch.run.connecting import current_settings
+from crucible_batch.run.report_note import is_report_due
+from crucible_batch.run.reporting import write_results
+from crucible_batch.run.run_journal import refuse_if_pruned
+from crucible_batch.run.shard_notes import noted_shards
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

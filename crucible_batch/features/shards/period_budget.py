@@ -21,9 +21,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
@@ -41,6 +38,9 @@ from crucible_batch.features.periods.period_budget import (
 )
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.journal import Journal
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.saved_plans import PlanBasis
+from crucible_batch.run.shard_notes import outstanding_shards
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

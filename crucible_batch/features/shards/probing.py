@@ -20,14 +20,6 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.connecting import current_settings, gateway_for, require_key
-from crucible_batch.api.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.api.features import kind_of_probe
-from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
-from crucible_batch.api.run_journal import ledger_of
-from crucible_batch.api.running import RunResult, run_request
-from crucible_batch.api.shard_notes import noted_in
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
@@ -38,10 +30,18 @@ from crucible_batch.domain.progress import Observer
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.features.periods.period_budget import preview
+from crucible_batch.features.registry import kind_of_probe
 from crucible_batch.features.shards.divided_plan import check_sharding, is_untouched, left_of
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
+from crucible_batch.run.cancellation import Deadline
+from crucible_batch.run.connecting import current_settings, gateway_for, require_key
+from crucible_batch.run.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.run.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
+from crucible_batch.run.run_journal import ledger_of
+from crucible_batch.run.running import RunResult, run_request
+from crucible_batch.run.shard_notes import noted_in
 from crucible_batch.settings import Settings
 
 _MOST_TRIES = 5

@@ -8,10 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crucible_batch.api.plan_summary import PlanSummary
 from crucible_batch.cli.terminal import Json, fact
 from crucible_batch.domain.credits import ZERO, format_credits
 from crucible_batch.domain.redaction import clean_path
+from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.shell_command import quoted, shell_command
 
 _ROWS_SHOWN = 16

@@ -13,18 +13,6 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.account import refuse_account_of_shard
-from crucible_batch.api.connecting import gateway_for, require_key
-from crucible_batch.api.draft import run_directory, run_terms
-from crucible_batch.api.object_runs import limits_of, open_store
-from crucible_batch.api.plan_summary import PlanSummary, summarise
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import Parts
-from crucible_batch.api.run_paths import main_directory, main_location, plan_outputs_url, shard_directory
-from crucible_batch.api.run_start import RunKind, awaited_gateway
-from crucible_batch.api.saved_plans import PlanBasis, check_plan_of_shard
-from crucible_batch.api.shard_notes import note_shard, noted_in, noted_shard
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.domain.events import Found
@@ -47,6 +35,18 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
+from crucible_batch.run.account import refuse_account_of_shard
+from crucible_batch.run.connecting import gateway_for, require_key
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.draft import run_directory, run_terms
+from crucible_batch.run.object_runs import limits_of, open_store
+from crucible_batch.run.parts import Parts
+from crucible_batch.run.paths import main_directory, main_location, plan_outputs_url, shard_directory
+from crucible_batch.run.plan_summary import PlanSummary, summarise
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.saved_plans import PlanBasis, check_plan_of_shard
+from crucible_batch.run.shard_notes import note_shard, noted_in, noted_shard
+from crucible_batch.run.start import RunKind, awaited_gateway
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command

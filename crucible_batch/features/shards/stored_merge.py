@@ -15,11 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.concurrent_work import for_each
-from crucible_batch.api.object_runs import in_thread, note_url, open_store
-from crucible_batch.api.run_journal import directory_outputs_url
-from crucible_batch.api.run_paths import plan_folder, state_directory_of
-from crucible_batch.api.shard_notes import note_shard, noted_in
 from crucible_batch.domain.sharding import ShardId, ShardOf
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.directories import ShardDirectory
@@ -31,6 +26,11 @@ from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
+from crucible_batch.run.concurrent_work import for_each
+from crucible_batch.run.object_runs import in_thread, note_url, open_store
+from crucible_batch.run.paths import plan_folder, state_directory_of
+from crucible_batch.run.run_journal import directory_outputs_url
+from crucible_batch.run.shard_notes import note_shard, noted_in
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from crucible_batch.api.running import RunResult
-from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
@@ -16,6 +14,8 @@ from crucible_batch.cli.terminal import Json, fact, say_sentence, working
 from crucible_batch.domain.redaction import clean_path, listed
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.merging import MergeResult, merge
+from crucible_batch.run.running import RunResult
+from crucible_batch.run.status import read_status
 
 _NUMBERS_SHOWN = 12
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from crucible_batch.api.run_journal import journal_of, run_outputs_url
 from crucible_batch.domain.events import Saved
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.job import Job, Phase
@@ -35,6 +34,7 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
+from crucible_batch.run.run_journal import journal_of, run_outputs_url
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.run_journal import local_directory, newest_run
 from crucible_batch.atomic_files import replacing
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.note import PickedStage, noted_stages
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest, parse_pick, parse_picks, pick_text
+from crucible_batch.run.run_journal import local_directory, newest_run
 from crucible_batch.shell_command import shell_command
 
 _MOST_BYTES = 16 * 1024 * 1024

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucible_batch.api.status import read_status
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.domain.redaction import clean, clean_path, listed
 from crucible_batch.features.stages.picking import PicksFile, pick
+from crucible_batch.run.status import read_status
 
 _NAMES_SHOWN = 20
 

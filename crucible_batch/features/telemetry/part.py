@@ -10,14 +10,14 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
-from crucible_batch.api.raised_errors import failure_of
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import ReadRun, RunPart
 from crucible_batch.domain.progress import Balance
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import ReadRun, RunPart
+from crucible_batch.run.raised_errors import failure_of
 from crucible_batch.scheduled_time import times_after
 
 _MOST_TIMES = 2000

@@ -11,7 +11,6 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from crucible_batch.api.status import advice_for, codes_never_retried
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.features.view.runs import RunEntry
 from crucible_batch.features.view.watching import Snapshot, Watch
@@ -32,6 +31,7 @@ from crucible_batch.report.html import (
     report_scripts,
     report_styles,
 )
+from crucible_batch.run.status import advice_for, codes_never_retried
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
 """What a page may load besides its own scripts and styles, as directives of its content security policy."""

@@ -8,10 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.api.object_runs import store_of
-from crucible_batch.api.run_journal import changed_at_of, manifest_of, pruned_on
-from crucible_batch.api.shard_notes import outstanding_shards
-from crucible_batch.api.status import Status
 from crucible_batch.domain.control import pause_of
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
@@ -22,6 +18,10 @@ from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
+from crucible_batch.run.object_runs import store_of
+from crucible_batch.run.run_journal import changed_at_of, manifest_of, pruned_on
+from crucible_batch.run.shard_notes import outstanding_shards
+from crucible_batch.run.status import Status
 
 SENDING = "sending"
 """The status of a job whose submit has no answer yet: shown as pending during the run, and as unknown after it."""

@@ -17,10 +17,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from crucible_batch.api.draft import validate
-from crucible_batch.api.planning import plan
-from crucible_batch.api.run import run
+from crucible_batch import api as run
 from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
+from crucible_batch.run.draft import validate
+from crucible_batch.run.planning import plan
 from crucible_batch.settings import Settings
 
 from .conftest import KEY, Cli

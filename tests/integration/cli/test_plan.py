@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from crucible_batch.api.plan_comparison import Comparison
-from crucible_batch.api.plan_rows import PriceLine
-from crucible_batch.api.plan_summary import PlanSummary, StagePreview
 from crucible_batch.cli.plan import next_after_plan, once_there_is_a_key
 from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -23,6 +20,9 @@ from crucible_batch.domain.plan_diff import ChangeKind, contrast
 from crucible_batch.domain.prices import Certainty
 from crucible_batch.domain.retry_rule import Remedy
 from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.run.plan_comparison import Comparison
+from crucible_batch.run.plan_rows import PriceLine
+from crucible_batch.run.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
 
 from .conftest import Cli, Done

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import crucible_batch as api
-from crucible_batch.api.planning import plan_request
-from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
+from crucible_batch.run.planning import plan_request
+from crucible_batch.run.request import RunRequest
 
 SHORT_JOBS = True
 

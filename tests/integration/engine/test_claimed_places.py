@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.reporting import write_report_again
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState
+from crucible_batch.run.reporting import write_report_again
 
 HAS_PAGES = True
 SHORT_JOBS = True

@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.reporting import write_report_again
 from crucible_batch.domain.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
+from crucible_batch.run.reporting import write_report_again
 
 SHORT_JOBS = True
 

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api import running
-from crucible_batch.api.cancellation import Deadline
 from crucible_batch.errors import DeadlineError
 from crucible_batch.manifest import load_manifest
+from crucible_batch.run import running
+from crucible_batch.run.cancellation import Deadline
 from crucible_batch.settings import Settings
 
 from .conftest import Tampered

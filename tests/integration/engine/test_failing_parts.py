@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_parts import RunPart
-from crucible_batch.api.running import run_request
 from crucible_batch.domain.credits import ZERO
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.periods.budgets import budget_states
+from crucible_batch.features.registry import kind_of
 from crucible_batch.journal import is_locked
+from crucible_batch.run.parts import RunPart
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.running import run_request
 from crucible_batch.settings import Settings
 
 SHORT_JOBS = True

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.running import run_request
 from crucible_batch.domain.control import ControlAction, ControlCommand
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed, FeedPart
 from crucible_batch.journal import Journal
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.running import run_request
 from tests.integration.engine.test_pausing import ANNA, Log, jobs
 
 ASKED = 20

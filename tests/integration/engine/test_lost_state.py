@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from crucible_batch import delete_assets
-from crucible_batch.api.planning import plan_request
-from crucible_batch.api.request import JobFilter, RunRequest
 from crucible_batch.domain import events
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import store
+from crucible_batch.run.planning import plan_request
+from crucible_batch.run.request import JobFilter, RunRequest
 from tests.integration.engine.test_resume import THREE, stop_after
 
 SHORT_JOBS = True

@@ -16,14 +16,14 @@ import anyio
 import pytest
 
 from crucible_batch import plan
-from crucible_batch.api import running
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.request import RunRequest, parse_shard
 from crucible_batch.cli import redaction
 from crucible_batch.errors import JournalError, ReportError, UserError
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.mcp_server.tools import LONGEST_TEXT, ToolBox
 from crucible_batch.features.agents.spend_cap import SpendCap
+from crucible_batch.features.registry import kind_of
+from crucible_batch.run import running
+from crucible_batch.run.request import RunRequest, parse_shard
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 

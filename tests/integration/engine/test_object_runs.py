@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.reporting import write_report_again
-from crucible_batch.api.run_journal import local_directory
 from crucible_batch.cli.status import next_command
 from crucible_batch.domain import events
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
@@ -20,6 +18,8 @@ from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import RetentionRules
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState, ObjectStoreError
+from crucible_batch.run.reporting import write_report_again
+from crucible_batch.run.run_journal import local_directory
 from tests.integration.engine.stored import URL
 from tests.integration.engine.test_resume import stop_after
 from tests.unit.outputs.object_fakes import DictObjects, unusable

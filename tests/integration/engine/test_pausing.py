@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.api import control_desk
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.events import Accepted
 from crucible_batch.domain.job import Phase
@@ -17,6 +16,7 @@ from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
 from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal
+from crucible_batch.run import control_desk
 
 ANNA = ControlSource("anna@host", "terminal")
 

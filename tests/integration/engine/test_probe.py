@@ -13,8 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.api.draft import read_source
-from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.prices import PriceBook, Shape, shape_of
@@ -23,6 +21,8 @@ from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.probing import ProbeResult, run_probe
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
+from crucible_batch.run.draft import read_source
+from crucible_batch.run.request import RunRequest
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.sharding import OutstandingShards
 from crucible_batch.errors import ShardsOutstandingError
 from crucible_batch.journal import Binding, Journal
+from crucible_batch.run.shard_notes import note_shards
 
 DAY_S = 86_400.0
 SOCKETS = shutil.ignore_patterns("*.sock")

@@ -17,8 +17,6 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.api.planning import plan_request
-from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
@@ -32,6 +30,8 @@ from crucible_batch.features.shards.log import ShardTakenError
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.run.planning import plan_request
+from crucible_batch.run.request import RunRequest
 from tests.integration.engine.conftest import Tampered
 from tests.integration.engine.stored import URL, use_store
 from tests.unit.outputs.object_fakes import DictObjects, unusable

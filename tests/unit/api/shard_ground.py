@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, Saved, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.identity import idempotency_key
@@ -17,6 +16,7 @@ from crucible_batch.domain.plan import PlannedJob, RunTerms
 from crucible_batch.domain.sharding import OutstandingShards, ShardId
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import Receipts
+from crucible_batch.run.shard_notes import note_shards
 
 BINDING = Binding("campaign", "default", "https://gateway.example")
 DIGEST = "ab12cd34" + "0" * 56

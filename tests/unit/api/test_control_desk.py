@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.api.control_desk import read_command
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError
+from crucible_batch.run.control_desk import read_command
 from tests.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")

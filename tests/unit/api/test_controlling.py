@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.api.control_desk import user_name
 from crucible_batch.features.control import part as controlling
 from crucible_batch.features.control.part import SOCKET, connected, controlled, user_of
+from crucible_batch.run.control_desk import user_name
 
 
 @pytest.fixture

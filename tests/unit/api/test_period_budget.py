@@ -14,8 +14,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.shard_notes import note_shards
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S
 from crucible_batch.domain.events import Accepted, Event, Failed, Held, Succeeded
@@ -42,6 +40,8 @@ from crucible_batch.features.periods.period_budget import (
     settled,
 )
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.shard_notes import note_shards
 from crucible_batch.settings import Settings
 
 MIDNIGHT = 20_000 * 86_400.0

@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.gateway_types import AssetSpec
 from crucible_batch.domain.job import Job, Phase
@@ -16,6 +15,7 @@ from crucible_batch.domain.plan import InputImage, PlannedJob
 from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.features.shards.divided_plan import left_of
 from crucible_batch.features.shards.probing import ProbeChoice
+from crucible_batch.run.request import JobFilter
 from tests.case_table import each_case
 
 D = Decimal

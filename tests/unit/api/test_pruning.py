@@ -8,7 +8,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.api.shard_notes import note_shard, note_shards
 from crucible_batch.domain.asset import ASSET_PREFIX
 from crucible_batch.domain.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
 from crucible_batch.domain.gateway_types import ErrorInfo
@@ -16,6 +15,7 @@ from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile
+from crucible_batch.run.shard_notes import note_shard, note_shards
 from tests.case_table import each_case
 from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 

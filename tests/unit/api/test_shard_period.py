@@ -14,9 +14,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.saved_plans import PlanBasis
-from crucible_batch.api.shard_notes import noted_shards
 from crucible_batch.domain.budget_period import Calendar
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.sharding import PlannedShard
@@ -30,6 +27,9 @@ from crucible_batch.features.shards.period_budget import division_limit
 from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import load_manifest
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.saved_plans import PlanBasis
+from crucible_batch.run.shard_notes import noted_shards
 from crucible_batch.settings import Settings
 from tests.slow_cases import quick_every
 from tests.unit.api.shard_ground import BINDING, ShardGround, done, planned

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from crucible_batch.api.cancellation import Signals, interruptible_immediately
 from crucible_batch.errors import ExitCode
+from crucible_batch.run.cancellation import Signals, interruptible_immediately
 
 
 class Working:

@@ -4,12 +4,12 @@ from dataclasses import replace
 from decimal import Decimal as D
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import UPLOADS, PriceLine
-from crucible_batch.api.plan_summary import PlanSummary, StagePreview
 from crucible_batch.cli.run_session import _question
 from crucible_batch.domain.prices import Certainty
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.run.plan_rows import UPLOADS, PriceLine
+from crucible_batch.run.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
 
 PAID = PaidPrice("workflow:w", "", D(3), 0.0, "before · default")

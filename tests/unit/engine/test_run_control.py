@@ -7,7 +7,6 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
-from crucible_batch.api.control_desk import ControlDesk
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.domain.engine_options import EngineOptions
 from crucible_batch.domain.events import Saved, Succeeded
@@ -18,6 +17,7 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.slots import Slot
+from crucible_batch.run.control_desk import ControlDesk
 from tests.case_table import each_case
 from tests.unit.engine.test_slots import Bench
 

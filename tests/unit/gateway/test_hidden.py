@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 import crucible_batch as api
-from crucible_batch.api import connecting
 from crucible_batch.errors import UserError
+from crucible_batch.run import connecting
 from crucible_batch.secret_text import HiddenText
 from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
 

@@ -11,14 +11,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.api.reporting import report_rows, write_report_again
-from crucible_batch.api.status import read_status
 from crucible_batch.domain.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import REPORT_FILE, Report, build_head, build_rows, count_jobs, write_report
+from crucible_batch.run.reporting import report_rows, write_report_again
+from crucible_batch.run.status import read_status
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 ERROR = ErrorInfo("NO_ANSWER", "the connection broke", hint="run it again")

@@ -24,7 +24,6 @@ from aiohttp import ClientSession
 from filelock import SoftFileLock
 from httpx import AsyncClient
 
-from crucible_batch.api import features, request, run_start, running
 from crucible_batch.domain import budget, credits, identity, refunds
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.ledger_coverage import LedgerCoverage
@@ -34,6 +33,7 @@ from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.ledger_reader import LedgerReader
+from crucible_batch.features import registry as features
 from crucible_batch.features.agents import part as spend_cap
 from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.gateway import retries, storage, transport
@@ -46,6 +46,8 @@ from crucible_batch.manifest.files import Files
 from crucible_batch.outputs import OutputStore, safe_fs, temp_file
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.planner import Planner
+from crucible_batch.run import request, running
+from crucible_batch.run import start as run_start
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ from unittest.mock import patch
 from PIL import Image
 
 import crucible_batch as api
-from crucible_batch.api import connecting
-from crucible_batch.api.control_desk import ControlDesk
-from crucible_batch.api.observers import Observers
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.outcome import Ending
 from crucible_batch.domain.plan import InputImage
@@ -33,6 +30,9 @@ from crucible_batch.input_images import read_input
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.journal import store as journal_store
 from crucible_batch.outputs import RECEIPTS_FILE
+from crucible_batch.run import connecting
+from crucible_batch.run.control_desk import ControlDesk
+from crucible_batch.run.observers import Observers
 from crucible_batch.settings import Settings
 from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway

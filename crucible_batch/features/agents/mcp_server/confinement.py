@@ -6,10 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from crucible_batch.api.draft import read_source, run_directory, run_terms
-from crucible_batch.api.request import RunRequest, check_path, follow_plan
 from crucible_batch.domain.redaction import clean
 from crucible_batch.errors import UserError
+from crucible_batch.run.draft import read_source, run_directory, run_terms
+from crucible_batch.run.request import RunRequest, check_path, follow_plan
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 

@@ -17,13 +17,6 @@ import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from rich.console import Console
 
-from crucible_batch.api.connecting import connect
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.planning import plan_request
-from crucible_batch.api.reporting import report_rows
-from crucible_batch.api.request import JobFilter, RunRequest
-from crucible_batch.api.running import run_request
-from crucible_batch.api.status import read_status
 from crucible_batch.cli.account import metadata_of, workflow_ids, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
@@ -38,6 +31,13 @@ from crucible_batch.domain.credits import format_credits
 from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap
+from crucible_batch.features.registry import kind_of
+from crucible_batch.run.connecting import connect
+from crucible_batch.run.planning import plan_request
+from crucible_batch.run.reporting import report_rows
+from crucible_batch.run.request import JobFilter, RunRequest
+from crucible_batch.run.running import run_request
+from crucible_batch.run.status import read_status
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 

@@ -14,10 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
-from crucible_batch.api.keywords import taking, values_of
-from crucible_batch.api.request import JobFilter, RunRequest, check_request, check_run_directory
-from crucible_batch.api.run_paths import state_directory_of
-from crucible_batch.api.scheduled_time_source import find_scheduled_time
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
@@ -41,6 +37,10 @@ from crucible_batch.manifest import (
 )
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
+from crucible_batch.run.keywords import taking, values_of
+from crucible_batch.run.paths import state_directory_of
+from crucible_batch.run.request import JobFilter, RunRequest, check_request, check_run_directory
+from crucible_batch.run.scheduled_time_source import find_scheduled_time
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 

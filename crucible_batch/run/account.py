@@ -22,11 +22,11 @@ import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from crucible_batch.api.run_journal import ledger_of
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal
+from crucible_batch.run.run_journal import ledger_of
 
 _KIND = "pbkdf2"
 _ROUNDS = 200_000

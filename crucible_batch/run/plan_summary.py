@@ -7,18 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.api.plan_comparison import Comparison, compare
-from crucible_batch.api.plan_rows import (
-    UPLOADS,
-    PlanCounts,
-    PriceLine,
-    job_states,
-    price_lines,
-    stage_lines,
-    starts_of,
-)
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import journal_of, ledger_of
 from crucible_batch.domain.budget import budget_for
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
@@ -32,6 +20,18 @@ from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
+from crucible_batch.run.plan_comparison import Comparison, compare
+from crucible_batch.run.plan_rows import (
+    UPLOADS,
+    PlanCounts,
+    PriceLine,
+    job_states,
+    price_lines,
+    stage_lines,
+    starts_of,
+)
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.run_journal import journal_of, ledger_of
 
 
 @dataclass(frozen=True, slots=True)

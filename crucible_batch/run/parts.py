@@ -22,10 +22,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.control_desk import ControlDesk
-from crucible_batch.api.observers import Observers
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_context import RunContext
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.outcome import Ending
@@ -34,6 +30,10 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead, RowFile
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.control_desk import ControlDesk
+from crucible_batch.run.observers import Observers
+from crucible_batch.run.request import RunRequest
 from crucible_batch.settings import Settings
 
 

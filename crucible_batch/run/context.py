@@ -9,11 +9,6 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.connecting import gateway_for
-from crucible_batch.api.observers import Observers
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import RunRequest
 from crucible_batch.domain.outage import Outage
 from crucible_batch.domain.plan import RunTerms
 from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, Observer, Retrying
@@ -22,6 +17,11 @@ from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolic
 from crucible_batch.journal import Binding
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
+from crucible_batch.run.cancellation import Deadline
+from crucible_batch.run.connecting import gateway_for
+from crucible_batch.run.observers import Observers
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.request import RunRequest
 from crucible_batch.settings import Settings
 
 PATIENCE_S = 120.0

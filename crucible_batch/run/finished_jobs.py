@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from crucible_batch.api.reporting import report_rows
 from crucible_batch.report import JobRow, OutputRow
+from crucible_batch.run.reporting import report_rows
 
 
 class FinishedOutput(OutputRow):

@@ -9,19 +9,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from crucible_batch.api.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.api.plan_rows import budget_for_remaining
-from crucible_batch.api.reporting import advice_of, head_of
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import (
-    changed_at_of,
-    journal_outputs_url,
-    local_directory,
-    manifest_of,
-    newest_run,
-    pruned_on,
-)
-from crucible_batch.api.shard_notes import outstanding_shards
 from crucible_batch.domain.control import PausedSince, pause_of
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.job import Job, Phase
@@ -33,6 +20,19 @@ from crucible_batch.domain.tally import Tally
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import ReportHead
 from crucible_batch.report.html import Advice
+from crucible_batch.run.finished_jobs import FinishedJob, finished_jobs
+from crucible_batch.run.plan_rows import budget_for_remaining
+from crucible_batch.run.reporting import advice_of, head_of
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.run_journal import (
+    changed_at_of,
+    journal_outputs_url,
+    local_directory,
+    manifest_of,
+    newest_run,
+    pruned_on,
+)
+from crucible_batch.run.shard_notes import outstanding_shards
 
 OLDEST = 8
 NEWEST_ENDS = 200

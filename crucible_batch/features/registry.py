@@ -8,11 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crucible_batch.api.manifest_jobs import manifest_run
-from crucible_batch.api.plan_parts import PlanParts
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_parts import Parts, RunPart
-from crucible_batch.api.run_start import RunKind
 from crucible_batch.features.agents.part import SpendCapPart
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.control.part import SocketPart
@@ -25,6 +20,11 @@ from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.shards.plan_notes import ShardNotesPart
 from crucible_batch.features.shards.run import shard_run
 from crucible_batch.features.telemetry.part import TelemetryPart
+from crucible_batch.run.manifest_jobs import manifest_run
+from crucible_batch.run.parts import Parts, RunPart
+from crucible_batch.run.plan_parts import PlanParts
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.start import RunKind
 
 
 def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:

@@ -9,11 +9,6 @@ from datetime import datetime
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from crucible_batch.api.keywords import values_of
-from crucible_batch.api.plan_rows import plan_rows
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.run_journal import directory_outputs_url, journal_of
 from crucible_batch.domain.credits import Credits, format_credits
 from crucible_batch.domain.filled_fields import FilledFields
 from crucible_batch.domain.gateway_types import AssetSpec, Workflow
@@ -26,6 +21,11 @@ from crucible_batch.errors import PlanChange, StalePlanError
 from crucible_batch.journal import Binding, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.run.keywords import values_of
+from crucible_batch.run.plan_rows import plan_rows
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.run_journal import directory_outputs_url, journal_of
 from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import journal_of, ledger_of, newest_run
 from crucible_batch.domain.asset import AssetPhase
 from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission, raised_budget
 from crucible_batch.domain.credits import ZERO, Credits
@@ -26,6 +24,8 @@ from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.run_journal import journal_of, ledger_of, newest_run
 
 
 def filled_in(directory: Path, manifest: Manifest) -> FilledFields:

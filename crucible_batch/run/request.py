@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.api.run_paths import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.domain.credits import Credits, format_credits, parse_credits
 from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared, faults
 from crucible_batch.domain.saved_plan import PlanOptions
@@ -17,6 +16,7 @@ from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.run.paths import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.saved_plan import (
     SavedPlan,
     check_plan_target,

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from crucible_batch.api.run_paths import state_directory_of
-from crucible_batch.api.shard_notes import describe_shards, outstanding_shards
 from crucible_batch.domain.job import Job
 from crucible_batch.domain.ledger import Ledger
 from crucible_batch.domain.plan import PlannedJob, RunTerms
@@ -18,6 +16,8 @@ from crucible_batch.domain.prices import PriceBook
 from crucible_batch.errors import RunDirectoryError, RunPrunedError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.run.paths import state_directory_of
+from crucible_batch.run.shard_notes import describe_shards, outstanding_shards
 
 OUTPUTS_AT = "outputs_at"
 """The name under which a journal stores the URL of its outputs."""

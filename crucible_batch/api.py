@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crucible_batch.api.draft import read_value
-from crucible_batch.api.features import kind_of
-from crucible_batch.api.job_stream import RunningJobs
-from crucible_batch.api.keywords import taking
-from crucible_batch.api.manifest_call import ManifestCall
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import parse_shard
-from crucible_batch.api.run_parts import RunPart
-from crucible_batch.api.running import RunResult, run_request
 from crucible_batch.domain.progress import Observer
 from crucible_batch.domain.run_options import RunOptions
+from crucible_batch.features.registry import kind_of
+from crucible_batch.run.draft import read_value
+from crucible_batch.run.job_stream import RunningJobs
+from crucible_batch.run.keywords import taking
+from crucible_batch.run.manifest_call import ManifestCall
+from crucible_batch.run.parts import RunPart
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.request import parse_shard
+from crucible_batch.run.running import RunResult, run_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,14 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from crucible_batch.api.draft import fill_plan
-from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.gateway_types import Workflow
 from crucible_batch.domain.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError, Problem
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs, later_stages
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
+from crucible_batch.run.draft import fill_plan
+from crucible_batch.run.saved_plans import PlanBasis
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:

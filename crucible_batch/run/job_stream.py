@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from crucible_batch.api.finished_jobs import FinishedJob, finished_job
-from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
-from crucible_batch.api.running import RunResult
 from crucible_batch.domain.job import Phase
 from crucible_batch.domain.progress import JobAdvanced, Message
 from crucible_batch.engine import RunControl
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import build_row
+from crucible_batch.run.finished_jobs import FinishedJob, finished_job
+from crucible_batch.run.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
+from crucible_batch.run.running import RunResult
 
 _FINISHED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crucible_batch.api.account import refuse_other_account
-from crucible_batch.api.connecting import require_key
-from crucible_batch.api.run_context import RunContext
-from crucible_batch.api.run_parts import BudgetGrant, OpenedRun, Parts
-from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.credits import Credits
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.plan import RunTerms
-from crucible_batch.engine import restore
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.journaled_ledger import EventLog
+from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore, Receipts, check_outputs_can_be_saved
+from crucible_batch.run.account import refuse_other_account
+from crucible_batch.run.connecting import require_key
+from crucible_batch.run.context import RunContext
+from crucible_batch.run.parts import BudgetGrant, OpenedRun, Parts
+from crucible_batch.run.saved_plans import PlanBasis
 from crucible_batch.settings import Settings
 
 

@@ -10,32 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.api.cancellation import Deadline
-from crucible_batch.api.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.api.draft import (
-    check_filter,
-    read_source,
-    read_value,
-    run_directory,
-    run_terms,
-)
-from crucible_batch.api.features import plan_parts
-from crucible_batch.api.keywords import taking
-from crucible_batch.api.manifest_call import ManifestCall
-from crucible_batch.api.plan_parts import PlanParts, ReadPlan
-from crucible_batch.api.plan_rows import filled_in
-from crucible_batch.api.plan_summary import PlanSummary, summarise
-from crucible_batch.api.request import (
-    RunRequest,
-    check_request,
-    check_saving,
-    follow_plan,
-)
-from crucible_batch.api.run_journal import refuse_if_pruned
-from crucible_batch.api.saved_plans import PlanBasis, check_plan, save_plan
-from crucible_batch.api.workflows import plan_jobs
 from crucible_batch.domain.run_options import ManifestOptions
 from crucible_batch.errors import UserError
+from crucible_batch.features.registry import plan_parts
 from crucible_batch.features.shards.divided_plan import check_sharding
 from crucible_batch.features.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.features.shards.run import plan_shard
@@ -43,6 +20,29 @@ from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_save
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import VALUE_PATH, Manifest
+from crucible_batch.run.cancellation import Deadline
+from crucible_batch.run.connecting import current_settings, gateway_for, require_key, unread_env_file
+from crucible_batch.run.draft import (
+    check_filter,
+    read_source,
+    read_value,
+    run_directory,
+    run_terms,
+)
+from crucible_batch.run.keywords import taking
+from crucible_batch.run.manifest_call import ManifestCall
+from crucible_batch.run.plan_parts import PlanParts, ReadPlan
+from crucible_batch.run.plan_rows import filled_in
+from crucible_batch.run.plan_summary import PlanSummary, summarise
+from crucible_batch.run.request import (
+    RunRequest,
+    check_request,
+    check_saving,
+    follow_plan,
+)
+from crucible_batch.run.run_journal import refuse_if_pruned
+from crucible_batch.run.saved_plans import PlanBasis, check_plan, save_plan
+from crucible_batch.run.workflows import plan_jobs
 from crucible_batch.settings import Settings
 
 

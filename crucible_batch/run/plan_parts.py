@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.api.plan_summary import PlanSummary
-from crucible_batch.api.request import RunRequest
-from crucible_batch.api.saved_plans import PlanBasis
 from crucible_batch.domain.credits import Credits
 from crucible_batch.journal import PlanFile
+from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.run.request import RunRequest
+from crucible_batch.run.saved_plans import PlanBasis
 from crucible_batch.settings import Settings
 
 

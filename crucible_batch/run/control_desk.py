@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from crucible_batch.api.request import JobFilter
 from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
 from crucible_batch.domain.gateway_types import ErrorInfo
 from crucible_batch.domain.progress import Controlled, Observer
@@ -18,6 +17,7 @@ from crucible_batch.engine import Clock, RunControl
 from crucible_batch.errors import ControlError, ExitCode, UserError
 from crucible_batch.journal import Journal
 from crucible_batch.option_values import MOST_AT_ONCE, parse_duration
+from crucible_batch.run.request import JobFilter
 
 _SHOWN = 5
 _FORMS = "pause, resume, stop, concurrency N, deadline DURATION, retry NAME..."

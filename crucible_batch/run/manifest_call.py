@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from crucible_batch.api.draft import ManifestInput, path_of
-from crucible_batch.api.keywords import values_of
-from crucible_batch.api.request import JobFilter, RunRequest, read_budget
 from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.run.draft import ManifestInput, path_of
+from crucible_batch.run.keywords import values_of
+from crucible_batch.run.request import JobFilter, RunRequest, read_budget
 from crucible_batch.settings import Settings
 
 

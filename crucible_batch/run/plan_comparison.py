@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.api.plan_rows import retries
-from crucible_batch.api.request import JobFilter
-from crucible_batch.api.run_journal import directory_outputs_url
 from crucible_batch.domain.credits import ZERO, Credits
 from crucible_batch.domain.job import Job, Phase
 from crucible_batch.domain.plan import PlannedJob
@@ -18,6 +15,9 @@ from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob
 from crucible_batch.domain.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
+from crucible_batch.run.plan_rows import retries
+from crucible_batch.run.request import JobFilter
+from crucible_batch.run.run_journal import directory_outputs_url
 
 MOST_NAMES = 3
 """The maximum number of names in a group."""
