@@ -101,7 +101,7 @@ MINUTES ?= 150
 campaign: $(CAMPAIGN_STAMP)  ## Run all verification for MINUTES and write docs/reliability/campaign-DATE.json
 	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES)
 
-# make mutants ONLY="domain/identity.py domain/budget.py"; default: all modules that protect credits and secrets
+# make mutants ONLY="core/identity.py core/budget.py"; default: all modules that protect credits and secrets
 mutants: $(CAMPAIGN_STAMP)  ## Mutation testing of the modules that protect credits and secrets
 	@$(BIN)/python -m tests.verification.campaign.mutation $(ONLY)
 

@@ -21,7 +21,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.row import Row
-from crucible_batch.domain.events import Reopened
+from crucible_batch.core.events import Reopened
 from crucible_batch.journal import Binding, Journal
 
 PRODUCERS = 64

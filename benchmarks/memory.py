@@ -28,10 +28,10 @@ from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.cli.startup import share_one_heap
-from crucible_batch.domain.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
-from crucible_batch.domain.progress import Observer
+from crucible_batch.core.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.ports import BeforeRetry, BeforeSend, Gateway
+from crucible_batch.core.progress import Observer
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.journal import Binding, Journal, PlanFile

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.pushback_world import Record, Rule, Scene, World
 from benchmarks.row import Row
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.concurrency import MOST_BY_ITSELF, initial_limit
 from crucible_batch.pace.request_rate import RequestRate
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.request_rate import RequestRate
 
 RTT_S = 0.02

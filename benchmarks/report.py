@@ -19,10 +19,10 @@ from PIL import Image
 
 from benchmarks.memory import planned, terms
 from benchmarks.row import Row
-from crucible_batch.domain.events import Accepted, Event, Held, Saved, Succeeded
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Accepted, Event, Held, Saved, Succeeded
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore
 from crucible_batch.run.reporting import journal_rows, thumbnails_of, write_page_of, write_report_of

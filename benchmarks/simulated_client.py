@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchmarks.simulated_gateway import Gateway, Story
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.concurrency import initial_limit
 from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 

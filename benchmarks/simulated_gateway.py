@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 
 
 class Order(enum.Enum):

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crucible_batch.domain.progress import Observer
-from crucible_batch.domain.run_options import RunOptions
+from crucible_batch.core.progress import Observer
+from crucible_batch.core.run_options import RunOptions
 from crucible_batch.features.registry import kind_of
 from crucible_batch.run.draft import read_value
 from crucible_batch.run.job_stream import RunningJobs

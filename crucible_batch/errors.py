@@ -26,7 +26,7 @@
         ├── KeyRefusedError    no key, or the gateway refused it                         exit 3
         └── NotAGatewayError   the base URL is not a gateway's                           exit 2
 
-An expected failure of a *job* is not an exception but an event (``domain.events``). Each error ends with a hint on
+An expected failure of a *job* is not an exception but an event (``core.events``). Each error ends with a hint on
 what to do next.
 """
 

@@ -12,9 +12,9 @@ from aiofiles.threadpool import wrap
 from PIL import Image, UnidentifiedImageError
 
 from crucible_batch.atomic_files import open_at_once
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.redaction import clean
 
 MAX_BYTES = 256 * 1024 * 1024
 """The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""

@@ -10,12 +10,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
-from crucible_batch.domain.filled_fields import FilledFields
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo, Workflow
-from crucible_batch.domain.identity import Json, job_identity
-from crucible_batch.domain.output_path import RESERVED_NAMES, first_output_pattern, fold_path
-from crucible_batch.domain.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
-from crucible_batch.domain.plan import (
+from crucible_batch.core.filled_fields import FilledFields
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo, Workflow
+from crucible_batch.core.identity import Json, job_identity
+from crucible_batch.core.output_path import RESERVED_NAMES, first_output_pattern, fold_path
+from crucible_batch.core.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
+from crucible_batch.core.plan import (
     DERIVED_JOB_INVALID,
     InputImage,
     PlannedJob,

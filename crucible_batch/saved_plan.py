@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import check_target, replacing
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.run_options import ManifestOptions, declared
-from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.run_options import ManifestOptions, declared
+from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 

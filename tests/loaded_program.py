@@ -20,12 +20,12 @@ from pydantic import BaseModel
 
 from crucible_batch import saved_plan
 from crucible_batch.cli import app, demo
-from crucible_batch.domain import outage
-from crucible_batch.domain.control import ControlEntry
-from crucible_batch.domain.events import EVENT_NAMES
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.saved_plan import PlanHead, PlanRow, ShardRow
+from crucible_batch.core import outage
+from crucible_batch.core.control import ControlEntry
+from crucible_batch.core.events import EVENT_NAMES
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.engine import job_worker, late_outputs, runner
 from crucible_batch.features.prices import price_memory
 from crucible_batch.features.view import feed

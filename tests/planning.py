@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from crucible_batch.domain.gateway_types import Workflow
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.core.gateway_types import Workflow
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.input_images import InputError, read_input
 from crucible_batch.manifest import expand, load_manifest

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.gateway import HttpGateway, open_gateway
 from crucible_batch.outputs import OutputStore
 

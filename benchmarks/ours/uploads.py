@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 
-from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.core.gateway_types import AssetSpec
 from crucible_batch.gateway import HttpGateway, open_gateway
 
 

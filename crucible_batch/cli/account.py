@@ -16,10 +16,10 @@ from rich.text import Text
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, working
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.ledger_statement import is_hold
-from crucible_batch.domain.parameter_info import ParameterInfo, shown_value
-from crucible_batch.domain.redaction import clean_message, mask_link_secrets
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.ledger_statement import is_hold
+from crucible_batch.core.parameter_info import ParameterInfo, shown_value
+from crucible_batch.core.redaction import clean_message, mask_link_secrets
 from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s, read_fields, read_parameters

@@ -13,9 +13,9 @@ from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
 from crucible_batch.cli.units import grouped
-from crucible_batch.domain.asset import KeepReason
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.asset import KeepReason
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ConsentError
 from crucible_batch.run.cleaning import AssetFate, Cleaning, delete_assets
 from crucible_batch.settings import Settings

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from crucible_batch.cli.redaction import Redaction, printable, redacted
 from crucible_batch.cli.terminal import Json, open_console, say, say_note, silence
-from crucible_batch.domain.redaction import clean_path
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.resource_errors import resource_error

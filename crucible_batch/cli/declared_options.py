@@ -1,4 +1,4 @@
-"""The options of ``domain/run_options.py`` on the command line."""
+"""The options of ``core/run_options.py`` on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crucible_batch.cli.option_parsers import (
     read_concurrency,
     read_rate,
 )
-from crucible_batch.domain.run_options import ManifestOptions, Option, RunOptions, Written, declared
+from crucible_batch.core.run_options import ManifestOptions, Option, RunOptions, Written, declared
 from crucible_batch.option_values import parse_duration
 from crucible_batch.scheduled_time import parse_time
 

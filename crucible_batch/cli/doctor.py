@@ -21,8 +21,8 @@ from rich.text import Text
 from crucible_batch import __version__
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say_indented, working
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
 from crucible_batch.features.notify.part import send_test
 from crucible_batch.gateway.aiohttp_transport import new_channel

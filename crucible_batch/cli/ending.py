@@ -20,7 +20,7 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import REPORT_FILE, ReportHead

@@ -6,7 +6,7 @@ import difflib
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, advise, say
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.error_codes import BUG_EXIT_CODE, CODES, Code, Topic, find_code
 from crucible_batch.errors import ExitCode, UserError
 

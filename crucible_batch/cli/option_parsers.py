@@ -34,7 +34,7 @@ def option_parser(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def read_credits(text: str) -> Decimal:
-    from crucible_batch.domain.credits import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
+    from crucible_batch.core.credits import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
 
     try:
         return parse_credits(text)

@@ -18,7 +18,7 @@ from crucible_batch.cli.declared_options import option_of, options_from, paramet
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.core.run_options import ManifestOptions
 from crucible_batch.errors import ExitCode
 from crucible_batch.settings import Settings
 

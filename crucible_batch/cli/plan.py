@@ -16,10 +16,10 @@ from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan_diff import ChangeKind
-from crucible_batch.domain.redaction import clean_path
-from crucible_batch.domain.retry_rule import Remedy, first_steps
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.plan_diff import ChangeKind
+from crucible_batch.core.redaction import clean_path
+from crucible_batch.core.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.rendering import show_shard_commands

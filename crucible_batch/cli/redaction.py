@@ -48,7 +48,7 @@ def printable(text: str) -> str:
 
 def redacted(text: str) -> str:
     """Return text with the key, registered secrets, encoded or not, and queries of signed URLs replaced by ``***``."""
-    from crucible_batch.domain.redaction import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.core.redaction import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
@@ -77,7 +77,7 @@ def in_json(value: Any, change: Callable[[str], str]) -> Any:
 
 def _without_registered(secret: str, text: str) -> str:
     """Return text without a registered secret; of an address, what follows the host is a secret by itself."""
-    from crucible_batch.domain.redaction import Secret  # noqa: PLC0415 - only if something is logged
+    from crucible_batch.core.redaction import Secret  # noqa: PLC0415 - only if something is logged
 
     address = _ADDRESS.fullmatch(secret)
     if address is None:

@@ -14,7 +14,7 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.domain.run_options import ManifestOptions, RunOptions
+from crucible_batch.core.run_options import ManifestOptions, RunOptions
 from crucible_batch.errors import ExitCode
 
 commands = typer.Typer()

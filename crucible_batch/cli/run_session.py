@@ -25,10 +25,10 @@ from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
 from crucible_batch.cli.startup import share_one_heap
 from crucible_batch.cli.terminal import agrees, ask, can_ask, is_lively, say, say_sentence
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import Message, Observer, RunBegan, RunEnded
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.progress import Message, Observer, RunBegan, RunEnded
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.features.registry import kind_of
 from crucible_batch.manifest import Manifest

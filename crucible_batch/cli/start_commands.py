@@ -13,7 +13,7 @@ import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.core.run_options import ManifestOptions
 
 commands = typer.Typer()
 command = partial(opt.command, commands, "Start")

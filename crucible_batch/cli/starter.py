@@ -13,7 +13,7 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import fact, say, say_indented
-from crucible_batch.domain.redaction import clean_path
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command

@@ -30,10 +30,10 @@ from crucible_batch.cli.render.summary import (
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.control import PausedSince
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.progress import Balance
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.control import PausedSince
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.progress import Balance
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import PAGE_FILE, REPORT_FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from crucible_batch.domain.credits import format_credits
+from crucible_batch.core.credits import format_credits
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError, UserError
 from crucible_batch.run.draft import validate_request
 from crucible_batch.run.request import RunRequest

@@ -1,6 +1,6 @@
 """The engine: commands performed, events journalled, one loop."""
 
-from crucible_batch.domain.engine_options import EngineOptions
+from crucible_batch.core.engine_options import EngineOptions
 from crucible_batch.engine.clock import Clock, SystemClock
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.runner import Runner

@@ -1,6 +1,6 @@
 """Admission: jobs arrive in manifest order and wait here until their credits can be held.
 
-The decision is pure (``domain.budget``) and is made again whenever something has changed. Only the job at the head of
+The decision is pure (``core.budget``) and is made again whenever something has changed. Only the job at the head of
 the queue waits for credits; the others wait behind it. So credits are held in manifest order, and a budget that is too
 small for all jobs is spent on the first ones.
 """
@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS
-from crucible_batch.domain.budget import (
+from crucible_batch.core.account_shortage import INSUFFICIENT_CREDITS
+from crucible_batch.core.budget import (
     AdmissionState,
     Admit,
     Block,
@@ -24,8 +24,8 @@ from crucible_batch.domain.budget import (
     decide_admission,
     repricing_error,
 )
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import (
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Event,
@@ -42,10 +42,10 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.prices import UPLOAD, Shape
-from crucible_batch.domain.refunds import REFUND_MISSING
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.prices import UPLOAD, Shape
+from crucible_batch.core.refunds import REFUND_MISSING
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.ledger_reader import LedgerReader

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import Saved
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.history import History
 from crucible_batch.engine.progress_reporter import ProgressReporter
 

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.events import Saved, Unavailable
-from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
-from crucible_batch.domain.output_path import is_planned_path
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.provenance import embedded_text, sidecar
+from crucible_batch.core.attempt import Attempt
+from crucible_batch.core.events import Saved, Unavailable
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot
+from crucible_batch.core.output_path import is_planned_path
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.provenance import embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import message_with_operation
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.events import Accepted, Event
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import Outcome, outcome_of
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.prices import workflow_class
-from crucible_batch.domain.resuming import resume_job
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import Accepted, Event
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import Outcome, outcome_of
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.resuming import resume_job
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.journaled_ledger import EventLog, JournaledLedger
 from crucible_batch.engine.ledger_reader import LedgerStore
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot
+from crucible_batch.core.job import Job
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 
 JOB_TIMEOUT = "JOB_TIMEOUT"

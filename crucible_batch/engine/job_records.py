@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, record_differs
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import Settled
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.prices import Shape
+from crucible_batch.core.attempt import Attempt, AttemptStatus, record_differs
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import Settled
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.core.prices import Shape
 
 
 class PriceRecords:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED, hold_for_submit
-from crucible_batch.domain.circuit_breaker import FailureScope, failure_scope
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import (
+from crucible_batch.core.budget import BUDGET_EXHAUSTED, hold_for_submit
+from crucible_batch.core.circuit_breaker import FailureScope, failure_scope
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -24,12 +24,12 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
-from crucible_batch.domain.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
-from crucible_batch.domain.job_record import matches_record
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.prices import shape_of
-from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
+from crucible_batch.core.job_record import matches_record
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import shape_of
+from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import (
     job_of_another_key,
@@ -314,7 +314,7 @@ class JobWorker:
         another key's job         SubmitUnknown: the answer doesn't show whether this job was bought
         401                       HoldReleased, and the run ends
         402                       HoldReleased, and nothing more is bought until a refund
-        a refusal                 Refused; its scope is decided by ``domain.circuit_breaker``
+        a refusal                 Refused; its scope is decided by ``core.circuit_breaker``
         429                       HoldReleased: submitted again when there is a slot
         5xx, an edge's error page HoldReleased, and the run stops: the gateway fails, not the job
         """

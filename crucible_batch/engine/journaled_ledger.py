@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import Event
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.progress import Balance
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import Event
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.progress import Balance
 
 
 class EventLog(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crucible_batch.domain.events import Listed, Unavailable
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.job import Job
+from crucible_batch.core.events import Listed, Unavailable
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.core.job import Job
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader, unavailable
 from crucible_batch.engine.poller import Poller

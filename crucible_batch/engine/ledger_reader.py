@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Accepted, Created, Event, Failed, Held, JobLost, RefundForgotten, Succeeded
-from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Statement, names_several
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.refunds import FailedAttempt, is_unclear, missing_refunds, refund_events
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, JobLost, RefundForgotten, Succeeded
+from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_statement import Statement, names_several
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.refunds import FailedAttempt, is_unclear, missing_refunds, refund_events
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, KeyRefusedError

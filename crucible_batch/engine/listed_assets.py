@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import Gateway
 from crucible_batch.errors import GatewayError
 
 

@@ -1,4 +1,4 @@
-"""Settles uploads whose answer was lost, by what the gateway's assets and ledger show (``domain/lost_uploads.py``)."""
+"""Settles uploads whose answer was lost, by what the gateway's assets and ledger show (``core/lost_uploads.py``)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Event, Lost, NotCharged
-from crucible_batch.domain.gateway_types import AssetSnapshot, LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.retry_rule import ONCE
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Event, Lost, NotCharged
+from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger

@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from crucible_batch.domain.events import Relocated, Saved
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Relocated, Saved
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger

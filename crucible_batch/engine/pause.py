@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from crucible_batch.domain.events import HoldReleased
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.core.events import HoldReleased
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import Shutdown
 

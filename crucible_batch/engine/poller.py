@@ -6,10 +6,10 @@ import asyncio
 import math
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.errors import GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from crucible_batch.domain.events import AssetEvent, JobEvent
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import Ending, Outcome
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.progress import (
+from crucible_batch.core.events import AssetEvent, JobEvent
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import Ending, Outcome
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.progress import (
     AssetAdvanced,
     JobAdvanced,
     JobsAdded,

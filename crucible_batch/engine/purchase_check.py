@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.budget import PRICE_ROSE, hold_is_too_small, may_resend
-from crucible_batch.domain.events import HoldReleased, Refused
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.outcome import EVERYTHING
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.prices import Shape
+from crucible_batch.core.budget import PRICE_ROSE, hold_is_too_small, may_resend
+from crucible_batch.core.events import HoldReleased, Refused
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.outcome import EVERYTHING
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.prices import Shape
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import key_too_old_error
 

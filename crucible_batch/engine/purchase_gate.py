@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.domain.events import HoldReleased
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.events import HoldReleased
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown

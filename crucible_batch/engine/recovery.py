@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.gateway_types import ErrorInfo, Submission
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.gateway_types import ErrorInfo, Submission
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
 

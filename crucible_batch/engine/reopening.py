@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
 
 
 class Reopening:

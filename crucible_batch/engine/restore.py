@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Event, Held, HoldReleased, JobEvent, Saved
-from crucible_batch.domain.gateway_types import ErrorInfo, JobSnapshot, JobStatus
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.job_record import matches_record
-from crucible_batch.domain.output_path import is_planned_path
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import Shape, shape_of
-from crucible_batch.domain.receipts import (
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Event, Held, HoldReleased, JobEvent, Saved
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.job_record import matches_record
+from crucible_batch.core.output_path import is_planned_path
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import Shape, shape_of
+from crucible_batch.core.receipts import (
     AttemptClaim,
     CheckedClaim,
     Receipt,
@@ -28,7 +28,7 @@ from crucible_batch.domain.receipts import (
     rebuild_events,
     with_minimum_price,
 )
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import GatewayError, OtherAccountError
 from crucible_batch.outputs import ObjectStoreError, OutputStore, Receipts, ReceiptsByJob
 from crucible_batch.temporary_database import room_for, temporary_database

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
+from crucible_batch.core.engine_options import EngineOptions
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.progress_reporter import ProgressReporter

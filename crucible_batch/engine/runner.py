@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 
-from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import HoldReleased, JobEvent, Missed, Prepared, Reopened
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Command, Hold, Job, Phase, RecheckOutputs, Submit, decide, evolve
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending, Outcome, conclude, outcome_of
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.prices import PriceBook, workflow_class
-from crucible_batch.domain.receipts import receipt_for
-from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
+from crucible_batch.core.engine_options import EngineOptions
+from crucible_batch.core.events import HoldReleased, JobEvent, Missed, Prepared, Reopened
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Command, Hold, Job, Phase, RecheckOutputs, Submit, decide, evolve
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import Ending, Outcome, conclude, outcome_of
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.core.receipts import receipt_for
+from crucible_batch.core.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader

@@ -6,12 +6,12 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.progress import Observer
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.progress import Observer
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History

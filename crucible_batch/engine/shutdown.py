@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from crucible_batch.domain.budget import BLOCKING_CODES, PRICE_ABOVE_CEILING
-from crucible_batch.domain.circuit_breaker import ConsecutiveCounter
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.outcome import EVERYTHING
+from crucible_batch.core.budget import BLOCKING_CODES, PRICE_ABOVE_CEILING
+from crucible_batch.core.circuit_breaker import ConsecutiveCounter
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.outcome import EVERYTHING
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, KeyRefusedError
 
 BUYING = "buying"
@@ -42,7 +42,7 @@ def message_with_operation(error: GatewayError) -> str:
 class Shutdown:
     """The reasons for which a run stops. Everything here is called from the event loop.
 
-    The table in ``domain.circuit_breaker`` has what is counted, and the limits.
+    The table in ``core.circuit_breaker`` has what is counted, and the limits.
     """
 
     _IN_A_ROW = 5

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from crucible_batch.domain.progress import Observer, Throttled
+from crucible_batch.core.progress import Observer, Throttled
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.pace.concurrency import ConcurrencyLimit

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from crucible_batch.domain.events import HoldReleased, JobEvent, SubmitUnknown
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, evolve
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import HoldReleased, JobEvent, SubmitUnknown
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase, evolve
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN, key_too_old_error
 from crucible_batch.engine.journaled_ledger import JournaledLedger

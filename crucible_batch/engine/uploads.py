@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import assert_never
 
-from crucible_batch.domain.account_shortage import INSUFFICIENT_CREDITS
-from crucible_batch.domain.asset import (
+from crucible_batch.core.account_shortage import INSUFFICIENT_CREDITS
+from crucible_batch.core.asset import (
     ASSET_PREFIX,
     Asset,
     AssetCommand,
@@ -21,13 +21,13 @@ from crucible_batch.domain.asset import (
     evolve_asset,
     resume_asset,
 )
-from crucible_batch.domain.budget import (
+from crucible_batch.core.budget import (
     BUDGET_EXHAUSTED,
     hold_is_too_small,
     uploads_are_uncounted,
 )
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import (
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import (
     AssetEvent,
     BecameReady,
     Created,
@@ -38,11 +38,11 @@ from crucible_batch.domain.events import (
     NotCreated,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo, UploadIntent
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import UPLOAD
-from crucible_batch.domain.upload_tries import ASSET_NOT_READY, FailedUpload, not_ready, upload_stop
+from crucible_batch.core.gateway_types import AssetStatus, ErrorInfo, UploadIntent
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import UPLOAD
+from crucible_batch.core.upload_tries import ASSET_NOT_READY, FailedUpload, not_ready, upload_stop
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger

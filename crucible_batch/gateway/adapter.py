@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 
 import httpx
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.gateway_types import (
     Account,
     AssetSnapshot,
     AssetSpec,
@@ -28,11 +28,11 @@ from crucible_batch.domain.gateway_types import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.domain.identity import Json
-from crucible_batch.domain.output_list import MOST_OUTPUTS
-from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
-from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
-from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
+from crucible_batch.core.identity import Json
+from crucible_batch.core.output_list import MOST_OUTPUTS
+from crucible_batch.core.parameter_info import ParameterInfo, read_parameter
+from crucible_batch.core.ports import BeforeRetry, BeforeSend, Gateway
+from crucible_batch.core.redaction import CODE_LIMIT, clean_message
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.client import CrucibleClient
 from crucible_batch.gateway.response_errors import bad_request

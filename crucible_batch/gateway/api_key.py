@@ -6,7 +6,7 @@ import json
 import re
 from typing import NoReturn
 
-from crucible_batch.domain.redaction import MASK, Secret
+from crucible_batch.core.redaction import MASK, Secret
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.secret_text import HiddenText
 

@@ -10,9 +10,9 @@ from typing import Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.identity import Json, canonical
-from crucible_batch.domain.ports import BeforeRetry, BeforeSend
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.identity import Json, canonical
+from crucible_batch.core.ports import BeforeRetry, BeforeSend
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway import wire
 from crucible_batch.gateway.aiohttp_transport import new_channel

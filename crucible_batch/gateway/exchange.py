@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from crucible_batch.domain.ports import BeforeSend
+from crucible_batch.core.ports import BeforeSend
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError

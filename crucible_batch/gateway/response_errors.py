@@ -11,8 +11,8 @@ from types import TracebackType
 
 import httpx
 
-from crucible_batch.domain.redaction import CODE_LIMIT, clean_message
-from crucible_batch.domain.retry_rule import KEY_REUSED, is_access_denied
+from crucible_batch.core.redaction import CODE_LIMIT, clean_message
+from crucible_batch.core.retry_rule import KEY_REUSED, is_access_denied
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.retries import Operation, decide_retry

@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.ports import BeforeRetry
-from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.ports import BeforeRetry
+from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.errors import UNSAFE_URL, GatewayError
 from crucible_batch.gateway.transport import InvalidCertificateError
 from crucible_batch.gateway.url_guard import host_of
@@ -125,7 +125,7 @@ class RetryPolicy:
     after the start of the first attempt.
 
     The requests of jobs in progress, ``IN_PROGRESS``, are retried for ``patience_s`` at least, whatever their number.
-    Every request is retried until an outage has lasted ``outage_s`` (``domain.outage``), with waits up to
+    Every request is retried until an outage has lasted ``outage_s`` (``core.outage``), with waits up to
     ``outage_wait_s``; 0 means that an outage is not waited for. Neither ``patience_s`` nor ``total_s`` counts outages.
     """
 
@@ -188,7 +188,7 @@ _NOTHING_BEHIND = frozenset({502, 504})
 
 
 def is_unanswered(error: GatewayError, *, has_bought: bool = True) -> bool:
-    """Whether a request got no answer from the gateway, by the table in ``domain.outage``."""
+    """Whether a request got no answer from the gateway, by the table in ``core.outage``."""
     if error.code == "NO_ANSWER" and error.status is None:
         return not isinstance(error.__cause__, InvalidCertificateError)
     # No purchase depends on the account's credits and ledger, so their errors don't keep a run from its purchases.

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import httpx
 
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import UNSAFE_URL, GatewayError, UserError
 
 PRODUCTION = "https://crucible.moltazine.com"

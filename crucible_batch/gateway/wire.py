@@ -15,8 +15,8 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from crucible_batch.domain.credits import Credits, parse_credits, parse_figure
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.credits import Credits, parse_credits, parse_figure
+from crucible_batch.core.redaction import clean
 from crucible_batch.gateway.json_text import UnreadableError, read_json
 from crucible_batch.gateway.url_guard import ID_PATTERN
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     EVENT_NAMES,
     Consumed,
     Event,

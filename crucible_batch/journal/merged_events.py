@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from crucible_batch.domain.events import Event
+from crucible_batch.core.events import Event
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.temporary_database import room_for, temporary_database
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.temporary_database import room_for, temporary_database
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from crucible_batch.domain.asset import Asset, evolve_asset
-from crucible_batch.domain.events import AssetEvent
-from crucible_batch.domain.job import Job, Phase, replay
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.redaction import clean
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.asset import Asset, evolve_asset
+from crucible_batch.core.events import AssetEvent
+from crucible_batch.core.job import Job, Phase, replay
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.redaction import clean
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal.event_codec import decode_event
 
 _MOST_TOLD = 10

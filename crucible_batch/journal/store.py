@@ -10,15 +10,15 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from crucible_batch.domain.asset import ASSET_PREFIX, Asset
-from crucible_batch.domain.control import ControlEntry
-from crucible_batch.domain.events import EVENT_NAMES, Accepted, Created, Event, Found
-from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.retry_rule import ONCE, RetryRule
+from crucible_batch.core.asset import ASSET_PREFIX, Asset
+from crucible_batch.core.control import ControlEntry
+from crucible_batch.core.events import EVENT_NAMES, Accepted, Created, Event, Found
+from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.retry_rule import ONCE, RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import sql
 from crucible_batch.journal.binding import Binding

@@ -23,7 +23,7 @@ from crucible_batch.scheduled_time import check_cron, read_timezone
 _EXACT_DIGITS = 15
 _MAX_CREDITS = Decimal(10**12)
 _MAX_PLACES = 18
-"""The decimal places of ``domain.credits``: an amount with more can't be read from the journal again."""
+"""The decimal places of ``core.credits``: an amount with more can't be read from the journal again."""
 
 
 def _credits(value: object) -> Decimal:

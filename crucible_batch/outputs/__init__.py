@@ -1,6 +1,6 @@
 """Results: the paths of outputs, and saving them so that no partial file gets a name."""
 
-from crucible_batch.domain.output_path import output_path, relocated_path
+from crucible_batch.core.output_path import output_path, relocated_path
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.core.gateway_types import ErrorInfo
 
 RESERVE = 64 * 1024 * 1024
 """Bytes kept free for jobs in flight, the journal and the report. On a small disk it is a twentieth of the disk."""

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
+from crucible_batch.core.output_path import PICTURE_EXTENSIONS
 
 _ENDS = {"PNG": (b"IEND\xaeB`\x82", 1 << 20), "JPEG": (b"\xff\xd9", 1 << 20), "GIF": (b"\0;", 64)}
 """End markers, and how many bytes before the end of the file they are searched for, since some writers pad or append.

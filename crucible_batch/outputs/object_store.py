@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, TypeVar
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.identity import Json
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import may_hold_output, relocated_path
-from crucible_batch.domain.plan import PlannedJob, RunTerms
+from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.identity import Json
+from crucible_batch.core.job import Job
+from crucible_batch.core.output_path import may_hold_output, relocated_path
+from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError
 from crucible_batch.outputs.object_port import ObjectPort

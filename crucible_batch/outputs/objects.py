@@ -32,7 +32,7 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import S3Store, from_url
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from crucible_batch.domain.output_path import PICTURE_EXTENSIONS
+from crucible_batch.core.output_path import PICTURE_EXTENSIONS
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.errors import DamagedUploadError

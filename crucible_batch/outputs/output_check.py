@@ -6,7 +6,7 @@ import enum
 import stat
 from pathlib import Path, PurePosixPath
 
-from crucible_batch.domain.output_path import may_hold_output
+from crucible_batch.core.output_path import may_hold_output
 from crucible_batch.outputs.safe_fs import NOT_OURS, folder_of_output
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.receipts import Receipt
+from crucible_batch.core.receipts import Receipt
 from crucible_batch.temporary_database import room_for, temporary_database
 
 RECEIPTS_FILE = "receipts.jsonl"

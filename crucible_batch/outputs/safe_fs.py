@@ -18,7 +18,7 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from crucible_batch.domain.output_path import may_hold_output
+from crucible_batch.core.output_path import may_hold_output
 from crucible_batch.outputs.exclusive_rename import take_name
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

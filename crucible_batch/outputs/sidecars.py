@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from pydantic_core import to_json
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.identity import Json
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.output_path import is_planned_path
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.provenance import TOOL, sidecar
+from crucible_batch.core.identity import Json
+from crucible_batch.core.job import Job
+from crucible_batch.core.output_path import is_planned_path
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.provenance import TOOL, sidecar
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output, write_all
 
 SIDECAR_SUFFIX = ".json"

@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.events import Saved, Sent
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.output_path import may_hold_output, output_path
+from crucible_batch.core.events import Saved, Sent
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.output_path import may_hold_output, output_path
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.disk_space import space_shortage
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.events import Sent
+from crucible_batch.core.events import Sent
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 from crucible_batch.outputs.safe_fs import write_all as _write_all
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.refused_share import RefusedShare
 from crucible_batch.pace.request_rate import RequestRate
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.request_rate import TIMER_S, RequestRate
 
 _SHORTEST_S = 0.05  # the minimum time between two polls of a job, unless it is a sample

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from crucible_batch.domain.attempt import credits_committed
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus, outcome_of
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import UPLOAD_CLASS, workflow_class
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.attempt import credits_committed
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import Ending, Outcome, RunStatus, outcome_of
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.prices import UPLOAD_CLASS, workflow_class
+from crucible_batch.core.tally import Tally
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,

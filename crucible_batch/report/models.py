@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan import BudgetSource, NotifyOption
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.plan import BudgetSource, NotifyOption
+from crucible_batch.core.tally import Tally
 from crucible_batch.errors import ExitCode
 
 Amount = Annotated[

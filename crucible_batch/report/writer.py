@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX, replacing
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.tally import Tally
 from crucible_batch.report.models import CountsRow, JobRow, ReportHead
 
 REPORT_FILE = "report.json"

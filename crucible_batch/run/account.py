@@ -22,7 +22,7 @@ import secrets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from crucible_batch.domain.saved_plan import PlanAccount
+from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Deleted
+from crucible_batch.core.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Deleted
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, Observer, Retrying
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.progress import GatewayBack, GatewayUnreachable, Observer, Retrying
 from crucible_batch.engine import Clock
 from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolicy
 from crucible_batch.journal import Binding

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.progress import Controlled, Observer
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.progress import Controlled, Observer
+from crucible_batch.core.redaction import clean
 from crucible_batch.engine import Clock, RunControl
 from crucible_batch.errors import ControlError, ExitCode, UserError
 from crucible_batch.journal import Journal

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
-from crucible_batch.domain.filled_fields import FilledFields
-from crucible_batch.domain.gateway_types import Workflow
-from crucible_batch.domain.plan import InputImage, NotifyOption, PlannedJob, RunTerms
-from crucible_batch.domain.redaction import clean
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared
+from crucible_batch.core.filled_fields import FilledFields
+from crucible_batch.core.gateway_types import Workflow
+from crucible_batch.core.plan import InputImage, NotifyOption, PlannedJob, RunTerms
+from crucible_batch.core.redaction import clean
+from crucible_batch.core.retry_rule import HOPELESS_CODES
+from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import JobAdvanced, Message
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import JobAdvanced, Message
 from crucible_batch.engine import RunControl
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import build_row

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.core.run_options import ManifestOptions
 from crucible_batch.run.draft import ManifestInput, path_of
 from crucible_batch.run.keywords import values_of
 from crucible_batch.run.request import JobFilter, RunRequest, read_budget

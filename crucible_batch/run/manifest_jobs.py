@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.shards.divided_plan import refuse_if_divided

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crucible_batch.domain.output_path import may_hold_output
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.output_path import may_hold_output
+from crucible_batch.core.plan import InputImage
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.input_images import InputError, checked_content, load_input
 from crucible_batch.journal import Binding, Journal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from crucible_batch.domain.progress import Message, Observer
+from crucible_batch.core.progress import Message, Observer
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import Ending
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal, PlanFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crucible_batch.domain.sharding import SHARDS_FOLDER, ShardId
+from crucible_batch.core.sharding import SHARDS_FOLDER, ShardId
 from crucible_batch.errors import UserError
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, EarlierPlan, OutputPaths, diff_jobs
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.plan_diff import ChangeCause, ChangeKind, ComparedJob, EarlierPlan, OutputPaths, diff_jobs
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
 from crucible_batch.run.plan_rows import retries

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.domain.credits import Credits
+from crucible_batch.core.credits import Credits
 from crucible_batch.journal import PlanFile
 from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.run.request import RunRequest

@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.budget import AdmissionState, Block, HoldRequest, decide_admission, raised_budget
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.filled_fields import FilledFields, filled_fields
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
-from crucible_batch.domain.resuming import may_reopen
-from crucible_batch.domain.retry_rule import RetryRule
-from crucible_batch.domain.saved_plan import ImageFile, PlannedState, PlanRow
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.budget import AdmissionState, Block, HoldRequest, decide_admission, raised_budget
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.filled_fields import FilledFields, filled_fields
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
+from crucible_batch.core.resuming import may_reopen
+from crucible_batch.core.retry_rule import RetryRule
+from crucible_batch.core.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.journal import Journal, PlanFile

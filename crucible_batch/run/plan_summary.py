@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.domain.budget import budget_for
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.gateway_types import AssetStatus, ErrorInfo
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import Certainty, PriceBook
-from crucible_batch.domain.retry_rule import Remedy, remedy_for
-from crucible_batch.domain.saved_plan import PlannedState, PlanTotals
-from crucible_batch.domain.sharding import PlannedShard
+from crucible_batch.core.budget import budget_for
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.gateway_types import AssetStatus, ErrorInfo
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import Certainty, PriceBook
+from crucible_batch.core.retry_rule import Remedy, remedy_for
+from crucible_batch.core.saved_plan import PlannedState, PlanTotals
+from crucible_batch.core.sharding import PlannedShard
 from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage

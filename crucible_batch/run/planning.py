@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.run_options import ManifestOptions
+from crucible_batch.core.run_options import ManifestOptions
 from crucible_batch.errors import UserError
 from crucible_batch.features.registry import plan_parts
 from crucible_batch.features.shards.divided_plan import check_sharding

@@ -8,12 +8,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.outcome import Outcome, outcome_of
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import PriceBook, workflow_class
-from crucible_batch.domain.retry_rule import Remedy, remedy_for
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.outcome import Outcome, outcome_of
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars

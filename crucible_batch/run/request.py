@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.domain.credits import Credits, format_credits, parse_credits
-from crucible_batch.domain.run_options import ManifestOptions, RunOptions, declared, faults
-from crucible_batch.domain.saved_plan import PlanOptions
-from crucible_batch.domain.sharding import SHARD_VARIABLE, ShardId, shard_from
+from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared, faults
+from crucible_batch.core.saved_plan import PlanOptions
+from crucible_batch.core.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
 from crucible_batch.object_url import ObjectUrl

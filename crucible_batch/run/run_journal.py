@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import RunDirectoryError, RunPrunedError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord
 from crucible_batch.object_url import ObjectUrl

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.progress import JobAdvanced, Message, Observer
+from crucible_batch.core.events import Saved
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.progress import JobAdvanced, Message, Observer
 from crucible_batch.engine import Clock, EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode
 from crucible_batch.manifest import Manifest

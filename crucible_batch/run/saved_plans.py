@@ -9,14 +9,14 @@ from datetime import datetime
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.filled_fields import FilledFields
-from crucible_batch.domain.gateway_types import AssetSpec, Workflow
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.plan_diff import ChangeKind, change_words, field_changes
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
-from crucible_batch.domain.run_options import ManifestOptions
-from crucible_batch.domain.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanRow, PlanTerms
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.filled_fields import FilledFields
+from crucible_batch.core.gateway_types import AssetSpec, Workflow
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan_diff import ChangeKind, change_words, field_changes
+from crucible_batch.core.retry_rule import HOPELESS_CODES
+from crucible_batch.core.run_options import ManifestOptions
+from crucible_batch.core.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanRow, PlanTerms
 from crucible_batch.errors import PlanChange, StalePlanError
 from crucible_batch.journal import Binding, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in

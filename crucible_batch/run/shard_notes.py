@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import listed
-from crucible_batch.domain.sharding import OutstandingShards, ShardOf
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.redaction import listed
+from crucible_batch.core.sharding import OutstandingShards, ShardOf
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal
 

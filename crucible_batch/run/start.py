@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore

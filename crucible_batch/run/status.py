@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from crucible_batch.domain.control import PausedSince, pause_of
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import Outcome, outcome_of
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.prices import workflow_class
-from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.control import PausedSince, pause_of
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import Outcome, outcome_of
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.prices import workflow_class
+from crucible_batch.core.sharding import OutstandingShards
+from crucible_batch.core.tally import Tally
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import ReportHead
 from crucible_batch.report.html import Advice

@@ -7,8 +7,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from crucible_batch.domain.gateway_types import Workflow
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.gateway_types import Workflow
+from crucible_batch.core.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError, Problem
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs, later_stages
 from crucible_batch.journal import PlanFile

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.error_codes import CODES, HTTP, Topic, find_code
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 

@@ -27,37 +27,37 @@ MAY_IMPORT = {
     "shell_command": set(),
     "temporary_database": {"errors"},
     "error_codes": {"errors"},
-    "domain": {"errors"},
+    "core": {"errors"},
     "manifest": {"errors", "atomic_files", "option_values", "scheduled_time", "secret_text", "temporary_database"},
-    "input_images": {"errors", "domain", "atomic_files"},
-    "planner": {"errors", "domain", "manifest"},
-    "gateway": {"errors", "domain", "secret_text"},
-    "journal": {"errors", "domain", "atomic_files", "lazy_imports", "shell_command", "temporary_database"},
-    "outputs": {"errors", "domain", "atomic_files", "object_url", "temporary_database"},
-    "report": {"errors", "domain", "atomic_files", "shell_command"},
-    "saved_plan": {"errors", "domain", "atomic_files", "shell_command"},
-    "settings": {"errors", "domain", "secret_text"},
-    "pace": {"domain"},
-    "engine": {"errors", "domain", "pace", "input_images", "outputs", "temporary_database"},
+    "input_images": {"errors", "core", "atomic_files"},
+    "planner": {"errors", "core", "manifest"},
+    "gateway": {"errors", "core", "secret_text"},
+    "journal": {"errors", "core", "atomic_files", "lazy_imports", "shell_command", "temporary_database"},
+    "outputs": {"errors", "core", "atomic_files", "object_url", "temporary_database"},
+    "report": {"errors", "core", "atomic_files", "shell_command"},
+    "saved_plan": {"errors", "core", "atomic_files", "shell_command"},
+    "settings": {"errors", "core", "secret_text"},
+    "pace": {"core"},
+    "engine": {"errors", "core", "pace", "input_images", "outputs", "temporary_database"},
     "run": {
-        "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
+        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "features",
     },
     "features": {
-        "errors", "error_codes", "domain", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
+        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "run", "cli",
     },
     "sandbox": set(),
     "cli": {
-        "errors", "error_codes", "domain", "run", "report", "settings", "sandbox", "atomic_files", "shell_command",
+        "errors", "error_codes", "core", "run", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "option_values", "scheduled_time", "secret_text", "resource_errors", "gateway",
         "manifest", "outputs", "saved_plan", "features",
     },
-    "api": {"domain", "run", "features"},
+    "api": {"core", "run", "features"},
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},
 }  # fmt: skip
@@ -132,12 +132,12 @@ def test_every_room_is_in_the_table() -> None:
     assert rooms <= set(MAY_IMPORT)
 
 
-def test_the_domain_neither_waits_nor_looks_at_the_world() -> None:
+def test_the_core_neither_waits_nor_looks_at_the_world() -> None:
     forbidden = {"asyncio", "time", "random", "os", "socket", "logging", "sqlite3", "httpx", "uuid", "secrets"}
     used = [
         f"{path}:{line}: {module}"
         for path in PATHS
-        if _room(path) == "domain"
+        if _room(path) == "core"
         for line, module in _imports(path)
         if module.split(".")[0] in forbidden
     ]
@@ -186,7 +186,7 @@ def test_what_every_run_goes_through_names_no_feature() -> None:
     named = {
         (path.parent.name, module.split(".")[2])
         for path in PATHS
-        if _room(path) in {"domain", "engine", "run"}
+        if _room(path) in {"core", "engine", "run"}
         for _, module in _imports(path)
         if module.startswith("crucible_batch.features.")
     }

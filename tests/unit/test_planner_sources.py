@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs
 from crucible_batch.manifest import Expansion, load_manifest

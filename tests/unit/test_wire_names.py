@@ -16,12 +16,12 @@ from typing import get_args
 import pytest
 
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource
-from crucible_batch.domain.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
-from crucible_batch.domain.progress import (
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource
+from crucible_batch.core.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Ending, Outcome, RunStatus
+from crucible_batch.core.progress import (
     AssetAdvanced,
     Balance,
     Controlled,
@@ -37,7 +37,7 @@ from crucible_batch.domain.progress import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.domain.receipts import Receipt
+from crucible_batch.core.receipts import Receipt
 from crucible_batch.features.history.run_list import ListedRun, RunState
 from crucible_batch.features.history.terminal import run_json
 from crucible_batch.features.notify.messages import message_schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from crucible_batch.domain.progress import Message
+from crucible_batch.core.progress import Message
 
 
 class Display:

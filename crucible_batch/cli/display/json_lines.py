@@ -11,9 +11,9 @@ from typing import Any
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.events import event_name
-from crucible_batch.domain.progress import (
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.events import event_name
+from crucible_batch.core.progress import (
     AssetAdvanced,
     Controlled,
     GatewayBack,

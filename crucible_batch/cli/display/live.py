@@ -39,8 +39,8 @@ from crucible_batch.cli.display.progress_text import (
     state_parts,
     task_row,
 )
-from crucible_batch.domain.progress import Message, Throttled
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.progress import Message, Throttled
+from crucible_batch.core.redaction import clean
 
 WIDEST = 100
 NOTABLE_LINES = 3

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from crucible_batch.cli.units import counted, format_duration
-from crucible_batch.domain.control import ControlAction
-from crucible_batch.domain.progress import Controlled, GatewayBack, GatewayUnreachable
-from crucible_batch.domain.redaction import clean, listed
+from crucible_batch.core.control import ControlAction
+from crucible_batch.core.progress import Controlled, GatewayBack, GatewayUnreachable
+from crucible_batch.core.redaction import clean, listed
 
 _SHOWN_NAMES = 3
 

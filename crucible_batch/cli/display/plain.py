@@ -12,7 +12,7 @@ from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
 from crucible_batch.cli.terminal import say
-from crucible_batch.domain.progress import Message, RunBegan, RunEnded
+from crucible_batch.core.progress import Message, RunBegan, RunEnded
 
 SHORTEST_S = 2.0
 LONGEST_S = 60.0

@@ -18,12 +18,12 @@ from crucible_batch.cli.display.message_text import (
     unreachable_words,
 )
 from crucible_batch.cli.units import counted, format_duration
-from crucible_batch.domain.control import ControlAction
-from crucible_batch.domain.events import event_name
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.pace import Pace, TimeLeft
-from crucible_batch.domain.progress import (
+from crucible_batch.core.control import ControlAction
+from crucible_batch.core.events import event_name
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.pace import Pace, TimeLeft
+from crucible_batch.core.progress import (
     AssetAdvanced,
     Balance,
     Controlled,
@@ -39,8 +39,8 @@ from crucible_batch.domain.progress import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.domain.redaction import clean
-from crucible_batch.domain.tally import OUTCOME_OF_PHASE, Tally
+from crucible_batch.core.redaction import clean
+from crucible_batch.core.tally import OUTCOME_OF_PHASE, Tally
 from crucible_batch.run.status import Progress
 
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from crucible_batch.cli.display.progress_state import ProgressState, Task
 from crucible_batch.cli.units import counted, format_left, held_words, paid_before
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import Balance
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.progress import Balance
+from crucible_batch.core.redaction import clean
 
 LABEL = 9
 """The width of a row's label in columns."""

@@ -18,11 +18,11 @@ from crucible_batch.cli.redaction import CONTROL_CATEGORIES, in_json, redacted
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.events import event_name
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import (
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.events import event_name
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.progress import (
     AssetAdvanced,
     Controlled,
     GatewayBack,
@@ -37,7 +37,7 @@ from crucible_batch.domain.progress import (
     TakenUp,
     Throttled,
 )
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 

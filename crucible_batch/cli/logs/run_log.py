@@ -15,9 +15,9 @@ from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.cli.render.errors import problems_of
 from crucible_batch.cli.run_options import LogFormat, LogOptions
 from crucible_batch.cli.terminal import Json
-from crucible_batch.domain.events import event_name
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import JobAdvanced, Message, RunBegan
+from crucible_batch.core.events import event_name
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import JobAdvanced, Message, RunBegan
 from crucible_batch.errors import CrucibleBatchError, GatewayError
 
 _ENDED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED, Phase.UNKNOWN}

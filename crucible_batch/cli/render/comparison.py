@@ -10,9 +10,9 @@ from rich.text import Text
 from crucible_batch.cli.display.progress_text import shorten
 from crucible_batch.cli.redaction import in_json
 from crucible_batch.cli.terminal import Json, say_indented
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
+from crucible_batch.core.redaction import clean
 from crucible_batch.run.plan_comparison import Comparison, PlanGroup
 
 _MARKS = {

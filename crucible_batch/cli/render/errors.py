@@ -12,7 +12,7 @@ from rich.console import Console
 
 from crucible_batch.cli.terminal import Json, advise, say, say_sentence
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.error_codes import find_code
 from crucible_batch.errors import (
     CrucibleBatchError,

@@ -15,9 +15,9 @@ from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.render.comparison import comparison_json, count_words, show_comparison
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.prices import SURGE, Certainty
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.prices import SURGE, Certainty
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.rendering import shards_json, show_shards
 from crucible_batch.run.plan_rows import UPLOADS, PriceLine

@@ -14,10 +14,10 @@ from rich.text import Text
 from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted, held_words, paid_before
-from crucible_batch.domain.account_shortage import account_step
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean, clean_path
-from crucible_batch.domain.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
+from crucible_batch.core.account_shortage import account_step
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.redaction import clean, clean_path
+from crucible_batch.core.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.run.request import JobFilter

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
 from crucible_batch.features.periods.period_budget import prices_of

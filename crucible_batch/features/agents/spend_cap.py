@@ -2,7 +2,7 @@
 
     spent + set aside <= limit        at every moment, summed over all run directories
 
-The rule is ``domain/allowance.py``'s; a party is the journal in a run directory. What was bought there before the
+The rule is ``core/allowance.py``'s; a party is the journal in a run directory. What was bought there before the
 server first used it is not the server's. So the cap begins behind the row of the journal that was its last one at that
 moment, and a charge counts if its answer is in a later row, or has not come yet:
 
@@ -28,12 +28,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
-from crucible_batch.domain.charge_times import DatedLedger
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Event
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.allowance import Allowance, Share, ShareRequest
+from crucible_batch.core.charge_times import DatedLedger
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Event
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.audit_claims import (
+from crucible_batch.core.audit_claims import (
     CreditStatus,
     Figures,
     Finding,
@@ -18,9 +18,9 @@ from crucible_batch.domain.audit_claims import (
     clock_samples,
     may_be_listed_later,
 )
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
 from crucible_batch.features.check.upload_audit import UploadSums, audit_uploads
 
 _WORDS = {EntryKind.RESERVE: "reserved", EntryKind.CONSUME: "charged", EntryKind.REFUND: "refunded"}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.gateway_types import Account, AssetStatus
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Statement
-from crucible_batch.domain.prices import UPLOAD
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.gateway_types import Account, AssetStatus
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_statement import Statement
+from crucible_batch.core.prices import UPLOAD
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.features.check.verifying import UnsavedOutputs, unsaved

@@ -16,11 +16,11 @@ from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_sentence, working
 from crucible_batch.cli.units import counted
-from crucible_batch.domain.audit_claims import Figures, Finding, Verdict
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import LISTED_AFTER_S
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.audit_claims import Figures, Finding, Verdict
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_statement import LISTED_AFTER_S
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.check.audit import Audit, total
 from crucible_batch.features.check.auditing import AuditResult, check_ledger
 from crucible_batch.features.check.upload_audit import UploadSums

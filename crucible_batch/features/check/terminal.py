@@ -12,7 +12,7 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.features.check.ledger_terminal import check_ledger_and_show
 from crucible_batch.features.check.verifying import Difference, Verification, check_outputs

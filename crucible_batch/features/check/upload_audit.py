@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from crucible_batch.domain.audit_claims import (
+from crucible_batch.core.audit_claims import (
     Figures,
     LedgerDifference,
     UploadClaim,
@@ -20,9 +20,9 @@ from crucible_batch.domain.audit_claims import (
     Verdict,
     may_be_listed_later,
 )
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.events import Listed, Missed, Saved, Unavailable
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, evolve
-from crucible_batch.domain.output_list import merge_output_lists
-from crucible_batch.domain.output_path import is_planned_path, relocated_path
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.events import Listed, Missed, Saved, Unavailable
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase, evolve
+from crucible_batch.core.output_list import merge_output_lists
+from crucible_batch.core.output_path import is_planned_path, relocated_path
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.control import ControlSource
+from crucible_batch.core.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.journal import Journal, is_locked, read_holder
 from crucible_batch.run.control_desk import ControlAnswer, ControlDesk, read_command, user_name

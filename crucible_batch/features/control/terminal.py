@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.features.control.part import control
 from crucible_batch.run.run_journal import local_directory
 

@@ -33,10 +33,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.events import Accepted
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.events import Accepted
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, EarlierRunError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.run.account import is_of_key

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, CrucibleBatchError, EarlierRunError, RunBusyError
 from crucible_batch.features.history.earlier_runs import RememberedRun, list_file, remember, remembered
 from crucible_batch.manifest import Manifest

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from crucible_batch.domain.identity import Json, job_identity
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.redaction import clean, clean_path
-from crucible_batch.domain.saved_plan import PlannedState
+from crucible_batch.core.identity import Json, job_identity
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.redaction import clean, clean_path
+from crucible_batch.core.saved_plan import PlannedState
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
 from crucible_batch.run.context import RunContext

@@ -17,8 +17,8 @@ from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.status import next_command, show_status
 from crucible_batch.cli.terminal import Json, fact, say, say_note, working
 from crucible_batch.cli.units import grouped
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.history.run_list import ListedRun, RunDirectories, RunList, RunState, list_runs
 from crucible_batch.run.run_journal import local_directory

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from crucible_batch.domain.redaction import clean_message
+from crucible_batch.core.redaction import clean_message
 from crucible_batch.features.notify.http_channels import SendError
 from crucible_batch.features.notify.messages import RunMessage
 

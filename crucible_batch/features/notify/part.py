@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.progress import Message, RunBegan
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.progress import Message, RunBegan
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import (
     ConsentError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
 from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
 from crucible_batch.features.notify.delivery import NotificationChannel

@@ -1,7 +1,7 @@
 """The file of an account: the shares that runs have of its budget periods, in SQLite.
 
 Each account has one file, named after the account and the gateway. Several processes may use it together: everything
-that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in ``domain/allowance.py``.
+that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in ``core/allowance.py``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.allowance import Allowance, Share
-from crucible_batch.domain.budget_period import BudgetPeriod
-from crucible_batch.domain.credits import ZERO, Credits
+from crucible_batch.core.allowance import Allowance, Share
+from crucible_batch.core.budget_period import BudgetPeriod
+from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.errors import BudgetAccountError
 from crucible_batch.features.periods.active_runs import is_active
 from crucible_batch.features.periods.database import create_file, put, reported, transaction

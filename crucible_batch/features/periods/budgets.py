@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.domain.allowance import Allowance, Share
-from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
+from crucible_batch.core.allowance import Allowance, Share
+from crucible_batch.core.budget_period import BudgetPeriod, Calendar, Per
+from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunBusyError, RunDirectoryError, UserError
 from crucible_batch.features.periods import AccountShare, AccountTerms, BudgetAccount, account_files, is_active
 from crucible_batch.features.periods.note import is_journal_of

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.outcome import Ending
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.outcome import Ending
 from crucible_batch.features.periods import BudgetAccount, noted_as_active
 from crucible_batch.features.periods.note import forget_period
 from crucible_batch.features.periods.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.allowance import Allowance, Share, most_needed
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.budget_period import BudgetPeriod, Calendar, Per, zone_name
-from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
-from crucible_batch.domain.credits import ZERO, Credits, format_credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.allowance import Allowance, Share, most_needed
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.budget_period import BudgetPeriod, Calendar, Per, zone_name
+from crucible_batch.core.charge_times import CLOCK_TOLERANCE_S, DatedLedger
+from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
 from crucible_batch.features.periods import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crucible_batch.domain.allowance import Allowance, Share, ShareRequest
-from crucible_batch.domain.budget_period import BudgetPeriod
-from crucible_batch.domain.credits import Credits
+from crucible_batch.core.allowance import Allowance, Share, ShareRequest
+from crucible_batch.core.budget_period import BudgetPeriod
+from crucible_batch.core.credits import Credits
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_more
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.periods.budgets import BudgetRun, BudgetState, budget_states
 from crucible_batch.features.periods.budgets import release_budget as release
 from crucible_batch.run.connecting import current_settings

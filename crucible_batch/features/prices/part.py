@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import (
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Failed,
@@ -20,9 +20,9 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.prices import UPLOAD, Shape
-from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced, Message
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.prices import UPLOAD, Shape
+from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Message
 from crucible_batch.features.prices.price_memory import MOST_ENTRIES, PaidPrice, recall_prices, remember_prices
 from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.run.plan_parts import PlanPart

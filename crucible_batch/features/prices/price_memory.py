@@ -19,8 +19,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.prices import Shape
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.prices import Shape
 from crucible_batch.run.account import key_digest
 from crucible_batch.settings import Settings
 

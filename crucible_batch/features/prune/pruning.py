@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crucible_batch.domain.output_path import is_planned_path
+from crucible_batch.core.output_path import is_planned_path
 from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
 from crucible_batch.features.history.run_list import RunDirectories
 from crucible_batch.features.prune.retention import (

@@ -12,7 +12,7 @@ from crucible_batch.cli.command_output import CommandOutput, show_failure
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.terminal import Json, say
-from crucible_batch.domain.redaction import clean_path
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.features.schedule.catch_up import DueRun, ends_all, first_code
 from crucible_batch.features.schedule.scheduled_runs import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, say, say_note
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import ExportedFile, ExportOptions, own_command
 from crucible_batch.features.schedule.export.writing import export, write_files

@@ -12,7 +12,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.errors import problem_json, show_error
 from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.cli.units import format_duration
-from crucible_batch.domain.redaction import clean, clean_path
+from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.features.schedule.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 
 ASK_S = 0.5
 """The time between two questions of a worker."""

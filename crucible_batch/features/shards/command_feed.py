@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from crucible_batch.domain.control import ControlAction
+from crucible_batch.core.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
 from crucible_batch.run.control_desk import ControlDesk

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.sharding import SHARDS_FOLDER, OutstandingShards, ShardId
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.sharding import SHARDS_FOLDER, OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.features.shards.merge_rule import FoundShard
 from crucible_batch.journal import Binding, Journal, lock_run_directory

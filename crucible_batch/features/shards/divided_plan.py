@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.attempt import AttemptStatus
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.ports import Gateway
-from crucible_batch.domain.prices import PriceBook, shape_of
-from crucible_batch.domain.saved_plan import ImageFile, PlanRow, ShardRow
-from crucible_batch.domain.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.attempt import AttemptStatus
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.ports import Gateway
+from crucible_batch.core.prices import PriceBook, shape_of
+from crucible_batch.core.saved_plan import ImageFile, PlanRow, ShardRow
+from crucible_batch.core.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
 from crucible_batch.features.shards.directories import unknown_shards
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division

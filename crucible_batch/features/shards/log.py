@@ -29,8 +29,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from crucible_batch.domain.events import Event, Held, Intended, Prepared
-from crucible_batch.domain.sharding import ShardId
+from crucible_batch.core.events import Event, Held, Intended, Prepared
+from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import JournalError, RunBusyError
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort

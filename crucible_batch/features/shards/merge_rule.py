@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from crucible_batch.domain.asset import Asset, AssetPhase, evolve_asset
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.events import AssetEvent, Event, Found
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
-from crucible_batch.domain.redaction import listed
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.core.asset import Asset, AssetPhase, evolve_asset
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.events import AssetEvent, Event, Found
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
+from crucible_batch.core.redaction import listed
+from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import ExitCode, UserError
 
 Abandoned = Collection[int] | Literal["all"]

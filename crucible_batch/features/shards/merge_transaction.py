@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.events import Event
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import Ending, Outcome, outcome_of
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.prices import PriceBook, workflow_class
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import Event
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import Ending, Outcome, outcome_of
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.features.shards.directories import ShardDirectory, ShardJournalError, shard_errors
 from crucible_batch.features.shards.merge_rule import (
     KnownImages,

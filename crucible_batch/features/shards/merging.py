@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.events import Event, Relocated, Saved
-from crucible_batch.domain.job import ALLOWED_PHASES, Job
-from crucible_batch.domain.output_path import is_planned_path, relocated_path
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.receipts import receipts_of
-from crucible_batch.domain.redaction import clean
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.events import Event, Relocated, Saved
+from crucible_batch.core.job import ALLOWED_PHASES, Job
+from crucible_batch.core.output_path import is_planned_path, relocated_path
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.receipts import receipts_of
+from crucible_batch.core.redaction import clean
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode, RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import (
     MergeSources,

@@ -21,9 +21,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine import Clock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
 from crucible_batch.features.periods import BudgetAccount, account_file

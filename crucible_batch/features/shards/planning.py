@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crucible_batch.domain.credits import ZERO, format_credits
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.saved_plan import PlanAccount
+from crucible_batch.core.credits import ZERO, format_credits
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
 from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run

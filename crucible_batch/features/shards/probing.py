@@ -20,13 +20,13 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import PRECEDENCE
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
-from crucible_batch.domain.progress import Observer
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import PRECEDENCE
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
+from crucible_batch.core.progress import Observer
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.features.periods.period_budget import preview

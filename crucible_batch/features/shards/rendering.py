@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from crucible_batch.cli.terminal import Json, fact
-from crucible_batch.domain.credits import ZERO, format_credits
-from crucible_batch.domain.redaction import clean_path
+from crucible_batch.core.credits import ZERO, format_credits
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.shell_command import quoted, shell_command
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.events import Found
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.identity import job_identity
-from crucible_batch.domain.output_path import may_hold_output, output_path
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.saved_plan import ImageFile, ShardRow
-from crucible_batch.domain.sharding import ShardId, ShardOf
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.events import Found
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import job_identity
+from crucible_batch.core.output_path import may_hold_output, output_path
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.saved_plan import ImageFile, ShardRow
+from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.features.shards.stored_shard import (

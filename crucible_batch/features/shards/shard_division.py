@@ -1,6 +1,6 @@
 """The division of a plan into shards: which jobs each has, and its allowance. Pure.
 
-A shard spends at most its allowance, by the rule of any run (``domain/budget.py``), so the sum of the allowances is at
+A shard spends at most its allowance, by the rule of any run (``core/budget.py``), so the sum of the allowances is at
 most what is left of the budget. Jobs are admitted in manifest order, job i to shard i mod N. ``cost`` is a job's price
 and that of its uploads: the highest seen, else the declared ceiling. ``reserve`` is what the ceiling is above the cost:
 a shard needs the highest reserve of its jobs once, so that its last job can still be held.
@@ -26,10 +26,10 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
-from crucible_batch.domain.budget import HoldRequest, Need, price_above_ceiling
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.domain.sharding import PlannedShard
+from crucible_batch.core.budget import HoldRequest, Need, price_above_ceiling
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.prices import PriceBook, Shape
+from crucible_batch.core.sharding import PlannedShard
 
 NO_SHARD = 0
 """The number of a job that is in no shard."""

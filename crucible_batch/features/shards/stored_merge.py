@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crucible_batch.domain.sharding import ShardId, ShardOf
+from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.directories import ShardDirectory
 from crucible_batch.features.shards.log import Closed, LogState, ShardLog

@@ -24,7 +24,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.features.shards.log import SHARDS
 from crucible_batch.journal import Binding, Journal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crucible_batch.domain.sharding import ShardId
+from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.features.shards.stored_plans import publish_plan

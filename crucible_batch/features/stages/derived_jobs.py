@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.output_path import is_picture_path, is_planned_path
-from crucible_batch.domain.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob, SourceOutput, placeholder_identity
-from crucible_batch.domain.prices import Shape, shape_of
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.output_path import is_picture_path, is_planned_path
+from crucible_batch.core.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob, SourceOutput, placeholder_identity
+from crucible_batch.core.prices import Shape, shape_of
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.features.stages.note import PickedStage, note_stages
 from crucible_batch.features.stages.rule import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Journal
 from crucible_batch.report import PicksRow, WaitingRow
 

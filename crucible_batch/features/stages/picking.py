@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.note import PickedStage, noted_stages
 from crucible_batch.journal import Journal

@@ -8,7 +8,7 @@ from pathlib import Path
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
-from crucible_batch.domain.redaction import clean, clean_path, listed
+from crucible_batch.core.redaction import clean, clean_path, listed
 from crucible_batch.features.stages.picking import PicksFile, pick
 from crucible_batch.run.status import read_status
 

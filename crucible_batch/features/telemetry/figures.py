@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.progress import (
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.progress import (
     Balance,
     GatewayBack,
     GatewayUnreachable,
     Message,
     RunBegan,
 )
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from crucible_batch import __version__
-from crucible_batch.domain.progress import Balance
+from crucible_batch.core.progress import Balance
 from crucible_batch.errors import UserError
 from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.option_values import ADDRESS_FORMS, ListenAddress, parse_address

@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
-from crucible_batch.domain.progress import Balance
+from crucible_batch.core.progress import Balance
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.manifest import Manifest

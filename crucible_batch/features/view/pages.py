@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from crucible_batch.domain.credits import format_credits
+from crucible_batch.core.credits import format_credits
 from crucible_batch.features.view.runs import RunEntry
 from crucible_batch.features.view.watching import Snapshot, Watch
 from crucible_batch.report import JobRow, ReportHead

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from crucible_batch.domain.control import pause_of
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import SUBMIT_UNANSWERED, Outcome
-from crucible_batch.domain.pace import RATE_WINDOW, Pace
-from crucible_batch.domain.sharding import OutstandingShards
-from crucible_batch.domain.tally import Tally
+from crucible_batch.core.control import pause_of
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import SUBMIT_UNANSWERED, Outcome
+from crucible_batch.core.pace import RATE_WINDOW, Pace
+from crucible_batch.core.sharding import OutstandingShards
+from crucible_batch.core.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.domain.account_shortage import CHECK_IT, INSUFFICIENT_CREDITS, account_step
-from crucible_batch.domain.budget import (
+from crucible_batch.core.account_shortage import CHECK_IT, INSUFFICIENT_CREDITS, account_step
+from crucible_batch.core.budget import (
     BUDGET_EXHAUSTED,
     PRICE_ABOVE_CEILING,
     PRICE_ROSE,
 )
-from crucible_batch.domain.credits import Credits, format_credits
-from crucible_batch.domain.outcome import RunStatus
-from crucible_batch.domain.retry_rule import Remedy, is_access_denied
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.outcome import RunStatus
+from crucible_batch.core.retry_rule import Remedy, is_access_denied
 from crucible_batch.report.models import ReportHead
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
 

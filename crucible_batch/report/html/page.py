@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.retry_rule import PAID_CODES
+from crucible_batch.core.retry_rule import PAID_CODES
 from crucible_batch.report.html.cards import card, compact, embedded, picture
 from crucible_batch.report.html.endings import Advice, ending, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails

@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol
 from PIL import Image, ImageOps
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.domain.output_path import PICTURE_EXTENSIONS, may_hold_output
+from crucible_batch.core.output_path import PICTURE_EXTENSIONS, may_hold_output
 from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = tuple(PICTURE_EXTENSIONS)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.attempt import Attempt
+from crucible_batch.core.job import Job
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.features.check.audit import Audit
 from crucible_batch.features.check.auditing import AuditResult
 from crucible_batch.features.check.ledger_terminal import show_audit

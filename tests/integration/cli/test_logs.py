@@ -15,10 +15,10 @@ from crucible_batch import secret_text
 from crucible_batch.cli.command_output import CommandOutput, answering
 from crucible_batch.cli.logs.run_log import open_log
 from crucible_batch.cli.run_options import LogFormat, LogOptions
-from crucible_batch.domain.events import Failed
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import Balance, JobAdvanced
+from crucible_batch.core.events import Failed
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
 from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows

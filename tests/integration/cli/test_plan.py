@@ -15,10 +15,10 @@ from rich.console import Console
 
 from crucible_batch.cli.plan import next_after_plan, once_there_is_a_key
 from crucible_batch.cli.render.plan import cap_words, cost_words, show_plan
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.plan_diff import ChangeKind, contrast
-from crucible_batch.domain.prices import Certainty
-from crucible_batch.domain.retry_rule import Remedy
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.plan_diff import ChangeKind, contrast
+from crucible_batch.core.prices import Certainty
+from crucible_batch.core.retry_rule import Remedy
 from crucible_batch.features.stages.derived_jobs import NextStage
 from crucible_batch.run.plan_comparison import Comparison
 from crucible_batch.run.plan_rows import PriceLine

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.journal import Journal
 from crucible_batch.run.shard_notes import note_shards
 from tests.case_table import each_case

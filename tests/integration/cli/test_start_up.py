@@ -49,7 +49,7 @@ def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() ->
     assert of("crucible_batch.manifest", modules)
     for package in ("httpx", "PIL", "aiofiles", "asyncio", "starlette", "uvicorn", "tenacity", "filelock"):
         assert not of(package, modules), package
-    for room in ("engine", "gateway", "report", "outputs", "journal.store", "domain.events", "domain.job", "sandbox"):
+    for room in ("engine", "gateway", "report", "outputs", "journal.store", "core.events", "core.job", "sandbox"):
         assert not of(f"crucible_batch.{room}", modules), room
 
 

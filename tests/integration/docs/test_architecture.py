@@ -18,7 +18,7 @@ from tests.case_table import each_case
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "crucible_batch"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-EVENTS = "domain/events.py"
+EVENTS = "core/events.py"
 _FILE = r"(?:[a-z_]+/)*[a-z_]+\.py"
 _NAME = r"[A-Za-z_]+(?:\.[A-Za-z_]+)*"
 _FUNCTION = re.compile(rf"`({_FILE})`\s+`({_NAME})`")

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import table
 from crucible_batch.cli.display.json_lines import LINES
-from crucible_batch.domain.progress import Message
+from crucible_batch.core.progress import Message
 from crucible_batch.errors import ExitCode
 from tests.case_table import each_case
 from tests.preloaded import run_command

@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.domain.credits import Credits
+from crucible_batch.core.credits import Credits
 from crucible_batch.engine.runner import Runner
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.notify.http_channels import HttpSender

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import httpx
 
-from crucible_batch.domain.progress import JobAdvanced
+from crucible_batch.core.progress import JobAdvanced
 
 TEN = "\n".join(f"{{name: j{i}, prompt: 'picture {i}'}}" for i in range(10))
 

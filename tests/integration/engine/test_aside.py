@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import Relocated, Saved, Succeeded
+from crucible_batch.core.events import Relocated, Saved, Succeeded
 from crucible_batch.features.check.verifying import check_outputs
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import stop_after

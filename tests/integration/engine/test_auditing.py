@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.audit_claims import Verdict
+from crucible_batch.core.audit_claims import Verdict
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.features.check.auditing import AuditResult
 from crucible_batch.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import crucible_batch as api
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.run.planning import plan_request

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.core.identity import idempotency_key
 from crucible_batch.errors import ExitCode, OtherAccountError
 from crucible_batch.sandbox import parse_pricing
 

@@ -10,7 +10,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch import delete_assets
-from crucible_batch.domain.asset import KeepReason
+from crucible_batch.core.asset import KeepReason
 from crucible_batch.errors import ConsentError, RunBusyError, RunDirectoryError
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.settings import Settings

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.plan_diff import ChangeCause
+from crucible_batch.core.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
 from crucible_batch.run.reporting import write_report_again
 

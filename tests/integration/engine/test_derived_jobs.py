@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import Held, Saved
-from crucible_batch.domain.progress import JobAdvanced, JobsAdded
+from crucible_batch.core.events import Held, Saved
+from crucible_batch.core.progress import JobAdvanced, JobsAdded
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.journal import Journal
 from tests.integration.engine.test_resume import STRIDE, Killer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.credits import ZERO
+from crucible_batch.core.credits import ZERO
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.periods.budgets import budget_states

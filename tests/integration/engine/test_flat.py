@@ -13,8 +13,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from benchmarks.memory import run
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.progress import JobAdvanced, Message
+from crucible_batch.core.events import Saved
+from crucible_batch.core.progress import JobAdvanced, Message
 from crucible_batch.journal import Journal
 
 EARLY, LATE, JOBS = 512, 1536, 1537

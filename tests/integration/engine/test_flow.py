@@ -10,8 +10,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from crucible_batch.domain import events
-from crucible_batch.domain.progress import Throttled
+from crucible_batch.core import events
+from crucible_batch.core.progress import Throttled
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 from crucible_batch.pace.concurrency import SILENCE

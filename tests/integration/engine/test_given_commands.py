@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from crucible_batch.domain.control import ControlAction, ControlCommand
+from crucible_batch.core.control import ControlAction, ControlCommand
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.cluster_control import GivenControl

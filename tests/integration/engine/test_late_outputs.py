@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from crucible_batch import check_ledger, check_outputs
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.progress import JobAdvanced
+from crucible_batch.core.events import Saved
+from crucible_batch.core.progress import JobAdvanced
 
 SHEET = "{name: a, prompt: one, workflow: zimage-sheet}"
 JOB = "/api/v1/jobs/"

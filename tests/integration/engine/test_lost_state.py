@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from crucible_batch import delete_assets
-from crucible_batch.domain import events
+from crucible_batch.core import events
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import store
 from crucible_batch.run.planning import plan_request

@@ -12,7 +12,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.cli.status import next_command
-from crucible_batch.domain import events
+from crucible_batch.core import events
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
 from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import RetentionRules

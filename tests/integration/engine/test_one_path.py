@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import codec, store
 from crucible_batch.manifest.models import JobEntry
 

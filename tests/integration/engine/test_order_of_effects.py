@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.progress import RunBegan
+from crucible_batch.core.progress import RunBegan
 from crucible_batch.errors import OtherAccountError, ReportError
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.mcp_server.tools import RunArguments, ToolBox

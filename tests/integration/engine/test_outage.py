@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from crucible_batch import GatewayError, KeyRefusedError, ManifestError
-from crucible_batch.domain.progress import GatewayBack, GatewayUnreachable, RunEnded
+from crucible_batch.core.progress import GatewayBack, GatewayUnreachable, RunEnded
 from crucible_batch.engine import Runner
 from crucible_batch.errors import ExitCode
 from crucible_batch.run import running

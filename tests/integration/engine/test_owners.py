@@ -8,10 +8,10 @@ from collections import Counter
 import httpx
 import pytest
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus
-from crucible_batch.domain.events import Accepted
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Job
+from crucible_batch.core.attempt import Attempt, AttemptStatus
+from crucible_batch.core.events import Accepted
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.gateway import client
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.domain.events import Accepted
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import Controlled, JobAdvanced, Stopping
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.events import Accepted
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import Controlled, JobAdvanced, Stopping
 from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal

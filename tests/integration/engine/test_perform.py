@@ -7,7 +7,7 @@ import itertools
 import httpx
 import pytest
 
-from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.core.identity import idempotency_key
 from crucible_batch.errors import KeyRefusedError
 from crucible_batch.settings import Settings
 
@@ -240,7 +240,7 @@ async def test_every_key_that_leaves_is_the_one_of_its_job_and_attempt(start, ta
     from crucible_batch.journal import Journal
 
     with Journal.read(bench.path / "out") as journal:
-        from crucible_batch.domain.retry_rule import RetryRule
+        from crucible_batch.core.retry_rule import RetryRule
 
         known = {
             idempotency_key(planned.identity, number) for planned, _ in journal.jobs(RetryRule()) for number in (1, 2)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import Succeeded
-from crucible_batch.domain.progress import JobAdvanced, RunBegan
+from crucible_batch.core.events import Succeeded
+from crucible_batch.core.progress import JobAdvanced, RunBegan
 from crucible_batch.features.periods import BudgetAccount
 from tests.integration.engine.conftest import Watcher
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -24,10 +24,10 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.prices import Shape
-from crucible_batch.domain.progress import Balance, JobAdvanced
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.prices import Shape
+from crucible_batch.core.progress import Balance, JobAdvanced
 from crucible_batch.features.prices import price_memory
 from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.features.prices.price_memory import PaidPrice, recall_prices, remember_prices

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch.domain.events import Accepted
+from crucible_batch.core.events import Accepted
 
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

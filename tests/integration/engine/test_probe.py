@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook, Shape, shape_of
-from crucible_batch.domain.progress import AssetAdvanced
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook, Shape, shape_of
+from crucible_batch.core.progress import AssetAdvanced
 from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.probing import ProbeResult, run_probe
 from crucible_batch.features.shards.shard_division import Divider

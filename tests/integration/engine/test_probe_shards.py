@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import Created, Held, Intended
-from crucible_batch.domain.prices import PriceBook, Shape
+from crucible_batch.core.events import Created, Held, Intended
+from crucible_batch.core.prices import PriceBook, Shape
 from crucible_batch.errors import RunBusyError, RunDirectoryError, UserError
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal, lock_run_directory

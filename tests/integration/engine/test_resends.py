@@ -10,7 +10,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.domain.events import Accepted
+from crucible_batch.core.events import Accepted
 
 Send = Callable[[], Awaitable[httpx.Response]]
 JOBS = "\n".join(f"{{name: j{number}, prompt: 'p {number}'}}" for number in range(3))

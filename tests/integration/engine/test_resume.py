@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain import events
-from crucible_batch.domain.progress import AssetAdvanced, JobAdvanced
+from crucible_batch.core import events
+from crucible_batch.core.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunDirectoryError
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.

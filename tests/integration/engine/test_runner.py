@@ -9,9 +9,9 @@ import threading
 import httpx
 import pytest
 
-from crucible_batch.domain import events
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, Stopping
+from crucible_batch.core import events
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.progress import JobAdvanced, RunBegan, RunEnded, Stopping
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode, KeyRefusedError
 from crucible_batch.journal import group_commit

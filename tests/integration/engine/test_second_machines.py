@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import ShardsOutstandingError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.run.shard_notes import note_shards

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.domain.events import Held
+from crucible_batch.core.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
     RunDirectoryError,

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.domain.events import Accepted
-from crucible_batch.domain.progress import JobAdvanced, RunEnded
+from crucible_batch.core.events import Accepted
+from crucible_batch.core.progress import JobAdvanced, RunEnded
 from crucible_batch.errors import ConsentError, KeyRefusedError, RunBusyError, UserError
 from crucible_batch.features.telemetry import figures
 from crucible_batch.journal import lock_run_directory

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain import events
-from crucible_batch.domain.outcome import Outcome
-from crucible_batch.domain.progress import JobAdvanced, RunBegan, RunEnded, Stopping, TakenUp
+from crucible_batch.core import events
+from crucible_batch.core.outcome import Outcome
+from crucible_batch.core.progress import JobAdvanced, RunBegan, RunEnded, Stopping, TakenUp
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 

@@ -10,7 +10,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.cli.render.summary import credits_words
-from crucible_batch.domain.events import Repriced
+from crucible_batch.core.events import Repriced
 from crucible_batch.errors import ExitCode
 
 

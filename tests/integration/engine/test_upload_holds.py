@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.events import Created, Event, Held
-from crucible_batch.domain.gateway_types import AssetSpec, UploadIntent
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import BeforeSend
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import Created, Event, Held
+from crucible_batch.core.gateway_types import AssetSpec, UploadIntent
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import BeforeSend
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.events import Accepted, Event, Failed, Held, Saved, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.core.events import Accepted, Event, Failed, Held, Saved, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import Receipts
 from crucible_batch.run.shard_notes import note_shards

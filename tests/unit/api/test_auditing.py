@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.gateway_types import Account, LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.core.gateway_types import Account, LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.features.check.auditing import _statement
 from crucible_batch.journal import Binding, Journal
 from tests.case_table import each_case

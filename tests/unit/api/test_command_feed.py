@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ControlError, JournalError
 from crucible_batch.features.shards import command_feed
 from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl

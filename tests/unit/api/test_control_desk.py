@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError
 from crucible_batch.run.control_desk import read_command
 from tests.case_table import each_case

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import Held, HoldReleased
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.core.events import Held, HoldReleased
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ExitCode, ShardsUnknownError, UserError
 from crucible_batch.features.shards.divided_plan import refuse_if_divided, waits_for_shards
 from crucible_batch.features.shards.merging import merge

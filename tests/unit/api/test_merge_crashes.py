@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.journal import Journal

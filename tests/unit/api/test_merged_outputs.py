@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import Relocated
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Relocated
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import (
     JournalError,
     RunDirectoryError,

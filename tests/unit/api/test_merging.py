@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import BecameReady, Created, Event, Found, Intended, Uploaded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.core.events import BecameReady, Created, Event, Found, Intended, Uploaded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import (
     ExitCode,
     RunBusyError,

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.domain.budget_period import Calendar
-from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S
-from crucible_batch.domain.events import Accepted, Event, Failed, Held, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.sharding import OutstandingShards
+from crucible_batch.core.budget_period import Calendar
+from crucible_batch.core.charge_times import CLOCK_TOLERANCE_S
+from crucible_batch.core.events import Accepted, Event, Failed, Held, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import (
     CrucibleBatchError,
     JournalError,

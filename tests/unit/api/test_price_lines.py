@@ -7,12 +7,12 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.events import Held
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.prices import UPLOAD, Certainty, PriceBook, shape_of
+from crucible_batch.core.events import Held
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook, shape_of
 from crucible_batch.run.plan_rows import PlanCounts, PriceLine, price_lines, starts_of
 from crucible_batch.run.plan_summary import PlanSummary
 from crucible_batch.run.request import JobFilter

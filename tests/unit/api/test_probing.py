@@ -7,12 +7,12 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.asset import AssetPhase
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape, shape_of
+from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.features.shards.divided_plan import left_of
 from crucible_batch.features.shards.probing import ProbeChoice
 from crucible_batch.run.request import JobFilter

@@ -8,10 +8,10 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.sharding import OutstandingShards, ShardId, ShardOf
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import DeadlineError, ManifestError, UserError
 from crucible_batch.features.schedule.scheduled_runs import due_runs, prepare_run
 from crucible_batch.journal import Binding, Journal, lock_run_directory

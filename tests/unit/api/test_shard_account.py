@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from crucible_batch.domain.saved_plan import PlanAccount
+from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.run.account import _fingerprint as fingerprint_of

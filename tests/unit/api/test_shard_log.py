@@ -12,8 +12,8 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.domain.events import Accepted, Event, Held, Intended, Prepared
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.core.events import Accepted, Event, Held, Intended, Prepared
+from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
 from crucible_batch.features.shards.log import (
     LoggedJournal,

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.domain.budget_period import Calendar
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.sharding import PlannedShard
+from crucible_batch.core.budget_period import Calendar
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.sharding import PlannedShard
 from crucible_batch.errors import ShardsOutstandingError, UserError
 from crucible_batch.features.periods import BudgetAccount, account_files
 from crucible_batch.features.periods.budgets import budget_states, release_budget

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.asset import ASSET_PREFIX
-from crucible_batch.domain.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
-from crucible_batch.domain.identity import idempotency_key, job_identity
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.prices import Certainty, PriceBook, Shape
-from crucible_batch.domain.saved_plan import (
+from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended
+from crucible_batch.core.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
+from crucible_batch.core.identity import idempotency_key, job_identity
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.prices import Certainty, PriceBook, Shape
+from crucible_batch.core.saved_plan import (
     ImageFile,
     ManifestFile,
     PlanHead,
@@ -29,7 +29,7 @@ from crucible_batch.domain.saved_plan import (
     PlanTotals,
     ShardRow,
 )
-from crucible_batch.domain.sharding import LearnedPrice, OutstandingShards, PlannedShard, ShardId, ShardOf
+from crucible_batch.core.sharding import LearnedPrice, OutstandingShards, PlannedShard, ShardId, ShardOf
 from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError, UserError
 from crucible_batch.features.shards.divided_plan import (
     PlanToDivide,

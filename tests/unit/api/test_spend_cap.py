@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import SpendLimitError
 from crucible_batch.features.agents.part import capped
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap

@@ -14,10 +14,10 @@ from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from crucible_batch.domain.allowance import Share
-from crucible_batch.domain.budget_period import Calendar
-from crucible_batch.domain.charge_times import CLOCK_TOLERANCE_S, DatedLedger
-from crucible_batch.domain.events import (
+from crucible_batch.core.allowance import Share
+from crucible_batch.core.budget_period import Calendar
+from crucible_batch.core.charge_times import CLOCK_TOLERANCE_S, DatedLedger
+from crucible_batch.core.events import (
     Accepted,
     BecameReady,
     Created,
@@ -32,9 +32,9 @@ from crucible_batch.domain.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.features.periods import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
 
 BEGUN = 1_793_000_000.0

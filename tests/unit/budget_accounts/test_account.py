@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crucible_batch.domain.allowance import ShareRequest
-from crucible_batch.domain.budget_period import BudgetPeriod, Calendar
+from crucible_batch.core.allowance import ShareRequest
+from crucible_batch.core.budget_period import BudgetPeriod, Calendar
 from crucible_batch.errors import BudgetAccountError, ExitCode
 from crucible_batch.features.periods import (
     AccountTerms,

@@ -5,7 +5,7 @@ from decimal import Decimal as D
 from pathlib import Path
 
 from crucible_batch.cli.run_session import _question
-from crucible_batch.domain.prices import Certainty
+from crucible_batch.core.prices import Certainty
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.features.stages.derived_jobs import NextStage
 from crucible_batch.run.plan_rows import UPLOADS, PriceLine

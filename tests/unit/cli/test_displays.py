@@ -14,12 +14,12 @@ from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars
-from crucible_batch.domain.events import Accepted, Failed, Held, Saved
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
-from crucible_batch.domain.pace import Pace
-from crucible_batch.domain.progress import (
+from crucible_batch.core.events import Accepted, Failed, Held, Saved
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Ending, Outcome, RunStatus
+from crucible_batch.core.pace import Pace
+from crucible_batch.core.progress import (
     Balance,
     Controlled,
     JobAdvanced,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
 from crucible_batch.cli.logs.run_log import RunLog
 from crucible_batch.cli.run_options import LogFormat
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     BecameReady,
     Failed,
@@ -22,10 +22,10 @@ from crucible_batch.domain.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
-from crucible_batch.domain.progress import (
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Ending, Outcome, RunStatus
+from crucible_batch.core.progress import (
     AssetAdvanced,
     Balance,
     GatewayBack,

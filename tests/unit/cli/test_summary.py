@@ -16,8 +16,8 @@ from crucible_batch.cli.render.summary import (
     next_step,
     show_summary,
 )
-from crucible_batch.domain.account_shortage import CHECK_IT
-from crucible_batch.domain.retry_rule import HOPELESS_CODES, first_steps
+from crucible_batch.core.account_shortage import CHECK_IT
+from crucible_batch.core.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
 from tests.case_table import each_case

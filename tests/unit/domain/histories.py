@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -25,9 +25,9 @@ from crucible_batch.domain.events import (
     Succeeded,
     Unavailable,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Fetch, Hold, Job, Phase, Poll, Prepare, RecheckOutputs, Submit, decide, evolve
-from crucible_batch.domain.resuming import resume_job
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Fetch, Hold, Job, Phase, Poll, Prepare, RecheckOutputs, Submit, decide, evolve
+from crucible_batch.core.resuming import resume_job
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
 PRICES = st.decimals(min_value=0, max_value=20, places=2)

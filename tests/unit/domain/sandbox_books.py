@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 
-from crucible_batch.domain.audit_claims import job_claims, upload_claims
-from crucible_batch.domain.events import Accepted, Created, Deleted, Event, Failed, Held, Intended, JobEvent, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.ledger_statement import Statement
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.audit_claims import job_claims, upload_claims
+from crucible_batch.core.events import Accepted, Created, Deleted, Event, Failed, Held, Intended, JobEvent, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.ledger_statement import Statement
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.sandbox import SandboxConfig
 from crucible_batch.sandbox.assets import Intent

@@ -7,8 +7,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.allowance import Allowance, Share, ShareRequest, most_needed
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.core.allowance import Allowance, Share, ShareRequest, most_needed
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.case_table import each_case
 
 W = Shape("workflow:w")

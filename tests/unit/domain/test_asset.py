@@ -1,4 +1,4 @@
-"""An image's life: each row of the table at the head of ``domain/asset.py``, and what a new run makes of it."""
+"""An image's life: each row of the table at the head of ``core/asset.py``, and what a new run makes of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.asset import (
+from crucible_batch.core.asset import (
     Asset,
     AssetCommand,
     AssetPhase,
@@ -19,7 +19,7 @@ from crucible_batch.domain.asset import (
     evolve_asset,
     resume_asset,
 )
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     AssetEvent,
     BecameReady,
     Created,
@@ -30,7 +30,7 @@ from crucible_batch.domain.events import (
     NotCreated,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.core.gateway_types import ErrorInfo
 from tests.case_table import each_case
 
 SHA = "ab" * 32

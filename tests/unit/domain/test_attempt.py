@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_committed, credits_paid
-from crucible_batch.domain.events import Consumed, Refunded, RefundForgotten
+from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_committed, credits_paid
+from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
 from tests.case_table import each_case
 
 ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))

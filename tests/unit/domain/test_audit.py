@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit_claims import CreditStatus, Finding, JobClaim, UploadClaim, UploadState, Verdict
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Statement
+from crucible_batch.core.audit_claims import CreditStatus, Finding, JobClaim, UploadClaim, UploadState, Verdict
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_statement import Statement
 from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.features.check.upload_audit import UploadSums
 from tests.case_table import each_case

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.circuit_breaker import ConsecutiveCounter, FailureScope, failure_scope
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.core.circuit_breaker import ConsecutiveCounter, FailureScope, failure_scope
+from crucible_batch.core.retry_rule import HOPELESS_CODES
 from tests.case_table import each_case
 
 

@@ -1,12 +1,12 @@
-"""Admission: each line of the tables at the head of ``domain/budget.py``, and the words in which a job is blocked."""
+"""Admission: each line of the tables at the head of ``core/budget.py``, and the words in which a job is blocked."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.account_shortage import CHECK_IT
-from crucible_batch.domain.budget import (
+from crucible_batch.core.account_shortage import CHECK_IT
+from crucible_batch.core.budget import (
     AdmissionState,
     Admit,
     Block,
@@ -22,10 +22,10 @@ from crucible_batch.domain.budget import (
     raised_budget,
     repricing_error,
 )
-from crucible_batch.domain.events import Accepted, Created, Event, Failed, Held, Intended, Lost, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, Intended, Lost, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.case_table import each_case
 
 W = Shape("workflow:w", "small")

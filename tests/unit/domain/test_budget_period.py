@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.budget_period import Calendar, Per, zone_name
+from crucible_batch.core.budget_period import Calendar, Per, zone_name
 from tests.case_table import each_case
 
 HOUR = 3600.0

@@ -14,11 +14,11 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.budget import AdmissionState, Admit, Block, HoldRequest, SlowStart, decide_admission
-from crucible_batch.domain.events import Accepted, Failed, Held, HoldReleased, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook, Shape
+from crucible_batch.core.budget import AdmissionState, Admit, Block, HoldRequest, SlowStart, decide_admission
+from crucible_batch.core.events import Accepted, Failed, Held, HoldReleased, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook, Shape
 
 SHAPES = [Shape("workflow:w", "small"), Shape("workflow:w", "large"), Shape("workflow:v", "small")]
 Price = Callable[[random.Random, Shape, int], Decimal]

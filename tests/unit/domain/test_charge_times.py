@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.budget_period import Calendar
-from crucible_batch.domain.charge_times import DatedLedger
-from crucible_batch.domain.events import (
+from crucible_batch.core.budget_period import Calendar
+from crucible_batch.core.charge_times import DatedLedger
+from crucible_batch.core.events import (
     Accepted,
     BecameReady,
     Consumed,
@@ -36,10 +36,10 @@ from crucible_batch.domain.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook
 from tests.unit.domain.histories import lives
 
 ERROR = ErrorInfo("X", "x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from crucible_batch.domain.audit_claims import (
+from crucible_batch.core.audit_claims import (
     CreditStatus,
     UploadClaim,
     UploadState,
@@ -12,7 +12,7 @@ from crucible_batch.domain.audit_claims import (
     job_claims,
     upload_claims,
 )
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     Created,
@@ -30,9 +30,9 @@ from crucible_batch.domain.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.retry_rule import RetryRule
 
 ERROR = ErrorInfo("X", "x")
 TWO = Decimal(2)

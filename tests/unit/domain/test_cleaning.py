@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
-from crucible_batch.domain.job import Job, Phase
+from crucible_batch.core.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.core.job import Job, Phase
 from tests.case_table import each_case
 
 OURS = Asset("ff", AssetPhase.READY, asset_id="as_1")

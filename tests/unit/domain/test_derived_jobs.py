@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.identity import job_identity
-from crucible_batch.domain.job import Job, Phase, decide
-from crucible_batch.domain.outcome import Outcome, conclude, outcome_of
-from crucible_batch.domain.plan import placeholder_identity
+from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.identity import job_identity
+from crucible_batch.core.job import Job, Phase, decide
+from crucible_batch.core.outcome import Outcome, conclude, outcome_of
+from crucible_batch.core.plan import placeholder_identity
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.rule import missing_outputs, source_failed
 from tests.case_table import each_case

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.attempt import credits_paid
-from crucible_batch.domain.events import (
+from crucible_batch.core.attempt import credits_paid
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -20,11 +20,11 @@ from crucible_batch.domain.events import (
     Succeeded,
     Unavailable,
 )
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.identity import job_identity
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.plan_diff import (
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import job_identity
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.plan_diff import (
     Change,
     ChangeCause,
     ChangeKind,
@@ -34,7 +34,7 @@ from crucible_batch.domain.plan_diff import (
     diff_jobs,
     field_changes,
 )
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.retry_rule import RetryRule
 from tests.case_table import each_case
 
 BOOM = ErrorInfo("BOOM", "it went boom")

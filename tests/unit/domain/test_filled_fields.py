@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.domain.filled_fields import filled_fields
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.core.filled_fields import filled_fields
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.plan import InputImage, PlannedJob
 
 IMAGE = InputImage(AssetSpec("0" * 64, 1, "image/png", "a.png"), Path("a.png"))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.identity import canonical, idempotency_key, job_identity
+from crucible_batch.core.identity import canonical, idempotency_key, job_identity
 from tests.case_table import each_case
 
 CONTENT: dict[str, Any] = {

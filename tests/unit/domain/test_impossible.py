@@ -9,8 +9,8 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit_claims import has_unanswered_submit
-from crucible_batch.domain.events import (
+from crucible_batch.core.audit_claims import has_unanswered_submit
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     BecameReady,
@@ -43,13 +43,13 @@ from crucible_batch.domain.events import (
     Unavailable,
     Uploaded,
 )
-from crucible_batch.domain.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, evolve, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Outcome, outcome_of
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.plan_diff import ChangeKind, change_reason
-from crucible_batch.domain.prices import Shape
-from crucible_batch.domain.resuming import resume_job
+from crucible_batch.core.job import IMPOSSIBLE_HISTORY, Job, Phase, decide, evolve, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import Outcome, outcome_of
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.plan_diff import ChangeKind, change_reason
+from crucible_batch.core.prices import Shape
+from crucible_batch.core.resuming import resume_job
 from tests.case_table import each_case
 from tests.unit.domain.histories import ERROR, PRICES, lives, saved
 

@@ -1,4 +1,4 @@
-"""The life of a job: each row of the table at the head of ``domain/job.py``, and what holds in any life."""
+"""The life of a job: each row of the table at the head of ``core/job.py``, and what holds in any life."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 
-from crucible_batch.domain.attempt import AttemptStatus, record_differs
-from crucible_batch.domain.events import (
+from crucible_batch.core.attempt import AttemptStatus, record_differs
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -28,9 +28,9 @@ from crucible_batch.domain.events import (
     Succeeded,
     Unavailable,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import (
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import (
     Command,
     Fetch,
     Hold,
@@ -44,8 +44,8 @@ from crucible_batch.domain.job import (
     evolve,
     replay,
 )
-from crucible_batch.domain.resuming import key_may_be_forgotten, may_reopen, resume_job
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.resuming import key_may_be_forgotten, may_reopen, resume_job
+from crucible_batch.core.retry_rule import RetryRule
 from tests.case_table import each_case
 from tests.unit.domain.histories import ERROR, lives, saved
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.credits import Credits
-from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
-from crucible_batch.domain.job_record import matches_record
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.core.credits import Credits
+from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.core.job_record import matches_record
+from crucible_batch.core.plan import InputImage, PlannedJob
 from tests.case_table import each_case
 
 PARAMS = {"prompt.text": "a lighthouse", "width.value": 1024, "sampler.seed": -1, "sharpen": True}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.events import (
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     BecameReady,
@@ -35,10 +35,10 @@ from crucible_batch.domain.events import (
     Succeeded,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.ledger import Ledger, PriceSurprise
-from crucible_batch.domain.prices import UPLOAD, PriceBook, Shape
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job
+from crucible_batch.core.ledger import Ledger, PriceSurprise
+from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.case_table import each_case
 from tests.unit.domain.histories import lives
 

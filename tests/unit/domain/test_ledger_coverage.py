@@ -9,8 +9,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
 from tests.case_table import each_case
 
 ENTRIES = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import (
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_statement import (
     LISTED_AFTER_S,
     Clocks,
     EntryKind,

@@ -1,8 +1,8 @@
-"""A list of outputs that grows, shrinks or has gaps: each row of the table at the head of ``domain/output_list.py``."""
+"""A list of outputs that grows, shrinks or has gaps: each row of the table at the head of ``core/output_list.py``."""
 
 from __future__ import annotations
 
-from crucible_batch.domain.output_list import MOST_OUTPUTS, merge_output_lists
+from crucible_batch.core.output_list import MOST_OUTPUTS, merge_output_lists
 from tests.case_table import each_case
 
 

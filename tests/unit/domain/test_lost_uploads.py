@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
+from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
+from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
 
 D = Decimal
 T = 1_800_000_000.0

@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.asset import Asset, AssetPhase
-from crucible_batch.domain.budget import BUDGET_EXHAUSTED
-from crucible_batch.domain.events import BecameReady, Created, Deleted, Found, Held, Intended, Uploaded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, RunStatus
-from crucible_batch.domain.sharding import OutstandingShards, ShardId
+from crucible_batch.core.asset import Asset, AssetPhase
+from crucible_batch.core.budget import BUDGET_EXHAUSTED
+from crucible_batch.core.events import BecameReady, Created, Deleted, Found, Held, Intended, Uploaded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import EVERYTHING, Ending, Outcome, RunStatus
+from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.merge_rule import (
     SHARD_ABANDONED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.outage import FIRST_TOLD_S, TOLD_EVERY_S, Outage
+from crucible_batch.core.outage import FIRST_TOLD_S, TOLD_EVERY_S, Outage
 
 
 def test_an_outage_lasts_from_the_first_request_without_an_answer_to_the_next_answer() -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.output_path import (
+from crucible_batch.core.output_path import (
     first_output_pattern,
     fold_path,
     is_picture_path,

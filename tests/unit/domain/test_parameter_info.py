@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.parameter_info import ParameterInfo, read_parameter
+from crucible_batch.core.parameter_info import ParameterInfo, read_parameter
 from tests.case_table import each_case
 
 D = Decimal

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.plan import PlannedJob, RunTerms
-from crucible_batch.domain.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
-from crucible_batch.domain.sharding import LearnedPrice
+from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
+from crucible_batch.core.sharding import LearnedPrice
 from tests.case_table import each_case
 
 D = Decimal

@@ -10,14 +10,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.attempt import AttemptStatus
-from crucible_batch.domain.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
-from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Job, Phase, evolve, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.receipts import (
+from crucible_batch.core.attempt import AttemptStatus
+from crucible_batch.core.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
+from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Job, Phase, evolve, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.receipts import (
     CheckedClaim,
     Receipt,
     attempt_claims,

@@ -9,11 +9,11 @@ from typing import TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus, after_refund, credits_paid
-from crucible_batch.domain.events import Accepted, Consumed, Event, Failed, Held, Refunded, RefundForgotten
-from crucible_batch.domain.gateway_types import ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.refunds import FailedAttempt, RefundEvent, missing_refunds, refund_events
+from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_paid
+from crucible_batch.core.events import Accepted, Consumed, Event, Failed, Held, Refunded, RefundForgotten
+from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.refunds import FailedAttempt, RefundEvent, missing_refunds, refund_events
 from tests.case_table import each_case
 
 D = Decimal

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.attempt import AttemptStatus
-from crucible_batch.domain.events import Accepted, Failed, Held, JobEvent, Refused
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, evolve, replay
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.attempt import AttemptStatus
+from crucible_batch.core.events import Accepted, Failed, Held, JobEvent, Refused
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase, evolve, replay
+from crucible_batch.core.retry_rule import RetryRule
 from tests.unit.domain.histories import ERROR, lives
 
 RULES = st.builds(RetryRule, attempts=st.integers(1, 4), never=st.just(frozenset()) | st.just(frozenset({ERROR.code})))

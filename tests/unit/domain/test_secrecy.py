@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.redaction import MASK, Secret, mask_link_secrets, strip_invisible
+from crucible_batch.core.redaction import MASK, Secret, mask_link_secrets, strip_invisible
 from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.budget import HoldRequest, Need
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.prices import SURGE, UPLOAD, PriceBook, Shape
+from crucible_batch.core.budget import HoldRequest, Need
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from tests.case_table import each_case
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.sharding import OutstandingShards, ShardId, shard_from
+from crucible_batch.core.sharding import OutstandingShards, ShardId, shard_from
 from tests.case_table import each_case
 
 

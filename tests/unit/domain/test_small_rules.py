@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outcome import EVERYTHING, Outcome, RunStatus, conclude, outcome_of
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outcome import EVERYTHING, Outcome, RunStatus, conclude, outcome_of
 from crucible_batch.errors import ExitCode
 from tests.case_table import each_case
 

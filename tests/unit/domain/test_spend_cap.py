@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     BecameReady,
     Created,
@@ -28,9 +28,9 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
 from tests.case_table import each_case
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.domain.credits import StoredCredits, parse_credits
-from crucible_batch.domain.plan import RunTerms
-from crucible_batch.domain.saved_plan import PlanTerms
+from crucible_batch.core.credits import StoredCredits, parse_credits
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.saved_plan import PlanTerms
 from crucible_batch.errors import JournalError
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event

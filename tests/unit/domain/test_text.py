@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.redaction import MESSAGE_LIMIT, clean
+from crucible_batch.core.redaction import MESSAGE_LIMIT, clean
 from tests.case_table import each_case
 
 

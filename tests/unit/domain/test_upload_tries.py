@@ -1,4 +1,4 @@
-"""When an image is uploaded again: each row of the tables at the head of ``domain/upload_tries.py``."""
+"""When an image is uploaded again: each row of the tables at the head of ``core/upload_tries.py``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.events import Created, Held, Intended, Lost
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import UPLOAD, PriceBook
-from crucible_batch.domain.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.events import Created, Held, Intended, Lost
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import UPLOAD, PriceBook
+from crucible_batch.core.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
 from tests.case_table import each_case
 
 D = Decimal

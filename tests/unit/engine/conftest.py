@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.plan import InputImage
 from crucible_batch.input_images import read_input
 
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from crucible_batch.domain.events import Accepted, Event, Held, Succeeded
-from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook, Shape
-from crucible_batch.domain.resuming import resume_job
+from crucible_batch.core.events import Accepted, Event, Held, Succeeded
+from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook, Shape
+from crucible_batch.core.resuming import resume_job
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ports import Gateway
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ports import Gateway
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.ledger_reader import LedgerReader

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.domain.budget import SlowStart
-from crucible_batch.domain.events import (
+from crucible_batch.core.budget import SlowStart
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Event,
@@ -17,8 +17,8 @@ from crucible_batch.domain.events import (
     NotCreated,
     Prepared,
 )
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.job import Job
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from crucible_batch.domain.budget import SlowStart
-from crucible_batch.domain.events import (
+from crucible_batch.core.budget import SlowStart
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Event,
@@ -23,8 +23,8 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.job import Job
-from crucible_batch.domain.prices import PriceBook, Shape
+from crucible_batch.core.job import Job
+from crucible_batch.core.prices import PriceBook, Shape
 from tests.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
 

@@ -7,21 +7,21 @@ from typing import Any, cast
 
 import pytest
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.events import (
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import (
     Created,
     Event,
     Held,
     Lost,
 )
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.gateway_types import (
     AssetSnapshot,
     AssetStatus,
     UploadIntent,
 )
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import BeforeSend
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import BeforeSend
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader

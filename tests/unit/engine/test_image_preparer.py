@@ -9,10 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from crucible_batch.domain.event_order import EventOrder
-from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, Prepared, Refused
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.job import (
+from crucible_batch.core.event_order import EventOrder
+from crucible_batch.core.events import Accepted, Held, HoldReleased, JobEvent, Prepared, Refused
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.job import (
     Command,
     Fetch,
     Hold,
@@ -26,8 +26,8 @@ from crucible_batch.domain.job import (
     evolve,
     replay,
 )
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.runner import NOT_SUBMITTED, ImagePreparer
 from tests.case_table import each_case

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Held,
@@ -18,12 +18,12 @@ from crucible_batch.domain.events import (
     Prepared,
     SubmitUnknown,
 )
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, Submission
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Prepare, Submit
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import BeforeSend
-from crucible_batch.domain.prices import UPLOAD, shape_of
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus, Submission
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Prepare, Submit
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import BeforeSend
+from crucible_batch.core.prices import UPLOAD, shape_of
 from crucible_batch.errors import ExitCode, GatewayError, ObjectStoreError
 from tests.unit.engine.worker_bench import ERROR, NO_ANSWER, Bench, leave_in_doubt
 

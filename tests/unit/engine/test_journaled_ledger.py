@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.events import Event, Held
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.events import Event, Held
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import JournalError
 

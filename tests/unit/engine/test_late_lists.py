@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.events import Listed
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLink
-from crucible_batch.domain.job import Job
+from crucible_batch.core.events import Listed
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus, OutputLink
+from crucible_batch.core.job import Job
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.errors import GatewayError
 from tests.case_table import each_case

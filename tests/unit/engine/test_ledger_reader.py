@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Created,
     Event,
@@ -22,9 +22,9 @@ from crucible_batch.domain.events import (
     RefundForgotten,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import Account, ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, JournalError, KeyRefusedError
 from tests.case_table import each_case

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.credits import ZERO
-from crucible_batch.domain.events import Saved, Unavailable
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus, OutputLink
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.attempt import Attempt
+from crucible_batch.core.credits import ZERO
+from crucible_batch.core.events import Saved, Unavailable
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus, OutputLink
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Any, cast
 
-from crucible_batch.domain.events import Created, Event, Held, Intended, Lost, NotCharged
-from crucible_batch.domain.gateway_types import AssetSnapshot, ErrorInfo, LedgerEntry
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.lost_uploads import LOST_UPLOAD_PATIENCE_S
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.events import Created, Event, Held, Intended, Lost, NotCharged
+from crucible_batch.core.gateway_types import AssetSnapshot, ErrorInfo, LedgerEntry
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.events import Event, Held
-from crucible_batch.domain.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, UploadIntent
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage
-from crucible_batch.domain.ports import BeforeSend
-from crucible_batch.domain.prices import UPLOAD, PriceBook
-from crucible_batch.domain.upload_tries import MOST_TRIES
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import Event, Held
+from crucible_batch.core.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, UploadIntent
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage
+from crucible_batch.core.ports import BeforeSend
+from crucible_batch.core.prices import UPLOAD, PriceBook
+from crucible_batch.core.upload_tries import MOST_TRIES
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Saved
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.outputs import relocated_path

@@ -6,9 +6,9 @@ import asyncio
 from decimal import Decimal
 from types import SimpleNamespace
 
-from crucible_batch.domain.attempt import Attempt, AttemptStatus
-from crucible_batch.domain.gateway_types import Submission
-from crucible_batch.domain.job import Job
+from crucible_batch.core.attempt import Attempt, AttemptStatus
+from crucible_batch.core.gateway_types import Submission
+from crucible_batch.core.job import Job
 from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 import pytest
 
-from crucible_batch.domain.events import Held, HoldReleased
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Hold, Submit
+from crucible_batch.core.events import Held, HoldReleased
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Hold, Submit
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.pause import PAUSED, Pause
 from crucible_batch.engine.run_control import RunDeadline, Workers

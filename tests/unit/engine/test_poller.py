@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 
-from crucible_batch.domain.gateway_types import JobSnapshot, JobStatus
-from crucible_batch.domain.ports import BeforeRetry
+from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
+from crucible_batch.core.ports import BeforeRetry
 from crucible_batch.engine.poller import Poller
 from crucible_batch.errors import GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit

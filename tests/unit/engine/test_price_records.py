@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.events import (
+from crucible_batch.core.attempt import Attempt
+from crucible_batch.core.events import (
     Accepted,
     JobLost,
     Listed,
@@ -18,12 +18,12 @@ from crucible_batch.domain.events import (
     Settled,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.gateway_types import (
     JobSnapshot,
     JobStatus,
 )
-from crucible_batch.domain.job import Command, Fetch, Poll, RecheckOutputs, Submit
-from crucible_batch.domain.prices import shape_of
+from crucible_batch.core.job import Command, Fetch, Poll, RecheckOutputs, Submit
+from crucible_batch.core.prices import shape_of
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError

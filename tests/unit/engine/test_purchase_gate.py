@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from crucible_batch.domain.events import Accepted, Held, HoldReleased, Refused, SubmitUnknown
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Hold, Submit
-from crucible_batch.domain.outage import Outage
+from crucible_batch.core.events import Accepted, Held, HoldReleased, Refused, SubmitUnknown
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Hold, Submit
+from crucible_batch.core.outage import Outage
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.purchase_gate import PurchaseGate

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.events import Accepted, Failed, Held, Succeeded
-from crucible_batch.domain.gateway_types import Account, LedgerEntry
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.events import Accepted, Failed, Held, Succeeded
+from crucible_batch.core.gateway_types import Account, LedgerEntry
+from crucible_batch.core.prices import PriceBook
 from tests.unit.engine.desk import ERROR, D, Desk, W, again, desk, in_doubt, passed
 
 BUDGET = "8"

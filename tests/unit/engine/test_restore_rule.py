@@ -13,14 +13,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.attempt import AttemptStatus
-from crucible_batch.domain.events import Accepted, Held, JobEvent, Saved
-from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
-from crucible_batch.domain.job import Job, evolve, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.prices import shape_of
-from crucible_batch.domain.receipts import Receipt, receipt_for
+from crucible_batch.core.attempt import AttemptStatus
+from crucible_batch.core.events import Accepted, Held, JobEvent, Saved
+from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.core.job import Job, evolve, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.prices import shape_of
+from crucible_batch.core.receipts import Receipt, receipt_for
 from crucible_batch.engine.restore import _MAY_LACK_ATTEMPTS, _intact_outputs, _Rebuilder, _RebuiltJob
 from crucible_batch.errors import GatewayError
 from tests.case_table import each_case

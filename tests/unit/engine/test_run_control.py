@@ -7,12 +7,12 @@ from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import Saved, Succeeded
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.engine_options import EngineOptions
+from crucible_batch.core.events import Saved, Succeeded
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl

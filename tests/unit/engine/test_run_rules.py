@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.engine_options import EngineOptions
-from crucible_batch.domain.events import (
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.engine_options import EngineOptions
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     Event,
@@ -28,10 +28,10 @@ from crucible_batch.domain.events import (
     Succeeded,
     Unavailable,
 )
-from crucible_batch.domain.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus, OutputLink
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus, OutputLink
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.outputs import SavedFile

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from crucible_batch.domain.progress import Throttled
+from crucible_batch.core.progress import Throttled
 from crucible_batch.engine import Slots
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.engine.slots import Slot

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import EVERYTHING, Ending, Outcome, conclude
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import EVERYTHING, Ending, Outcome, conclude
 from crucible_batch.engine.run_control import RunDeadline
 from crucible_batch.engine.shutdown import BUYING, Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from crucible_batch.domain.events import Accepted, Held, HoldReleased, JobEvent, JobLost, SubmitUnknown, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase, replay
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import Accepted, Held, HoldReleased, JobEvent, JobLost, SubmitUnknown, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase, replay
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.history import Survey, survey
 from tests.case_table import each_case
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from crucible_batch.domain.attempt import Attempt
-from crucible_batch.domain.events import HoldReleased
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Job, Phase
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.attempt import Attempt
+from crucible_batch.core.events import HoldReleased
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
 

@@ -8,26 +8,26 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Event,
     Held,
     Listed,
     Saved,
 )
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.gateway_types import (
     Account,
     ErrorInfo,
     JobSnapshot,
     JobStatus,
     Submission,
 )
-from crucible_batch.domain.job import Hold, Job, Poll, Prepare, Submit, evolve, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outage import Outage
-from crucible_batch.domain.plan import InputImage, PlannedJob
-from crucible_batch.domain.ports import BeforeSend
-from crucible_batch.domain.prices import PriceBook, shape_of
-from crucible_batch.domain.resuming import resume_job
+from crucible_batch.core.job import Hold, Job, Poll, Prepare, Submit, evolve, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outage import Outage
+from crucible_batch.core.plan import InputImage, PlannedJob
+from crucible_batch.core.ports import BeforeSend
+from crucible_batch.core.prices import PriceBook, shape_of
+from crucible_batch.core.resuming import resume_job
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.job_records import PriceRecords

@@ -9,7 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.gateway_types import (
     AssetSpec,
     AssetStatus,
     ErrorInfo,

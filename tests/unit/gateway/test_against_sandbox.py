@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 from PIL import Image
 
-from crucible_batch.domain.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import CrucibleClient, HttpGateway, open_gateway
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve

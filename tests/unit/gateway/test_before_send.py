@@ -8,7 +8,7 @@ import json
 import httpx
 import pytest
 
-from crucible_batch.domain.gateway_types import AssetSpec
+from crucible_batch.core.gateway_types import AssetSpec
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import exchange, open_gateway
 from tests.unit.gateway.conftest import BASE, GOOD_DATA, KEY

@@ -9,7 +9,7 @@ import traceback
 import httpx
 import pytest
 
-from crucible_batch.domain.redaction import clean_message
+from crucible_batch.core.redaction import clean_message
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import open_gateway
 from crucible_batch.gateway.api_key import ApiKey

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.gateway.retries import Operation, RetryDecision, decide_retry
 from tests.case_table import each_case
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from crucible_batch.domain.gateway_types import AssetSpec, UploadIntent
+from crucible_batch.core.gateway_types import AssetSpec, UploadIntent
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import HttpGateway, RetryPolicy, exchange, open_gateway
 from tests.unit.gateway.real_server import http, serving

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.retry_rule import KEY_REUSED
+from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.gateway.retries import wait_s

@@ -9,7 +9,7 @@ import traceback
 import httpx
 import pytest
 
-from crucible_batch.domain.redaction import clean_message
+from crucible_batch.core.redaction import clean_message
 from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedError, UserError
 from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
 from crucible_batch.gateway.transport import HttpxChannel, KeyChannel, KeyTransport, new_client

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crucible_batch.domain.outage import Outage
+from crucible_batch.core.outage import Outage
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.retries import is_unanswered

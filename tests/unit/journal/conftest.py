@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
 
 BINDING = Binding("campaign", "default", "https://gateway.example/")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import Held
-from crucible_batch.domain.plan import PlannedJob
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import Held
+from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 
 NAMES = ("a", "b", "c")

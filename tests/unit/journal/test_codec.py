@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     BecameReady,
@@ -47,9 +47,9 @@ from crucible_batch.domain.events import (
     Unavailable,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import codec
 from crucible_batch.journal.codec import decode, encode

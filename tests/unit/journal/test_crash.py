@@ -16,7 +16,7 @@ from crucible_batch.journal import Journal
 HEAD = """
 import asyncio, os, resource, signal, sys
 from pathlib import Path
-from crucible_batch.domain.events import Reopened
+from crucible_batch.core.events import Reopened
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal
 

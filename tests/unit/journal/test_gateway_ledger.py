@@ -6,8 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from crucible_batch.domain.gateway_types import LedgerEntry
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
+from crucible_batch.core.gateway_types import LedgerEntry
+from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.journal import Binding, Journal, add_rows, copy_gateway_ledger, rows_after
 
 BINDING = Binding("m", "default", "https://gateway.example")

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import Held
-from crucible_batch.domain.plan import RunTerms
+from crucible_batch.core.events import Held
+from crucible_batch.core.plan import RunTerms
 from crucible_batch.features.history.run_list import list_runs
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal

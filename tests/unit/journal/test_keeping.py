@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
     Relocated,
     Saved,
 )
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.journal.database import FORMAT

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal
 from tests.unit.journal.kept.make import KEPT, understood
 

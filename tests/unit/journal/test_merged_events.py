@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.domain.asset import Asset, AssetPhase
-from crucible_batch.domain.events import (
+from crucible_batch.core.asset import Asset, AssetPhase
+from crucible_batch.core.events import (
     BecameReady,
     Created,
     Event,
@@ -23,9 +23,9 @@ from crucible_batch.domain.events import (
     Prepared,
     Uploaded,
 )
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import JournalError
 from crucible_batch.features.shards.merge_rule import KnownImages
 from crucible_batch.journal import MergedEvents

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import FORMAT

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.gateway_types import AssetSpec
-from crucible_batch.domain.plan import InputImage, PlannedJob
+from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.journal import PlanFile
 
 
@@ -29,7 +29,7 @@ def test_jobs_come_back_equal_and_in_manifest_order(ground: Any) -> None:
 def test_a_plan_leaves_nothing_behind_however_its_process_ends(tmp_path: Path) -> None:
     program = """
 import os, sys
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import PlanFile
 
 def planned(number):

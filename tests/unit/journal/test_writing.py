@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import Accepted, Held
-from crucible_batch.domain.identity import idempotency_key
+from crucible_batch.core.events import Accepted, Held
+from crucible_batch.core.identity import idempotency_key
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from crucible_batch.domain.events import Saved
+from crucible_batch.core.events import Saved
 from crucible_batch.outputs import FileState, OutputError, OutputStore
 from tests.unit.outputs.making import PNG, body, drawn
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.provenance import TOOL
+from crucible_batch.core.provenance import TOOL
 from crucible_batch.outputs import deletion
 from crucible_batch.outputs.deletion import DeletedOutput, delete_output, delete_page, size_of_output, size_of_page
 

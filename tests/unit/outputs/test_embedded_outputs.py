@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from crucible_batch.domain.events import Sent
+from crucible_batch.core.events import Sent
 from crucible_batch.outputs import OutputError, OutputStore, SavedFile
 from crucible_batch.outputs import store as store_module
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.receipts import Receipt
+from crucible_batch.core.events import Saved
+from crucible_batch.core.receipts import Receipt
 from crucible_batch.outputs import RECEIPTS_FILE, Receipts
 from crucible_batch.outputs import receipts as receipts_module
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.domain.receipts import Receipt
+from crucible_batch.core.receipts import Receipt
 from crucible_batch.errors import UserError
 from crucible_batch.outputs import ReceiptsByJob
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible_batch.domain.gateway_types import JobStatus
+from crucible_batch.core.gateway_types import JobStatus
 from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 
 SHORTEST_S, LONGEST_S, MARGIN = 0.05, 5.1, 4

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.events import AssetEvent, Event
-from crucible_batch.domain.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.domain.identity import idempotency_key
-from crucible_batch.domain.job import Job, replay
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.prices import PriceBook
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import AssetEvent, Event
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.job import Job, replay
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.prices import PriceBook
+from crucible_batch.core.retry_rule import RetryRule
 
 
 @dataclass

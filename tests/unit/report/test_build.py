@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.domain.budget import BLOCKING_CODES
-from crucible_batch.domain.events import (
+from crucible_batch.core.budget import BLOCKING_CODES
+from crucible_batch.core.events import (
     Accepted,
     BecameReady,
     Created,
@@ -30,10 +30,10 @@ from crucible_batch.domain.events import (
     Unavailable,
     Uploaded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.outcome import Ending, RunStatus
-from crucible_batch.domain.prices import PriceBook
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.outcome import Ending, RunStatus
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows, count_jobs
 from crucible_batch.report.build import notes
 

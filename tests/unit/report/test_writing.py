@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.domain.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.outcome import Ending, RunStatus
+from crucible_batch.core.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import REPORT_FILE, Report, build_head, build_rows, count_jobs, write_report

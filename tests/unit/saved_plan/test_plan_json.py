@@ -16,8 +16,8 @@ import pytest
 
 from crucible_batch import saved_plan
 from crucible_batch.atomic_files import temporary_path
-from crucible_batch.domain.prices import Certainty
-from crucible_batch.domain.saved_plan import (
+from crucible_batch.core.prices import Certainty
+from crucible_batch.core.saved_plan import (
     ImageFile,
     ManifestFile,
     PlanHead,
@@ -244,7 +244,7 @@ def test_a_plan_is_told_from_a_manifest_by_its_content(plan: Path, tmp_path: Pat
 
 
 def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
-    from crucible_batch.domain.run_options import DEFAULT_MAX_MANIFEST_BYTES
+    from crucible_batch.core.run_options import DEFAULT_MAX_MANIFEST_BYTES
     from crucible_batch.manifest import MAX_BYTES
 
     assert saved_plan.MAX_LINE_BYTES >= 2 * MAX_BYTES

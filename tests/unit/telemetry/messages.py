@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Failed,
     Held,
@@ -17,10 +17,10 @@ from crucible_batch.domain.events import (
     Saved,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.outcome import Ending, Outcome, RunStatus
-from crucible_batch.domain.progress import Balance, JobAdvanced, Message, RunBegan, RunEnded, TakenUp
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.job import Phase
+from crucible_batch.core.outcome import Ending, Outcome, RunStatus
+from crucible_batch.core.progress import Balance, JobAdvanced, Message, RunBegan, RunEnded, TakenUp
 
 BUDGET = Decimal(20)
 REFUSED = ErrorInfo("MODERATION_REFUSED", "the prompt 'a secret fox' was refused")

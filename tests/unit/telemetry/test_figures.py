@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.job import Phase
-from crucible_batch.domain.progress import (
+from crucible_batch.core.job import Phase
+from crucible_batch.core.progress import (
     GatewayBack,
     GatewayUnreachable,
     JobsAdded,

@@ -20,7 +20,7 @@ _ROUNDED = "of an offset of 0, 1 or 2 it is the same, rounded up"
 _NAN = "only NaN and infinity have such an exponent, and they are refused before"
 
 ARGUED: Mapping[str, Mapping[str, str]] = {
-    "domain/ledger.py": {
+    "core/ledger.py": {
         'lost.subject, lost.rebate = "XXXX", rebate': "no image is called so, as none is called nothing",
         "-case _:": "nothing comes here: mypy shows that all events have their case",
         "assert_never(None)": "nothing comes here: mypy shows that all events have their case",
@@ -40,25 +40,25 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         "return ledger.committed - sum(holds, )": _START,
         "expected = sum((submit.expected for submit in self._unanswered.values()), )": _START,
     },
-    "domain/prices.py": {
+    "core/prices.py": {
         'return hashlib.sha256(canonical(params).encode("ASCII")).hexdigest()[:16]  # type: ignore[arg-type]': _CODEC,
     },
-    "domain/redaction.py": {
+    "core/redaction.py": {
         'return text.encode("ASCII", "ignore").translate(None, _CONTROLS)': _CODEC,
         "for offset in range(4):": "three bytes further base64 makes the same again",
         "yield encoded[-(-9 * offset // 6) : 8 * (offset + len(raw)) // 6]": _ROUNDED,
         "yield encoded[-(-8 * offset // 7) : 8 * (offset + len(raw)) // 6]": _ROUNDED,
     },
-    "domain/output_path.py": {
+    "core/output_path.py": {
         'return path.lower() if (path.isascii()) and False else unicodedata.normalize("NFKC", path).casefold()': _SPEED,
     },
-    "domain/identity.py": {
+    "core/identity.py": {
         'value.encode("UTF-8")': _CODEC,
         "return json.dumps(value, )": "ASCII is what json writes where nothing is said",
         'return hashlib.sha256(canonical(content).encode("ASCII")).hexdigest()': _CODEC,
         'digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ASCII")).hexdigest()': _CODEC,
     },
-    "domain/credits.py": {
+    "core/credits.py": {
         "if _places(figure) >= _FIGURE_PLACES:": "a figure of just so many places is rounded to itself",
         "figure = figure.quantize(Decimal(2).scaleb(-_FIGURE_PLACES), context=_EXACT)": _EXPONENT,
         "return -exponent if (isinstance(exponent, int)) or True else 0": _NAN,

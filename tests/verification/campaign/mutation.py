@@ -1,7 +1,7 @@
 """Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by mutmut.
 
     python -m tests.verification.campaign.mutation                             all of them
-    python -m tests.verification.campaign.mutation domain/identity.py   one of them: make mutants
+    python -m tests.verification.campaign.mutation core/identity.py   one of them: make mutants
     python -m tests.verification.campaign.mutation --seconds 300 --seed 7   as many modules as the time allows, by lot
 
 Works on a copy, since mutmut writes beside what it changes. A mutant that no test can notice is
@@ -28,13 +28,13 @@ from tests.verification.campaign.argued import is_argued
 
 ROOT = Path(__file__).parents[3]
 MODULES: Mapping[str, str] = {
-    "domain/identity.py": "unit/domain/test_identity.py",
-    "domain/budget.py": "unit/domain/test_budget.py",
-    "domain/ledger.py": "unit/domain/test_ledger.py unit/domain/test_impossible.py unit/domain/test_refunds.py",
-    "domain/credits.py": "unit/domain/test_credits.py unit/domain/test_stored_credits.py",
-    "domain/prices.py": "unit/domain/test_prices.py",
-    "domain/output_path.py": "unit/domain/test_output_path.py",
-    "domain/redaction.py": "unit/domain/test_text.py unit/domain/test_secrecy.py unit/gateway/test_secrets.py",
+    "core/identity.py": "unit/domain/test_identity.py",
+    "core/budget.py": "unit/domain/test_budget.py",
+    "core/ledger.py": "unit/domain/test_ledger.py unit/domain/test_impossible.py unit/domain/test_refunds.py",
+    "core/credits.py": "unit/domain/test_credits.py unit/domain/test_stored_credits.py",
+    "core/prices.py": "unit/domain/test_prices.py",
+    "core/output_path.py": "unit/domain/test_output_path.py",
+    "core/redaction.py": "unit/domain/test_text.py unit/domain/test_secrecy.py unit/gateway/test_secrets.py",
     "engine/admission.py": (
         "unit/engine/test_admission_rule.py unit/engine/test_admission_ends.py unit/engine/test_refund_admission.py"
     ),
@@ -108,7 +108,7 @@ def _told(looked_at: Mapping[str, str], passed: Mapping[str, str]) -> dict[str, 
 
 
 def _module_of(mutant: str) -> str:
-    """``crucible_batch.domain.ledger.x_name__mutmut_1`` is one of ``domain/ledger.py``."""
+    """``crucible_batch.core.ledger.x_name__mutmut_1`` is one of ``core/ledger.py``."""
     return "/".join(mutant.split(".")[1:-1]) + ".py"
 
 

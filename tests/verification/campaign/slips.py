@@ -24,11 +24,11 @@ from aiohttp import ClientSession
 from filelock import SoftFileLock
 from httpx import AsyncClient
 
-from crucible_batch.domain import budget, credits, identity, refunds
-from crucible_batch.domain.ledger import Ledger
-from crucible_batch.domain.ledger_coverage import LedgerCoverage
-from crucible_batch.domain.ledger_statement import Clocks, EntryKind, Statement, entry_kind
-from crucible_batch.domain.refunds import FailedAttempt
+from crucible_batch.core import budget, credits, identity, refunds
+from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_statement import Clocks, EntryKind, Statement, entry_kind
+from crucible_batch.core.refunds import FailedAttempt
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.job_worker import JobWorker

@@ -7,8 +7,8 @@ import sqlite3
 import sys
 from typing import Any
 
-from crucible_batch.domain.asset import Asset
-from crucible_batch.domain.events import Lost
+from crucible_batch.core.asset import Asset
+from crucible_batch.core.events import Lost
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.gateway import HttpGateway, client
 from crucible_batch.gateway.transport import KeyChannel

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from crucible_batch.domain.sharding import ShardId
+from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.features.registry import kind_of

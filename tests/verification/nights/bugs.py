@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.domain.allowance import Allowance
+from crucible_batch.core.allowance import Allowance
 from crucible_batch.features.notify import part as notifying
 from crucible_batch.features.notify.part import RunNotices
 from crucible_batch.features.periods import BudgetAccount, account, period_budget

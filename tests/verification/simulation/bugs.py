@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.domain import budget, events, identity, job, prices, resuming
-from crucible_batch.domain.gateway_types import JobStatus
-from crucible_batch.domain.ledger import Ledger
+from crucible_batch.core import budget, events, identity, job, prices, resuming
+from crucible_batch.core.gateway_types import JobStatus
+from crucible_batch.core.ledger import Ledger
 from crucible_batch.engine import admission, history, job_records, poller, uploads
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.engine.purchase_check import PurchaseCheck

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from crucible_batch.domain.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ControlError
 from crucible_batch.run.control_desk import ControlDesk
 from tests.verification.simulation.pauses import Pauses

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from crucible_batch.domain.credits import ZERO, Credits
-from crucible_batch.domain.gateway_types import (
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.gateway_types import (
     Account,
     AssetSnapshot,
     AssetSpec,
@@ -24,7 +24,7 @@ from crucible_batch.domain.gateway_types import (
     UploadIntent,
     Workflow,
 )
-from crucible_batch.domain.ports import BeforeRetry, BeforeSend, Gateway
+from crucible_batch.core.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier
 from crucible_batch.gateway.retries import Operation, decide_retry

@@ -13,8 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.domain.events import Created, Event, Held, Intended, Lost
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.core.events import Created, Event, Held, Intended, Lost
+from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
 from crucible_batch.sandbox.workflows import prompt

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
     Event,

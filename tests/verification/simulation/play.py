@@ -20,9 +20,9 @@ from unittest.mock import patch
 from PIL import Image
 
 import crucible_batch as api
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.outcome import Ending
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.outcome import Ending
+from crucible_batch.core.plan import InputImage
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.gateway import Retrier

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from crucible_batch.domain.identity import job_identity
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.identity import job_identity
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.sandbox.pricing import UPLOAD, Pricing, Rise
 
 FIRST_SEED = 10**9

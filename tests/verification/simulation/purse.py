@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from crucible_batch.domain.events import Held, Intended
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Held, Intended
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Journal
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Asset, Entry, Job

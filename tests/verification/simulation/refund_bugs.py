@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from crucible_batch.domain import events
-from crucible_batch.domain.ledger import Ledger
+from crucible_batch.core import events
+from crucible_batch.core.ledger import Ledger
 
 Plant = Callable[[ExitStack], None]
 REFUND_BUGS: dict[str, Plant] = {}

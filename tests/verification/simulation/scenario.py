@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from crucible_batch.domain.identity import job_identity
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.domain.retry_rule import HOPELESS_CODES
+from crucible_batch.core.identity import job_identity
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.gateway import RetryPolicy
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.pricing import Pricing, Rise

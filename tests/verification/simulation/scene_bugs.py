@@ -8,8 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 from crucible_batch import planner
-from crucible_batch.domain import job
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core import job
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine import pause, run_control
 from crucible_batch.engine.job_worker import JobWorker
 from crucible_batch.features.stages import derived_jobs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.plan import InputImage
 from tests.verification.simulation.commands import invent_orders
 from tests.verification.simulation.price_worlds import FIRST_SCENE
 from tests.verification.simulation.scenario import Life, Mishap, Scenario, invent

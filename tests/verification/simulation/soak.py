@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from crucible_batch.domain.plan import InputImage
+from crucible_batch.core.plan import InputImage
 from tests.verification.simulation.play import Tally, make_images, play
 from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.domain.events import Saved
-from crucible_batch.domain.plan import PlannedJob
+from crucible_batch.core.events import Saved
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.sandbox.records import Job
 from tests.verification.simulation.surroundings import content, marker

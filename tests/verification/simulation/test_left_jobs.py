@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crucible_batch.domain.events import (
+from crucible_batch.core.events import (
     Accepted,
     Event,
     Failed,
@@ -20,7 +20,7 @@ from crucible_batch.domain.events import (
     SubmitUnknown,
     Succeeded,
 )
-from crucible_batch.domain.gateway_types import ErrorInfo
+from crucible_batch.core.gateway_types import ErrorInfo
 from tests.verification.simulation.left_jobs import LeftJobs
 
 ERROR = ErrorInfo("X", "x")

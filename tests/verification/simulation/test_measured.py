@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.sandbox import SandboxConfig, parse_pricing
 from tests.verification.simulation.play import make_images, play_out
 from tests.verification.simulation.price_worlds import placed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.domain.control import ControlAction
+from crucible_batch.core.control import ControlAction
 from tests.slow_cases import quick_where
 from tests.verification.simulation import soak
 from tests.verification.simulation.play import Tally, make_images

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.domain.redaction import clean_path
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.settings import Settings

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 import anyio
 
 from crucible_batch.cli.display.progress_state import ProgressState
-from crucible_batch.domain.credits import format_credits
-from crucible_batch.domain.progress import Message
+from crucible_batch.core.credits import format_credits
+from crucible_batch.core.progress import Message
 from crucible_batch.errors import ExitCode
 from crucible_batch.run.cancellation import Interruptible
 from crucible_batch.run.parts import ReadyRun, RunPart

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from crucible_batch.domain.redaction import clean
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.run.draft import read_source, run_directory, run_terms
 from crucible_batch.run.request import RunRequest, check_path, follow_plan

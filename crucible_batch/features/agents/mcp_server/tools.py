@@ -27,7 +27,7 @@ from crucible_batch.cli.render.summary import head_json
 from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
-from crucible_batch.domain.credits import format_credits
+from crucible_batch.core.credits import format_credits
 from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap

@@ -20,9 +20,9 @@ from PIL import Image
 
 import crucible_batch
 import crucible_batch as api
-from crucible_batch.domain.events import Accepted
-from crucible_batch.domain.progress import JobAdvanced
-from crucible_batch.domain.retry_rule import RetryRule
+from crucible_batch.core.events import Accepted
+from crucible_batch.core.progress import JobAdvanced
+from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from crucible_batch.domain.retry_rule import PAID_CODES, Remedy
+from crucible_batch.core.retry_rule import PAID_CODES, Remedy
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Frame, Thumbnails, advice, page_pieces, write_page
 from crucible_batch.report.html.page import report_assets

@@ -1,0 +1,393 @@
+"""A job as a value: its identity, its phase and its next command (the Decider pattern).
+
+    decide : Job -> Command | None      the next command
+    evolve : Job, Event -> Job          the job after an event
+
+The phases of a job. ``decide`` reads nothing but the job:
+
+    phase        command           events that change the phase
+    READY        Hold              Held -> PREPARING (with images) or SUBMITTING; Refused -> FAILED
+    PREPARING    Prepare           Prepared -> SUBMITTING; HoldReleased -> READY; Refused -> FAILED
+    SUBMITTING   Submit            Accepted -> IN_FLIGHT; HoldReleased -> READY; Refused -> FAILED;
+                                   SubmitUnknown -> UNKNOWN
+    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; JobLost -> VANISHED
+    FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+                 or RecheckOutputs Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
+    SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Relocated -> SUCCEEDED
+    FAILED       -                 Reopened -> READY
+    UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
+    UNAVAILABLE  -                 -      (a new run: FETCHING)
+    VANISHED     -                 -      (a new run: IN_FLIGHT)
+    BLOCKED      -                 -      (no request is planned for it: features/stages/rule.py)
+    UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
+
+``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on, nor
+do ``Refunded``, ``Consumed`` and ``RefundForgotten``, which concern an attempt that has failed, in any phase.
+
+``SUBMITTING`` is the only phase in which the gateway's state is unknown: the key may be in use. Sending the same key
+again resolves it, so a job that was left in this phase is ``in_doubt``, and no refusal may then release its hold.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, repriced
+from crucible_batch.core.events import (
+    Accepted,
+    AssetEvent,
+    Consumed,
+    Event,
+    Failed,
+    Held,
+    HoldReleased,
+    JobEvent,
+    JobLost,
+    Listed,
+    Missed,
+    Prepared,
+    Refunded,
+    RefundForgotten,
+    Refused,
+    Relocated,
+    Reopened,
+    Repriced,
+    Saved,
+    SubmitUnknown,
+    Succeeded,
+    Unavailable,
+    event_name,
+)
+from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.identity import idempotency_key
+from crucible_batch.core.output_list import merge_output_lists
+from crucible_batch.core.retry_rule import KEY_REUSED, RetryRule
+
+IMPOSSIBLE_HISTORY = "IMPOSSIBLE_HISTORY"
+
+
+class Phase(enum.StrEnum):
+    """The phase of a job; the table is at the head of this file."""
+
+    READY = "ready"
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    FETCHING = "fetching"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    UNAVAILABLE = "unavailable"
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation of the plan.
+
+    ``attempt`` is the number of the current or next attempt. ``outputs`` maps indices to saved outputs, ``missed`` to
+    saved outputs that are no longer on disk. ``expected`` is the number of outputs, None until the job has succeeded;
+    ``numbers`` are the gateway's numbers of them, if recorded. ``may_grow``: the list is read again once all are saved.
+    """
+
+    identity: str
+    has_images: bool = False
+    rule: RetryRule = field(default_factory=RetryRule)
+    phase: Phase = Phase.READY
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    in_doubt: bool = False
+    assets: Mapping[str, str] = field(default_factory=dict)
+    expected: int | None = None
+    numbers: tuple[int, ...] | None = None
+    may_grow: bool = False
+    outputs: Mapping[int, Saved] = field(default_factory=dict)
+    missed: Mapping[int, Saved] = field(default_factory=dict)
+    error: ErrorInfo | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of the current or next attempt."""
+        return idempotency_key(self.identity, self.attempt)
+
+    @property
+    def current(self) -> Attempt:
+        """The newest attempt. Raises ``IndexError`` if there is none."""
+        return self.attempts[-1]
+
+    def number_of(self, index: int) -> int | None:
+        """Return the gateway's number of an output, None if it wasn't recorded."""
+        return self.numbers[index] if self.numbers is not None else None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no run does anything more for it unless the user asks."""
+        return self.phase in {Phase.SUCCEEDED, Phase.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Hold credits for the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Make every input image ready at the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the attempt's key until there is a definite answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Wait until the gateway job has ended."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Download one output."""
+
+    job_id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecheckOutputs:
+    """Check after a delay whether more outputs are listed than are saved."""
+
+    job_id: str
+
+
+Command = Hold | Prepare | Submit | Poll | Fetch | RecheckOutputs
+
+
+def decide(job: Job) -> Command | None:
+    """Return the job's next command, None if there is nothing more to do in this run."""
+    match job.phase:
+        case Phase.READY:
+            return Hold()
+        case Phase.PREPARING:
+            return Prepare()
+        case Phase.SUBMITTING:
+            return Submit()
+        case Phase.IN_FLIGHT:
+            return Poll(_job_id(job))
+        case Phase.FETCHING:
+            index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
+            return RecheckOutputs(_job_id(job)) if index is None else Fetch(_job_id(job), index)
+        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
+            return None
+        case Phase.BLOCKED:
+            return None
+
+
+def evolve(job: Job, event: JobEvent) -> Job:
+    """Return the job after ``event``. Raises ``ValueError`` for an event that is impossible in its phase."""
+    if job.phase not in ALLOWED_PHASES[type(event)]:
+        raise ValueError(f"the event {event_name(event)} is impossible for a job that is {job.phase.value}")
+    match event:
+        case Held():
+            return _held(job, event)
+        case Prepared(assets=assets):
+            attempt = replace(job.current, prepared_at=event.at)
+            return replace(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
+        case Accepted():
+            attempt = replace(
+                job.current,
+                status=AttemptStatus.ACCEPTED,
+                job_id=event.job_id,
+                credits=event.credits,
+                reused=event.reused,
+                accepted_at=event.at,
+            )
+            attempts = _ending_in(job, attempt)
+            return replace(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
+        case HoldReleased(error=error):
+            return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
+        case Refused(error=error):
+            return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
+        case SubmitUnknown(error=error):
+            return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+        case Repriced(credits=recorded, settled=settled):
+            attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
+            return replace(job, attempts=_ending_in(job, attempt))
+        case Succeeded(outputs=expected, numbers=numbers):
+            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING, running_at=event.running_at)
+            return replace(ended, expected=expected, numbers=numbers, may_grow=numbers is not None)
+        case Failed() | Refunded() | Consumed() | RefundForgotten():
+            return _after_failure(job, event)
+        case JobLost(error=error):
+            return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
+        case Saved() | Missed() | Relocated() | Listed():
+            return _about_output(job, event)
+        case Unavailable(error=error):
+            return replace(job, phase=Phase.UNAVAILABLE, error=error)
+        case Reopened():
+            return replace(job, phase=Phase.READY, attempt=_next_number(job), error=None)
+
+
+def replay(job: Job, events: Iterable[Event]) -> Job:
+    """Return the job after a journal's events. With the first impossible event it becomes unreadable and keeps the
+    state before it."""
+    for event in events:
+        if isinstance(event, AssetEvent):
+            return _unreadable(job, f"the event {event_name(event)} is impossible for a job")
+        try:
+            job = evolve(job, event)
+        except ValueError as error:
+            return _unreadable(job, str(error))
+    return job
+
+
+def _unreadable(job: Job, why: str) -> Job:
+    error = ErrorInfo(
+        IMPOSSIBLE_HISTORY,
+        f"the journal contradicts itself about this job ({why}); nothing more is bought for it, and its holds are kept",
+        hint="restore the run directory from a backup; or search for the job with crucible-batch check,"
+        " and if it is missing there, run it with another --run-id",
+    )
+    return replace(job, phase=Phase.UNREADABLE, error=error)
+
+
+_ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
+_READABLE = frozenset(Phase) - {Phase.UNREADABLE}
+ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
+    # Another attempt may follow a failure after which the retry rule at that time allowed it, and today's doesn't.
+    Held: frozenset({Phase.READY, Phase.FAILED}),
+    Prepared: frozenset({Phase.PREPARING}),
+    Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    HoldReleased: frozenset({Phase.READY, Phase.PREPARING, Phase.SUBMITTING}),
+    Refused: frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.SUBMITTING}),
+    SubmitUnknown: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
+    Repriced: frozenset({*_ALWAYS_LATE, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
+    Succeeded: _ALWAYS_LATE,
+    Failed: _ALWAYS_LATE,
+    # An attempt that has failed stays in the past of its job, whatever becomes of the next one.
+    Refunded: _READABLE,
+    Consumed: _READABLE,
+    RefundForgotten: _READABLE,
+    JobLost: _ALWAYS_LATE,
+    Saved: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Missed: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Relocated: frozenset({Phase.SUCCEEDED, Phase.FETCHING, Phase.UNAVAILABLE}),
+    Listed: frozenset({Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}),
+    Unavailable: frozenset({Phase.FETCHING, Phase.UNAVAILABLE}),
+    Reopened: frozenset({Phase.FAILED, Phase.READY}),
+}
+
+
+def _job_id(job: Job) -> str:
+    job_id = job.current.job_id
+    if job_id is None:
+        raise ValueError(f"a job that is {job.phase.value} has no gateway job id")
+    return job_id
+
+
+def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
+    """Return the job's attempts with ``attempt`` in place of the newest."""
+    return (*job.attempts[:-1], attempt)
+
+
+def _held(job: Job, event: Held) -> Job:
+    attempt = Attempt(number=event.attempt, key=event.key, held_at=event.at)
+    earlier = tuple(earlier for earlier in job.attempts if earlier.number != event.attempt)
+    return replace(
+        job,
+        phase=Phase.PREPARING if job.has_images else Phase.SUBMITTING,
+        attempt=event.attempt,
+        attempts=(*earlier, attempt),
+        in_doubt=False,
+        error=None,
+    )
+
+
+def _closed(
+    job: Job,
+    status: AttemptStatus,
+    error: ErrorInfo | None,
+    at: float,
+    phase: Phase,
+    *,
+    running_at: float | None = None,
+) -> Job:
+    """End the current attempt, if one was begun, and change to ``phase``."""
+    if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
+        return replace(job, phase=phase, error=error)
+    attempt = replace(job.current, status=status, error=error, ended_at=at, running_at=running_at)
+    return replace(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+
+
+def _after_failure(job: Job, event: Failed | Refunded | Consumed | RefundForgotten) -> Job:
+    if isinstance(event, Failed):
+        return _failed(job, event)
+    return replace(job, attempts=tuple(after_refund(attempt, event) for attempt in job.attempts))
+
+
+def _failed(job: Job, event: Failed) -> Job:
+    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED, running_at=event.running_at)
+    if job.rule.allows_another(job.attempt, event.error.code):
+        return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
+    return failed
+
+
+def _next_number(job: Job) -> int:
+    """Return the next attempt's number.
+
+    A key that the gateway accepted is used up, and so is one that it knows with another request; any other refused key
+    is not.
+    """
+    if not job.attempts or job.current.number != job.attempt:
+        return job.attempt
+    is_known = job.current.error is not None and job.current.error.code == KEY_REUSED
+    return job.attempt + 1 if job.current.job_id is not None or is_known else job.attempt
+
+
+def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:
+    match event:
+        case Listed(numbers=listed):
+            return _listed(job, listed)
+        case Saved():
+            return _saved(job, event)
+        case Missed(index=index):
+            return _missed(job, index)
+        case Relocated():
+            return _relocated(job, event)
+
+
+def _saved(job: Job, event: Saved) -> Job:
+    outputs = {**job.outputs, event.index: event}
+    done = len(outputs) >= (job.expected or 0) and not job.may_grow
+    phase = Phase.SUCCEEDED if done else Phase.FETCHING
+    return replace(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+
+
+def _listed(job: Job, listed: tuple[int, ...]) -> Job:
+    known = job.expected or 0
+    numbers = merge_output_lists(job.numbers, known, listed)
+    expected = max(known, len(numbers or ()))
+    phase = Phase.FETCHING if expected > min(known, len(job.outputs)) else Phase.SUCCEEDED
+    return replace(job, phase=phase, numbers=numbers, expected=expected, may_grow=expected > known)
+
+
+def _missed(job: Job, index: int) -> Job:
+    gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
+    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+
+
+def _relocated(job: Job, event: Relocated) -> Job:
+    if event.index not in job.outputs:  # missed in the meantime: it is saved again at its planned path
+        return job
+    moved = replace(job.outputs[event.index], path=event.path)
+    return replace(job, outputs={**job.outputs, event.index: moved})
+
+
+def _without(outputs: Mapping[int, Saved], index: int) -> Mapping[int, Saved]:
+    return {number: output for number, output in outputs.items() if number != index}

@@ -1,0 +1,361 @@
+"""The options of a run, each declared once: a field with its type, its default, and ``Option``.
+
+What is made from a field                                 where
+the option of the command line, with its parser           ``cli/declared_options.py``
+the keyword argument of ``run``, ``plan``, ``validate``   ``run/keywords.py``
+the field of ``RunRequest``, and its check                ``run/request.py``
+the manifest's value where the caller chose none          ``run/draft.py``, by ``in_manifest``
+the option that a saved plan fixes (``ManifestOptions``)  ``run/request.py``, ``saved_plan.py``
+the documentation                                         ``docs/python.md``, and the help of the command
+
+A new option is a field here, and its use.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from crucible_batch.core.engine_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
+from crucible_batch.core.output_path import MOST_PIXELS
+
+DEFAULT_MAX_JOBS = 100_000
+DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+SPENDING, JOBS, PACE = "Spending", "Which jobs", "Time and pace"
+OUTPUT, METRICS, NOTIFICATIONS = "Output", "Metrics", "Notifications"
+"""The panels of the command's help."""
+
+
+class Written(enum.Enum):
+    """How a value is written on the command line. Without one it is a flag."""
+
+    CONCURRENCY = "N|auto"
+    COUNT = "N"
+    RATE = "N per second"
+    DURATION = "DURATION"
+    DURATION_OR_0 = "DURATION or 0"
+    SIZE = "SIZE"
+    PIXELS = "N pixels"
+    TIME = "TIME"
+    DIRECTORY = "DIR"
+    ADDRESS = "ADDR"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values that are accepted beside None, if that is the default. ``words`` follow ``must be``."""
+
+    words: str
+    has: Callable[[Any], bool]
+
+
+# NaN is in none of them: all comparisons with it are false.
+_ABOVE_0 = Range("more than 0", lambda value: value > 0)
+_AT_LEAST_0 = Range("0 or more", lambda value: value >= 0)
+_FINITE = Range("0 or more", lambda value: 0 <= value < float("inf"))
+_AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
+_CONCURRENCY = Range(
+    'at least 1, or "auto"', lambda value: value == "auto" or (isinstance(value, int | float) and value >= 1)
+)
+_PIXELS = Range(f"from 1 to {MOST_PIXELS:,}, the most that Pillow reads", lambda value: 1 <= value <= MOST_PIXELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The declaration of an option beside its name, type and default.
+
+    ``flags`` are separated by spaces; one that begins with ``--no-`` turns the value off. ``in_manifest``: the value of
+    this name in the manifest counts if the caller chose none.
+    """
+
+    flags: str
+    help: str
+    panel: str
+    written: Written | None = None
+    range: Range | None = None
+    envvar: str | None = None
+    in_manifest: bool = False
+
+    @property
+    def flag(self) -> str:
+        return self.flags.split()[0]
+
+    def words(self, value: object) -> list[str]:
+        """Return the words of a command with this value; none for a flag that is not given."""
+        if self.written is None:
+            return [self.flag] if bool(value) is not self.turns_off else []
+        if isinstance(value, datetime):
+            return [self.flag, value.isoformat().replace("+00:00", "Z")]
+        return [self.flag, str(value)]
+
+    @property
+    def turns_off(self) -> bool:
+        return self.flags.startswith("--no-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestOptions:
+    """The options for reading a manifest. A saved plan fixes them."""
+
+    allow_outside: Annotated[bool, Option("--allow-outside", "Allow files outside the manifest's folder.", JOBS)] = (
+        False
+    )
+    """Allow files outside the manifest's folder."""
+
+    max_jobs: Annotated[int, Option("--max-jobs", "Refuse a manifest with more jobs.", JOBS, Written.COUNT)] = (
+        DEFAULT_MAX_JOBS
+    )
+    """Refuse a manifest with more jobs; 100,000 by default."""
+
+    max_manifest_bytes: Annotated[
+        int,
+        Option("--max-manifest-size", "Refuse a larger manifest.  \\[default: 16MiB]", JOBS, Written.SIZE),
+    ] = DEFAULT_MAX_MANIFEST_BYTES
+    """Refuse a larger manifest; 16 MiB by default."""
+
+    scheduled_at: Annotated[
+        datetime | None,
+        Option(
+            "--scheduled-at",
+            "Scheduled time for run ids and templates, such as 2026-11-26T03:15:00+01:00."
+            "  \\[default: CRUCIBLE_BATCH_SCHEDULED_AT, else the schedule's latest, else now]",
+            JOBS,
+            Written.TIME,
+        ),
+    ] = None
+    """The scheduled time of the run, with a time zone, for run ids and templates. None, the default: that of the
+    environment, otherwise the latest time of the manifest's schedule, otherwise now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(ManifestOptions):
+    """The further options of a run."""
+
+    yes: Annotated[bool, Option("--yes -y", "Start without a budget, without asking.", SPENDING)] = False
+    """Start without a budget and without asking."""
+
+    resubmit_unknown: Annotated[
+        bool,
+        Option(
+            "--resubmit-unknown",
+            "Resend submits that were never answered, even if their idempotency keys may have expired. With"
+            " --retry-failed, also buy again what a lost run directory has bought (IDEMPOTENCY_KEY_REUSED).",
+            SPENDING,
+        ),
+    ] = False
+    """Resend submits without an answer even if the gateway may no longer know their idempotency keys."""
+
+    forget_refunds: Annotated[
+        bool,
+        Option(
+            "--forget-refunds",
+            "Release the credits held for failed jobs whose refund the gateway's ledger no longer shows. They may"
+            " not have been refunded: check the account first.",
+            SPENDING,
+        ),
+    ] = False
+    """Release the credits that are held for failed jobs whose refund the gateway's ledger no longer shows. The journal
+    records who did so."""
+
+    same_account: Annotated[
+        bool,
+        Option(
+            "--same-account",
+            "Accept a renewed API key as the same account's, if no earlier job or image can confirm it.",
+            SPENDING,
+        ),
+    ] = False
+    """Accept a renewed API key as one of the directory's account if no purchase proves it."""
+
+    recover: Annotated[
+        bool,
+        Option("--recover", "Recover the jobs of a lost run directory; stop if the gateway no longer has them.", JOBS),
+    ] = False
+    """Fetch again what an earlier run bought, after its directory was lost. Stops at the first sign that the gateway
+    no longer knows the idempotency keys."""
+
+    concurrency: Annotated[
+        int | Literal["auto"] | None,
+        Option(
+            "--concurrency -c",
+            "Maximum number of jobs in flight; auto adapts it.  \\[default: the manifest's, else auto]",
+            PACE,
+            Written.CONCURRENCY,
+            _CONCURRENCY,
+            in_manifest=True,
+        ),
+    ] = None
+    """The maximum number of jobs in flight. "auto": adapted to what the gateway accepts and keeps busy. None, the
+    default: that of the manifest, otherwise "auto"."""
+
+    polls_per_s: Annotated[
+        float | None,
+        Option(
+            "--polls-per-second",
+            "Maximum rate of status requests, over all jobs.  \\[default: as the jobs in flight require]",
+            PACE,
+            Written.RATE,
+            _ABOVE_0,
+        ),
+    ] = None
+    """The maximum number of polls per second, for all jobs together. None, the default: as many as needed."""
+
+    job_timeout_s: Annotated[
+        float,
+        Option(
+            "--job-timeout",
+            "Maximum time to wait for one job: 90s, 5m, 1h30m.  \\[default: 30m]",
+            PACE,
+            Written.DURATION,
+            _ABOVE_0,
+        ),
+    ] = DEFAULT_JOB_TIMEOUT_S
+    """The time to wait for one job, in seconds; 30 minutes by default."""
+
+    deadline_s: Annotated[
+        float | None,
+        Option(
+            "--deadline",
+            "Stop after DURATION; run the same command again to resume.  \\[default: the manifest's]",
+            PACE,
+            Written.DURATION,
+            _ABOVE_0,
+            in_manifest=True,
+        ),
+    ] = None
+    """Seconds from the call; None, the default: that of the manifest. Before the first job ``DeadlineError`` is raised;
+    after that the run is stopped in good order."""
+
+    wait_for_gateway_s: Annotated[
+        float,
+        Option(
+            "--wait-for-gateway",
+            "Maximum time to wait for a gateway that is unusable; nothing is bought meanwhile. 0: do not wait."
+            "  \\[default: 10m]",
+            PACE,
+            Written.DURATION_OR_0,
+            _FINITE,
+        ),
+    ] = DEFAULT_WAIT_FOR_GATEWAY_S
+    """The longest outage of the gateway that the run waits for, in seconds; 10 minutes by default. Nothing new is
+    bought meanwhile. 0: an outage is not waited for."""
+
+    key_ttl_s: Annotated[
+        float,
+        Option(
+            "--key-ttl",
+            "How long the gateway is assumed to remember an idempotency key.  \\[default: 24h]",
+            PACE,
+            Written.DURATION,
+            _AT_LEAST_0,
+        ),
+    ] = DEFAULT_KEY_TTL_S
+    """The time for which the gateway honours an idempotency key, in seconds; a day by default. A submit without an
+    answer is sent again within that time, and after that only with ``resubmit_unknown``."""
+
+    max_output_bytes: Annotated[
+        int | None,
+        Option(
+            "--max-output-size",
+            "Refuse to save larger outputs.  \\[default: 256MiB]",
+            OUTPUT,
+            Written.SIZE,
+            _AT_LEAST_1,
+        ),
+    ] = None
+    """Don't save a larger output (``OUTPUT_UNAVAILABLE``); 256 MiB by default."""
+
+    max_pixels: Annotated[
+        int | None,
+        Option(
+            "--max-pixels",
+            "Refuse to save outputs with more pixels.  \\[default: 100MP]",
+            OUTPUT,
+            Written.PIXELS,
+            _PIXELS,
+        ),
+    ] = None
+    """Don't save an output with more pixels (``OUTPUT_UNAVAILABLE``); 100 million by default."""
+
+    html: Annotated[bool, Option("--no-html", "Do not write report.html.", OUTPUT)] = True
+    """Write ``report.html`` beside ``report.json``; true by default. If it can't be written, that is only logged."""
+
+    sidecars: Annotated[
+        bool, Option("--no-sidecars", "Do not write a JSON file with the origin of each output beside it.", OUTPUT)
+    ] = True
+    """Write a sidecar file with its provenance beside each output; true by default. The manifest may turn it off."""
+
+    bell: Annotated[
+        bool, Option("--bell", "Ring the terminal's bell at the end of a run of more than a minute.", OUTPUT)
+    ] = False
+    """Ring the terminal's bell at the end of a run of more than a minute; only the command line has a terminal."""
+
+    metrics_textfile: Annotated[
+        Path | None,
+        Option(
+            "--metrics-textfile",
+            "Write crucible-batch-NAME.prom to DIR at the end, for Prometheus' textfile collector."
+            "  \\[default: CRUCIBLE_BATCH_METRICS_TEXTFILE]",
+            METRICS,
+            Written.DIRECTORY,
+            envvar="CRUCIBLE_BATCH_METRICS_TEXTFILE",
+        ),
+    ] = None
+    """The directory in which the metrics of the run are written at its end, for the textfile collector of Prometheus'
+    node exporter. None, the default: they are not written."""
+
+    metrics_listen: Annotated[
+        str | None,
+        Option(
+            "--metrics-listen",
+            "Serve metrics during the run at this address: 9464 or 127.0.0.1:9464. Other hosts can read them only"
+            " if they can reach it.",
+            METRICS,
+            Written.ADDRESS,
+        ),
+    ] = None
+    """The address at which the metrics can be read during the run, such as "127.0.0.1:9464". A port alone is that of
+    the loopback interface. None, the default: none."""
+
+    notify: Annotated[bool, Option("--no-notify", "Do not send the notifications of the manifest.", NOTIFICATIONS)] = (
+        True
+    )
+    """Send the notifications of the manifest; true by default. If one can't be sent, that is only logged and
+    reported."""
+
+    allow_command: Annotated[
+        bool,
+        Option(
+            "--allow-command",
+            "Run the commands in the manifest's notify. Only if you trust the manifest.",
+            NOTIFICATIONS,
+            envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
+        ),
+    ] = False
+    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one is refused."""
+
+
+def declared(options: type[ManifestOptions]) -> Mapping[str, tuple[Option, object]]:
+    """Return the declaration and the default of each option, by its name."""
+    hints = get_type_hints(options, include_extras=True)
+    found = {}
+    for field in fields(options):
+        for option in getattr(hints[field.name], "__metadata__", ()):
+            assert field.default is not MISSING
+            found[field.name] = (option, field.default)
+    return found
+
+
+def faults(options: ManifestOptions) -> Iterator[str]:
+    """Yield what is wrong with each value that is out of its range."""
+    for name, (option, default) in declared(type(options)).items():
+        value = getattr(options, name)
+        if option.range is None or (value is None and default is None) or option.range.has(value):
+            continue
+        or_none = ", or None" if default is None else ""
+        yield f"{name} must be {option.range.words}{or_none}, not {value!r}"
