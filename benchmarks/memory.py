@@ -37,8 +37,8 @@ from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.pace.polls import ServiceTimes
-from crucible_batch.run.observers import Observers
-from crucible_batch.run.reporting import write_report_of
+from crucible_batch.runs.observers import Observers
+from crucible_batch.runs.reporting import write_report_of
 
 
 def _picture() -> bytes:

@@ -25,7 +25,7 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore
-from crucible_batch.run.reporting import journal_rows, thumbnails_of, write_page_of, write_report_of
+from crucible_batch.runs.reporting import journal_rows, thumbnails_of, write_page_of, write_report_of
 
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0

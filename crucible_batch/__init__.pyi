@@ -1,3 +1,4 @@
+from crucible_batch.api import run as run
 from crucible_batch.api import run_jobs as run_jobs
 from crucible_batch.api import run_sync as run_sync
 from crucible_batch.core.prices import Certainty as Certainty
@@ -70,21 +71,21 @@ from crucible_batch.gateway.wire import WorkflowMetadataData as WorkflowMetadata
 from crucible_batch.gateway.wire import WorkflowSummary as WorkflowSummary
 from crucible_batch.manifest import Manifest as Manifest
 from crucible_batch.report import ReportHead as ReportHead
-from crucible_batch.run.cleaning import AssetFate as AssetFate
-from crucible_batch.run.cleaning import Cleaning as Cleaning
-from crucible_batch.run.cleaning import delete_assets as delete_assets
-from crucible_batch.run.connecting import connect as connect
-from crucible_batch.run.draft import ManifestInput as ManifestInput
-from crucible_batch.run.draft import validate as validate
-from crucible_batch.run.finished_jobs import FinishedJob as FinishedJob
-from crucible_batch.run.finished_jobs import FinishedOutput as FinishedOutput
-from crucible_batch.run.job_stream import RunningJobs as RunningJobs
-from crucible_batch.run.plan_rows import PriceLine as PriceLine
-from crucible_batch.run.plan_summary import PlanSummary as PlanSummary
-from crucible_batch.run.planning import plan as plan
-from crucible_batch.run.running import RunResult as RunResult
-from crucible_batch.run.status import Status as Status
-from crucible_batch.run.status import read_status as read_status
+from crucible_batch.runs.cleaning import AssetFate as AssetFate
+from crucible_batch.runs.cleaning import Cleaning as Cleaning
+from crucible_batch.runs.cleaning import delete_assets as delete_assets
+from crucible_batch.runs.connecting import connect as connect
+from crucible_batch.runs.draft import ManifestInput as ManifestInput
+from crucible_batch.runs.draft import validate as validate
+from crucible_batch.runs.finished_jobs import FinishedJob as FinishedJob
+from crucible_batch.runs.finished_jobs import FinishedOutput as FinishedOutput
+from crucible_batch.runs.job_stream import RunningJobs as RunningJobs
+from crucible_batch.runs.plan_rows import PriceLine as PriceLine
+from crucible_batch.runs.plan_summary import PlanSummary as PlanSummary
+from crucible_batch.runs.planning import plan as plan
+from crucible_batch.runs.running import RunResult as RunResult
+from crucible_batch.runs.status import Status as Status
+from crucible_batch.runs.status import read_status as read_status
 from crucible_batch.settings import Settings as Settings
 
 __version__: str

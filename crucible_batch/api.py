@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from crucible_batch.core.progress import Observer
 from crucible_batch.core.run_options import RunOptions
 from crucible_batch.features.registry import kind_of
-from crucible_batch.run.draft import read_value
-from crucible_batch.run.job_stream import RunningJobs
-from crucible_batch.run.keywords import taking
-from crucible_batch.run.manifest_call import ManifestCall
-from crucible_batch.run.parts import RunPart
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import parse_shard
-from crucible_batch.run.running import RunResult, run_request
+from crucible_batch.runs.draft import read_value
+from crucible_batch.runs.job_stream import RunningJobs
+from crucible_batch.runs.keywords import taking
+from crucible_batch.runs.manifest_call import ManifestCall
+from crucible_batch.runs.parts import RunPart
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import parse_shard
+from crucible_batch.runs.running import RunResult, run_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from crucible_batch.run import account
+from crucible_batch.runs import account
 from tests import preloaded
 from tests.order import dealt
 

@@ -34,7 +34,7 @@ from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
 from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.html import page
-from crucible_batch.run import account
+from crucible_batch.runs import account
 from crucible_batch.sandbox import SandboxConfig, pictures
 from tests.cheap import plain_picture
 

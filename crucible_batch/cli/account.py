@@ -24,7 +24,7 @@ from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway.adapter import read_expected_s, read_fields, read_parameters
 from crucible_batch.gateway.wire import CreditLedgerEntry
-from crucible_batch.run.connecting import connect
+from crucible_batch.runs.connecting import connect
 from crucible_batch.settings import Settings
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from crucible_batch.core.asset import KeepReason
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ConsentError
-from crucible_batch.run.cleaning import AssetFate, Cleaning, delete_assets
+from crucible_batch.runs.cleaning import AssetFate, Cleaning, delete_assets
 from crucible_batch.settings import Settings
 
 SHOWN = 20

@@ -17,7 +17,7 @@ from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
 from crucible_batch.cli.terminal import fact, say_note, say_sentence
 from crucible_batch.errors import UserError
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 

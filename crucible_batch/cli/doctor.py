@@ -27,9 +27,9 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError,
 from crucible_batch.features.notify.part import send_test
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
-from crucible_batch.run.connecting import connect
-from crucible_batch.run.directory import try_directory
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.connecting import connect
+from crucible_batch.runs.directory import try_directory
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import KEY_VARIABLE, Settings
 
 Grade = Literal["good", "warn", "bad"]

@@ -24,8 +24,8 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import REPORT_FILE, ReportHead
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.running import RunResult
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.running import RunResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def view(
     Ctrl-C stops the page, with exit code 0; runs continue.
     """
     from crucible_batch.features.view.viewer import serve_view
-    from crucible_batch.run.run_journal import local_directory
+    from crucible_batch.runs.run_journal import local_directory
 
     serve_view(output, local_directory(directory), port, open_browser=open_, is_controlled=control)
 
@@ -80,7 +80,7 @@ def view(
 def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.cli.status import write_report_and_show
-    from crucible_batch.run.run_journal import local_directory
+    from crucible_batch.runs.run_journal import local_directory
 
     write_report_and_show(output, local_directory(run_dir), html=not no_html)
 
@@ -157,7 +157,7 @@ def assets(
         show_assets(output, gateway.settings())
     else:
         from crucible_batch.cli.assets import delete_and_show
-        from crucible_batch.run.run_journal import local_directory
+        from crucible_batch.runs.run_journal import local_directory
 
         settings = gateway.settings()
         delete_and_show(output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes)

@@ -23,10 +23,10 @@ from crucible_batch.core.retry_rule import Remedy, first_steps
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.rendering import show_shard_commands
-from crucible_batch.run.cancellation import interruptible_immediately
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.cancellation import interruptible_immediately
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import run_command
 

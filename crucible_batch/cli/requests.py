@@ -10,8 +10,8 @@ from pathlib import Path
 from crucible_batch.cli.option_parsers import read_variables
 from crucible_batch.cli.options import TargetOptions
 from crucible_batch.core.run_options import ManifestOptions
-from crucible_batch.run.keywords import values_of
-from crucible_batch.run.request import JobFilter, RunRequest
+from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.request import JobFilter, RunRequest
 
 
 def manifest_request(manifest: Path, var: Sequence[str] | None, options: ManifestOptions) -> RunRequest:

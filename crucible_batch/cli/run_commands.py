@@ -56,7 +56,7 @@ def run(
     made, the changes are shown and nothing is spent.
     """
     from crucible_batch.cli.requests import manifest_request, plan_request
-    from crucible_batch.run.request import parse_shard
+    from crucible_batch.runs.request import parse_shard
 
     if not dry_run and (logs.log_file or logs.log_format):
         from crucible_batch.cli.logs.run_log import open_log

@@ -32,9 +32,9 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
 from crucible_batch.features.registry import kind_of
 from crucible_batch.manifest import Manifest
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import RunResult, run_request
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.settings import Settings
 
 _BELL_AFTER_S = 60.0

@@ -37,9 +37,9 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
-from crucible_batch.run.reporting import write_report_again
-from crucible_batch.run.shard_notes import describe_shards
-from crucible_batch.run.status import Progress, Status, read_status
+from crucible_batch.runs.reporting import write_report_again
+from crucible_batch.runs.shard_notes import describe_shards
+from crucible_batch.runs.status import Progress, Status, read_status
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command, shell_command
 
 WIDEST = 100

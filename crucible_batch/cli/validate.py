@@ -10,8 +10,8 @@ from crucible_batch.cli.terminal import Json, say
 from crucible_batch.cli.units import counted
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ExitCode, ManifestError, UserError
-from crucible_batch.run.draft import validate_request
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.draft import validate_request
+from crucible_batch.runs.request import RunRequest
 
 
 def validate_all(output: CommandOutput, requests: Sequence[RunRequest]) -> None:

@@ -2,10 +2,10 @@
 
 What is made from a field                                 where
 the option of the command line, with its parser           ``cli/declared_options.py``
-the keyword argument of ``run``, ``plan``, ``validate``   ``run/keywords.py``
-the field of ``RunRequest``, and its check                ``run/request.py``
-the manifest's value where the caller chose none          ``run/draft.py``, by ``in_manifest``
-the option that a saved plan fixes (``ManifestOptions``)  ``run/request.py``, ``saved_plan.py``
+the keyword argument of ``run``, ``plan``, ``validate``   ``runs/keywords.py``
+the field of ``RunRequest``, and its check                ``runs/request.py``
+the manifest's value where the caller chose none          ``runs/draft.py``, by ``in_manifest``
+the option that a saved plan fixes (``ManifestOptions``)  ``runs/request.py``, ``saved_plan.py``
 the documentation                                         ``docs/python.md``, and the help of the command
 
 A new option is a field here, and its use.

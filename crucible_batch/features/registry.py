@@ -20,11 +20,11 @@ from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.shards.plan_notes import ShardNotesPart
 from crucible_batch.features.shards.run import shard_run
 from crucible_batch.features.telemetry.part import TelemetryPart
-from crucible_batch.run.manifest_jobs import manifest_run
-from crucible_batch.run.parts import Parts, RunPart
-from crucible_batch.run.plan_parts import PlanParts
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.start import RunKind
+from crucible_batch.runs.manifest_jobs import manifest_run
+from crucible_batch.runs.parts import Parts, RunPart
+from crucible_batch.runs.plan_parts import PlanParts
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.start import RunKind
 
 
 def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "settings": {"errors", "core", "secret_text"},
     "pace": {"core"},
     "engine": {"errors", "core", "pace", "input_images", "outputs", "temporary_database"},
-    "run": {
+    "runs": {
         "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
@@ -49,15 +49,15 @@ MAY_IMPORT = {
         "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
         "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
-        "object_url", "resource_errors", "pace", "run", "cli",
+        "object_url", "resource_errors", "pace", "runs", "cli",
     },
     "sandbox": set(),
     "cli": {
-        "errors", "error_codes", "core", "run", "report", "settings", "sandbox", "atomic_files", "shell_command",
+        "errors", "error_codes", "core", "runs", "report", "settings", "sandbox", "atomic_files", "shell_command",
         "option_values", "scheduled_time", "secret_text", "resource_errors", "gateway",
         "manifest", "outputs", "saved_plan", "features",
     },
-    "api": {"core", "run", "features"},
+    "api": {"core", "runs", "features"},
     "__init__": {"lazy_imports"},
     "__main__": {"cli"},
 }  # fmt: skip
@@ -179,15 +179,15 @@ def test_a_function_has_at_most_60_lines() -> None:
 
 
 NAMED_BY_RUN = {"periods", "prices", "registry", "shards", "stages"}
-"""Features that modules of ``run/`` still name."""
+"""Features that modules of ``runs/`` still name."""
 
 
 def test_what_every_run_goes_through_names_no_feature() -> None:
     named = {
         (path.parent.name, module.split(".")[2])
         for path in PATHS
-        if _room(path) in {"core", "engine", "run"}
+        if _room(path) in {"core", "engine", "runs"}
         for _, module in _imports(path)
         if module.startswith("crucible_batch.features.")
     }
-    assert named == {("run", feature) for feature in NAMED_BY_RUN}
+    assert named == {("runs", feature) for feature in NAMED_BY_RUN}

@@ -41,7 +41,7 @@ from crucible_batch.core.progress import (
 )
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.tally import OUTCOME_OF_PHASE, Tally
-from crucible_batch.run.status import Progress
+from crucible_batch.runs.status import Progress
 
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 

@@ -13,7 +13,7 @@ from crucible_batch.cli.terminal import Json, say_indented
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.plan_diff import ChangeCause, ChangeKind, ComparedJob, change_words
 from crucible_batch.core.redaction import clean
-from crucible_batch.run.plan_comparison import Comparison, PlanGroup
+from crucible_batch.runs.plan_comparison import Comparison, PlanGroup
 
 _MARKS = {
     ChangeKind.NEW: ("+", "good"),

@@ -20,8 +20,8 @@ from crucible_batch.core.prices import SURGE, Certainty
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.rendering import shards_json, show_shards
-from crucible_batch.run.plan_rows import UPLOADS, PriceLine
-from crucible_batch.run.plan_summary import PlanSummary, StagePreview
+from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
+from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",

@@ -20,8 +20,8 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.core.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.status import budget_for_rest, codes_never_retried
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.status import budget_for_rest, codes_never_retried
 from crucible_batch.shell_command import shell_command
 
 _MARKS: dict[int | None, tuple[str, str]] = {

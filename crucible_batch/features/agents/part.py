@@ -17,9 +17,9 @@ from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, f
 from crucible_batch.features.periods.period_budget import prices_of
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.runs.request import RunRequest
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.features.check.verifying import UnsavedOutputs, unsaved
 from crucible_batch.journal import Journal, RunRecord, is_locked
-from crucible_batch.run.account import refuse_other_account
-from crucible_batch.run.connecting import current_settings, gateway_for, require_key
-from crucible_batch.run.run_journal import jobs_with_past, ledger_of, local_directory
+from crucible_batch.runs.account import refuse_other_account
+from crucible_batch.runs.connecting import current_settings, gateway_for, require_key
+from crucible_batch.runs.run_journal import jobs_with_past, ledger_of, local_directory
 from crucible_batch.settings import Settings
 
 

@@ -17,7 +17,7 @@ from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.features.check.ledger_terminal import check_ledger_and_show
 from crucible_batch.features.check.verifying import Difference, Verification, check_outputs
 from crucible_batch.outputs import FileState
-from crucible_batch.run.run_journal import local_directory
+from crucible_batch.runs.run_journal import local_directory
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

@@ -28,12 +28,18 @@ from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.outputs import FileState, OutputStore, output_path
-from crucible_batch.run.concurrent_work import for_each
-from crucible_batch.run.connecting import current_settings
-from crucible_batch.run.directory import LockedRun, locked, open_for_repair
-from crucible_batch.run.object_runs import claim_prefix, publish_report, store_of
-from crucible_batch.run.reporting import write_report_of
-from crucible_batch.run.run_journal import forget_pruning, jobs_with_past, local_directory, newest_run, refuse_if_pruned
+from crucible_batch.runs.concurrent_work import for_each
+from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
+from crucible_batch.runs.object_runs import claim_prefix, publish_report, store_of
+from crucible_batch.runs.reporting import write_report_of
+from crucible_batch.runs.run_journal import (
+    forget_pruning,
+    jobs_with_past,
+    local_directory,
+    newest_run,
+    refuse_if_pruned,
+)
 from crucible_batch.settings import Settings
 
 _AT_ONCE = 4

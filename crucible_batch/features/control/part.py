@@ -23,8 +23,8 @@ from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.core.control import ControlSource
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.journal import Journal, is_locked, read_holder
-from crucible_batch.run.control_desk import ControlAnswer, ControlDesk, read_command, user_name
-from crucible_batch.run.parts import ReadyRun, RunPart
+from crucible_batch.runs.control_desk import ControlAnswer, ControlDesk, read_command, user_name
+from crucible_batch.runs.parts import ReadyRun, RunPart
 
 logger = logging.getLogger(__name__)
 

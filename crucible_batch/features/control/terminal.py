@@ -9,7 +9,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say
 from crucible_batch.core.redaction import clean
 from crucible_batch.features.control.part import control
-from crucible_batch.run.run_journal import local_directory
+from crucible_batch.runs.run_journal import local_directory
 
 
 def control_and_show(output: CommandOutput, run: Path, words: Sequence[str]) -> None:

@@ -39,13 +39,13 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, EarlierRunError
 from crucible_batch.journal import Binding, Journal
-from crucible_batch.run.account import is_of_key
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import OpenedRun, RunPart
-from crucible_batch.run.paths import relative_to_here
-from crucible_batch.run.plan_parts import PlanPart, ReadPlan
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.shard_notes import outstanding_shards
+from crucible_batch.runs.account import is_of_key
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import OpenedRun, RunPart
+from crucible_batch.runs.paths import relative_to_here
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.settings import Settings, state_directory
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 

@@ -26,11 +26,11 @@ from crucible_batch.errors import ConsentError, CrucibleBatchError, EarlierRunEr
 from crucible_batch.features.history.earlier_runs import RememberedRun, list_file, remember, remembered
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import ReadRun, ReadyRun, RunPart
-from crucible_batch.run.paths import relative_to_here
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.scheduled_time_source import has_scheduled_time
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import ReadRun, ReadyRun, RunPart
+from crucible_batch.runs.paths import relative_to_here
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.scheduled_time_source import has_scheduled_time
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, DEFAULT_RUN_ID, run_command, shell_command
 
 _MESSAGE_LIMIT = 300

@@ -16,11 +16,11 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.core.saved_plan import PlannedState
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.journal import Binding, Journal, PlanFile, journals_beside
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import RunPart
-from crucible_batch.run.paths import relative_to_here
-from crucible_batch.run.plan_parts import PlanPart, ReadPlan
-from crucible_batch.run.plan_rows import state_of
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import RunPart
+from crucible_batch.runs.paths import relative_to_here
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.plan_rows import state_of
 
 logger = logging.getLogger(__name__)
 

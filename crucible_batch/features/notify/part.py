@@ -40,13 +40,13 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.draft import read_source
-from crucible_batch.run.parts import ReadRun, ReportedRun, RunPart
-from crucible_batch.run.plan_parts import PlanPart, ReadPlan
-from crucible_batch.run.raised_errors import failure_of
-from crucible_batch.run.reporting import advice_of
-from crucible_batch.run.request import RunRequest, check_request, follow_plan
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.parts import ReadRun, ReportedRun, RunPart
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.raised_errors import failure_of
+from crucible_batch.runs.reporting import advice_of
+from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

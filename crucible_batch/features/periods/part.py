@@ -11,10 +11,10 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.features.periods import BudgetAccount, noted_as_active
 from crucible_batch.features.periods.note import forget_period
 from crucible_batch.features.periods.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
-from crucible_batch.run.plan_parts import PlanPart, ReadPlan
-from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.settings import Settings
 
 

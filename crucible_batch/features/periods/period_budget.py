@@ -41,9 +41,9 @@ from crucible_batch.features.periods.note import (
 )
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
-from crucible_batch.run.plan_rows import left_to_buy
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.run_journal import journal_of
+from crucible_batch.runs.plan_rows import left_to_buy
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.run_journal import journal_of
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 

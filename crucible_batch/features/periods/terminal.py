@@ -11,7 +11,7 @@ from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.periods.budgets import BudgetRun, BudgetState, budget_states
 from crucible_batch.features.periods.budgets import release_budget as release
-from crucible_batch.run.connecting import current_settings
+from crucible_batch.runs.connecting import current_settings
 from crucible_batch.shell_command import shell_command
 
 SHOWN = 20

@@ -24,10 +24,10 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.core.prices import UPLOAD, Shape
 from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Message
 from crucible_batch.features.prices.price_memory import MOST_ENTRIES, PaidPrice, recall_prices, remember_prices
-from crucible_batch.run.parts import BudgetGrant, OpenedRun, RunPart
-from crucible_batch.run.plan_parts import PlanPart
-from crucible_batch.run.plan_rows import with_paid
-from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
+from crucible_batch.runs.plan_parts import PlanPart
+from crucible_batch.runs.plan_rows import with_paid
+from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.settings import Settings
 
 

@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from crucible_batch.atomic_files import replacing
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.prices import Shape
-from crucible_batch.run.account import key_digest
+from crucible_batch.runs.account import key_digest
 from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)

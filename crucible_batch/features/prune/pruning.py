@@ -29,9 +29,9 @@ from crucible_batch.features.prune.retention import (
 from crucible_batch.journal import Journal, RunRecord, is_locked, lock_run_directory
 from crucible_batch.outputs import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.report import REPORT_FILE
-from crucible_batch.run.report_note import last_reported
-from crucible_batch.run.reporting import head_of
-from crucible_batch.run.run_journal import (
+from crucible_batch.runs.report_note import last_reported
+from crucible_batch.runs.reporting import head_of
+from crucible_batch.runs.run_journal import (
     PRUNED,
     changed_at_of,
     jobs_with_past,
@@ -39,7 +39,7 @@ from crucible_batch.run.run_journal import (
     newest_run,
     reopened,
 )
-from crucible_batch.run.shard_notes import noted_shard, outstanding_shards
+from crucible_batch.runs.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 

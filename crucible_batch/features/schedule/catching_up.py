@@ -23,7 +23,7 @@ from crucible_batch.features.schedule.scheduled_runs import (
     prepare_run,
 )
 from crucible_batch.option_values import IfRunning
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 

@@ -17,7 +17,7 @@ from crucible_batch.features.schedule.export.target import ExportedFile, ExportO
 from crucible_batch.features.schedule.export.writing import export, write_files
 from crucible_batch.features.schedule.options import ExportChoices
 from crucible_batch.features.schedule.schedules import FoundSchedules, find_schedules
-from crucible_batch.run.scheduled_time_source import checked_clock
+from crucible_batch.runs.scheduled_time_source import checked_clock
 from crucible_batch.scheduled_time import read_timezone
 
 _ZONES = "/zoneinfo/"

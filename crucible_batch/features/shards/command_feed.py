@@ -14,8 +14,8 @@ from dataclasses import replace
 from crucible_batch.core.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
 from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
-from crucible_batch.run.control_desk import ControlDesk
-from crucible_batch.run.parts import ReadyRun, RunPart
+from crucible_batch.runs.control_desk import ControlDesk
+from crucible_batch.runs.parts import ReadyRun, RunPart
 
 logger = logging.getLogger(__name__)
 

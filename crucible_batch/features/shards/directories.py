@@ -19,10 +19,10 @@ from crucible_batch.core.sharding import SHARDS_FOLDER, OutstandingShards, Shard
 from crucible_batch.errors import JournalError, RunDirectoryError, UserError
 from crucible_batch.features.shards.merge_rule import FoundShard
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.run.paths import plan_folder
-from crucible_batch.run.request import check_path
-from crucible_batch.run.run_journal import is_begun
-from crucible_batch.run.shard_notes import noted_in, noted_shards
+from crucible_batch.runs.paths import plan_folder
+from crucible_batch.runs.request import check_path
+from crucible_batch.runs.run_journal import is_begun
+from crucible_batch.runs.shard_notes import noted_in, noted_shards
 from crucible_batch.shell_command import quoted, shell_command
 
 _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)

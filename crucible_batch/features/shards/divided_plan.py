@@ -23,11 +23,11 @@ from crucible_batch.features.shards.directories import unknown_shards
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
-from crucible_batch.run.keywords import values_of
-from crucible_batch.run.plan_rows import job_states, plan_row
-from crucible_batch.run.request import JobFilter, RunRequest
-from crucible_batch.run.run_journal import journal_of, ledger_of
-from crucible_batch.run.shard_notes import (
+from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.plan_rows import job_states, plan_row
+from crucible_batch.runs.request import JobFilter, RunRequest
+from crucible_batch.runs.run_journal import journal_of, ledger_of
+from crucible_batch.runs.shard_notes import (
     describe_shards,
     note_shards,
     noted_in,

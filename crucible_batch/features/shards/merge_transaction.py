@@ -27,9 +27,9 @@ from crucible_batch.features.shards.merge_rule import (
     united_stops,
 )
 from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
-from crucible_batch.run.report_note import forget_report
-from crucible_batch.run.run_journal import ledger_of
-from crucible_batch.run.shard_notes import note_shards
+from crucible_batch.runs.report_note import forget_report
+from crucible_batch.runs.run_journal import ledger_of
+from crucible_batch.runs.shard_notes import note_shards
 
 _DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
 

@@ -49,11 +49,11 @@ from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, loc
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts, ReceiptsByJob, adopt_output
 from crucible_batch.report import ReportHead
-from crucible_batch.run.connecting import current_settings
-from crucible_batch.run.report_note import is_report_due
-from crucible_batch.run.reporting import write_results
-from crucible_batch.run.run_journal import refuse_if_pruned
-from crucible_batch.run.shard_notes import noted_shards
+from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.report_note import is_report_due
+from crucible_batch.runs.reporting import write_results
+from crucible_batch.runs.run_journal import refuse_if_pruned
+from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

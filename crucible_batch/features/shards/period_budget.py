@@ -38,9 +38,9 @@ from crucible_batch.features.periods.period_budget import (
 )
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.journal import Journal
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.saved_plans import PlanBasis
-from crucible_batch.run.shard_notes import outstanding_shards
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.saved_plans import PlanBasis
+from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

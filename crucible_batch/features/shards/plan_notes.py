@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.divided_plan import refuse_if_divided
-from crucible_batch.run.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
 
 
 class ShardNotesPart(PlanPart):

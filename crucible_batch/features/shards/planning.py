@@ -28,13 +28,13 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
-from crucible_batch.run.object_runs import open_store
-from crucible_batch.run.plan_summary import PlanSummary, summarise
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.run_journal import directory_outputs_url, ledger_of
-from crucible_batch.run.saved_plans import PlanBasis, plan_head
-from crucible_batch.run.shard_notes import note_shards, noted_in, outstanding_shards
-from crucible_batch.run.start import restore_run
+from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.plan_summary import PlanSummary, summarise
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_journal import directory_outputs_url, ledger_of
+from crucible_batch.runs.saved_plans import PlanBasis, plan_head
+from crucible_batch.runs.shard_notes import note_shards, noted_in, outstanding_shards
+from crucible_batch.runs.start import restore_run
 from crucible_batch.saved_plan import write_saved_plan
 from crucible_batch.settings import Settings
 

@@ -35,13 +35,13 @@ from crucible_batch.features.shards.divided_plan import check_sharding, is_untou
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
-from crucible_batch.run.cancellation import Deadline
-from crucible_batch.run.connecting import current_settings, gateway_for, require_key
-from crucible_batch.run.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.run.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
-from crucible_batch.run.run_journal import ledger_of
-from crucible_batch.run.running import RunResult, run_request
-from crucible_batch.run.shard_notes import noted_in
+from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.connecting import current_settings, gateway_for, require_key
+from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.runs.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
+from crucible_batch.runs.run_journal import ledger_of
+from crucible_batch.runs.running import RunResult, run_request
+from crucible_batch.runs.shard_notes import noted_in
 from crucible_batch.settings import Settings
 
 _MOST_TRIES = 5

@@ -11,7 +11,7 @@ from rich.table import Table
 from crucible_batch.cli.terminal import Json, fact
 from crucible_batch.core.credits import ZERO, format_credits
 from crucible_batch.core.redaction import clean_path
-from crucible_batch.run.plan_summary import PlanSummary
+from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.shell_command import quoted, shell_command
 
 _ROWS_SHOWN = 16

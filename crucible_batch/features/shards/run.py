@@ -35,18 +35,18 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
-from crucible_batch.run.account import refuse_account_of_shard
-from crucible_batch.run.connecting import gateway_for, require_key
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.draft import run_directory, run_terms
-from crucible_batch.run.object_runs import limits_of, open_store
-from crucible_batch.run.parts import Parts
-from crucible_batch.run.paths import main_directory, main_location, plan_outputs_url, shard_directory
-from crucible_batch.run.plan_summary import PlanSummary, summarise
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.saved_plans import PlanBasis, check_plan_of_shard
-from crucible_batch.run.shard_notes import note_shard, noted_in, noted_shard
-from crucible_batch.run.start import RunKind, awaited_gateway
+from crucible_batch.runs.account import refuse_account_of_shard
+from crucible_batch.runs.connecting import gateway_for, require_key
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.draft import run_directory, run_terms
+from crucible_batch.runs.object_runs import limits_of, open_store
+from crucible_batch.runs.parts import Parts
+from crucible_batch.runs.paths import main_directory, main_location, plan_outputs_url, shard_directory
+from crucible_batch.runs.plan_summary import PlanSummary, summarise
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.saved_plans import PlanBasis, check_plan_of_shard
+from crucible_batch.runs.shard_notes import note_shard, noted_in, noted_shard
+from crucible_batch.runs.start import RunKind, awaited_gateway
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command

@@ -26,11 +26,11 @@ from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
-from crucible_batch.run.concurrent_work import for_each
-from crucible_batch.run.object_runs import in_thread, note_url, open_store
-from crucible_batch.run.paths import plan_folder, state_directory_of
-from crucible_batch.run.run_journal import directory_outputs_url
-from crucible_batch.run.shard_notes import note_shard, noted_in
+from crucible_batch.runs.concurrent_work import for_each
+from crucible_batch.runs.object_runs import in_thread, note_url, open_store
+from crucible_batch.runs.paths import plan_folder, state_directory_of
+from crucible_batch.runs.run_journal import directory_outputs_url
+from crucible_batch.runs.shard_notes import note_shard, noted_in
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
 

@@ -29,8 +29,8 @@ from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.features.shards.log import SHARDS
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
-from crucible_batch.run.object_runs import claim_prefix, note_url, restore_receipts
-from crucible_batch.run.shard_notes import noted_in
+from crucible_batch.runs.object_runs import claim_prefix, note_url, restore_receipts
+from crucible_batch.runs.shard_notes import noted_in
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 

@@ -14,7 +14,7 @@ from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.features.shards.stored_plans import publish_plan
 from crucible_batch.journal import Binding, Journal, add_rows, rows_after, set_journal_aside
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
-from crucible_batch.run.object_runs import claim_prefix, note_url
+from crucible_batch.runs.object_runs import claim_prefix, note_url
 from crucible_batch.saved_plan import SavedPlan
 
 _WRITERS = "log_writers"

@@ -14,8 +14,8 @@ from crucible_batch.cli.terminal import Json, fact, say_sentence, working
 from crucible_batch.core.redaction import clean_path, listed
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.merging import MergeResult, merge
-from crucible_batch.run.running import RunResult
-from crucible_batch.run.status import read_status
+from crucible_batch.runs.running import RunResult
+from crucible_batch.runs.status import read_status
 
 _NUMBERS_SHOWN = 12
 

@@ -34,7 +34,7 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
-from crucible_batch.run.run_journal import journal_of, run_outputs_url
+from crucible_batch.runs.run_journal import journal_of, run_outputs_url
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.note import PickedStage, noted_stages
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest, parse_pick, parse_picks, pick_text
-from crucible_batch.run.run_journal import local_directory, newest_run
+from crucible_batch.runs.run_journal import local_directory, newest_run
 from crucible_batch.shell_command import shell_command
 
 _MOST_BYTES = 16 * 1024 * 1024

@@ -10,7 +10,7 @@ from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.core.redaction import clean, clean_path, listed
 from crucible_batch.features.stages.picking import PicksFile, pick
-from crucible_batch.run.status import read_status
+from crucible_batch.runs.status import read_status
 
 _NAMES_SHOWN = 20
 

@@ -15,9 +15,9 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import ReadRun, RunPart
-from crucible_batch.run.raised_errors import failure_of
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import ReadRun, RunPart
+from crucible_batch.runs.raised_errors import failure_of
 from crucible_batch.scheduled_time import times_after
 
 _MOST_TIMES = 2000

@@ -31,7 +31,7 @@ from crucible_batch.report.html import (
     report_scripts,
     report_styles,
 )
-from crucible_batch.run.status import advice_for, codes_never_retried
+from crucible_batch.runs.status import advice_for, codes_never_retried
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
 """What a page may load besides its own scripts and styles, as directives of its content security policy."""

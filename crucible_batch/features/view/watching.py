@@ -18,10 +18,10 @@ from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
 from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
-from crucible_batch.run.object_runs import store_of
-from crucible_batch.run.run_journal import changed_at_of, manifest_of, pruned_on
-from crucible_batch.run.shard_notes import outstanding_shards
-from crucible_batch.run.status import Status
+from crucible_batch.runs.object_runs import store_of
+from crucible_batch.runs.run_journal import changed_at_of, manifest_of, pruned_on
+from crucible_batch.runs.shard_notes import outstanding_shards
+from crucible_batch.runs.status import Status
 
 SENDING = "sending"
 """The status of a job whose submit has no answer yet: shown as pending during the run, and as unknown after it."""

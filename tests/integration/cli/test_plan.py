@@ -20,9 +20,9 @@ from crucible_batch.core.plan_diff import ChangeKind, contrast
 from crucible_batch.core.prices import Certainty
 from crucible_batch.core.retry_rule import Remedy
 from crucible_batch.features.stages.derived_jobs import NextStage
-from crucible_batch.run.plan_comparison import Comparison
-from crucible_batch.run.plan_rows import PriceLine
-from crucible_batch.run.plan_summary import PlanSummary, StagePreview
+from crucible_batch.runs.plan_comparison import Comparison
+from crucible_batch.runs.plan_rows import PriceLine
+from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
 
 from .conftest import Cli, Done

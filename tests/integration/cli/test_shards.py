@@ -15,7 +15,7 @@ import pytest
 
 from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.journal import Journal
-from crucible_batch.run.shard_notes import note_shards
+from crucible_batch.runs.shard_notes import note_shards
 from tests.case_table import each_case
 from tests.preloaded import forking_script
 

@@ -30,9 +30,9 @@ from PIL import Image
 import crucible_batch as api
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter
-from crucible_batch.run import connecting, running
-from crucible_batch.run import directory as run_directory
-from crucible_batch.run.status import Status
+from crucible_batch.runs import connecting, running
+from crucible_batch.runs import directory as run_directory
+from crucible_batch.runs.status import Status
 from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
 from tests.cheap import plain_picture

@@ -1,6 +1,6 @@
 """The effects of a run, in the order in which they become visible outside of it.
 
-No function of ``run/`` is replaced, so a change of the path of a run doesn't change what is watched:
+No function of ``runs/`` is replaced, so a change of the path of a run doesn't change what is watched:
 
     lock            ``write_holder`` and ``erase_holder`` of ``journal/lock.py``
     journal         the methods of ``Journal`` that write, and ``close``

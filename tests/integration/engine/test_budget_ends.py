@@ -11,8 +11,8 @@ import crucible_batch as api
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
 
 SHORT_JOBS = True
 

@@ -13,7 +13,7 @@ import pytest
 import crucible_batch as api
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState
-from crucible_batch.run.reporting import write_report_again
+from crucible_batch.runs.reporting import write_report_again
 
 HAS_PAGES = True
 SHORT_JOBS = True

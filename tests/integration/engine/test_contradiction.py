@@ -11,7 +11,7 @@ import pytest
 import crucible_batch as api
 from crucible_batch.core.plan_diff import ChangeCause
 from crucible_batch.errors import ExitCode
-from crucible_batch.run.reporting import write_report_again
+from crucible_batch.runs.reporting import write_report_again
 
 SHORT_JOBS = True
 

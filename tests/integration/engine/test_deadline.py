@@ -15,8 +15,8 @@ import pytest
 import crucible_batch as api
 from crucible_batch.errors import DeadlineError
 from crucible_batch.manifest import load_manifest
-from crucible_batch.run import running
-from crucible_batch.run.cancellation import Deadline
+from crucible_batch.runs import running
+from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.settings import Settings
 
 from .conftest import Tampered

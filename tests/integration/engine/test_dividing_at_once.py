@@ -20,8 +20,8 @@ import crucible_batch as api
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.features.shards.stored_plans import Listing
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import JobFilter, RunRequest
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import JobFilter, RunRequest
 from crucible_batch.saved_plan import read_saved_plan
 from tests.integration.engine.stored import URL, use_store
 from tests.unit.outputs.object_fakes import DictObjects

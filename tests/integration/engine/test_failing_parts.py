@@ -20,9 +20,9 @@ from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.periods.budgets import budget_states
 from crucible_batch.features.registry import kind_of
 from crucible_batch.journal import is_locked
-from crucible_batch.run.parts import RunPart
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import run_request
+from crucible_batch.runs.parts import RunPart
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import run_request
 from crucible_batch.settings import Settings
 
 SHORT_JOBS = True

@@ -10,8 +10,8 @@ from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed, FeedPart
 from crucible_batch.journal import Journal
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import run_request
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import run_request
 from tests.integration.engine.test_pausing import ANNA, Log, jobs
 
 ASKED = 20

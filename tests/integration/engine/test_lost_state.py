@@ -15,8 +15,8 @@ from crucible_batch import delete_assets
 from crucible_batch.core import events
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import store
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import JobFilter, RunRequest
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import JobFilter, RunRequest
 from tests.integration.engine.test_resume import THREE, stop_after
 
 SHORT_JOBS = True

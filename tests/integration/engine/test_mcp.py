@@ -22,8 +22,8 @@ from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.mcp_server.tools import LONGEST_TEXT, ToolBox
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.registry import kind_of
-from crucible_batch.run import running
-from crucible_batch.run.request import RunRequest, parse_shard
+from crucible_batch.runs import running
+from crucible_batch.runs.request import RunRequest, parse_shard
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 

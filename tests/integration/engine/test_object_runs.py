@@ -18,8 +18,8 @@ from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import RetentionRules
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState, ObjectStoreError
-from crucible_batch.run.reporting import write_report_again
-from crucible_batch.run.run_journal import local_directory
+from crucible_batch.runs.reporting import write_report_again
+from crucible_batch.runs.run_journal import local_directory
 from tests.integration.engine.stored import URL
 from tests.integration.engine.test_resume import stop_after
 from tests.unit.outputs.object_fakes import DictObjects, unusable

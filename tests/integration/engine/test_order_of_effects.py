@@ -1,6 +1,6 @@
 """The order of a run's effects, which protects credits: a table for each kind of run, and for runs that fail.
 
-``effects.py`` has what is watched. What these tests use of ``run/``, beside the public functions:
+``effects.py`` has what is watched. What these tests use of ``runs/``, beside the public functions:
 
     ToolBox.run of features/agents/mcp_server/tools.py              the run of a server with a spend cap
     the fixtures ``start`` and ``store`` (conftest.py)  replace the clock of a run, and how the gateway is opened

@@ -13,7 +13,7 @@ from crucible_batch import GatewayError, KeyRefusedError, ManifestError
 from crucible_batch.core.progress import GatewayBack, GatewayUnreachable, RunEnded
 from crucible_batch.engine import Runner
 from crucible_batch.errors import ExitCode
-from crucible_batch.run import running
+from crucible_batch.runs import running
 
 PAGE = "<html>502 Bad Gateway</html>"
 

@@ -16,7 +16,7 @@ from crucible_batch.core.progress import Controlled, JobAdvanced, Stopping
 from crucible_batch.errors import ControlError, ExitCode
 from crucible_batch.gateway import exchange
 from crucible_batch.journal import Journal
-from crucible_batch.run import control_desk
+from crucible_batch.runs import control_desk
 
 ANNA = ControlSource("anna@host", "terminal")
 

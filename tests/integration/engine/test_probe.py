@@ -21,8 +21,8 @@ from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.probing import ProbeResult, run_probe
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
-from crucible_batch.run.draft import read_source
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.request import RunRequest
 from tests.integration.engine.test_resume import Killer
 from tests.slow_cases import quick_every
 

@@ -18,8 +18,8 @@ from crucible_batch.core.prices import PriceBook, Shape
 from crucible_batch.errors import RunBusyError, RunDirectoryError, UserError
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal, lock_run_directory
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
 from tests.integration.engine.test_deleted_images import delete_images
 from tests.integration.engine.test_probe import edits, pictures, uploaded
 

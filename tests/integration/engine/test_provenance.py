@@ -17,7 +17,7 @@ from PIL import Image
 from crucible_batch import __version__
 from crucible_batch.features.check.verifying import check_outputs
 from crucible_batch.outputs import sidecars
-from crucible_batch.run.reporting import write_report_again
+from crucible_batch.runs.reporting import write_report_again
 
 SHORT_JOBS = True
 

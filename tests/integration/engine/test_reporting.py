@@ -12,8 +12,8 @@ import pytest
 
 from crucible_batch.errors import JournalError
 from crucible_batch.report.html import thumbnails
-from crucible_batch.run import report_note
-from crucible_batch.run.reporting import write_report_again
+from crucible_batch.runs import report_note
+from crucible_batch.runs.reporting import write_report_again
 
 HAS_PAGES = True
 SHORT_JOBS = True

@@ -22,7 +22,7 @@ import crucible_batch as api
 from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import ShardsOutstandingError
 from crucible_batch.journal import Binding, Journal
-from crucible_batch.run.shard_notes import note_shards
+from crucible_batch.runs.shard_notes import note_shards
 
 DAY_S = 86_400.0
 SOCKETS = shutil.ignore_patterns("*.sock")

@@ -30,8 +30,8 @@ from crucible_batch.features.shards.log import ShardTakenError
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
 from tests.integration.engine.conftest import Tampered
 from tests.integration.engine.stored import URL, use_store
 from tests.unit.outputs.object_fakes import DictObjects, unusable

@@ -14,7 +14,7 @@ from crucible_batch import run
 from crucible_batch.errors import ConsentError, GatewayError, NotificationError, UserError
 from crucible_batch.features.notify import part as notifying
 from crucible_batch.journal import Journal
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 from tests.unit.notifications.receiving import CANARY, Receiver, receiving
 

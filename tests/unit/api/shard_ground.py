@@ -16,7 +16,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import Receipts
-from crucible_batch.run.shard_notes import note_shards
+from crucible_batch.runs.shard_notes import note_shards
 
 BINDING = Binding("campaign", "default", "https://gateway.example")
 DIGEST = "ab12cd34" + "0" * 56

@@ -12,9 +12,9 @@ import pytest
 from crucible_batch import plan, run, validate
 from crucible_batch.errors import UserError
 from crucible_batch.features.registry import kind_of
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import run_request
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import run_request
 from tests.case_table import each_case
 
 WRONG: list[tuple[str, Any]] = [

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from crucible_batch.errors import CrucibleBatchError, GatewayError, JournalError
-from crucible_batch.run.concurrent_work import for_each
+from crucible_batch.runs.concurrent_work import for_each
 from tests.case_table import each_case
 
 

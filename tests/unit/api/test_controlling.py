@@ -13,7 +13,7 @@ import pytest
 
 from crucible_batch.features.control import part as controlling
 from crucible_batch.features.control.part import SOCKET, connected, controlled, user_of
-from crucible_batch.run.control_desk import user_name
+from crucible_batch.runs.control_desk import user_name
 
 
 @pytest.fixture

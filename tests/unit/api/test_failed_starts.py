@@ -28,8 +28,8 @@ from crucible_batch.features.history.earlier_runs import (
 from crucible_batch.features.history.failed_starts import FailedStart, failed_starts, record_failed_start
 from crucible_batch.features.history.run_list import RunState, list_runs
 from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.run.draft import read_source, run_directory, run_terms
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.draft import read_source, run_directory, run_terms
+from crucible_batch.runs.request import RunRequest
 from tests.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 1, 37, tzinfo=UTC).timestamp()

@@ -10,7 +10,7 @@ import pytest
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.journal import Journal
-from crucible_batch.run.shard_notes import outstanding_shards
+from crucible_batch.runs.shard_notes import outstanding_shards
 from tests.unit.api.shard_ground import BINDING, ShardGround
 
 

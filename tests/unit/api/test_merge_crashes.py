@@ -19,7 +19,7 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.journal import Journal
-from crucible_batch.run.shard_notes import noted_shards
+from crucible_batch.runs.shard_notes import noted_shards
 from tests.slow_cases import quick_every
 from tests.unit.api.shard_ground import ShardGround, done, failed, planned, saved, snapshot
 
@@ -203,7 +203,7 @@ def test_what_is_reported_after_a_crash_is_the_ending_once_and_then_success(
     """A script that repeats the command until it succeeds gets the exit code of the merge, whenever it was stopped."""
     ground = fresh(template, tmp_path, "ground")
     with monkeypatch.context() as patch:
-        patch.setattr("crucible_batch.run.reporting.write_report_of", lambda *_: stop())
+        patch.setattr("crucible_batch.runs.reporting.write_report_of", lambda *_: stop())
         with pytest.raises(StoppedError):
             merged(ground)
     finished = merged(ground)

@@ -13,13 +13,13 @@ import pytest
 from crucible_batch.errors import DeadlineError, RunBusyError
 from crucible_batch.features.schedule import scheduled_runs
 from crucible_batch.journal import is_locked, lock_run_directory
-from crucible_batch.run.cancellation import Deadline
+from crucible_batch.runs.cancellation import Deadline
 
 NEVER = Deadline(None)
 HOLDING = """
 import sys
 from pathlib import Path
-from crucible_batch.run.cancellation import Deadline
+from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.features.schedule.scheduled_runs import hold_results
 from crucible_batch.journal import lock_run_directory
 

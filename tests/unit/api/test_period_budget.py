@@ -40,8 +40,8 @@ from crucible_batch.features.periods.period_budget import (
     settled,
 )
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.shard_notes import note_shards
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.shard_notes import note_shards
 from crucible_batch.settings import Settings
 
 MIDNIGHT = 20_000 * 86_400.0

@@ -13,9 +13,9 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook, shape_of
-from crucible_batch.run.plan_rows import PlanCounts, PriceLine, price_lines, starts_of
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import JobFilter
+from crucible_batch.runs.plan_rows import PlanCounts, PriceLine, price_lines, starts_of
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import JobFilter
 from tests.case_table import each_case
 
 D = Decimal

@@ -15,7 +15,7 @@ from crucible_batch.core.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.run.shard_notes import note_shard, note_shards
+from crucible_batch.runs.shard_notes import note_shard, note_shards
 from tests.case_table import each_case
 from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 

@@ -66,7 +66,7 @@ def test_without_a_schedule_there_is_no_interval(tmp_path: Path) -> None:
 
 def test_a_run_without_telemetry_loads_neither_library() -> None:
     program = (
-        "import sys, crucible_batch.run.running, crucible_batch.cli.run_session;"
+        "import sys, crucible_batch.runs.running, crucible_batch.cli.run_session;"
         " print(*({'prometheus_client', 'opentelemetry', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

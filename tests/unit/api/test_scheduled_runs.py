@@ -13,7 +13,7 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import DeadlineError, ManifestError, UserError
 from crucible_batch.features.schedule.scheduled_runs import due_runs, prepare_run
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.scheduled_time import parse_time
 
 BERLIN = "timezone: Europe/Berlin\n"

@@ -9,9 +9,9 @@ import pytest
 
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import Manifest, load_manifest
-from crucible_batch.run.draft import read_source
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.scheduled_time_source import find_scheduled_time
+from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.scheduled_time_source import find_scheduled_time
 from crucible_batch.scheduled_time import parse_time, read_timezone
 from tests.case_table import each_case
 

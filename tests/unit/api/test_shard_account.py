@@ -8,8 +8,8 @@ from typing import Any, cast
 from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
-from crucible_batch.run.account import _fingerprint as fingerprint_of
-from crucible_batch.run.account import refuse_account_of_shard
+from crucible_batch.runs.account import _fingerprint as fingerprint_of
+from crucible_batch.runs.account import refuse_account_of_shard
 from tests.case_table import each_case
 
 OURS, OTHER = "key-of-ours", "another-key"

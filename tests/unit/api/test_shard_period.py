@@ -27,9 +27,9 @@ from crucible_batch.features.shards.period_budget import division_limit
 from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import load_manifest
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.saved_plans import PlanBasis
-from crucible_batch.run.shard_notes import noted_shards
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.saved_plans import PlanBasis
+from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.settings import Settings
 from tests.slow_cases import quick_every
 from tests.unit.api.shard_ground import BINDING, ShardGround, done, planned

@@ -41,9 +41,9 @@ from crucible_batch.features.shards.divided_plan import (
 from crucible_batch.features.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Binding, Journal, PlanFile
-from crucible_batch.run.paths import shard_directory
-from crucible_batch.run.request import RunRequest, choose_shard, follow_plan
-from crucible_batch.run.shard_notes import note_shard, note_shards, noted_shard, noted_shards
+from crucible_batch.runs.paths import shard_directory
+from crucible_batch.runs.request import RunRequest, choose_shard, follow_plan
+from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.case_table import each_case
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from crucible_batch.errors import ExitCode
-from crucible_batch.run.cancellation import Signals, interruptible_immediately
+from crucible_batch.runs.cancellation import Signals, interruptible_immediately
 
 
 class Working:

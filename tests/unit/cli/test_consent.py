@@ -8,8 +8,8 @@ from crucible_batch.cli.run_session import _question
 from crucible_batch.core.prices import Certainty
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.features.stages.derived_jobs import NextStage
-from crucible_batch.run.plan_rows import UPLOADS, PriceLine
-from crucible_batch.run.plan_summary import PlanSummary, StagePreview
+from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
+from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
 
 PAID = PaidPrice("workflow:w", "", D(3), 0.0, "before · default")

@@ -17,7 +17,7 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.slots import Slot
-from crucible_batch.run.control_desk import ControlDesk
+from crucible_batch.runs.control_desk import ControlDesk
 from tests.case_table import each_case
 from tests.unit.engine.test_slots import Bench
 

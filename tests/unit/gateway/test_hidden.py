@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 
 import crucible_batch as api
 from crucible_batch.errors import UserError
-from crucible_batch.run import connecting
+from crucible_batch.runs import connecting
 from crucible_batch.secret_text import HiddenText
 from crucible_batch.settings import KEY_VARIABLE, Settings, resolve
 

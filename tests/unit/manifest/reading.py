@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.process import peak_mb
 from crucible_batch.errors import ManifestError
-from crucible_batch.run.draft import validate
+from crucible_batch.runs.draft import validate
 from tests.unit.manifest import corpus
 
 _CHANGES = (

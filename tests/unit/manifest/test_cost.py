@@ -25,8 +25,8 @@ COST = """
 import sys, time
 from pathlib import Path
 from benchmarks.process import peak_mb
-from crucible_batch.run.draft import fill_plan, read_source
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.draft import fill_plan, read_source
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.journal import PlanFile
 with PlanFile.temporary() as plan:
     fill_plan(plan, read_source(RunRequest(Path(sys.argv[1]))), "default", {})

@@ -17,8 +17,8 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.report import REPORT_FILE, Report, build_head, build_rows, count_jobs, write_report
-from crucible_batch.run.reporting import report_rows, write_report_again
-from crucible_batch.run.status import read_status
+from crucible_batch.runs.reporting import report_rows, write_report_again
+from crucible_batch.runs.status import read_status
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 ERROR = ErrorInfo("NO_ANSWER", "the connection broke", hint="run it again")

@@ -13,8 +13,8 @@ import pytest
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.journal import lock_run_directory
-from crucible_batch.run.reporting import report_rows
-from crucible_batch.run.status import read_status
+from crucible_batch.runs.reporting import report_rows
+from crucible_batch.runs.status import read_status
 from tests.unit.journal.kept.make import KEPT
 
 JOURNALS = sorted(path.relative_to(KEPT) for path in KEPT.glob("*/*/journal.sqlite3"))

@@ -46,8 +46,8 @@ from crucible_batch.manifest.files import Files
 from crucible_batch.outputs import OutputStore, safe_fs, temp_file
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.planner import Planner
-from crucible_batch.run import request, running
-from crucible_batch.run import start as run_start
+from crucible_batch.runs import request, running
+from crucible_batch.runs import start as run_start
 
 
 @dataclass(frozen=True)

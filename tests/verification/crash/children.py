@@ -21,7 +21,7 @@ from pathlib import Path
 
 from crucible_batch.cli import main
 from crucible_batch.gateway import aiohttp_transport
-from crucible_batch.run import running
+from crucible_batch.runs import running
 from crucible_batch.sandbox import Running, SandboxConfig, pictures, serve
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job

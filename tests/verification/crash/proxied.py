@@ -12,7 +12,7 @@ from random import Random
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from crucible_batch.gateway import open_gateway
-from crucible_batch.run import connecting
+from crucible_batch.runs import connecting
 from tests.verification.crash.judge import Finding
 from tests.verification.crash.proxy import Aim, Proxy, start_proxy
 from tests.verification.crash.scenes import Scene

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from crucible_batch.core.saved_plan import ShardRow
 from crucible_batch.features.shards.shard_division import Divider, Division
-from crucible_batch.run import running
+from crucible_batch.runs import running
 from crucible_batch.saved_plan import SavedPlan
 
 Plant = Callable[[ExitStack], None]

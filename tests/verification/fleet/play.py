@@ -28,11 +28,11 @@ from crucible_batch.engine import SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.merging import merge
-from crucible_batch.run.cancellation import Interruptible
-from crucible_batch.run.parts import ReadyRun, RunPart
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import RunResult, run_request
+from crucible_batch.runs.cancellation import Interruptible
+from crucible_batch.runs.parts import ReadyRun, RunPart
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.sandbox import pictures
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Entry, Job

@@ -14,7 +14,7 @@ import pytest
 import crucible_batch as api
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter
-from crucible_batch.run import connecting, running
+from crucible_batch.runs import connecting, running
 from crucible_batch.settings import Settings
 from tests.skipped_time import loops_for, write_in_no_time
 from tests.verification.hostile.gateway import KEY, PICTURE, HostileGateway

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, ManifestError
-from crucible_batch.run.running import RunResult
+from crucible_batch.runs.running import RunResult
 from tests.verification.hostile.gateway import EXCHANGES, KEY, SIGNATURE, STORAGE, HostileGateway, serving
 from tests.verification.hostile.menu import HANGING, MENU, REFUSING
 

@@ -21,8 +21,8 @@ from crucible_batch.features.periods.budgets import budget_states
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.schedule.catch_up import DueRun, ends_all, first_code
 from crucible_batch.features.schedule.scheduled_runs import PreparedRun, due_runs, hold_results, prepare_run
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.running import run_request
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import run_request
 from crucible_batch.sandbox import pictures
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Entry, Job

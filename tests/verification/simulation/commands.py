@@ -10,7 +10,7 @@ from typing import Protocol
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ControlError
-from crucible_batch.run.control_desk import ControlDesk
+from crucible_batch.runs.control_desk import ControlDesk
 from tests.verification.simulation.pauses import Pauses
 
 _SOMEBODY = ControlSource("somebody@host", "terminal")

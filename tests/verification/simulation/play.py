@@ -30,9 +30,9 @@ from crucible_batch.input_images import read_input
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.journal import store as journal_store
 from crucible_batch.outputs import RECEIPTS_FILE
-from crucible_batch.run import connecting
-from crucible_batch.run.control_desk import ControlDesk
-from crucible_batch.run.observers import Observers
+from crucible_batch.runs import connecting
+from crucible_batch.runs.control_desk import ControlDesk
+from crucible_batch.runs.observers import Observers
 from crucible_batch.settings import Settings
 from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway

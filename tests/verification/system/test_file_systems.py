@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.run.directory import try_directory
+from crucible_batch.runs.directory import try_directory
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 IMAGE_BYTES = 96 * 1024 * 1024

@@ -12,8 +12,8 @@ from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.progress import Message
 from crucible_batch.errors import ExitCode
-from crucible_batch.run.cancellation import Interruptible
-from crucible_batch.run.parts import ReadyRun, RunPart
+from crucible_batch.runs.cancellation import Interruptible
+from crucible_batch.runs.parts import ReadyRun, RunPart
 
 SendProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Report to the client how many jobs are done, of how many, with a message."""

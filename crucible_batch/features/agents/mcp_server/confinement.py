@@ -8,8 +8,8 @@ from pathlib import Path
 
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import UserError
-from crucible_batch.run.draft import read_source, run_directory, run_terms
-from crucible_batch.run.request import RunRequest, check_path, follow_plan
+from crucible_batch.runs.draft import read_source, run_directory, run_terms
+from crucible_batch.runs.request import RunRequest, check_path, follow_plan
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 

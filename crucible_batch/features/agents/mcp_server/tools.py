@@ -32,12 +32,12 @@ from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, Send
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.registry import kind_of
-from crucible_batch.run.connecting import connect
-from crucible_batch.run.planning import plan_request
-from crucible_batch.run.reporting import report_rows
-from crucible_batch.run.request import JobFilter, RunRequest
-from crucible_batch.run.running import run_request
-from crucible_batch.run.status import read_status
+from crucible_batch.runs.connecting import connect
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.reporting import report_rows
+from crucible_batch.runs.request import JobFilter, RunRequest
+from crucible_batch.runs.running import run_request
+from crucible_batch.runs.status import read_status
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import run_command
 

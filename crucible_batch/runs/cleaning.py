@@ -15,11 +15,11 @@ from crucible_batch.core.events import Deleted
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
-from crucible_batch.run.cancellation import Deadline
-from crucible_batch.run.directory import LockedRun, locked, open_for_repair
-from crucible_batch.run.object_runs import publish_report, store_of
-from crucible_batch.run.reporting import write_report_of
-from crucible_batch.run.run_journal import jobs_with_past, local_directory
+from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
+from crucible_batch.runs.object_runs import publish_report, store_of
+from crucible_batch.runs.reporting import write_report_of
+from crucible_batch.runs.run_journal import jobs_with_past, local_directory
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 

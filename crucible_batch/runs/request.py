@@ -16,7 +16,7 @@ from crucible_batch.core.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.manifest import path_fault
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.run.paths import check_shard_location, main_location, relative_to_here, shard_directory
+from crucible_batch.runs.paths import check_shard_location, main_location, relative_to_here, shard_directory
 from crucible_batch.saved_plan import (
     SavedPlan,
     check_plan_target,

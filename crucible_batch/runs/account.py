@@ -26,7 +26,7 @@ from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal
-from crucible_batch.run.run_journal import ledger_of
+from crucible_batch.runs.run_journal import ledger_of
 
 _KIND = "pbkdf2"
 _ROUNDS = 200_000

@@ -17,7 +17,7 @@ from crucible_batch.engine import Clock, RunControl
 from crucible_batch.errors import ControlError, ExitCode, UserError
 from crucible_batch.journal import Journal
 from crucible_batch.option_values import MOST_AT_ONCE, parse_duration
-from crucible_batch.run.request import JobFilter
+from crucible_batch.runs.request import JobFilter
 
 _SHOWN = 5
 _FORMS = "pause, resume, stop, concurrency N, deadline DURATION, retry NAME..."

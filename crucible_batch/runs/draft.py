@@ -37,10 +37,10 @@ from crucible_batch.manifest import (
 )
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
-from crucible_batch.run.keywords import taking, values_of
-from crucible_batch.run.paths import state_directory_of
-from crucible_batch.run.request import JobFilter, RunRequest, check_request, check_run_directory
-from crucible_batch.run.scheduled_time_source import find_scheduled_time
+from crucible_batch.runs.keywords import taking, values_of
+from crucible_batch.runs.paths import state_directory_of
+from crucible_batch.runs.request import JobFilter, RunRequest, check_request, check_run_directory
+from crucible_batch.runs.scheduled_time_source import find_scheduled_time
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 

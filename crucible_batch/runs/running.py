@@ -23,32 +23,32 @@ from crucible_batch.outputs import Receipts
 from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report import ReportHead, RowFile
 from crucible_batch.report.html import PAGE_FILE, Thumbnails
-from crucible_batch.run.cancellation import Deadline, Signals, interruptible_immediately
-from crucible_batch.run.cleaning import clean_quietly
-from crucible_batch.run.connecting import current_settings
-from crucible_batch.run.context import RunContext, reported_outage
-from crucible_batch.run.control_desk import ControlDesk, user_name
-from crucible_batch.run.directory import LockedRun
-from crucible_batch.run.draft import read_source, run_directory, with_pace_of
-from crucible_batch.run.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.run.object_runs import image_loader, publish_report
-from crucible_batch.run.observers import Observers
-from crucible_batch.run.parts import Parts, ReadRun, ReadyRun, ReportedRun
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.report_note import report_stands
-from crucible_batch.run.reporting import (
+from crucible_batch.runs.cancellation import Deadline, Signals, interruptible_immediately
+from crucible_batch.runs.cleaning import clean_quietly
+from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.context import RunContext, reported_outage
+from crucible_batch.runs.control_desk import ControlDesk, user_name
+from crucible_batch.runs.directory import LockedRun
+from crucible_batch.runs.draft import read_source, run_directory, with_pace_of
+from crucible_batch.runs.finished_jobs import FinishedJob, finished_jobs
+from crucible_batch.runs.object_runs import image_loader, publish_report
+from crucible_batch.runs.observers import Observers
+from crucible_batch.runs.parts import Parts, ReadRun, ReadyRun, ReportedRun
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.report_note import report_stands
+from crucible_batch.runs.reporting import (
     head_of,
     row_collector,
     thumbnails_of,
     update_page,
     write_report_of,
 )
-from crucible_batch.run.request import (
+from crucible_batch.runs.request import (
     RunRequest,
     check_request,
     follow_plan,
 )
-from crucible_batch.run.start import RunKind, StartedRun, start_run
+from crucible_batch.runs.start import RunKind, StartedRun, start_run
 from crucible_batch.settings import Settings
 
 

@@ -20,29 +20,29 @@ from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_save
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import VALUE_PATH, Manifest
-from crucible_batch.run.cancellation import Deadline
-from crucible_batch.run.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.run.draft import (
+from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.connecting import current_settings, gateway_for, require_key, unread_env_file
+from crucible_batch.runs.draft import (
     check_filter,
     read_source,
     read_value,
     run_directory,
     run_terms,
 )
-from crucible_batch.run.keywords import taking
-from crucible_batch.run.manifest_call import ManifestCall
-from crucible_batch.run.plan_parts import PlanParts, ReadPlan
-from crucible_batch.run.plan_rows import filled_in
-from crucible_batch.run.plan_summary import PlanSummary, summarise
-from crucible_batch.run.request import (
+from crucible_batch.runs.keywords import taking
+from crucible_batch.runs.manifest_call import ManifestCall
+from crucible_batch.runs.plan_parts import PlanParts, ReadPlan
+from crucible_batch.runs.plan_rows import filled_in
+from crucible_batch.runs.plan_summary import PlanSummary, summarise
+from crucible_batch.runs.request import (
     RunRequest,
     check_request,
     check_saving,
     follow_plan,
 )
-from crucible_batch.run.run_journal import refuse_if_pruned
-from crucible_batch.run.saved_plans import PlanBasis, check_plan, save_plan
-from crucible_batch.run.workflows import plan_jobs
+from crucible_batch.runs.run_journal import refuse_if_pruned
+from crucible_batch.runs.saved_plans import PlanBasis, check_plan, save_plan
+from crucible_batch.runs.workflows import plan_jobs
 from crucible_batch.settings import Settings
 
 

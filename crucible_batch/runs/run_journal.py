@@ -16,8 +16,8 @@ from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import RunDirectoryError, RunPrunedError, ShardsOutstandingError
 from crucible_batch.journal import Journal, RunRecord
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.run.paths import state_directory_of
-from crucible_batch.run.shard_notes import describe_shards, outstanding_shards
+from crucible_batch.runs.paths import state_directory_of
+from crucible_batch.runs.shard_notes import describe_shards, outstanding_shards
 
 OUTPUTS_AT = "outputs_at"
 """The name under which a journal stores the URL of its outputs."""

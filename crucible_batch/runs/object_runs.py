@@ -36,10 +36,10 @@ from crucible_batch.outputs import (
 )
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.report.html import FOLDER
-from crucible_batch.run.concurrent_work import for_each
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
-from crucible_batch.run.shard_notes import noted_shard
+from crucible_batch.runs.concurrent_work import for_each
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
+from crucible_batch.runs.shard_notes import noted_shard
 
 RUN_FILE = ".crucible/run.json"
 """The object that binds a prefix to one run, as the journal binds a directory."""

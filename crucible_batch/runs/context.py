@@ -17,11 +17,11 @@ from crucible_batch.gateway import HttpGateway, Retrier, RetryNotice, RetryPolic
 from crucible_batch.journal import Binding
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
-from crucible_batch.run.cancellation import Deadline
-from crucible_batch.run.connecting import gateway_for
-from crucible_batch.run.observers import Observers
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.connecting import gateway_for
+from crucible_batch.runs.observers import Observers
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 PATIENCE_S = 120.0

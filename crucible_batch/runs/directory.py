@@ -16,8 +16,8 @@ from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.outputs import check_outputs_can_be_saved
-from crucible_batch.run.account import check_account
-from crucible_batch.run.connecting import current_settings, gateway_for, require_key
+from crucible_batch.runs.account import check_account
+from crucible_batch.runs.connecting import current_settings, gateway_for, require_key
 from crucible_batch.settings import Settings
 
 _FOREIGN = "größe/{index}{ext}"

@@ -20,11 +20,11 @@ from crucible_batch.core.tally import Tally
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import ReportHead
 from crucible_batch.report.html import Advice
-from crucible_batch.run.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.run.plan_rows import budget_for_remaining
-from crucible_batch.run.reporting import advice_of, head_of
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.run_journal import (
+from crucible_batch.runs.finished_jobs import FinishedJob, finished_jobs
+from crucible_batch.runs.plan_rows import budget_for_remaining
+from crucible_batch.runs.reporting import advice_of, head_of
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.run_journal import (
     changed_at_of,
     journal_outputs_url,
     local_directory,
@@ -32,7 +32,7 @@ from crucible_batch.run.run_journal import (
     newest_run,
     pruned_on,
 )
-from crucible_batch.run.shard_notes import outstanding_shards
+from crucible_batch.runs.shard_notes import outstanding_shards
 
 OLDEST = 8
 NEWEST_ENDS = 200

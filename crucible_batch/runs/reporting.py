@@ -37,12 +37,12 @@ from crucible_batch.report.html import (
     report_assets,
     write_page,
 )
-from crucible_batch.run.object_runs import in_thread, publish_files, store_by
-from crucible_batch.run.plan_rows import budget_for_remaining
-from crucible_batch.run.report_fields import noted_fields
-from crucible_batch.run.report_note import note_report
-from crucible_batch.run.request import check_path
-from crucible_batch.run.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
+from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
+from crucible_batch.runs.plan_rows import budget_for_remaining
+from crucible_batch.runs.report_fields import noted_fields
+from crucible_batch.runs.report_note import note_report
+from crucible_batch.runs.request import check_path
+from crucible_batch.runs.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
 
 logger = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from crucible_batch.errors import PlanChange, StalePlanError
 from crucible_batch.journal import Binding, PlanFile
 from crucible_batch.manifest import Manifest, depends_on_time, time_variables_in
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.run.keywords import values_of
-from crucible_batch.run.plan_rows import plan_rows
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.run_journal import directory_outputs_url, journal_of
+from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.plan_rows import plan_rows
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_journal import directory_outputs_url, journal_of
 from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 

@@ -25,18 +25,18 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
-from crucible_batch.run.connecting import require_key
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.draft import check_filter, fill_plan, run_terms
-from crucible_batch.run.object_runs import limits_of, open_store
-from crucible_batch.run.parts import Parts
-from crucible_batch.run.plan_rows import filled_in
-from crucible_batch.run.plan_summary import summarise
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.run_journal import refuse_if_pruned, run_outputs_url
-from crucible_batch.run.saved_plans import PlanBasis, check_plan
-from crucible_batch.run.start import RunKind, awaited_gateway
-from crucible_batch.run.workflows import plan_jobs
+from crucible_batch.runs.connecting import require_key
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.draft import check_filter, fill_plan, run_terms
+from crucible_batch.runs.object_runs import limits_of, open_store
+from crucible_batch.runs.parts import Parts
+from crucible_batch.runs.plan_rows import filled_in
+from crucible_batch.runs.plan_summary import summarise
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_journal import refuse_if_pruned, run_outputs_url
+from crucible_batch.runs.saved_plans import PlanBasis, check_plan
+from crucible_batch.runs.start import RunKind, awaited_gateway
+from crucible_batch.runs.workflows import plan_jobs
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayErro
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs, later_stages
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
-from crucible_batch.run.draft import fill_plan
-from crucible_batch.run.saved_plans import PlanBasis
+from crucible_batch.runs.draft import fill_plan
+from crucible_batch.runs.saved_plans import PlanBasis
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:

@@ -11,9 +11,9 @@ from crucible_batch.core.progress import JobAdvanced, Message
 from crucible_batch.engine import RunControl
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import build_row
-from crucible_batch.run.finished_jobs import FinishedJob, finished_job
-from crucible_batch.run.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
-from crucible_batch.run.running import RunResult
+from crucible_batch.runs.finished_jobs import FinishedJob, finished_job
+from crucible_batch.runs.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
+from crucible_batch.runs.running import RunResult
 
 _FINISHED = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 

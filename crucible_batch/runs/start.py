@@ -26,11 +26,11 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore, Receipts, check_outputs_can_be_saved
-from crucible_batch.run.account import refuse_other_account
-from crucible_batch.run.connecting import require_key
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.parts import BudgetGrant, OpenedRun, Parts
-from crucible_batch.run.saved_plans import PlanBasis
+from crucible_batch.runs.account import refuse_other_account
+from crucible_batch.runs.connecting import require_key
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import BudgetGrant, OpenedRun, Parts
+from crucible_batch.runs.saved_plans import PlanBasis
 from crucible_batch.settings import Settings
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.journal import PlanFile
-from crucible_batch.run.plan_summary import PlanSummary
-from crucible_batch.run.request import RunRequest
-from crucible_batch.run.saved_plans import PlanBasis
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.saved_plans import PlanBasis
 from crucible_batch.settings import Settings
 
 

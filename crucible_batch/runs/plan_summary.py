@@ -20,8 +20,8 @@ from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
-from crucible_batch.run.plan_comparison import Comparison, compare
-from crucible_batch.run.plan_rows import (
+from crucible_batch.runs.plan_comparison import Comparison, compare
+from crucible_batch.runs.plan_rows import (
     UPLOADS,
     PlanCounts,
     PriceLine,
@@ -30,8 +30,8 @@ from crucible_batch.run.plan_rows import (
     stage_lines,
     starts_of,
 )
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.run_journal import journal_of, ledger_of
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.run_journal import journal_of, ledger_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from crucible_batch.core.run_options import ManifestOptions
-from crucible_batch.run.draft import ManifestInput, path_of
-from crucible_batch.run.keywords import values_of
-from crucible_batch.run.request import JobFilter, RunRequest, read_budget
+from crucible_batch.runs.draft import ManifestInput, path_of
+from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.request import JobFilter, RunRequest, read_budget
 from crucible_batch.settings import Settings
 
 

@@ -15,9 +15,9 @@ from crucible_batch.core.plan_diff import ChangeCause, ChangeKind, ComparedJob, 
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
-from crucible_batch.run.plan_rows import retries
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.run_journal import directory_outputs_url
+from crucible_batch.runs.plan_rows import retries
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.run_journal import directory_outputs_url
 
 MOST_NAMES = 3
 """The maximum number of names in a group."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible_batch.report import JobRow, OutputRow
-from crucible_batch.run.reporting import report_rows
+from crucible_batch.runs.reporting import report_rows
 
 
 class FinishedOutput(OutputRow):

@@ -24,8 +24,8 @@ from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
-from crucible_batch.run.request import JobFilter
-from crucible_batch.run.run_journal import journal_of, ledger_of, newest_run
+from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.run_journal import journal_of, ledger_of, newest_run
 
 
 def filled_in(directory: Path, manifest: Manifest) -> FilledFields:

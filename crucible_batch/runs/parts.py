@@ -30,10 +30,10 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead, RowFile
-from crucible_batch.run.context import RunContext
-from crucible_batch.run.control_desk import ControlDesk
-from crucible_batch.run.observers import Observers
-from crucible_batch.run.request import RunRequest
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.control_desk import ControlDesk
+from crucible_batch.runs.observers import Observers
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 
