@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from crucible_batch.features.agents.part import SpendCapPart
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.control.part import SocketPart
-from crucible_batch.features.history.earlier_runs import EarlierRunsPart
-from crucible_batch.features.history.failed_starts import FailedStartsPart
-from crucible_batch.features.history.known_jobs import KnownJobsPart
 from crucible_batch.features.notify.part import NoticesPart
 from crucible_batch.features.periods.part import PeriodPart
 from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.shards.plan_notes import ShardNotesPart
 from crucible_batch.features.shards.run import shard_run
 from crucible_batch.features.telemetry.part import TelemetryPart
+from crucible_batch.runs.earlier_runs import EarlierRunsPart
+from crucible_batch.runs.failed_starts import FailedStartsPart
+from crucible_batch.runs.known_jobs import KnownJobsPart
 from crucible_batch.runs.manifest_jobs import manifest_run
 from crucible_batch.runs.parts import Parts, RunPart
 from crucible_batch.runs.plan_parts import PlanParts

@@ -13,7 +13,6 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
-from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
@@ -28,6 +27,7 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
+from crucible_batch.runs.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.runs.object_runs import open_store
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.request import RunRequest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.features.history import known_jobs
+from crucible_batch.runs import known_jobs
 
 SHORT_JOBS = True
 
