@@ -24,7 +24,7 @@ from crucible_batch.api.shards.divided_plan import (
     set_aside,
 )
 from crucible_batch.api.shards.period_budget import DivisionLimit, division_limit
-from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
+from crucible_batch.api.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes, read_list
 from crucible_batch.domain.credits import format_credits
 from crucible_batch.domain.saved_plan import PlanAccount
 from crucible_batch.domain.shard_division import Division
@@ -128,7 +128,7 @@ async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
     Raises ``RunDirectoryError`` and ``ObjectStoreError``.
     """
     outstanding = outstanding_shards(journal)
-    if outstanding is not None and not await listing.has(outstanding.plan_digest):
+    if outstanding is not None and (await read_list(listing.objects)).of(outstanding.plan_digest) is None:
         note_shards(journal, outstanding.before)
 
 
