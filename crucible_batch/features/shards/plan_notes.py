@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.shards.divided_plan import refuse_if_divided
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
 
 

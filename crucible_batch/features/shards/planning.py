@@ -16,18 +16,19 @@ from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
     division_number,
-    refuse_unknown,
     set_aside,
 )
 from crucible_batch.features.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.features.shards.shard_division import Division
-from crucible_batch.features.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes, read_list
+from crucible_batch.features.shards.stored_plans import Listing, publish_bytes
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
+from crucible_batch.runs.divided_plans import claimed_journal, plan_key, read_list
 from crucible_batch.runs.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.outstanding_shards import refuse_unknown
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import directory_outputs_url

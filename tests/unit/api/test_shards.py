@@ -35,12 +35,12 @@ from crucible_batch.features.shards.divided_plan import (
     PlanToDivide,
     division_number,
     left_of,
-    refuse_if_divided,
     set_aside,
 )
 from crucible_batch.features.shards.run import ShardRows, _begin, shard_terms
 from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.paths import shard_directory
 from crucible_batch.runs.request import RunRequest, choose_shard, follow_plan
 from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard, noted_shards
