@@ -17,6 +17,7 @@ from crucible_batch.cli.command_output import BUG, Terminated, answering
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
+from crucible_batch.features import found
 from crucible_batch.features.agents import commands as agent_commands
 from crucible_batch.features.periods import commands as budget_commands
 from crucible_batch.features.schedule import commands as schedule_commands
@@ -59,6 +60,9 @@ def _root(
 
 for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
+for _feature in found("commands"):
+    if hasattr(_feature, "add_to"):
+        _feature.add_to(app)
 app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
 app.add_typer(budget_commands.budget, rich_help_panel="Automate")
 app.add_typer(agent_commands.agent, rich_help_panel="Automate")

@@ -1,4 +1,4 @@
-"""The options of ``run`` that are the command line's alone, and those of ``plan`` for shards."""
+"""The options of ``run`` that are the command line's alone."""
 
 from __future__ import annotations
 
@@ -14,28 +14,11 @@ from crucible_batch.cli.option_parsers import option_parser, parse_bytes
 from crucible_batch.option_values import IfRunning
 
 # One for each panel of the help.
-_jobs = partial(typer.Option, rich_help_panel="Which jobs")
 _pace = partial(typer.Option, rich_help_panel="Time and pace")
 _output = partial(typer.Option, rich_help_panel="Output")
 
 # One for each kind of value.
 _size = partial(_output, metavar="SIZE", parser=option_parser(parse_bytes))
-_number_of_shards = partial(typer.Option, "--shards", metavar="N", min=1, max=10_000)
-
-Shards = Annotated[
-    int | None,
-    _number_of_shards(
-        help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs on any machine.",
-        rich_help_panel="Which jobs",
-    ),
-]
-Probe = Annotated[
-    bool,
-    _jobs(
-        "--probe",
-        help="First buy one job of each kind without a known price, and upload the images. Spends credits.",
-    ),
-]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -45,15 +28,6 @@ DryRun = Annotated[
         rich_help_panel="Spending",
     ),
 ]
-Shard = Annotated[
-    str | None,
-    _jobs(
-        "--shard",
-        metavar="I/N",
-        help="Run this shard of a divided plan.  \\[default: CRUCIBLE_BATCH_SHARD, else the index of the array job]",
-    ),
-]
-
 EVERYDAY = {
     "budget": "Spend at most N credits, over all runs.",
     "yes": "Start without a budget, without asking.",

@@ -6,6 +6,11 @@ rest works as before. What a feature adds is found by the names of files in its 
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
+    run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
+    plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise
+    plan_command.py     prepared(...)                  what `plan` does before it plans
+    plan_view.py        show, as_json, show_next       what `plan` shows of a plan
+    followed_plan.py    chosen(...)                    the part of a saved plan that a run follows
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 """
@@ -29,9 +34,14 @@ def found(name: str) -> Iterator[Any]:
         yield import_module(f"{__name__}.{path.parent.name}.{name}")
 
 
+def exists(feature: str) -> bool:
+    """Return whether a feature was not deleted."""
+    return (_FOLDER / feature).is_dir()
+
+
 def load(reference: str) -> Any:
     """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature's folder doesn't exist."""
     module, _, attribute = reference.partition(":")
-    if not (_FOLDER / module.partition(".")[0]).is_dir():
+    if not exists(module.partition(".")[0]):
         return None
     return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -19,6 +19,7 @@ from crucible_batch.core.prices import PriceBook, shape_of
 from crucible_batch.core.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.core.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
@@ -41,7 +42,7 @@ _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABL
 
 def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
-    shards = request.shards
+    shards = request.of(DivisionOptions).shards
     if shards is None:
         return
     if not 1 <= shards <= MAX_SHARDS:
