@@ -5,6 +5,7 @@ rest works as before. What a feature adds is found by the names of files in its 
 
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
+    manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
     run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
     plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise

@@ -18,7 +18,6 @@ command = partial(opt.command, commands, "Create images")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command to the command line."""
     app.registered_commands.extend(commands.registered_commands)
 
 
