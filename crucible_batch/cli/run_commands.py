@@ -39,7 +39,6 @@ def run(
     only: opt.Only = None,
     var: opt.Var = None,
     options: RunOptions,
-    schedule: run_opt.ScheduleOptions,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
     display: opt.Display = opt.DisplayMode.AUTO,
@@ -67,9 +66,11 @@ def run(
 
         show_what_a_run_would_do(output, request, settings)
     else:
-        from crucible_batch.features.schedule.catching_up import run_scheduled
+        from crucible_batch.cli.single_run import run_once
 
-        run_scheduled(output, request, settings, display, schedule)
+        feature = next(found("run_command"), None)
+        run_requested = run_once if feature is None else feature.run
+        run_requested(output, request, settings, display)
 
 
 @command(

@@ -11,10 +11,8 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli.option_parsers import option_parser, parse_bytes
-from crucible_batch.option_values import IfRunning
 
 # One for each panel of the help.
-_pace = partial(typer.Option, rich_help_panel="Time and pace")
 _output = partial(typer.Option, rich_help_panel="Output")
 
 # One for each kind of value.
@@ -49,29 +47,6 @@ EVERYDAY_OF_PLAN = {
     "verbose": "List each job, and why it would run.",
     **{name: EVERYDAY[name] for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleOptions:
-    """The options for runs of a schedule: missed times, and a run that is still active."""
-
-    catch_up: Annotated[
-        int | None,
-        _pace(
-            "--catch-up",
-            metavar="N",
-            min=0,
-            max=366,
-            help="First run up to N missed times of the manifest's schedule.  \\[default: schedule.catch_up, else 0]",
-        ),
-    ] = None
-    if_running: Annotated[
-        IfRunning | None,
-        _pace(
-            "--if-running",
-            help="If a run of this manifest is active, also under another run id: exit with 6, wait, or exit with 0.",
-        ),
-    ] = None
 
 
 class LogFormat(enum.StrEnum):

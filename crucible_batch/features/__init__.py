@@ -8,6 +8,7 @@ rest works as before. What a feature adds is found by the names of files in its 
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
     run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
+    run_command.py      run(...)                       how `run` makes its runs; at most one feature has it
     plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise
     plan_command.py     prepared(...)                  what `plan` does before it plans
     plan_view.py        show, as_json, show_next       what `plan` shows of a plan
