@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -16,21 +15,14 @@ def lazily(package: str, file: str) -> tuple[Callable[[str], object], Callable[[
     """Return ``__getattr__`` and ``__dir__`` for a package, which is in ``file``.
 
     Its names are those that the stub imports, each in a line of its own: ``from module import name as name``. Names of
-    a folder that was deleted are unknown.
+    features that were deleted are unknown.
     """
-    root = os.path.dirname(file)  # noqa: PTH120 - pathlib is not loaded yet
 
     @cache
     def homes() -> dict[str, str]:
         with open(f"{file}i", encoding="utf-8") as stub:  # noqa: PTH123 - pathlib is not loaded yet
             lines = [line.split() for line in stub]
-        found = {words[3]: words[1] for words in lines if words[:1] == ["from"]}
-        folders = {module.rpartition(".")[0] for module in found.values()}
-        deleted = {folder for folder in folders if not os.path.isdir(path_of(folder))}  # noqa: PTH112 - see above
-        return {name: module for name, module in found.items() if module.rpartition(".")[0] not in deleted}
-
-    def path_of(folder: str) -> str:
-        return os.path.join(root, *folder.removeprefix(package).split("."))  # noqa: PTH118 - see above
+        return {words[3]: words[1] for words in lines if words[:1] == ["from"] and _is_there(words[1])}
 
     def find(name: str) -> object:
         if name == "__all__":
@@ -42,3 +34,13 @@ def lazily(package: str, file: str) -> tuple[Callable[[str], object], Callable[[
         return found
 
     return find, lambda: sorted({*vars(sys.modules[package]), *homes()})
+
+
+def _is_there(module: str) -> bool:
+    """Return whether a module is not of a feature that was deleted."""
+    _, _, path = module.partition(".features.")
+    if not path:
+        return True
+    from crucible_batch.features import exists  # noqa: PLC0415 - loads pathlib
+
+    return exists(path.partition(".")[0])

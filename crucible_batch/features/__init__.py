@@ -14,7 +14,8 @@ rest works as before. What a feature adds is found by the names of files in its 
     plan_view.py        show, as_json, show_next       what `plan` shows of a plan
     followed_plan.py    chosen(...)                    the part of a saved plan that a run follows
 
-What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
+What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters. ``needs.py`` has which
+feature can't do without another.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from crucible_batch.features.needs import NEEDS
 
 _FOLDER = Path(__file__).parent
 
@@ -33,16 +36,18 @@ def found(name: str) -> Iterator[Any]:
     An error in a module is raised: a limit on credits must not vanish because its feature can't be imported.
     """
     for path in sorted(_FOLDER.glob(f"*/{name}.py")):
-        yield import_module(f"{__name__}.{path.parent.name}.{name}")
+        if exists(path.parent.name):
+            yield import_module(f"{__name__}.{path.parent.name}.{name}")
 
 
 def exists(feature: str) -> bool:
-    """Return whether a feature was not deleted."""
-    return (_FOLDER / feature).is_dir()
+    """Return whether a feature was not deleted, and neither was one that it needs."""
+    needed = NEEDS.get(feature, frozenset())
+    return (_FOLDER / feature).is_dir() and all(map(exists, needed))
 
 
 def load(reference: str) -> Any:
-    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature's folder doesn't exist."""
+    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature was deleted."""
     module, _, attribute = reference.partition(":")
     if not exists(module.partition(".")[0]):
         return None
