@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 NEEDS: Mapping[str, Set[str]] = {
-    "agents": {"periods"},
     "shards": {"periods"},
     "view": {"control"},
 }

@@ -68,17 +68,17 @@ def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKi
         shard_run = load("shards.run:shard_run")
         kind: RunKind = shard_run(request, _parts(Kind.SHARD, further, cap))
         return kind
-    return manifest_run(request, _parts(Kind.MANIFEST, further, cap))
+    return manifest_run(request, _parts(Kind.MANIFEST, further, cap), _plan_parts())
 
 
 def kind_of_probe(request: RunRequest) -> RunKind:
     """Return the kind of a probe's run."""
-    return manifest_run(request, _parts(Kind.PROBE))
+    return manifest_run(request, _parts(Kind.PROBE), _plan_parts())
 
 
 def plan_kind_of(_request: RunRequest) -> PlanKind:
     """Return the kind of the plan that ``plan`` makes, or compares with the present state."""
-    return ManifestPlan(PlanParts([part() for part in map(_loaded, _PLAN_PARTS) if part is not None]))
+    return ManifestPlan(_plan_parts())
 
 
 def plan_kind_of_run(request: RunRequest) -> PlanKind:
@@ -87,6 +87,10 @@ def plan_kind_of_run(request: RunRequest) -> PlanKind:
         kind: PlanKind = load("shards.run:ShardPlan")()
         return kind
     return plan_kind_of(request)
+
+
+def _plan_parts() -> PlanParts:
+    return PlanParts([part() for part in map(_loaded, _PLAN_PARTS) if part is not None])
 
 
 def _parts(kind: Kind, further: Sequence[RunPart] = (), cap: object = None) -> Parts:

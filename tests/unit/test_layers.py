@@ -187,8 +187,7 @@ def test_a_function_has_at_most_60_lines() -> None:
 
 NAMED = {
     ("api", "registry"), ("cli", "registry"),
-    ("cli", "notify"), ("cli", "periods"), ("cli", "stages"),
-    ("runs", "periods"), ("runs", "prices"), ("runs", "stages"),
+    ("cli", "stages"), ("runs", "stages"),
 }  # fmt: skip
 """Rooms with a feature that they still name, beside the registry."""
 

@@ -24,7 +24,7 @@ from crucible_batch.runs.run_journal import is_begun
 from crucible_batch.runs.shard_notes import noted_in, noted_shards
 
 _OTHER_FILES = 128
-"""Files that the rest of a command has open at most: databases, outputs, streams."""
+"""Files that a merge opens at most beside the locks: databases, outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ def allow_locks(count: int) -> None:
     Locking fails with ``OSError`` otherwise.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * count + _OTHER_FILES
+    are_open = len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers
+    wanted = 2 * count + are_open + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
