@@ -11,8 +11,6 @@ from pathlib import Path
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
-from crucible_batch.features.shards.divided_plan import refuse_if_divided
-from crucible_batch.features.shards.stored_plans import claimed_journal
 from crucible_batch.features.stages.derived_jobs import (
     DerivedJobs,
     RunDerivation,
@@ -26,8 +24,10 @@ from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.connecting import require_key
 from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.divided_plans import claimed_journal
 from crucible_batch.runs.draft import check_filter, fill_plan, run_terms
 from crucible_batch.runs.object_runs import limits_of, open_store
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.plan_parts import PlanParts
 from crucible_batch.runs.plan_rows import filled_in

@@ -16,9 +16,9 @@ from crucible_batch.core.prices import Certainty, PriceBook
 from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.core.saved_plan import PlannedState, PlanTotals
 from crucible_batch.core.sharding import PlannedShard
-from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
+from crucible_batch.runs.outstanding_shards import waits_for_shards
 from crucible_batch.runs.plan_comparison import Comparison, compare
 from crucible_batch.runs.plan_rows import (
     UPLOADS,
