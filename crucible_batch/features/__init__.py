@@ -6,6 +6,8 @@ rest works as before. What a feature adds is found by the names of files in its 
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
+    job_entries.py      takes(job), expander(), and    entries of ``jobs`` whose jobs it makes, during a run as well;
+                        problems(job, header, site)    at most one feature has such entries
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 """

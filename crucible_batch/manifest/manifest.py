@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.manifest.feature_entries import is_of_feature
 from crucible_batch.manifest.models import (
     Assets,
     Budget,
@@ -78,9 +79,9 @@ class Manifest:
         return read_timezone(own) if own is not None else self.zone
 
     @property
-    def has_stages(self) -> bool:
-        """Whether an entry makes jobs from outputs of others, so that a run adds jobs to its plan."""
-        return any(entry.job.source is not None for entry in self.jobs)
+    def may_grow(self) -> bool:
+        """Whether a run may add jobs to its plan: those of entries that a feature expands."""
+        return any(is_of_feature(entry.job) for entry in self.jobs)
 
     @property
     def variables(self) -> dict[str, Any]:

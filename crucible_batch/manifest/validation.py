@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
+from crucible_batch.manifest.feature_entries import entries_of_feature, is_of_feature
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Budget, Header, JobEntry, Notification
 from crucible_batch.manifest.problems import MAX_SHOWN
@@ -25,7 +26,6 @@ from crucible_batch.scheduled_time import read_timezone
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
-SOURCE = "source"
 _CHANNELS = ("heartbeat", "webhook", "command", "apprise")
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
@@ -88,7 +88,8 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield from _axis_problems(job.matrix, header.vars, site, "matrix")
     yield from _axis_problems(job.zip, header.vars, site, "zip")
     axes = axes_of(job, header.matrix)
-    yield from _stage_problems(job, header, site)
+    if (feature := entries_of_feature()) is not None:
+        yield from feature.problems(job, header, site)
     for name in job.zip:
         if name in axes:
             yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
@@ -98,32 +99,16 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield site.problem(("zip",), f"the lists must have the same length, got {shown}", key=True)
 
 
-def _stage_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield the problems of an entry that makes jobs from outputs of others."""
-    if job.source is None:
-        if job.pick is not None:
-            yield site.problem(("pick",), "`pick` needs `from` in the same entry", key=True)
-        return
-    if job.foreach is not None:
-        yield site.problem(("foreach",), "an entry can't have both `from` and `foreach`", key=True)
-    if site.path[-1] == 0:
-        yield site.problem(("from",), "there is no entry above this one", hint="`from` names jobs of entries above")
-    for where, variables in (("vars", header.vars), ("matrix", job.matrix or {}), ("zip", job.zip)):
-        if SOURCE in variables:
-            message = f"`{where}` has the name {SOURCE!r}, which is reserved in entries with `from`"
-            yield site.problem(("from",), message, key=True)
-
-
 def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
-    """Return the matrix of an entry. ``shared`` is that of the manifest, which entries with ``from`` don't have."""
+    """Return the matrix of an entry. ``shared`` is that of the manifest, which entries of features don't have."""
     if job.matrix is not None:
         return job.matrix
-    return {} if job.source is not None else shared
+    return {} if is_of_feature(job) else shared
 
 
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 with ``from``."""
-    if job.source is not None:
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if a feature makes them."""
+    if is_of_feature(job):
         return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1

@@ -24,11 +24,9 @@ from crucible_batch.errors import Problem, UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (
     VALUE_PATH,
-    Expansion,
+    EntryExpander,
     Manifest,
     ProblemCollector,
-    SourceFile,
-    SourceJob,
     expand,
     load_manifest,
     parse_manifest,
@@ -50,13 +48,12 @@ class LaterStages(Protocol):
     @property
     def owners(self) -> Mapping[str, OutputKey]: ...
 
-    def begin(self, planner: Planner, expansion: Expansion) -> None: ...
+    @property
+    def expander(self) -> EntryExpander: ...
+
+    def begin(self, planner: Planner) -> None: ...
 
     def reader(self, read: ReadImage) -> ReadImage: ...
-
-    def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
-
-    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]: ...
 
     def take(self, planned: PlannedJob) -> bool: ...
 
@@ -258,12 +255,9 @@ def fill_plan(
         owners={} if derived is None else derived.owners,
         filled=filled,
     )
-    if derived is None:
-        specs = expand(manifest, note_names, note_empty)
-    else:
-        expansion = Expansion(manifest, derived.outputs_of, derived.owners_first)
-        derived.begin(planner, expansion)
-        specs = expansion.jobs(note_names, note_empty)
+    if derived is not None:
+        derived.begin(planner)
+    specs = expand(manifest, note_names, note_empty, expander=None if derived is None else derived.expander)
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):
@@ -279,7 +273,7 @@ def fill_plan(
 
 def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
     """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
-    if not manifest.has_stages:
+    if not manifest.may_grow:
         return None
     from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
 

@@ -24,14 +24,17 @@ from crucible_batch.core.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob
 from crucible_batch.core.prices import Shape, shape_of
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
+from crucible_batch.features.stages.entry import DerivingEntry
+from crucible_batch.features.stages.expander import StageExpander
 from crucible_batch.features.stages.note import PickedStage, note_stages
 from crucible_batch.features.stages.rule import (
     SOURCE_FAILED,
     missing_outputs,
     source_failed,
 )
+from crucible_batch.features.stages.sources import expected_output
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
+from crucible_batch.manifest import Manifest, SourceFile, SourceJob
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
 from crucible_batch.runs.run_journal import journal_of, run_outputs_url
@@ -130,7 +133,7 @@ class _Expected:
 class DerivedJobs:
     """The later stages of one plan. It is filled while the plan is made, and continued during the run.
 
-    ``planner`` and ``expansion`` remember the plan's names, paths and identities. ``images`` has the outputs that are
+    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the outputs that are
     input images, by their file; it is shared with the reader that the planner was given.
     """
 
@@ -149,11 +152,11 @@ class DerivedJobs:
         self.owners = saved.owners()
         """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
         self._planner: Planner
-        self.expansion: Expansion
+        self.expander = StageExpander(self.outputs_of, self.owners_first)
 
-    def begin(self, planner: Planner, expansion: Expansion) -> None:
+    def begin(self, planner: Planner) -> None:
         """Start the plan. To be called before ``take``."""
-        self._planner, self.expansion = planner, expansion
+        self._planner = planner
 
     # -- while the plan is made -------------------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class DerivedJobs:
         return lambda path: self._images[path] if path in self._images else read(path)
 
     def outputs_of(self, name: str) -> Sequence[SourceFile] | None:
-        """Return the outputs of a job, as ``Expansion`` asks for them."""
+        """Return the outputs of a job, as the expander asks for them."""
         planned = self._planned.get(name)
         if planned is None or planned.obstacle is not None:
             return None
@@ -172,7 +175,7 @@ class DerivedJobs:
         return [self._source_file(name, each) for each in saved]
 
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
-        """Return the sources of an entry, as ``Expansion`` asks for their order.
+        """Return the sources of an entry, as the expander asks for their order.
 
         It is that of the manifest. But if several have the same bytes, those without jobs in the former plan are last:
         they were saved later, and of equal jobs the first is kept.
@@ -232,11 +235,11 @@ class DerivedJobs:
         expected.uploads.add((source.name, source.index))
         is_after = source.name in self._waiting_names
         expected.is_after_waiting = expected.is_after_waiting or is_after
-        if is_after or any(stage.is_waiting for stage in self.expansion.stages if stage.entry.index == entry):
+        if is_after or any(stage.is_waiting for stage in self.expander.stages if stage.entry.index == entry):
             self._waiting_names.add(planned.name)
 
     def _entry_of(self, name: str) -> int:
-        job = self.expansion.jobs_so_far.named(name)
+        job = self.expander.jobs_so_far.named(name)
         return self._entries.get(name, -1) if job is None else job.entry
 
     def expected_names(self) -> Iterator[str]:
@@ -246,7 +249,7 @@ class DerivedJobs:
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry with ``from`` may add to the plan."""
         found = []
-        for stage in self.expansion.stages:
+        for stage in self.expander.stages:
             expected = self._expected.get(stage.entry.index, _Expected())
             found.append(
                 NextStage(
@@ -277,7 +280,7 @@ class DerivedJobs:
         if (name, saved.index) in self._derived or not _is_ours(planned, saved):
             return []
         found: list[PlannedJob] = []
-        for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):
+        for stage, specs in self.expander.derive(name, self._source_file(name, saved)):
             entry = stage.entry.index
             for item in self._planner.plan(specs):
                 if isinstance(item, Problem):
@@ -329,7 +332,7 @@ class DerivedJobs:
             plan.fill(replace(planned, position=at) for at, (_, planned) in enumerate(ordered))
             journal.adopt(plan)
         entries = [entry for (entry, *_), _ in ordered]
-        note_stages(journal, [self._noted(stage, entries) for stage in self.expansion.stages if stage.picks_file])
+        note_stages(journal, [self._noted(stage, entries) for stage in self.expander.stages if stage.picks_file])
 
     def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
@@ -349,10 +352,10 @@ class DerivedJobs:
     def _without_source(self) -> Iterator[PlannedJob]:
         """Yield the jobs of outputs that their sources do not have."""
         gone: set[str] = {planned.name for planned in self._blocked}
-        for stage in self.expansion.stages:
+        for stage in self.expander.stages:
             if stage.is_waiting:
                 continue
-            for source in self.expansion.jobs_so_far.matching(stage.pattern, stage.entry.index):
+            for source in self.expander.jobs_so_far.matching(stage.pattern, stage.entry.index):
                 expected = stage.expected(source)
                 planned = self._planned.get(source.name)
                 if source.name in gone:
@@ -394,19 +397,19 @@ def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None) ->
 
     ``saved`` has the outputs of the run directory; without it, the later stages have no jobs yet.
     """
-    return DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.has_stages else None
+    return DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.may_grow else None
 
 
 @contextmanager
 def saved_outputs(manifest: Manifest, directory: Path, out_dir: Path | None) -> Iterator[SavedOutputs]:
     """Open the outputs of a run by its directory and ``--out-dir``; none are read for a manifest without stages."""
-    with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
-        yield SavedOutputs(directory, journal, run_outputs_url(out_dir, directory) if manifest.has_stages else None)
+    with journal_of(directory) if manifest.may_grow else nullcontext() as journal:
+        yield SavedOutputs(directory, journal, run_outputs_url(out_dir, directory) if manifest.may_grow else None)
 
 
 def refuse_saved_stages(manifest: Manifest, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan is to be saved (to ``save_to``) and the manifest has stages."""
-    if manifest.has_stages and save_to is not None:
+    if manifest.may_grow and save_to is not None:
         raise UserError(
             "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
             hint="plan without -o, and run the manifest; a budget limits what its stages cost together",

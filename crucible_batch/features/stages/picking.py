@@ -14,12 +14,11 @@ from crucible_batch.atomic_files import replacing
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.note import PickedStage, noted_stages
+from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, parse_picks, pick_text
 from crucible_batch.journal import Journal
-from crucible_batch.manifest import load_manifest, parse_pick, parse_picks, pick_text
+from crucible_batch.manifest import load_manifest
 from crucible_batch.runs.run_journal import local_directory, newest_run
 from crucible_batch.shell_command import shell_command
-
-_MOST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ def _read(path: Path) -> str:
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
             raise UserError(f"{path} is not a regular file", hint="edit the file that the manifest names by hand")
-        content = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+        content = path.read_bytes() if path.stat().st_size <= MAX_PICKS_BYTES else None
     except FileNotFoundError:
         return ""
     except OSError as error:
