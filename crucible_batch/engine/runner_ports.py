@@ -13,8 +13,8 @@ from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.progress import Observer
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History
+from crucible_batch.engine.job_adder import Derivation
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.input_images import load_input
 from crucible_batch.outputs import OutputStore, Receipts

@@ -1,4 +1,4 @@
-"""Jobs that are added to a run, since they are made from outputs that it has saved."""
+"""Jobs that are added to a run while it is active, since they are made from outputs that it has saved."""
 
 from __future__ import annotations
 
