@@ -16,7 +16,6 @@ from crucible_batch.features.registry import plan_parts
 from crucible_batch.features.shards.divided_plan import check_sharding
 from crucible_batch.features.shards.planning import DraftedPlan, plan_shards
 from crucible_batch.features.shards.run import plan_shard
-from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import PlanFile, lock_run_directory
 from crucible_batch.manifest import VALUE_PATH, Manifest
@@ -30,6 +29,7 @@ from crucible_batch.runs.draft import (
     run_terms,
 )
 from crucible_batch.runs.keywords import taking
+from crucible_batch.runs.later_jobs import LaterJobs, refuse_saving
 from crucible_batch.runs.manifest_call import ManifestCall
 from crucible_batch.runs.plan_parts import PlanParts, ReadPlan
 from crucible_batch.runs.plan_rows import filled_in
@@ -119,7 +119,7 @@ async def plan_request(
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
         check_sharding(request, manifest, terms, save_to)
-        refuse_saved_stages(manifest, save_to)
+        refuse_saving(manifest, save_to)
         if request.shards is not None and directory.exists():
             stack.enter_context(lock_run_directory(directory))
         refuse_if_pruned(directory)
@@ -130,14 +130,14 @@ async def plan_request(
         if settings.api_key is not None:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
         draft = stack.enter_context(PlanFile.temporary())
-        with saved_outputs(manifest, directory, request.out_dir) as saved:
-            derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
+        watch, out_dir = deadline.check, request.out_dir
+        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
         check_plan(request, basis, draft)
-        check_filter(draft, request.job_filter, derived)
+        check_filter(draft, request.job_filter, later)
         drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
         if request.shards is not None and gateway is not None and save_to is not None:
             return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
-        summary = await _summarise(drafted, read, parts, derived, gateway, all_rows=all_rows)
+        summary = await _summarise(drafted, read, parts, later, gateway, all_rows=all_rows)
         if save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
@@ -158,7 +158,7 @@ async def _summarise(
     plan: DraftedPlan,
     read: ReadPlan,
     parts: PlanParts,
-    derived: DerivedJobs | None,
+    later: LaterJobs | None,
     gateway: HttpGateway | None,
     *,
     all_rows: bool,
@@ -175,7 +175,7 @@ async def _summarise(
         choice=request.choice,
         notes=notes,
         all_rows=all_rows,
-        derived=derived,
+        later=later,
     )
     summary = parts.amended(summary, read.settings)
     return replace(summary, shards=() if request.plan is None else request.plan.head.shards)

@@ -18,7 +18,7 @@ from typing import Protocol
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.engine.job_adder import Derivation
+from crucible_batch.core.ports import Derivation
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError

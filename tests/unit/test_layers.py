@@ -180,7 +180,7 @@ def test_a_function_has_at_most_60_lines() -> None:
     assert functions == [], "\n".join(functions)
 
 
-NAMED_BY_RUN = {"periods", "prices", "registry", "shards", "stages"}
+NAMED_BY_RUN = {"periods", "prices", "registry", "shards"}
 """Features that modules of ``runs/`` still name."""
 
 

@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -37,39 +36,13 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest, SourceFile, SourceJob
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
-from crucible_batch.runs.run_journal import journal_of, run_outputs_url
+from crucible_batch.runs.later_jobs import NextStage
 
 logger = logging.getLogger(__name__)
 
 _NEEDS_FILE = {Phase.READY, Phase.PREPARING}
 
 _Order: TypeAlias = "tuple[object, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class NextStage:
-    """An entry with ``from``: the jobs that a run may add to its plan.
-
-    ``jobs`` counts those that are expected: one for each source without outputs, unless the picks name others.
-    ``sources`` is the pattern, ``uploads`` the number of images that they may need. ``picks`` is the path of the picks
-    file as in the manifest, None without `pick`; ``is_waiting``: it is missing, so this run adds no job.
-    ``is_after_waiting``: its sources are jobs of such a stage.
-    """
-
-    name: str
-    sources: str
-    jobs: int
-    shapes: dict[Shape, int]
-    uploads: int
-    picks: str | None = None
-    is_waiting: bool = False
-    is_after_waiting: bool = False
-    choices: int = 0
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether this run may buy its jobs."""
-        return not self.is_waiting and not self.is_after_waiting
 
 
 class SavedOutputs:
@@ -266,6 +239,10 @@ class DerivedJobs:
             )
         return tuple(found)
 
+    def derivation(self, journal: Journal) -> RunDerivation:
+        """Return the later stages as the engine of a run sees them."""
+        return RunDerivation(self, journal)
+
     # -- during the run ---------------------------------------------------------------------------------------------
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
@@ -392,25 +369,20 @@ class RunDerivation:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
 
 
-def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None) -> DerivedJobs | None:
-    """Return the later stages of a manifest; None if no entry has `from`.
-
-    ``saved`` has the outputs of the run directory; without it, the later stages have no jobs yet.
-    """
-    return DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.may_grow else None
-
-
-@contextmanager
-def saved_outputs(manifest: Manifest, directory: Path, out_dir: Path | None) -> Iterator[SavedOutputs]:
-    """Open the outputs of a run by its directory and ``--out-dir``; none are read for a manifest without stages."""
-    with journal_of(directory) if manifest.may_grow else nullcontext() as journal:
-        yield SavedOutputs(directory, journal, run_outputs_url(out_dir, directory) if manifest.may_grow else None)
+def derived_jobs(
+    manifest: Manifest,
+    run_id: str,
+    directory: Path = Path(),
+    journal: Journal | None = None,
+    url: ObjectUrl | None = None,
+) -> DerivedJobs:
+    """Return the later stages of a manifest, by the outputs that ``SavedOutputs`` finds."""
+    return DerivedJobs(manifest, run_id, SavedOutputs(directory, journal, url))
 
 
-def refuse_saved_stages(manifest: Manifest, save_to: Path | None) -> None:
-    """Raise ``UserError`` if a plan is to be saved (to ``save_to``) and the manifest has stages."""
-    if manifest.may_grow and save_to is not None:
-        raise UserError(
-            "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
-            hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
-        )
+def refuse_saving() -> None:
+    """Raise ``UserError``: the plan of a manifest with stages is to be saved."""
+    raise UserError(
+        "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
+        hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
+    )
