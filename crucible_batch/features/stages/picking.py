@@ -18,7 +18,6 @@ from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, pa
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
 from crucible_batch.runs.run_journal import local_directory, newest_run
-from crucible_batch.shell_command import shell_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +67,6 @@ def pick(
             elif each.added:
                 _append(each.path, each.added)
     return tuple(each for each, _ in found)
-
-
-def next_pick(run_dir: str | Path) -> str | None:
-    """Return a command that picks for a stage that waits: the first output that there is. None if no stage waits."""
-    with Journal.read(local_directory(run_dir)) as journal:
-        for stage in noted_stages(journal):
-            if not stage.is_waiting:
-                continue
-            for planned in stage.candidates(journal.plan()):
-                if journal.job(planned, RetryRule()).outputs:
-                    return shell_command("pick", run_dir, planned.name)
-    return None
 
 
 # -- which names and files --------------------------------------------------------------------------------------------
