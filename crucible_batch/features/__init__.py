@@ -7,8 +7,7 @@ rest works as before. What a feature adds is found by the names of files in its 
     commands.py         add_to(app)                    commands of the command line
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
     next_command.py     next_command(run_dir, head)    a command that comes after a run to which nothing is left to do
-    job_entries.py      takes(job), expander(), and    entries of ``jobs`` whose jobs it makes, during a run as well;
-                        problems(job, header, site)    at most one feature has such entries
+    manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 """

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Protocol
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.features import load
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.combinations import Combination
-from crucible_batch.manifest.feature_entries import entries_of_feature, is_of_feature
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
 from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, MadeJob
@@ -28,13 +28,13 @@ MAX_PROBLEMS_OF_ENTRY = 50
 
 
 class EntryExpander(Protocol):
-    """Makes the jobs of the entries that ``is_of_feature`` finds, for one expansion."""
+    """Makes the derived jobs of one expansion: those that are made from outputs of others."""
 
     def begin(self, context: ExpansionContext) -> None:
         """Called before the first entry."""
 
     def jobs(self, entry: ManifestEntry) -> Iterator[MadeJob]:
-        """Yield the jobs of such an entry, and the problems of the entry itself."""
+        """Yield the jobs of an entry that is derived, and the problems of the entry itself."""
 
     def note(self, job: JobSpec) -> None:
         """Called with each job of the manifest before the next one is made."""
@@ -53,18 +53,18 @@ def expand(
     last item is that problem. Each call reads the files again. ``note_names`` is called at the end with the names of
     the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
 
-    ``expander`` makes the jobs of the entries that a feature expands; by default it expects one output of each job.
+    ``expander`` makes the derived jobs; by default it expects one output of each job.
     Each job must have been handled before the next is taken, since the jobs of an entry may depend on those before.
     """
     context = ExpansionContext(manifest)
     if expander is None and manifest.may_grow:
-        expander = entries_of_feature().expander()
+        expander = load("stages.expander:StageExpander")()
     if expander is not None:
         expander.begin(context)
     count = 0
     for entry in manifest.jobs:
         seen: set[tuple[Place, str, str]] = set()
-        makes = expander if is_of_feature(entry.job) else None
+        makes = expander if entry.job.is_derived else None
         made = _jobs(context, entry) if makes is None else makes.jobs(entry)
         for job, problems in made:
             if job is not None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest.feature_entries import is_of_feature
 from crucible_batch.manifest.models import (
     Assets,
     Budget,
@@ -80,8 +79,8 @@ class Manifest:
 
     @property
     def may_grow(self) -> bool:
-        """Whether a run may add jobs to its plan: those of entries that a feature expands."""
-        return any(is_of_feature(entry.job) for entry in self.jobs)
+        """Whether a run may add jobs to its plan, since they are made from outputs of others."""
+        return any(entry.job.is_derived for entry in self.jobs)
 
     @property
     def variables(self) -> dict[str, Any]:

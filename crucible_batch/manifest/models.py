@@ -6,10 +6,12 @@ The models are the shape alone. What relates one field to another is in ``valida
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from crucible_batch.errors import Problem
 from crucible_batch.manifest.field_types import (
     AccountName,
     Axes,
@@ -29,6 +31,7 @@ from crucible_batch.manifest.field_types import (
     given,
     version_number,
 )
+from crucible_batch.manifest.source_map import SourceNode
 
 
 class _Model(BaseModel):
@@ -213,23 +216,19 @@ class JobEntry(_Model):
         " files: one job per row, as `row` in templates.",
         examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
-    source: OptionalText = Field(
-        None,
-        alias="from",
-        description="Pattern of the names of jobs of entries above: one job for each of their outputs, as `source` in"
-        " templates, with the output as its `image` unless that is set. A template of `vars` and dates.",
-        examples=["draft*"],
-    )
-    pick: OptionalText = Field(
-        None,
-        description="File with the names of the sources to take, one a line: NAME, or NAME/INDEX for one output."
-        " Relative to the manifest. Without the file the entry makes no jobs. Requires `from`.",
-        examples=["picks.txt"],
-    )
     repeat: int = Field(1, ge=1, description="Number of times the job is run; `repeat` in templates, from 1.")
     fields: Fields = Field(
         default_factory=Fields, description="Parameters that receive the prompt and the image, for this job."
     )
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether a feature makes its jobs, from outputs of other jobs: a run may then add jobs to its plan."""
+        return False
+
+    def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
+        """Yield the problems of what a feature adds. ``site`` is the entry."""
+        return iter(())
 
 
 class Header(_Model):
@@ -296,9 +295,3 @@ class Header(_Model):
         "error",
         description="What happens to jobs with the same content: report an error, run one of them, or run each.",
     )
-
-
-class ManifestV1(Header):
-    """A crucible-batch manifest: prompts and input images that are run as jobs on a gateway."""
-
-    jobs: list[JobEntry] = Field(min_length=1, description="The jobs, in order.")

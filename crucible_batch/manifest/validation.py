@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
-from crucible_batch.manifest.feature_entries import entries_of_feature, is_of_feature
+from crucible_batch.manifest.extension import job_entry_model
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Budget, Header, JobEntry, Notification
 from crucible_batch.manifest.problems import MAX_SHOWN
@@ -88,8 +88,7 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield from _axis_problems(job.matrix, header.vars, site, "matrix")
     yield from _axis_problems(job.zip, header.vars, site, "zip")
     axes = axes_of(job, header.matrix)
-    if (feature := entries_of_feature()) is not None:
-        yield from feature.problems(job, header, site)
+    yield from job.problems(header, site)
     for name in job.zip:
         if name in axes:
             yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
@@ -100,15 +99,15 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
 
 
 def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
-    """Return the matrix of an entry. ``shared`` is that of the manifest, which entries of features don't have."""
+    """Return the matrix of an entry. ``shared`` is that of the manifest, which derived jobs don't have."""
     if job.matrix is not None:
         return job.matrix
-    return {} if is_of_feature(job) else shared
+    return {} if job.is_derived else shared
 
 
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if a feature makes them."""
-    if is_of_feature(job):
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if they are derived."""
+    if job.is_derived:
         return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
@@ -256,7 +255,7 @@ class FormCheck:
         used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
         for index, site in enumerate(self._site.items("jobs")):
-            job = self._validated(JobEntry, site)
+            job = self._validated(job_entry_model(), site)
             if header is None or job is None:
                 continue
             self._jobs.append(ManifestEntry(index, job, site))

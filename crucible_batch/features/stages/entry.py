@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from crucible_batch.features.stages.manifest_keys import stage_keys
 from crucible_batch.features.stages.picks import Picks, read_picks, unknown_pick
 from crucible_batch.features.stages.sources import SourceJobs, expected_output, is_source
 from crucible_batch.features.stages.template import DerivedTemplate
@@ -36,8 +37,9 @@ class DerivingEntry:
         self._template = DerivedTemplate(context, entry)
         self._combinations = self._template.combinations()
         faults = JobProblems()
-        self.pattern = self._rendered(context, "from", entry.job.source or "", faults)
-        self.picks_file = self._rendered(context, "pick", entry.job.pick, faults) if entry.job.pick else None
+        keys = stage_keys(entry.job)
+        self.pattern = self._rendered(context, "from", keys.source or "", faults)
+        self.picks_file = self._rendered(context, "pick", keys.pick, faults) if keys.pick else None
         self.sources: Sequence[SourceJob] = list(sources.matching(self.pattern, entry.index))
         self._picks: Picks | None = None
         if self.picks_file:

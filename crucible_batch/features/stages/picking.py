@@ -13,6 +13,7 @@ from pathlib import Path
 from crucible_batch.atomic_files import replacing
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.features.stages.manifest_keys import stage_keys
 from crucible_batch.features.stages.note import PickedStage, noted_stages
 from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, parse_picks, pick_text
 from crucible_batch.journal import Journal
@@ -93,7 +94,7 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
             f"the manifest of this run, {path}, can't be read from here",
             hint="change to the directory in which the run was started",
         ) from error
-    named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
+    named = [pick for pick in (stage_keys(entry.job).pick for entry in manifest.jobs) if pick is not None]
     for stage in stages:
         is_named = any(_same(stage.file, manifest.directory / text) for text in named)
         is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crucible_batch.errors import Problem
+from crucible_batch.features.stages.manifest_keys import SOURCE
 from crucible_batch.manifest import Source, SourceFile
 from crucible_batch.manifest.combinations import Combination
 from crucible_batch.manifest.job_spec import JobProblems, claim_of, take_again
@@ -14,9 +15,6 @@ from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, 
 from crucible_batch.manifest.manifest import ManifestEntry
 from crucible_batch.manifest.names import folded
 from crucible_batch.manifest.text_field import TextField
-
-SOURCE = "source"
-"""The name of the template variable that has the source."""
 
 
 class DerivedTemplate(JobTemplate):
