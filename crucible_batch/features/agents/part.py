@@ -51,9 +51,9 @@ def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: Run
         raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
     if terms.budget is None:
         raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")
-    if manifest.budget.per is not None and request.budget is None:
+    if manifest.header.budget.period is not None and request.budget is None:
         raise ConsentError(
-            f"the manifest's budget is that of a {manifest.budget.per}, over several runs",
+            f"the manifest's budget is that of a {manifest.header.budget.period}, over several runs",
             hint="give this run a budget of its own",
         )
     figures = JournalFigures("", 0, ZERO)

@@ -27,6 +27,7 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
 from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.features.periods.active_runs import is_active
+from crucible_batch.features.periods.manifest_keys import period_keys
 from crucible_batch.features.periods.note import (
     is_journal_of,
     note_allowance,
@@ -57,7 +58,7 @@ class PeriodRules:
     @classmethod
     def of(cls, manifest: Manifest, gateway: str) -> PeriodRules | None:
         """Return the rules; None if the manifest's budget is that of its run directory."""
-        budget = manifest.budget
+        budget = period_keys(manifest.header.budget)
         if budget.per is None or budget.account is None or budget.credits is None:
             return None
         per: Per = budget.per

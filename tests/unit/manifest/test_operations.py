@@ -22,7 +22,7 @@ def _load(tmp_path: Path, text: str):
 
 def test_a_manifest_without_these_keys_is_in_utc_and_has_no_schedule(tmp_path: Path) -> None:
     manifest = _load(tmp_path, "")
-    assert (manifest.run_id, manifest.schedule, manifest.notify) == (None, None, ())
+    assert (manifest.header.run_id, manifest.header.schedule, manifest.header.notify) == (None, None, [])
     assert manifest.zone == read_timezone("UTC")
 
 
