@@ -7,7 +7,9 @@ rest works as before. What a feature adds is found by the names of files in its 
     commands.py         add_to(app)                    commands of the command line
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
-    next_command.py     next_command(run_dir, head)    a command that comes after a run to which nothing is left to do
+    next_command.py     next_command(run_dir, head)    the command after a run that has nothing left to do
+    doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
+    schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 """

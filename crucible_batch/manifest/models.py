@@ -259,7 +259,7 @@ class Header(Part):
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether the manifest says when it is run."""
+        """Whether the manifest has a schedule."""
         return False
 
     def times_until(self, now: datetime) -> Iterator[datetime]:

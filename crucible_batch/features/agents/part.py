@@ -12,9 +12,9 @@ from pathlib import Path
 
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
-from crucible_batch.features.periods.period_budget import prices_of
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.context import RunContext
@@ -87,7 +87,7 @@ def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) ->
 def _figures(cap: SpendCap, journal: Journal, terms: RunTerms) -> JournalFigures:
     mark = journal.noted(_MARK) or ""
     after = cap.first_use(_name(journal.path.parent.parent), mark, journal.last_number())
-    return figures_of(mark, journal.numbered_events(), prices_of(terms), after=after)
+    return figures_of(mark, journal.numbered_events(), PriceBook.of(terms), after=after)
 
 
 def _name(directory: Path) -> str:

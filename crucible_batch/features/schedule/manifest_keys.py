@@ -30,7 +30,7 @@ class Schedule(Part):
 
 
 class ScheduleKeys(Header):
-    """A header that may have a schedule, whose time zone is that of the manifest if it has none of its own."""
+    """A header that may have a schedule. Without a time zone of its own, the manifest has that of the schedule."""
 
     schedule: Annotated[Schedule | None, BeforeValidator(given)] = Field(
         None, description="When a scheduler runs the manifest."
