@@ -8,6 +8,7 @@ rest works as before. What a feature adds is found by the names of files in its 
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
     next_command.py     next_command(run_dir, head)    the command after a run that has nothing left to do
+                        first_step(blocked, run_dir)   what comes before the command that continues a run
     doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
     schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
 

@@ -1,11 +1,14 @@
-"""The command after a run with a stage that waits for its picks."""
+"""What comes after a run with stages that wait for their picks, or with picks of outputs that there aren't."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from crucible_batch.cli.render.summary import SOURCES_NAMED, FailureGroup, FirstStep
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.features.stages.note import noted_stages
+from crucible_batch.features.stages.rule import PICK_NOT_FOUND
 from crucible_batch.journal import Journal
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.run_journal import local_directory
@@ -24,3 +27,14 @@ def next_command(run_dir: str | Path, head: ReportHead) -> str | None:
                 if journal.job(planned, RetryRule()).outputs:
                     return shell_command("pick", run_dir, planned.name)
     return None
+
+
+def first_step(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> FirstStep | None:
+    """Return what corrects the picks of outputs that there aren't. ``blocked`` are the jobs by their code."""
+    picks = blocked.get(PICK_NOT_FOUND)
+    if picks is None:
+        return None
+    if run_dir is None or not 0 < len(picks.sources) <= SOURCES_NAMED:
+        return FirstStep("correct the picks", is_command=False)
+    command = shell_command("pick", run_dir, *picks.sources, "--remove")
+    return FirstStep(command, is_command=True)

@@ -166,6 +166,12 @@ def test_what_is_refused(tmp_path: Path, entries: str, message: str, near: str |
     assert found.nearest == near
 
 
+@each_case("key", ["form: a*", "form: 7", "from_csv: a.csv, foreach: b.csv"])
+def test_a_key_like_from_that_names_no_table_means_from(tmp_path: Path, key: str) -> None:
+    found = problem(tmp_path, f"  - {{name: a, {key}}}\n")
+    assert (found.message.partition(" '")[0], found.nearest) == ("unknown key", "from")
+
+
 def test_a_variable_may_be_named_source_in_a_manifest_without_stages(tmp_path: Path) -> None:
     head = HEAD.replace("jobs:", "vars: {source: x}\njobs:")
     assert names(tmp_path, '  - {name: "a-{{ source }}", prompt: p}\n', head=head) == ["a-x"]
