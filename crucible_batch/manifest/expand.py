@@ -54,7 +54,8 @@ def expand(
     the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
 
     ``expander`` makes the derived jobs; by default it expects one output of each job.
-    Each job must have been handled before the next is taken, since the jobs of an entry may depend on those before.
+    Each job must have been handled before the next is taken, since derived jobs depend on those
+    of the entries above.
     """
     context = ExpansionContext(manifest)
     if expander is None and manifest.may_grow:

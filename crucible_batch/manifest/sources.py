@@ -1,4 +1,4 @@
-"""Sources: the jobs from whose outputs other jobs are made. Which are made of which is decided by a feature."""
+"""Sources: the jobs from whose outputs other jobs are made. A feature decides which."""
 
 from __future__ import annotations
 

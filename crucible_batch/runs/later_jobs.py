@@ -1,4 +1,4 @@
-"""Jobs that a run may add to its plan while it is active, since they are made from what it has saved.
+"""Jobs that a run may add to its plan while it is active, made from what it has saved.
 
 A feature has the rule by which they are made. What they may cost is known by every plan, and every
 run knows that a job is in its journal's plan before it is bought.
@@ -46,7 +46,7 @@ class NextStage:
 
 
 class LaterJobs(ExpectedJobs, Protocol):
-    """The jobs that may be added to one plan: expected while it is made, and added during its run."""
+    """The jobs that may be added to one plan: expected while it is made, added during its run."""
 
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry may add to the plan."""
@@ -62,8 +62,8 @@ def later_jobs(
 ) -> LaterJobs | None:
     """Return the jobs that may be added to a plan; None if there can't be any.
 
-    They are made from the outputs that the journal has. ``directory`` is that of the run, ``url`` is
-    where its outputs are, if that is an object store.
+    They are made from the outputs that the journal has. ``directory`` is that of the run, ``url``
+    is where its outputs are, if that is an object store.
     """
     found: LaterJobs | None = expected_jobs(manifest, run_id, directory, journal, url)
     return found

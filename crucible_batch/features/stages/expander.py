@@ -14,10 +14,16 @@ from crucible_batch.manifest.manifest import ManifestEntry
 from crucible_batch.manifest.validation import too_many
 
 OutputsOf = Callable[[str], "Sequence[SourceFile] | None"]
-"""Returns the outputs of the job with this name: saved ones or one that is expected. None if there is no such job."""
+"""Returns the outputs of the job with this name: saved ones, or one that is expected.
+
+None if there is no such job.
+"""
 
 OrderSources = Callable[["Sequence[SourceJob]"], "Sequence[SourceJob]"]
-"""Returns the sources of an entry in the order in which their jobs are made: of two equal jobs, the first is kept."""
+"""Returns the sources of an entry in the order in which their jobs are made.
+
+Of two equal jobs, the first is kept.
+"""
 
 
 def _all_expected(name: str) -> Sequence[SourceFile]:
@@ -56,7 +62,7 @@ class StageExpander:
         self._sources.add(job)
 
     def jobs(self, entry: ManifestEntry) -> Iterator[MadeJob]:
-        """Yield the jobs of an entry. ``outputs_of`` is called with the names of the jobs of those above."""
+        """Yield the jobs of an entry. ``outputs_of`` is called with names of jobs of entries above."""
         stage = DerivingEntry(self._context, entry, self._sources, self._stages)
         self._stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
@@ -72,7 +78,7 @@ class StageExpander:
                     yield from stage.make(Source(source, expected_output(source.name, index)))
 
     def derive(self, name: str, output: SourceFile) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
-        """Yield the jobs that are made from an output which was saved after the expansion, by entry.
+        """Yield the jobs that are made from an output, saved after the expansion, by entry.
 
         ``name`` is the job's, which may itself have been made here.
         """

@@ -1,4 +1,4 @@
-"""The keys ``from`` and ``pick`` of an entry of ``jobs``, whose jobs are made from outputs of others."""
+"""The keys ``from`` and ``pick`` of entries whose jobs are made from outputs of other jobs."""
 
 from __future__ import annotations
 

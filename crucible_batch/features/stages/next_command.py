@@ -1,4 +1,4 @@
-"""What comes after a run with stages that wait for their picks, or with picks of outputs that there aren't."""
+"""What comes after a run whose stages wait for picks, or whose picks name missing outputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def next_command(run_dir: str | Path, head: ReportHead) -> str | None:
 
 
 def first_step(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> FirstStep | None:
-    """Return what corrects the picks of outputs that there aren't. ``blocked`` are the jobs by their code."""
+    """Return what corrects picks of missing outputs. ``blocked`` has the blocked jobs by code."""
     picks = blocked.get(PICK_NOT_FOUND)
     if picks is None:
         return None

@@ -18,7 +18,7 @@ from crucible_batch.manifest.text_field import TextField
 
 
 class DerivedTemplate(JobTemplate):
-    """One compiled entry with ``from``. The default input image is the output from which a job is made."""
+    """One compiled entry with ``from``. By default, a job's image is the output that it is made from."""
 
     default_image = "{{ source.path }}"
 
@@ -28,7 +28,7 @@ class DerivedTemplate(JobTemplate):
         """The output from which the current job is made."""
 
     def make_from(self, source: Source, combination: Combination, repeat: int, copy: int) -> MadeJob:
-        """Return one job that is made from a source's output, or None and its problems in addition to ``faults``."""
+        """Return one job that is made from an output, or None and its problems beside ``faults``."""
         faults = JobProblems()
         variables = {
             **self._context.variables,
@@ -50,9 +50,9 @@ class DerivedTemplate(JobTemplate):
         return job, ()
 
     def _source_suffix(self, source: Source) -> str:
-        """Return what is appended to the name: the source's name if the template uses nothing of the source.
+        """Return what is appended to the name: of the source what the template doesn't use.
 
-        And the output's number, from the second output on, if the template doesn't use it.
+        That is its name, and from the second output on, the output's number.
         """
         if self._name is None:
             return ""
@@ -66,7 +66,7 @@ class DerivedTemplate(JobTemplate):
         return super()._found(text, rendered, faults)
 
     def _taken_from(self, name: str, source: Source, copy: int) -> Problem | None:
-        """Claim the name for a job that is made from a source; return the problem if another job has it."""
+        """Claim the name for a job; return the problem if another job has it."""
         entry, site, context = self._entry.index, self._entry.site, self._context
         claim = take_again(context.claims, folded(name), claim_of(name, entry, source, copy))
         if claim is None:

@@ -1,4 +1,4 @@
-"""The jobs of entries that a feature expands, beside those of the manifest: what ``expand`` asks of an expander."""
+"""Entries whose jobs are derived: what ``expand`` asks of an expander."""
 
 from __future__ import annotations
 
