@@ -12,12 +12,12 @@ from typing import Protocol
 import httpx
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.runs.draft import check_filter, read_source, run_directory, run_terms
+from crucible_batch.runs.later_jobs import LaterJobs, refuse_saving
 from crucible_batch.runs.plan_parts import DraftedPlan, PlanParts, ReadPlan
 from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
@@ -100,7 +100,7 @@ class ManifestPlan:
         basis = PlanBasis(manifest, terms, settings.gateway)
         read = ReadPlan(request, basis, settings, directory, call.save_to, call.force)
         parts.refuse(read)
-        refuse_saved_stages(manifest, call.save_to)
+        refuse_saving(manifest, call.save_to)
         parts.lock(stack, read)
         refuse_if_pruned(directory)
         basis = replace(basis, filled=filled_in(directory, manifest))
@@ -110,19 +110,19 @@ class ManifestPlan:
         if settings.api_key is not None:
             gateway = await stack.enter_async_context(gateway_for(settings, transport=call.transport))
         draft = stack.enter_context(PlanFile.temporary())
-        with saved_outputs(manifest, directory, request.out_dir) as saved:
-            derived = await plan_jobs(draft, basis, gateway, call.deadline.check, saved)
+        watch, out_dir = call.deadline.check, request.out_dir
+        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
         check_plan(request, basis, draft)
-        check_filter(draft, request.job_filter, derived)
+        check_filter(draft, request.job_filter, later)
         drafted = DraftedPlan(read, draft, gateway, (*notes, *basis.notes))
         if call.save_to is not None and (made := await parts.saved(stack, drafted, call.save_to)) is not None:
             return made
-        summary = await self._summarise(drafted, derived, all_rows=call.all_rows)
+        summary = await self._summarise(drafted, later, all_rows=call.all_rows)
         if call.save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
         return replace(summary, digest=save_plan(call.save_to, request, basis, draft, summary, force=call.force))
 
-    async def _summarise(self, plan: DraftedPlan, derived: DerivedJobs | None, *, all_rows: bool) -> PlanSummary:
+    async def _summarise(self, plan: DraftedPlan, later: LaterJobs | None, *, all_rows: bool) -> PlanSummary:
         """Summarise a plan, with what its parts know."""
         read, parts, terms = plan.read, self._parts, plan.read.basis.terms
         notes = (*plan.notes, *parts.job_notes(read, plan.draft))
@@ -135,7 +135,7 @@ class ManifestPlan:
             choice=read.request.choice,
             notes=notes,
             all_rows=all_rows,
-            derived=derived,
+            later=later,
         )
         return parts.amended(summary, read.settings)
 

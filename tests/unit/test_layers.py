@@ -187,7 +187,6 @@ def test_a_function_has_at_most_60_lines() -> None:
 
 NAMED = {
     ("api", "registry"), ("cli", "registry"),
-    ("cli", "stages"), ("runs", "stages"),
 }  # fmt: skip
 """Rooms with a feature that they still name, beside the registry."""
 

@@ -52,7 +52,7 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
-    if manifest.has_stages:
+    if manifest.may_grow:
         raise UserError(
             "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
             hint="run it on one machine; or divide a manifest with the first stage only",

@@ -19,7 +19,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan_diff import ChangeKind, contrast
 from crucible_batch.core.prices import Certainty
 from crucible_batch.core.retry_rule import Remedy
-from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.runs.later_jobs import NextStage
 from crucible_batch.runs.plan_comparison import Comparison
 from crucible_batch.runs.plan_rows import PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary, StagePreview

@@ -7,7 +7,7 @@ from pathlib import Path
 from crucible_batch.cli.run_session import _question
 from crucible_batch.core.prices import Certainty
 from crucible_batch.features.prices.price_memory import PaidPrice
-from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.runs.later_jobs import NextStage
 from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
