@@ -51,6 +51,7 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
     "shards.plan_part:ShardsPart",
+    "stages.plan_part:StagesPart",
     EarlierRunsPart,
     KnownJobsPart,
     "periods.part:PeriodPart",

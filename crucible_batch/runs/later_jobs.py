@@ -12,7 +12,6 @@ from typing import Protocol
 
 from crucible_batch.core.ports import Derivation
 from crucible_batch.core.prices import Shape
-from crucible_batch.features import load
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
@@ -67,9 +66,3 @@ def later_jobs(
     """
     found: LaterJobs | None = expected_jobs(manifest, run_id, directory, journal, url)
     return found
-
-
-def refuse_saving(manifest: Manifest, save_to: Path | None) -> None:
-    """Raise ``UserError`` if a plan to which its run may add jobs is to be saved."""
-    if save_to is not None and manifest.may_grow:
-        load("stages.derived_jobs:refuse_saving")()

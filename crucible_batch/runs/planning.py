@@ -17,7 +17,7 @@ from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.connecting import current_settings, gateway_for, require_key, unread_env_file
 from crucible_batch.runs.draft import check_filter, read_source, run_directory, run_terms
-from crucible_batch.runs.later_jobs import LaterJobs, refuse_saving
+from crucible_batch.runs.later_jobs import LaterJobs
 from crucible_batch.runs.plan_parts import DraftedPlan, PlanParts, ReadPlan
 from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
@@ -100,7 +100,6 @@ class ManifestPlan:
         basis = PlanBasis(manifest, terms, settings.gateway)
         read = ReadPlan(request, basis, settings, directory, call.save_to, call.force)
         parts.refuse(read)
-        refuse_saving(manifest, call.save_to)
         parts.lock(stack, read)
         refuse_if_pruned(directory)
         basis = replace(basis, filled=filled_in(directory, manifest))

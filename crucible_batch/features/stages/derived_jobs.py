@@ -378,11 +378,3 @@ def derived_jobs(
 ) -> DerivedJobs:
     """Return the later stages of a manifest, by the outputs that ``SavedOutputs`` finds."""
     return DerivedJobs(manifest, run_id, SavedOutputs(directory, journal, url))
-
-
-def refuse_saving() -> None:
-    """Raise ``UserError``: the plan of a manifest with stages is to be saved."""
-    raise UserError(
-        "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
-        hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
-    )
