@@ -10,7 +10,7 @@ import termios
 import time
 from collections.abc import Sequence
 
-from .conftest import Cli
+from tests.integration.cli.conftest import Cli
 
 
 class Screen:

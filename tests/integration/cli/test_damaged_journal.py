@@ -12,9 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crucible_batch.cli.app import app
+from tests.integration.cli.conftest import KEY, Cli
 from tests.slow_cases import quick_every
-
-from .conftest import KEY, Cli
 
 JOURNAL = ".crucible/journal.sqlite3"
 PAGE = 4096

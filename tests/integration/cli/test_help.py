@@ -10,8 +10,7 @@ from crucible_batch.cli import main
 from crucible_batch.errors import ExitCode
 from tests.case_table import each_case
 from tests.command_tree import all_commands
-
-from .conftest import Cli
+from tests.integration.cli.conftest import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Cli
-from .test_json import check_stream
+from tests.integration.cli.conftest import Cli
+from tests.integration.cli.test_json import check_stream
 
 TONIGHT = ("--run-id", "tonight")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli, Done
+from tests.integration.cli.conftest import Cli, Done
 
 
 def check_stream(done: Done, command: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli
+from tests.integration.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ from crucible_batch.core.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
 from tests.case_table import each_case
 from tests.disguises import DISGUISES, shows
-
-from .conftest import Cli
+from tests.integration.cli.conftest import Cli
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
 KEY = "moltazine_a-key-that-must-not-be-seen"

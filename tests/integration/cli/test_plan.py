@@ -24,9 +24,8 @@ from crucible_batch.runs.plan_comparison import Comparison
 from crucible_batch.runs.plan_rows import PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
 from tests.case_table import each_case
-
-from .conftest import Cli, Done
-from .test_json import check_stream
+from tests.integration.cli.conftest import Cli, Done
+from tests.integration.cli.test_json import check_stream
 
 FIRST = """
 - {name: fox, prompt: a fox, repeat: 3}

@@ -4,10 +4,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.integration.cli.conftest import Cli
+from tests.integration.cli.screen import Screen
 from tests.preloaded import Forked
-
-from .conftest import Cli
-from .screen import Screen
 
 COMMANDS = {
     "--version": 0,

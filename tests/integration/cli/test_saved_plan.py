@@ -9,10 +9,9 @@ from typing import Any
 
 import jsonschema
 
+from tests.integration.cli.conftest import Cli
+from tests.integration.cli.test_json import check_stream
 from tests.sandbox_audit import with_audit
-
-from .conftest import Cli
-from .test_json import check_stream
 
 Report = Callable[[Path], dict[str, Any]]
 SIX = "- {name: fox, prompt: a fox, repeat: 6}"

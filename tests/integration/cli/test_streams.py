@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.cli.conftest import Cli
 from tests.slow_cases import quick_every, quick_where
-
-from .conftest import Cli
 
 RUN_DIR = "outputs/streams/default"
 COMMANDS = [

@@ -29,10 +29,9 @@ from crucible_batch.errors import ManifestError
 from crucible_batch.features.schedule.export.target import MARK
 from crucible_batch.sandbox import SandboxConfig, serve
 from tests.case_table import each_case
-
-from .page import PAGES, ROOT, Block, blocks, prose, title
-from .reader import Reader
-from .transcript import disagreement, steps
+from tests.integration.docs.page import PAGES, ROOT, Block, blocks, prose, title
+from tests.integration.docs.reader import Reader
+from tests.integration.docs.transcript import disagreement, steps
 
 _ENVIRONMENT = {"make", "pip", "export", "."}
 _ENDLESS = {"sandbox", "view", "schedule"}

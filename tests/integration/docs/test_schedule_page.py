@@ -12,8 +12,7 @@ from crucible_batch.features.schedule.export.target import ExportOptions
 from crucible_batch.features.schedule.export.writing import export
 from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
 from crucible_batch.scheduled_time import read_timezone
-
-from .page import ROOT, blocks
+from tests.integration.docs.page import ROOT, blocks
 
 PAGE = ROOT / "docs" / "schedule.md"
 BLOCKS = list(blocks(PAGE))

@@ -11,8 +11,7 @@ import pytest
 from tests.case_table import each_case
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.integration.cli.test_control import active
-
-from .conftest import Viewer, viewing
+from tests.integration.view.conftest import Viewer, viewing
 
 
 @pytest.fixture(scope="module")

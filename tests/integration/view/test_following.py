@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.cli.conftest import Cli
-
-from .conftest import MANY, Viewer, viewing
+from tests.integration.view.conftest import MANY, Viewer, viewing
 
 
 def follow(viewer: Viewer, key: str, data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,9 +16,8 @@ import pytest
 
 from tests.case_table import each_case
 from tests.integration.cli.conftest import Cli
+from tests.integration.view.conftest import Viewer, viewing
 from tests.slow_cases import quick_where
-
-from .conftest import Viewer, viewing
 
 RUN = Path("outputs/done/default")
 PICTURE = "harbour-noir-1/0.png"

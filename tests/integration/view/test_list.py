@@ -10,8 +10,7 @@ import pytest
 from crucible_batch.features.view import runs
 from crucible_batch.features.view.runs import Runs
 from tests.integration.cli.conftest import Cli
-
-from .conftest import viewing
+from tests.integration.view.conftest import viewing
 
 PAIR = """\
 - name: harbour

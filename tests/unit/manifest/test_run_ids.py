@@ -20,8 +20,7 @@ from crucible_batch.manifest import (
 )
 from crucible_batch.scheduled_time import parse_time
 from tests.case_table import each_case
-
-from .conftest import HEAD, Folder
+from tests.unit.manifest.conftest import HEAD, Folder
 
 AT = parse_time("2026-11-26T02:15:00Z")
 JOBS = "jobs: [{name: a, prompt: b}]\n"

@@ -14,8 +14,7 @@ from crucible_batch.core.progress import (
     Retrying,
 )
 from crucible_batch.features.telemetry.figures import RunFigures
-
-from .messages import (
+from tests.unit.telemetry.messages import (
     accepted,
     balance,
     began,

@@ -12,8 +12,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.features.telemetry.figures import RunFigures
 from crucible_batch.features.telemetry.metrics import read_address, serving
 from tests.case_table import each_case
-
-from .messages import began, whole_job
+from tests.unit.telemetry.messages import began, whole_job
 
 
 @each_case(

@@ -12,8 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.integration.view.conftest import Viewer, viewing
-
-from .conftest import violations
+from tests.verification.browser.conftest import violations
 
 JOBS = """\
 - name: harbour

@@ -23,8 +23,7 @@ import pytest
 
 from tests.integration.cli.conftest import KEY, running_sandbox
 from tests.preloaded import COMMAND
-
-from .conftest import needed
+from tests.verification.schedulers.conftest import needed
 
 _PATIENCE_S = 180
 _MANIFEST = """\

@@ -9,8 +9,7 @@ import pytest
 
 from tests.integration.cli.conftest import clean_environment
 from tests.preloaded import COMMAND
-
-from .conftest import Start, Terminal, needed
+from tests.verification.terminal.conftest import Start, Terminal, needed
 
 
 @pytest.fixture(params=["zsh", "fish"])

@@ -9,8 +9,7 @@ import pytest
 
 from tests.integration.cli.conftest import Cli, running_sandbox
 from tests.preloaded import COMMAND
-
-from .conftest import Start
+from tests.verification.terminal.conftest import Start
 
 JOBS = """\
 - {name: harbour, prompt: a harbour, repeat: 9}
