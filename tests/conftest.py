@@ -19,8 +19,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from crucible_batch.runs import account
-from tests import preloaded
-from tests.order import dealt
+
+pytest.register_assert_rewrite("tests.harness")  # before any of it is imported: its asserts show what they compare
+
+from tests.harness import forked_commands  # noqa: E402
+from tests.harness.order import dealt  # noqa: E402
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -71,7 +74,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let the workers share one server that forks commands, and end soon."""
     if (worker := getattr(config, "workerinput", None)) is not None:
-        preloaded.shared_directory = Path(worker["forks"])
+        forked_commands.shared_directory = Path(worker["forks"])
         atexit.register(_exit_worker, os.getpid())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer.main
 
 from crucible_batch.cli.app import app
-from tests.command_tree import all_commands
+from tests.harness.command_tree import all_commands
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {

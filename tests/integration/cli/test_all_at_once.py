@@ -22,7 +22,7 @@ from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, M
 from crucible_batch.runs.draft import validate
 from crucible_batch.runs.planning import plan
 from crucible_batch.settings import Settings
-from tests.integration.cli.conftest import KEY, Cli
+from tests.harness.commands import KEY, Cli
 
 HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nbudget: {credits: 50}\n"
 

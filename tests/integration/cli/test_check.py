@@ -16,7 +16,7 @@ from crucible_batch.features.check.audit import Audit
 from crucible_batch.features.check.auditing import AuditResult
 from crucible_batch.features.check.ledger_terminal import show_audit
 from crucible_batch.features.check.verifying import UnsavedOutputs
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 
 
 def tamper(run_dir: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from crucible_batch.features.control.part import SOCKET, connected, listening
 from crucible_batch.journal import lock_run_directory
-from tests.integration.cli.conftest import Cli, Done, running_sandbox
+from tests.harness.commands import Cli, Done, running_sandbox
 
 JOBS = "- {name: fox, prompt: a fox, repeat: 40}\n"
 HEAD = "params: {size.width: 64, size.height: 64}\n"

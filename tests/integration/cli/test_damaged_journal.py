@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crucible_batch.cli.app import app
-from tests.integration.cli.conftest import KEY, Cli
-from tests.slow_cases import quick_every
+from tests.harness.commands import KEY, Cli
+from tests.harness.slow_cases import quick_every
 
 JOURNAL = ".crucible/journal.sqlite3"
 PAGE = 4096

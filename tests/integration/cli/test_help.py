@@ -8,9 +8,9 @@ import pytest
 
 from crucible_batch.cli import main
 from crucible_batch.errors import ExitCode
-from tests.case_table import each_case
-from tests.command_tree import all_commands
-from tests.integration.cli.conftest import Cli
+from tests.harness.case_table import each_case
+from tests.harness.command_tree import all_commands
+from tests.harness.commands import Cli
 
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
-from tests.integration.cli.test_json import check_stream
+from tests.harness.commands import Cli, check_stream
 
 TONIGHT = ("--run-id", "tonight")
 

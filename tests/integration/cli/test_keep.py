@@ -4,8 +4,8 @@ from contextlib import closing
 
 from PIL import Image
 
-from tests.integration.cli.conftest import Cli
-from tests.integration.cli.screen import Screen
+from tests.harness.commands import Cli
+from tests.harness.screen import Screen
 
 
 def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:

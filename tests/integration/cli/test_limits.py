@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 
 @pytest.mark.parametrize(

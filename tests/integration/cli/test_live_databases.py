@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.preloaded import start_program
+from tests.harness.commands import Cli, running_sandbox
+from tests.harness.forked_commands import start_program
 
 
 @pytest.fixture(autouse=True)

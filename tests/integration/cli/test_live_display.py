@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
-from tests.integration.cli.screen import Screen
+from tests.harness.commands import Cli
+from tests.harness.screen import Screen
 
 TEN = "- {name: fox, prompt: a fox, repeat: 9}\n- {name: bad, prompt: nsfw}"
 

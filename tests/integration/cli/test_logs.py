@@ -20,9 +20,9 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Phase
 from crucible_batch.core.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
-from tests.case_table import each_case
-from tests.disguises import DISGUISES, shows
-from tests.integration.cli.conftest import Cli
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli
+from tests.harness.disguises import DISGUISES, shows
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
 KEY = "moltazine_a-key-that-must-not-be-seen"

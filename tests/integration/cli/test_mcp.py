@@ -17,9 +17,9 @@ import pytest
 from crucible_batch.errors import UserError
 from crucible_batch.features.agents.mcp_server import serve_agents
 from crucible_batch.settings import Settings
-from tests.integration.cli.conftest import Cli
-from tests.preloaded import Process, forking_script
-from tests.sandbox_audit import with_audit
+from tests.harness.commands import Cli
+from tests.harness.forked_commands import Process, forking_script
+from tests.harness.sandbox_audit import with_audit
 
 FOX = "version: 1\nname: mcp-fox\nworkflow: zimage-base\nbudget: {max_credits_per_job: 2}\njobs:\n"
 FOX += "  - {name: fox, prompt: A fox, repeat: 3}\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 
 Report = Callable[[Path], dict[str, Any]]
 JOBS = """- {name: "fox-{{ style }}", prompt: "a fox in {{ style }}", matrix: {style: [ink, oil, chalk]}, repeat: 3}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 
 ONE = "{credits: 2, max_credits_per_job: 2}"
 AT_ONCE = ("--wait-for-gateway", "0")

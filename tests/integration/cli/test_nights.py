@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, Done, answering
+from tests.harness.commands import Cli, Done, answering
 from tests.integration.cli.test_notify import SECRET, Receiver, receiving
 
 NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "20 1 * * *"}\n'

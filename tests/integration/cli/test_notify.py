@@ -17,7 +17,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from crucible_batch.journal import lock_run_directory
-from tests.integration.cli.conftest import KEY, Cli, answering
+from tests.harness.commands import KEY, Cli, answering
 
 ADDRESS = "9d1c4b7e02af53-canary-of-the-address"
 SECRET = "whsec_Y2FuYXJ5LW9mLXRoZS1zaWduaW5nLXNlY3JldC0wMQ=="

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 FOUR = "- {name: fox, prompt: a fox, repeat: 4}"
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
+from tests.harness.sandbox_audit import with_audit
 from tests.integration.cli.test_period_budget import shown
-from tests.sandbox_audit import with_audit
 
 EIGHT = "- {name: fox, prompt: a fox, repeat: 8}"
 MAIN = "outputs/divided/default"

@@ -11,7 +11,7 @@ import pytest
 
 from crucible_batch.features.stages import picking
 from crucible_batch.journal import lock_run_directory
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 JOBS = """\
 - {name: draft, prompt: "heron {{ repeat }}", repeat: 3, params: {size.width: 64, size.height: 64}}

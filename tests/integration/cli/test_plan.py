@@ -23,9 +23,8 @@ from crucible_batch.features.stages.derived_jobs import NextStage
 from crucible_batch.runs.plan_comparison import Comparison
 from crucible_batch.runs.plan_rows import PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
-from tests.case_table import each_case
-from tests.integration.cli.conftest import Cli, Done
-from tests.integration.cli.test_json import check_stream
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli, Done, check_stream
 
 FIRST = """
 - {name: fox, prompt: a fox, repeat: 3}

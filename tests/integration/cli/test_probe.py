@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 JOBS = """\
 - {name: fox, prompt: a fox, repeat: 3}

@@ -18,7 +18,7 @@ from crucible_batch.features.prune import pruning
 from crucible_batch.features.prune.pruning import Pruning, plan_pruning, prune_runs
 from crucible_batch.features.prune.retention import KeepCause, PruneCause, RetentionRules
 from crucible_batch.journal import lock_run_directory
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 KEPT = {"report.json", "receipts.jsonl", ".crucible", ".crucible/journal.sqlite3", ".crucible/lock"}
 OUTPUTS = {"fox-1", "fox-1/0.png", "fox-1/0.png.json", "fox-2", "fox-2/0.png", "fox-2/0.png.json", "report.html"}

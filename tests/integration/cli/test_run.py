@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.cli.conftest import Cli, Done
-from tests.preloaded import COMMAND
-from tests.slow_cases import quick_every
+from tests.harness.commands import Cli, Done
+from tests.harness.forked_commands import COMMAND
+from tests.harness.slow_cases import quick_every
 
 Report = Callable[[Path], dict[str, Any]]
 SIX = "- {name: fox, prompt: a fox, repeat: 6}"

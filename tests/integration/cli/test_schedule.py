@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", timezone: Europe/Berlin, catch_up: 1}\n'
 

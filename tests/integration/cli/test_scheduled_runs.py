@@ -8,8 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, Done
-from tests.integration.cli.test_json import check_stream
+from tests.harness.commands import Cli, Done, check_stream
 
 BERLIN = "timezone: Europe/Berlin\n"
 DATED = 'run_id: "{{ date }}"\n' + BERLIN

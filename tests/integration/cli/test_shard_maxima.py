@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.cli.conftest import Cli, Done, running_sandbox
+from tests.harness.commands import Cli, Done, running_sandbox
 
 BUDGET = 40
 TWELVE = "- {name: fox, prompt: a fox, repeat: 12}"

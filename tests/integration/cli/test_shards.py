@@ -16,9 +16,9 @@ import pytest
 from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.journal import Journal
 from crucible_batch.runs.shard_notes import note_shards
-from tests.case_table import each_case
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.preloaded import forking_script
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli, running_sandbox
+from tests.harness.forked_commands import forking_script
 
 Report = Callable[[Path], dict[str, Any]]
 CEILING = "{credits: 60, max_credits_per_job: 4}"

@@ -13,8 +13,8 @@ import pytest
 from crucible_batch.cli.app import app
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.agents.skill import skill_text
-from tests.command_tree import all_commands
-from tests.integration.cli.conftest import Cli, Done
+from tests.harness.command_tree import all_commands
+from tests.harness.commands import Cli, Done
 
 BLOCK = re.compile(r"^(?:`(?P<file>[\w.-]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND_LINE = re.compile(r"^\$ crucible-batch (?P<words>.*?)(?:\s+# exit (?P<code>\d+))?$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 
 def test_the_metrics_of_a_run_are_in_the_directory_of_the_option_or_the_environment(cli: Cli) -> None:

@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 
 import crucible_batch
 from crucible_batch.cli.app import app
-from tests.command_tree import all_commands
-from tests.integration.cli.conftest import KEY, clean_environment
+from tests.harness.command_tree import all_commands
+from tests.harness.commands import KEY, clean_environment
 
 EXTRAS = ("obstore", "opentelemetry.sdk", "mcp", "pytest")
 CALLS = {

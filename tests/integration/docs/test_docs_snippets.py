@@ -28,7 +28,7 @@ from crucible_batch import validate
 from crucible_batch.errors import ManifestError
 from crucible_batch.features.schedule.export.target import MARK
 from crucible_batch.sandbox import SandboxConfig, serve
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.integration.docs.page import PAGES, ROOT, Block, blocks, prose, title
 from tests.integration.docs.reader import Reader
 from tests.integration.docs.transcript import disagreement, steps

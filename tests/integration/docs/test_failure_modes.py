@@ -7,7 +7,7 @@ import functools
 import re
 from pathlib import Path
 
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/reliability/failure-modes.md"

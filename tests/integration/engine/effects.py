@@ -35,8 +35,8 @@ from crucible_batch.features.notify.http_channels import HttpSender
 from crucible_batch.features.periods import BudgetAccount
 from crucible_batch.journal import Journal, lock
 from crucible_batch.outputs import Receipts
-from tests.integration.engine.conftest import Tampered
-from tests.unit.outputs.object_fakes import DictObjects
+from tests.harness.bench import Tampered
+from tests.harness.object_fakes import DictObjects
 
 _NOTES = {"budget id": "new id in the account", "log_writers": "writer of the log noted"}
 """The effects of ``Journal.note``, by the name of the note."""

@@ -16,8 +16,8 @@ import crucible_batch as api
 from crucible_batch.core.events import Relocated, Saved, Succeeded
 from crucible_batch.features.check.verifying import check_outputs
 from crucible_batch.journal import Journal
+from tests.harness.forked_commands import start_program
 from tests.integration.engine.test_resume import stop_after
-from tests.preloaded import start_program
 
 SHORT_JOBS = True
 

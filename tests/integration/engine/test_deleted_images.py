@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.engine.in_doubt import leave_in_doubt
+from tests.harness.in_doubt import leave_in_doubt
 
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

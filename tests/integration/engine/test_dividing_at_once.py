@@ -23,8 +23,8 @@ from crucible_batch.features.shards.stored_plans import Listing
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import JobFilter, RunRequest
 from crucible_batch.saved_plan import read_saved_plan
-from tests.integration.engine.stored import URL, use_store
-from tests.unit.outputs.object_fakes import DictObjects
+from tests.harness.object_fakes import DictObjects
+from tests.harness.object_store import URL, use_store
 
 SHORT_JOBS = True
 

@@ -21,7 +21,7 @@ from crucible_batch.errors import JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, database, group_commit, lock, sql
 from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
 from crucible_batch.runs.status import read_status
-from tests.slow_cases import quick_every, quick_where
+from tests.harness.slow_cases import quick_every, quick_where
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

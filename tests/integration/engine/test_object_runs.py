@@ -20,9 +20,9 @@ from crucible_batch.features.view.watching import Watch
 from crucible_batch.outputs import FileState, ObjectStoreError
 from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.run_journal import local_directory
-from tests.integration.engine.stored import URL
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.object_store import URL
 from tests.integration.engine.test_resume import stop_after
-from tests.unit.outputs.object_fakes import DictObjects, unusable
 
 HAS_PAGES = True
 SHORT_JOBS = True

@@ -14,7 +14,7 @@ import crucible_batch as api
 from crucible_batch.core.events import Succeeded
 from crucible_batch.core.progress import JobAdvanced, RunBegan
 from crucible_batch.features.periods import BudgetAccount
-from tests.integration.engine.conftest import Watcher
+from tests.harness.bench import Watcher
 
 SHORT_JOBS = True
 

@@ -32,9 +32,9 @@ from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
-from tests.integration.engine.conftest import Tampered
-from tests.integration.engine.stored import URL, use_store
-from tests.unit.outputs.object_fakes import DictObjects, unusable
+from tests.harness.bench import Tampered
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.object_store import URL, use_store
 
 SHORT_JOBS = True
 

@@ -1,5 +1,5 @@
-"""The bench of the engine's tests, in a loop whose time does not skip: programs that it starts need real time."""
+"""The bench of runs in this process, in a loop whose time does not skip: programs that it starts need real time."""
 
-from tests.integration.engine.conftest import start
+from tests.harness.bench import collected_between_tests, start
 
-__all__ = ["start"]
+__all__ = ["collected_between_tests", "start"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.case_table import each_case
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli, running_sandbox
 from tests.integration.cli.test_control import active
 from tests.integration.view.conftest import Viewer, viewing
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 from tests.integration.view.conftest import MANY, Viewer, viewing
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.features.view import runs
 from crucible_batch.features.view.runs import Runs
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 from tests.integration.view.conftest import viewing
 
 PAIR = """\

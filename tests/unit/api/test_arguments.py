@@ -15,7 +15,7 @@ from crucible_batch.features.registry import kind_of
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 WRONG: list[tuple[str, Any]] = [
     ("concurrency", 0),

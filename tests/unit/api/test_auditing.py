@@ -10,7 +10,7 @@ from crucible_batch.core.gateway_types import Account, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.features.check.auditing import _statement
 from crucible_batch.journal import Binding, Journal
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BINDING = Binding("m", "default", "https://gateway.example/")
 OLD = LedgerEntry("old", "reserve", Decimal(2), at=5.0, job_id="j")

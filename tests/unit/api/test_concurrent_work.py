@@ -8,7 +8,7 @@ import pytest
 
 from crucible_batch.errors import CrucibleBatchError, GatewayError, JournalError
 from crucible_batch.runs.concurrent_work import for_each
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 async def test_each_item_is_worked_on_once_and_no_more_than_allowed_at_once() -> None:

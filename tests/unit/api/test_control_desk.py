@@ -7,7 +7,7 @@ import pytest
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
 from crucible_batch.errors import UserError
 from crucible_batch.runs.control_desk import read_command
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
 

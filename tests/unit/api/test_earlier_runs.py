@@ -15,7 +15,7 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.features.history import earlier_runs
 from crucible_batch.features.history.earlier_runs import RememberedRun, find_earlier_run, list_file, recall, remember
 from crucible_batch.journal import Binding, Journal
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),

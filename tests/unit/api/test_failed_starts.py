@@ -30,7 +30,7 @@ from crucible_batch.features.history.run_list import RunState, list_runs
 from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.draft import read_source, run_directory, run_terms
 from crucible_batch.runs.request import RunRequest
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 1, 37, tzinfo=UTC).timestamp()
 NIGHT = datetime(2026, 11, 26, 1, 20, tzinfo=UTC)

@@ -18,7 +18,7 @@ from crucible_batch.features.shards.merging import merge
 from crucible_batch.features.shards.plan_notes import shard_notes
 from crucible_batch.journal import Journal
 from crucible_batch.runs.shard_notes import note_shards, noted_shards
-from tests.unit.api.shard_ground import BINDING, ShardGround, done, in_flight, planned, saved, snapshot
+from tests.harness.shard_ground import BINDING, ShardGround, done, in_flight, planned, saved, snapshot
 
 SECOND = "0056ef78" + "0" * 56
 

@@ -11,7 +11,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.journal import Journal
 from crucible_batch.runs.shard_notes import outstanding_shards
-from tests.unit.api.shard_ground import BINDING, ShardGround
+from tests.harness.shard_ground import BINDING, ShardGround
 
 
 def test_a_lower_budget_is_refused_while_shards_are_out(tmp_path: Path) -> None:

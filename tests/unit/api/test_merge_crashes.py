@@ -20,8 +20,8 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.journal import Journal
 from crucible_batch.runs.shard_notes import noted_shards
-from tests.slow_cases import quick_every
-from tests.unit.api.shard_ground import ShardGround, done, failed, planned, saved, snapshot
+from tests.harness.shard_ground import ShardGround, done, failed, planned, saved, snapshot
+from tests.harness.slow_cases import quick_every
 
 CALLS = ("open", "link", "rename", "replace", "unlink", "mkdir", "fsync", "write")
 NOW = 500.0

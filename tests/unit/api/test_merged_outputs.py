@@ -18,7 +18,7 @@ from crucible_batch.errors import (
 )
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Journal, PlanFile
-from tests.unit.api.shard_ground import (
+from tests.harness.shard_ground import (
     BINDING,
     ShardGround,
     bought,

@@ -25,7 +25,7 @@ from crucible_batch.features.shards.divided_plan import refuse_if_divided
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.runs.shard_notes import noted_shards
-from tests.unit.api.shard_ground import (
+from tests.harness.shard_ground import (
     BINDING,
     OK,
     ShardGround,

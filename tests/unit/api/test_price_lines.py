@@ -16,7 +16,7 @@ from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook, shape_of
 from crucible_batch.runs.plan_rows import PlanCounts, PriceLine, price_lines, starts_of
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.request import JobFilter
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 

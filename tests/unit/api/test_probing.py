@@ -16,7 +16,7 @@ from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
 from crucible_batch.features.shards.divided_plan import left_of
 from crucible_batch.features.shards.probing import ProbeChoice
 from crucible_batch.runs.request import JobFilter
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 NOBODY = frozenset[str]()

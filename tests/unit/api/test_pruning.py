@@ -16,8 +16,8 @@ from crucible_batch.features.prune.pruning import plan_pruning
 from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.runs.shard_notes import note_shard, note_shards
-from tests.case_table import each_case
-from tests.unit.api.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
+from tests.harness.case_table import each_case
+from tests.harness.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 
 FOX = planned(0)
 IMAGE = ASSET_PREFIX + "ee" * 32

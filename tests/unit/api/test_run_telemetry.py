@@ -22,7 +22,7 @@ from crucible_batch.features.telemetry.figures import PeriodFigures
 from crucible_batch.features.telemetry.part import balance_of, exit_code_of, longest_interval_s, period_of
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HOUR = 3600.0
 NOW = 1_795_000_000.0  # in November 2026

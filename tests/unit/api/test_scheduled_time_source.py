@@ -13,7 +13,7 @@ from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.scheduled_time_source import find_scheduled_time
 from crucible_batch.scheduled_time import parse_time, read_timezone
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
 NIGHTLY = 'schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}\n'

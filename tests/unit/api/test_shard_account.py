@@ -10,7 +10,7 @@ from crucible_batch.errors import GatewayError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.runs.account import _fingerprint as fingerprint_of
 from crucible_batch.runs.account import refuse_account_of_shard
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 OURS, OTHER = "key-of-ours", "another-key"
 

@@ -38,8 +38,8 @@ from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.objects import Objects
-from tests.unit.api.shard_ground import BINDING, DIGEST, ShardGround, bought, done, in_flight, planned
-from tests.unit.outputs.object_fakes import DictObjects, unusable
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.shard_ground import BINDING, DIGEST, ShardGround, bought, done, in_flight, planned
 
 SHARD = ShardId(1, 4)
 URL = ObjectUrl("s3", "bucket", "prefix")

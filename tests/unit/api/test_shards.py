@@ -45,7 +45,7 @@ from crucible_batch.runs.paths import shard_directory
 from crucible_batch.runs.request import RunRequest, choose_shard, follow_plan
 from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BINDING = Binding("m", "default", "http://gateway")
 TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", Decimal(20), Decimal(4), 3, frozenset())

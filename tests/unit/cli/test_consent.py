@@ -10,7 +10,7 @@ from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.features.stages.derived_jobs import NextStage
 from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PAID = PaidPrice("workflow:w", "", D(3), 0.0, "before · default")
 LEARNED = PriceLine("w", 10, Certainty.LEARNED, D(2), bound=D(32))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.core.allowance import Allowance, Share, ShareRequest, most_needed
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 W = Shape("workflow:w")
 

@@ -31,7 +31,7 @@ from crucible_batch.core.events import (
     Uploaded,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 SHA = "ab" * 32
 INTENDED = Intended(at=1.0, nonce="n", credits=Decimal("0.5"), payer="job")

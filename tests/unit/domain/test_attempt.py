@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_committed, credits_paid
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
 

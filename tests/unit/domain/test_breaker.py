@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crucible_batch.core.circuit_breaker import ConsecutiveCounter, FailureScope, failure_scope
 from crucible_batch.core.retry_rule import HOPELESS_CODES
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

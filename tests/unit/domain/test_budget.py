@@ -26,7 +26,7 @@ from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, I
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 W = Shape("workflow:w", "small")
 D = Decimal

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.budget_period import Calendar, Per, zone_name
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HOUR = 3600.0
 ZONES = [

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 2, 15, tzinfo=UTC)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

@@ -40,7 +40,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
-from tests.unit.domain.histories import lives
+from tests.harness.histories import lives
 
 ERROR = ErrorInfo("X", "x")
 DAY = Calendar("day", ZoneInfo("UTC"))

@@ -6,7 +6,7 @@ import pytest
 
 from crucible_batch.core.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
 from crucible_batch.core.job import Job, Phase
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 OURS = Asset("ff", AssetPhase.READY, asset_id="as_1")
 FOUND = Asset("ff", AssetPhase.READY, asset_id="as_1", found=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.features.shards.cluster_control import GivenControl, due, is_stopped, may_buy, pause_given
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
 

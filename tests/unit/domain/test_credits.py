@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.credits import format_credits, parse_credits, parse_figure
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 AMOUNTS = st.decimals(min_value=0, max_value=Decimal(10) ** 11, places=6)
 

@@ -12,7 +12,7 @@ from crucible_batch.core.outcome import Outcome, conclude, outcome_of
 from crucible_batch.core.plan import placeholder_identity
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.rule import missing_outputs, source_failed
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:

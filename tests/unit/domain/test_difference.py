@@ -35,7 +35,7 @@ from crucible_batch.core.plan_diff import (
     field_changes,
 )
 from crucible_batch.core.retry_rule import RetryRule
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BOOM = ErrorInfo("BOOM", "it went boom")
 HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.identity import canonical, idempotency_key, job_identity
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 CONTENT: dict[str, Any] = {
     "manifest": "spring",

@@ -50,8 +50,8 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.plan_diff import ChangeKind, change_reason
 from crucible_batch.core.prices import Shape
 from crucible_batch.core.resuming import resume_job
-from tests.case_table import each_case
-from tests.unit.domain.histories import ERROR, PRICES, lives, saved
+from tests.harness.case_table import each_case
+from tests.harness.histories import ERROR, PRICES, lives, saved
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
 

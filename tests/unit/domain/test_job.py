@@ -46,8 +46,8 @@ from crucible_batch.core.job import (
 )
 from crucible_batch.core.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.core.retry_rule import RetryRule
-from tests.case_table import each_case
-from tests.unit.domain.histories import ERROR, lives, saved
+from tests.harness.case_table import each_case
+from tests.harness.histories import ERROR, lives, saved
 
 ID = "a" * 64
 HELD = Held(at=1.0, attempt=1, key=idempotency_key(ID, 1), credits=2, price_class="workflow:w")  # type: ignore[arg-type]

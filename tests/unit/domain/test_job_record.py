@@ -10,7 +10,7 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.core.job_record import matches_record
 from crucible_batch.core.plan import InputImage, PlannedJob
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PARAMS = {"prompt.text": "a lighthouse", "width.value": 1024, "sampler.seed": -1, "sharpen": True}
 IMAGE = InputImage(AssetSpec("a" * 64, 1, "image/png", "a.png"), Path("a.png"))

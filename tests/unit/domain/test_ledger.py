@@ -39,8 +39,8 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger, PriceSurprise
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
-from tests.case_table import each_case
-from tests.unit.domain.histories import lives
+from tests.harness.case_table import each_case
+from tests.harness.histories import lives
 
 ERROR = ErrorInfo("X", "x")
 W = Shape("workflow:w")

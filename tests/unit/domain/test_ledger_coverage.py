@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ENTRIES = {
     name: LedgerEntry(name, "reserve", Decimal(2), at=float(number)) for number, name in enumerate("abcdefgh", start=1)

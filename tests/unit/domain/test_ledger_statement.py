@@ -16,7 +16,7 @@ from crucible_batch.core.ledger_statement import (
     is_booked_refund,
     names_several,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j", **fields: object) -> LedgerEntry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crucible_batch.core.output_list import MOST_OUTPUTS, merge_output_lists
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

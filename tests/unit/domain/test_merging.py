@@ -26,7 +26,7 @@ from crucible_batch.features.shards.merge_rule import (
     conclude_merged,
     united_stops,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PLAN, OTHER = "a" * 64, "b" * 64
 OUTSTANDING = OutstandingShards(PLAN, {number: Decimal(10) for number in range(1, 5)})

@@ -16,7 +16,7 @@ from crucible_batch.core.output_path import (
     output_path,
     relocated_path,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 DIGEST = "0123abcd" + "f" * 56
 TABLE = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.parameter_info import ParameterInfo, read_parameter
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 

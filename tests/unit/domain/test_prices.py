@@ -8,7 +8,7 @@ from decimal import Decimal
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
 from crucible_batch.core.sharding import LearnedPrice
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 SMALL, LARGE, OTHER = Shape("workflow:w", "s"), Shape("workflow:w", "l"), Shape("workflow:v", "s")

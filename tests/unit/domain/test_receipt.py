@@ -25,8 +25,8 @@ from crucible_batch.core.receipts import (
     receipt_for,
     with_minimum_price,
 )
-from tests.case_table import each_case
-from tests.unit.domain.histories import lives, saved
+from tests.harness.case_table import each_case
+from tests.harness.histories import lives, saved
 
 
 def planned_for(job: Job) -> PlannedJob:

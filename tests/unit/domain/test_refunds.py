@@ -14,7 +14,7 @@ from crucible_batch.core.events import Accepted, Consumed, Event, Failed, Held, 
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.refunds import FailedAttempt, RefundEvent, missing_refunds, refund_events
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 ERROR = ErrorInfo("X", "x")

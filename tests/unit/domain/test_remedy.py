@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crucible_batch.core.retry_rule import HOPELESS_CODES, PAID_CODES, Remedy, remedy_for
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

@@ -13,7 +13,7 @@ from crucible_batch.core.events import Accepted, Failed, Held, JobEvent, Refused
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase, evolve, replay
 from crucible_batch.core.retry_rule import RetryRule
-from tests.unit.domain.histories import ERROR, lives
+from tests.harness.histories import ERROR, lives
 
 RULES = st.builds(RetryRule, attempts=st.integers(1, 4), never=st.just(frozenset()) | st.just(frozenset({ERROR.code})))
 

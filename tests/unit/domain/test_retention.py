@@ -14,7 +14,7 @@ from crucible_batch.features.prune.retention import (
     RunFacts,
     decide_pruning,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 DAY_S = 86_400.0
 NOW = 100 * DAY_S

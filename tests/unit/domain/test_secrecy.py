@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.redaction import MASK, Secret, mask_link_secrets, strip_invisible
-from tests.case_table import each_case
-from tests.disguises import DISGUISES, shows
+from tests.harness.case_table import each_case
+from tests.harness.disguises import DISGUISES, shows
 
 KEY = "moltazine_Zq3v9Xw7TkR2mN8pLs5dHf4gJc6b-y_1"
 

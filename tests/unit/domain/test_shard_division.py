@@ -11,7 +11,7 @@ from crucible_batch.core.budget import HoldRequest, Need
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 SMALL, LARGE = Shape("workflow:w", "small"), Shape("workflow:w", "large")

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch.core.sharding import OutstandingShards, ShardId, shard_from
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case("text, shard", [("3/8", ShardId(3, 8)), ("1/1", ShardId(1, 1)), (" 8/8\n", ShardId(8, 8))])

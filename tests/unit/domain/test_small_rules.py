@@ -8,7 +8,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outcome import EVERYTHING, Outcome, RunStatus, conclude, outcome_of
 from crucible_batch.errors import ExitCode
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BUDGET = ErrorInfo("BUDGET_EXHAUSTED", "no more")
 STOPPED = ErrorInfo("INTERRUPTED", "stopped")

@@ -32,7 +32,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ERROR = ErrorInfo("X", "x")
 CEILING = Decimal(5)

@@ -19,7 +19,7 @@ from crucible_batch.journal.event_codec import decode_event
 from crucible_batch.manifest.field_types import Credits as ManifestCredits
 from crucible_batch.outputs import Receipts
 from crucible_batch.saved_plan import adapter_of
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BAD = [
     "-1", "-500", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1E+999999", "1E+99999999999999999999", "1E-999999",

@@ -12,7 +12,7 @@ from crucible_batch.core.events import Created, Held, Intended, Lost
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook
 from crucible_batch.core.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 PAID_BACK = FailedUpload(D("0.5"), D("0.5"))

@@ -31,7 +31,7 @@ from crucible_batch.features.shards.merge_rule import KnownImages
 from crucible_batch.journal import MergedEvents
 from crucible_batch.report import CountsRow
 from crucible_batch.report.build import count_jobs, notes
-from tests.unit.domain.histories import ERROR, PRICES, lives
+from tests.harness.histories import ERROR, PRICES, lives
 
 Line = tuple[str, Event]
 

@@ -9,7 +9,7 @@ import pytest
 from crucible_batch.errors import ManifestError
 from crucible_batch.manifest import load_manifest
 from crucible_batch.scheduled_time import read_timezone
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
 

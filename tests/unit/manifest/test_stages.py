@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import Expansion, JobSpec, SourceFile, expand, load_manifest
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\njobs:\n"
 DRAFTS = '  - {name: draft, prompt: "a {{ style }} heron", matrix: {style: [noir, old]}}\n'

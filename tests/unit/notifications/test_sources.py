@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.features.notify.sources import SourceFault, SourceReader
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 KEY = "moltazine_key-of-the-account-1"
 URL = "https://hc.test/9f1c-canary"

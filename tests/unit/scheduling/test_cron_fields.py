@@ -10,7 +10,7 @@ import pytest
 from crucible_batch.features.schedule.cron_fields import CronFields, plain_fields, read_fields
 from crucible_batch.features.schedule.export.systemd import on_calendar
 from crucible_batch.scheduled_time import times_after
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.features.telemetry import metrics
 from crucible_batch.features.telemetry.figures import RunFigures
 from crucible_batch.features.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def finished(at: float, code: int) -> RunFigures:

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from crucible_batch.report.models import OutputRow
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 from tests.integration.view.conftest import viewing
 from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
 

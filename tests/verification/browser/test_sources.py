@@ -18,7 +18,7 @@ from crucible_batch.report.models import (
     SourceRow,
     WaitingRow,
 )
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 from tests.verification.browser.conftest import HOSTILE, Open, digest_of, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli, running_sandbox
 from tests.integration.view.conftest import Viewer, viewing
 from tests.verification.browser.conftest import violations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.case_table import directory_of_case, each_case
+from tests.harness.case_table import directory_of_case, each_case
 
 seen: list[tuple[str, int]] = []
 

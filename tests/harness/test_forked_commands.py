@@ -4,9 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from tests.integration.cli.conftest import Cli
-from tests.integration.cli.screen import Screen
-from tests.preloaded import Forked
+from tests.harness.commands import Cli
+from tests.harness.forked_commands import Forked
+from tests.harness.screen import Screen
 
 COMMANDS = {
     "--version": 0,

@@ -1,4 +1,4 @@
-"""The other side of ``preloaded.py``: a process that has loaded the program, and forks a command for each request."""
+"""The server of ``forked_commands.py``: a process that has loaded the program, and forks a command for each request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def serve(number: int) -> None:
     importlib.import_module("wsgiref.handlers")  # it copies all variables, and no command uses the copy
     gc.disable()  # all that is made here stays: prepare() freezes it
     with _names_read() as names:
-        program = importlib.import_module("tests.loaded_program")
+        program = importlib.import_module("tests.harness.loaded_program")
         program.load()
         program.prepare()
     names = {name for name in names if not name.startswith("CRUCIBLE_BATCH_")}  # options, which commands read again

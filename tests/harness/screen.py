@@ -10,7 +10,7 @@ import termios
 import time
 from collections.abc import Sequence
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 
 class Screen:

@@ -1,4 +1,4 @@
-"""The program as the server of ``preloaded.py`` has it in memory: loaded, and prepared as far as commands are alike."""
+"""The program as the server of forks has it in memory: loaded, and prepared as far as all commands are alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from crucible_batch.pace.polls import ServiceTimes
 from crucible_batch.report.html import page
 from crucible_batch.runs import account
 from crucible_batch.sandbox import SandboxConfig, pictures
-from tests.cheap import plain_picture
+from tests.harness.plain_pictures import plain_picture
 
 _LOOK_AGAIN_AFTER_S = 0.02
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.order import dealt
+from tests.harness.order import dealt
 
 
 def items(*files: tuple[str, int]) -> list[Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
-from tests.integration.cli.conftest import Cli
-from tests.preloaded import forking_script
+from tests.harness.commands import Cli
+from tests.harness.forked_commands import forking_script
 
 
 def printed_commands(out: str, *labels: str) -> list[str]:

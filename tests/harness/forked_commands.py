@@ -28,8 +28,8 @@ from typing import IO, Any, TypeAlias
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 shared_directory: Path | None = None
 """Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``)."""
-_ROOT = Path(__file__).parents[1]
-_SERVE = "import sys; from tests.fork_server import serve; serve(int(sys.argv[1]))"
+_ROOT = Path(__file__).parents[2]
+_SERVE = "import sys; from tests.harness.fork_server import serve; serve(int(sys.argv[1]))"
 _SCRIPT = """\
 #!{python} -IS
 import array, json, os, signal, socket, sys

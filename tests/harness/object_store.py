@@ -6,7 +6,7 @@ import pytest
 
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.objects import Objects
-from tests.unit.outputs.object_fakes import DictObjects
+from tests.harness.object_fakes import DictObjects
 
 URL = "s3://bucket/runs/trial"
 
