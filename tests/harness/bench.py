@@ -184,6 +184,14 @@ class Bench:
         )
 
 
+async def delete_images(bench: Bench) -> None:
+    """Delete all images, as another client does."""
+    headers = {"Authorization": f"Bearer {bench.running.api_key}"}
+    for asset in (await bench.state())["assets"]:
+        answer = await bench.http.delete(f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> object:
     """Tests on a bench run in a loop that skips the time in which all wait."""
     return loops_for(item, "start")

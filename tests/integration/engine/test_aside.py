@@ -17,7 +17,7 @@ from crucible_batch.core.events import Relocated, Saved, Succeeded
 from crucible_batch.features.check.verifying import check_outputs
 from crucible_batch.journal import Journal
 from tests.harness.forked_commands import start_program
-from tests.integration.engine.test_resume import stop_after
+from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True
 

@@ -17,7 +17,7 @@ from crucible_batch.core.events import Held, Saved
 from crucible_batch.core.progress import JobAdvanced, JobsAdded
 from crucible_batch.errors import ExitCode, ManifestError
 from crucible_batch.journal import Journal
-from tests.integration.engine.test_resume import STRIDE, Killer
+from tests.harness.stopped_runs import STRIDE, Killer
 
 SHORT_JOBS = True
 

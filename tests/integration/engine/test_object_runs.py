@@ -22,7 +22,7 @@ from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.run_journal import local_directory
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.object_store import URL
-from tests.integration.engine.test_resume import stop_after
+from tests.harness.stopped_runs import stop_after
 
 HAS_PAGES = True
 SHORT_JOBS = True

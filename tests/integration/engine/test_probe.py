@@ -24,7 +24,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
 from tests.harness.slow_cases import quick_every
-from tests.integration.engine.test_resume import Killer
+from tests.harness.stopped_runs import Killer
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
