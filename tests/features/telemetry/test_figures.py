@@ -14,7 +14,7 @@ from crucible_batch.core.progress import (
     Retrying,
 )
 from crucible_batch.features.telemetry.figures import RunFigures
-from tests.unit.telemetry.messages import (
+from tests.features.telemetry.messages import (
     accepted,
     balance,
     began,

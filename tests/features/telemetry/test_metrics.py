@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
 from crucible_batch.features.telemetry.metrics import METRICS, OPERATIONS, registry_of
 from crucible_batch.gateway.retries import Operation
+from tests.features.telemetry.messages import balance, began, ended, held, whole_job
 from tests.harness.case_table import each_case
-from tests.unit.telemetry.messages import balance, began, ended, held, whole_job
 
 DOCS = Path(__file__).parents[3] / "docs"
 NAMES = {metric.name for metric in METRICS}

@@ -11,8 +11,8 @@ import pytest
 from crucible_batch.errors import UserError
 from crucible_batch.features.telemetry.figures import RunFigures
 from crucible_batch.features.telemetry.metrics import read_address, serving
+from tests.features.telemetry.messages import began, whole_job
 from tests.harness.case_table import each_case
-from tests.unit.telemetry.messages import began, whole_job
 
 
 @each_case(
