@@ -108,4 +108,9 @@ async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *foll
 def loops_for(item: pytest.Item, fixture: str) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Answer ``pytest_asyncio_loop_factories``: tests that use ``fixture`` run in a loop that skips time."""
     is_skipping = fixture in getattr(item, "fixturenames", ())
-    return {"skipping": TimeSkippingLoop} if is_skipping else {"plain": asyncio.new_event_loop}
+    return {"skipping": TimeSkippingLoop} if is_skipping else plain_loops()
+
+
+def plain_loops() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Answer ``pytest_asyncio_loop_factories`` where all tests need real time."""
+    return {"plain": asyncio.new_event_loop}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.features.notify.test_notify_command import SECRET, Receiver, receiving
 from tests.harness.commands import Cli, Done, answering
-from tests.integration.cli.test_notify import SECRET, Receiver, receiving
 
 NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "20 1 * * *"}\n'
 AT = "2026-11-26T01:20:00Z"

@@ -14,7 +14,7 @@ import pytest
 
 from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
 from crucible_batch.features.notify.http_channels import SendError
-from tests.unit.notifications.receiving import message
+from tests.features.notify.receiving import message
 
 KEY = "moltazine_key-of-the-account-1"
 _LIMIT_S = 60.0

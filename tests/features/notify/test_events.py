@@ -22,8 +22,8 @@ from crucible_batch.features.notify.messages import (
 )
 from crucible_batch.manifest.models import Notification
 from crucible_batch.option_values import RunEvent
+from tests.features.notify.receiving import ATTEMPT, message
 from tests.harness.case_table import each_case
-from tests.unit.notifications.receiving import ATTEMPT, message
 
 ENDS = [
     (0, 7, "success"),

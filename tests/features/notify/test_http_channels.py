@@ -18,8 +18,8 @@ from crucible_batch.features.notify.delivery import DeliveryResult, Notification
 from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, SendError, Webhook, ping_url
 from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.secret_text import HiddenText
+from tests.features.notify.receiving import ATTEMPT, CANARY, HANG, OK, Receiver, answer, message, receiving
 from tests.harness.case_table import each_case
-from tests.unit.notifications.receiving import ATTEMPT, CANARY, HANG, OK, Receiver, answer, message, receiving
 
 KEYS = (b"k" * 32, b"o" * 24)
 SECRETS = ["whsec_" + base64.b64encode(key).decode() for key in KEYS]

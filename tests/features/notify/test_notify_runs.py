@@ -16,7 +16,7 @@ from crucible_batch.features.notify import part as notifying
 from crucible_batch.journal import Journal
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
-from tests.unit.notifications.receiving import CANARY, Receiver, receiving
+from tests.features.notify.receiving import CANARY, Receiver, receiving
 
 HAS_PAGES = True
 ALL = "on: [success, partial, blocked, failure]"

@@ -14,7 +14,7 @@ from crucible_batch.features.notify import apprise_channel
 from crucible_batch.features.notify.apprise_channel import AppriseUrl, is_installed
 from crucible_batch.features.notify.http_channels import SendError
 from crucible_batch.secret_text import HiddenText
-from tests.unit.notifications.receiving import CANARY, HANG, answer, message, receiving
+from tests.features.notify.receiving import CANARY, HANG, answer, message, receiving
 
 # An import of Apprise, or of what it uses.
 pytestmark = pytest.mark.filterwarnings("ignore:'?(imghdr|pipes|cgi)'?:DeprecationWarning")
