@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.features.periods.test_period_command import shown
 from tests.harness.commands import Cli, running_sandbox
 from tests.harness.sandbox_audit import with_audit
-from tests.integration.cli.test_period_budget import shown
 
 EIGHT = "- {name: fox, prompt: a fox, repeat: 8}"
 MAIN = "outputs/divided/default"

@@ -31,10 +31,10 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.saved_plans import PlanBasis
 from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.settings import Settings
+from tests.features.periods.test_period_budget import NOON, VirtualClock
 from tests.harness.shard_ground import BINDING, ShardGround, done, planned
 from tests.harness.slow_cases import quick_every
 from tests.unit.api.test_merge_crashes import Boundaries
-from tests.unit.api.test_period_budget import NOON, VirtualClock
 
 MANIFEST = """version: 1
 name: campaign

@@ -256,7 +256,7 @@ async def _nothing_awaited(*_anything: object) -> None:
 
 
 _EFFECTS = "integration/engine/test_order_of_effects.py"
-_PERIOD = "integration/engine/test_period_budget.py"
+_PERIOD = "features/periods/test_period_runs.py"
 
 SLIPS: Mapping[str, Slip] = {
     "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "unit/gateway"),

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.unit.budget_accounts.account_world import CEILING, UPLOAD, AccountWorld, shards_of
+from tests.features.periods.account_world import CEILING, UPLOAD, AccountWorld, shards_of
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 RUNS = st.sampled_from(["run0", "run1", "run2"])
