@@ -16,8 +16,8 @@ from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.ledger_statement import Statement
 from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.features.check.upload_audit import UploadSums
+from tests.features.check.sandbox_books import Shared
 from tests.harness.case_table import each_case
-from tests.unit.domain.sandbox_books import Shared
 
 STEPS = st.lists(
     st.one_of(
