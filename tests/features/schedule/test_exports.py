@@ -18,8 +18,8 @@ from crucible_batch.features.schedule.export.target import ExportOptions, deadli
 from crucible_batch.features.schedule.export.writing import export, write_files
 from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
 from crucible_batch.scheduled_time import read_timezone
+from tests.features.schedule.conftest import schedule
 from tests.harness.case_table import each_case
-from tests.unit.scheduling.conftest import schedule
 
 OPTIONS = ExportOptions(
     directory=Path("/srv/shop"),
