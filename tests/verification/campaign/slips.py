@@ -278,7 +278,7 @@ SLIPS: Mapping[str, Slip] = {
         _built_otherwise(Planner, "_filled", {}), "unit/test_planner.py"
     ),
     "a deleted source embedded as asked now": Slip(
-        _built_otherwise(Downloader, "_same_bytes", False), "integration/engine/test_derived_jobs.py"
+        _built_otherwise(Downloader, "_same_bytes", False), "features/stages/test_stage_runs.py"
     ),
     "a budget that no journal can hold": Slip(
         _set(request, "read_budget", lambda budget: budget), "unit/api/test_arguments.py"
