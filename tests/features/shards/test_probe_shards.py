@@ -20,8 +20,8 @@ from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
+from tests.features.shards.test_probe_runs import edits, pictures, uploaded
 from tests.harness.bench import delete_images
-from tests.integration.engine.test_probe import edits, pictures, uploaded
 
 MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
 

@@ -32,9 +32,9 @@ from crucible_batch.runs.saved_plans import PlanBasis
 from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.settings import Settings
 from tests.features.periods.test_period_budget import NOON, VirtualClock
+from tests.features.shards.test_merge_crashes import Boundaries
 from tests.harness.shard_ground import BINDING, ShardGround, done, planned
 from tests.harness.slow_cases import quick_every
-from tests.unit.api.test_merge_crashes import Boundaries
 
 MANIFEST = """version: 1
 name: campaign
@@ -148,7 +148,7 @@ def test_a_plan_that_is_not_made_leaves_nothing_set_aside(
         raise UserError("no job can start", hint="raise the budget")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tests.unit.api.test_shard_period.set_aside", lambda *_, **__: fail())
+        patch.setattr("tests.features.shards.with_periods.test_shard_period.set_aside", lambda *_, **__: fail())
         with pytest.raises(UserError, match="no job can start"):
             period.divide()
     assert budget_states(period.settings, now=NOON + 60)[0].runs == ()
