@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from crucible_batch.report.models import OutputRow
+from tests.features.view.conftest import viewing
 from tests.harness.commands import Cli, running_sandbox
-from tests.integration.view.conftest import viewing
 from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.features.view.conftest import Viewer, viewing
 from tests.harness.commands import Cli, running_sandbox
-from tests.integration.view.conftest import Viewer, viewing
 from tests.verification.browser.conftest import violations
 
 JOBS = """\

@@ -9,8 +9,8 @@ import pytest
 
 from crucible_batch.features.view import runs
 from crucible_batch.features.view.runs import Runs
+from tests.features.view.conftest import viewing
 from tests.harness.commands import Cli
-from tests.integration.view.conftest import viewing
 
 PAIR = """\
 - name: harbour

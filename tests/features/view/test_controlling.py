@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.features.control.test_control_command import active
+from tests.features.view.conftest import Viewer, viewing
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli, running_sandbox
-from tests.integration.view.conftest import Viewer, viewing
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.features.view.conftest import Viewer, viewing
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli
 from tests.harness.slow_cases import quick_where
-from tests.integration.view.conftest import Viewer, viewing
 
 RUN = Path("outputs/done/default")
 PICTURE = "harbour-noir-1/0.png"

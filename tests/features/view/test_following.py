@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.features.view.conftest import MANY, Viewer, viewing
 from tests.harness.commands import Cli
-from tests.integration.view.conftest import MANY, Viewer, viewing
 
 
 def follow(viewer: Viewer, key: str, data: dict[str, Any]) -> list[dict[str, Any]]:
