@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.harness.bench import (
@@ -41,11 +42,20 @@ __all__ = [
 ]
 
 FEATURES = Path(__file__).parents[2] / "crucible_batch" / "features"
+TOGETHER = ("agents", "control", "history", "notify", "periods", "prices", "shards", "telemetry")
+"""The features whose order in one run is tested in ``together``."""
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the tests of two features of which one has been deleted: ``shards/with_periods``, ``with_a_b``."""
+    """Leave out a folder of tests of several features of which one was deleted: ``shards/with_periods``, ``with_a_b``.
+
+    Without a feature of ``TOGETHER``, the order of its effects among the others is not tested.
+    """
     word, _, others = collection_path.name.partition("_")
-    if word != "with" or not collection_path.is_dir():
+    if collection_path.parent == Path(__file__).parent and collection_path.name == "together":
+        needed: Sequence[str] = TOGETHER
+    elif word == "with" and collection_path.is_dir():
+        needed = others.split("_")
+    else:
         return None
-    return True if any(not (FEATURES / other).is_dir() for other in others.split("_")) else None
+    return None if all((FEATURES / feature).is_dir() for feature in needed) else True

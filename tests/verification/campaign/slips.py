@@ -255,7 +255,7 @@ async def _nothing_awaited(*_anything: object) -> None:
     return None
 
 
-_EFFECTS = "integration/engine/test_order_of_effects.py"
+_EFFECTS = "features/together/test_order_of_effects.py"
 _PERIOD = "features/periods/test_period_runs.py"
 
 SLIPS: Mapping[str, Slip] = {

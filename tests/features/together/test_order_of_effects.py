@@ -23,10 +23,10 @@ from crucible_batch.errors import OtherAccountError, ReportError
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.mcp_server.tools import RunArguments, ToolBox
 from crucible_batch.settings import Settings
+from tests.features.together.effects import Effects, WatchedCap
 from tests.harness.bench import Tampered, Watcher
 from tests.harness.object_fakes import DictObjects
 from tests.harness.object_store import URL
-from tests.integration.engine.effects import Effects, WatchedCap
 
 HAS_PAGES = True
 SHORT_JOBS = True
