@@ -281,7 +281,7 @@ SLIPS: Mapping[str, Slip] = {
         _built_otherwise(Downloader, "_same_bytes", False), "features/stages/test_stage_runs.py"
     ),
     "a budget that no journal can hold": Slip(
-        _set(request, "read_budget", lambda budget: budget), "unit/api/test_arguments.py"
+        _set(request, "read_budget", lambda budget: budget), "unit/runs/test_arguments.py"
     ),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
     "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/core/test_refunds.py"),
