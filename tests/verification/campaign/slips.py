@@ -285,9 +285,7 @@ SLIPS: Mapping[str, Slip] = {
     ),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
     "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/core/test_refunds.py"),
-    "the hold of an attempt replaced by the next one's": Slip(
-        _holds_of_attempts_replaced, "unit/core/test_refunds.py"
-    ),
+    "the hold of an attempt replaced by the next one's": Slip(_holds_of_attempts_replaced, "unit/core/test_refunds.py"),
     "an entry counted again": Slip(_entries_counted_again, "unit/core/test_refunds.py"),
     "a pending refund counted": Slip(
         _set(refunds, "is_booked_refund", lambda entry: entry_kind(entry, of_job=True) is EntryKind.REFUND),
