@@ -50,10 +50,6 @@ from crucible_batch.features.check.auditing import AuditResult as AuditResult
 from crucible_batch.features.check.auditing import check_ledger as check_ledger
 from crucible_batch.features.check.verifying import Verification as Verification
 from crucible_batch.features.check.verifying import check_outputs as check_outputs
-from crucible_batch.features.history.run_list import ListedRun as ListedRun
-from crucible_batch.features.history.run_list import RunList as RunList
-from crucible_batch.features.history.run_list import RunState as RunState
-from crucible_batch.features.history.run_list import list_runs as list_runs
 from crucible_batch.features.shards.merging import MergeResult as MergeResult
 from crucible_batch.features.shards.merging import merge as merge
 from crucible_batch.features.stages.picking import PicksFile as PicksFile
@@ -83,6 +79,10 @@ from crucible_batch.runs.job_stream import RunningJobs as RunningJobs
 from crucible_batch.runs.plan_rows import PriceLine as PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary as PlanSummary
 from crucible_batch.runs.planning import plan as plan
+from crucible_batch.runs.run_list import ListedRun as ListedRun
+from crucible_batch.runs.run_list import RunList as RunList
+from crucible_batch.runs.run_list import RunState as RunState
+from crucible_batch.runs.run_list import list_runs as list_runs
 from crucible_batch.runs.running import RunResult as RunResult
 from crucible_batch.runs.status import Status as Status
 from crucible_batch.runs.status import read_status as read_status

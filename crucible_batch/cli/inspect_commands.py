@@ -45,7 +45,7 @@ def status(
     Works while runs are running and after they were killed. No request is
     sent to the gateway, and nothing is changed.
     """
-    from crucible_batch.features.history.terminal import show_run_or_runs
+    from crucible_batch.cli.runs import show_run_or_runs
 
     show_run_or_runs(output, directory, limit=limit)
 

@@ -44,6 +44,7 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
+from crucible_batch.core.outcome import EVERYTHING, IN_DOUBT
 from crucible_batch.core.prices import UPLOAD, Shape
 from crucible_batch.core.refunds import REFUND_MISSING
 from crucible_batch.engine.clock import Clock
@@ -194,8 +195,9 @@ class Admission:
                 case Wait():
                     await self._changed.wait()
                 case Block(error=error):
-                    return self._with_missing_refunds(error)
-        return next(iter(self._stop.stops.values()))
+                    self._stop.block(IN_DOUBT, error := self._with_missing_refunds(error))
+                    return error
+        return self._stop.stops[EVERYTHING]
 
     def _with_missing_refunds(self, error: ErrorInfo) -> ErrorInfo:
         return self._reader.missing() if error.code == REFUND_MISSING else error

@@ -1,4 +1,4 @@
-"""The parts of each kind of run, in the order in which they begin.
+"""What takes part in each kind of run and in a plan, in the order in which it begins.
 
 Order matters where credits are held. The cap comes before the period: it sees the budget of the run's terms, and a
 refused run sets nothing aside. Both begin after what the journal had lost is restored, since it counts as spent.
@@ -6,20 +6,14 @@ refused run sets nothing aside. Both begin after what the journal had lost is re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from crucible_batch.features.agents.part import SpendCapPart
-from crucible_batch.features.agents.spend_cap import SpendCap
-from crucible_batch.features.control.part import SocketPart
-from crucible_batch.features.history.earlier_runs import EarlierRunsPart
-from crucible_batch.features.history.failed_starts import FailedStartsPart
-from crucible_batch.features.history.known_jobs import KnownJobsPart
-from crucible_batch.features.notify.part import NoticesPart
-from crucible_batch.features.periods.part import PeriodPart
-from crucible_batch.features.prices.part import PriceMemoryPart
-from crucible_batch.features.shards.plan_notes import ShardNotesPart
-from crucible_batch.features.shards.run import shard_run
-from crucible_batch.features.telemetry.part import TelemetryPart
+from crucible_batch.features import load
+from crucible_batch.runs.earlier_runs import EarlierRunsPart
+from crucible_batch.runs.failed_starts import FailedStartsPart
+from crucible_batch.runs.known_jobs import KnownJobsPart
 from crucible_batch.runs.manifest_jobs import manifest_run
 from crucible_batch.runs.parts import Parts, RunPart
 from crucible_batch.runs.plan_parts import PlanParts
@@ -27,32 +21,81 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.start import RunKind
 
 
-def kind_of(request: RunRequest, *further: RunPart, cap: SpendCap | None = None) -> RunKind:
-    """Return the kind of the run of a request with its parts, within the cap of a server if it is one of its runs.
+class Kind(enum.Enum):
+    """A kind of run. The notifications, the list of runs and the period of a shard are those of the divided run.
 
-    The notifications, the list of runs and the period of a shard are those of the run that was divided. ``further``
-    parts begin last.
+    A probe notifies nothing, since the run that the plan is for comes later.
     """
-    capped = [] if cap is None else [SpendCapPart(cap)]
+
+    MANIFEST = enum.auto()
+    SHARD = enum.auto()
+    PROBE = enum.auto()
+
+
+_ALL = frozenset(Kind)
+_CAP = "agents.part:SpendCapPart"
+"""Of the runs of a server with a cap only, which it is made with."""
+
+_RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
+    (FailedStartsPart, {Kind.MANIFEST, Kind.PROBE}),
+    ("notify.part:NoticesPart", {Kind.MANIFEST}),
+    ("telemetry.part:TelemetryPart", _ALL),
+    (_CAP, _ALL),
+    (EarlierRunsPart, {Kind.MANIFEST, Kind.PROBE}),
+    (KnownJobsPart, {Kind.MANIFEST, Kind.PROBE}),
+    ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
+    ("prices.part:PriceMemoryPart", _ALL),
+    ("control.part:SocketPart", _ALL),
+)
+_PLAN_PARTS: Sequence[str | type[Any]] = (
+    "notify.part:NoticesPart",
+    "shards.plan_notes:ShardNotesPart",
+    EarlierRunsPart,
+    KnownJobsPart,
+    "periods.part:PeriodPart",
+    "prices.part:PriceMemoryPart",
+)
+"""In the order of their notes."""
+
+
+def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKind:
+    """Return the kind of the run of a request with its parts. ``further`` parts begin last.
+
+    ``cap`` is the ``SpendCap`` of a server on all of its runs, if this is one of them.
+    """
     if request.shard is not None:
-        return shard_run(request, Parts([TelemetryPart(), *capped, PriceMemoryPart(), SocketPart(), *further]))
-    return manifest_run(
-        request,
-        Parts([FailedStartsPart(), NoticesPart(), TelemetryPart(), *capped, *_of_manifest(), SocketPart(), *further]),
-    )
+        shard_run = load("shards.run:shard_run")
+        kind: RunKind = shard_run(request, _parts(Kind.SHARD, further, cap))
+        return kind
+    return manifest_run(request, _parts(Kind.MANIFEST, further, cap))
 
 
 def kind_of_probe(request: RunRequest) -> RunKind:
-    """Return the kind of a probe's run. It notifies nothing: the run that the plan is for comes later."""
-    return manifest_run(request, Parts([FailedStartsPart(), TelemetryPart(), *_of_manifest(), SocketPart()]))
-
-
-def _of_manifest() -> Sequence[RunPart]:
-    return [EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
+    """Return the kind of a probe's run."""
+    return manifest_run(request, _parts(Kind.PROBE))
 
 
 def plan_parts() -> PlanParts:
-    """Return the parts of a plan, in the order of their notes."""
-    return PlanParts(
-        [NoticesPart(), ShardNotesPart(), EarlierRunsPart(), KnownJobsPart(), PeriodPart(), PriceMemoryPart()]
-    )
+    """Return the parts of a plan."""
+    return PlanParts([kind() for kind in map(_loaded, _PLAN_PARTS) if kind is not None])
+
+
+def _parts(kind: Kind, further: Sequence[RunPart] = (), cap: object = None) -> Parts:
+    return Parts([*_begun(kind, cap), *further])
+
+
+def _begun(kind: Kind, cap: object) -> Iterator[RunPart]:
+    for part, kinds in _RUN_PARTS:
+        if kind not in kinds:
+            continue
+        made = _loaded(part)
+        if part == _CAP:
+            if cap is not None:
+                yield made(cap)
+        elif made is not None:
+            yield made()
+
+
+def _loaded(part: str | type[Any]) -> Any:
+    """Return the class of a part; None if its feature was deleted."""
+    return load(part) if isinstance(part, str) else part

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Plai
 
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.core.credits import format_credits
+from crucible_batch.core.outcome import EVERYTHING, IN_DOUBT
 from crucible_batch.core.plan import BudgetSource, NotifyOption
 from crucible_batch.core.tally import Tally
 from crucible_batch.errors import ExitCode
@@ -253,13 +254,17 @@ class ReportHead(_Model):
     picks: list[PicksRow] = Field(default_factory=list, description="Entries of the manifest with `pick`.")
 
     @property
+    def is_short_of_credits(self) -> bool:
+        """Whether the run ended because credits were missing for the next job, or to send one in doubt again."""
+        is_in_doubt = IN_DOUBT in self.stops and EVERYTHING not in self.stops
+        return is_in_doubt or self.exit_code == ExitCode.OUT_OF_CREDITS
+
+    @property
     def is_short_of_budget(self) -> bool:
         """Whether the run ended because the next job didn't fit its own budget, and not that of its period."""
         if self.period is not None and self.period.exhausted:
             return False
-        return self.exit_code == ExitCode.OUT_OF_CREDITS and any(
-            stop.code == BUDGET_EXHAUSTED for stop in self.stops.values()
-        )
+        return self.is_short_of_credits and any(stop.code == BUDGET_EXHAUSTED for stop in self.stops.values())
 
 
 class Report(ReportHead):

@@ -16,6 +16,7 @@ from typing import get_args
 import pytest
 
 from crucible_batch.cli.display.json_lines import event_of
+from crucible_batch.cli.runs import run_json
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource
 from crucible_batch.core.events import EVENT_NAMES, AssetEvent, Deleted, Event, JobEvent, event_name
 from crucible_batch.core.gateway_types import ErrorInfo
@@ -38,11 +39,10 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from crucible_batch.core.receipts import Receipt
-from crucible_batch.features.history.run_list import ListedRun, RunState
-from crucible_batch.features.history.terminal import run_json
 from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
+from crucible_batch.runs.run_list import ListedRun, RunState
 
 JOURNAL: Mapping[str, str] = {
     "Held": "attempt key credits price_class shape alone images",

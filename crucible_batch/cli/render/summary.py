@@ -189,7 +189,7 @@ def next_step(
             return None
         case ExitCode.SOME_FAILED:
             return _once_some_failed(command, other, failures, never, run_dir)
-        case ExitCode.OUT_OF_CREDITS:
+        case _ if head.is_short_of_credits:
             return _once_blocked(head, command, other, enough)
         case ExitCode.STOPPED if any(is_access_denied(stop.code) for stop in head.stops.values()):
             return f"{GET_ACCESS}, then: {with_flag(other, '--retry-failed')}"
@@ -224,7 +224,7 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
     match head.exit_code:
         case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
             return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
-        case ExitCode.OK | ExitCode.SOME_FAILED | ExitCode.OUT_OF_CREDITS:
+        case code if code in {ExitCode.OK, ExitCode.SOME_FAILED} or head.is_short_of_credits:
             return f"{merge}   # once all shards have ended"
         case _:
             return command

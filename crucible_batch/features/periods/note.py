@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -50,11 +49,6 @@ def noted_period(journal: Journal) -> PeriodRow | None:
         return PeriodRow.model_validate_json(journal.noted(_PERIOD) or "")
     except ValidationError:
         return None
-
-
-def period_field(journal: Journal) -> Mapping[str, object]:
-    """Return the field of the report."""
-    return {"period": noted_period(journal)}
 
 
 def note_period(

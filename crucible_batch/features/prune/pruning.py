@@ -17,7 +17,6 @@ from pathlib import Path
 
 from crucible_batch.core.output_path import is_planned_path
 from crucible_batch.errors import CrucibleBatchError, RunBusyError, RunDirectoryError
-from crucible_batch.features.history.run_list import RunDirectories
 from crucible_batch.features.prune.retention import (
     KeepCause,
     PruneDecision,
@@ -39,6 +38,7 @@ from crucible_batch.runs.run_journal import (
     newest_run,
     reopened,
 )
+from crucible_batch.runs.run_list import RunDirectories
 from crucible_batch.runs.shard_notes import noted_shard, outstanding_shards
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 

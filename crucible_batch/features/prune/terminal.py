@@ -10,11 +10,11 @@ from rich.filesize import decimal as format_bytes
 
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
+from crucible_batch.cli.runs import age
 from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
 from crucible_batch.cli.units import grouped
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
-from crucible_batch.features.history.terminal import age
 from crucible_batch.features.prune.pruning import PrunableRun, Pruning, plan_pruning, prune_runs
 from crucible_batch.features.prune.retention import KeepCause, PruneCause, PruneDecision, RetentionRules
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from time import sleep
 
 from crucible_batch.errors import CrucibleBatchError, ManifestError, RunBusyError, UserError
-from crucible_batch.features.history.failed_starts import record_failed_start
 from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, missed_runs
 from crucible_batch.journal import Journal, is_locked, lock_results, refuse_if_locked
 from crucible_batch.manifest import Manifest, depends_on_time, render_run_id
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.runs.failed_starts import record_failed_start
 from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.runs.scheduled_time_source import has_scheduled_time
 from crucible_batch.scheduled_time import times_until

@@ -158,7 +158,7 @@ def _shards_below(main: Path) -> list[Path]:
     folder = plan_folder(main, outstanding.plan_digest)
     if not _is_directory(folder.parent) or not _is_directory(folder):
         return []
-    return list(_shards_in(folder))
+    return list(shards_in(folder))
 
 
 def is_lost(main: Path) -> bool:
@@ -177,11 +177,11 @@ def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Pa
     digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
     names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
     plans = (folder / name for name in names if _is_directory(folder / name))
-    return [path for plan in plans for path in _shards_in(plan) if _is_begun(path)]
+    return [path for plan in plans for path in shards_in(plan) if _is_begun(path)]
 
 
-def _shards_in(folder: Path) -> Iterator[Path]:
-    """Yield the directories of the shards in the folder of a plan."""
+def shards_in(folder: Path) -> Iterator[Path]:
+    """Yield the directories of the shards in the folder of a plan. Raises ``RunDirectoryError`` for links."""
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
         if _SHARD_FOLDER.fullmatch(name) and _is_directory(path := folder / name) and Journal.exists(path):
             yield path

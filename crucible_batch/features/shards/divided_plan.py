@@ -26,7 +26,7 @@ from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.plan_rows import job_states, plan_row
 from crucible_batch.runs.request import JobFilter, RunRequest
-from crucible_batch.runs.run_journal import journal_of, ledger_of
+from crucible_batch.runs.run_journal import directory_outputs_url, journal_of, ledger_of
 from crucible_batch.runs.shard_notes import (
     describe_shards,
     note_shards,
@@ -325,9 +325,13 @@ def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
 
 
 def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have."""
-    if unknown := unknown_shards(directory, outstanding):
-        raise ShardsUnknownError(directory, unknown[0])
+    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have.
+
+    Those of a run in an object store are left to ``refuse_unknown_plans``: they may have been merged elsewhere.
+    """
+    for path in unknown_shards(directory, outstanding):
+        if directory_outputs_url(path) is None:
+            raise ShardsUnknownError(directory, path)
 
 
 def refuse_if_divided(directory: Path) -> None:

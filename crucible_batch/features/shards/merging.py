@@ -50,6 +50,7 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts, ReceiptsByJob, adopt_output
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.object_runs import note_url
 from crucible_batch.runs.report_note import is_report_due
 from crucible_batch.runs.reporting import write_results
 from crucible_batch.runs.run_journal import refuse_if_pruned
@@ -206,6 +207,8 @@ def merge(
         _lock(stack, sources)
         binding = _binding(sources)
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
+        if stored is not None:
+            note_url(journal, stored.store)
         directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
         outstanding = _outstanding(journal, sources.main, directories)
         if stored is not None:
@@ -214,7 +217,7 @@ def merge(
         lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
         shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
         if stored is not None:
-            stored.close(choice, journal)
+            stored.close(choice)
         merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice)
         outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
@@ -253,7 +256,7 @@ def _sources(given: Sequence[Path], out_dir: Path | None, now: float) -> tuple[M
     if place is None:
         return find_sources(given, out_dir), None
     stored = bring_shards(*place, now=now)
-    return find_sources([stored.main], None), stored
+    return stored.sources, stored
 
 
 def _lock(stack: ExitStack, sources: MergeSources) -> None:
@@ -261,7 +264,7 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
     allow_locks(len(sources.shards))
     for directory in (sources.main, *sorted(sources.shards)):
         is_main = directory is sources.main
-        if not Journal.exists(directory) and not (is_main and is_lost(directory)):
+        if not Journal.exists(directory) and not (is_main and sources.shards and is_lost(directory)):
             raise RunDirectoryError(
                 f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
             )

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crucible_batch.core.credits import ZERO, format_credits
-from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.credits import format_credits
 from crucible_batch.core.saved_plan import PlanAccount
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
-from crucible_batch.features.history.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
@@ -23,15 +21,16 @@ from crucible_batch.features.shards.divided_plan import (
 )
 from crucible_batch.features.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.features.shards.shard_division import Division
-from crucible_batch.features.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes
+from crucible_batch.features.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes, read_list
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
+from crucible_batch.runs.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.runs.object_runs import open_store
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.request import RunRequest
-from crucible_batch.runs.run_journal import directory_outputs_url, ledger_of
+from crucible_batch.runs.run_journal import directory_outputs_url
 from crucible_batch.runs.saved_plans import PlanBasis, plan_head
 from crucible_batch.runs.shard_notes import note_shards, noted_in, outstanding_shards
 from crucible_batch.runs.start import restore_run
@@ -129,7 +128,7 @@ async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
     Raises ``RunDirectoryError`` and ``ObjectStoreError``.
     """
     outstanding = outstanding_shards(journal)
-    if outstanding is not None and not await listing.has(outstanding.plan_digest):
+    if outstanding is not None and (await read_list(listing.objects)).of(outstanding.plan_digest) is None:
         note_shards(journal, outstanding.before)
 
 
@@ -160,27 +159,20 @@ async def _divided(
     to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
     found = await to_divide.divided(gateway, plan.request.shards or 1)
     if not any(found.division.is_admitted):
-        _refuse_if_refunds_are_missing(journal)
         summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
-        raise _nothing_to_run(found.division, None if summary.blocked is None else limit.explain(summary.blocked))
+        raise _nothing_to_run(found.division, summary, limit)
     return found
 
 
-def _refuse_if_refunds_are_missing(journal: Journal | None) -> None:
-    held = ZERO if journal is None else ledger_of(journal).held_for_refunds
-    if held:
-        raise NothingToDivideError(
-            f"no job can start: {format_credits(held)} credits are held until the gateway's ledger shows the refunds of"
-            " failed jobs",
-            hint="run the same command again later, or raise the budget: --budget N",
-        )
-
-
-def _nothing_to_run(division: Division, blocked: ErrorInfo | None) -> NothingToDivideError:
+def _nothing_to_run(division: Division, summary: PlanSummary, limit: DivisionLimit) -> NothingToDivideError:
     if not len(division.numbers):
         return NothingToDivideError(
             "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
         )
-    if blocked is not None:
+    if summary.blocked is not None:
+        blocked = limit.explain(summary.blocked)
         return NothingToDivideError(f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget")
-    return NothingToDivideError("the budget is not enough for any job", hint="raise the budget: --budget N")
+    return NothingToDivideError(
+        f"the budget is not enough for any job beside the {format_credits(summary.held)} credits that are held",
+        hint="raise the budget: --budget N; or add --probe, which waits for refunds of failed jobs",
+    )

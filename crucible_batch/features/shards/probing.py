@@ -4,7 +4,8 @@ Ordinary runs in the main run directory, one after another; each is chosen by wh
 
 1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the plan then.
 2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses one or doesn't accept
-   it, the next job of its shape takes its place, up to five times.
+   it, the next job of its shape takes its place, up to five times. If no job fits beside the refunds of failed ones,
+   the next job is bought, too: its run waits for them.
 3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first job that needs it.
    These jobs are not submitted.
 
@@ -21,8 +22,10 @@ from pathlib import Path
 import httpx
 
 from crucible_batch.core.asset import AssetPhase
+from crucible_batch.core.budget import HoldRequest, Need
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.job import Job, Phase
+from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import PRECEDENCE
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
@@ -143,12 +146,14 @@ async def run_probe(
     result = await step(frozenset())
     directory = result.run_dir
     try:
-        while codes[-1] in _MAY_GO_ON and (names := _to_buy(choice, directory)):
-            result = await step(names)
         while codes[-1] in _MAY_GO_ON:
+            budget = _budget_of(request, manifest, settings, directory)
+            if names := _to_buy(choice, directory, budget):
+                result = await step(names)
+                continue
             async with gateway_for(settings, transport=transport) as gateway:
                 await (listed := ListedAssets(gateway)).read()
-            names = _to_prepare(choice, directory, _budget_of(request, manifest, settings, directory), listed)
+            names = _to_prepare(choice, directory, budget, listed)
             if not names:
                 break
             result = await step(names, uploads_only=True)
@@ -165,10 +170,11 @@ def _budget_of(request: RunRequest, manifest: Manifest, settings: Settings, dire
     return (terms.budget or ZERO) if period is None else period.budget
 
 
-def _to_buy(choice: ProbeChoice, directory: Path) -> frozenset[str]:
+def _to_buy(choice: ProbeChoice, directory: Path, budget: Credits) -> frozenset[str]:
     with Journal.read(directory) as journal:
         terms = journal.runs()[-1].terms
-        return choice.to_buy(journal.jobs(terms.rule), ledger_of(journal, PriceBook.of(terms)).prices)
+        ledger = ledger_of(journal, PriceBook.of(terms))
+        return choice.to_buy(journal.jobs(terms.rule), ledger, left_of(ledger, budget))
 
 
 def _to_prepare(choice: ProbeChoice, directory: Path, budget: Credits, listed: ListedAssets) -> frozenset[str]:
@@ -196,8 +202,12 @@ class ProbeChoice:
     _attempted: set[str] = field(default_factory=set, init=False)
     """The digests of the images that a run was to upload."""
 
-    def to_buy(self, jobs: Iterable[tuple[PlannedJob, Job]], prices: PriceBook) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts."""
+    def to_buy(self, jobs: Iterable[tuple[PlannedJob, Job]], ledger: Ledger, left: Credits) -> frozenset[str]:
+        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
+
+        Without such jobs, the first one to be divided if it doesn't fit beside refunds: its run waits for them.
+        """
+        prices, next_new = ledger.prices, None
         first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
         unfinished: set[str] = set()  # jobs between two attempts
         waiting: set[Shape] = set()  # shapes of which a job was bought, or may have been, without a price so far
@@ -205,6 +215,8 @@ class ProbeChoice:
         for planned, job in self._taken(jobs):
             shape, name, is_tried = shape_of(planned), planned.name, planned.name in self._tried
             is_new = is_untouched(job)
+            if is_new and not is_tried:
+                next_new = next_new or planned
             if job.phase is Phase.READY and not is_new and not is_tried:
                 unfinished.add(name)
             if prices.seen(shape) is not None:
@@ -219,6 +231,9 @@ class ProbeChoice:
         self._tries.update(shapes)
         self._has_prices = not unpriced
         names = frozenset(unfinished.union(first[shape] for shape in shapes))
+        if not names and next_new is not None and ledger.held_for_refunds:
+            need = Need.of(HoldRequest(shape_of(next_new)), prices)
+            names = names if need.fits(left) else frozenset({next_new.name})
         self._tried |= names
         return names
 

@@ -12,12 +12,12 @@ Outputs have their final names already, so none is moved. The main run directory
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.core.sharding import ShardId, ShardOf
-from crucible_batch.errors import UserError
-from crucible_batch.features.shards.directories import ShardDirectory
+from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.features.shards.directories import MergeSources, ShardDirectory, is_lost, shards_in, unknown_shards
 from crucible_batch.features.shards.log import Closed, LogState, ShardLog
 from crucible_batch.features.shards.merge_rule import MergeChoice
 from crucible_batch.features.shards.run import ShardRows
@@ -27,7 +27,7 @@ from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_director
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.runs.concurrent_work import for_each
-from crucible_batch.runs.object_runs import in_thread, note_url, open_store
+from crucible_batch.runs.object_runs import in_thread, open_store
 from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.runs.run_journal import directory_outputs_url
 from crucible_batch.runs.shard_notes import note_shard, noted_in
@@ -41,32 +41,26 @@ _AT_ONCE = 16
 class StoredShards:
     """The shards of ``plan`` in an object store; None if no plan waits for its merge.
 
-    ``logs`` are those of the shards that a process has taken, by number.
+    ``logs`` are those of its shards, by number. ``sources`` are their directories, brought or run here.
     """
 
-    main: Path
+    sources: MergeSources
     store: ObjectOutputStore
-    plan: SavedPlan | None = None
-    logs: Mapping[int, ShardLog] = field(default_factory=dict)
+    plan: SavedPlan | None
+    logs: Mapping[int, ShardLog]
 
-    def close(self, choice: MergeChoice, journal: Journal) -> None:
+    def close(self, choice: MergeChoice) -> None:
         """Close the logs of the shards that are merged or abandoned: nothing more is bought for them. May be repeated.
 
-        ``journal`` is that of the main run, which gets a note of the URL. Blocking. Raises ``ShardTakenError`` if one
-        was continued since it was brought, and ``ObjectStoreError``.
+        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and ``ObjectStoreError``.
         """
-        note_url(journal, self.store)
         in_thread(self._close(choice.found, "merged"))
         in_thread(self._close(choice.abandoned, "abandoned"))
 
     async def _close(self, numbers: Iterable[int], why: Closed) -> None:
-        if self.plan is None:
-            return
         for number in numbers:
-            shard = ShardId(number, len(self.plan.head.shards))
-            log = self.logs.get(number) or ShardLog(self.store.objects, self.plan.digest, shard)
-            if not log.closed:
-                await log.close(why)
+            if not self.logs[number].closed:
+                await self.logs[number].close(why)
 
     def note_merged(self) -> None:
         """Note in the store that the plan is merged. Blocking. May be repeated. Raises ``ObjectStoreError``."""
@@ -79,8 +73,10 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
 
     Raises ``UserError`` if other directories are given beside it.
     """
-    given = list(dict.fromkeys(run_dirs if out_dir is None else (*run_dirs, out_dir)))
-    urls = [ObjectUrl.parse(path) or directory_outputs_url(path) for path in given]
+    given = run_dirs if out_dir is None else (*run_dirs, out_dir)
+    # Where the journal of the main run was lost, those of its shards have the URL.
+    found = (unknown_shards(path, None)[0] if is_lost(path) else path for path in given)
+    urls = [ObjectUrl.parse(path) or directory_outputs_url(path) for path in found]
     url = next((url for url in urls if url is not None), None)
     if url is None:
         return None
@@ -106,35 +102,36 @@ def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
 async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredShards:
     digest = await _waiting_plan(main, store)
     if digest is None:
-        return StoredShards(main, store)
+        return StoredShards(MergeSources(main, ()), store, None, {})
     folder = plan_folder(main, digest)
     plan = await fetch_plan(store.objects, digest, folder / "plan.json")
-    head, logs = plan.head, dict[int, ShardLog]()
+    logs = dict[int, ShardLog]()
 
     async def bring(shard: ShardId) -> None:
-        log = ShardLog(store.objects, digest, shard)
-        state = await log.read()
-        if state.position:
-            logs[shard.number] = log
-            _make(folder / shard.folder, plan, shard, state, now=now)
+        logs[shard.number] = log = ShardLog(store.objects, digest, shard)
+        _make(folder / shard.folder, plan, shard, await log.read(), now=now)
 
-    shards = [ShardId(planned.number, len(head.shards)) for planned in head.shards]
+    shards = [ShardId(planned.number, len(plan.head.shards)) for planned in plan.head.shards]
     await for_each(shards, bring, at_once=_AT_ONCE)
-    return StoredShards(main, store, plan, logs)
+    return StoredShards(MergeSources(main, tuple(shards_in(folder))), store, plan, logs)
 
 
 async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
-    """Return the plan whose shards are to be merged: that of the journal, else the oldest that it doesn't know.
+    """Return the plan whose shards are to be merged: that of the journal, else the one that is listed.
 
-    If all are merged, that of the journal as long as the store doesn't have that noted.
+    If all are merged, that of the journal as long as the store doesn't have that noted. Raises ``RunDirectoryError`` if
+    no plan waits, and the journal has no note of one.
     """
     outstanding = noted_in(main)
     if outstanding is not None and outstanding.missing:
         return outstanding.plan_digest
-    known = () if outstanding is None else outstanding.plans
     waiting = (await read_list(store.objects)).unmerged
-    unknown = [digest for digest in waiting if digest not in known]
-    return next(iter(unknown or waiting), None)
+    if outstanding is None and not waiting:
+        raise RunDirectoryError(
+            f"no shard of {store.url} waits for its merge: all are merged, or no plan was divided",
+            hint=f"continue the run here: crucible-batch run MANIFEST --out-dir {store.url}",
+        )
+    return next(iter(waiting), None)
 
 
 def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, now: float) -> None:

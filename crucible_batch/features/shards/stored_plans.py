@@ -26,6 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from crucible_batch.atomic_files import replacing
 from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.directories import unknown_shards
 from crucible_batch.features.shards.log import SHARDS
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
@@ -135,10 +136,6 @@ class Listing:
         """Read the list. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
         return cls(objects, (await read_list(objects)).position)
 
-    async def has(self, digest: str) -> bool:
-        """Whether a plan is listed now. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
-        return (await read_list(self.objects)).of(digest) is not None
-
     async def add(self, digest: str) -> None:
         """List a plan, as ``list_plan`` does."""
         await list_plan(self.objects, digest, after=self.after)
@@ -146,12 +143,10 @@ class Listing:
 
 async def note_merged(objects: ObjectPort, digest: str) -> None:
     """List a plan as merged. May be repeated. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+    plan = ListedPlan(digest, merged=True)
     while True:
         listed = await read_list(objects)
-        known = listed.of(digest)
-        if (known is not None and known.merged) or await _add(
-            objects, listed.position, ListedPlan(digest, merged=True)
-        ):
+        if plan in listed.plans or await _add(objects, listed.position, plan):
             return
 
 
@@ -185,14 +180,24 @@ def _entry_key(number: int) -> str:
 async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShards | None) -> None:
     """Raise ``ShardsUnknownError`` if the store has shards that aren't merged and that the local journal doesn't know.
 
-    ``outstanding`` is the note of the journal. Does nothing for a directory.
+    ``outstanding`` is the note of the journal. Does nothing for a directory. Raises ``RunDirectoryError`` if it was
+    run here and isn't listed, and as ``read_list`` does.
     """
     if not isinstance(store, ObjectOutputStore):
         return
+    listed = await read_list(store.objects)
     known = () if outstanding is None else outstanding.plans
-    for digest in (await read_list(store.objects)).unmerged:
+    for digest in listed.unmerged:
         if digest not in known:
             raise ShardsUnknownError(store.url, store.objects.address(plan_key(digest)))
+    digests = {plan.digest[:8] for plan in listed.plans}
+    for path in unknown_shards(store.directory, outstanding):
+        if path.parent.name not in digests:
+            raise RunDirectoryError(
+                f"{store.url} doesn't list the plan of {path}, which was run here: it is another store, or its objects"
+                " were deleted",
+                hint="check the variables of the endpoint and the account, or restore the objects; nothing was spent",
+            )
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Journal
-from crucible_batch.report import PicksRow, WaitingRow
 
 _NAME = "stages"
 
@@ -54,23 +53,3 @@ def noted_stages(journal: Journal) -> list[PickedStage]:
         return _STAGES.validate_json(journal.noted(_NAME) or "[]")
     except ValidationError:
         return []
-
-
-def stage_fields(journal: Journal) -> Mapping[str, object]:
-    """Return the fields of the report: the stages with picks files, and those that wait for their picks."""
-    stages = noted_stages(journal)
-    return {
-        "waiting": [
-            WaitingRow(
-                name=stage.name,
-                sources=stage.sources,
-                pick=stage.pick,
-                choices=sum(1 for _ in stage.candidates(journal.plan())),
-            )
-            for stage in stages
-            if stage.is_waiting
-        ],
-        "picks": [
-            PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before) for stage in stages
-        ],
-    }

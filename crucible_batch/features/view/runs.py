@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.features.history.run_list import RunDirectories, order_of
 from crucible_batch.features.view.watching import Snapshot, Watch
 from crucible_batch.report import OutputRow
+from crucible_batch.runs.run_list import RunDirectories, order_of
 
 _JOURNAL = Path(".crucible/journal.sqlite3")
 MOST_LISTED = 500

@@ -68,7 +68,7 @@ def advice(
             return Advice("All jobs are complete. Nothing is left to do.")
         case RunStatus.PARTIAL | RunStatus.FAILED:
             return _once_some_failed(again, remedy)
-        case RunStatus.BLOCKED:
+        case _ if head.is_short_of_credits:
             return _once_blocked(head, location, again, enough)
         case RunStatus.RUNNING:
             return Advice("The run was in progress or interrupted when this page was written. Resume with:", again)

@@ -12,9 +12,9 @@ import pytest
 from crucible_batch.core.events import Accepted, Event, Held, HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.features.history import earlier_runs
-from crucible_batch.features.history.earlier_runs import RememberedRun, find_earlier_run, list_file, recall, remember
 from crucible_batch.journal import Binding, Journal
+from crucible_batch.runs import earlier_runs
+from crucible_batch.runs.earlier_runs import RememberedRun, find_earlier_run, list_file, recall, remember
 from tests.harness.case_table import each_case
 
 PLACES = [

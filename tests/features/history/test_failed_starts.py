@@ -16,7 +16,9 @@ from crucible_batch.errors import (
     RunBusyError,
     UserError,
 )
-from crucible_batch.features.history.earlier_runs import (
+from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.runs.draft import read_source, run_directory, run_terms
+from crucible_batch.runs.earlier_runs import (
     MOST_FAILED,
     RememberedRun,
     list_file,
@@ -25,11 +27,9 @@ from crucible_batch.features.history.earlier_runs import (
     remember_run,
     remembered,
 )
-from crucible_batch.features.history.failed_starts import FailedStart, failed_starts, record_failed_start
-from crucible_batch.features.history.run_list import RunState, list_runs
-from crucible_batch.outputs import ObjectStoreError
-from crucible_batch.runs.draft import read_source, run_directory, run_terms
+from crucible_batch.runs.failed_starts import FailedStart, failed_starts, record_failed_start
 from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_list import RunState, list_runs
 from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 1, 37, tzinfo=UTC).timestamp()

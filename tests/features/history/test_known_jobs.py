@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.features.history import known_jobs
+from crucible_batch.runs import known_jobs
 
 SHORT_JOBS = True
 
@@ -57,7 +57,7 @@ async def test_a_run_warns_before_it_buys_and_not_once_it_has_begun(start, caplo
     async with start() as bench:
         await bought(bench)
         options = {"out_dir": bench.path / "outputs/second/default", "settings": bench.settings}
-        caplog.set_level(logging.WARNING, "crucible_batch.api")
+        caplog.set_level(logging.WARNING, "crucible_batch.runs")
         await api.run(as_named(bench, "second"), **options)
         assert "under the manifest name 'first'" in caplog.text
         caplog.clear()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.features.history import run_list
-from crucible_batch.features.history.run_list import RunState, list_runs, state_of
 from crucible_batch.features.view.watching import Watch
 from crucible_batch.journal import lock_run_directory
+from crucible_batch.runs import run_list
+from crucible_batch.runs.run_list import RunState, list_runs, state_of
 from tests.harness.case_table import each_case
 from tests.unit.journal.kept.make import KEPT
 

@@ -7,7 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.integration.engine.in_doubt import leave_in_doubt
+
 import crucible_batch as api
+from crucible_batch.cli.render.summary import group_failures, next_of_run
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
@@ -62,6 +65,23 @@ async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_e
         again = await bench.run(manifest, budget=Decimal(60))
         assert again.exit_code == ExitCode.OK
         assert again.report.counts.succeeded == 12
+        await bench.agree(again)
+
+
+async def test_a_submit_in_doubt_that_a_smaller_budget_keeps_back_is_sent_with_the_budget_that_is_proposed(
+    start: Any, tampered: Any
+) -> None:
+    async with start() as bench:
+        manifest = bench.manifest("{name: t, prompt: text, repeat: 4}", budget=None, head=capped(8, 2))
+        await leave_in_doubt(bench, tampered, manifest, answered=3, arrives=True)
+        result = await bench.run(manifest, budget=Decimal(7))
+        assert (result.exit_code, result.report.counts.unknown) == (ExitCode.STOPPED, 1)
+        assert result.report.is_short_of_budget
+        failures = group_failures(result.report, result.jobs())
+        step = next_of_run(result.report, result.run_dir, failures, "crucible-batch run m.yaml --budget 7")
+        assert step == "crucible-batch run m.yaml --budget 8"
+        again = await bench.run(manifest, budget=Decimal(8))
+        assert (again.exit_code, again.report.counts.succeeded) == (ExitCode.OK, 4)
         await bench.agree(again)
 
 

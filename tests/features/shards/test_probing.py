@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.core.asset import AssetPhase
-from crucible_batch.core.gateway_types import AssetSpec
+from crucible_batch.core.events import Accepted, Failed, Held
+from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob
@@ -56,8 +57,17 @@ class Scene:
     def set(self, name: str, phase: Phase, *, attempt: int = 1) -> None:
         self.states[name] = replace(self.states[name], phase=phase, attempt=attempt)
 
+    def fail(self, name: str, price: Decimal) -> None:
+        """Let a job fail that was charged, so that its price is held for the refund."""
+        held = Held(
+            at=1.0, attempt=1, key="k", credits=price, price_class="workflow:w", shape=shape_of(planned("x")).digest
+        )
+        accepted = Accepted(at=1.5, job_id="id", credits=price, reused=False)
+        for event in (held, accepted, Failed(at=2.0, error=ErrorInfo("GENERATION_FAILED", "it failed"))):
+            self.ledger.apply(name, event)
+
     def buy(self) -> frozenset[str]:
-        return self.stages.to_buy(self._found(), self.ledger.prices)
+        return self.stages.to_buy(self._found(), self.ledger, left_of(self.ledger, self.budget))
 
     def prepare(self) -> frozenset[str]:
         left, prices = left_of(self.ledger, self.budget), self.ledger.prices
@@ -113,6 +123,22 @@ def test_another_job_is_bought_where_an_earlier_run_left_one_that_still_has_no_a
     scene = Scene(planned("a"), planned("b"))
     scene.set("a", Phase.UNKNOWN)
     assert scene.buy() == {"b"}
+
+
+@each_case("budget, awaited", [("6", NOBODY), ("5", {"b"})])
+def test_the_first_job_that_does_not_fit_beside_refunds_waits_for_them_once(budget: str, awaited: set[str]) -> None:
+    scene = Scene(planned("a"), planned("b"), planned("c"), budget=budget).know("w")
+    scene.set("a", Phase.FAILED)
+    scene.fail("a", D(3))
+    assert scene.buy() == awaited
+    assert scene.buy() == ({"c"} if awaited else NOBODY)
+    assert scene.buy() == NOBODY
+
+
+def test_a_job_that_does_not_fit_waits_for_nothing_where_no_refund_is_awaited() -> None:
+    scene = Scene(planned("a"), planned("b"), budget="5").know("w")
+    scene.ledger.jobs = D(3)
+    assert scene.buy() == NOBODY
 
 
 def test_a_job_that_an_earlier_run_left_between_two_attempts_is_finished() -> None:

@@ -20,6 +20,7 @@ import crucible_batch as api
 from crucible_batch.core.events import Held
 from crucible_batch.errors import (
     CrucibleBatchError,
+    NothingToDivideError,
     RunDirectoryError,
     ShardsOutstandingError,
     ShardsUnknownError,
@@ -358,6 +359,85 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
         assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
         assert len(await run.keys()) == JOBS
         await run.check(Decimal(100))
+
+
+async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has_merged(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        with run.on("two") as state:
+            (local,) = (state / "crucible-batch" / "runs").iterdir()
+        with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
+            await run.run("two")  # listed, and not merged
+        for given in (URL, local):
+            with run.on("two"), pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"):
+                api.merge([given], abandon=[1])
+        run.merge()
+        before, report = await run.keys(), run.store.content["report.json"]
+        for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
+            with pytest.raises(RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"):
+                run.merge(machine="two", **options)
+            with run.on("two"), pytest.raises(RunDirectoryError, match="waits for its merge"):
+                api.merge([local], **options)
+        assert run.store.content["report.json"] == report
+        with pytest.raises(NothingToDivideError, match="no job is new"):
+            await run.divide(machine="two")
+        done = await run.run("two")
+        assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (0, JOBS, JOBS * PRICE)
+        assert await run.keys() == before
+
+
+async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed_one(start: Any, ground: Any) -> None:
+    """Another machine has divided the rest; the journal of its main run is lost, and restored where both plans ran."""
+    async with start() as bench:
+        run = ground(bench, budget=10)
+        await run.divide(1)
+        await run.shard(1, "one", 1)
+        run.merge()
+        run.manifest.write_text(run.manifest.read_text().replace("credits: 10,", "credits: 100,"))
+        run.plan.unlink()
+        await run.divide(1)
+        shutil.rmtree(bench.path / "main")
+        for options in ({}, {"abandon": "all"}):
+            with pytest.raises(RunDirectoryError, match="has no journal"):
+                run.merge(machine="one", **options)
+        await run.shard(1, "one", 1)
+        with pytest.raises(ShardsUnknownError):
+            await run.run("one")
+        merged = run.merge(machine="one")
+        assert (merged.merged, merged.abandoned, merged.exit_code) == ((1,), (), 0)
+        done = await run.run("one")
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        await run.check(Decimal(100))
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing(
+    start: Any, ground: Any, what: str
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        run.merge()
+        before = await run.keys()
+        for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
+            run.store.content[key] = b"{}"
+            if what == "gone":
+                del run.store.content[key]
+        why = "doesn't list the plan of .*2-of-2, which was run here" if what == "gone" else "can't be read"
+        for step in (run.run, run.divide):
+            with pytest.raises(RunDirectoryError, match=why):
+                await step(machine="two")
+        for options in ({}, {"abandon": [1]}):
+            with pytest.raises(RunDirectoryError, match="waits for its merge" if what == "gone" else why):
+                run.merge(machine="two", **options)
+        assert await run.keys() == before
 
 
 def failing(part: str) -> Callable[[str, str], None]:

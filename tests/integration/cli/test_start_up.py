@@ -41,7 +41,7 @@ def test_help_takes_neither_a_markdown_parser_nor_a_lexer_nor_our_own_machinery(
     assert of("typer.rich_utils", modules)
     for package in ("markdown_it", "pygments", "rich.syntax", "pydantic", "asyncio"):
         assert not of(package, modules), package
-    assert not of("crucible_batch.api", modules)
+    assert not of("crucible_batch.runs", modules)
 
 
 def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() -> None:

@@ -13,12 +13,15 @@ from crucible_batch.cli.render.summary import (
     FailureGroup,
     credits_words,
     group_failures,
+    next_of_shard,
     next_step,
     show_summary,
 )
 from crucible_batch.core.account_shortage import CHECK_IT
+from crucible_batch.core.outcome import EVERYTHING, IN_DOUBT
 from crucible_batch.core.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.report.html.endings import advice
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
 from tests.harness.case_table import each_case
 
@@ -242,6 +245,28 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
     assert step == "crucible-batch plan m.yaml -o plan.json --budget 12"
 
 
+def in_doubt(code: str, **stops: str) -> ReportHead:
+    """A run that could not send a submit in doubt again."""
+    report = blocked(code)
+    why = {key: ErrorRow(code=other, message="why") for key, other in stops.items()}
+    return report.model_copy(update={"exit_code": 5, "stops": {IN_DOUBT: report.stops["workflow:w"], **why}})
+
+
+def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_budget_that_is_enough() -> None:
+    report = in_doubt("BUDGET_EXHAUSTED")
+    assert report.is_short_of_budget
+    assert next_step(report, f"{RUN} --budget 4", [], enough=Decimal(8)) == f"{RUN} --budget 8"
+    assert next_of_shard(report, RUN, [], "merge it") == "merge it   # once all shards have ended"
+    page = advice(report, Path("out"), Decimal(8))
+    assert page.command == f"{RUN} --run-id r --out-dir out --budget 8"
+
+
+def test_a_run_that_something_else_stopped_too_is_resumed_by_the_same_command() -> None:
+    report = in_doubt("BUDGET_EXHAUSTED", **{EVERYTHING: "DEADLINE"})
+    assert not report.is_short_of_budget
+    assert next_step(report, RUN, []) == next_of_shard(report, RUN, [], "merge it") == RUN
+
+
 @each_case(
     "code, first",
     [
@@ -252,6 +277,7 @@ def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_
 )
 def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
     assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
+    assert next_step(in_doubt(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
 
 
 def test_an_account_that_shows_enough_credits_after_a_402_is_checked_and_not_filled() -> None:

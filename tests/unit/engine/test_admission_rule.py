@@ -24,6 +24,7 @@ from crucible_batch.core.events import (
     Succeeded,
 )
 from crucible_batch.core.job import Job
+from crucible_batch.core.outcome import IN_DOUBT
 from crucible_batch.core.prices import PriceBook, Shape
 from tests.harness.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
@@ -303,6 +304,8 @@ async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
         error = await again(at, job)
         assert error is not None
         assert (error.code, at.accounting.ledger.hold_of("old")) == ("BUDGET_EXHAUSTED", 32)
+        assert at.stop.stops == {IN_DOUBT: error}
+        assert not at.stop.blocked(W.price_class)  # a job that costs less may still fit
 
 
 async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> None:

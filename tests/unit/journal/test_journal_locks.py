@@ -18,9 +18,9 @@ import pytest
 
 from crucible_batch.core.events import Held
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.features.history.run_list import list_runs
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal
+from crucible_batch.runs.run_list import list_runs
 from crucible_batch.runs.status import read_status
 from tests.unit.journal.conftest import Ground
 

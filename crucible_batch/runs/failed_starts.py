@@ -23,10 +23,10 @@ from crucible_batch.core.credits import format_credits
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, CrucibleBatchError, EarlierRunError, RunBusyError
-from crucible_batch.features.history.earlier_runs import RememberedRun, list_file, remember, remembered
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.earlier_runs import RememberedRun, list_file, remember, remembered
 from crucible_batch.runs.parts import ReadRun, ReadyRun, RunPart
 from crucible_batch.runs.paths import relative_to_here
 from crucible_batch.runs.request import RunRequest

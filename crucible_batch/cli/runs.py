@@ -20,8 +20,8 @@ from crucible_batch.cli.units import grouped
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.features.history.run_list import ListedRun, RunDirectories, RunList, RunState, list_runs
 from crucible_batch.runs.run_journal import local_directory
+from crucible_batch.runs.run_list import ListedRun, RunDirectories, RunList, RunState, list_runs
 from crucible_batch.runs.status import Status
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ShardsOutstandingError
-from crucible_batch.features.history.failed_starts import FailedStart, failed_starts
+from crucible_batch.runs.failed_starts import FailedStart, failed_starts
 from crucible_batch.runs.status import Status, read_status
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 

@@ -1,1 +1,0 @@
-"""Lists runs, and warns of earlier ones."""
