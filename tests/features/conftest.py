@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FEATURES = Path(__file__).parents[2] / "crucible_batch" / "features"
-TOGETHER = ("agents", "control", "history", "notify", "periods", "prices", "shards", "telemetry")
+TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
 """The features whose order in one run is tested in ``together``."""
 
 

@@ -7,8 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.integration.engine.in_doubt import leave_in_doubt
-
 import crucible_batch as api
 from crucible_batch.cli.render.summary import group_failures, next_of_run
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
@@ -16,6 +14,7 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
+from tests.harness.in_doubt import leave_in_doubt
 
 SHORT_JOBS = True
 
