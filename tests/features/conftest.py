@@ -23,6 +23,7 @@ from tests.harness.commands import (
     slow_cli,
     slow_gateway,
 )
+from tests.harness.features import has_feature
 
 __all__ = [
     "cli",
@@ -41,7 +42,6 @@ __all__ = [
     "watcher",
 ]
 
-FEATURES = Path(__file__).parents[2] / "crucible_batch" / "features"
 TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
 """The features whose order in one run is tested in ``together``."""
 
@@ -58,4 +58,4 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         needed = others.split("_")
     else:
         return None
-    return None if all((FEATURES / feature).is_dir() for feature in needed) else True
+    return None if all(map(has_feature, needed)) else True

@@ -9,5 +9,6 @@ from tests.harness.commands import (
     slow_cli,
     slow_gateway,
 )
+from tests.harness.missing_refunds import dishonest
 
-__all__ = ["cli", "gateway", "lonely_cli", "one_command_tree", "report_of", "slow_cli", "slow_gateway"]
+__all__ = ["cli", "dishonest", "gateway", "lonely_cli", "one_command_tree", "report_of", "slow_cli", "slow_gateway"]

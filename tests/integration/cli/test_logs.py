@@ -72,16 +72,6 @@ def test_an_error_is_printed_once(lonely_cli: Cli, options: tuple[str, ...]) -> 
     assert len(re.findall("^error ", done.err, re.MULTILINE)) == 1
 
 
-def test_a_quiet_verify_says_in_one_line_what_it_found(cli: Cli) -> None:
-    cli.write("checked")
-    assert cli("run", "checked.yaml", "-q").code == 0
-    assert (cli("check", "outputs/checked/default", "--outputs", "-q").err) == ""
-    (cli.cwd / "outputs/checked/default/fox/0.png").unlink()
-    done = cli("check", "outputs/checked/default", "--outputs", "-q")
-    assert (done.code, done.out) == (7, "")
-    assert done.err == "check: DIFFERENCE: 1 of 1 outputs differ from the journal (exit code 7)\n"
-
-
 def test_a_log_file_has_the_life_of_the_run_and_its_result(cli: Cli) -> None:
     cli.write("logged", SOME_FAIL)
     done = cli("run", "logged.yaml", "--log-file", "n.log", "-q")

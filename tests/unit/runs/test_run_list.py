@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.features.view.watching import Watch
 from crucible_batch.journal import lock_run_directory
 from crucible_batch.runs import run_list
-from crucible_batch.runs.run_list import RunState, list_runs, state_of
+from crucible_batch.runs.run_list import RunState, list_runs
 from tests.harness.case_table import each_case
 from tests.unit.journal.kept.make import KEPT
 
@@ -60,15 +59,6 @@ def test_running_runs_come_first_then_the_newest_and_unreadable_ones_last(tmp_pa
     (damaged,) = [run for run in list_runs(tmp_path).runs if run.error is not None]
     assert damaged.error is not None
     assert "damaged" in damaged.error.message
-
-
-def test_a_watched_run_has_the_state_and_the_time_of_the_listed_one(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", finished_at=2000, exit_code=130)
-    make_run(tmp_path / "b", began_at=3000)
-    for run in list_runs(tmp_path).runs:
-        watched = Watch(run.run_dir).look().status
-        assert run.status is not None
-        assert (state_of(watched), watched.changed_at) == (run.state, run.status.changed_at)
 
 
 def test_a_run_directory_itself_is_a_list_of_one_and_what_does_not_exist_of_none(tmp_path: Path) -> None:
