@@ -23,7 +23,7 @@ from tests.harness.commands import (
     slow_cli,
     slow_gateway,
 )
-from tests.harness.features import has_feature
+from tests.harness.features import TOGETHER, has_feature
 
 __all__ = [
     "cli",
@@ -41,9 +41,6 @@ __all__ = [
     "tampered",
     "watcher",
 ]
-
-TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
-"""The features whose order in one run is tested in ``together``."""
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

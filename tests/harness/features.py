@@ -22,6 +22,8 @@ COMMANDS = {
     "view": ("view",),
 }
 """The commands of each feature that has some."""
+TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
+"""The features whose order in one run is tested in ``tests/features/together``."""
 
 
 def has_feature(name: str) -> bool:

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,8 +28,6 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.engine import job_worker, late_outputs, runner
-from crucible_batch.features.prices import price_memory
-from crucible_batch.features.view import feed
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
@@ -39,6 +38,7 @@ from crucible_batch.sandbox import SandboxConfig, pictures
 from tests.harness.plain_pictures import plain_picture
 
 _LOOK_AGAIN_AFTER_S = 0.02
+_FEATURES = Path(__file__).parents[1] / "features"
 
 
 def load() -> None:
@@ -57,6 +57,7 @@ def prepare() -> None:
     atexit.unregister(objects.wait_for_threads)  # a command of its own does without it too (``exit_immediately``)
     _wait_less()
     pictures.render = plain_picture
+    _prepare_features()
     prepare_for(next(iter(SandboxConfig().accounts)))
     gc.collect()
     gc.freeze()
@@ -77,7 +78,7 @@ def prepare_for(key: str) -> None:
 
 
 def _wait_less() -> None:
-    """Retry after a tenth of the time, poll and report an outage early, and let the viewer look often.
+    """Retry after a tenth of the time, and poll and report an outage early.
 
     The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``, polls in
     ``tests/unit/pace/test_polls.py``, object stores in ``tests/unit/outputs/test_object_store.py``.
@@ -88,7 +89,12 @@ def _wait_less() -> None:
     Retrier.__init__.__kwdefaults__["jitter"] = lambda: random.random() / 10
     outage.FIRST_TOLD_S = 0.5
     objects._PATIENCE_S, objects._TOLD_AFTER_S = 12.0, 0.5
-    feed.BUSY_S, feed.IDLE_S, feed.PACE_EVERY_S = 0.2, 0.4, 1.0
+
+
+def _prepare_features() -> None:
+    """Have each feature prepare itself: ``prepare`` in ``tests/features/<name>/in_forks.py``, where there is one."""
+    for path in sorted(_FEATURES.glob("*/in_forks.py")):
+        importlib.import_module(f"tests.features.{path.parent.name}.in_forks").prepare()
 
 
 def _derive_once(key: str) -> None:
@@ -96,7 +102,6 @@ def _derive_once(key: str) -> None:
     hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
     account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
     account._fingerprint(key)
-    price_memory.key_digest = lambda secret, salt: hashlib.sha256(salt + secret).digest()
 
 
 def _prepare_command_line() -> None:

@@ -7,14 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-# Directories whose tests mostly wait for commands. All others keep a core busy.
-_WAITING = (
-    "tests/verification/crash/",
-    "tests/verification/pricing/",
-    "tests/acceptance/",
-    "tests/integration/cli/",
-    "tests/integration/view/",
-)
+_WAITING = ("tests/verification/crash/", "tests/acceptance/")
+"""Folders whose tests mostly wait for commands that they start by themselves."""
+_COMMANDS = {"cli", "slow_cli", "lonely_cli"}
+"""Fixtures that start commands. Tests that use none of them keep a core busy."""
 
 
 def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
@@ -44,7 +40,11 @@ def _placed(files: list[list[pytest.Item]]) -> Iterator[tuple[float, list[pytest
 
 
 def _is_waiting(file: list[pytest.Item]) -> bool:
-    return _file(file[0]).startswith(_WAITING)
+    return _file(file[0]).startswith(_WAITING) or any(_COMMANDS & _fixtures(item) for item in file)
+
+
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
 
 
 def _file(item: pytest.Item) -> str:

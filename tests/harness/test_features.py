@@ -1,0 +1,47 @@
+"""The tests of a feature are in its folder, so they can be deleted with it; the other tests do without it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.harness.features import TOGETHER, has_feature
+
+TESTS = Path(__file__).parents[1]
+_NAMED = re.compile(r"(?:from|import) (?:crucible_batch|tests)\.features(?:\.| import )(\w+)")
+_SHARED = {"conftest", "registry"}
+"""What the folders of features have beside them, and no feature deletes."""
+
+
+def _features_used(path: Path) -> set[str]:
+    return set(_NAMED.findall(path.read_text(encoding="utf-8"))) - _SHARED
+
+
+def _allowed(path: Path) -> set[str]:
+    """Return the features that a file of tests may import, by its folders: ``shards/with_periods`` has both."""
+    parts = path.relative_to(TESTS).parts[:-1]
+    if len(parts) < 2 or parts[0] != "features":
+        return set()
+    if parts[1] == "together":
+        return {"together", *TOGETHER}
+    return {parts[1]}.union(*(part.split("_")[1:] for part in parts[2:] if part.startswith("with_")))
+
+
+def _files() -> Iterator[Path]:
+    """Yield the files of tests, but for the long verifications, which are of all features together."""
+    yield from (path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] != "verification")
+
+
+def test_the_tests_of_a_feature_are_in_its_folder() -> None:
+    elsewhere = {
+        path.relative_to(TESTS).as_posix(): sorted(others)
+        for path in _files()
+        if (others := _features_used(path) - _allowed(path))
+    }
+    assert elsewhere == {}
+
+
+def test_each_folder_of_tests_is_that_of_a_feature() -> None:
+    folders = {path.name for path in (TESTS / "features").iterdir() if any(path.glob("*.py"))}
+    assert [name for name in sorted(folders - {"together"}) if not has_feature(name)] == []
