@@ -12,14 +12,12 @@ from typing import Annotated
 import typer
 
 from crucible_batch import __version__
-from crucible_batch.cli import inspect_commands, maintenance_commands, run_commands, start_commands
+from crucible_batch.cli import inspect_commands, run_commands, start_commands
 from crucible_batch.cli.command_output import BUG, Terminated, answering
 from crucible_batch.cli.help_text import PlainGroup, exit_code_table
 from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
-from crucible_batch.features.agents import commands as agent_commands
-from crucible_batch.features.periods import commands as budget_commands
-from crucible_batch.features.schedule import commands as schedule_commands
+from crucible_batch.features import found
 
 _WORDS = (("Value error, ", ""), ("Input should be ", "must be "), (", unable to parse string as an integer", ""))
 """Phrases of Typer's messages about invalid values, and what is shown instead."""
@@ -57,11 +55,10 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, inspect_commands, maintenance_commands):
+for _group in (start_commands, run_commands, inspect_commands):
     app.registered_commands.extend(_group.commands.registered_commands)
-app.add_typer(schedule_commands.schedule, rich_help_panel="Automate")
-app.add_typer(budget_commands.budget, rich_help_panel="Automate")
-app.add_typer(agent_commands.agent, rich_help_panel="Automate")
+for _module in found("commands"):
+    _module.add_to(app)
 
 
 _ZSH_END = "\ncompdef %(complete_func)s %(prog_name)s\n"

@@ -20,6 +20,10 @@ agent = typer.Typer(name="agent", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, agent, "Agents")
 
 
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(agent, rich_help_panel="Automate")
+
+
 @agent.callback()
 def _about() -> None:
     """Connect agents: a guide to read, and an MCP server."""

@@ -11,9 +11,11 @@ from crucible_batch.core.allowance import Allowance, Share
 from crucible_batch.core.budget_period import BudgetPeriod, Calendar, Per
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunBusyError, RunDirectoryError, UserError
-from crucible_batch.features.periods import AccountShare, AccountTerms, BudgetAccount, account_files, is_active
+from crucible_batch.features.periods.account import BudgetAccount, account_files
+from crucible_batch.features.periods.active_runs import is_active
 from crucible_batch.features.periods.note import is_journal_of
 from crucible_batch.features.periods.period_budget import dated, prices_of, usage_of
+from crucible_batch.features.periods.records import AccountShare, AccountTerms
 from crucible_batch.features.shards.divided_plan import refuse_outstanding
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.runs.directory import locked

@@ -18,6 +18,10 @@ budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, budget, "Budgets")
 
 
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(budget, rich_help_panel="Automate")
+
+
 @budget.callback()
 def _about() -> None:
     """Show and release the budgets that manifests with `budget.per` share."""

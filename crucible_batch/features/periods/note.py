@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from crucible_batch.core.allowance import Allowance
 from crucible_batch.core.budget_period import BudgetPeriod, Calendar
-from crucible_batch.features.periods import AccountShare
+from crucible_batch.features.periods.records import AccountShare
 from crucible_batch.journal import Journal
 from crucible_batch.report import PeriodRow
 

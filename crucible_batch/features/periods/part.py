@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.outcome import Ending
-from crucible_batch.features.periods import BudgetAccount, noted_as_active
+from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.active_runs import noted_as_active
 from crucible_batch.features.periods.note import forget_period
 from crucible_batch.features.periods.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
 from crucible_batch.runs.context import RunContext

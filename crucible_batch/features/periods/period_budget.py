@@ -25,13 +25,8 @@ from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
-from crucible_batch.features.periods import (
-    AccountTerms,
-    AllowanceRequest,
-    BudgetAccount,
-    RunUsage,
-    is_active,
-)
+from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.active_runs import is_active
 from crucible_batch.features.periods.note import (
     is_journal_of,
     note_allowance,
@@ -39,6 +34,7 @@ from crucible_batch.features.periods.note import (
     note_run_in_account,
     noted_run_in_account,
 )
+from crucible_batch.features.periods.records import AccountTerms, AllowanceRequest, RunUsage
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.plan_rows import left_to_buy

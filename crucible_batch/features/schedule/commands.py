@@ -19,6 +19,10 @@ schedule = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
 command = partial(opt.command, schedule, "Scheduled runs")
 
 
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(schedule, rich_help_panel="Automate")
+
+
 @schedule.callback()
 def _about() -> None:
     """List and export the schedules of manifests."""

@@ -26,7 +26,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine import Clock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
-from crucible_batch.features.periods import BudgetAccount, account_file
+from crucible_batch.features.periods.account import BudgetAccount, account_file
 from crucible_batch.features.periods.budgets import calendar_of
 from crucible_batch.features.periods.note import is_journal_of, noted_run_in_account
 from crucible_batch.features.periods.period_budget import (

@@ -13,7 +13,8 @@ from crucible_batch.cli.terminal import say, say_indented, say_note
 from crucible_batch.cli.units import grouped
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
-from crucible_batch.features.view import find_runs, run_viewer
+from crucible_batch.features.view.app import run_viewer
+from crucible_batch.features.view.runs import find_runs
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 

@@ -35,7 +35,8 @@ from crucible_batch.core.events import (
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
-from crucible_batch.features.periods import AccountTerms, AllowanceRequest, BudgetAccount, RunUsage
+from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.records import AccountTerms, AllowanceRequest, RunUsage
 
 BEGUN = 1_793_000_000.0
 CALENDAR = Calendar("day", ZoneInfo("UTC"))

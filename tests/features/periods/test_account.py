@@ -19,17 +19,10 @@ import pytest
 from crucible_batch.core.allowance import ShareRequest
 from crucible_batch.core.budget_period import BudgetPeriod, Calendar
 from crucible_batch.errors import BudgetAccountError, ExitCode
-from crucible_batch.features.periods import (
-    AccountTerms,
-    AllowanceRequest,
-    BudgetAccount,
-    Grant,
-    RunUsage,
-    account_file,
-    account_files,
-    noted_as_active,
-)
+from crucible_batch.features.periods.account import BudgetAccount, account_file, account_files
+from crucible_batch.features.periods.active_runs import noted_as_active
 from crucible_batch.features.periods.database import transaction
+from crucible_batch.features.periods.records import AccountTerms, AllowanceRequest, Grant, RunUsage
 
 TERMS = AccountTerms("studio", "https://gateway", "day", "UTC")
 DAY = Calendar("day", ZoneInfo("UTC"))

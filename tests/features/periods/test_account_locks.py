@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.features.periods import AccountTerms, BudgetAccount, account_file, account_files
+from crucible_batch.features.periods.account import BudgetAccount, account_file, account_files
 from crucible_batch.features.periods.database import transaction
+from crucible_batch.features.periods.records import AccountTerms
 
 TERMS = AccountTerms("studio", "http://gateway", "day", "UTC")
 OTHER_PROCESS = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.features.periods import is_active, noted_as_active
+from crucible_batch.features.periods.active_runs import is_active, noted_as_active
 
 
 def test_a_run_is_active_as_long_as_its_process_holds_the_lock(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from crucible_batch.errors import (
     ShardsOutstandingError,
     UserError,
 )
-from crucible_batch.features.periods import AccountTerms, BudgetAccount, noted_as_active
+from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.active_runs import noted_as_active
 from crucible_batch.features.periods.budgets import budget_states, release_budget
 from crucible_batch.features.periods.note import noted_period, noted_run_in_account
 from crucible_batch.features.periods.period_budget import (
@@ -39,6 +40,7 @@ from crucible_batch.features.periods.period_budget import (
     set_aside,
     settled,
 )
+from crucible_batch.features.periods.records import AccountTerms
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.shard_notes import note_shards

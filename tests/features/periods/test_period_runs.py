@@ -13,7 +13,7 @@ import pytest
 import crucible_batch as api
 from crucible_batch.core.events import Succeeded
 from crucible_batch.core.progress import JobAdvanced, RunBegan
-from crucible_batch.features.periods import BudgetAccount
+from crucible_batch.features.periods.account import BudgetAccount
 from tests.harness.bench import Watcher
 
 SHORT_JOBS = True

@@ -32,7 +32,7 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.engine.runner import Runner
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.notify.http_channels import HttpSender
-from crucible_batch.features.periods import BudgetAccount
+from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.journal import Journal, lock
 from crucible_batch.outputs import Receipts
 from tests.harness.bench import Tampered

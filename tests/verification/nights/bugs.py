@@ -15,7 +15,8 @@ from unittest.mock import patch
 from crucible_batch.core.allowance import Allowance
 from crucible_batch.features.notify import part as notifying
 from crucible_batch.features.notify.part import RunNotices
-from crucible_batch.features.periods import BudgetAccount, account, period_budget
+from crucible_batch.features.periods import account, period_budget
+from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.features.periods.period_budget import RunAllowance
 from crucible_batch.features.schedule import catch_up, scheduled_runs
 from crucible_batch.features.schedule.scheduled_runs import PreparedRun

@@ -18,7 +18,7 @@ from crucible_batch.core.budget_period import Calendar
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.sharding import PlannedShard
 from crucible_batch.errors import ShardsOutstandingError, UserError
-from crucible_batch.features.periods import BudgetAccount, account_files
+from crucible_batch.features.periods.account import BudgetAccount, account_files
 from crucible_batch.features.periods.budgets import budget_states, release_budget
 from crucible_batch.features.periods.note import noted_period
 from crucible_batch.features.shards.divided_plan import set_aside
