@@ -35,6 +35,7 @@ from crucible_batch.runs import directory as run_directory
 from crucible_batch.runs.status import Status
 from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve, server
 from crucible_batch.settings import Settings
+from tests.harness.features import has_feature
 from tests.harness.object_store import use_store
 from tests.harness.plain_pictures import plain_picture
 from tests.harness.sandbox_audit import with_audit
@@ -90,6 +91,48 @@ class Tampered(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class FastRuns:
+    """What differs in the runs of a bench from those of a user: the clock, and what costs time but decides nothing."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, clock: FastClock) -> None:
+        self._patch = patch
+        self._clock = clock
+        self._live_by_the_clock()
+        self._give_up_soon()
+        self._let_no_time_pass_while_the_journal_is_written()
+        self._read_certificates_once()
+        self._make_the_sandbox_cheap()
+
+    def _live_by_the_clock(self) -> None:
+        self._patch.setattr(running, "SystemClock", lambda: self._clock)
+        self._patch.setattr(run_directory, "SystemClock", lambda: self._clock)
+
+    def _give_up_soon(self) -> None:
+        """Retry without two minutes of patience with errors. How long an outage may last is decided by the run."""
+        open_gateway = connecting.open_gateway
+
+        def opened(*args: Any, retry: RetryPolicy | Retrier, **options: Any) -> Any:
+            clock = self._clock
+            retrier = retry if isinstance(retry, Retrier) else Retrier(retry, sleep=clock.sleep, clock=clock.monotonic)
+            retrier.policy = RetryPolicy(outage_s=retrier.policy.outage_s)
+            return open_gateway(*args, retry=retrier, **options)
+
+        self._patch.setattr(connecting, "open_gateway", opened)
+
+    def _let_no_time_pass_while_the_journal_is_written(self) -> None:
+        self._patch.setattr(GroupCommitWriter, "write", write_in_no_time)
+
+    def _read_certificates_once(self) -> None:
+        """Make the TLS context once for all tests: it takes longer than a run."""
+        self._patch.setattr(ssl, "create_default_context", _tls)
+
+    def _make_the_sandbox_cheap(self) -> None:
+        """Draw pictures of one colour, send answers without delay, and close the server soon."""
+        self._patch.setattr(pictures, "render", plain_picture)
+        self._patch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
+        self._patch.setattr(uvicorn.server, "asyncio", _Impatient())
 
 
 def _bound_without_delay(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
@@ -175,6 +218,12 @@ class Bench:
             assert (books.jobs, books.uploads - books.rebates) == (audit["spent_on_jobs"], audit["spent_on_uploads"])
         return state
 
+    async def verify(self) -> None:
+        """Compare the outputs with the journal, unless the feature that does so was deleted."""
+        if has_feature("check"):
+            found = await api.check_outputs(self.path / "out")
+            assert (found.exit_code, found.differences) == (0, ())
+
     def outputs(self) -> list[str]:
         """The outputs that stand there. What stands beside an output is none."""
         out = self.path / "out"
@@ -210,23 +259,7 @@ def start(
     ``SHORT_JOBS = True``, whose checks don't depend on how long a job takes, it takes a tenth of that, and fewer polls.
     """
     clock = FastClock()
-    monkeypatch.setattr(running, "SystemClock", lambda: clock)
-    monkeypatch.setattr(run_directory, "SystemClock", lambda: clock)
-    # Made once for all tests: reading the certificates takes longer than a run.
-    monkeypatch.setattr(ssl, "create_default_context", _tls)
-    monkeypatch.setattr(pictures, "render", plain_picture)
-    monkeypatch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
-    monkeypatch.setattr(uvicorn.server, "asyncio", _Impatient())
-    monkeypatch.setattr(GroupCommitWriter, "write", write_in_no_time)
-    open_gateway = connecting.open_gateway
-
-    def opened(*args: Any, retry: RetryPolicy | Retrier, **options: Any) -> Any:
-        # Without the two minutes of patience with errors; the rest is the run's own business.
-        retrier = retry if isinstance(retry, Retrier) else Retrier(retry, sleep=clock.sleep, clock=clock.monotonic)
-        retrier.policy = RetryPolicy(outage_s=retrier.policy.outage_s)
-        return open_gateway(*args, retry=retrier, **options)
-
-    monkeypatch.setattr(connecting, "open_gateway", opened)
+    FastRuns(monkeypatch, clock)
 
     @asynccontextmanager
     async def make(*, faults: str = "", credits: object = 1000, **config: Any) -> AsyncIterator[Bench]:
