@@ -9,13 +9,28 @@ from pathlib import Path
 from tests.harness.features import TOGETHER, has_feature
 
 TESTS = Path(__file__).parents[1]
+STUB = TESTS.parent / "crucible_batch" / "__init__.pyi"
 _NAMED = re.compile(r"(?:from|import) (?:crucible_batch|tests)\.features(?:\.| import )(\w+)")
 _SHARED = {"conftest", "registry"}
 """What the folders of features have beside them, and no feature deletes."""
 
 
+def _exported() -> dict[str, str]:
+    """Return the feature of each function that the package exports from one."""
+    found = re.findall(r"from crucible_batch\.features\.(\w+)\S* import ([a-z]\w*)", STUB.read_text(encoding="utf-8"))
+    return {name: feature for feature, name in found}
+
+
 def _features_used(path: Path) -> set[str]:
-    return set(_NAMED.findall(path.read_text(encoding="utf-8"))) - _SHARED
+    """Return the features that a file imports, or calls by the package's name without asking ``has_feature``."""
+    text = path.read_text(encoding="utf-8")
+    named = set(_NAMED.findall(text)) - _SHARED
+    asked = set(re.findall(r'has_feature\("(\w+)"\)', text))
+    called = set(re.findall(r"\b(?:api|crucible_batch)\.(\w+)\(", text))
+    for names in re.findall(r"from crucible_batch import ([^(]+?)$|from crucible_batch import \(([^)]+)\)", text, re.M):
+        called |= set(re.findall(r"\w+", "".join(names)))
+    exported = {feature for name, feature in _exported().items() if name in called}
+    return named | (exported - asked)
 
 
 def _allowed(path: Path) -> set[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -25,6 +25,7 @@ from crucible_batch.features.shards.divided_plan import refuse_if_divided
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.runs.shard_notes import noted_shards
+from tests.harness.forked_commands import start_program
 from tests.harness.shard_ground import (
     BINDING,
     OK,
@@ -421,6 +422,20 @@ def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(grou
         refuse_if_divided(directory)
 
 
+MERGE = """
+import resource, sys
+from pathlib import Path
+from crucible_batch import merge
+
+main, abandoned = sys.argv[1:]
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 100, limits[1]))
+result = merge([Path(main)], abandon=abandoned or (), html=False)
+print(result.outputs, len(result.abandoned))
+"""
+"""In a process of its own, since one that has run other tests has an unknown number of open files."""
+
+
 @pytest.mark.parametrize("are_abandoned", [False, True])
 def test_many_directories_are_locked_at_once(tmp_path: Path, *, are_abandoned: bool) -> None:
 
@@ -428,13 +443,10 @@ def test_many_directories_are_locked_at_once(tmp_path: Path, *, are_abandoned: b
     ground.divide()
     if not are_abandoned:
         ground.all_shards()
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 100, limits[1]))
-    try:
-        result = merge([ground.main], abandon="all" if are_abandoned else (), html=False)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert (result.outputs, len(result.abandoned)) == ((0, 60) if are_abandoned else (60, 0))
+    abandoned = "all" if are_abandoned else ""
+    merging = start_program(MERGE, str(ground.main), abandoned, cwd=tmp_path, stdout=PIPE)
+    out, _ = merging.communicate(timeout=240)
+    assert (merging.returncode, out.split()) == (0, ["0", "60"] if are_abandoned else ["60", "0"])
 
 
 def test_without_a_noted_budget_it_is_what_was_committed_and_set_aside(tmp_path: Path) -> None:

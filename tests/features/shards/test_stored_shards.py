@@ -34,6 +34,7 @@ from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from tests.harness.bench import Tampered
+from tests.harness.features import has_feature
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.object_store import URL, use_store
 
@@ -164,8 +165,9 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(start: 
         assert again.exit_code == 0
         assert len(await run.keys()) == JOBS
         await run.check(Decimal(100))
-        with run.on("main"):
-            assert (await api.check_outputs(URL)).exit_code == 0
+        if has_feature("check"):
+            with run.on("main"):
+                assert (await api.check_outputs(URL)).exit_code == 0
     assert summary.digest == merged.plan_digest
 
 
