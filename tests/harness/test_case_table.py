@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.harness.case_table import directory_of_case, each_case
+
+ROOT = Path(__file__).parents[2]
+ALONE = "\nto run it alone: --cases -k"
 
 seen: list[tuple[str, int]] = []
 
@@ -36,16 +41,16 @@ def test_all_cases_are_run_and_those_that_fail_are_named() -> None:
         squares(steady="given")
     assert seen == [(letter, number) for letter in "ab" for number in (1, 9, 9, 16)]
     assert [failure.__notes__ for failure in caught.value.exceptions] == [
-        [f"in the case number={number}, root={root}, letter={letter!r}"]
-        for letter in "ab"
-        for number, root in ((9, 4), (16, 5))
+        [f"in the case number={number}, root={root}, letter={letter!r}{ALONE} 'number-{row}: and letter-{column}:'"]
+        for column, letter in enumerate("ab")
+        for row, number, root in ((1, 9, 4), (3, 16, 5))
     ]
 
 
 async def test_the_cases_of_a_coroutine_are_awaited() -> None:
     with pytest.raises(BaseExceptionGroup, match="1 of 2 cases failed") as caught:
         await no_number()
-    assert [failure.__notes__ for failure in caught.value.exceptions] == [["in the case text='1'"]]
+    assert [failure.__notes__ for failure in caught.value.exceptions] == [[f"in the case text='1'{ALONE} 'text-0:'"]]
 
 
 def test_a_table_without_cases_is_a_mistake() -> None:
@@ -85,3 +90,30 @@ def test_the_directory_is_that_of_the_test_if_another_fixture_may_be_in_it(tmp_p
 def test_a_case_with_marks_would_lose_them_and_is_a_mistake() -> None:
     with pytest.raises(TypeError, match="marks or an id of its own"):
         each_case("text", ["a", pytest.param("b", marks=pytest.mark.slow)])
+
+
+TABLE = """
+from tests.harness.case_table import each_case
+
+@each_case("letter", ["a", "b"])
+@each_case("number, root", [(1, 1), (9, 4), (9, 3)])
+def test_squares(letter, number, root):
+    assert root * root == number
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ([], "2 of 6 cases failed"),
+        (["--cases"], "2 failed, 4 passed"),
+        (["--cases", "-k", "number-1: and letter-0:"], "1 failed, 5 deselected"),
+    ],
+    ids=["as one test", "each as a test", "one alone"],
+)
+def test_a_case_can_be_run_alone(tmp_path: Path, options: list[str], found: str) -> None:
+    path = tmp_path / "test_table.py"
+    path.write_text(TABLE)
+    words = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", *options, str(path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, found in done.stdout) == (1, True), done.stdout + done.stderr
