@@ -24,7 +24,7 @@ from crucible_batch.cli.terminal import say_indented, working
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import CrucibleBatchError, ExitCode, KeyRefusedError, UserError
-from crucible_batch.features.notify.part import send_test
+from crucible_batch.features import found
 from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, parse_api_base, shown
 from crucible_batch.runs.connecting import connect
@@ -61,7 +61,7 @@ def examine(output: CommandOutput, settings: Settings, request: RunRequest | Non
     Exit code 3 for the key, 5 for the gateway, the disk or a message, else 0.
     """
     with working(output.err, "running checks"):
-        told = [] if request is None else asyncio.run(_about_notifications(request, settings))
+        told = [] if request is None else asyncio.run(_about_manifest(request, settings))
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
@@ -200,14 +200,8 @@ def _about_machine() -> Iterator[DoctorCheck]:
     )
 
 
-async def _about_notifications(request: RunRequest, settings: Settings) -> list[DoctorCheck]:
-    """Send a test message to each channel. Raises ``ManifestError``, and ``NotificationError`` before one is sent."""
-    findings = []
-    for result in await send_test(request, settings):
-        text = clean(f"{result.channel} {result.source}: {result.error or 'sent'}")
-        bad = DoctorCheck("notify", "bad", text, "check the receiver and the network", ExitCode.STOPPED)
-        findings.append(DoctorCheck("notify", "good", text) if result.is_sent else bad)
-    return findings or [DoctorCheck("notify", "warn", "the manifest has no notifications")]
+async def _about_manifest(request: RunRequest, settings: Settings) -> list[DoctorCheck]:
+    return [check for module in found("doctor_checks") for check in await module.checks(request, settings)]
 
 
 def _show(output: CommandOutput, finding: DoctorCheck) -> None:

@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, field, make_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.errors import UserError
+from crucible_batch.features import found
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 commands = typer.Typer()
@@ -137,6 +139,20 @@ def assets(
         delete_and_show(output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes)
 
 
+def _schema_option(name: str, text: str) -> tuple[str, Any, Any]:
+    return name, Annotated[bool, typer.Option(f"--{name}", help=text)], field(default=False)
+
+
+_OtherSchemas = make_dataclass(  # one option each
+    "_OtherSchemas",
+    [
+        _schema_option("report", "Print the schema of report.json instead."),
+        _schema_option("plan", "Print the schema of a saved plan instead."),
+        *(_schema_option(module.OPTION, module.HELP) for module in found("schemas")),
+    ],
+)
+
+
 @command(
     "crucible-batch schema > manifest.schema.json",
     output="verbose",
@@ -144,11 +160,7 @@ def assets(
 def schema(
     _result: CommandOutput,
     *,
-    report: Annotated[bool, typer.Option("--report", help="Print the schema of report.json instead.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the schema of a saved plan instead.")] = False,
-    notification: Annotated[
-        bool, typer.Option("--notification", help="Print the schema of a notification's message instead.")
-    ] = False,
+    others: _OtherSchemas,  # type: ignore[valid-type]  # features add to it
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the schema to FILE instead of stdout.")
     ] = None,
@@ -157,10 +169,11 @@ def schema(
     """Print the JSON Schema of the manifest, for editors and validators."""
     from crucible_batch.cli.schema import print_schema
 
-    others = {"report": report, "plan": plan, "notification": notification}
-    chosen = [name for name, is_wanted in others.items() if is_wanted]
+    options = asdict(others)
+    chosen = [name for name, is_wanted in options.items() if is_wanted]
     if len(chosen) > 1:
-        raise UserError("--report, --plan and --notification exclude each other", hint="give one of them")
+        names = [f"--{name}" for name in options]
+        raise UserError(f"{', '.join(names[:-1])} and {names[-1]} exclude each other", hint="give one of them")
     print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 

@@ -127,7 +127,7 @@ def once_there_is_a_key(step: str, env_file: Path | None) -> str:
 
 def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
     """Return the command with a budget that is enough; None if none is known, or the account is what is too small."""
-    if summary.period is not None and summary.period.is_limited_by_period:
+    if summary.period is not None and summary.period.is_limiting:
         return f"{command}   # from {summary.period.until}"
     budget, enough = summary.budget, summary.enough
     if budget is None or enough is None or enough <= budget:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crucible_batch.atomic_files import check_target, replacing
 from crucible_batch.errors import UserError
-from crucible_batch.features.notify.messages import message_schema
+from crucible_batch.features import found
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.report import Report
 from crucible_batch.saved_plan import plan_schema
@@ -27,7 +27,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
         "title": "crucible-batch report.json, version 1",
     },
     "plan": plan_schema,
-    "notification": message_schema,
+    **{module.OPTION: module.schema for module in found("schemas")},
 }
 
 

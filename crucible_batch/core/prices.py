@@ -10,7 +10,10 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.identity import canonical
@@ -70,6 +73,21 @@ def shape_params(planned: PlannedJob) -> Mapping[str, object]:
 
 def _digest(params: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical(params).encode("ascii")).hexdigest()[:16]  # type: ignore[arg-type]
+
+
+_Text = Annotated[str, Field(max_length=300)]
+
+
+@dataclass(frozen=True, slots=True)
+class PaidPrice:
+    """What one purchase of a shape cost last: in a run of that name, at that time (seconds since the epoch)."""
+
+    price_class: _Text
+    shape: _Text
+    credits: Annotated[Credits, Field(ge=0, lt=10**12, allow_inf_nan=False)]
+    at: Annotated[float, Field(ge=0, lt=1e11)]
+    run: _Text
+    account: _Text = field(default="", compare=False)
 
 
 class Certainty(enum.StrEnum):

@@ -4,7 +4,7 @@ What is made from a field                                 where
 the option of the command line, with its parser           ``cli/declared_options.py``
 the keyword argument of ``run``, ``plan``, ``validate``   ``runs/keywords.py``
 the field of ``RunRequest``, and its check                ``runs/request.py``
-the manifest's value where the caller chose none          ``runs/draft.py``, by ``in_manifest``
+the manifest's value where the caller chose none          ``runs/draft.py``, by ``manifest_key``
 the option that a saved plan fixes (``ManifestOptions``)  ``runs/request.py``, ``saved_plan.py``
 the documentation                                         ``docs/python.md``, and the help of the command
 
@@ -69,8 +69,8 @@ _PIXELS = Range(f"from 1 to {MOST_PIXELS:,}, the most that Pillow reads", lambda
 class Option:
     """The declaration of an option beside its name, type and default.
 
-    ``flags`` are separated by spaces; one that begins with ``--no-`` turns the value off. ``in_manifest``: the value of
-    this name in the manifest counts if the caller chose none.
+    ``flags`` are separated by spaces; one that begins with ``--no-`` turns the value off. The value of
+    ``manifest_key`` counts if the caller chose none.
     """
 
     flags: str
@@ -79,7 +79,7 @@ class Option:
     written: Written | None = None
     range: Range | None = None
     envvar: str | None = None
-    in_manifest: bool = False
+    manifest_key: str | None = None
 
     @property
     def flag(self) -> str:
@@ -187,7 +187,7 @@ class RunOptions(ManifestOptions):
             PACE,
             Written.CONCURRENCY,
             _CONCURRENCY,
-            in_manifest=True,
+            manifest_key="concurrency",
         ),
     ] = None
     """The maximum number of jobs in flight. "auto": adapted to what the gateway accepts and keeps busy. None, the
@@ -225,7 +225,7 @@ class RunOptions(ManifestOptions):
             PACE,
             Written.DURATION,
             _ABOVE_0,
-            in_manifest=True,
+            manifest_key="deadline",
         ),
     ] = None
     """Seconds from the call; None, the default: that of the manifest. Before the first job ``DeadlineError`` is raised;

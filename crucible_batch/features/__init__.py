@@ -5,7 +5,10 @@ rest works as before. What a feature adds is found by the names of files in its 
 
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
+    manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
+    doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
+    schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 """

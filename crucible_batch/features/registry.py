@@ -67,12 +67,12 @@ def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKi
         shard_run = load("shards.run:shard_run")
         kind: RunKind = shard_run(request, _parts(Kind.SHARD, further, cap))
         return kind
-    return manifest_run(request, _parts(Kind.MANIFEST, further, cap))
+    return manifest_run(request, _parts(Kind.MANIFEST, further, cap), plan_parts())
 
 
 def kind_of_probe(request: RunRequest) -> RunKind:
     """Return the kind of a probe's run."""
-    return manifest_run(request, _parts(Kind.PROBE))
+    return manifest_run(request, _parts(Kind.PROBE), plan_parts())
 
 
 def plan_parts() -> PlanParts:

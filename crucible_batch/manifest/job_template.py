@@ -68,12 +68,12 @@ class ExpansionContext:
         self.claims = NameClaims()
         self.workflow = self._shared_workflow()
         self.variables = manifest.variables
-        self.is_apart = names.keeps_apart(manifest.output.path)
+        self.is_apart = names.keeps_apart(manifest.header.output.path)
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
 
     def _shared_workflow(self) -> TextField | None:
         """Return the default workflow if it is a literal within the limit; if not, each entry reports why."""
-        workflow_id = self.manifest.workflow or ""
+        workflow_id = self.manifest.header.workflow or ""
         if is_template(workflow_id):
             return None
         try:
@@ -87,11 +87,12 @@ class ExpansionContext:
             return known
         manifest, faults = self.manifest, JobProblems()
         made = parameters.Compiled({}, {})
-        if workflow_id == manifest.workflow:
-            made = parameters.compiled(manifest.params, manifest.site, ("params",), self.templates, faults.template)
-        if workflow_id in manifest.workflows:
+        if workflow_id == manifest.header.workflow:
+            params = manifest.header.params
+            made = parameters.compiled(params, manifest.site, ("params",), self.templates, faults.template)
+        if workflow_id in manifest.header.workflows:
             path = ("workflows", workflow_id, "params")
-            raw = manifest.workflows[workflow_id].params
+            raw = manifest.header.workflows[workflow_id].params
             made = made.under(parameters.compiled(raw, manifest.site, path, self.templates, faults.template))
         self._defaults[workflow_id] = made, faults.problems
         return made, faults.problems
@@ -120,7 +121,8 @@ class JobTemplate:
         """The output from which the current job is made."""
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
         shared = context.workflow if job.workflow is None else None
-        self._workflow = shared or self._text(job.workflow or context.manifest.workflow or "", ("workflow",))
+        written = job.workflow or context.manifest.header.workflow or ""
+        self._workflow = shared or self._text(written, ("workflow",))
         self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
         self._file_problems: dict[tuple[tuple[str | int, ...], str], Problem] = {}
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
@@ -128,7 +130,7 @@ class JobTemplate:
 
     def combinations(self) -> Combinations:
         job = self._entry.job
-        matrix = validation.axes_of(job, self._context.manifest.matrix)
+        matrix = validation.axes_of(job, self._context.manifest.header.matrix)
         if not matrix and not job.zip:
             return NO_AXES
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
@@ -217,7 +219,7 @@ class JobTemplate:
             row=None,
             site=self._entry.site,
             root=context.manifest.site,
-            is_on_default=workflow_id == context.manifest.workflow,
+            is_on_default=workflow_id == context.manifest.header.workflow,
             is_apart=context.is_apart,
         )
 
@@ -322,12 +324,12 @@ class JobTemplate:
         return values
 
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
-        defaults = self._context.manifest.workflows.get(workflow_id)
+        defaults = self._context.manifest.header.workflows.get(workflow_id)
         return {**_given(defaults.fields), **self._fields} if defaults else self._fields
 
     def _output(self, name: str, workflow_id: str, faults: JobProblems) -> str:
         manifest = self._context.manifest
-        pattern = names.filled(manifest.output.path, workflow_id).replace("{name}", name)
+        pattern = names.filled(manifest.header.output.path, workflow_id).replace("{name}", name)
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):

@@ -6,22 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.manifest.models import (
-    Assets,
-    Budget,
-    JobEntry,
-    Notification,
-    Output,
-    Provenance,
-    Retry,
-    Schedule,
-    WorkflowDefaults,
-)
+from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.source_map import SourceNode
-from crucible_batch.scheduled_time import read_timezone, time_variables
+from crucible_batch.scheduled_time import time_variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +27,18 @@ class ManifestEntry:
 class Manifest:
     """A manifest as written, with defaults filled in. ``jobs`` are its entries, each of which may make many jobs.
 
-    ``sha256`` is the digest of the file's bytes. ``vars`` includes the overrides. ``warnings`` are about values that
-    the author may have meant differently; each has a place, and they don't stop a run. ``deadline_s`` counts from the
-    start of a run. ``run_id`` is a template. ``zone`` is that of the variables ``date``, ``week``, ``month`` and
-    ``scheduled_at``, which templates have if ``scheduled_at`` is set: a time in UTC.
+    ``header`` has all other keys. ``sha256`` is the digest of the file's bytes. ``vars`` are those of the header with
+    the overrides. ``warnings`` are about values that the author may have meant differently; each has a place, and they
+    don't stop a run. ``zone`` is that of the variables ``date``, ``week``, ``month`` and ``scheduled_at``, which
+    templates have if ``scheduled_at`` is set: a time in UTC.
     """
 
-    name: str
+    header: Header
     path: Path
     directory: Path
     sha256: str
-    workflow: str | None
-    params: Mapping[str, Any]
-    workflows: Mapping[str, WorkflowDefaults]
-    budget: Budget
     vars: Mapping[str, Any]
-    matrix: Mapping[str, list[Any]]
-    concurrency: int | Literal["auto"] | None
-    deadline_s: float | None
-    run_id: str | None
     zone: tzinfo
-    schedule: Schedule | None
-    notify: tuple[Notification, ...]
-    output: Output
-    retry: Retry
-    assets: Assets
-    provenance: Provenance
-    duplicates: Literal["error", "once", "each"]
     warnings: tuple[Problem, ...]
     allow_outside: bool
     max_jobs: int
@@ -72,10 +47,9 @@ class Manifest:
     scheduled_at: datetime | None = None
 
     @property
-    def schedule_zone(self) -> tzinfo:
-        """The time zone of the schedule's cron expression."""
-        own = self.schedule.timezone if self.schedule is not None else None
-        return read_timezone(own) if own is not None else self.zone
+    def name(self) -> str:
+        """The name of its runs."""
+        return self.header.name
 
     @property
     def has_stages(self) -> bool:

@@ -2,40 +2,44 @@
 
 The models are the shape alone. What relates one field to another is in ``validation``, what needs files or templates in
 ``expand``. Messages of pydantic never reach the author: ``validation`` words them for the manifest.
+
+A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its ``manifest_keys.py``, which
+``extended`` finds. Methods without effect here are what such a class may override.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from crucible_batch.errors import Problem
 from crucible_batch.manifest.field_types import (
-    AccountName,
     Axes,
     Concurrency,
-    Cron,
     Duration,
     Identifier,
     OptionalAxes,
-    OptionalCommand,
     OptionalCredits,
     OptionalText,
     OrCredits,
     Parameters,
-    SecretSource,
     Text,
     Timezone,
-    given,
     version_number,
 )
+from crucible_batch.manifest.source_map import SourceNode
 
 
-class _Model(BaseModel):
+class Part(BaseModel):
+    """A part of a manifest. Other keys than its fields are refused, and values of another type."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=False)
 
 
-class Fields(_Model):
+class Fields(Part):
     """Parameters of the workflow that receive the prompt and the image, if they do not have the usual names."""
 
     prompt: OptionalText = Field(
@@ -46,7 +50,7 @@ class Fields(_Model):
     )
 
 
-class WorkflowDefaults(_Model):
+class WorkflowDefaults(Part):
     """Defaults for the jobs of one workflow."""
 
     params: Parameters = Field(
@@ -56,7 +60,7 @@ class WorkflowDefaults(_Model):
     fields: Fields = Field(default_factory=Fields, description="Parameters that receive the prompt and the image.")
 
 
-class Budget(_Model):
+class Budget(Part):
     """Limits on spending."""
 
     credits: OptionalCredits = Field(
@@ -73,17 +77,23 @@ class Budget(_Model):
     max_credits_per_upload: OptionalCredits = Field(
         None, description="Maximum price of uploading one input image, with the same rules.", examples=[1]
     )
-    per: Literal["day", "week", "month"] | None = Field(
-        None,
-        description="`credits` is then the limit for each such period of the time zone, over all runs of all manifests"
-        " that name the same account.",
-    )
-    account: AccountName | None = Field(
-        None, description="Name of the budget that manifests with `per` share.", examples=["studio"]
-    )
+
+    @property
+    def period(self) -> str | None:
+        """What ``credits`` is the limit for, such as a month of several runs; None: the runs of one directory."""
+        return None
+
+    @property
+    def shared_as(self) -> str | None:
+        """The name under which other manifests share it; None if they don't."""
+        return None
+
+    def problems(self, site: SourceNode) -> Iterator[Problem]:
+        """Yield the problems of what a feature adds. ``site`` is the manifest."""
+        return iter(())
 
 
-class Output(_Model):
+class Output(Part):
     """Where outputs are written, relative to the run directory."""
 
     path: Text = Field(
@@ -93,7 +103,7 @@ class Output(_Model):
     )
 
 
-class Retry(_Model):
+class Retry(Part):
     """Retries of jobs that the gateway reports as failed."""
 
     attempts: int = Field(3, ge=1, le=100, description="Maximum number of attempts for a job, including the first.")
@@ -104,7 +114,7 @@ class Retry(_Model):
     )
 
 
-class Assets(_Model):
+class Assets(Part):
     """What happens to uploaded input images after a run."""
 
     cleanup: Literal["never", "on_success"] = Field(
@@ -114,7 +124,7 @@ class Assets(_Model):
     )
 
 
-class Provenance(_Model):
+class Provenance(Part):
     """Where the origin of an output (job, prompt, parameters) is recorded."""
 
     sidecar: bool = Field(True, description="Write a JSON file beside each output, such as 0.png.json.")
@@ -123,54 +133,7 @@ class Provenance(_Model):
     )
 
 
-class Schedule(_Model):
-    """When a scheduler runs the manifest. Running it by hand needs no schedule."""
-
-    cron: Cron = Field(
-        description="Cron expression with five fields: minute, hour, day, month, weekday.", examples=["15 3 * * *"]
-    )
-    timezone: Timezone = Field(
-        None,
-        description="Time zone of the cron expression; by default that of the manifest.",
-        examples=["Europe/Berlin"],
-    )
-    catch_up: int = Field(
-        0, ge=0, le=366, description="Maximum number of missed times to run before the current one, oldest first."
-    )
-
-
-class Notification(_Model):
-    """A message about a run. It has one of `heartbeat`, `webhook`, `command` and `apprise`.
-
-    Addresses and secrets are not written in a manifest: `env:NAME` reads one from the environment, and `file:PATH` from
-    a file.
-    """
-
-    on: list[Literal["success", "partial", "blocked", "failure"]] = Field(
-        min_length=1, description="Events that are notified.", examples=[["success", "failure"]]
-    )
-    heartbeat: SecretSource = Field(
-        None, description="URL that is pinged as Healthchecks expects it.", examples=["env:HEARTBEAT_URL"]
-    )
-    webhook: SecretSource = Field(
-        None, description="URL that receives a signed Standard Webhooks message.", examples=["env:HOOK_URL"]
-    )
-    secret: SecretSource = Field(
-        None, description="Signing secret of the webhook, beginning with whsec_.", examples=["env:HOOK_SECRET"]
-    )
-    command: OptionalCommand = Field(
-        None,
-        description="Program and arguments, run in the manifest's folder. It reads the message as JSON from stdin.",
-        examples=[["./notify.sh"]],
-    )
-    apprise: SecretSource = Field(
-        None,
-        description="Apprise URLs, one a line; requires the extra `apprise`.",
-        examples=["file:/etc/batch/apprise"],
-    )
-
-
-class JobEntry(_Model):
+class JobEntry(Part):
     """An entry of `jobs`: one job, or several with matrix, zip, foreach and repeat."""
 
     name: Text = Field(
@@ -232,7 +195,7 @@ class JobEntry(_Model):
     )
 
 
-class Header(_Model):
+class Header(Part):
     """A manifest without its jobs, which are checked one by one."""
 
     version: Annotated[Literal[1], BeforeValidator(version_number)] = Field(
@@ -284,10 +247,6 @@ class Header(_Model):
         description="Time zone of dates in templates and of budget periods; UTC by default.",
         examples=["Europe/Berlin"],
     )
-    schedule: Annotated[Schedule | None, BeforeValidator(given)] = Field(
-        None, description="When a scheduler runs the manifest."
-    )
-    notify: list[Notification] = Field(default_factory=list, description="Messages about starts and ends of runs.")
     output: Output = Field(default_factory=Output, description="Where outputs are written.")
     retry: Retry = Field(default_factory=Retry, description="Retries of failed jobs.")
     assets: Assets = Field(default_factory=Assets, description="What happens to uploaded input images.")
@@ -297,8 +256,37 @@ class Header(_Model):
         description="What happens to jobs with the same content: report an error, run one of them, or run each.",
     )
 
+    @property
+    def zone_name(self) -> str | None:
+        """The name of the time zone of dates and budget periods; None for UTC."""
+        return self.timezone
 
-class ManifestV1(Header):
-    """A crucible-batch manifest: prompts and input images that are run as jobs on a gateway."""
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the manifest has a schedule."""
+        return False
 
-    jobs: list[JobEntry] = Field(min_length=1, description="The jobs, in order.")
+    def times_until(self, now: datetime) -> Iterator[datetime]:
+        """Yield the scheduled times at or before ``now``, latest first, without an end; none without a schedule."""
+        return iter(())
+
+    def times_after(self, now: datetime) -> Iterator[datetime]:
+        """Yield the scheduled times after ``now``, without an end; none without a schedule."""
+        return iter(())
+
+    @property
+    def sends_messages(self) -> bool:
+        """Whether messages are sent about runs, which an option can turn off."""
+        return False
+
+    def programs(self) -> Iterator[str]:
+        """Yield the programs that runs start, which has to be allowed."""
+        return iter(())
+
+    def sources(self) -> Iterator[str]:
+        """Yield where runs read values from that are not in the manifest: ``env:NAME`` or ``file:PATH``."""
+        return iter(())
+
+    def problems(self, site: SourceNode) -> Iterator[Problem]:
+        """Yield the problems of what a feature adds. ``site`` is the manifest."""
+        yield from self.budget.problems(site)

@@ -22,7 +22,7 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
 
     Raises ``UserError`` if it can't be rendered or can't be part of a path; for the manifest's, with its place.
     """
-    source = given or manifest.run_id
+    source = given or manifest.header.run_id
     if source is None:
         return DEFAULT_RUN_ID
     try:
@@ -45,7 +45,7 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
 def depends_on_time(manifest: Manifest, given: str | None) -> bool:
     """Return whether another scheduled time may result in another run id. Raises as ``render_run_id`` does."""
     render_run_id(manifest, given)
-    source = given or manifest.run_id or ""
+    source = given or manifest.header.run_id or ""
     return is_template(source) and bool(time_variables_in(manifest, Templates().compile(source).names))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from crucible_batch.manifest.models import ManifestV1
+from crucible_batch.manifest.extension import manifest_model
 
 
 class _Written(GenerateJsonSchema):
@@ -39,6 +39,6 @@ def manifest_schema() -> dict[str, Any]:
 
     It doesn't include rules between fields and rules that need files; these are checked by ``load_manifest`` only.
     """
-    schema = ManifestV1.model_json_schema(schema_generator=_Written)
+    schema = manifest_model().model_json_schema(schema_generator=_Written)
     head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "crucible-batch manifest, version 1"}
     return head | {key: value for key, value in schema.items() if key != "title"}

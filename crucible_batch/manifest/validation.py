@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from crucible_batch.errors import Problem
 from crucible_batch.manifest import names
+from crucible_batch.manifest.extension import header_model, job_entry_model
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
-from crucible_batch.manifest.models import Budget, Header, JobEntry, Notification
+from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.problems import MAX_SHOWN
 from crucible_batch.manifest.shape_problems import shape_problems
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest
@@ -26,7 +27,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
 SOURCE = "source"
-_CHANNELS = ("heartbeat", "webhook", "command", "apprise")
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
@@ -51,30 +51,9 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
             hint="set `workflow: ...`, or move them to `workflows.<id>.params`",
         )
     yield from _batch_size(header.params, site, ("params",))
-    yield from _period_problems(header.budget, site)
-    yield from _notification_problems(header.notify, site)
+    yield from header.problems(site)
     for workflow_id, workflow in header.workflows.items():
         yield from _batch_size(workflow.params, site, ("workflows", workflow_id, "params"))
-
-
-def _period_problems(budget: Budget, site: SourceNode) -> Iterator[Problem]:
-    if budget.per is not None and budget.credits is None:
-        yield site.problem(("budget", "per"), "`per` needs `credits`, the limit for one period")
-    if (budget.per is None) != (budget.account is None):
-        given, missing = ("per", "account") if budget.account is None else ("account", "per")
-        yield site.problem(("budget", given), f"`{given}` needs `{missing}`", key=True)
-
-
-def _notification_problems(notifications: Sequence[Notification], site: SourceNode) -> Iterator[Problem]:
-    for index, notification in enumerate(notifications):
-        channels = [name for name in _CHANNELS if getattr(notification, name) is not None]
-        if len(channels) != 1:
-            message = f"must have one of {', '.join(_CHANNELS)}, got {' and '.join(channels) or 'none of them'}"
-            yield site.problem(("notify", index), message)
-        if notification.secret is not None and notification.webhook is None:
-            yield site.problem(("notify", index, "secret"), "`secret` belongs to `webhook`", key=True)
-        if notification.webhook is not None and notification.secret is None:
-            yield site.problem(("notify", index, "webhook"), "`webhook` needs `secret`", key=True)
 
 
 def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
@@ -227,7 +206,7 @@ class FormCheck:
 
     def manifest(self, sha256: str) -> Manifest:
         """Return the checked manifest. Raises ``ManifestError`` with all problems of form."""
-        header = self._validated(Header, self._site, other_keys=("jobs",))
+        header = self._validated(header_model(), self._site, other_keys=("jobs",))
         if header is not None:
             self._report(header_problems(header, self._site))
             self._report(override_problems(self._overrides, header, self._site))
@@ -271,7 +250,7 @@ class FormCheck:
         used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
         for index, site in enumerate(self._site.items("jobs")):
-            job = self._validated(JobEntry, site)
+            job = self._validated(job_entry_model(), site)
             if header is None or job is None:
                 continue
             self._jobs.append(ManifestEntry(index, job, site))
@@ -293,24 +272,9 @@ class FormCheck:
             path=self._site.file,
             directory=Path(os.path.abspath(self._site.file.parent)),  # noqa: PTH100 - links are not followed here
             sha256=sha256,
-            name=header.name,
-            workflow=header.workflow,
-            params=header.params,
-            workflows=header.workflows,
-            budget=header.budget,
+            header=header,
             vars={**header.vars, **self._overrides},
-            matrix=header.matrix,
-            concurrency=header.concurrency,
-            deadline_s=header.deadline,
-            run_id=header.run_id,
-            zone=read_timezone(header.timezone or (header.schedule and header.schedule.timezone) or "UTC"),
-            schedule=header.schedule,
-            notify=tuple(header.notify),
-            output=header.output,
-            retry=header.retry,
-            assets=header.assets,
-            provenance=header.provenance,
-            duplicates=header.duplicates,
+            zone=read_timezone(header.zone_name or "UTC"),
             warnings=tuple(sorted(self._warnings, key=lambda warning: warning.place)),
             allow_outside=self._allow_outside,
             max_jobs=self._max_jobs,

@@ -156,39 +156,39 @@ def _with_time(manifest: Manifest, request: RunRequest) -> Manifest:
 
 def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
     """Return the request with the manifest's values where the caller chose none."""
-    missing = (
-        name
+    missing = {
+        name: getattr(manifest.header, option.manifest_key)
         for name, (option, _) in declared(RunOptions).items()
-        if option.in_manifest and getattr(request, name) is None
-    )
-    return replace(request, **{name: getattr(manifest, name) for name in missing})
+        if option.manifest_key and getattr(request, name) is None
+    }
+    return replace(request, **missing)
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
     """Return the terms of a run, with its run id. Raises ``UserError`` as ``render_run_id`` does."""
-    is_given, is_set = request.budget is not None, manifest.budget.credits is not None
+    is_given, is_set = request.budget is not None, manifest.header.budget.credits is not None
     return RunTerms(
         manifest_name=manifest.name,
         manifest_path=str(manifest.path),
         manifest_sha256=manifest.sha256,
         run_id=render_run_id(manifest, request.run_id),
-        budget=request.budget if is_given else manifest.budget.credits,
+        budget=request.budget if is_given else manifest.header.budget.credits,
         budget_source="command" if is_given else "manifest" if is_set else None,
-        ceiling=manifest.budget.max_credits_per_job,
-        upload_ceiling=manifest.budget.max_credits_per_upload,
-        attempts=manifest.retry.attempts,
-        never=HOPELESS_CODES | {code.upper() for code in manifest.retry.never},
+        ceiling=manifest.header.budget.max_credits_per_job,
+        upload_ceiling=manifest.header.budget.max_credits_per_upload,
+        attempts=manifest.header.retry.attempts,
+        never=HOPELESS_CODES | {code.upper() for code in manifest.header.retry.never},
         plan_digest=None if request.plan is None else request.plan.digest,
-        sidecars=manifest.provenance.sidecar and request.sidecars,
-        embed=manifest.provenance.embed,
+        sidecars=manifest.header.provenance.sidecar and request.sidecars,
+        embed=manifest.header.provenance.embed,
         notify_option=_notify_option(manifest, request),
     )
 
 
 def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | None:
-    if not request.notify and manifest.notify:
+    if not request.notify and manifest.header.sends_messages:
         return "--no-notify"
-    return "--allow-command" if request.allow_command and any(each.command for each in manifest.notify) else None
+    return "--allow-command" if request.allow_command and any(manifest.header.programs()) else None
 
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
@@ -252,7 +252,7 @@ def fill_plan(
     planner = Planner(
         manifest_name=manifest.name,
         run_id=run_id,
-        duplicates=manifest.duplicates,
+        duplicates=manifest.header.duplicates,
         workflows=workflows,
         read_image=read if derived is None else derived.reader(read),
         owners={} if derived is None else derived.owners,

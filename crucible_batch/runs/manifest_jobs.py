@@ -11,7 +11,6 @@ from pathlib import Path
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
-from crucible_batch.features.prices.part import PriceMemoryPart
 from crucible_batch.features.shards.divided_plan import refuse_if_divided
 from crucible_batch.features.shards.stored_plans import claimed_journal
 from crucible_batch.features.stages.derived_jobs import (
@@ -30,6 +29,7 @@ from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import check_filter, fill_plan, run_terms
 from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
+from crucible_batch.runs.plan_parts import PlanParts
 from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import summarise
 from crucible_batch.runs.request import RunRequest
@@ -43,13 +43,16 @@ logger = logging.getLogger(__name__)
 _MOST_WARNINGS = 10
 
 
-def manifest_run(request: RunRequest, parts: Parts) -> RunKind:
-    """Return the kind of a manifest's run."""
+def manifest_run(request: RunRequest, parts: Parts, plan_parts: PlanParts) -> RunKind:
+    """Return the kind of a manifest's run. ``plan_parts`` are those of the plan that a person is asked about."""
 
     def store(directory: Path) -> OutputStore:
         return open_store(directory, run_outputs_url(request.out_dir, directory), is_shard=False, **limits_of(request))
 
-    return RunKind(parts, lambda manifest: run_terms(manifest, request), store, ManifestJobs)
+    def source(context: RunContext) -> ManifestJobs:
+        return ManifestJobs(context, plan_parts)
+
+    return RunKind(parts, lambda manifest: run_terms(manifest, request), store, source)
 
 
 class ManifestJobs:
@@ -59,8 +62,9 @@ class ManifestJobs:
     may_delete_images = True
     basis: PlanBasis
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, plan_parts: PlanParts) -> None:
         self._context = context
+        self._plan_parts = plan_parts
         self._derived: DerivedJobs | None = None
 
     def refuse(self) -> None:
@@ -113,7 +117,7 @@ class ManifestJobs:
             choice=context.request.choice,
             derived=self._derived,
         )
-        summary = PriceMemoryPart().amended(summary, context.settings)
+        summary = self._plan_parts.amended(summary, context.settings)
         if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
             raise ConsentError("nothing was spent", hint="set a budget with --budget, or use --yes")
 

@@ -16,12 +16,11 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook, Shape, shape_of, shape_params
+from crucible_batch.core.prices import UPLOAD, Certainty, PaidPrice, PriceBook, Shape, shape_of, shape_params
 from crucible_batch.core.resuming import may_reopen
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.core.saved_plan import ImageFile, PlannedState, PlanRow
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.features.prices.price_memory import PaidPrice
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.request import JobFilter

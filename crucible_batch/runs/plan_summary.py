@@ -16,7 +16,6 @@ from crucible_batch.core.prices import Certainty, PriceBook
 from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.core.saved_plan import PlannedState, PlanTotals
 from crucible_batch.core.sharding import PlannedShard
-from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.divided_plan import waits_for_shards
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
@@ -40,6 +39,25 @@ class StagePreview:
 
     stage: NextStage
     lines: tuple[PriceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPeriod:
+    """The budget that the plan's is part of: credits that several runs share until a time.
+
+    ``words`` is the period as in "this month", ``until`` its end as local time with the name of the zone.
+    ``is_limiting``: the plan's budget would be higher if the period had more left.
+    """
+
+    account: str
+    per: str
+    words: str
+    limit: Credits
+    spent: Credits
+    set_aside: Credits
+    left: Credits
+    until: str
+    is_limiting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,7 @@ class PlanSummary:
     remedy: Remedy | None = None
     remake: str | None = None
     earlier_dir: Path | None = None
-    period: PeriodPreview | None = None
+    period: PlannedPeriod | None = None
     shards: tuple[PlannedShard, ...] = ()
     is_waiting: bool = False
     stages: tuple[StagePreview, ...] = ()

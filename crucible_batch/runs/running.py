@@ -206,7 +206,7 @@ async def _report(
         write_report_of(journal, directory, rows, head)
     if signals is not None:
         await signals.pass_on()
-    is_cleaned = context.manifest.assets.cleanup == "on_success" and started.source.may_delete_images
+    is_cleaned = context.manifest.header.assets.cleanup == "on_success" and started.source.may_delete_images
     if is_cleaned and head.counts.succeeded == head.counts.total:
         # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from crucible_batch.errors import UserError
 from crucible_batch.manifest import Manifest
-from crucible_batch.scheduled_time import parse_time, time_of_kubernetes_job, times_until, whole_seconds
+from crucible_batch.scheduled_time import parse_time, time_of_kubernetes_job, whole_seconds
 
 TIME_VARIABLE = "CRUCIBLE_BATCH_SCHEDULED_AT"
 JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
@@ -25,7 +25,7 @@ JOB_VARIABLE = "CRUCIBLE_BATCH_KUBERNETES_JOB"
 
 def has_scheduled_time(manifest: Manifest, given: datetime | None, environ: Mapping[str, str]) -> bool:
     """Whether a run has a scheduled time that isn't just when it was started."""
-    return manifest.schedule is not None or given is not None or any(map(environ.get, (TIME_VARIABLE, JOB_VARIABLE)))
+    return manifest.header.is_scheduled or given is not None or any(map(environ.get, (TIME_VARIABLE, JOB_VARIABLE)))
 
 
 def find_scheduled_time(
@@ -47,9 +47,7 @@ def find_scheduled_time(
             raise UserError(f"{TIME_VARIABLE}: {error}", hint="correct or unset the variable") from None
     now = checked_clock(now)
     now = time_of_kubernetes_job(environ.get(JOB_VARIABLE, ""), now) or now
-    schedule = manifest.schedule
-    latest = None if schedule is None else next(times_until(schedule.cron, manifest.schedule_zone, now), None)
-    return whole_seconds(latest or now)
+    return whole_seconds(next(manifest.header.times_until(now), now))
 
 
 def checked_clock(now: datetime) -> datetime:

@@ -22,7 +22,7 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
     used: dict[str, Problem] = {}
     for entry in manifest.jobs:
         own = entry.job.workflow is not None
-        workflow_id = entry.job.workflow or manifest.workflow
+        workflow_id = entry.job.workflow or manifest.header.workflow
         if workflow_id is not None and "{{" in workflow_id:
             return _rendered_workflows(manifest)
         if workflow_id is not None and workflow_id not in used:

@@ -56,7 +56,7 @@ class Desk:
         planner = Planner(
             manifest_name=name,
             run_id=run_id,
-            duplicates=duplicates or manifest.duplicates,
+            duplicates=duplicates or manifest.header.duplicates,
             workflows=self.workflows,
             read_image=read_image,
             filled=self.filled,

@@ -18,10 +18,9 @@ from crucible_batch.cli.units import counted
 from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.core.prices import SURGE, Certainty
 from crucible_batch.core.redaction import clean, clean_path
-from crucible_batch.features.periods.period_budget import PeriodPreview
 from crucible_batch.features.shards.rendering import shards_json, show_shards
 from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
-from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
+from crucible_batch.runs.plan_summary import PlannedPeriod, PlanSummary, StagePreview
 
 _HOW_SURE = {
     Certainty.LEARNED: "highest seen",
@@ -239,27 +238,25 @@ def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, 
     return ""
 
 
-def _period_words(period: PeriodPreview) -> Text:
-    shares = period.shares
-    parts = [f"{format_credits(shares.spent)} of {format_credits(shares.limit)} spent {period.period.words}"]
-    if shares.set_aside:
-        parts.append(f"{format_credits(shares.set_aside)} set aside")
-    parts.append(f"{format_credits(shares.left)} left until {period.until}")
-    return Text(f"{period.rules.terms.account}: {', '.join(parts)}")
+def _period_words(period: PlannedPeriod) -> Text:
+    parts = [f"{format_credits(period.spent)} of {format_credits(period.limit)} spent {period.words}"]
+    if period.set_aside:
+        parts.append(f"{format_credits(period.set_aside)} set aside")
+    parts.append(f"{format_credits(period.left)} left until {period.until}")
+    return Text(f"{period.account}: {', '.join(parts)}")
 
 
-def _period_json(period: PeriodPreview | None) -> Json:
+def _period_json(period: PlannedPeriod | None) -> Json:
     """Return the budget of a period as in ``report.json``; None if there is none."""
     if period is None:
         return None
-    shares = period.shares
     return {
-        "account": period.rules.terms.account,
-        "per": period.period.per,
-        "limit": format_credits(shares.limit),
-        "spent": format_credits(shares.spent),
-        "set_aside": format_credits(shares.set_aside),
-        "left": format_credits(shares.left),
+        "account": period.account,
+        "per": period.per,
+        "limit": format_credits(period.limit),
+        "spent": format_credits(period.spent),
+        "set_aside": format_credits(period.set_aside),
+        "left": format_credits(period.left),
         "until": period.until,
     }
 

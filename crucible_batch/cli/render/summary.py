@@ -272,12 +272,13 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
     if "BUDGET_EXHAUSTED" in codes:
         if enough is None:
             return f"set budget.max_credits_per_upload, then: {other}"
-        return with_budget(other, format_credits(enough)) if budget is None or enough > budget else command
+        if budget is None or enough > budget:
+            return with_budget(other, format_credits(enough))
+        return command if head.exit_code == ExitCode.OUT_OF_CREDITS else f"raise the budget, then: {other}"
     if "REFUND_MISSING" in codes:
-        again = shlex.join(word for word in shlex.split(command) if word != "--forget-refunds")
         is_invisible = any("not visible" in stop.message for stop in head.stops.values())
-        way_out = "; with --forget-refunds if the account shows that the credits came back" if is_invisible else ""
-        return f"{again}   # later{way_out}"
+        way_out = "; or run --forget-refunds if the account shows that the credits came back" if is_invisible else ""
+        return f"{command}   # later{way_out}"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import ConsentError, CrucibleBatchError, SpendLimitError, UserError
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
-from crucible_batch.features.periods.period_budget import prices_of
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.context import RunContext
@@ -51,9 +51,9 @@ def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: Run
         raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
     if terms.budget is None:
         raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")
-    if manifest.budget.per is not None and request.budget is None:
+    if manifest.header.budget.period is not None and request.budget is None:
         raise ConsentError(
-            f"the manifest's budget is that of a {manifest.budget.per}, over several runs",
+            f"the manifest's budget is that of a {manifest.header.budget.period}, over several runs",
             hint="give this run a budget of its own",
         )
     figures = JournalFigures("", 0, ZERO)
@@ -87,7 +87,7 @@ def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) ->
 def _figures(cap: SpendCap, journal: Journal, terms: RunTerms) -> JournalFigures:
     mark = journal.noted(_MARK) or ""
     after = cap.first_use(_name(journal.path.parent.parent), mark, journal.last_number())
-    return figures_of(mark, journal.numbered_events(), prices_of(terms), after=after)
+    return figures_of(mark, journal.numbered_events(), PriceBook.of(terms), after=after)
 
 
 def _name(directory: Path) -> str:

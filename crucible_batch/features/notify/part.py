@@ -24,6 +24,7 @@ from crucible_batch.errors import (
     RunBusyError,
 )
 from crucible_batch.features.notify.delivery import DeliveryResult, deliver
+from crucible_batch.features.notify.manifest_keys import notifications_of
 from crucible_batch.features.notify.messages import (
     MAX_ERROR_CODES,
     MESSAGE_TYPES,
@@ -59,7 +60,7 @@ _UNFINISHED = (b'"status":"failed"', b'"status":"unknown"')
 def resolve_channels(manifest: Manifest, settings: Settings, *, allow_command: bool) -> Resolved:
     """Return the channels of a manifest. Reads variables of the environment and the env file, and other files."""
     reader = SourceReader(os.environ, settings.variables, manifest.directory, KEY_VARIABLE, settings.api_key)
-    return resolve(manifest.notify, reader, proxy=settings.proxy, allow_command=allow_command)
+    return resolve(notifications_of(manifest.header), reader, proxy=settings.proxy, allow_command=allow_command)
 
 
 def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) -> list[str]:
@@ -69,7 +70,7 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
     found = [
         f"run would refuse {problem}" for problem in resolve_channels(manifest, settings, allow_command=True).problems
     ]
-    if not request.allow_command and any(each.command for each in manifest.notify):
+    if not request.allow_command and any(manifest.header.programs()):
         found.append(f"`notify` has a command: run needs {ALLOW_COMMAND}")
     return found
 
@@ -112,7 +113,7 @@ class RunNotices:
         self._clock = clock
         self._can_ask = can_ask
         self._resolved = Resolved()
-        if request.notify and manifest.notify:
+        if request.notify and manifest.header.sends_messages:
             self._resolved = resolve_channels(manifest, settings, allow_command=request.allow_command)
         self._attempt = attempt_id(os.path.realpath(manifest.path), clock.now())
         self._run_id: str | None = None

@@ -10,8 +10,8 @@ from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is
 from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
 from crucible_batch.features.notify.delivery import NotificationChannel
 from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, Webhook
+from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceFault, SourceReader
-from crucible_batch.manifest.models import Notification
 from crucible_batch.option_values import RunEvent
 
 ALLOW_COMMAND = "--allow-command"

@@ -70,7 +70,7 @@ class PeriodPart(RunPart, PlanPart):
         if period is None:
             return summary
         blocked = None if summary.blocked is None else period.explain(summary.blocked)
-        return replace(summary, period=period, blocked=blocked)
+        return replace(summary, period=period.planned, blocked=blocked)
 
     async def ended(self, ending: Ending) -> None:
         if self._settle is not None:

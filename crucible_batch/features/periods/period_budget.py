@@ -27,6 +27,7 @@ from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
 from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.features.periods.active_runs import is_active
+from crucible_batch.features.periods.manifest_keys import period_keys
 from crucible_batch.features.periods.note import (
     is_journal_of,
     note_allowance,
@@ -38,6 +39,7 @@ from crucible_batch.features.periods.records import AccountTerms, AllowanceReque
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.plan_rows import left_to_buy
+from crucible_batch.runs.plan_summary import PlannedPeriod
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.run_journal import journal_of
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
@@ -57,7 +59,7 @@ class PeriodRules:
     @classmethod
     def of(cls, manifest: Manifest, gateway: str) -> PeriodRules | None:
         """Return the rules; None if the manifest's budget is that of its run directory."""
-        budget = manifest.budget
+        budget = period_keys(manifest.header.budget)
         if budget.per is None or budget.account is None or budget.credits is None:
             return None
         per: Per = budget.per
@@ -120,6 +122,21 @@ class PeriodPreview:
     def budget_name(self) -> str:
         """The budget that it is part of, such as ``studio, this month``."""
         return self.rules.budget_name(self.period)
+
+    @property
+    def planned(self) -> PlannedPeriod:
+        """The period as a plan shows it."""
+        return PlannedPeriod(
+            account=self.rules.terms.account,
+            per=self.period.per,
+            words=self.period.words,
+            limit=self.shares.limit,
+            spent=self.shares.spent,
+            set_aside=self.shares.set_aside,
+            left=self.shares.left,
+            until=self.until,
+            is_limiting=self.is_limited_by_period,
+        )
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""

@@ -21,9 +21,9 @@ from crucible_batch.core.events import (
     Succeeded,
 )
 from crucible_batch.core.outcome import Ending
-from crucible_batch.core.prices import UPLOAD, Shape
+from crucible_batch.core.prices import UPLOAD, PaidPrice, Shape
 from crucible_batch.core.progress import AssetAdvanced, JobAdvanced, Message
-from crucible_batch.features.prices.price_memory import MOST_ENTRIES, PaidPrice, recall_prices, remember_prices
+from crucible_batch.features.prices.price_memory import MOST_ENTRIES, recall_prices, remember_prices
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart
 from crucible_batch.runs.plan_rows import with_paid

@@ -19,8 +19,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import replacing
-from crucible_batch.core.credits import Credits
-from crucible_batch.core.prices import Shape
+from crucible_batch.core.prices import PaidPrice, Shape
 from crucible_batch.runs.account import key_digest
 from crucible_batch.settings import Settings
 
@@ -30,19 +29,6 @@ _FILE = "prices.json"
 MOST_ENTRIES = 2000
 _MAX_BYTES = 2 * 1024 * 1024
 _SALT_BYTES = 16
-_Text = Annotated[str, Field(max_length=300)]
-
-
-@dataclass(frozen=True, slots=True)
-class PaidPrice:
-    """What one purchase of a shape cost last: in a run of that name, at that time (seconds since the epoch)."""
-
-    price_class: _Text
-    shape: _Text
-    credits: Annotated[Credits, Field(ge=0, lt=10**12, allow_inf_nan=False)]
-    at: Annotated[float, Field(ge=0, lt=1e11)]
-    run: _Text
-    account: _Text = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from pathlib import Path
 from time import sleep
 
 from crucible_batch.errors import CrucibleBatchError, ManifestError, RunBusyError, UserError
+from crucible_batch.features import load
 from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, missed_runs
+from crucible_batch.features.schedule.manifest_keys import schedule_of
 from crucible_batch.journal import Journal, is_locked, lock_results, refuse_if_locked
 from crucible_batch.manifest import Manifest, depends_on_time, render_run_id
 from crucible_batch.runs.cancellation import Deadline
@@ -22,7 +24,6 @@ from crucible_batch.runs.draft import read_source, run_directory, run_terms, wit
 from crucible_batch.runs.failed_starts import record_failed_start
 from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.runs.scheduled_time_source import has_scheduled_time
-from crucible_batch.scheduled_time import times_until
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
@@ -106,7 +107,7 @@ class PreparedRun:
         """Return the request and the manifest for a scheduled time. Raises ``DeadlineError`` if no time is left."""
         self.deadline.check()
         request = replace(self.request, scheduled_at=due.scheduled_at, deadline_s=self.deadline.left_s)
-        if self.request.run_id is not None or self.manifest.run_id is not None:
+        if self.request.run_id is not None or self.manifest.header.run_id is not None:
             request = replace(request, run_id=due.run_id)
         return request, replace(self.manifest, scheduled_at=due.scheduled_at)
 
@@ -146,12 +147,11 @@ def preparation_failures_notified(manifest: Manifest, request: RunRequest, setti
     try:
         yield
     except BaseException as error:
-        if settings is not None and request.notify and manifest.notify:
+        if settings is not None and request.notify and manifest.header.sends_messages:
             # Loaded only then: whether another run is active is decided in a fraction of the time that this takes.
             from crucible_batch.engine import SystemClock  # noqa: PLC0415 - see above
-            from crucible_batch.features.notify.part import RunNotices  # noqa: PLC0415 - see above
 
-            notices = RunNotices(manifest, request, settings, SystemClock(), can_ask=False)
+            notices = load("notify.part:RunNotices")(manifest, request, settings, SystemClock(), can_ask=False)
             asyncio.run(notices.fail(error))
         raise
 
@@ -164,9 +164,9 @@ def due_runs(prepared: PreparedRun, catch_up: int | None) -> list[DueRun]:
     """
     most = _most_missed(prepared, catch_up)
     manifest, current = prepared.manifest, prepared.current
-    if not most or manifest.schedule is None:
+    if not most or not manifest.header.is_scheduled:
         return [current]
-    until = times_until(manifest.schedule.cron, manifest.schedule_zone, current.scheduled_at)
+    until = manifest.header.times_until(current.scheduled_at)
     earlier = (moment for moment in until if moment < current.scheduled_at)
     past = [DueRun(moment, _run_id(prepared, moment)) for moment in islice(earlier, most)]
     known = {due.run_id: run for due in past if (run := _known_run(prepared.folder / due.run_id)) is not None}
@@ -183,7 +183,8 @@ def _most_missed(prepared: PreparedRun, catch_up: int | None) -> int:
     request, manifest = prepared.request, prepared.manifest
     depends = prepared.depends_on_time
     if catch_up is None:
-        most = manifest.schedule.catch_up if manifest.schedule is not None else 0
+        schedule = schedule_of(manifest.header)
+        most = 0 if schedule is None else schedule.catch_up
         is_meant = request.plan is None and request.out_dir is None and (request.run_id is None or depends)
         if most and is_meant and not depends:
             message = f"catch_up needs a run id for each scheduled time, and {prepared.current.run_id!r} is the same"
@@ -200,7 +201,7 @@ def _refuse_catch_up(prepared: PreparedRun) -> None:
     request, manifest = prepared.request, prepared.manifest
     if request.plan is not None:
         why, hint = f"{request.plan.path} is a plan for one scheduled time", "run the manifest instead of the plan"
-    elif manifest.schedule is None:
+    elif not manifest.header.is_scheduled:
         why, hint = "the manifest has no schedule", 'set `schedule: {cron: "15 3 * * *"}` in the manifest'
     elif request.out_dir is not None:
         why, hint = "each run needs a directory of its own", "omit --out-dir; the default is outputs/NAME/RUN_ID"

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.features.schedule.manifest_keys import ScheduleKeys
 from crucible_batch.manifest import Manifest, load_manifest
 from crucible_batch.scheduled_time import times_after
 
@@ -127,10 +128,11 @@ def _may_be_a_manifest(path: Path) -> bool:
 def read_schedule(path: Path) -> ScheduledManifest | None:
     """Return a manifest's schedule; None without one. Raises ``ManifestError``. Jobs are not expanded."""
     manifest = load_manifest(path)
-    schedule = manifest.schedule
+    header = manifest.header
+    assert isinstance(header, ScheduleKeys)
+    schedule, zone = header.schedule, header.schedule_zone
     if schedule is None:
         return None
-    zone = manifest.schedule_zone
     return ScheduledManifest(
         path=path,
         name=manifest.name,
@@ -138,32 +140,25 @@ def read_schedule(path: Path) -> ScheduledManifest | None:
         zone=zone,
         zone_name=str(zone),
         catch_up=schedule.catch_up,
-        deadline_s=manifest.deadline_s,
-        has_budget=manifest.budget.credits is not None,
-        is_dated="{" in (manifest.run_id or ""),
+        deadline_s=header.deadline,
+        has_budget=header.budget.credits is not None,
+        is_dated="{" in (header.run_id or ""),
         needs_files=_needs_files(manifest),
         variables=_variables(manifest),
-        has_command=any(each.command for each in manifest.notify),
-        account=manifest.budget.account,
+        has_command=any(header.programs()),
+        account=header.budget.shared_as,
     )
 
 
-def _sources(manifest: Manifest) -> Iterator[str]:
-    """Yield where the addresses and secrets of notifications are read from: ``env:NAME`` or ``file:PATH``."""
-    for each in manifest.notify:
-        yield from filter(None, (each.heartbeat, each.webhook, each.secret, each.apprise))
-
-
 def _variables(manifest: Manifest) -> tuple[str, ...]:
-    named = (source.removeprefix("env:") for source in _sources(manifest) if source.startswith("env:"))
+    named = (source.removeprefix("env:") for source in manifest.header.sources() if source.startswith("env:"))
     return tuple(dict.fromkeys(named))
 
 
 def _needs_files(manifest: Manifest) -> bool:
     jobs = [entry.job for entry in manifest.jobs]
-    programs = [each.command[0] for each in manifest.notify if each.command]
-    named = [source.removeprefix("file:") for source in _sources(manifest) if source.startswith("file:")]
-    if any("/" in program and not program.startswith("/") for program in programs):
+    named = [source.removeprefix("file:") for source in manifest.header.sources() if source.startswith("file:")]
+    if any("/" in program and not program.startswith("/") for program in manifest.header.programs()):
         return True
     return any(not path.startswith("/") for path in named) or any(
         job.foreach is not None

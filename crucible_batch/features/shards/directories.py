@@ -29,7 +29,7 @@ _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
 """The name of a shard's directory."""
 _OTHER_FILES = 128
-"""Files that the rest of a command has open at most: databases, outputs, streams."""
+"""Files that a merge opens at most beside the locks: databases, outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,8 @@ def allow_locks(count: int) -> None:
     Locking fails with ``OSError`` otherwise.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * count + _OTHER_FILES
+    are_open = len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers
+    wanted = 2 * count + are_open + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -18,7 +18,6 @@ from crucible_batch.report import ReportHead
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.parts import ReadRun, RunPart
 from crucible_batch.runs.raised_errors import failure_of
-from crucible_batch.scheduled_time import times_after
 
 _MOST_TIMES = 2000
 """Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
@@ -102,9 +101,6 @@ def exit_code_of(error: BaseException) -> int:
 
 def longest_interval_s(manifest: Manifest, now: float) -> float | None:
     """Return the longest time between two runs by the manifest's schedule, in seconds; None without a schedule."""
-    schedule = manifest.schedule
-    if schedule is None:
-        return None
-    times = times_after(schedule.cron, manifest.schedule_zone, datetime.fromtimestamp(now, UTC))
+    times = manifest.header.times_after(datetime.fromtimestamp(now, UTC))
     gaps = [(after - before).total_seconds() for before, after in pairwise(islice(times, _MOST_TIMES))]
     return max(gaps, default=None)

@@ -10,6 +10,7 @@ import jsonschema
 
 from crucible_batch.error_codes import BUG_EXIT_CODE
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.messages import (
     MESSAGE_TYPES,
     RunMessage,
@@ -20,7 +21,6 @@ from crucible_batch.features.notify.messages import (
     timestamp_of,
     title_of,
 )
-from crucible_batch.manifest.models import Notification
 from crucible_batch.option_values import RunEvent
 from tests.features.notify.receiving import ATTEMPT, message
 from tests.harness.case_table import each_case

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.features.notify import subscriptions
+from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceReader
 from crucible_batch.features.notify.subscriptions import Resolved, resolve
-from crucible_batch.manifest.models import Notification
 from crucible_batch.option_values import RunEvent
 
 # An import of Apprise, or of what it uses.

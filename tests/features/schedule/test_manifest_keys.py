@@ -12,6 +12,10 @@ from tests.harness.case_table import each_case
 from tests.unit.manifest.test_operations import load
 
 
+def test_a_manifest_without_the_key_has_no_schedule(tmp_path: Path) -> None:
+    assert load(tmp_path, "").header.schedule is None
+
+
 @each_case(
     "text, message",
     [

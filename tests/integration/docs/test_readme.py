@@ -79,8 +79,8 @@ def test_the_manifest_loads(tmp_path: Path) -> None:
     (tmp_path / "nightly.yaml").write_text(nightly, encoding="utf-8")
     checked, count = validate(tmp_path / "nightly.yaml")
     assert count == 1
-    assert checked.schedule is not None
-    assert checked.budget.per == "month"
+    assert checked.header.is_scheduled
+    assert checked.header.budget.period == "month"
 
 
 def test_the_exit_codes_are_the_programs() -> None:

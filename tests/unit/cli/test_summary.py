@@ -256,6 +256,7 @@ def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_budget_that
     report = in_doubt("BUDGET_EXHAUSTED")
     assert report.is_short_of_budget
     assert next_step(report, f"{RUN} --budget 4", [], enough=Decimal(8)) == f"{RUN} --budget 8"
+    assert next_step(report, RUN, [], enough=Decimal(4)) == f"raise the budget, then: {RUN}"  # the stop says why
     assert next_of_shard(report, RUN, [], "merge it") == "merge it   # once all shards have ended"
     page = advice(report, Path("out"), Decimal(8))
     assert page.command == f"{RUN} --run-id r --out-dir out --budget 8"

@@ -55,6 +55,26 @@ async def test_the_order_of_giving_is_the_order_in_the_journal(tmp_path, binding
         assert [subject for subject, _ in journal.events()] == [f"{number:064x}" for number in range(50)]
 
 
+async def test_what_is_given_during_a_commit_shares_the_next_one(tmp_path, binding, held, monkeypatch):
+    may_go_on, commit, commits = threading.Event(), group_commit._commit, []
+
+    def counted_commit(*arguments):
+        commits.append(arguments)
+        may_go_on.wait(60)
+        commit(*arguments)
+
+    monkeypatch.setattr(group_commit, "_commit", counted_commit)
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        first = asyncio.ensure_future(journal.append("0", held(0)))
+        while not commits:
+            await asyncio.sleep(0.001)
+        others = [asyncio.ensure_future(journal.append(str(number), held(number))) for number in range(1, 10)]
+        await asyncio.sleep(0)
+        may_go_on.set()
+        await asyncio.gather(first, *others)
+    assert len(commits) == 2
+
+
 async def test_fsync_is_asked_for_at_each_commit(tmp_path, binding):
     """FULL in WAL mode: NORMAL lost the last commits in a power cut."""
     with Journal.open(tmp_path, binding, now=1.0) as journal:

@@ -33,7 +33,7 @@ def test_an_example_makes_what_it_says_within_its_budget(name: str, count: int) 
     assert len(made) == count
     images = {job.image for job in made if job.image}
     cost = sum((PRICES[job.workflow_id] for job in made), UPLOAD * len(images))
-    budget = load_manifest(MANIFESTS / f"{name}.yaml").budget
+    budget = load_manifest(MANIFESTS / f"{name}.yaml").header.budget
     assert budget.credits is not None
     assert cost <= budget.credits
     assert max(PRICES[job.workflow_id] for job in made) <= (budget.max_credits_per_job or 4)

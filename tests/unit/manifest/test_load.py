@@ -43,28 +43,31 @@ def test_a_complete_manifest_is_what_its_author_wrote(folder: Any) -> None:
     assert manifest.path == folder.path / "manifest.yaml"
     assert manifest.directory == folder.path
     assert manifest.sha256 == hashlib.sha256(COMPLETE.encode()).hexdigest()
-    assert (manifest.workflow, manifest.params) == ("z", {"size.width": 1024})
-    assert manifest.workflows["q"].params == {"sampler.steps": 20}
-    assert (manifest.workflows["q"].fields.prompt, manifest.workflows["q"].fields.image) == ("p.text", "i.image")
-    assert manifest.budget.credits == Decimal(250)
-    assert manifest.budget.max_credits_per_job == Decimal("4.50")
+    assert (manifest.header.workflow, manifest.header.params) == ("z", {"size.width": 1024})
+    assert manifest.header.workflows["q"].params == {"sampler.steps": 20}
+    assert (manifest.header.workflows["q"].fields.prompt, manifest.header.workflows["q"].fields.image) == (
+        "p.text",
+        "i.image",
+    )
+    assert manifest.header.budget.credits == Decimal(250)
+    assert manifest.header.budget.max_credits_per_job == Decimal("4.50")
     assert manifest.vars == {"brand": "Acme"}
-    assert manifest.output.path == "{workflow}/{name}{ext}"
-    assert (manifest.retry.attempts, manifest.retry.never) == (5, ["NSFW"])
-    assert (manifest.duplicates, manifest.assets.cleanup) == ("once", "on_success")
-    assert (manifest.provenance.sidecar, manifest.provenance.embed) == (False, True)
+    assert manifest.header.output.path == "{workflow}/{name}{ext}"
+    assert (manifest.header.retry.attempts, manifest.header.retry.never) == (5, ["NSFW"])
+    assert (manifest.header.duplicates, manifest.header.assets.cleanup) == ("once", "on_success")
+    assert (manifest.header.provenance.sidecar, manifest.header.provenance.embed) == (False, True)
     assert [entry.job.name for entry in manifest.jobs] == ["a", "b"]
     assert manifest.warnings == ()
 
 
 def test_what_is_left_out_has_defaults(folder: Any) -> None:
     manifest = folder.load(JOBS)
-    assert manifest.budget.credits is None
-    assert manifest.budget.max_credits_per_job is None
-    assert manifest.output.path == "{name}/{index}{ext}"
-    assert (manifest.retry.attempts, manifest.retry.never, manifest.duplicates) == (3, [], "error")
-    assert manifest.assets.cleanup == "never"
-    assert (manifest.provenance.sidecar, manifest.provenance.embed) == (True, False)
+    assert manifest.header.budget.credits is None
+    assert manifest.header.budget.max_credits_per_job is None
+    assert manifest.header.output.path == "{name}/{index}{ext}"
+    assert (manifest.header.retry.attempts, manifest.header.retry.never, manifest.header.duplicates) == (3, [], "error")
+    assert manifest.header.assets.cleanup == "never"
+    assert (manifest.header.provenance.sidecar, manifest.header.provenance.embed) == (True, False)
 
 
 def test_the_order_of_keys_is_free(folder: Any) -> None:
@@ -190,7 +193,7 @@ def test_what_is_wrong_says_what_to_do(folder: Any, text: str, hint: str) -> Non
 
 @each_case("text, value", [("250", "250"), ("0.1", "0.1"), ("1e3", "1000"), ("'2.50'", "2.50")])
 def test_credits_are_exact(folder: Any, text: str, value: str) -> None:
-    assert folder.load(JOBS + f"budget: {{credits: {text}}}").budget.credits == Decimal(value)
+    assert folder.load(JOBS + f"budget: {{credits: {text}}}").header.budget.credits == Decimal(value)
 
 
 @each_case("text", ["[a, b]", "just text", "5", "null"])

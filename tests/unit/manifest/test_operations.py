@@ -20,9 +20,9 @@ def load(tmp_path: Path, text: str):
     return load_manifest(path)
 
 
-def test_a_manifest_without_these_keys_is_in_utc_and_has_no_schedule(tmp_path: Path) -> None:
+def test_a_manifest_without_these_keys_is_in_utc(tmp_path: Path) -> None:
     manifest = load(tmp_path, "")
-    assert (manifest.run_id, manifest.schedule, manifest.notify) == (None, None, ())
+    assert manifest.header.run_id is None
     assert manifest.zone == read_timezone("UTC")
 
 

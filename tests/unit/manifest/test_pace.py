@@ -26,17 +26,17 @@ DEADLINES: list[tuple[str, float]] = [
 
 @each_case("text, value", CONCURRENCIES)
 def test_concurrency_is_a_number_of_jobs_or_auto(folder: Any, text: str, value: object) -> None:
-    assert folder.load(f"concurrency: {text}\n{JOBS}").concurrency == value
+    assert folder.load(f"concurrency: {text}\n{JOBS}").header.concurrency == value
 
 
 @each_case("text, seconds", DEADLINES)
 def test_a_deadline_is_a_duration_as_in_the_option(folder: Any, text: str, seconds: float) -> None:
-    assert folder.load(f"deadline: {text}\n{JOBS}").deadline_s == seconds
+    assert folder.load(f"deadline: {text}\n{JOBS}").header.deadline == seconds
 
 
 def test_a_manifest_without_them_chooses_neither(folder: Any) -> None:
     manifest = folder.load(JOBS)
-    assert (manifest.concurrency, manifest.deadline_s) == (None, None)
+    assert (manifest.header.concurrency, manifest.header.deadline) == (None, None)
 
 
 @each_case("value", ["0", "-1", "1001", "1.5", "true", "fast", "'8'", "[8]", "9" * 30])
