@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.harness.bench import (
@@ -23,7 +22,7 @@ from tests.harness.commands import (
     slow_cli,
     slow_gateway,
 )
-from tests.harness.features import TOGETHER, has_feature
+from tests.harness.features import features_of, has_feature
 
 __all__ = [
     "cli",
@@ -44,15 +43,5 @@ __all__ = [
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out a folder of tests of several features of which one was deleted: ``shards/with_periods``, ``with_a_b``.
-
-    Without a feature of ``TOGETHER``, the order of its effects among the others is not tested.
-    """
-    word, _, others = collection_path.name.partition("_")
-    if collection_path.parent == Path(__file__).parent and collection_path.name == "together":
-        needed: Sequence[str] = TOGETHER
-    elif word == "with" and collection_path.is_dir():
-        needed = others.split("_")
-    else:
-        return None
-    return None if all(map(has_feature, needed)) else True
+    """Leave out the tests of several features of which one was deleted: ``shards/with_periods``, and ``together``."""
+    return None if all(map(has_feature, features_of(collection_path / "tests"))) else True

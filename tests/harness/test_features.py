@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.harness.features import TOGETHER, has_feature
+from tests.harness.features import features_of, has_feature
 
 TESTS = Path(__file__).parents[1]
 STUB = TESTS.parent / "crucible_batch" / "__init__.pyi"
 _NAMED = re.compile(r"(?:from|import) (?:crucible_batch|tests)\.features(?:\.| import )(\w+)")
-_SHARED = {"conftest", "registry"}
+_SHARED = {"conftest", "registry", "together"}
 """What the folders of features have beside them, and no feature deletes."""
 
 
@@ -33,16 +33,6 @@ def _features_used(path: Path) -> set[str]:
     return named | (exported - asked)
 
 
-def _allowed(path: Path) -> set[str]:
-    """Return the features that a file of tests may import, by its folders: ``shards/with_periods`` has both."""
-    parts = path.relative_to(TESTS).parts[:-1]
-    if len(parts) < 2 or parts[0] != "features":
-        return set()
-    if parts[1] == "together":
-        return {"together", *TOGETHER}
-    return {parts[1]}.union(*(part.split("_")[1:] for part in parts[2:] if part.startswith("with_")))
-
-
 def _files() -> Iterator[Path]:
     """Yield the files of tests, but for the long verifications, which are of all features together."""
     yield from (path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] != "verification")
@@ -52,7 +42,7 @@ def test_the_tests_of_a_feature_are_in_its_folder() -> None:
     elsewhere = {
         path.relative_to(TESTS).as_posix(): sorted(others)
         for path in _files()
-        if (others := _features_used(path) - _allowed(path))
+        if (others := _features_used(path) - features_of(path))
     }
     assert elsewhere == {}
 
