@@ -76,7 +76,7 @@ def test_a_command_that_is_gone_is_found() -> None:
     assert list(faults("hint: crucible-batch verify out --fix")) == [
         "'crucible-batch verify out --fix': no command verify"
     ]
-    assert list(faults("`crucible-batch check out --repair`"))
-    assert list(faults("crucible-batch check out -x"))
+    assert list(faults("`crucible-batch report out --repair`"))
+    assert list(faults("crucible-batch report out -x"))
     assert list(faults("crucible-batch agent skil"))
     assert any(list(faults(text)) for text in strings(ast.parse("shell_command('clean', at)")))
