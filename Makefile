@@ -59,7 +59,7 @@ OPEN ?=
 demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
 	@$(BIN)/crucible-batch demo $(OPEN)
 
-# Five workers for two cores: while some wait for commands, others compute (tests/order.py).
+# Five workers for two cores: while some wait for commands, others compute (tests/harness/order.py).
 WORKERS ?= 5
 SHARED := -n $(WORKERS) --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(SHARED)

@@ -19,8 +19,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from crucible_batch.runs import account
-from tests import preloaded
-from tests.order import dealt
+
+pytest.register_assert_rewrite("tests.harness")  # before any of it is imported: its asserts show what they compare
+
+from tests.harness import forked_commands  # noqa: E402
+from tests.harness.case_table import EachCase  # noqa: E402
+from tests.harness.order import dealt  # noqa: E402
 
 # No deadline: these machines are shared, and a slow example says nothing. `soak` is for a long look by hand.
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -62,6 +66,11 @@ def _use_memory(directory: Path, free_bytes: int) -> None:
 _use_memory(Path("/dev/shm"), free_bytes=4 << 30)  # one complete run leaves 0.6 GB
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let each case of a table be a test, which ``-k`` selects and ``--collect-only`` lists."""
+    parser.addoption("--cases", action="store_true", help="run each case of a table as a test of its own")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Give each worker of pytest-xdist the directory in which it finds the server that forks commands for all."""
@@ -69,9 +78,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the workers share one server that forks commands, and end soon."""
+    """Let the workers share one server that forks commands, and end soon; before any table of cases is imported."""
+    EachCase.is_a_test = config.getoption("--cases")
     if (worker := getattr(config, "workerinput", None)) is not None:
-        preloaded.shared_directory = Path(worker["forks"])
+        forked_commands.shared_directory = Path(worker["forks"])
         atexit.register(_exit_worker, os.getpid())
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from other_gateway import OtherGateway
 from other_world import REBATE, UPLOAD_PRICE, WORKFLOWS, render
 
-from tests.preloaded import Process, start_command, start_installed
+from tests.harness.forked_commands import Process, start_command, start_installed
 
 RUN = ["run", "manifest.yaml"]
 WRITING = ("POST", "PUT", "DELETE", "PATCH")

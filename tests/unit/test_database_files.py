@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PACKAGE = Path(__file__).parents[2] / "crucible_batch"
 

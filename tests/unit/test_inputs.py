@@ -13,7 +13,7 @@ from PIL import Image
 
 from crucible_batch import input_images
 from crucible_batch.input_images import InputError, load_input, read_input
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def drawn(kind: str) -> bytes:

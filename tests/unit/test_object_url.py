@@ -8,7 +8,7 @@ import pytest
 
 from crucible_batch.errors import UserError
 from crucible_batch.object_url import ObjectUrl
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

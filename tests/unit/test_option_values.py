@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crucible_batch.option_values import parse_address
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

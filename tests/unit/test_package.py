@@ -15,7 +15,7 @@ import crucible_batch
 from crucible_batch import errors
 from crucible_batch.core.progress import Message
 from crucible_batch.features import exists
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 LAZY = ("crucible_batch", "crucible_batch.journal")
 

@@ -13,7 +13,7 @@ from crucible_batch.core.gateway_types import AssetSpec, Workflow
 from crucible_batch.core.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS, ParameterInfo
 from crucible_batch.core.plan import PlannedJob, row_texts
 from crucible_batch.errors import Problem
-from tests.planning import Desk
+from tests.harness.planning import Desk
 
 
 @pytest.fixture

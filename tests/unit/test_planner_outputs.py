@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planning import Desk
+from tests.harness.planning import Desk
 
 
 @pytest.fixture

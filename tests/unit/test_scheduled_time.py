@@ -16,7 +16,7 @@ from crucible_batch.scheduled_time import (
     times_after,
     times_until,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BERLIN = read_timezone("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 28, 22, tzinfo=UTC), datetime(2026, 10, 24, 22, tzinfo=UTC)

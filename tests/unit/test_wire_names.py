@@ -39,7 +39,6 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from crucible_batch.core.receipts import Receipt
-from crucible_batch.features.notify.messages import message_schema
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.runs.run_list import ListedRun, RunState
@@ -156,26 +155,6 @@ def test_a_run_of_the_list_has_these_fields_and_states() -> None:
 
 def test_a_line_of_the_receipts_has_these_fields() -> None:
     assert fields_of(Receipt) == set(RECEIPT.split())
-
-
-MESSAGE = {
-    "": "schema_version type timestamp data",
-    "MessageData": "test manifest run_id attempt exit_code counts credits error_codes run_dir report next_command",
-    "MessageCounts": "total succeeded failed blocked pending unknown",
-    "MessageCredits": "budget run total held",
-}
-"""The fields of a notification's message, version 1, which webhooks and commands read."""
-MESSAGE_TYPES = "run.succeeded run.partial run.blocked run.failed"
-
-
-def test_a_notification_has_these_fields_and_types() -> None:
-    schema = message_schema()
-    models = {"": schema, **schema["$defs"]}
-    assert {name: set(model["properties"]) for name, model in models.items()} == {
-        name: set(fields.split()) for name, fields in MESSAGE.items()
-    }
-    assert schema["properties"]["type"]["enum"] == MESSAGE_TYPES.split()
-    assert schema["properties"]["schema_version"]["const"] == 1
 
 
 def test_a_command_to_a_run_is_journalled_with_these_names() -> None:

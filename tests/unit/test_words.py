@@ -16,8 +16,8 @@ from pathlib import Path
 import typer.main
 
 from crucible_batch.cli.app import app
-from tests.case_table import each_case
-from tests.command_tree import all_commands
+from tests.harness.case_table import each_case
+from tests.harness.command_tree import all_commands
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "crucible_batch"

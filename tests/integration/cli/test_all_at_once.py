@@ -21,8 +21,7 @@ from crucible_batch.api import plan, run
 from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
 from crucible_batch.runs.draft import validate
 from crucible_batch.settings import Settings
-
-from .conftest import KEY, Cli
+from tests.harness.commands import KEY, Cli
 
 HEAD = "version: 1\nname: trial\nworkflow: zimage-base\nbudget: {credits: 50}\n"
 

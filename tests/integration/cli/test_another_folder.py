@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, Done, running_sandbox
-from tests.integration.cli.screen import Screen
+from tests.harness.commands import Cli, Done, running_sandbox
+from tests.harness.screen import Screen
 
 ANOTHER = {"XDG_STATE_HOME": "/dev/null"}  # a machine or a user without the list of runs
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import Cli, answering
+from tests.harness.commands import Cli, answering
 
 HTML = ("text/html", b"<html><body><h1>Not Found</h1></body></html>")
 JSON = ("application/json", b'{"message": "no route matches", "status": 404}')

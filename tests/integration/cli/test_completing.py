@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.preloaded import COMMAND, forking_script
-
-from .conftest import Cli
+from tests.harness.commands import Cli
+from tests.harness.forked_commands import COMMAND, forking_script
 
 BASH = shutil.which("bash") or "bash"
 # Sets what bash sets when Tab is pressed behind the words, calls what it would call, and prints what it would offer.

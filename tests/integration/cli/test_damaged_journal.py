@@ -12,13 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from crucible_batch.cli.app import app
-from tests.slow_cases import quick_every
-
-from .conftest import KEY, Cli
+from tests.harness.commands import KEY, Cli
+from tests.harness.features import has_feature
+from tests.harness.slow_cases import quick_every
 
 JOURNAL = ".crucible/journal.sqlite3"
 PAGE = 4096
-READING = (["status"], ["report", "--json"], ["check", "--outputs"], ["check", "--ledger"])
+CHECKS = (["check", "--outputs"], ["check", "--ledger"]) if has_feature("check") else ()
+READING = (["status"], ["report", "--json"], *CHECKS)
 MANIFEST = ("- {name: fox, prompt: a fox}", "- {name: owl, prompt: an owl}")
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7}
 ODD = {

@@ -13,8 +13,7 @@ import pytest
 
 from crucible_batch.cli import doctor
 from crucible_batch.outputs import exclusive_rename
-
-from .conftest import KEY, Cli, Done, answering
+from tests.harness.commands import KEY, Cli, Done, answering
 
 
 def finding(done: Done, topic: str) -> dict[str, Any]:

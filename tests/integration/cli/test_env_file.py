@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import KEY, Cli
-from tests.preloaded import COMMAND
+from tests.harness.commands import KEY, Cli
+from tests.harness.forked_commands import COMMAND
 
 MANIFEST = (
     "version: 1\nname: {}\nworkflow: zimage-base\nbudget: {{credits: 10}}\njobs: [{{name: fox, prompt: a fox}}]\n"

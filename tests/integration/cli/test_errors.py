@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from tests.harness.commands import Cli
 
 
 def test_a_problem_is_shown_with_its_place_its_line_and_a_caret(lonely_cli: Cli) -> None:
@@ -92,27 +92,3 @@ def test_a_console_that_takes_nothing_ends_a_command_with_5_and_not_with_pythons
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run([sys.executable, "-m", "crucible_batch", *words], stdout=full, stderr=full, check=False)
     assert ended.returncode == 5
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        'notify:\n  - on: [success]\n    heartbeat: "https://hc-ping.com/CANARY"\n',
-        "notify:\n  - on: [success]\n    apprise:\n      https://hc-ping.com/CANARY\n",
-        "notify: [{on: [success], heartbeat: 'https://hc-ping.com/CANARY', promt: a}]\n",
-        "notify: [{on: [success], heartbeat:https://hc-ping.com/CANARY}]\n",
-        "notify: ['secret:CANARY', {on: [https://hc-ping.com/CANARY]}]\n",
-        "notify: [{on: [success], heartbeat: https://hc-ping.com/CANARY: a}]\n",
-        "heartbeat: https://hc-ping.com/CANARY\n",
-        "{notify: [{on: [success], secret: CANARY}], promt: a}\n",
-    ],
-)
-def test_an_address_or_a_secret_in_a_manifest_is_not_shown(lonely_cli: Cli, text: str) -> None:
-    head = "" if text.startswith("{") else "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
-    (lonely_cli.cwd / "secret.yaml").write_text(head + text)
-    for option in ("-v", "--json"):
-        done = lonely_cli("validate", "secret.yaml", option)
-        assert done.code == 2
-        assert "CANARY" not in done.out + done.err
-        assert "secret.yaml:" in done.err
-        assert "***" in done.err

@@ -1,7 +1,6 @@
 """What an error code means, by the command."""
 
-from .conftest import Cli
-from .test_json import check_stream
+from tests.harness.commands import Cli, check_stream
 
 
 def test_a_code_is_explained_with_its_exit_code_and_what_to_do(lonely_cli: Cli) -> None:

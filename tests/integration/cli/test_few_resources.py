@@ -16,8 +16,8 @@ from PIL import Image
 
 from crucible_batch.cli.command_output import answering
 from crucible_batch.error_codes import find_code
-from tests.integration.cli.conftest import Cli, Done
-from tests.preloaded import start_program
+from tests.harness.commands import Cli, Done
+from tests.harness.forked_commands import start_program
 
 WITH_THREADS = """
 import sys, threading

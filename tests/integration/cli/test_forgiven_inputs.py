@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from tests.case_table import each_case
-from tests.integration.cli.conftest import Cli, Done
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli, Done
 
 HEAD = "version: 1\nname: {name}\nworkflow: zimage-base\nbudget: {{credits: 100}}\njobs:\n  - {job}\n"
 

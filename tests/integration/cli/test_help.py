@@ -8,16 +8,15 @@ import pytest
 
 from crucible_batch.cli import main
 from crucible_batch.errors import ExitCode
-from tests.case_table import each_case
-from tests.command_tree import all_commands
-
-from .conftest import Cli
+from tests.harness.case_table import each_case
+from tests.harness.command_tree import all_commands
+from tests.harness.commands import Cli
+from tests.harness.features import commands_of_features
 
 COMMANDS = (
     "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",
-    "doctor", "sandbox", "demo", "check", "prune", "explain", "view", "schedule list",
-    "schedule export", "budget show", "budget release", "merge", "pick",
-    "ctl", "agent skill", "agent mcp",
+    "doctor", "sandbox", "demo", "explain",
+    *commands_of_features(),
 )  # fmt: skip
 
 

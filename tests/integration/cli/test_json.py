@@ -1,28 +1,8 @@
 """``--json``: lines of JSON and nothing else, the envelope last, whatever happens."""
 
-from datetime import datetime
-from typing import Any
-
 import pytest
 
-from .conftest import Cli, Done
-
-
-def check_stream(done: Done, command: str) -> dict[str, Any]:
-    """Check what every stream promises, and return its envelope."""
-    for line in done.lines:
-        assert line["type"]
-        assert datetime.fromisoformat(line["at"]).tzinfo is not None
-    envelope = done.envelope
-    assert envelope.keys() >= {"type", "ok", "command", "exit_code", "data", "error"}
-    assert envelope["type"] == "result"
-    assert envelope["command"] == command
-    assert envelope["exit_code"] == done.code
-    assert envelope["ok"] is (done.code == 0)
-    assert (envelope["error"] is None) is (done.code == 0)
-    if envelope["error"] is not None:
-        assert envelope["error"].keys() == {"code", "message", "hint", "request_id"}
-    return envelope
+from tests.harness.commands import Cli, check_stream
 
 
 def test_a_run_is_told_event_by_event(cli: Cli) -> None:

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from .conftest import Cli
-from .screen import Screen
+from tests.harness.commands import Cli
+from tests.harness.screen import Screen
 
 TEN = "- {name: fox, prompt: a fox, repeat: 9}\n- {name: bad, prompt: nsfw}"
 

@@ -20,10 +20,9 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Phase
 from crucible_batch.core.progress import Balance, JobAdvanced
 from crucible_batch.errors import GatewayError
-from tests.case_table import each_case
-from tests.disguises import DISGUISES, shows
-
-from .conftest import Cli
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli
+from tests.harness.disguises import DISGUISES, shows
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
 KEY = "moltazine_a-key-that-must-not-be-seen"
@@ -71,16 +70,6 @@ def test_an_error_is_printed_once(lonely_cli: Cli, options: tuple[str, ...]) -> 
     assert done.code == 3
     assert done.err.count("NO_API_KEY") == 2  # the error, and the command that explains its code
     assert len(re.findall("^error ", done.err, re.MULTILINE)) == 1
-
-
-def test_a_quiet_verify_says_in_one_line_what_it_found(cli: Cli) -> None:
-    cli.write("checked")
-    assert cli("run", "checked.yaml", "-q").code == 0
-    assert (cli("check", "outputs/checked/default", "--outputs", "-q").err) == ""
-    (cli.cwd / "outputs/checked/default/fox/0.png").unlink()
-    done = cli("check", "outputs/checked/default", "--outputs", "-q")
-    assert (done.code, done.out) == (7, "")
-    assert done.err == "check: DIFFERENCE: 1 of 1 outputs differ from the journal (exit code 7)\n"
 
 
 def test_a_log_file_has_the_life_of_the_run_and_its_result(cli: Cli) -> None:

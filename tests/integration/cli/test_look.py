@@ -9,7 +9,7 @@ from datetime import datetime
 import jsonschema
 import pytest
 
-from .conftest import Cli
+from tests.harness.commands import Cli
 
 
 def test_status_and_report_read_a_run_directory(cli: Cli) -> None:

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import urllib.request
-from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.integration.cli.conftest import Cli, running_sandbox
+from tests.harness.commands import Cli
+from tests.harness.missing_refunds import AT_ONCE, ask, reserved
 
 ONE = "{credits: 2, max_credits_per_job: 2}"
-AT_ONCE = ("--wait-for-gateway", "0")
-
-
-@pytest.fixture
-def dishonest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
-    """The command at a gateway that lets each job fail, and refunds none."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with running_sandbox("--time-scale", "0", "--faults", "fail:1,refund-missing:1") as url:
-        yield Cli(tmp_path, url)
-
-
-def ask(cli: Cli, path: str, body: object = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"{cli.url}/_sandbox/{path}", data) as answer:
-        return json.loads(answer.read(), parse_float=Decimal)
-
-
-def reserved(cli: Cli) -> Decimal:
-    return sum((row["amount"] for row in ask(cli, "state")["ledger"] if row["entry_type"] == "reserve"), Decimal(0))
 
 
 def test_a_refund_that_does_not_come_is_exit_4_and_says_whose_and_how_much(dishonest: Cli, report_of: Any) -> None:
@@ -65,19 +40,4 @@ def test_the_persons_option_is_in_the_next_command_which_works(dishonest: Cli) -
     assert done.code == 0
     credits = dishonest("report", "outputs/way-out/default", "--json").envelope["data"]["credits"]
     assert (credits["spent"], credits["held"], credits["refunded"]) == ("2", "0", "0")
-    assert reserved(dishonest) == 4
-
-
-def test_a_period_has_no_room_for_what_was_not_refunded(dishonest: Cli) -> None:
-    budget = "{credits: 4, per: month, account: shared, max_credits_per_job: 2}"
-    for name in ("first", "second"):
-        dishonest.write(name, "- {name: fox, prompt: a fox, repeat: 4}", budget=budget)
-    first = dishonest("run", "first.yaml", *AT_ONCE, "--json")
-    assert first.code == 4
-    assert reserved(dishonest) == 4
-    (account,) = dishonest("budget", "show", "shared", "--json").envelope["data"]["accounts"]
-    assert (account["spent"], account["set_aside"], account["left"]) == ("0", "4", "0")
-    assert dishonest("run", "second.yaml", *AT_ONCE, "-q").code == 4
-    ask(dishonest, "config", {"faults": ""})
-    assert dishonest("run", "second.yaml", *AT_ONCE, "-q").code == 4
     assert reserved(dishonest) == 4

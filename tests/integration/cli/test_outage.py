@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.sandbox_audit import with_audit
+from tests.harness.commands import Cli, running_sandbox
+from tests.harness.sandbox_audit import with_audit
 
 JOBS = 12
 

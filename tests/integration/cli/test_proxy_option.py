@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.case_table import each_case
-from tests.integration.cli.conftest import Cli
+from tests.harness.case_table import each_case
+from tests.harness.commands import Cli
 
 PASSWORD = "hunter2-canary"
 FAULTY = [

@@ -13,8 +13,8 @@ from crucible_batch import secret_text
 from crucible_batch.cli import redaction
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.redaction import Redaction, redacted
-from tests.case_table import each_case
-from tests.disguises import DISGUISES, shows
+from tests.harness.case_table import each_case
+from tests.harness.disguises import DISGUISES, shows
 
 KEY = "moltazine_a-key-that-must-not-be-seen"
 PARTED_KEY = f"{KEY[:12]}\u200b{KEY[12:]}"  # whole where invisible characters are removed afterwards

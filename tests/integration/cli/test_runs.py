@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from tests.harness.commands import Cli
 
 SOME_FAIL = "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}"
 

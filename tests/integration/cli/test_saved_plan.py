@@ -9,10 +9,8 @@ from typing import Any
 
 import jsonschema
 
-from tests.sandbox_audit import with_audit
-
-from .conftest import Cli
-from .test_json import check_stream
+from tests.harness.commands import Cli, check_stream
+from tests.harness.sandbox_audit import with_audit
 
 Report = Callable[[Path], dict[str, Any]]
 SIX = "- {name: fox, prompt: a fox, repeat: 6}"

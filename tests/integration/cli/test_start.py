@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.cli.demo import has_screen
-from tests.slow_cases import quick_every
-
-from .conftest import KEY, Cli
-from .screen import Screen
-from .typing_along import printed_commands, typed
+from tests.harness.commands import KEY, Cli
+from tests.harness.screen import Screen
+from tests.harness.shell import printed_commands, typed
+from tests.harness.slow_cases import quick_every
 
 
 def test_the_starter_folder_runs_as_printed_in_one_shell(cli: Cli) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.slow_cases import quick_every, quick_where
-
-from .conftest import Cli
+from tests.harness.commands import Cli
+from tests.harness.slow_cases import quick_every, quick_where
 
 RUN_DIR = "outputs/streams/default"
 COMMANDS = [

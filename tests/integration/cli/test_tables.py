@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.integration.cli.conftest import Cli
+from tests.harness.commands import Cli
 
 PROMPTS = "\ufeffa fox in the snow\r\n\r\n  a hen, brown  \r\n"
 GOODS = "sku\ttitle\r\nV-1\tvase, blue\r\nM-2\tmug\r\n"

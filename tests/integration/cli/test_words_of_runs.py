@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, Done
-from tests.integration.cli.typing_along import in_shell
-from tests.sandbox_audit import with_audit
+from tests.harness.commands import Cli, Done
+from tests.harness.sandbox_audit import with_audit
+from tests.harness.shell import in_shell
 
 
 def paid_at(url: str | None) -> Decimal:

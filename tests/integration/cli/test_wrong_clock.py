@@ -8,8 +8,8 @@ from subprocess import PIPE
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, Done
-from tests.preloaded import start_program
+from tests.harness.commands import Cli, Done
+from tests.harness.forked_commands import start_program
 
 IN_YEAR = """
 import datetime, sys, time

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crucible_batch.sandbox import Running
-
-from .page import ROOT
+from tests.integration.docs.page import ROOT
 
 # Progress that tells of a job that ends in the time that Ctrl-C leaves. A job counts as done two seconds after its
 # outputs were saved, by when a small run may have begun its last.

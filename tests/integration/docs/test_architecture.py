@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from crucible_batch.sandbox import SandboxConfig, serve
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "crucible_batch"

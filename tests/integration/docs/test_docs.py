@@ -17,11 +17,10 @@ from benchmarks import table
 from crucible_batch.cli.display.json_lines import LINES
 from crucible_batch.core.progress import Message
 from crucible_batch.errors import ExitCode
-from tests.case_table import each_case
-from tests.preloaded import run_command
-
-from .page import PAGES, blocks
-from .transcript import steps
+from tests.harness.case_table import each_case
+from tests.harness.forked_commands import run_command
+from tests.integration.docs.page import PAGES, blocks
+from tests.integration.docs.transcript import steps
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -26,15 +26,14 @@ from PIL import Image
 import crucible_batch
 from crucible_batch import validate
 from crucible_batch.errors import ManifestError
-from crucible_batch.features.schedule.export.target import MARK
 from crucible_batch.sandbox import SandboxConfig, serve
-from tests.case_table import each_case
-
-from .page import PAGES, ROOT, Block, blocks, prose, title
-from .reader import Reader
-from .transcript import disagreement, steps
+from tests.harness.case_table import each_case
+from tests.integration.docs.page import PAGES, ROOT, Block, blocks, prose, title
+from tests.integration.docs.reader import Reader
+from tests.integration.docs.transcript import disagreement, steps
 
 _ENVIRONMENT = {"make", "pip", "export", "."}
+EXPORTED = ("# Written by `crucible-batch schedule export`", "apiVersion:")
 _ENDLESS = {"sandbox", "view", "schedule"}
 _CRON_TIME = re.compile(r"((?:[\d*,/-]+ +){4}[\d*,/-]+) +(.+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -74,7 +73,7 @@ async def _type(page: Path, folder: Path) -> str | None:
 
 async def _fault_of(block: Block, reader: Reader) -> str | None:
     match block.language:
-        case _ if block.text.startswith((MARK, "apiVersion:")):
+        case _ if block.text.startswith(EXPORTED):
             return None  # test_schedule_page.py compares exported files
         case "console":
             return await _console(block, reader)

@@ -13,7 +13,7 @@ from PIL import Image
 from crucible_batch import validate
 from crucible_batch.errors import ExitCode
 from crucible_batch.sandbox import SandboxConfig, serve
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

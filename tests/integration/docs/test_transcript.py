@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .transcript import disagreement, mask, steps
+from tests.integration.docs.transcript import disagreement, mask, steps
 
 SAID = "✓ 2 of 2 jobs succeeded   fox · default · 1.3 s\n  credits  4 spent · budget 5\n"
 

@@ -8,7 +8,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from tests.slow_cases import quick_every
+from tests.harness.slow_cases import quick_every
 
 
 def jobs(count: int, **fields: str) -> str:

@@ -73,10 +73,6 @@ async def test_every_command_that_reads_continues_with_the_rest(start) -> None:
         assert (status.report.counts.succeeded, status.report.counts.unknown) == (2, 1)
         head = write_report_again(out)
         assert (head.counts.succeeded, head.counts.unknown, head.credits.spent) == (2, 1, 6)
-        found = await api.check_outputs(out)
-        assert (found.exit_code, found.checked) == (ExitCode.OK, 3)
-        audited = await api.check_ledger(out, settings=bench.settings)
-        assert (audited.ok, audited.audit.unanswered) == (True, 1)
         planned = await api.plan(manifest, out_dir=out, settings=bench.settings, all_rows=True)
         assert {row.name: row.reason.why for row in planned.comparison.rows} == {
             "a": ChangeCause.UNREADABLE,
@@ -84,9 +80,6 @@ async def test_every_command_that_reads_continues_with_the_rest(start) -> None:
             "c": ChangeCause.DONE,
         }
         assert planned.lines == ()
-        (out / "a/0.png").unlink()
-        mended = await api.check_outputs(out, fix=True, settings=bench.settings)
-        assert (mended.exit_code, mended.checked) == (ExitCode.OK, 3)
         state = await bench.state()
     assert len(state["jobs"]) == 3
 

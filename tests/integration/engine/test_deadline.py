@@ -18,8 +18,7 @@ from crucible_batch.manifest import load_manifest
 from crucible_batch.runs import running
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.settings import Settings
-
-from .conftest import Tampered
+from tests.harness.bench import Tampered
 
 NOBODY = Settings(api_key=None)
 

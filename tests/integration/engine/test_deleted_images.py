@@ -13,21 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.engine.in_doubt import leave_in_doubt
+from tests.harness.bench import delete_images
+from tests.harness.in_doubt import leave_in_doubt
 
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 EDIT = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
 OTHER = "{name: o, prompt: another, workflow: qwen-edit, image: a.png}"
-
-
-async def delete_images(bench) -> None:
-    """Delete all images, as another client does."""
-    headers = {"Authorization": f"Bearer {bench.running.api_key}"}
-    for asset in (await bench.state())["assets"]:
-        answer = await bench.http.delete(f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers)
-        assert answer.status_code == 200, answer.text
 
 
 async def upload_elsewhere(bench) -> str:

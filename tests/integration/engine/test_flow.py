@@ -15,7 +15,7 @@ from crucible_batch.core.progress import Throttled
 from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 from crucible_batch.pace.concurrency import SILENCE
-from tests.slow_cases import quick_every
+from tests.harness.slow_cases import quick_every
 
 BUSY = {"success": False, "code": "RATE_LIMITED", "error": "too many"}
 

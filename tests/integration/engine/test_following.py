@@ -312,7 +312,7 @@ async def test_a_plan_may_be_saved_into_the_directory_of_a_live_run(start, watch
                 await save(bench, manifest, "out/plan.json")
             return await send()
 
-        from .conftest import Tampered
+        from tests.harness.bench import Tampered
 
         result = await bench.run(manifest, transport=Tampered(in_between))
         assert result.exit_code == 0

@@ -9,19 +9,21 @@ import errno
 import itertools
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from crucible_batch import atomic_files, check_outputs
+import crucible_batch as api
+from crucible_batch import atomic_files
 from crucible_batch.errors import JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, database, group_commit, lock, sql
 from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
 from crucible_batch.runs.status import read_status
-from tests.slow_cases import quick_every, quick_where
+from tests.harness.features import has_feature
+from tests.harness.slow_cases import quick_every, quick_where
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -50,7 +52,7 @@ async def goes_on(bench, manifest: Path, **options) -> None:
     assert len([asset for asset in state["assets"] if asset["deleted_at"] is None]) == 2
     assert books.spent == audit["spent_on_jobs"] + audit["spent_on_uploads"]
     assert books.held in held_for_uploads(books.lost_uploads)
-    assert (await check_outputs(bench.path / "out")).exit_code == 0
+    await bench.verify()
     assert not [name for name in bench.outputs() if ".crucible-part-" in name]
 
 
@@ -185,7 +187,7 @@ async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, mo
         (stop,) = {stop.message for stop in result.report.stops.values()}
         assert os.strerror(number) in stop
         # No name stands for anything but a whole output.
-        assert (await check_outputs(bench.path / "out")).differences == ()
+        await bench.verify()
         await goes_on(bench, manifest)
 
 
@@ -250,22 +252,6 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         await goes_on(bench, manifest)
 
 
-async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_later(start, monkeypatch):
-    async with start() as bench:
-        await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
-        out = bench.path / "out"
-        (out / "a/0.png").write_bytes(b"edited")
-        (out / "b/0.png").unlink()
-        with monkeypatch.context() as patch:
-            patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 1))
-            found = await check_outputs(out, fix=True, settings=bench.settings)
-        assert found.exit_code == 5
-        assert "No space left" in str(found.failure)
-        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png", "0.png.json"]
-        assert (out / "a/0.png").read_bytes() == b"edited"
-        assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
-
-
 async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_asked(start, monkeypatch):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
@@ -279,7 +265,10 @@ async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_a
 
         with monkeypatch.context() as patch:
             patch.setattr(lock, "FileLock", ReadOnly)
-            for attempt in (bench.run(manifest), check_outputs(bench.path / "out", fix=True, settings=bench.settings)):
+            attempts: list[Awaitable[object]] = [bench.run(manifest)]
+            if has_feature("check"):
+                attempts.append(api.check_outputs(bench.path / "out", fix=True, settings=bench.settings))
+            for attempt in attempts:
                 with pytest.raises(RunDirectoryError, match="Read-only file system") as caught:
                     await attempt
                 assert caught.value.exit_code == 2
@@ -292,7 +281,7 @@ async def test_a_run_directory_on_a_read_only_disk_can_be_looked_at(start, monke
     out = bench.path / "out"
     before = sorted(out.rglob("*"))
     monkeypatch.setattr(os, "access", lambda *_args: False)
-    assert (await check_outputs(out)).exit_code == 0
+    await bench.verify()
     assert read_status(out).report.counts.succeeded == 8
     assert sorted(out.rglob("*")) == before
 

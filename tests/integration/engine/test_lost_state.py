@@ -18,7 +18,7 @@ from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.journal import store
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import JobFilter, RunRequest
-from tests.integration.engine.test_resume import THREE, stop_after
+from tests.harness.stopped_runs import THREE, stop_after
 
 SHORT_JOBS = True
 

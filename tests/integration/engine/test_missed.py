@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from crucible_batch import check_outputs, run
+from crucible_batch import run
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
@@ -149,5 +149,5 @@ async def test_the_output_of_a_job_that_left_is_moved_aside_for_one_that_was_del
         kept = f"a/0.{hashlib.sha256(new).hexdigest()[:8]}.png"
         assert pictures(out) == {"a/0.png": old, kept: new}
         assert not list(out.rglob("*.damaged-*"))
-    assert (await check_outputs(out)).exit_code == 0
+    await bench.verify()
     assert (again.ok, state["requests"]["generate"]) == (True, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import uuid
@@ -17,11 +16,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.engine.run_control import RunDeadline
-from crucible_batch.features.shards.plan_options import DivisionOptions
-from crucible_batch.features.shards.probing import run_probe
 from crucible_batch.journal import Journal
-from crucible_batch.runs.draft import read_source
-from crucible_batch.runs.request import RunRequest
 
 SHORT_JOBS = True
 CHARGES = {"reserve": 1, "refund": -1, "upload": 1, "rebate": -1}
@@ -90,26 +85,6 @@ async def test_late_refunds_are_waited_for_as_long_as_the_patience(start: Any) -
         assert await most_net(bench) <= 2
     assert (again.exit_code, again.report.credits.spent, again.report.credits.held) == (0, 2, 0)
     assert again.report.credits.refunded == 2
-
-
-@pytest.mark.parametrize("comes_after_s", [60, 900])
-async def test_a_probe_waits_for_refunds_without_which_no_job_fits(start: Any, comes_after_s: int) -> None:
-    """Its price is known, and no job is left whose purchase would wait for them."""
-    async with start(faults="fail=1,fail=2,fail=3,refund-late:1", refund_late_s=comes_after_s) as bench:
-        manifest = bench.manifest(foxes(4), **capped(6))
-        request = RunRequest(
-            manifest, out_dir=bench.path / "out", features=(DivisionOptions(2),), wait_for_gateway_s=300
-        )
-        async with asyncio.timeout(2000):
-            found = await run_probe(request, read_source(request), settings=bench.settings)
-        assert await most_net(bench) <= 6
-    if comes_after_s < 300:
-        assert found.may_divide
-        assert (found.run.report.credits.spent, found.run.report.credits.held) == (2, 0)
-        return
-    assert (found.run.exit_code, found.may_divide) == (4, False)
-    assert "fox" in stop_of(found.run).message
-    assert (found.run.report.credits.spent, found.run.report.credits.held) == (0, 6)
 
 
 def crowded(bench: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,15 +12,12 @@ import crucible_batch as api
 from crucible_batch.cli.status import next_command
 from crucible_batch.core import events
 from crucible_batch.errors import ReportError, RunDirectoryError, UserError
-from crucible_batch.features.prune.pruning import plan_pruning
-from crucible_batch.features.prune.retention import RetentionRules
-from crucible_batch.features.view.watching import Watch
-from crucible_batch.outputs import FileState, ObjectStoreError
+from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.run_journal import local_directory
-from tests.integration.engine.stored import URL
-from tests.integration.engine.test_resume import stop_after
-from tests.unit.outputs.object_fakes import DictObjects, unusable
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.object_store import URL
+from tests.harness.stopped_runs import stop_after
 
 HAS_PAGES = True
 SHORT_JOBS = True
@@ -152,45 +147,6 @@ async def test_a_prefix_of_another_run_is_refused_before_anything_is_spent(start
         assert await bought(bench) == 1
 
 
-async def test_a_prefix_that_lost_its_run_is_refused_and_check_restores_its_outputs(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(TWO)
-        await bench.run(manifest, out_dir=URL)
-        store.content.clear()
-        with pytest.raises(RunDirectoryError, match="it is another store, or its objects were deleted") as caught:
-            await bench.run(manifest, out_dir=URL)
-        assert f"crucible-batch check {URL} --fix" in str(caught.value.hint)
-        found = await api.check_outputs(URL, fix=True, settings=bench.settings)
-        assert (found.exit_code, pictures(store)) == (0, ["a/0.png", "b/0.png"])
-        assert "report.json" in store.content
-        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
-        assert await bought(bench) == 2
-
-
-async def test_check_reads_each_object_and_fixes_those_that_differ(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(TWO)
-        await bench.run(manifest, out_dir=URL)
-        good = dict(store.content)
-        assert (await api.check_outputs(URL)).exit_code == 0
-        del store.content["a/0.png"]
-        store.content["b/0.png"] = b"damaged"
-        found = await api.check_outputs(URL)
-        assert (found.exit_code, {each.path: each.state for each in found.differences}) == (
-            7,
-            {"a/0.png": FileState.MISSING, "b/0.png": FileState.DAMAGED},
-        )
-        fixed = await api.check_outputs(URL, fix=True, settings=bench.settings)
-        assert fixed.exit_code == 0
-        kept = next(each.kept for each in fixed.differences if each.kept is not None)
-        assert store.content[kept] == b"damaged"
-        assert all(store.content[path] == good[path] for path in ("a/0.png", "b/0.png"))
-        assert await bought(bench) == 2
-        store.fault = failing("digest")
-        with pytest.raises(ObjectStoreError):
-            await api.check_outputs(URL)
-
-
 async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_there(start, store):
     async with start() as bench:
         store.content["report.json"] = b"mine"
@@ -204,16 +160,6 @@ async def test_a_report_of_another_program_is_not_replaced_and_the_outputs_are_t
         assert write_report_again(URL).counts.succeeded == 1
         assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 1
         assert await bought(bench) == 1
-
-
-async def test_a_watch_opens_outputs_from_the_store(start, store):
-    async with start() as bench:
-        result = await bench.run(bench.manifest(ONE), out_dir=URL)
-        watch = Watch(result.run_dir)
-        output = watch.output("a/0.png")
-        assert output is not None
-        file = await asyncio.to_thread(watch.open, output)
-        assert file.read() == store.content["a/0.png"]
 
 
 @pytest.mark.parametrize("by_url", [True, False])
@@ -236,16 +182,6 @@ async def test_a_saved_plan_names_the_store_and_is_followed_into_it(start, store
         assert await bought(bench) == 2
 
 
-async def test_prune_keeps_a_run_whose_outputs_are_in_a_store(start, store):
-    async with start() as bench:
-        result = await bench.run(bench.manifest(ONE), out_dir=URL)
-        before = dict(store.content)
-        planned = plan_pruning(result.run_dir.parent, rules=RetentionRules(keep=1), now=4e9)
-        assert planned.going == []
-        assert "where prune deletes nothing" in str(planned.runs[0].error)
-        assert store.content == before
-
-
 async def test_without_a_home_directory_a_run_in_a_store_is_refused(start, store, monkeypatch):
     async with start() as bench:
         monkeypatch.delenv("XDG_STATE_HOME")
@@ -253,67 +189,6 @@ async def test_without_a_home_directory_a_run_in_a_store_is_refused(start, store
         with pytest.raises(UserError, match="needs a local directory for its journal"):
             await bench.run(bench.manifest(ONE), out_dir=URL)
         assert await bought(bench) == 0
-
-
-# -- stages ------------------------------------------------------------------------------------------------------------
-
-STAGES = """{name: draft, prompt: "a heron {{ repeat }}", repeat: 3}
-{name: "final-{{ source.name }}", from: "draft*", workflow: upscale-2x}"""
-
-
-async def test_later_stages_are_made_from_outputs_in_the_store(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        planned = await api.plan(manifest, out_dir=URL, settings=bench.settings)
-        assert [each.stage.jobs for each in planned.stages] == [3]
-        result = await bench.run(manifest, out_dir=URL)
-        state = await bench.agree(result)
-        assert (result.exit_code, len(pictures(store)), local_pictures(bench)) == (0, 6, [])
-        # What was uploaded are the bytes of the drafts.
-        drafts = {hashlib.sha256(store.content[key]).hexdigest() for key in pictures(store) if key.startswith("draft")}
-        assert {asset["metadata"]["cb_sha256"] for asset in state["assets"]} == drafts
-        before = await bought(bench)
-        assert before == 6
-        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
-        assert (await api.plan(manifest, out_dir=URL, settings=bench.settings)).states["done"] == 6
-        assert await bought(bench) == before
-
-
-async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves_nothing_held(start, store):
-    async with start() as bench:
-        manifest = bench.manifest(STAGES)
-        store.fault = failing("read")
-        stopped = await bench.run(manifest, out_dir=URL, concurrency=1)
-        status = api.read_status(stopped.run_dir)
-        assert (status.run_dir, status.outputs_at, status.location) == (stopped.run_dir, URL, URL)
-        assert f" --out-dir {URL}" in str(next_command(status))
-        assert stopped.exit_code == 5
-        assert [stop.code for stop in stopped.report.stops.values()] == ["OBJECT_STORE"]
-        assert (stopped.report.credits.held, stopped.report.credits.uploads) == (0, 0)
-        assert (await bench.state())["assets"] == []
-        store.fault = lambda _request, _key: None
-        done = await bench.run(manifest, out_dir=URL)
-        await bench.agree(done)
-        assert (done.exit_code, done.report.counts.succeeded, await bought(bench)) == (0, 6, 6)
-
-
-@pytest.mark.parametrize("content", [None, b"other bytes"])
-async def test_a_source_that_is_gone_or_changed_in_the_store_is_not_uploaded(start, store, content):
-    async with start() as bench:
-        one = bench.manifest(STAGES.splitlines()[0])
-        first = await bench.run(one, out_dir=URL)
-        kept = store.content.pop("draft-1/0.png")
-        if content is not None:
-            store.content["draft-1/0.png"] = content
-        manifest = bench.manifest(STAGES)
-        done = await bench.run(manifest, out_dir=URL)
-        (failed,) = [row for row in done.jobs() if row.status == "failed"]
-        assert (failed.name, failed.error.code) == ("final-draft-1", "INPUT_CHANGED")
-        assert len((await bench.state())["assets"]) == 2
-        store.content["draft-1/0.png"] = kept
-        again = await bench.run(manifest, out_dir=URL, retry_failed=True)
-        assert (again.exit_code, await bought(bench)) == (0, 6)
-        del first
 
 
 async def test_receipts_of_another_machine_are_kept_in_the_store(start, store):

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from crucible_batch.core.job import Phase
-from tests.integration.engine.in_doubt import leave_in_doubt
+from tests.harness.in_doubt import leave_in_doubt
 
 SHORT_JOBS = True
 

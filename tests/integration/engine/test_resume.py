@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 from decimal import Decimal
 from pathlib import Path
@@ -12,53 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-import crucible_batch as api
 from crucible_batch.core import events
 from crucible_batch.core.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunDirectoryError
+from tests.harness.stopped_runs import STRIDE, THREE, Killer, stop_after
 
 # A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-STRIDE = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 5
-THREE = "{name: a, prompt: one}\n{name: b, prompt: two}\n{name: c, prompt: three}"
-
-
-class Killer:
-    """Ends a run at its n-th effect, counted over requests (before and after each) and journalled events."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.count = 0
-        self.task: asyncio.Task | None = None
-
-    @property
-    def has_struck(self) -> bool:
-        return self.count > self.at
-
-    def strike(self) -> None:
-        self.count += 1
-        if self.count == self.at + 1:
-            self.task.cancel()
-
-    def notify(self, _message: object) -> None:
-        self.strike()
-
-    async def tamper(self, _request: httpx.Request, send) -> httpx.Response:
-        self.strike()
-        await asyncio.sleep(0)
-        answer = await send()
-        self.strike()
-        await asyncio.sleep(0)
-        return answer
-
-    async def run(self, bench, tampered, manifest: Path, **options) -> api.RunResult | None:
-        options.update(transport=tampered(self.tamper), observer=self)
-        self.task = asyncio.ensure_future(bench.run(manifest, **options))
-        try:
-            return await self.task
-        except asyncio.CancelledError:
-            return None
 
 
 def pair(bench, n: object) -> str:
@@ -126,19 +85,6 @@ async def test_a_run_that_ends_at_any_effect_is_finished_by_the_next_without_buy
             if not killer.has_struck:
                 break
     assert n > 30  # so many effects there are at least
-
-
-async def stop_after(bench, watcher, manifest, event: type, count: int = 1, **options) -> None:
-    """Run until ``event`` has happened ``count`` times, and end there and then."""
-    seen = itertools.count(1)
-
-    def look(message: object) -> None:
-        if isinstance(getattr(message, "event", None), event) and next(seen) == count:
-            task.cancel()
-
-    task = asyncio.ensure_future(bench.run(manifest, observer=watcher(look), **options))
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize("event", [events.Held, events.Intended, events.Uploaded])

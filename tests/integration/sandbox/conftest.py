@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from crucible_batch.sandbox import Running, SandboxConfig, serve
-from tests.sandbox_audit import with_audit
+from tests.harness.sandbox_audit import with_audit
 
 
 def image_bytes(colour: str = "teal", size: tuple[int, int] = (96, 64), kind: str = "PNG") -> bytes:

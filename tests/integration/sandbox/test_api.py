@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 UNKNOWN = "7f0c3b7e-1111-4222-8333-444455556666"
 

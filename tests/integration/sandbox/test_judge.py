@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_audit import with_audit
+from tests.harness.sandbox_audit import with_audit
 
 
 async def test_the_judge_needs_no_key_and_sees_everything(client: Any, picture: Any) -> None:

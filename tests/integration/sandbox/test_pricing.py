@@ -12,8 +12,8 @@ from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.pricing import Purchase
 from crucible_batch.sandbox.world import World
-from tests.case_table import each_case
-from tests.sandbox_audit import audit_world, price_in
+from tests.harness.case_table import each_case
+from tests.harness.sandbox_audit import audit_world, price_in
 
 BASE = Decimal(2)
 BEGAN = 1000.0

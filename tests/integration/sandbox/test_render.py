@@ -14,7 +14,7 @@ from crucible_batch.sandbox.assets import NotAnImageError, inspect
 from crucible_batch.sandbox.drawing import STYLES, paint
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job, OutputShape
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def job(workflow_id: str, size: tuple[int, int] = (160, 120), mime_type: str = "image/png", **params: object) -> Job:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from crucible_batch.cli.command_line import again
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

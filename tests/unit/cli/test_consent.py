@@ -6,13 +6,10 @@ from pathlib import Path
 
 from crucible_batch.cli.run_session import _question
 from crucible_batch.core.prices import Certainty
-from crucible_batch.features.prices.price_memory import PaidPrice
-from crucible_batch.runs.later_jobs import NextStage
 from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
-from crucible_batch.runs.plan_summary import PlanSummary, StagePreview
-from tests.case_table import each_case
+from crucible_batch.runs.plan_summary import PlanSummary
+from tests.harness.case_table import each_case
 
-PAID = PaidPrice("workflow:w", "", D(3), 0.0, "before · default")
 LEARNED = PriceLine("w", 10, Certainty.LEARNED, D(2), bound=D(32))
 DECLARED = PriceLine("w", 10, Certainty.BOUNDED, D(4), ceiling=D(4), bound=D(4))
 UNKNOWN = PriceLine("v", 10, Certainty.UNKNOWN, None)
@@ -30,7 +27,6 @@ def summary(*lines: PriceLine, balance: D | None = D(99852)) -> PlanSummary:
         ([], "Spend up to 0 credits?"),
         ([DECLARED], "Spend up to 40 credits?"),
         ([LEARNED], f"Spend about 20 credits at the last known prices, and {REST}"),
-        ([replace(UNKNOWN, paid=PAID)], f"Spend about 30 credits at the last known prices, and {REST}"),
         (
             [LEARNED, UNKNOWN, replace(UNKNOWN, what=UPLOADS)],
             f"Spend about 20 credits at the last known prices, more for v and uploads, and {REST}",
@@ -40,11 +36,6 @@ def summary(*lines: PriceLine, balance: D | None = D(99852)) -> PlanSummary:
 )
 def test_consent_is_asked_for_what_the_plan_estimates(lines: list[PriceLine], question: str) -> None:
     assert _question(summary(*lines)) == question
-
-
-def test_consent_is_asked_for_the_jobs_of_later_stages_as_well() -> None:
-    stage = StagePreview(NextStage("final", "draft*", 5, {}, 0), (replace(DECLARED, count=5),))
-    assert _question(replace(summary(DECLARED), stages=(stage,))) == "Spend up to 60 credits?"
 
 
 def test_consent_without_a_balance_names_no_amount() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.cli.declared_options import options_from, parameters_of
 from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 NOT_GIVEN = {each.name: each.default for each in parameters_of(RunOptions)}
 

@@ -30,7 +30,7 @@ from crucible_batch.core.progress import (
     TakenUp,
     Throttled,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
 

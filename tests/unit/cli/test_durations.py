@@ -4,7 +4,7 @@ import pytest
 
 from crucible_batch.cli.units import format_duration, format_left
 from crucible_batch.option_values import parse_duration
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

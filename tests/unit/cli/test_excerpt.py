@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from crucible_batch.cli.render.errors import NARROWEST, excerpt, read_lines
 from crucible_batch.errors import Place
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 CASES = [
     ("prompt: fox", 1, 7, 80, "prompt: fox", "^^^^^^"),

@@ -39,7 +39,7 @@ from crucible_batch.core.progress import (
     TakenUp,
     Throttled,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
 ERROR = ErrorInfo("BOOM", "it failed", request_id="req-1")

@@ -11,7 +11,7 @@ import pytest
 
 from crucible_batch.cli.logs.log_file import LogFile
 from crucible_batch.errors import UserError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 LINE = "2026-11-26T22:00:00.000Z INFO    "
 

@@ -16,7 +16,7 @@ from crucible_batch.errors import ManifestError
 from crucible_batch.runs import failed_starts
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 MANIFEST = "version: 1\nname: nightly\n{run_id}jobs: [{{name: fox, prompt: a fox, workflow: w}}]\n"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from crucible_batch.cli.option_parsers import parse_bytes, parse_pixels, read_credits
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

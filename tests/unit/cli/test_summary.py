@@ -23,7 +23,7 @@ from crucible_batch.core.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html.endings import advice
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ZERO = Decimal(0)
 RUN = "crucible-batch run m.yaml"

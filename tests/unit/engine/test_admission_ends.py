@@ -22,7 +22,7 @@ from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 from tests.unit.engine.readings import reader_of
 

@@ -26,7 +26,7 @@ from crucible_batch.core.events import (
 from crucible_batch.core.job import Job
 from crucible_batch.core.outcome import IN_DOUBT
 from crucible_batch.core.prices import PriceBook, Shape
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
 
 # -- alone ------------------------------------------------------------------------------------------------------------

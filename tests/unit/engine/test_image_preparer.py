@@ -30,7 +30,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.runner import NOT_SUBMITTED, ImagePreparer
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))

@@ -13,7 +13,7 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.job_adder import JobAdder
 from crucible_batch.errors import JournalError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 SOURCE = PlannedJob(0, "source", "source", "w", {})
 MADE = [PlannedJob(1, "one", "one", "w", {}), PlannedJob(2, "two", "two", "w", {})]

@@ -12,7 +12,7 @@ from crucible_batch.core.gateway_types import JobSnapshot, JobStatus, OutputLink
 from crucible_batch.core.job import Job
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.errors import GatewayError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.worker_bench import Clock
 
 

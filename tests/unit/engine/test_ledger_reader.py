@@ -27,7 +27,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, JournalError, KeyRefusedError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.readings import Readings, reader_of
 from tests.unit.engine.test_slots import Clock, settled
 

@@ -19,7 +19,7 @@ from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import OutputError, OutputStore
-from tests.planning import Desk
+from tests.harness.planning import Desk
 from tests.unit.outputs.making import PNG
 
 TERMS = RunTerms("test", "m.yaml", "0" * 64, "default", None, None, 1, frozenset())

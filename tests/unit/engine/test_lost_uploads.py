@@ -23,7 +23,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))

@@ -13,7 +13,7 @@ from crucible_batch.engine.history import JobIdOwners
 from crucible_batch.engine.recovery import Recovery
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.desk import passed
 
 

@@ -16,7 +16,7 @@ from crucible_batch.engine.run_control import RunDeadline, Workers
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.desk import desk, passed
 from tests.unit.engine.test_slots import Bench as SlotBench
 from tests.unit.engine.test_slots import Clock, settled

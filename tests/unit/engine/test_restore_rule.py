@@ -23,8 +23,8 @@ from crucible_batch.core.prices import shape_of
 from crucible_batch.core.receipts import Receipt, receipt_for
 from crucible_batch.engine.restore import _MAY_LACK_ATTEMPTS, _intact_outputs, _Rebuilder, _RebuiltJob
 from crucible_batch.errors import GatewayError
-from tests.case_table import each_case
-from tests.unit.domain.histories import lives
+from tests.harness.case_table import each_case
+from tests.harness.histories import lives
 
 D = Decimal
 PLANNED = PlannedJob(0, "job", "job", "w", {})

@@ -18,7 +18,7 @@ from crucible_batch.engine.reopening import Reopening
 from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.slots import Slot
 from crucible_batch.runs.control_desk import ControlDesk
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.engine.test_slots import Bench
 
 PLANNED = PlannedJob(0, "fox", "fox", "w", {})

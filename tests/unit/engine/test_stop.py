@@ -10,7 +10,7 @@ from crucible_batch.core.outcome import EVERYTHING, Ending, Outcome, conclude
 from crucible_batch.engine.run_control import RunDeadline
 from crucible_batch.engine.shutdown import BUYING, Shutdown
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def ending_of(stop: Shutdown, counts: dict[Outcome, int]) -> Ending:

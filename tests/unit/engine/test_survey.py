@@ -11,7 +11,7 @@ from crucible_batch.core.job import Job, Phase, replay
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.history import Survey, survey
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ERROR = ErrorInfo("X", "x")
 PLANNED = PlannedJob(0, "a", "a", "w", {})

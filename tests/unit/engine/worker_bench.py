@@ -42,7 +42,7 @@ from crucible_batch.engine.slots import Slot
 from crucible_batch.errors import GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit
 from crucible_batch.pace.polls import PollScheduler, ServiceTimes
-from tests.unit.domain.histories import saved
+from tests.harness.histories import saved
 from tests.unit.engine.readings import reader_of
 
 D = Decimal

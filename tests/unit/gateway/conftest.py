@@ -11,8 +11,8 @@ import pytest
 
 from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryNotice, RetryPolicy, StorageClient
 from crucible_batch.gateway.url_guard import parse_api_base
-from tests.case_table import each_case
-from tests.skipped_time import loops_for
+from tests.harness.case_table import each_case
+from tests.harness.skipped_time import loops_for
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> object:

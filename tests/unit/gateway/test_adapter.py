@@ -21,7 +21,7 @@ from crucible_batch.core.gateway_types import (
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
 from crucible_batch.gateway.adapter import _seconds, read_expected_s, read_fields
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 SPEC = AssetSpec(sha256="ab" * 32, byte_size=3, mime_type="image/png", filename="cat.png")
 

@@ -17,7 +17,7 @@ from crucible_batch.gateway.url_guard import (
     shown,
     workflow_segment,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 REMOTE = "https://crucible.test"
 LOCAL = "http://127.0.0.1:8080"

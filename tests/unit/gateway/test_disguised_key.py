@@ -13,8 +13,8 @@ from crucible_batch.core.redaction import clean_message
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import open_gateway
 from crucible_batch.gateway.api_key import ApiKey
-from tests.case_table import each_case
-from tests.disguises import DISGUISES, shows
+from tests.harness.case_table import each_case
+from tests.harness.disguises import DISGUISES, shows
 from tests.unit.gateway.conftest import ASSET_ID, BASE, CALLS, GOOD_DATA, JOB_ID, KEY
 
 SIGNED = "https://s.test/bucket/x.png?token=SIGNATURE"

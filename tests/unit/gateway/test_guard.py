@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway import RetryPolicy, open_gateway
 from crucible_batch.gateway.url_guard import STORAGE_URL_LIMIT, LinkGuard
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 REMOTE = httpx.URL("https://crucible.test")
 LOCAL = httpx.URL("http://127.0.0.1:8080")

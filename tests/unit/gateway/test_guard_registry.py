@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 
 from crucible_batch.gateway.url_guard import is_public
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 # Every row of the IPv4 registry, and multicast: the block, and whether a link may lead there.
 IPV4 = {

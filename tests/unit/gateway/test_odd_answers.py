@@ -11,7 +11,7 @@ import pytest
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError
 from crucible_batch.gateway import CrucibleClient
 from crucible_batch.gateway import client as client_module
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.gateway.conftest import each_operation
 
 CHANGES = {"create_asset", "delete_asset", "generate"}

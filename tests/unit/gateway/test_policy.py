@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.gateway.retries import Operation, RetryDecision, decide_retry
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 READ = ["health", "credits", "workflows", "workflow", "assets", "asset", "job", "download"]
 KEYED = ["generate"]

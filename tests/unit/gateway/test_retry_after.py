@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.gateway.response_errors import parse_retry_after
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CAP = 120.0

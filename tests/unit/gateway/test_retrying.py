@@ -13,7 +13,7 @@ from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.gateway.retries import wait_s
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 async def test_a_read_succeeds_after_failures(world, ok, reply, good_data):

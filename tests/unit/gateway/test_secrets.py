@@ -14,7 +14,7 @@ from crucible_batch.errors import CrucibleBatchError, GatewayError, KeyRefusedEr
 from crucible_batch.gateway import ApiKey, CrucibleClient, HttpGateway, log_filter, open_gateway
 from crucible_batch.gateway.transport import HttpxChannel, KeyChannel, KeyTransport, new_client
 from crucible_batch.gateway.url_guard import parse_api_base
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.gateway.conftest import each_operation
 
 KEY = "moltazine_test-key-that-must-not-be-seen"

@@ -15,7 +15,7 @@ from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryNotice, RetryPolicy
 from crucible_batch.gateway.retries import is_unanswered
 from crucible_batch.gateway.transport import InvalidCertificateError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.gateway.conftest import each_operation
 
 LIMIT_S = 600.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.gateway import wire
 from crucible_batch.gateway.json_text import UnreadableError, read_json
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def credits_answer(balance: str, entry: str = "1") -> bytes:

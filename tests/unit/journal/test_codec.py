@@ -54,7 +54,7 @@ from crucible_batch.errors import JournalError
 from crucible_batch.journal import codec
 from crucible_batch.journal.codec import decode, encode
 from crucible_batch.journal.event_codec import decode_event, encode_event
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 

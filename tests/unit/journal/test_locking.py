@@ -28,7 +28,7 @@ from crucible_batch.journal import (
     safe_files,
 )
 from crucible_batch.journal.lock import HOLDER, read_holder
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 PROGRAM = """
     import sys

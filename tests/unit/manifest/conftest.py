@@ -11,7 +11,7 @@ import pytest
 from crucible_batch.errors import ManifestError, Problem
 from crucible_batch.manifest import JobSpec, Manifest, expand, load_manifest
 from crucible_batch.manifest.template_sandbox import Sandbox
-from tests.case_table import directory_of_case
+from tests.harness.case_table import directory_of_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from crucible_batch.manifest import expand, load_manifest
 from crucible_batch.manifest.job_template import MOST_NOTED
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: m\nworkflow: w\n"
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.manifest import JobSpec, expand, load_manifest
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 PRICES = {"zimage-base": Decimal(2), "qwen-edit": Decimal(3), "upscale-2x": Decimal(1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crucible_batch.errors import Place, Problem
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 CSV = "sku,title,seed\na1,Vase,7\nb2,Cup,8\n"
 

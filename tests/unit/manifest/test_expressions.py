@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible_batch.manifest import templates
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.templates import Templates, split_expressions
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},

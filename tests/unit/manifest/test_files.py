@@ -10,7 +10,7 @@ from typing import Any
 from crucible_batch.errors import Place
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.manifest.files import Files
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.manifest import files
 from crucible_batch.manifest.files import FileFault, Files
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 JOB = "jobs:\n  - name: '{{ row.path | slug }}'\n    foreach: %s\n"
 FILES = ["a/f.x", "a/b/f.x", "a/b/a/g.y", "b/.h/f.x", ".a/f.x", "a/.x", "ab/a/b/f.x", "f.x", "[.x", "a/b/c.x/d.x"]

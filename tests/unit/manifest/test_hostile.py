@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import ManifestError
 from crucible_batch.manifest import JobSpec, expand, load_manifest
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @pytest.mark.parametrize(

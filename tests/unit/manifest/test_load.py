@@ -12,7 +12,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Place
 from crucible_batch.manifest import load_manifest
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\n"  # what `folder` writes first: three lines
 JOBS = "jobs: [{name: a, prompt: p}]\n"

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.manifest import names
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def hexed(raw: str) -> str:

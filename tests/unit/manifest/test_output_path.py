@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

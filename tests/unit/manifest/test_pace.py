@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ManifestError
-from tests.case_table import each_case
-from tests.planning import HEAD, Desk
+from tests.harness.case_table import each_case
+from tests.harness.planning import HEAD, Desk
 
 JOBS = "jobs: [{name: a, prompt: b}]\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.manifest.names import path_fault, text_fault
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case("path", ["", "a", "a/b.png", "é/東.png", "x" * 255, "/".join(["é" * 127] * 20)])

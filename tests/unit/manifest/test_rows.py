@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import Place
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ row }}'}\n"
 

@@ -19,9 +19,8 @@ from crucible_batch.manifest import (
     time_variables_in,
 )
 from crucible_batch.scheduled_time import parse_time
-from tests.case_table import each_case
-
-from .conftest import HEAD, Folder
+from tests.harness.case_table import each_case
+from tests.unit.manifest.conftest import HEAD, Folder
 
 AT = parse_time("2026-11-26T02:15:00Z")
 JOBS = "jobs: [{name: a, prompt: b}]\n"

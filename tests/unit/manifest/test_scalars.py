@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.manifest import yaml_scalars
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from crucible_batch.manifest import manifest_schema
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.manifest.test_load import WRONG
 
 ROOT = Path(__file__).parents[3]

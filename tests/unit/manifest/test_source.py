@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.errors import ManifestError, Place
 from crucible_batch.manifest import load_manifest, loader
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 MARK = b"\xef\xbb\xbf"
 LONG = "# é\n" * 40_000

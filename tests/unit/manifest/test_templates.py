@@ -9,7 +9,7 @@ import pytest
 
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.templates import Templates, is_template
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 VARIABLES: dict[str, Any] = {
     "brand": "Acme",

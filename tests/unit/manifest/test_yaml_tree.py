@@ -16,7 +16,7 @@ from crucible_batch.errors import ManifestError, Place, Problem
 from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.source_map import SourceMap
 from crucible_batch.manifest.yaml_reader import MAX_DEPTH
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 FILE = Path("m.yaml")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.outputs import FileState, check_output
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 CONTENT = b"as it was saved"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

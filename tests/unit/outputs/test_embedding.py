@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from crucible_batch.outputs.embedding import MAX_PARTS, NotEmbeddableError, plan_embedding, spliced
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 TEXT = '{"params":{"prompt.text":"a <fox> & \\"friends\\" ]]> \\u2603"},"seed":18446744073709551615}'
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'

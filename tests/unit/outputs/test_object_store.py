@@ -20,8 +20,8 @@ from crucible_batch.outputs import ObjectOutputStore, ObjectStoreError, OutputEr
 from crucible_batch.outputs.errors import DamagedUploadError
 from crucible_batch.outputs.object_store import ShardOutputStore
 from crucible_batch.outputs.objects import Objects
+from tests.harness.object_fakes import DictObjects, unusable
 from tests.unit.outputs.making import PNG, files
-from tests.unit.outputs.object_fakes import DictObjects, unusable
 from tests.unit.outputs.store_contract import PATH, save, saved, sha
 
 URL = ObjectUrl("s3", "bucket", "prefix")

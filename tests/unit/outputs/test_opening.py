@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.outputs import OutputStore, open_output
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @pytest.fixture

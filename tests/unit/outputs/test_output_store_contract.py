@@ -14,8 +14,8 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
 from crucible_batch.outputs.object_store import ObjectOutputStore
 from crucible_batch.outputs.objects import Objects
+from tests.harness.object_fakes import DictObjects
 from tests.unit.outputs.making import PNG, files
-from tests.unit.outputs.object_fakes import DictObjects
 from tests.unit.outputs.store_contract import PATH, OutputStoreContract, save
 
 

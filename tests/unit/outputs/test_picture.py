@@ -11,7 +11,7 @@ from PIL import Image
 
 from crucible_batch.outputs import image_check
 from crucible_batch.outputs.image_check import NoPictureError, Picture
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def examine(path: Path, *, whole: bool) -> Picture:

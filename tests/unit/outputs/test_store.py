@@ -18,7 +18,7 @@ from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.outputs import OutputError, OutputStore
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.store import ResultsError
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 from tests.unit.outputs.making import PNG, body, drawn, files
 
 HTML = b"<!doctype html><title>503</title><p>We'll be back soon" + b" " * 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from crucible_batch.pace.refused_share import RefusedShare
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 @each_case("share", [0.0, 0.01, 0.04, 0.1])

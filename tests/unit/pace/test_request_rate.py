@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.pace.request_rate import LEAST_PER_S, RequestRate
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def limited(per_s: float, now: float = 0.0) -> RequestRate:

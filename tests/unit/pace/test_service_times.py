@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.pace.polls import ServiceTime, ServiceTimes
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ages = st.floats(0, 1e6, allow_nan=False)
 

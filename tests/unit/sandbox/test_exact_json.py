@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from crucible_batch.sandbox.exact_json import dumps, loads, members
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 
 def test_a_tenth_is_written_as_a_tenth() -> None:

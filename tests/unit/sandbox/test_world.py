@@ -12,8 +12,8 @@ from crucible_batch.sandbox.faults import Faults, parse_faults
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Job, RefusedError
 from crucible_batch.sandbox.world import World
-from tests.case_table import each_case
-from tests.sandbox_audit import audit, audit_world
+from tests.harness.case_table import each_case
+from tests.harness.sandbox_audit import audit, audit_world
 
 
 def make_world(**changes: Any) -> World:

@@ -14,7 +14,7 @@ from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World
-from tests.sandbox_audit import audit_world
+from tests.harness.sandbox_audit import audit_world
 from tests.unit.sandbox.test_world import entry_types, order, uploaded
 
 

@@ -14,10 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from crucible_batch.report.models import OutputRow
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.integration.view.conftest import viewing
-
-from .conftest import HOSTILE, Open, made_job, made_page, violations
+from tests.features.view.conftest import viewing
+from tests.harness.commands import Cli, running_sandbox
+from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}

@@ -7,7 +7,7 @@ from statistics import median
 
 from playwright.sync_api import Page, expect
 
-from .conftest import Open
+from tests.verification.browser.conftest import Open
 
 FRAMES = 120
 AS_SMOOTH = 4.0

@@ -13,8 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from crucible_batch.report.models import CountsRow, ErrorRow
-
-from .conftest import HOSTILE, Open, made_job, made_page, violations
+from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 

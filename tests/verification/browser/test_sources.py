@@ -18,9 +18,8 @@ from crucible_batch.report.models import (
     SourceRow,
     WaitingRow,
 )
-from tests.integration.cli.conftest import Cli, running_sandbox
-
-from .conftest import HOSTILE, Open, digest_of, made_job, made_page, violations
+from tests.harness.commands import Cli, running_sandbox
+from tests.verification.browser.conftest import HOSTILE, Open, digest_of, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}

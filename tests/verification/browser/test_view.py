@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.integration.view.conftest import Viewer, viewing
-
-from .conftest import violations
+from tests.features.view.conftest import Viewer, viewing
+from tests.harness.commands import Cli, running_sandbox
+from tests.verification.browser.conftest import violations
 
 JOBS = """\
 - name: harbour

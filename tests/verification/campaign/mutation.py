@@ -28,13 +28,13 @@ from tests.verification.campaign.argued import is_argued
 
 ROOT = Path(__file__).parents[3]
 MODULES: Mapping[str, str] = {
-    "core/identity.py": "unit/domain/test_identity.py",
-    "core/budget.py": "unit/domain/test_budget.py",
-    "core/ledger.py": "unit/domain/test_ledger.py unit/domain/test_impossible.py unit/domain/test_refunds.py",
-    "core/credits.py": "unit/domain/test_credits.py unit/domain/test_stored_credits.py",
-    "core/prices.py": "unit/domain/test_prices.py",
-    "core/output_path.py": "unit/domain/test_output_path.py",
-    "core/redaction.py": "unit/domain/test_text.py unit/domain/test_secrecy.py unit/gateway/test_secrets.py",
+    "core/identity.py": "unit/core/test_identity.py",
+    "core/budget.py": "unit/core/test_budget.py",
+    "core/ledger.py": "unit/core/test_ledger.py unit/core/test_impossible.py unit/core/test_refunds.py",
+    "core/credits.py": "unit/core/test_credits.py unit/core/test_stored_credits.py",
+    "core/prices.py": "unit/core/test_prices.py",
+    "core/output_path.py": "unit/core/test_output_path.py",
+    "core/redaction.py": "unit/core/test_text.py unit/core/test_secrecy.py unit/gateway/test_secrets.py",
     "engine/admission.py": (
         "unit/engine/test_admission_rule.py unit/engine/test_admission_ends.py unit/engine/test_refund_admission.py"
     ),

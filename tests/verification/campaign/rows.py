@@ -224,7 +224,7 @@ ROWS = (
         14,
         "journals and keys written by earlier releases",
         "tests/unit/journal",
-        "tests/unit/domain/test_identity.py",
+        "tests/unit/core/test_identity.py",
     ),
     _program_row(
         15,

@@ -268,8 +268,8 @@ async def _nothing_awaited(*_anything: object) -> None:
     return None
 
 
-_EFFECTS = "integration/engine/test_order_of_effects.py"
-_PERIOD = "integration/engine/test_period_budget.py"
+_EFFECTS = "features/together/test_order_of_effects.py"
+_PERIOD = "features/periods/test_period_runs.py"
 
 SLIPS: Mapping[str, Slip] = {
     "the environment asked": Slip(_client_options(ClientSession, trust_env=True), "unit/gateway"),
@@ -282,34 +282,32 @@ SLIPS: Mapping[str, Slip] = {
     "a storage url not checked": Slip(_set(LinkGuard, "check", _nothing), "unit/gateway/test_storage.py"),
     "the key in its own repr": Slip(_set(ApiKey, "__repr__", ApiKey.reveal), "unit/gateway/test_secrets.py"),
     "every answer tried again": Slip(_set(retries, "is_worth_retrying", lambda _error: True), "unit/gateway"),
-    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "unit/domain/test_identity.py"),
-    "text normalised in the key": Slip(_text_normalised, "unit/domain/test_identity.py"),
-    "the repeat left out of the key": Slip(_repeat_left_out, "unit/domain/test_identity.py"),
-    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "unit/domain/test_credits.py"),
+    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "unit/core/test_identity.py"),
+    "text normalised in the key": Slip(_text_normalised, "unit/core/test_identity.py"),
+    "the repeat left out of the key": Slip(_repeat_left_out, "unit/core/test_identity.py"),
+    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "unit/core/test_credits.py"),
     "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "unit/test_planner.py"),
     "another parameter filled once the list has changed": Slip(
         _built_otherwise(Planner, "_filled", {}), "unit/test_planner.py"
     ),
     "a deleted source embedded as asked now": Slip(
-        _built_otherwise(Downloader, "_same_bytes", False), "integration/engine/test_derived_jobs.py"
+        _built_otherwise(Downloader, "_same_bytes", False), "features/stages/test_stage_runs.py"
     ),
     "a budget that no journal can hold": Slip(
-        _set(request, "read_budget", lambda budget: budget), "unit/api/test_arguments.py"
+        _set(request, "read_budget", lambda budget: budget), "unit/runs/test_arguments.py"
     ),
     "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
-    "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/domain/test_refunds.py"),
-    "the hold of an attempt replaced by the next one's": Slip(
-        _holds_of_attempts_replaced, "unit/domain/test_refunds.py"
-    ),
-    "an entry counted again": Slip(_entries_counted_again, "unit/domain/test_refunds.py"),
+    "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/core/test_refunds.py"),
+    "the hold of an attempt replaced by the next one's": Slip(_holds_of_attempts_replaced, "unit/core/test_refunds.py"),
+    "an entry counted again": Slip(_entries_counted_again, "unit/core/test_refunds.py"),
     "a pending refund counted": Slip(
         _set(refunds, "is_booked_refund", lambda entry: entry_kind(entry, of_job=True) is EntryKind.REFUND),
-        "unit/domain/test_refunds.py",
+        "unit/core/test_refunds.py",
     ),
     "a missing refund called an empty budget": Slip(
-        _set(budget, "REFUND_MISSING", budget.BUDGET_EXHAUSTED), "unit/domain/test_budget.py"
+        _set(budget, "REFUND_MISSING", budget.BUDGET_EXHAUSTED), "unit/core/test_budget.py"
     ),
-    "a gap in the ledger not noticed": Slip(_gap_not_noticed, "unit/domain/test_ledger_coverage.py"),
+    "a gap in the ledger not noticed": Slip(_gap_not_noticed, "unit/core/test_ledger_coverage.py"),
     "a bought attempt taken for one that was found": Slip(_bought_taken_for_found, "unit/engine/test_ledger_reader.py"),
     "a refund that may not be shown taken for missing": Slip(
         _unseen_refunds_taken_for_missing, "unit/engine/test_ledger_reader.py"
@@ -327,7 +325,7 @@ SLIPS: Mapping[str, Slip] = {
         _set(Admission, "uncounted", property(lambda self: self._reader.invisible_of_found)),
         "unit/engine/test_refund_admission.py",
     ),
-    "an entry expected as soon as it was made": Slip(_shown_as_soon_as_read, "unit/domain/test_ledger_statement.py"),
+    "an entry expected as soon as it was made": Slip(_shown_as_soon_as_read, "unit/core/test_ledger_statement.py"),
     "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"),
     "links followed at an output's place": Slip(_links_followed, "unit/outputs/test_store.py"),
     "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "unit/outputs/test_store.py"),

@@ -25,7 +25,7 @@ from crucible_batch.runs import running
 from crucible_batch.sandbox import Running, SandboxConfig, pictures, serve
 from crucible_batch.sandbox.pictures import render
 from crucible_batch.sandbox.records import Job
-from tests.loaded_program import prepare_for
+from tests.harness.loaded_program import prepare_for
 from tests.verification.crash.failpoints import Failpoints, Strike
 from tests.verification.crash.scenes import CANARY
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.preloaded import run_module
+from tests.harness.forked_commands import run_module
 from tests.verification.crash.scenes import UPLOAD_PRICE, Scene
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Job
-from tests.sandbox_audit import with_audit
+from tests.harness.sandbox_audit import with_audit
 from tests.verification.crash.children import draw
 from tests.verification.crash.scenes import ATTEMPTS, OUTPUTS, UPLOAD_BOUND, UPLOAD_PRICE, Scene, Want
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.slow_cases import quick_every
+from tests.harness.slow_cases import quick_every
 
 ONE_OF_EACH = {"undisturbed": 1, "killed": 1, "killed_twice": 1, "state_lost": 1, "signalled": 1, "together": 1}
 KILLS = {"undisturbed": 1, "killed": 4, "killed_twice": 2, "state_lost": 3, "signalled": 2, "together": 1}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE
-from tests.preloaded import COMMAND
+from tests.harness.forked_commands import COMMAND
 from tests.verification.deploy.files import (
     DEPLOY,
     KUBERNETES,

@@ -17,8 +17,8 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from tests.integration.cli.conftest import KEY, clean_environment, running_sandbox
-from tests.preloaded import COMMAND
+from tests.harness.commands import KEY, clean_environment, running_sandbox
+from tests.harness.forked_commands import COMMAND
 from tests.verification.deploy.files import SLURM, pod_command
 
 MANIFEST = """\

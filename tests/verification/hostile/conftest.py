@@ -16,7 +16,7 @@ from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.runs import connecting, running
 from crucible_batch.settings import Settings
-from tests.skipped_time import loops_for, write_in_no_time
+from tests.harness.skipped_time import loops_for, write_in_no_time
 from tests.verification.hostile.gateway import KEY, PICTURE, HostileGateway
 
 SPEED = 500.0

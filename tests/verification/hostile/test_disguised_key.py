@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.disguises import DISGUISES, shows
+from tests.harness.disguises import DISGUISES, shows
 from tests.verification.hostile.gateway import KEY, SIGNATURE, Behave, HostileGateway, Reply, http, serving
 
 LINK = f"ht\u200btps://user:{SIGNATURE}@s.test/x?\tX-Amz-Signature={SIGNATURE}&e=1 https://s.test/#t={SIGNATURE}"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.preloaded import start_command
-from tests.slow_cases import quick_where
+from tests.harness.forked_commands import start_command
+from tests.harness.slow_cases import quick_where
 from tests.verification.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"

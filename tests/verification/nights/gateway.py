@@ -23,7 +23,7 @@ from crucible_batch.sandbox.records import Entry, Job
 from crucible_batch.sandbox.storage import create_storage
 from crucible_batch.sandbox.store import Store
 from crucible_batch.sandbox.world import World
-from tests.sandbox_audit import audit_world
+from tests.harness.sandbox_audit import audit_world
 from tests.verification.nights.machine import NightClock, in_the_world
 
 KEY = "moltazine_nights"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
-from tests.integration.cli.conftest import KEY, clean_environment
-from tests.sandbox_audit import with_audit
+from tests.harness.commands import KEY, clean_environment
+from tests.harness.sandbox_audit import with_audit
 
 PRICE = Decimal(2)
 CANARY = "zanzibar-canary"

@@ -15,7 +15,7 @@ from pathlib import Path
 import obstore
 import pytest
 
-from tests.integration.cli.conftest import running_sandbox
+from tests.harness.commands import running_sandbox
 from tests.verification.objectstore.conftest import CANARIES, READER, S3Server
 
 MANIFEST = """version: 1

@@ -16,8 +16,8 @@ from typing import Any
 
 import obstore
 
-from tests.integration.cli.conftest import running_sandbox
-from tests.preloaded import COMMAND
+from tests.harness.commands import running_sandbox
+from tests.harness.forked_commands import COMMAND
 from tests.verification.objectstore.conftest import CANARIES, S3Server
 from tests.verification.objectstore.scene import PRICE, Process, Scene
 

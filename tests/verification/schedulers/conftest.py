@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.preloaded import COMMAND
+from tests.harness.forked_commands import COMMAND
 
 MANIFEST = """\
 version: 1

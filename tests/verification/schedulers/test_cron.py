@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.features.schedule.cron_fields import read_fields
-
-from .conftest import HOSTILE, needed
+from tests.verification.schedulers.conftest import HOSTILE, needed
 
 _EXPRESSIONS = (
     "15 3 * * *", "*/15 * * * *", "0 0 1,15 * 5", "5/20 9-17/4 * * MON-fri", "0 6 * jan,JUL sun,7", "0 12 */10 * 1",

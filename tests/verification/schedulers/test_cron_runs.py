@@ -21,10 +21,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import KEY, running_sandbox
-from tests.preloaded import COMMAND
-
-from .conftest import needed
+from tests.harness.commands import KEY, running_sandbox
+from tests.harness.forked_commands import COMMAND
+from tests.verification.schedulers.conftest import needed
 
 _PATIENCE_S = 180
 _MANIFEST = """\

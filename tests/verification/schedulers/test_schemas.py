@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HOSTILE, module
+from tests.verification.schedulers.conftest import HOSTILE, module
 
 _WORKFLOWS = "vendor.github-workflows"
 

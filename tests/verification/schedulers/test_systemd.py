@@ -16,8 +16,7 @@ import pytest
 from crucible_batch.features.schedule.cron_fields import read_fields
 from crucible_batch.features.schedule.export.systemd import on_calendar
 from crucible_batch.scheduled_time import read_timezone, times_after
-
-from .conftest import HOSTILE, needed
+from tests.verification.schedulers.conftest import HOSTILE, needed
 
 _NOBODY = 65534
 _PATIENCE_S = 60

@@ -32,7 +32,7 @@ from crucible_batch.sandbox import records
 from crucible_batch.sandbox.assets import Arrival, Intent
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import RefusedError
-from tests.sandbox_audit import price_in
+from tests.harness.sandbox_audit import price_in
 from tests.verification.simulation.mortality import Crashed, Process
 from tests.verification.simulation.purse import Purse
 from tests.verification.simulation.surroundings import Surroundings, content

@@ -18,7 +18,7 @@ from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
 from crucible_batch.sandbox.workflows import prompt
-from tests.sandbox_audit import audit_world
+from tests.harness.sandbox_audit import audit_world
 from tests.verification.simulation.left_jobs import LeftJobs
 from tests.verification.simulation.purse import ZERO, purse_of
 from tests.verification.simulation.scenario import Life, Scenario

@@ -17,7 +17,7 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Journal
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.records import Asset, Entry, Job
-from tests.sandbox_audit import price_in
+from tests.harness.sandbox_audit import price_in
 from tests.verification.simulation.left_jobs import LEDGER_KINDS
 from tests.verification.simulation.mortality import Stage
 from tests.verification.simulation.pauses import Pauses

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.core.control import ControlAction
-from tests.slow_cases import quick_where
+from tests.harness.slow_cases import quick_where
 from tests.verification.simulation import soak
 from tests.verification.simulation.play import Tally, make_images
 from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED, price_world

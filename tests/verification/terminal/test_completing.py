@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import clean_environment
-from tests.preloaded import COMMAND
-
-from .conftest import Start, Terminal, needed
+from tests.harness.commands import clean_environment
+from tests.harness.forked_commands import COMMAND
+from tests.verification.terminal.conftest import Start, Terminal, needed
 
 
 @pytest.fixture(params=["zsh", "fish"])

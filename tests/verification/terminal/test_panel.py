@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Cli, running_sandbox
-from tests.preloaded import COMMAND
-
-from .conftest import Start
+from tests.harness.commands import Cli, running_sandbox
+from tests.harness.forked_commands import COMMAND
+from tests.verification.terminal.conftest import Start
 
 JOBS = """\
 - {name: harbour, prompt: a harbour, repeat: 9}

@@ -31,7 +31,7 @@ from crucible_batch.report.models import (
     SourceRow,
     WaitingRow,
 )
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 ZERO = Decimal(0)
 HOSTILE = (

@@ -13,7 +13,7 @@ from PIL import Image
 
 from crucible_batch.report.html import thumbnails as module
 from crucible_batch.report.html.thumbnails import Miniature, Thumbnails, make_miniature
-from tests.case_table import each_case
+from tests.harness.case_table import each_case
 
 CAP = 17_000
 

@@ -1,0 +1,520 @@
+"""Shards of a run in an object store, on machines that share nothing else. The judge is the sandbox's ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import crucible_batch as api
+from crucible_batch.core.events import Held
+from crucible_batch.errors import (
+    CrucibleBatchError,
+    NothingToDivideError,
+    RunDirectoryError,
+    ShardsOutstandingError,
+    ShardsUnknownError,
+    UserError,
+)
+from crucible_batch.features.registry import plan_kind_of
+from crucible_batch.features.shards import merging
+from crucible_batch.features.shards.log import ShardTakenError
+from crucible_batch.features.shards.plan_options import DivisionOptions
+from crucible_batch.features.shards.probing import probe
+from crucible_batch.journal import Journal
+from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
+from tests.harness.bench import Tampered
+from tests.harness.features import has_feature
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.object_store import URL, use_store
+
+SHORT_JOBS = True
+
+JOBS = 12
+PRICE = 2
+
+
+@dataclass
+class Ground:
+    """A plan of two shards, and machines with a state directory each."""
+
+    bench: Any
+    store: DictObjects
+    patch: pytest.MonkeyPatch
+    manifest: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.bench.path / "plan.json"
+
+    @contextmanager
+    def on(self, machine: str) -> Iterator[Path]:
+        with self.patch.context() as patch:
+            state = self.bench.path / machine
+            patch.setenv("XDG_STATE_HOME", str(state))
+            yield state
+
+    async def divide(self, shards: int = 2, machine: str = "main") -> api.PlanSummary:
+        request = RunRequest(self.manifest, out_dir=Path(URL), features=(DivisionOptions(shards),))
+        with self.on(machine):
+            probed = await probe(request, self.plan, settings=self.bench.settings)
+            assert probed is None or probed.may_divide
+            return await plan_request(request, plan_kind_of, self.plan, settings=self.bench.settings)
+
+    async def shard(self, number: int, machine: str, count: int = 2, **options: Any) -> api.RunResult:
+        with self.on(machine):
+            return await api.run(self.plan, shard=f"{number}/{count}", settings=self.bench.settings, **options)
+
+    def merge(self, *, machine: str = "main", **options: Any) -> api.MergeResult:
+        with self.on(machine):
+            return api.merge([URL], **options)
+
+    async def run(self, machine: str = "main") -> api.RunResult:
+        with self.on(machine):
+            return await self.bench.run(self.manifest, out_dir=URL)
+
+    async def keys(self) -> list[str]:
+        return [job["idempotency_key"] for job in (await self.bench.state())["jobs"]]
+
+    async def check(self, budget: Decimal) -> None:
+        """No key was charged twice, and no row of the ledger is above the budget."""
+        state = await self.bench.state()
+        assert set(Counter(await self.keys()).values()) <= {1}
+        assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= budget
+
+    def pictures(self) -> list[str]:
+        return sorted(key for key in self.store.content if key.endswith(".png"))
+
+    def log(self, number: int, count: int = 2) -> list[str]:
+        return sorted(key for key in self.store.content if f"/{number}-of-{count}/0" in key)
+
+
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
+    store = use_store(monkeypatch)
+
+    def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
+        cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
+        manifest = bench.manifest(f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}")
+        return Ground(bench, store, monkeypatch, manifest)
+
+    return make
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that follows is done."""
+
+
+def killing(*_given: object, **_named: object) -> None:
+    raise Killed
+
+
+def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
+    """A transport whose process is killed at a submit: before its answer, and after it was sent if ``answered``."""
+    seen = [0]
+
+    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        if request.url.path.endswith("/generate"):
+            seen[0] += 1
+            if seen[0] >= count:
+                if answered and seen[0] == count:
+                    await send()
+                raise Killed
+        return await send()
+
+    return Tampered(tamper)
+
+
+async def killed(ground: Ground, number: int, machine: str, *, at: int, answered: bool, count: int = 2) -> None:
+    """Run a shard until its process is killed at a submit."""
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - it is in a group
+        await ground.shard(number, machine, count, transport=stopping_at(at, answered=answered), concurrency=2)
+    assert "Killed" in repr(raised.value)
+
+
+async def test_shards_on_machines_of_their_own_are_merged_from_the_store(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        summary = await run.divide()
+        results = [await run.shard(1, "one"), await run.shard(2, "two")]
+        assert [result.exit_code for result in results] == [0, 0]
+        assert results[0].merge == f"crucible-batch merge {URL}"
+        assert json.loads(run.store.content["report.json"])["counts"]["succeeded"] == 1  # of the probe
+        before = run.pictures()
+        run.store.requests.clear()
+        merged = run.merge()
+        assert (merged.exit_code, merged.merged, merged.outputs) == (0, (1, 2), JOBS - 1)
+        assert merged.report.counts.succeeded == JOBS == len(run.pictures())
+        assert before == run.pictures()
+        assert not {"create png", "delete png"} & run.store.requests.keys()
+        assert json.loads(run.store.content["report.json"])["counts"]["succeeded"] == JOBS
+        state = await bench.state()
+        assert Decimal(merged.report.credits.spent) == Decimal(state["audit"]["spent_on_jobs"])
+        assert run.merge().is_repeated
+        again = await run.run()
+        assert again.exit_code == 0
+        assert len(await run.keys()) == JOBS
+        await run.check(Decimal(100))
+        if has_feature("check"):
+            with run.on("main"):
+                assert (await api.check_outputs(URL)).exit_code == 0
+    assert summary.digest == merged.plan_digest
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before its answer", "after it was sent"])
+async def test_a_shard_whose_machine_is_lost_is_continued_elsewhere_within_its_allowance(
+    start: Any, ground: Any, answered: bool
+) -> None:
+    """The allowances are not enough for all jobs, so that other jobs bought elsewhere would exceed them."""
+    async with start() as bench:
+        run = ground(bench, budget=14, jobs=20, head="concurrency: 2\n")
+        await run.divide(1)
+        await killed(run, 1, "lost", at=4, answered=answered, count=1)
+        shutil.rmtree(bench.path / "lost")
+        before = await run.keys()
+        second = await run.shard(1, "other", 1)
+        assert second.exit_code == 4
+        assert set(before) <= set(await run.keys())
+        merged = run.merge()
+        assert merged.exit_code == 4
+        assert Decimal(merged.report.credits.spent) == 14 == PRICE * len(await run.keys())
+        await run.check(Decimal(14))
+
+
+async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        unknown: list[str] = []
+
+        async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                key = json.loads(await request.aread())["idempotency_key"]
+                if not any(key.encode() in run.store.content[name] for name in run.log(1)):
+                    unknown.append(key)
+            return await send()
+
+        assert (await run.shard(1, "one", transport=Tampered(tamper))).exit_code == 0
+        assert unknown == []
+
+
+async def test_of_two_machines_with_one_shard_only_the_later_one_buys(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
+        await run.divide(1)
+        is_full, awake = asyncio.Event(), asyncio.Event()
+        sent: list[str] = []
+
+        async def slow(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                sent.append(json.loads(await request.aread())["idempotency_key"])
+                if len(sent) == 3:
+                    is_full.set()
+                    await awake.wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=Tampered(slow)))
+        await is_full.wait()
+        second = await run.shard(1, "other", 1)
+        assert second.exit_code == 4
+        awake.set()
+        with pytest.raises(ShardTakenError, match="another process continues shard 1/1"):
+            await first
+        assert len(sent) == 3
+        merged = run.merge()
+        assert Decimal(merged.report.credits.spent) == 14
+        await run.check(Decimal(14))
+
+
+async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_of_the_store(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench, budget=14, jobs=20, head="concurrency: 2\n")
+        await run.divide(1)
+        await killed(run, 1, "one", at=4, answered=True, count=1)
+        await run.shard(1, "two", 1)
+        again = await run.shard(1, "one", 1)
+        assert again.exit_code == 4
+        assert list(again.run_dir.glob(".crucible/journal.sqlite3.before-*"))
+        with Journal.read(again.run_dir) as journal:
+            held = {event.key for _, event in journal.events() if isinstance(event, Held)}
+        assert set(await run.keys()) - held == set((await run.keys())[:1])  # of the probe
+        run.merge()
+        await run.check(Decimal(14))
+
+
+async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await killed(run, 1, "one", at=3, answered=True)
+        await run.shard(2, "two")
+        with pytest.raises(UserError, match=r"shard 1/2 of plan .* has not ended") as caught:
+            run.merge()
+        assert "--shard 1/2" in str(caught.value.hint)
+        with pytest.raises(UserError, match="has not ended"):
+            run.merge(abandon=[1])
+        await run.shard(1, "three")
+        assert run.merge().report.counts.succeeded == JOBS
+        await run.check(Decimal(100))
+
+
+async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(start: Any, ground: Any) -> None:
+    """Until then another machine, which has not the journal of the merge, must not buy the jobs of the shards."""
+    async with start() as bench:
+        run = ground(bench, jobs=2)
+        await run.divide(1)
+        await run.shard(1, "one", 1)
+        for step in ("_merge", "write_results"):
+            with run.patch.context() as patch:
+                patch.setattr(merging, step, killing)
+                with pytest.raises(Killed):
+                    run.merge()
+            with pytest.raises(ShardsUnknownError):
+                await run.run("other")
+        assert run.merge().merged == ()
+        before = await run.keys()
+        assert (await run.run("another")).exit_code == 0
+        assert await run.keys() == before
+
+
+async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        with pytest.raises(UserError, match="shard 2 of 2 is missing"):
+            run.merge()
+        merged = run.merge(abandon=[2])
+        assert (merged.merged, merged.abandoned) == ((1,), (2,))
+        before = await run.keys()
+        del run.store.content[
+            ".crucible/shards/00000002.json"
+        ]  # as if the merge was killed before it noted its end there
+        for number, machine, word in ((1, "one", "merged"), (1, "new", "merged"), (2, "new", "abandoned")):
+            with pytest.raises(RunDirectoryError, match=f"was {word}, and its allowance was returned"):
+                await run.shard(number, machine)
+        assert run.merge().is_repeated
+        for key in (*run.log(1), *run.log(2)):  # nobody needs them now
+            del run.store.content[key]
+        with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
+            await run.shard(2, "newer")
+        assert await run.keys() == before
+        done = await run.run()
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        await run.check(Decimal(100))
+
+
+async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(start: Any, ground: Any) -> None:
+    """Its process has taken the log, and has not bought anything yet."""
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        results = await run.shard(1, "one")
+        original, is_closed = run.store.create, asyncio.Event()
+
+        async def create(key: str, content: bytes) -> bool:
+            if "/2-of-2/00000002" in key and not is_closed.is_set():
+                is_closed.set()
+                await asyncio.to_thread(run.merge, abandon=[2])
+            return await original(key, content)
+
+        run.store.create = create
+        with pytest.raises(ShardTakenError, match="was abandoned"):
+            await run.shard(2, "two")
+        assert len(await run.keys()) == 1 + results.report.counts.succeeded
+        assert (await run.run()).report.counts.succeeded == JOBS
+        await run.check(Decimal(100))
+
+
+async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_shards_are_merged(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        with pytest.raises(ShardsOutstandingError):
+            await run.run()
+        await run.shard(1, "one")
+        shutil.rmtree(bench.path / "main")
+        before = await run.keys()
+        with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial"):
+            await run.run("new")
+        with pytest.raises(ShardsUnknownError):
+            await run.divide(machine="new")
+        assert await run.keys() == before
+        await run.shard(2, "two")
+        merged = run.merge(machine="new")
+        assert merged.report.counts.succeeded == JOBS - 1  # without the probe's
+        done = await run.run("new")
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        assert len(await run.keys()) == JOBS
+        await run.check(Decimal(100))
+
+
+async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has_merged(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        with run.on("two") as state:
+            (local,) = (state / "crucible-batch" / "runs").iterdir()
+        with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
+            await run.run("two")  # listed, and not merged
+        for given in (URL, local):
+            with run.on("two"), pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"):
+                api.merge([given], abandon=[1])
+        run.merge()
+        before, report = await run.keys(), run.store.content["report.json"]
+        for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
+            with pytest.raises(RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"):
+                run.merge(machine="two", **options)
+            with run.on("two"), pytest.raises(RunDirectoryError, match="waits for its merge"):
+                api.merge([local], **options)
+        assert run.store.content["report.json"] == report
+        with pytest.raises(NothingToDivideError, match="no job is new"):
+            await run.divide(machine="two")
+        done = await run.run("two")
+        assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (0, JOBS, JOBS * PRICE)
+        assert await run.keys() == before
+
+
+async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed_one(start: Any, ground: Any) -> None:
+    """Another machine has divided the rest; the journal of its main run is lost, and restored where both plans ran."""
+    async with start() as bench:
+        run = ground(bench, budget=10)
+        await run.divide(1)
+        await run.shard(1, "one", 1)
+        run.merge()
+        run.manifest.write_text(run.manifest.read_text().replace("credits: 10,", "credits: 100,"))
+        run.plan.unlink()
+        await run.divide(1)
+        shutil.rmtree(bench.path / "main")
+        for options in ({}, {"abandon": "all"}):
+            with pytest.raises(RunDirectoryError, match="has no journal"):
+                run.merge(machine="one", **options)
+        await run.shard(1, "one", 1)
+        with pytest.raises(ShardsUnknownError):
+            await run.run("one")
+        merged = run.merge(machine="one")
+        assert (merged.merged, merged.abandoned, merged.exit_code) == ((1,), (), 0)
+        done = await run.run("one")
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        await run.check(Decimal(100))
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing(
+    start: Any, ground: Any, what: str
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        run.merge()
+        before = await run.keys()
+        for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
+            run.store.content[key] = b"{}"
+            if what == "gone":
+                del run.store.content[key]
+        why = "doesn't list the plan of .*2-of-2, which was run here" if what == "gone" else "can't be read"
+        for step in (run.run, run.divide):
+            with pytest.raises(RunDirectoryError, match=why):
+                await step(machine="two")
+        for options in ({}, {"abandon": [1]}):
+            with pytest.raises(RunDirectoryError, match="waits for its merge" if what == "gone" else why):
+                run.merge(machine="two", **options)
+        assert await run.keys() == before
+
+
+def failing(part: str) -> Callable[[str, str], None]:
+    def fault(request: str, key: str) -> None:
+        if request == "create" and part in key:
+            raise unusable(key)
+
+    return fault
+
+
+async def test_a_plan_that_is_listed_can_be_read_by_any_machine(start: Any, ground: Any) -> None:
+    """One that was not stored is not listed, and blocks nobody."""
+    async with start() as bench:
+        run = ground(bench)
+        run.store.fault = failing("/plan.json")
+        with pytest.raises(ObjectStoreError):
+            await run.divide()
+        run.store.fault = lambda _request, _key: None
+        shutil.rmtree(bench.path / "main")
+        assert (await run.run("new")).exit_code == 0
+        await run.check(Decimal(100))
+
+
+async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        before = await run.keys()
+        run.store.fault = failing("/1-of-2/00000002")
+        with pytest.raises(ObjectStoreError):
+            await run.shard(1, "one")
+        assert await run.keys() == before
+        run.store.fault = lambda _request, _key: None
+        for number in (1, 2):
+            assert (await run.shard(number, "one")).exit_code == 0
+        assert run.merge().report.counts.succeeded == JOBS
+        await run.check(Decimal(100))
+
+
+async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        with pytest.raises(UserError, match="can't be run in s3://other/x"):
+            await run.shard(1, "one", out_dir="s3://other/x")
+        with pytest.raises(UserError, match="are read from there, and from no directory"):
+            run.merge(out_dir=bench.path / "elsewhere")
+
+
+@pytest.mark.parametrize("lost", [16, 20])
+async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects_of_its_log_are(
+    start: Any, ground: Any, lost: int
+) -> None:
+    """Sixteen objects are read at once: where none of them is there, the log seemed to be empty."""
+    async with start() as bench:
+        run = ground(bench, jobs=50, budget=120, head="concurrency: 1\n")
+        await run.divide()
+        await killed(run, 1, "one", at=24, answered=True)
+        await run.shard(2, "two")
+        before, entries = await run.keys(), run.log(1)
+        assert len(entries) > lost + 2
+        kept = {key: run.store.content.pop(key) for key in entries[:lost]}
+        for options in ({}, {"abandon": [1]}):
+            with pytest.raises(CrucibleBatchError) as caught:
+                run.merge(machine="another", **options)
+            said = f"{caught.value.message} {caught.value.hint}"
+            assert "shard 1 of 2 is missing" not in said
+            assert "--abandon" not in said
+            assert "log of shard 1/2" in said
+        with pytest.raises(CrucibleBatchError, match=r"log of shard 1/2"):
+            await run.shard(1, "three")
+        assert await run.keys() == before
+        run.store.content.update(kept)
+        assert (await run.shard(1, "four")).exit_code == 0
+        assert run.merge().report.counts.succeeded == 50
+        await run.check(Decimal(120))

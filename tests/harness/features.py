@@ -1,0 +1,50 @@
+"""Which features there are: the folder of each can be deleted, and all other tests pass.
+
+A test that needs a feature is in ``tests/features/<name>``. Where a test of the core uses one beside its own subject,
+or a table has a row for each, it asks here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_TESTS = Path(__file__).parents[1]
+_FEATURES = _TESTS.parent / "crucible_batch" / "features"
+
+COMMANDS = {
+    "agents": ("agent skill", "agent mcp"),
+    "check": ("check",),
+    "control": ("ctl",),
+    "periods": ("budget show", "budget release"),
+    "prune": ("prune",),
+    "schedule": ("schedule list", "schedule export"),
+    "shards": ("merge",),
+    "stages": ("pick",),
+    "view": ("view",),
+}
+"""The commands of each feature that has some."""
+TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
+"""The features whose order in one run is tested in ``tests/features/together``."""
+
+
+def has_feature(name: str) -> bool:
+    return (_FEATURES / name).is_dir()
+
+
+def features_of(path: Path) -> set[str]:
+    """Return the features that a file of tests needs, by its folders: ``features/shards/with_periods`` needs both."""
+    folders = path.relative_to(_TESTS).parts[:-1]
+    if len(folders) < 2 or folders[0] != "features":
+        return set()
+    if folders[1] == "together":
+        return set(TOGETHER)
+    return {folders[1]}.union(*(folder.split("_")[1:] for folder in folders[2:] if folder.startswith("with_")))
+
+
+def commands_of_features() -> list[str]:
+    return [command for name, commands in COMMANDS.items() if has_feature(name) for command in commands]
+
+
+def deleted_commands() -> set[str]:
+    """Return the commands that some pages still print, though their feature was deleted."""
+    return {command for commands in COMMANDS.values() for command in commands} - {*commands_of_features()}
