@@ -1,3 +1,4 @@
+from crucible_batch.api import plan as plan
 from crucible_batch.api import run as run
 from crucible_batch.api import run_jobs as run_jobs
 from crucible_batch.api import run_sync as run_sync
@@ -78,7 +79,6 @@ from crucible_batch.runs.finished_jobs import FinishedOutput as FinishedOutput
 from crucible_batch.runs.job_stream import RunningJobs as RunningJobs
 from crucible_batch.runs.plan_rows import PriceLine as PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary as PlanSummary
-from crucible_batch.runs.planning import plan as plan
 from crucible_batch.runs.run_list import ListedRun as ListedRun
 from crucible_batch.runs.run_list import RunList as RunList
 from crucible_batch.runs.run_list import RunState as RunState

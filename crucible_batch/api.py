@@ -1,21 +1,23 @@
-"""``run``: a manifest run by a program, in three forms."""
+"""``run`` and ``plan``: a manifest run by a program, in three forms, and what that would do and cost."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 from crucible_batch.core.progress import Observer
-from crucible_batch.core.run_options import RunOptions
-from crucible_batch.features.registry import kind_of
+from crucible_batch.core.run_options import ManifestOptions, RunOptions
+from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.runs.draft import read_value
 from crucible_batch.runs.job_stream import RunningJobs
-from crucible_batch.runs.keywords import taking
+from crucible_batch.runs.keywords import OfFeature, taking
 from crucible_batch.runs.manifest_call import ManifestCall
 from crucible_batch.runs.parts import RunPart
 from crucible_batch.runs.plan_summary import PlanSummary
-from crucible_batch.runs.request import parse_shard
+from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.running import RunResult, run_request
 
 
@@ -24,7 +26,7 @@ class RunCall(ManifestCall, RunOptions):
     """The arguments of ``run``: these, and the options."""
 
     confirm: Callable[[PlanSummary], bool] | None = None
-    shard: str | None = None
+    shard: Annotated[str | None, OfFeature("shards")] = None
     handle_signals: bool = False
     observer: Observer | None = None
 
@@ -70,7 +72,7 @@ def run_jobs(given: RunCall) -> RunningJobs:
 
 
 async def _run(given: RunCall, *parts: RunPart) -> RunResult:
-    request = given.request(RunOptions, shard=parse_shard(given.shard))
+    request = given.request(RunOptions, "run_options")
     return await run_request(
         request,
         lambda request: kind_of(request, *parts),
@@ -80,4 +82,45 @@ async def _run(given: RunCall, *parts: RunPart) -> RunResult:
         observer=given.observer,
         settings=given.settings,
         transport=given.transport,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCall(ManifestCall, ManifestOptions):
+    """The arguments of ``plan``: these, and the options for reading a manifest."""
+
+    save_to: str | Path | None = None
+    force: bool = False
+    all_rows: bool = False
+    deadline_s: float | None = None
+    shards: Annotated[int | None, OfFeature("shards")] = None
+
+
+@taking(PlanCall)
+async def plan(given: PlanCall) -> PlanSummary:
+    """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
+
+    With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
+    saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
+    a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
+    job. Without an API key, parameters are not checked against their workflows, and the account is not read.
+    ``deadline_s`` is in seconds from the call. The other arguments are those of ``ManifestOptions``.
+
+    ``shards`` divides the saved plan into that many shards, each with an allowance of the budget, which ``run`` with
+    ``shard`` runs on any machine. The allowances are set aside in the run directory, which is created.
+
+    Raises ``UserError``, ``ManifestError`` with all problems, ``GatewayError``, ``StalePlanError``, ``DeadlineError``
+    when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
+    given or ``manifest`` is a saved plan.
+    """
+    request = given.request(ManifestOptions, "plan_options", deadline_s=given.deadline_s)
+    return await plan_request(
+        request,
+        plan_kind_of,
+        None if given.save_to is None else Path(given.save_to),
+        force=given.force,
+        all_rows=given.all_rows,
+        settings=given.settings,
+        transport=given.transport,
+        manifest=read_value(given.manifest, request),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crucible_batch.cli.command_line import command_of_features
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
@@ -22,7 +23,6 @@ from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import REPORT_FILE, ReportHead
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.running import RunResult
@@ -53,7 +53,7 @@ def _next_command(result: RunResult, job_filter: JobFilter, failures: list[Failu
     if result.merge is not None:
         return next_of_shard(head, command, failures, result.merge)
     step = next_of_run(head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake)
-    return next_pick(result.run_dir) if step is None and head.waiting else step
+    return command_of_features(result.run_dir, head) if step is None else step
 
 
 def show_ending(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from functools import partial, wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, cleandoc, getdoc, signature
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -18,8 +18,9 @@ from crucible_batch.cli.declared_options import option_of, options_from, paramet
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.core.run_options import ManifestOptions
+from crucible_batch.core.run_options import FeatureOptions, ManifestOptions
 from crucible_batch.errors import ExitCode
+from crucible_batch.features import found
 from crucible_batch.settings import Settings
 
 
@@ -96,6 +97,25 @@ NoHtml = Annotated[bool, option_of("html")]
 Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
 AllowCommand = Annotated[bool, option_of("allow_command")]
 Var = Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")]
+
+
+@dataclass(frozen=True, slots=True)
+class OfFeatures:
+    """Marks the parameter of a command that gets the options which features add to it, each feature's as one value.
+
+    ``file`` is the name of the modules that have them: ``Options``, a dataclass; ``EXAMPLES``, and ``HELP``, for the
+    help of the command.
+    """
+
+    file: str
+
+    @property
+    def kinds(self) -> list[type[FeatureOptions]]:
+        return [module.Options for module in found(self.file)]
+
+
+RunFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("run_options")]
+PlanFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("plan_options")]
 
 _OUTPUT_OPTIONS = {
     "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],
@@ -198,36 +218,24 @@ def command(
     """
 
     def add(body: Callable[..., None]) -> Callable[..., None]:
-        words = name or body.__name__
-        groups: dict[str, type] = {}
-        parameters: list[Parameter] = []
-        _result, *own = signature(body, eval_str=True).parameters.values()
-        for parameter in own:
-            kind = parameter.annotation
-            if isinstance(kind, type) and is_dataclass(kind):
-                groups[parameter.name] = kind
-                parameters += parameters_of(kind) if issubclass(kind, ManifestOptions) else _parameters_of(kind)
-            else:
-                parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
-        parameters.sort(key=_panel_number)
+        words, own = name or body.__name__, _OwnOptions(body)
+        parameters = sorted(own.parameters, key=_panel_number)
         shown = {each: (False, _OUTPUT_OPTIONS[each]) for each in output.split()}
         parameters += [_parameter(each, *settings) for each, settings in shown.items()]
         if everyday:
             parameters.append(_parameter("help_all", default=False, annotation=HelpAll))
 
         @wraps(body)
-        def answered(**given: object) -> None:
+        def answered(**given: Any) -> None:
             given.pop("help_all", None)
             with answering(words, **{each: bool(given.pop(each)) for each in shown}) as result:
-                for each, kind in groups.items():
-                    own = {field.name: given.pop(field.name) for field in fields(kind)}
-                    given[each] = options_from(kind, own) if issubclass(kind, ManifestOptions) else kind(**own)
-                body(result, **given)
+                body(result, **own.arguments(given))
 
         vars(answered)["__signature__"] = Signature(parameters)
+        answered.__doc__ = "\n".join([getdoc(body) or "", *own.more_help()])
         own_name = name.rpartition(" ")[2] if name else None
         own_class = with_everyday(everyday) if everyday else PlainCommand
-        described = epilog(*examples, codes=codes)
+        described = epilog(*examples, *own.more_examples(), codes=codes)
         group.command(own_name, cls=own_class, rich_help_panel=panel, epilog=described)(answered)
         return body
 
@@ -240,6 +248,61 @@ def _panel_number(parameter: Parameter) -> int:
         if each.rich_help_panel in _PANELS:
             return _PANELS.index(each.rich_help_panel) + 1
     return 0
+
+
+class _OwnOptions:
+    """The options of a command beside those of its output: groups of them, and those that features add."""
+
+    def __init__(self, body: Callable[..., None]) -> None:
+        self.parameters: list[Parameter] = []
+        self._groups: dict[str, type] = {}
+        self._of_features: dict[str, OfFeatures] = {}
+        _output, *own = signature(body, eval_str=True).parameters.values()
+        for parameter in own:
+            kind = parameter.annotation
+            if (mark := _mark_of(kind)) is not None:
+                self._of_features[parameter.name] = mark
+                for options in mark.kinds:
+                    self.parameters += _parameters_of(options)
+            elif isinstance(kind, type) and is_dataclass(kind):
+                self._groups[parameter.name] = kind
+                if issubclass(kind, ManifestOptions):
+                    self.parameters += parameters_of(kind)
+                else:
+                    self.parameters += _parameters_of(kind)
+            else:
+                self.parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the command, by the values of its parameters."""
+        rest = dict(given)
+
+        def take(kind: Any) -> Any:
+            values = {field.name: rest.pop(field.name) for field in fields(kind)}
+            return options_from(kind, values) if issubclass(kind, ManifestOptions) else kind(**values)
+
+        taken = {name: take(kind) for name, kind in self._groups.items()}
+        for name, mark in self._of_features.items():
+            taken[name] = tuple(map(take, mark.kinds))
+        return {**rest, **taken}
+
+    def more_examples(self) -> Iterator[str]:
+        for module in self._modules():
+            yield from module.EXAMPLES
+
+    def more_help(self) -> Iterator[str]:
+        for module in self._modules():
+            if module.HELP:
+                yield cleandoc(module.HELP)
+
+    def _modules(self) -> Iterator[Any]:
+        for mark in self._of_features.values():
+            yield from found(mark.file)
+
+
+def _mark_of(annotation: object) -> OfFeatures | None:
+    marks = getattr(annotation, "__metadata__", ())
+    return next((each for each in marks if isinstance(each, OfFeatures)), None)
 
 
 def _parameters_of(group: type) -> list[Parameter]:

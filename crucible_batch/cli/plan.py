@@ -1,4 +1,4 @@
-"""The ``plan`` command, and ``run --dry-run``: what a run would do, and the probe before a plan is divided."""
+"""The ``plan`` command, and ``run --dry-run``: what a run would do."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from typing import TypeVar
 
 from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.ending import show_run_ending
-from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
-from crucible_batch.cli.run_session import showing
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.plan_diff import ChangeKind
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.core.retry_rule import Remedy, first_steps
-from crucible_batch.errors import ExitCode
-from crucible_batch.features.shards.probing import probe
-from crucible_batch.features.shards.rendering import show_shard_commands
+from crucible_batch.features import found
+from crucible_batch.features.registry import plan_kind_of, plan_kind_of_run
 from crucible_batch.runs.cancellation import interruptible_immediately
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
@@ -37,9 +33,10 @@ def show_what_a_run_would_do(
     output: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
 ) -> None:
     for_run = output.command == "run"
+    kind_for = plan_kind_of_run if for_run else plan_kind_of
     with working(output.err, "reading the manifest, querying the gateway"):
         planning = plan_request(
-            request, save_to, force=force, all_rows=output.verbose, for_run=for_run, settings=settings
+            request, kind_for, save_to, force=force, all_rows=output.verbose, for_run=for_run, settings=settings
         )
         summary = asyncio.run(_interruptible(planning))
     output.data = plan_json(summary, saved=save_to)
@@ -47,8 +44,7 @@ def show_what_a_run_would_do(
         show_plan(output.out, summary)
         if save_to is not None:
             fact(output.out, "saved", clean_path(save_to), width=9)
-        if summary.shards:
-            show_shard_commands(output.out, summary, save_to or request.manifest)
+        if any(view.show_next(output.out, summary, save_to or request.manifest) for view in found("plan_view")):
             return
         plan_again = again("--dry-run") if for_run else again()
         what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
@@ -66,22 +62,6 @@ def show_what_a_run_would_do(
 async def _interruptible(work: Awaitable[_Result]) -> _Result:
     with interruptible_immediately():
         return await work
-
-
-def probe_and_show(
-    output: CommandOutput, request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool
-) -> bool:
-    """Probe with the progress of a run, and return whether the plan may be divided. Otherwise shows why it can't be."""
-    with showing(output, request, DisplayMode.AUTO) as shown:
-        found = asyncio.run(
-            probe(request, save_to, force=force, handle_signals=True, observer=shown, settings=settings)
-        )
-    if found is None or found.may_divide:
-        return True
-    # After refused jobs the same command would only try the next ones.
-    command = None if found.run.exit_code is ExitCode.SOME_FAILED else again()
-    show_run_ending(output, shown.finished(found.run), request.job_filter, command=command)
-    return False
 
 
 def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str) -> str | None:

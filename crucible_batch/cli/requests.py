@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crucible_batch.cli.option_parsers import read_variables
 from crucible_batch.cli.options import TargetOptions
-from crucible_batch.core.run_options import ManifestOptions
+from crucible_batch.core.run_options import FeatureOptions, ManifestOptions
 from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.request import JobFilter, RunRequest
 
@@ -20,7 +20,11 @@ def manifest_request(manifest: Path, var: Sequence[str] | None, options: Manifes
 
 
 def plan_request(
-    read: RunRequest, budget: Decimal | None, target: TargetOptions, only: Sequence[str] | None
+    read: RunRequest,
+    budget: Decimal | None,
+    target: TargetOptions,
+    only: Sequence[str] | None,
+    features: tuple[FeatureOptions, ...],
 ) -> RunRequest:
     """Return the request to plan a run, or to run."""
     return replace(
@@ -29,4 +33,5 @@ def plan_request(
         run_id=target.run_id,
         budget=budget,
         job_filter=JobFilter(tuple(only or ()), target.retry_failed),
+        features=features,
     )

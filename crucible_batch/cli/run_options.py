@@ -1,4 +1,4 @@
-"""The options of ``run`` that are the command line's alone, and those of ``plan`` for shards."""
+"""The options of ``run`` that are the command line's alone."""
 
 from __future__ import annotations
 
@@ -11,31 +11,12 @@ from typing import Annotated
 import typer
 
 from crucible_batch.cli.option_parsers import option_parser, parse_bytes
-from crucible_batch.option_values import IfRunning
 
 # One for each panel of the help.
-_jobs = partial(typer.Option, rich_help_panel="Which jobs")
-_pace = partial(typer.Option, rich_help_panel="Time and pace")
 _output = partial(typer.Option, rich_help_panel="Output")
 
 # One for each kind of value.
 _size = partial(_output, metavar="SIZE", parser=option_parser(parse_bytes))
-_number_of_shards = partial(typer.Option, "--shards", metavar="N", min=1, max=10_000)
-
-Shards = Annotated[
-    int | None,
-    _number_of_shards(
-        help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs on any machine.",
-        rich_help_panel="Which jobs",
-    ),
-]
-Probe = Annotated[
-    bool,
-    _jobs(
-        "--probe",
-        help="First buy one job of each kind without a known price, and upload the images. Spends credits.",
-    ),
-]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -45,15 +26,6 @@ DryRun = Annotated[
         rich_help_panel="Spending",
     ),
 ]
-Shard = Annotated[
-    str | None,
-    _jobs(
-        "--shard",
-        metavar="I/N",
-        help="Run this shard of a divided plan.  \\[default: CRUCIBLE_BATCH_SHARD, else the index of the array job]",
-    ),
-]
-
 EVERYDAY = {
     "budget": "Spend at most N credits, over all runs.",
     "yes": "Start without a budget, without asking.",
@@ -75,29 +47,6 @@ EVERYDAY_OF_PLAN = {
     "verbose": "List each job, and why it would run.",
     **{name: EVERYDAY[name] for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleOptions:
-    """The options for runs of a schedule: missed times, and a run that is still active."""
-
-    catch_up: Annotated[
-        int | None,
-        _pace(
-            "--catch-up",
-            metavar="N",
-            min=0,
-            max=366,
-            help="First run up to N missed times of the manifest's schedule.  \\[default: schedule.catch_up, else 0]",
-        ),
-    ] = None
-    if_running: Annotated[
-        IfRunning | None,
-        _pace(
-            "--if-running",
-            help="If a run of this manifest is active, also under another run id: exit with 6, wait, or exit with 0.",
-        ),
-    ] = None
 
 
 class LogFormat(enum.StrEnum):

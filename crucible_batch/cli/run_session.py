@@ -63,8 +63,9 @@ def run_and_show(
         ran = asyncio.run(run_showing(output, request, settings, display, manifest=manifest))
     if request.plan is None and (time := ran.result.report.scheduled_at) is not None:
         command = with_option(command, "--scheduled-at", time)
-    if request.shard is not None:
-        command = with_option(command, "--shard", str(request.shard))
+    for options in request.features:
+        for option, value in options.repeated.items():
+            command = with_option(command, option, value)
     show_run_ending(output, ran, request.choice, command=command)
     if request.bell:
         ring(output.err, ran.took_s)
@@ -152,7 +153,7 @@ def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMod
     """Show the run of the block on the streams of ``answer``, and log it if ``answer`` has a log."""
     share_one_heap()
     title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
-    title += "" if request.shard is None else f" · shard {request.shard}"
+    title += "".join(options.title for options in request.features)
     others: list[Observer] = [JsonLines(output)] if output.json else []
     if output.log is not None:
         others.append(output.log)

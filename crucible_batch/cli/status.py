@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.cli.command_line import merge_command
+from crucible_batch.cli.command_line import command_of_features, merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
@@ -35,7 +35,6 @@ from crucible_batch.core.credits import format_credits
 from crucible_batch.core.progress import Balance
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.features.stages.picking import next_pick
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.shard_notes import describe_shards
@@ -160,7 +159,7 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused
         return None
     if head.exit_code == ExitCode.OK and not _chose_some(status):
-        return next_pick(status.location) if head.waiting else None
+        return command_of_features(status.location, head)
     if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
         return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():

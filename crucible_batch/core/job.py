@@ -18,7 +18,7 @@ The phases of a job. ``decide`` reads nothing but the job:
     UNKNOWN      -                 -      (a new run: SUBMITTING, in doubt)
     UNAVAILABLE  -                 -      (a new run: FETCHING)
     VANISHED     -                 -      (a new run: IN_FLIGHT)
-    BLOCKED      -                 -      (no request is planned for it: features/stages/rule.py)
+    BLOCKED      -                 -      (no request is planned for it: `PlannedJob.obstacle`)
     UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
 
 ``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on, nor

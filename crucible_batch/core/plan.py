@@ -22,7 +22,7 @@ MAX_COLUMN_NAME = 80
 MAX_ROW = 2000
 """Characters that are kept of a row, column names included, so that a wide table doesn't fill journals and reports."""
 DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
-"""The code of a job that can't be made from an output: ``domain.derived_jobs`` has the table."""
+"""The code of a job that can't be made from an output that its source has."""
 
 BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""

@@ -1,4 +1,4 @@
-"""The gateway port: the interface that the engine needs, and the contract by which its implementations are tested."""
+"""The ports of the engine: the gateway, with the contract by which its implementations are tested, and derivations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import Saved
 from crucible_batch.core.gateway_types import (
     Account,
     AssetSnapshot,
@@ -16,6 +17,7 @@ from crucible_batch.core.gateway_types import (
     UploadIntent,
     Workflow,
 )
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import GatewayError
 
 BeforeSend = Callable[[], None]
@@ -92,4 +94,16 @@ class Gateway(Protocol):
 
         The body's iterator raises ``GatewayError`` if it ends before its declared length.
         """
+        ...
+
+
+class Derivation(Protocol):
+    """Which jobs an output leads to, so that they are added to the plan of a run while it is active."""
+
+    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
+        """Return the jobs that are made from an output of ``planned``, the first time that it is given."""
+        ...
+
+    def arrange(self) -> None:
+        """Bring the plan into manifest order, at the end of the run."""
         ...

@@ -340,6 +340,20 @@ class RunOptions(ManifestOptions):
     """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one is refused."""
 
 
+class FeatureOptions:
+    """The options that a feature adds to a command, as they were given: the base of its dataclass."""
+
+    @property
+    def title(self) -> str:
+        """What is shown after the name of the run."""
+        return ""
+
+    @property
+    def repeated(self) -> Mapping[str, str]:
+        """Options, with their values, that the same command needs again although they may not have been typed."""
+        return {}
+
+
 def declared(options: type[ManifestOptions]) -> Mapping[str, tuple[Option, object]]:
     """Return the declaration and the default of each option, by its name."""
     hints = get_type_hints(options, include_extras=True)

@@ -19,10 +19,10 @@ from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.receipts import receipt_for
 from crucible_batch.core.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.engine.admission import Admission
-from crucible_batch.engine.derived_jobs import JobAdder
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.history import JobIdOwners, Survey, survey
+from crucible_batch.engine.job_adder import JobAdder
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.job_worker import JobWorker

@@ -10,10 +10,9 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
 from crucible_batch.core.outage import Outage
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.ports import Gateway
+from crucible_batch.core.ports import Derivation, Gateway
 from crucible_batch.core.progress import Observer
 from crucible_batch.engine.clock import Clock
-from crucible_batch.engine.derived_jobs import Derivation
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.input_images import load_input

@@ -7,10 +7,19 @@ rest works as before. What a feature adds is found by the names of files in its 
     commands.py         add_to(app)                    commands of the command line
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of a report, by the notes of its journal
+    run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
+    run_command.py      run(...)                       how `run` makes its runs; at most one feature has it
+    plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise
+    plan_command.py     prepared(...)                  what `plan` does before it plans
+    plan_view.py        show, as_json, show_next       what `plan` shows of a plan
+    followed_plan.py    chosen(...)                    the part of a saved plan that a run follows
+    next_command.py     next_command(run_dir, head)    the command after a run that has nothing left to do
+                        first_step(blocked, run_dir)   what comes before the command that continues a run
     doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
     schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
 
-What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
+What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters. ``needs.py`` has which
+feature can't do without another.
 """
 
 from __future__ import annotations
@@ -19,6 +28,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from crucible_batch.features.needs import NEEDS
 
 _FOLDER = Path(__file__).parent
 
@@ -29,12 +40,19 @@ def found(name: str) -> Iterator[Any]:
     An error in a module is raised: a limit on credits must not vanish because its feature can't be imported.
     """
     for path in sorted(_FOLDER.glob(f"*/{name}.py")):
-        yield import_module(f"{__name__}.{path.parent.name}.{name}")
+        if exists(path.parent.name):
+            yield import_module(f"{__name__}.{path.parent.name}.{name}")
+
+
+def exists(feature: str) -> bool:
+    """Return whether a feature was not deleted, and neither was one that it needs."""
+    needed = NEEDS.get(feature, frozenset())
+    return (_FOLDER / feature).is_dir() and all(map(exists, needed))
 
 
 def load(reference: str) -> Any:
-    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature's folder doesn't exist."""
+    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature was deleted."""
     module, _, attribute = reference.partition(":")
-    if not (_FOLDER / module.partition(".")[0]).is_dir():
+    if not exists(module.partition(".")[0]):
         return None
     return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -17,6 +17,7 @@ from crucible_batch.runs.known_jobs import KnownJobsPart
 from crucible_batch.runs.manifest_jobs import manifest_run
 from crucible_batch.runs.parts import Parts, RunPart
 from crucible_batch.runs.plan_parts import PlanParts
+from crucible_batch.runs.planning import ManifestPlan, PlanKind
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.start import RunKind
 
@@ -49,7 +50,8 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
 )
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
-    "shards.plan_notes:ShardNotesPart",
+    "shards.plan_part:ShardsPart",
+    "stages.plan_part:StagesPart",
     EarlierRunsPart,
     KnownJobsPart,
     "periods.part:PeriodPart",
@@ -63,21 +65,33 @@ def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKi
 
     ``cap`` is the ``SpendCap`` of a server on all of its runs, if this is one of them.
     """
-    if request.shard is not None:
+    if request.is_of_divided_plan:
         shard_run = load("shards.run:shard_run")
         kind: RunKind = shard_run(request, _parts(Kind.SHARD, further, cap))
         return kind
-    return manifest_run(request, _parts(Kind.MANIFEST, further, cap), plan_parts())
+    return manifest_run(request, _parts(Kind.MANIFEST, further, cap), _plan_parts())
 
 
 def kind_of_probe(request: RunRequest) -> RunKind:
     """Return the kind of a probe's run."""
-    return manifest_run(request, _parts(Kind.PROBE), plan_parts())
+    return manifest_run(request, _parts(Kind.PROBE), _plan_parts())
 
 
-def plan_parts() -> PlanParts:
-    """Return the parts of a plan."""
-    return PlanParts([kind() for kind in map(_loaded, _PLAN_PARTS) if kind is not None])
+def plan_kind_of(_request: RunRequest) -> PlanKind:
+    """Return the kind of the plan that ``plan`` makes, or compares with the present state."""
+    return ManifestPlan(_plan_parts())
+
+
+def plan_kind_of_run(request: RunRequest) -> PlanKind:
+    """Return the kind of the plan of a run with this request."""
+    if request.is_of_divided_plan:
+        kind: PlanKind = load("shards.run:ShardPlan")()
+        return kind
+    return plan_kind_of(request)
+
+
+def _plan_parts() -> PlanParts:
+    return PlanParts([part() for part in map(_loaded, _PLAN_PARTS) if part is not None])
 
 
 def _parts(kind: Kind, further: Sequence[RunPart] = (), cap: object = None) -> Parts:

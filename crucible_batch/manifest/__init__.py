@@ -4,8 +4,7 @@
 time, and problems in place of jobs that can't be made. ``manifest_schema`` returns a JSON Schema for editors.
 """
 
-from crucible_batch.manifest.deriving_entry import DerivingEntry
-from crucible_batch.manifest.expand import Expansion, expand
+from crucible_batch.manifest.expand import EntryExpander, expand
 from crucible_batch.manifest.job_spec import JobSpec
 from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, parse_manifest
 from crucible_batch.manifest.manifest import Manifest
@@ -13,15 +12,7 @@ from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector
 from crucible_batch.manifest.run_ids import depends_on_time, render_run_id, time_variables_in
 from crucible_batch.manifest.schema import manifest_schema
-from crucible_batch.manifest.sources import (
-    Source,
-    SourceFile,
-    SourceJob,
-    expected_output,
-    parse_pick,
-    parse_picks,
-    pick_text,
-)
+from crucible_batch.manifest.sources import Source, SourceFile, SourceJob
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.templates import Json
 from crucible_batch.manifest.value import VALUE_PATH, written

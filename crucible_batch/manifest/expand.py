@@ -8,158 +8,88 @@ same jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import replace
+from typing import Protocol
 
 from crucible_batch.errors import Place, Problem
+from crucible_batch.features import load
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.combinations import Combination
-from crucible_batch.manifest.deriving_entry import DerivingEntry
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
-from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate
+from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate, MadeJob
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.source_map import SourceNode
-from crucible_batch.manifest.sources import Source, SourceFile, SourceJob, SourceJobs, expected_output
 from crucible_batch.manifest.table_rows import RowFault, TableRow
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.text_field import TextField
-
-_Made = tuple["JobSpec | None", Sequence[Problem]]
 
 # An entry is abandoned after this many problems, since each of its rows may have its own.
 MAX_PROBLEMS_OF_ENTRY = 50
 
 
-OutputsOf = Callable[[str], "Sequence[SourceFile] | None"]
-"""Returns the outputs of the job with this name: saved ones or one that is expected. None if there is no such job."""
+class EntryExpander(Protocol):
+    """Makes the derived jobs of one expansion: those that are made from outputs of others."""
 
-OrderSources = Callable[["Sequence[SourceJob]"], "Sequence[SourceJob]"]
-"""Returns the sources of an entry in the order in which their jobs are made: of two equal jobs, the first is kept."""
+    def begin(self, context: ExpansionContext) -> None:
+        """Called before the first entry."""
 
+    def jobs(self, entry: ManifestEntry) -> Iterator[MadeJob]:
+        """Yield the jobs of an entry that is derived, and the problems of the entry itself."""
 
-def _all_expected(name: str) -> Sequence[SourceFile]:
-    return [expected_output(name, 0)]
+    def note(self, job: JobSpec) -> None:
+        """Called with each job of the manifest before the next one is made."""
 
 
 def expand(
     manifest: Manifest,
     note_names: Callable[[Set[str]], None] = lambda _names: None,
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
+    *,
+    expander: EntryExpander | None = None,
 ) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
     A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
     last item is that problem. Each call reads the files again. ``note_names`` is called at the end with the names of
-    the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use. Jobs of
-    entries with ``from`` are those that are expected.
+    the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
+
+    ``expander`` makes the derived jobs; by default it expects one output of each job.
+    Each job must have been handled before the next is taken, since derived jobs depend on those
+    of the entries above.
     """
-    yield from Expansion(manifest).jobs(note_names, note_empty)
+    context = ExpansionContext(manifest)
+    if expander is None and manifest.may_grow:
+        expander = load("stages.expander:StageExpander")()
+    if expander is not None:
+        expander.begin(context)
+    count = 0
+    for entry in manifest.jobs:
+        seen: set[tuple[Place, str, str]] = set()
+        makes = expander if entry.job.is_derived else None
+        made = _jobs(context, entry) if makes is None else makes.jobs(entry)
+        for job, problems in made:
+            if job is not None:
+                count += 1
+                if count > manifest.max_jobs:
+                    yield validation.too_many(entry.site, manifest.max_jobs)
+                    return
+                if expander is not None:
+                    expander.note(job)
+                yield job
+            elif problems:
+                yield from _new(problems, seen)
+            if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
+                break
+    note_names(context.templates.names)
+    note_empty(context.empty_cells.notes)
 
 
-class Expansion:
-    """One expansion of a manifest. It remembers the names that were taken, so that it can be continued by ``derive``.
-
-    ``waiting`` are the entries with ``from`` whose picks file is missing, with its path as in the manifest.
-    """
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        outputs_of: OutputsOf = _all_expected,
-        order: OrderSources = list,
-    ) -> None:
-        self._manifest = manifest
-        self._has_stages = manifest.has_stages
-        self._context = ExpansionContext(manifest)
-        self._outputs_of = outputs_of
-        self._order = order
-        self._sources = SourceJobs()
-        self._stages: list[DerivingEntry] = []
-        self._count = 0
-
-    @property
-    def jobs_so_far(self) -> SourceJobs:
-        """The jobs that were made, those that are only expected included."""
-        return self._sources
-
-    @property
-    def stages(self) -> Sequence[DerivingEntry]:
-        """The entries with ``from`` that have been expanded."""
-        return self._stages
-
-    def jobs(
-        self,
-        note_names: Callable[[Set[str]], None] = lambda _names: None,
-        note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
-    ) -> Iterator[JobSpec | Problem]:
-        """Yield the jobs as ``expand`` does.
-
-        Each job of an entry must have been handled before the next entry begins, since ``outputs_of`` is called with
-        the names of those before.
-        """
-        for entry in self._manifest.jobs:
-            seen: set[tuple[Place, str, str]] = set()
-            template = JobTemplate(self._context, entry)
-            yield from _new(template.faults.problems, seen)
-            for job, problems in self._of_entry(entry, template):
-                if job is not None:
-                    self._count += 1
-                    if self._count > self._manifest.max_jobs:
-                        yield validation.too_many(entry.site, self._manifest.max_jobs)
-                        return
-                    self._note_source(job)
-                    yield job
-                elif problems:
-                    yield from _new(problems, seen)
-                if len(seen) >= MAX_PROBLEMS_OF_ENTRY:
-                    break
-        note_names(self._context.templates.names)
-        note_empty(self._context.empty_cells.notes)
-
-    def derive(self, name: str, output: SourceFile) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
-        """Yield the jobs that are made from an output which was saved after the expansion, by entry.
-
-        ``name`` is the job's, which may itself have been made here.
-        """
-        for stage in self._stages:
-            source = self._sources.named(name)
-            if source is None or not stage.takes(source, output.index):
-                continue
-            made: list[JobSpec | Problem] = []
-            for job, problems in stage.make(Source(source, output)):
-                self._count += job is not None
-                if job is not None and self._count > self._manifest.max_jobs:
-                    made.append(validation.too_many(stage.entry.site, self._manifest.max_jobs))
-                    break
-                if job is not None:
-                    self._note_source(job)
-                    made.append(job)
-                else:
-                    made.extend(problems)
-            yield stage, made
-
-    def _note_source(self, job: JobSpec) -> None:
-        if self._has_stages:
-            self._sources.add(job.name, job.prompt, job.axes, job.entry)
-
-    def _of_entry(self, entry: ManifestEntry, template: JobTemplate) -> Iterator[_Made]:
-        if entry.job.source is None:
-            for item in _combined(self._context, entry, template):
-                yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
-            return
-        stage = DerivingEntry(self._context, entry, template, self._sources, self._stages)
-        self._stages.append(stage)
-        yield from ((None, [problem]) for problem in stage.problems)
-        for source in self._order(stage.sources):
-            outputs = self._outputs_of(source.name)
-            for output in () if outputs is None else outputs:
-                if stage.is_waiting and output.sha256 is not None:  # it may be picked later
-                    yield from stage.make(Source(source, replace(output, sha256=None)))
-                elif output.sha256 is not None and stage.takes(source, output.index):
-                    yield from stage.make(Source(source, output))
-            if outputs is not None and all(output.sha256 is None for output in outputs):
-                for index in stage.expected(source):
-                    yield from stage.make(Source(source, expected_output(source.name, index)))
+def _jobs(context: ExpansionContext, entry: ManifestEntry) -> Iterator[MadeJob]:
+    """Yield the jobs of an entry: one for each row, combination and repeat."""
+    template = JobTemplate(context, entry)
+    yield None, template.faults.problems
+    for item in _combined(context, entry, template):
+        yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
 
 
 def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:

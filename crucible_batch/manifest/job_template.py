@@ -11,11 +11,10 @@ from crucible_batch.errors import Problem
 from crucible_batch.manifest import names, parameters, validation
 from crucible_batch.manifest.combinations import NO_AXES, Combination, Combinations
 from crucible_batch.manifest.files import FileFault, Files
-from crucible_batch.manifest.job_spec import JobProblems, JobSpec, claim_of, row_words, take_again
+from crucible_batch.manifest.job_spec import JobProblems, JobSpec, row_words
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
 from crucible_batch.manifest.names import NameClaims, NameFault, text_fault
-from crucible_batch.manifest.sources import Source, SourceFile
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
@@ -53,7 +52,8 @@ class EmptyCells:
 
 # A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
 _MAX_PART_BYTES = 230
-_OUTPUT_OF_SOURCE = "{{ source.path }}"
+MadeJob = tuple[JobSpec | None, Sequence[Problem]]
+"""A job, or None and the problems that prevent it."""
 _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
@@ -102,7 +102,10 @@ class JobTemplate:
     """One compiled entry of ``jobs``.
 
     ``faults`` are the problems of templates that can't be compiled; if there are any, the entry makes no job.
+    ``default_image`` is the template of ``image`` in an entry without one.
     """
+
+    default_image: str | None = None
 
     def __init__(self, context: ExpansionContext, entry: ManifestEntry) -> None:
         self._context = context
@@ -115,10 +118,8 @@ class JobTemplate:
         literal = prompt[1:] if prompt.startswith("@") else prompt
         limit = MAX_VALUE if self._prompt_is_file else MAX_PROMPT
         self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
-        image = job.image if job.image is not None or job.source is None else _OUTPUT_OF_SOURCE
+        image = job.image if job.image is not None else self.default_image
         self._image = self._text(image, ("image",)) if image is not None else None
-        self._source: SourceFile | None = None
-        """The output from which the current job is made."""
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
         shared = context.workflow if job.workflow is None else None
         written = job.workflow or context.manifest.header.workflow or ""
@@ -135,9 +136,7 @@ class JobTemplate:
             return NO_AXES
         return Combinations(matrix, job.zip, self._name.names if self._name else ())
 
-    def make(
-        self, row: TableRow | None, combination: Combination, repeat: int
-    ) -> tuple[JobSpec | None, Sequence[Problem]]:
+    def make(self, row: TableRow | None, combination: Combination, repeat: int) -> MadeJob:
         """Return one job, or None and the job's problems in addition to ``faults``."""
         faults, blank = JobProblems(row, self._entry.job.foreach or ""), self._context.templates.blank
         blank.clear()
@@ -156,41 +155,6 @@ class JobTemplate:
             where = row_words(self._context.manifest.site, self._entry.index, row.number, row.line)
             self._context.empty_cells.add(where, blank)
         return job, ()
-
-    def make_from(
-        self, source: Source, combination: Combination, repeat: int, copy: int
-    ) -> tuple[JobSpec | None, Sequence[Problem]]:
-        """Return one job that is made from a source's output, or None and its problems in addition to ``faults``."""
-        faults = JobProblems()
-        variables = {
-            **self._context.variables,
-            **combination.values,
-            "repeat": repeat,
-            validation.SOURCE: source.variables,
-        }
-        suffix = self._source_suffix(source) + combination.suffix
-        name = self._full_name(None, replace(combination, suffix=suffix), repeat, variables, faults)
-        collision = self._taken_from(name, source, copy) if name else None
-        if collision is not None and source.is_expected:
-            faults.problems.append(collision)
-        self._source = source.output
-        job = self._made(name, combination, repeat, variables, faults)
-        if job is None:
-            return None, faults.problems
-        job.source, job.copy, job.collision = source, copy, collision
-        job.axes = {**source.job.axes, **job.axes}
-        return job, ()
-
-    def _source_suffix(self, source: Source) -> str:
-        """Return what is appended to the name: the source's name if the template uses nothing of the source.
-
-        And the output's number, from the second output on, if the template doesn't use it.
-        """
-        if self._name is None:
-            return ""
-        suffix = "" if validation.SOURCE in self._name.names else f"-{source.job.name}"
-        is_numbered = "source.index" in self._name.literal or "source.path" in self._name.literal
-        return suffix if source.output.index == 0 or is_numbered else f"{suffix}.{source.output.index}"
 
     def _made(
         self, name: str, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
@@ -290,10 +254,10 @@ class JobTemplate:
 
     def _file(self, text: TextField | None, variables: Variables, faults: JobProblems) -> Path | None:
         rendered = self._rendered(text, variables, faults)
-        if text is None or not rendered:
-            return None
-        if self._source is not None and rendered == self._source.path:
-            return self._source.file
+        return None if text is None or not rendered else self._found(text, rendered, faults)
+
+    def _found(self, text: TextField, rendered: str, faults: JobProblems) -> Path | None:
+        """Return the file with a rendered path; None if there is a problem, which is reported."""
         try:
             return self._context.files.find(rendered)
         except FileFault as fault:
@@ -337,19 +301,6 @@ class JobTemplate:
         elif (fault := text_fault(pattern)) is not None:
             faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
         return pattern
-
-    def _taken_from(self, name: str, source: Source, copy: int) -> Problem | None:
-        """Claim the name for a job that is made from a source; return the problem if another job has it."""
-        entry, site, context = self._entry.index, self._entry.site, self._context
-        claim = take_again(context.claims, names.folded(name), claim_of(name, entry, source, copy))
-        if claim is None:
-            return None
-        message = f"the job that is made from {source.job.name!r} would be named {name!r}, as is another job"
-        if claim.entry != entry:
-            place = context.manifest.site.place(("jobs", claim.entry, "name"))
-            message += f" ({place})"
-        hint = "use {{ source.name }} and the axes in `name`; names must differ in more than upper and lower case"
-        return site.problem(("name",), message, hint=hint)
 
     def _taken(self, name: str, row: TableRow | None) -> Problem | None:
         index, site, root = self._entry.index, self._entry.site, self._context.manifest.site

@@ -52,9 +52,9 @@ class Manifest:
         return self.header.name
 
     @property
-    def has_stages(self) -> bool:
-        """Whether an entry makes jobs from outputs of others, so that a run adds jobs to its plan."""
-        return any(entry.job.source is not None for entry in self.jobs)
+    def may_grow(self) -> bool:
+        """Whether a run may add jobs to its plan, since they are made from outputs of others."""
+        return any(entry.job.is_derived for entry in self.jobs)
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -176,23 +176,19 @@ class JobEntry(Part):
         " files: one job per row, as `row` in templates.",
         examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
-    source: OptionalText = Field(
-        None,
-        alias="from",
-        description="Pattern of the names of jobs of entries above: one job for each of their outputs, as `source` in"
-        " templates, with the output as its `image` unless that is set. A template of `vars` and dates.",
-        examples=["draft*"],
-    )
-    pick: OptionalText = Field(
-        None,
-        description="File with the names of the sources to take, one a line: NAME, or NAME/INDEX for one output."
-        " Relative to the manifest. Without the file the entry makes no jobs. Requires `from`.",
-        examples=["picks.txt"],
-    )
     repeat: int = Field(1, ge=1, description="Number of times the job is run; `repeat` in templates, from 1.")
     fields: Fields = Field(
         default_factory=Fields, description="Parameters that receive the prompt and the image, for this job."
     )
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether a feature makes its jobs, from outputs of other jobs: a run may then add jobs to its plan."""
+        return False
+
+    def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
+        """Yield the problems of what a feature adds. ``site`` is the entry."""
+        return iter(())
 
 
 class Header(Part):

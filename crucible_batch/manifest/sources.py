@@ -1,18 +1,10 @@
-"""Sources: the jobs whose outputs an entry with ``from`` takes, and the picks file that chooses among them."""
+"""Sources: the jobs from whose outputs other jobs are made. A feature decides which."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from crucible_batch.manifest.files import Files, read_text
-from crucible_batch.manifest.source_map import nearest, shown
-
-MAX_PICKS_BYTES = 16 * 1024 * 1024
-_COMMENT = "#"  # no safe name begins with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +20,6 @@ class SourceFile:
     sha256: str | None = None
 
 
-def expected_output(name: str, index: int) -> SourceFile:
-    """Return an output that isn't there yet. Its path is a guess."""
-    path = f"{name}/{index}.png"
-    return SourceFile(index, path, Path(path))
-
-
 @dataclass(frozen=True, slots=True)
 class SourceJob:
     """A job of an entry above. ``number`` counts all jobs of the expansion, from 1."""
@@ -43,10 +29,6 @@ class SourceJob:
     axes: Mapping[str, str]
     entry: int
     number: int
-
-    def matches(self, pattern: str, entry: int) -> bool:
-        """Whether an entry takes its outputs: it stands below the job's, and its pattern matches the name."""
-        return self.entry < entry and fnmatch.fnmatchcase(self.name, pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,111 +42,3 @@ class Source:
     def is_expected(self) -> bool:
         """Whether there is no such output yet."""
         return self.output.sha256 is None
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return {
-            "name": self.job.name,
-            "prompt": self.job.prompt or "",
-            "index": self.output.index,
-            "path": self.output.path,
-            "axes": self.job.axes,
-        }
-
-
-@dataclass(slots=True)
-class SourceJobs:
-    """The jobs of an expansion so far, by name, in order."""
-
-    _jobs: dict[str, SourceJob] = field(default_factory=dict)
-
-    def add(self, name: str, prompt: str | None, axes: Mapping[str, str], entry: int) -> None:
-        """Add a job. A job that was expected before and is there now keeps its number."""
-        if name not in self._jobs:
-            self._jobs[name] = SourceJob(name, prompt, axes, entry, len(self._jobs) + 1)
-
-    def named(self, name: str) -> SourceJob | None:
-        return self._jobs.get(name)
-
-    def matching(self, pattern: str, entry: int) -> Iterator[SourceJob]:
-        """Yield the jobs of entries before ``entry`` whose names match, in manifest order."""
-        return (job for job in self._jobs.values() if job.matches(pattern, entry))
-
-    def nearest(self, pattern: str, entry: int) -> str | None:
-        return nearest(pattern, [job.name for job in self._jobs.values() if job.entry < entry])
-
-
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """The content of a picks file: names of jobs, each with the number of an output, or None for all of its outputs.
-
-    ``lines`` has the line of each, for messages.
-    """
-
-    chosen: Mapping[str, frozenset[int | None]]
-    lines: Mapping[tuple[str, int | None], int]
-
-    def takes(self, name: str, index: int) -> bool:
-        indexes = self.chosen.get(name, frozenset())
-        return None in indexes or index in indexes
-
-    def indexes(self, name: str) -> Sequence[int]:
-        """Return the numbers of the outputs that are taken of a job before it has run: 0 if all are."""
-        indexes = self.chosen.get(name, frozenset())
-        named = sorted(index for index in indexes if index is not None)
-        return named if None not in indexes or named else [0]
-
-    def unknown(self, names: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield the entries whose job is not among ``names``, each with its line."""
-        known = frozenset(names)
-        for (name, index), line in self.lines.items():
-            if name not in known:
-                yield pick_text(name, index), line
-
-
-def pick_text(name: str, index: int | None) -> str:
-    """Return an entry of a picks file: ``NAME`` or ``NAME/INDEX``."""
-    return name if index is None else f"{name}/{index}"
-
-
-def parse_pick(text: str) -> tuple[str, int | None]:
-    """Return the name and the output's number of an entry of a picks file. Names contain no ``/``."""
-    name, slash, index = text.rpartition("/")
-    if slash and index.isascii() and index.isdecimal() and len(index) <= 9:
-        return name, int(index)
-    return text, None
-
-
-def parse_picks(text: str) -> Picks:
-    """Return the entries of a picks file: one a line; blank lines and lines that begin with ``#`` are ignored."""
-    chosen: dict[str, frozenset[int | None]] = {}
-    lines: dict[tuple[str, int | None], int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        entry = line.strip()
-        if not entry or entry.startswith(_COMMENT):
-            continue
-        name, index = parse_pick(entry)
-        chosen[name] = chosen.get(name, frozenset()) | {index}
-        lines.setdefault((name, index), number)
-    return Picks(chosen, lines)
-
-
-def read_picks(text: str, files: Files) -> Picks | None:
-    """Return the picks of a file, by its path in the manifest; None if there is no such file.
-
-    Raises ``FileFault`` if it is outside the manifest's directory, not a readable file, too large, or not UTF-8.
-    """
-    path = files.find_optional(text)
-    if path is None:
-        return None
-    limit = f"{MAX_PICKS_BYTES // 1024**2} MiB, the limit for a picks file"
-    return parse_picks(read_text(path, text, MAX_PICKS_BYTES, limit))
-
-
-def unknown_pick(text: str, line: int, names: Sequence[str]) -> tuple[str, str | None]:
-    """Return the message for an entry that names no source of the stage, and the nearest name."""
-    name, index = parse_pick(text)
-    near = nearest(name, names)
-    return f"line {line}: no job of this stage's `from` is named {shown(name)!r}", (
-        None if near is None else pick_text(near, index)
-    )

@@ -26,7 +26,6 @@ from crucible_batch.scheduled_time import read_timezone
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
-SOURCE = "source"
 # Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
 RESERVED = frozenset(
     "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
@@ -67,7 +66,7 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield from _axis_problems(job.matrix, header.vars, site, "matrix")
     yield from _axis_problems(job.zip, header.vars, site, "zip")
     axes = axes_of(job, header.matrix)
-    yield from _stage_problems(job, header, site)
+    yield from job.problems(header, site)
     for name in job.zip:
         if name in axes:
             yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
@@ -77,32 +76,16 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         yield site.problem(("zip",), f"the lists must have the same length, got {shown}", key=True)
 
 
-def _stage_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield the problems of an entry that makes jobs from outputs of others."""
-    if job.source is None:
-        if job.pick is not None:
-            yield site.problem(("pick",), "`pick` needs `from` in the same entry", key=True)
-        return
-    if job.foreach is not None:
-        yield site.problem(("foreach",), "an entry can't have both `from` and `foreach`", key=True)
-    if site.path[-1] == 0:
-        yield site.problem(("from",), "there is no entry above this one", hint="`from` names jobs of entries above")
-    for where, variables in (("vars", header.vars), ("matrix", job.matrix or {}), ("zip", job.zip)):
-        if SOURCE in variables:
-            message = f"`{where}` has the name {SOURCE!r}, which is reserved in entries with `from`"
-            yield site.problem(("from",), message, key=True)
-
-
 def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
-    """Return the matrix of an entry. ``shared`` is that of the manifest, which entries with ``from`` don't have."""
+    """Return the matrix of an entry. ``shared`` is that of the manifest, which derived jobs don't have."""
     if job.matrix is not None:
         return job.matrix
-    return {} if job.source is not None else shared
+    return {} if job.is_derived else shared
 
 
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 with ``from``."""
-    if job.source is not None:
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if they are derived."""
+    if job.is_derived:
         return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1

@@ -21,14 +21,13 @@ from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
 from crucible_batch.errors import Problem, UserError
+from crucible_batch.features import load
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (
     VALUE_PATH,
-    Expansion,
+    EntryExpander,
     Manifest,
     ProblemCollector,
-    SourceFile,
-    SourceJob,
     expand,
     load_manifest,
     parse_manifest,
@@ -44,23 +43,34 @@ from crucible_batch.runs.scheduled_time_source import find_scheduled_time
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 
-class LaterStages(Protocol):
-    """The jobs that are made from outputs of others. Its module isn't loaded without need."""
+class ExpectedJobs(Protocol):
+    """The jobs that a run may add to a plan, while the plan is made."""
 
     @property
-    def owners(self) -> Mapping[str, OutputKey]: ...
+    def owners(self) -> Mapping[str, OutputKey]:
+        """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
+        ...
 
-    def begin(self, planner: Planner, expansion: Expansion) -> None: ...
+    @property
+    def expander(self) -> EntryExpander:
+        """Return what makes the jobs, those that are only expected included."""
+        ...
 
-    def reader(self, read: ReadImage) -> ReadImage: ...
+    def begin(self, planner: Planner) -> None:
+        """Start the plan. Called before ``take``."""
+        ...
 
-    def outputs_of(self, name: str) -> Sequence[SourceFile] | None: ...
+    def reader(self, read: ReadImage) -> ReadImage:
+        """Return a reader of images that knows the outputs; ``read`` reads all other images."""
+        ...
 
-    def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]: ...
+    def take(self, planned: PlannedJob) -> bool:
+        """Note a job, and return whether it belongs into the plan."""
+        ...
 
-    def take(self, planned: PlannedJob) -> bool: ...
-
-    def expected_names(self) -> Iterator[str]: ...
+    def expected_names(self) -> Iterator[str]:
+        """Yield the names of the jobs that the run may add."""
+        ...
 
 
 ManifestInput: TypeAlias = str | Path | Mapping[str, object] | Manifest
@@ -95,7 +105,7 @@ def validate_request(request: RunRequest, manifest: Manifest | None = None) -> t
     manifest = manifest or read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
-        fill_plan(draft, manifest, run_id, {}, derived=_later_stages(manifest, run_id))
+        fill_plan(draft, manifest, run_id, {}, later=expected_jobs(manifest, run_id))
         return manifest, len(draft)
 
 
@@ -204,15 +214,15 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return directory
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, derived: LaterStages | None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
 
-    ``derived`` has the names of jobs that the run may add to the plan.
+    ``later`` has the names of jobs that the run may add to the plan.
     """
     unmatched, names = set(chosen.only), list[str]()
     if not unmatched:
         return
-    expected = () if derived is None else derived.expected_names()
+    expected = () if later is None else later.expected_names()
     for name in chain((planned.name for planned in plan.jobs()), expected):
         unmatched -= {pattern for pattern in unmatched if fnmatch.fnmatchcase(name, pattern)}
         if not unmatched:
@@ -236,12 +246,12 @@ def fill_plan(
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    derived: LaterStages | None = None,
+    later: ExpectedJobs | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
 
-    ``derived`` are the later stages; None if no entry has `from`. ``filled`` is that of ``Planner``.
+    ``later`` are the jobs that its run may add. ``filled`` is that of ``Planner``.
 
     Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
     such as a typo in the defaults, is reported once.
@@ -254,36 +264,33 @@ def fill_plan(
         run_id=run_id,
         duplicates=manifest.header.duplicates,
         workflows=workflows,
-        read_image=read if derived is None else derived.reader(read),
-        owners={} if derived is None else derived.owners,
+        read_image=read if later is None else later.reader(read),
+        owners={} if later is None else later.owners,
         filled=filled,
     )
-    if derived is None:
-        specs = expand(manifest, note_names, note_empty)
-    else:
-        expansion = Expansion(manifest, derived.outputs_of, derived.owners_first)
-        derived.begin(planner, expansion)
-        specs = expansion.jobs(note_names, note_empty)
+    if later is not None:
+        later.begin(planner)
+    specs = expand(manifest, note_names, note_empty, expander=None if later is None else later.expander)
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):
             watch()
             if isinstance(item, Problem):
                 problems.add(item)
-            elif derived is None or derived.take(item):
+            elif later is None or later.take(item):
                 yield item
 
     plan.fill(planned())
     problems.raise_if_any()
 
 
-def _later_stages(manifest: Manifest, run_id: str) -> LaterStages | None:
-    """Return the later stages of a manifest, without any outputs; None if no entry has `from`."""
-    if not manifest.has_stages:
-        return None
-    from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs  # noqa: PLC0415 - journal and outputs
+def expected_jobs(manifest: Manifest, run_id: str, *outputs: object) -> Any:
+    """Return the ``ExpectedJobs`` of a plan; None if its run can't add jobs.
 
-    return DerivedJobs(manifest, run_id, SavedOutputs())
+    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known. Their feature isn't loaded
+    without need.
+    """
+    return load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs) if manifest.may_grow else None
 
 
 def _image_reader() -> ReadImage:

@@ -98,7 +98,7 @@ def record_failed_start(
 ) -> None:
     """Record that a run did not start, by the table above. What is known of it is given. Raises nothing."""
     is_declined = can_ask and isinstance(error, ConsentError | EarlierRunError)
-    if is_declined or isinstance(error, RunBusyError) or request.shard is not None:
+    if is_declined or isinstance(error, RunBusyError) or request.is_of_divided_plan:
         return
     at, scheduled = datetime.fromtimestamp(now, UTC).astimezone(), request.scheduled_at
     if manifest is not None and has_scheduled_time(manifest, scheduled, os.environ):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
-from crucible_batch.core.run_options import ManifestOptions
+from crucible_batch.core.run_options import FeatureOptions, ManifestOptions
+from crucible_batch.features import found
 from crucible_batch.runs.draft import ManifestInput, path_of
 from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.request import JobFilter, RunRequest, read_budget
@@ -32,8 +33,11 @@ class ManifestCall:
     settings: Settings | None = None
     transport: httpx.AsyncBaseTransport | None = None
 
-    def request(self, options: type[ManifestOptions], **more: Any) -> RunRequest:
-        """Return the request, with the ``options`` and ``more`` fields. Raises ``UserError`` for the budget."""
+    def request(self, options: type[ManifestOptions], of_features: str, **more: Any) -> RunRequest:
+        """Return the request, with the ``options`` and ``more`` fields. Raises ``UserError`` for the budget.
+
+        ``of_features`` is the name of the modules with the options of features.
+        """
         return RunRequest(
             path_of(self.manifest),
             out_dir=None if self.out_dir is None else Path(self.out_dir),
@@ -41,6 +45,13 @@ class ManifestCall:
             budget=read_budget(self.budget),
             job_filter=JobFilter(tuple(self.only), self.retry_failed),
             variables=self.variables or {},
+            features=tuple(_given(self, module.Options) for module in found(of_features)),
             **values_of(self, options),
             **more,
         )
+
+
+def _given(call: ManifestCall, options: type[FeatureOptions]) -> FeatureOptions:
+    """Return the options of a feature, as far as they are arguments of the call."""
+    names = [field.name for field in fields(cast("Any", options)) if hasattr(call, field.name)]
+    return options(**{name: getattr(call, name) for name in names})

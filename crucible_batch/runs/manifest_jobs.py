@@ -9,25 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.ports import Derivation
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ConsentError, GatewayError
-from crucible_batch.features.shards.divided_plan import refuse_if_divided
-from crucible_batch.features.shards.stored_plans import claimed_journal
-from crucible_batch.features.stages.derived_jobs import (
-    DerivedJobs,
-    RunDerivation,
-    SavedOutputs,
-    later_stages,
-    saved_outputs,
-)
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.connecting import require_key
 from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.divided_plans import claimed_journal
 from crucible_batch.runs.draft import check_filter, fill_plan, run_terms
+from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
 from crucible_batch.runs.object_runs import limits_of, open_store
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.plan_parts import PlanParts
 from crucible_batch.runs.plan_rows import filled_in
@@ -65,7 +60,7 @@ class ManifestJobs:
     def __init__(self, context: RunContext, plan_parts: PlanParts) -> None:
         self._context = context
         self._plan_parts = plan_parts
-        self._derived: DerivedJobs | None = None
+        self._later: LaterJobs | None = None
 
     def refuse(self) -> None:
         refuse_if_pruned(self._context.directory)
@@ -94,7 +89,7 @@ class ManifestJobs:
         if cannot_ask:
             raise _no_consent()
         check_plan(context.request, self.basis, draft)
-        check_filter(draft, context.request.job_filter, self._derived)
+        check_filter(draft, context.request.job_filter, self._later)
         if not context.request.job_filter.names:  # otherwise an earlier step of a probe has logged them
             _log_warnings(context.manifest, context.settings.ignored, self.basis.notes)
         return gateway
@@ -102,8 +97,14 @@ class ManifestJobs:
     async def _fill(self, draft: PlanFile, gateway: HttpGateway | None) -> None:
         context = self._context
         draft.clear()
-        with saved_outputs(context.manifest, context.directory, context.request.out_dir) as saved:
-            self._derived = await plan_jobs(draft, self.basis, gateway, context.deadline.check, saved)
+        self._later = await plan_jobs(
+            draft,
+            self.basis,
+            gateway,
+            context.deadline.check,
+            directory=context.directory,
+            out_dir=context.request.out_dir,
+        )
 
     async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
         context = self._context
@@ -115,7 +116,7 @@ class ManifestJobs:
             context.directory,
             gateway,
             choice=context.request.choice,
-            derived=self._derived,
+            later=self._later,
         )
         summary = self._plan_parts.amended(summary, context.settings)
         if not context.confirm(replace(summary, left_s=context.deadline.left_s)):
@@ -128,18 +129,18 @@ class ManifestJobs:
             yield journal
 
     def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
-        if self._derived is None:
+        if self._later is None:
             return False
         draft.clear()
         basis, store = self.basis, self._context.store
-        saved = SavedOutputs(store.directory, journal, store.url)
-        self._derived = later_stages(basis.source, basis.terms.run_id, saved)
-        fill_plan(draft, basis.source, basis.terms.run_id, basis.workflows, derived=self._derived, filled=basis.filled)
+        manifest, run_id = basis.source, basis.terms.run_id
+        self._later = later_jobs(manifest, run_id, store.directory, journal, store.url)
+        fill_plan(draft, manifest, run_id, basis.workflows, later=self._later, filled=basis.filled)
         journal.adopt(draft)
-        return self._derived is not None
+        return True
 
-    def derivation(self, journal: Journal) -> RunDerivation | None:
-        return None if self._derived is None else RunDerivation(self._derived, journal)
+    def derivation(self, journal: Journal) -> Derivation | None:
+        return None if self._later is None else self._later.derivation(journal)
 
     async def take_log(self, journal: Journal) -> None:
         """A journal is enough."""

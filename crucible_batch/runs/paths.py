@@ -59,15 +59,6 @@ def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
     return plan_folder(main_directory(plan), plan.digest) / shard.folder
 
 
-def check_shard_location(plan: SavedPlan, out_dir: Path | None) -> None:
-    """Raise ``UserError`` if the outputs of a shard would be elsewhere than those of its run."""
-    if out_dir is not None and (url := ObjectUrl.parse(out_dir)) is not None:
-        raise UserError(
-            f"{plan.path} is of a run in {main_location(plan)}, and a shard can't be run in {url}",
-            hint="omit --out-dir, or make the plan with it: crucible-batch plan MANIFEST --shards N --out-dir URL",
-        )
-
-
 def relative_to_here(path: Path) -> Path:
     """Return the path relative to the working directory if it is below it; otherwise unchanged but normalised."""
     relative = os.path.relpath(path)

@@ -16,9 +16,9 @@ from crucible_batch.core.prices import Certainty, PriceBook
 from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.core.saved_plan import PlannedState, PlanTotals
 from crucible_batch.core.sharding import PlannedShard
-from crucible_batch.features.shards.divided_plan import waits_for_shards
-from crucible_batch.features.stages.derived_jobs import DerivedJobs, NextStage
 from crucible_batch.journal import PlanFile
+from crucible_batch.runs.later_jobs import LaterJobs, NextStage
+from crucible_batch.runs.outstanding_shards import waits_for_shards
 from crucible_batch.runs.plan_comparison import Comparison, compare
 from crucible_batch.runs.plan_rows import (
     UPLOADS,
@@ -201,13 +201,13 @@ async def summarise(
     choice: JobFilter,
     notes: tuple[str, ...] = (),
     all_rows: bool = False,
-    derived: DerivedJobs | None = None,
+    later: LaterJobs | None = None,
 ) -> PlanSummary:
     """Compare a plan with the present state of the run directory and the account, and return the summary.
 
-    Without a gateway, the account's assets and balance are left out. ``derived`` has the later stages of the plan.
+    Without a gateway, the account's assets and balance are left out. ``later`` has the jobs that its run may add.
     """
-    stages = () if derived is None else derived.next_stages()
+    stages = () if later is None else later.next_stages()
     prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
     with journal_of(directory) as journal:
         ledger = ledger_of(journal, prices)

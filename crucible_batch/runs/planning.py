@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
-from crucible_batch.core.run_options import ManifestOptions
 from crucible_batch.errors import UserError
-from crucible_batch.features.registry import plan_parts
-from crucible_batch.features.shards.divided_plan import check_sharding
-from crucible_batch.features.shards.planning import DraftedPlan, plan_shards
-from crucible_batch.features.shards.run import plan_shard
-from crucible_batch.features.stages.derived_jobs import DerivedJobs, refuse_saved_stages, saved_outputs
-from crucible_batch.gateway import HttpGateway
-from crucible_batch.journal import PlanFile, lock_run_directory
+from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.connecting import current_settings, gateway_for, require_key, unread_env_file
-from crucible_batch.runs.draft import (
-    check_filter,
-    read_source,
-    read_value,
-    run_directory,
-    run_terms,
-)
-from crucible_batch.runs.keywords import taking
-from crucible_batch.runs.manifest_call import ManifestCall
-from crucible_batch.runs.plan_parts import PlanParts, ReadPlan
+from crucible_batch.runs.draft import check_filter, read_source, run_directory, run_terms
+from crucible_batch.runs.later_jobs import LaterJobs
+from crucible_batch.runs.plan_parts import DraftedPlan, PlanParts, ReadPlan
 from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.request import (
@@ -46,53 +33,30 @@ from crucible_batch.runs.workflows import plan_jobs
 from crucible_batch.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanCall(ManifestCall, ManifestOptions):
-    """The arguments of ``plan``: these, and the options for reading a manifest."""
+@dataclass(frozen=True, slots=True)
+class PlanInput:
+    """What a plan is made of. It is saved to ``save_to``, if that is given."""
 
-    save_to: str | Path | None = None
+    request: RunRequest
+    manifest: Manifest
+    settings: Settings
+    transport: httpx.AsyncBaseTransport | None
+    deadline: Deadline
+    save_to: Path | None = None
     force: bool = False
     all_rows: bool = False
-    deadline_s: float | None = None
-    shards: int | None = None
 
 
-@taking(PlanCall)
-async def plan(given: PlanCall) -> PlanSummary:
-    """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
+class PlanKind(Protocol):
+    """What differs between the plans of different kinds of runs, as ``RunKind`` is for the runs themselves."""
 
-    With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
-    saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
-    a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
-    job. Without an API key, parameters are not checked against their workflows, and the account is not read.
-    ``deadline_s`` is in seconds from the call. The other arguments are those of ``ManifestOptions``.
-
-    ``shards`` divides the saved plan into that many shards, each with an allowance of the budget, which ``run`` with
-    ``shard`` runs on any machine. The allowances are set aside in the run directory, which is created.
-
-    Raises ``UserError``, ``ManifestError`` with all problems, ``GatewayError``, ``StalePlanError``, ``DeadlineError``
-    when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
-    given or ``manifest`` is a saved plan.
-    """
-    request = given.request(ManifestOptions, deadline_s=given.deadline_s, shards=given.shards)
-    manifest = read_value(given.manifest, request)
-    if manifest is not None and manifest.path == VALUE_PATH and given.save_to is not None:
-        raise UserError(
-            "a saved plan is that of a manifest's file", hint="write the manifest to a file; nothing was saved"
-        )
-    return await plan_request(
-        request,
-        None if given.save_to is None else Path(given.save_to),
-        force=given.force,
-        all_rows=given.all_rows,
-        settings=given.settings,
-        transport=given.transport,
-        manifest=manifest,
-    )
+    async def summary(self, stack: AsyncExitStack, call: PlanInput) -> PlanSummary:
+        """Plan, save the plan if that is asked for, and return the summary. ``stack`` closes what is opened."""
 
 
 async def plan_request(
     request: RunRequest,
+    kind_for: Callable[[RunRequest], PlanKind],
     save_to: Path | None = None,
     *,
     force: bool = False,
@@ -102,11 +66,16 @@ async def plan_request(
     transport: httpx.AsyncBaseTransport | None = None,
     manifest: Manifest | None = None,
 ) -> PlanSummary:
-    """Plan a request, as ``plan`` does. ``for_run``: the environment may name the shard of a divided plan.
+    """Plan a request, as ``plan`` does. ``kind_for`` returns the kind of the plan.
 
-    ``manifest`` is that of the request if it was read already.
+    ``for_run``: as a run would take it, which also reads choices from the environment. ``manifest`` is that of the
+    request if it was read already.
     """
     check_request(request)
+    if manifest is not None and manifest.path == VALUE_PATH and save_to is not None:
+        raise UserError(
+            "a saved plan is that of a manifest's file", hint="write the manifest to a file; nothing was saved"
+        )
     deadline = Deadline(request.deadline_s)
     request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
@@ -114,33 +83,60 @@ async def plan_request(
             check_saving(request, save_to, force=force)
             require_key(settings, request.manifest)
         manifest = manifest or read_source(request, deadline.check)
-        if request.shard is not None:
-            return await plan_shard(stack, request, manifest, settings, transport, all_rows=all_rows)
+        call = PlanInput(request, manifest, settings, transport, deadline, save_to, force, all_rows)
+        return await kind_for(request).summary(stack, call)
+
+
+class ManifestPlan:
+    """The plan of a manifest's run."""
+
+    def __init__(self, parts: PlanParts) -> None:
+        self._parts = parts
+
+    async def summary(self, stack: AsyncExitStack, call: PlanInput) -> PlanSummary:
+        request, manifest, settings, parts = call.request, call.manifest, call.settings, self._parts
         terms = run_terms(manifest, request)
         directory = run_directory(request.out_dir, terms)
-        check_sharding(request, manifest, terms, save_to)
-        refuse_saved_stages(manifest, save_to)
-        if request.shards is not None and directory.exists():
-            stack.enter_context(lock_run_directory(directory))
+        basis = PlanBasis(manifest, terms, settings.gateway)
+        read = ReadPlan(request, basis, settings, directory, call.save_to, call.force)
+        parts.refuse(read)
+        parts.lock(stack, read)
         refuse_if_pruned(directory)
-        basis = PlanBasis(manifest, terms, settings.gateway, filled=filled_in(directory, manifest))
-        parts, read = plan_parts(), ReadPlan(request, basis, settings, directory)
+        basis = replace(basis, filled=filled_in(directory, manifest))
+        read = replace(read, basis=basis)
         notes = (*_notes_of(manifest, settings), *parts.notes(read))
         gateway = None
         if settings.api_key is not None:
-            gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
+            gateway = await stack.enter_async_context(gateway_for(settings, transport=call.transport))
         draft = stack.enter_context(PlanFile.temporary())
-        with saved_outputs(manifest, directory, request.out_dir) as saved:
-            derived = await plan_jobs(draft, basis, gateway, deadline.check, saved)
+        watch, out_dir = call.deadline.check, request.out_dir
+        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
         check_plan(request, basis, draft)
-        check_filter(draft, request.job_filter, derived)
-        drafted = DraftedPlan(request, basis, draft, directory, (*notes, *basis.notes))
-        if request.shards is not None and gateway is not None and save_to is not None:
-            return await plan_shards(stack, drafted, gateway, settings, save_to, force=force)
-        summary = await _summarise(drafted, read, parts, derived, gateway, all_rows=all_rows)
-        if save_to is None:
+        check_filter(draft, request.job_filter, later)
+        drafted = DraftedPlan(read, draft, gateway, (*notes, *basis.notes))
+        if call.save_to is not None and (made := await parts.saved(stack, drafted, call.save_to)) is not None:
+            return made
+        summary = await self._summarise(drafted, later, all_rows=call.all_rows)
+        if call.save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
-        return replace(summary, digest=save_plan(save_to, request, basis, draft, summary, force=force))
+        return replace(summary, digest=save_plan(call.save_to, request, basis, draft, summary, force=call.force))
+
+    async def _summarise(self, plan: DraftedPlan, later: LaterJobs | None, *, all_rows: bool) -> PlanSummary:
+        """Summarise a plan, with what its parts know."""
+        read, parts, terms = plan.read, self._parts, plan.read.basis.terms
+        notes = (*plan.notes, *parts.job_notes(read, plan.draft))
+        budget = parts.budget(read)
+        summary = await summarise(
+            plan.draft,
+            terms if budget is None else replace(terms, budget=budget),
+            read.directory,
+            plan.gateway,
+            choice=read.request.choice,
+            notes=notes,
+            all_rows=all_rows,
+            later=later,
+        )
+        return parts.amended(summary, read.settings)
 
 
 def _notes_of(manifest: Manifest, settings: Settings) -> Iterator[str]:
@@ -152,30 +148,3 @@ def _notes_of(manifest: Manifest, settings: Settings) -> Iterator[str]:
         yield "no API key: parameters, balance and uploaded images were not checked"
         if (hint := unread_env_file(settings, manifest.path)) is not None:
             yield hint
-
-
-async def _summarise(
-    plan: DraftedPlan,
-    read: ReadPlan,
-    parts: PlanParts,
-    derived: DerivedJobs | None,
-    gateway: HttpGateway | None,
-    *,
-    all_rows: bool,
-) -> PlanSummary:
-    """Summarise a plan, with what its parts know."""
-    request, terms = plan.request, plan.basis.terms
-    notes = (*plan.notes, *parts.job_notes(read, plan.draft))
-    budget = parts.budget(read)
-    summary = await summarise(
-        plan.draft,
-        terms if budget is None else replace(terms, budget=budget),
-        plan.directory,
-        gateway,
-        choice=request.choice,
-        notes=notes,
-        all_rows=all_rows,
-        derived=derived,
-    )
-    summary = parts.amended(summary, read.settings)
-    return replace(summary, shards=() if request.plan is None else request.plan.head.shards)

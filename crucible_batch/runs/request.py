@@ -7,16 +7,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
-from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared, faults
+from crucible_batch.core.run_options import FeatureOptions, ManifestOptions, RunOptions, declared, faults
 from crucible_batch.core.saved_plan import PlanOptions
-from crucible_batch.core.sharding import SHARD_VARIABLE, ShardId, shard_from
 from crucible_batch.errors import RunDirectoryError, UserError
+from crucible_batch.features import found
 from crucible_batch.manifest import path_fault
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.runs.paths import check_shard_location, main_location, relative_to_here, shard_directory
+from crucible_batch.runs.paths import main_location, relative_to_here
 from crucible_batch.saved_plan import (
     SavedPlan,
     check_plan_target,
@@ -24,8 +24,8 @@ from crucible_batch.saved_plan import (
     plan_command,
     read_saved_plan,
 )
-from crucible_batch.shell_command import shell_command
 
+F = TypeVar("F", bound=FeatureOptions)
 MAX_RUN_DIRECTORY_BYTES = 470
 """SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names add up to 35."""
 
@@ -54,9 +54,9 @@ class RunRequest(RunOptions):
     """The arguments of a run, a plan or a check.
 
     None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the saved plan to follow:
-    the fields before it and the options of ``ManifestOptions`` are then taken from it. ``overlap_is_failure`` is false
-    if a busy run directory is expected, and not notified. ``shards`` divides a plan, and ``shard`` is the part of a
-    divided plan to run. ``uploads_only`` makes the images of the jobs ready at the gateway, and submits none.
+    the fields before it and the options of ``ManifestOptions`` are then taken from it. ``features`` are the options
+    that features add, each of another type. ``uploads_only`` makes the images of the jobs ready at the gateway, and
+    submits none. ``overlap_is_failure`` is false if a busy run directory is expected, and not notified.
     """
 
     manifest: Path
@@ -66,10 +66,23 @@ class RunRequest(RunOptions):
     job_filter: JobFilter = JobFilter()
     variables: Mapping[str, str] = field(default_factory=dict)
     plan: SavedPlan | None = None
-    shards: int | None = None
-    shard: ShardId | None = None
+    features: tuple[FeatureOptions, ...] = ()
     uploads_only: bool = False
     overlap_is_failure: bool = True
+
+    def of(self, options: type[F]) -> F:
+        """Return the options of a feature; their defaults if they were not given."""
+        return next((each for each in self.features if isinstance(each, options)), options())
+
+    def having(self, options: FeatureOptions) -> Self:
+        """Return the request with these options of a feature in place of its former ones."""
+        others = (each for each in self.features if type(each) is not type(options))
+        return replace(self, features=(*others, options))
+
+    @property
+    def is_of_divided_plan(self) -> bool:
+        """Whether it follows a saved plan that is divided into shards."""
+        return self.plan is not None and bool(self.plan.head.shards)
 
     @property
     def choice(self) -> JobFilter:
@@ -90,14 +103,6 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
         return None if budget is None else parse_credits(budget)
     except ValueError as error:
         raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
-
-
-def parse_shard(shard: str | None) -> ShardId | None:
-    """Return a shard such as "3/8". Raises ``UserError`` if it can't be parsed."""
-    try:
-        return None if shard is None else ShardId.parse(shard)
-    except ValueError as error:
-        raise UserError(f"shard: {error}", hint="correct the value; nothing was started") from None
 
 
 def check_request(request: RunRequest) -> None:
@@ -151,48 +156,25 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
     check_plan_target(save_to, force=force)
 
 
-def _directory_of(request: RunRequest, plan: SavedPlan) -> Path:
-    if request.shard is None:
-        return Path(main_location(plan))
-    check_shard_location(plan, request.out_dir)
-    return request.out_dir or shard_directory(plan, request.shard)
-
-
 def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -> RunRequest:
     """Return the request with the options of the saved plan if its manifest is one; otherwise unchanged.
 
-    A plan is distinguished from a manifest by its content. ``environ`` is the environment of a run, which may name the
-    shard of a divided plan; None if the plan is only read. Raises ``SavedPlanError``, and ``UserError`` for an option
-    that contradicts the plan.
+    A plan is distinguished from a manifest by its content. ``environ`` is the environment of a run, which may choose a
+    part of the plan; None if the plan is only read. Raises ``SavedPlanError``, and ``UserError`` for an option that
+    contradicts the plan.
     """
     if request.plan is not None:
         return request
-    if not is_saved_plan(request.manifest):
-        if environ is not None:
-            if request.shard is not None and not Path(request.manifest).exists():
-                raise UserError(
-                    f"{request.manifest} can't be read: no such file or directory",
-                    hint="give the file of the divided plan, which crucible-batch plan MANIFEST --shards N -o made",
-                )
-            choose_shard(request.shard, None, environ)
-        return request
-    plan = read_saved_plan(request.manifest)
-    if environ is not None:
-        request = replace(request, shard=choose_shard(request.shard, plan, environ))
-    head, options = plan.head, plan.head.options
-    base = Path(os.path.realpath(plan.path)).parent
-    followed = replace(
-        request,
-        manifest=relative_to_here(base / head.manifest.path),
-        out_dir=_directory_of(request, plan),
-        run_id=options.run_id,
-        budget=options.budget,
-        job_filter=JobFilter(options.only, options.retry_failed),
-        variables=options.variables,
-        plan=plan,
-        **_fixed_by_plan(options, request),
-    )
-    contradictions = list(_contradictions(request, followed, head.terms.budget))
+    plan = read_saved_plan(request.manifest) if is_saved_plan(request.manifest) else None
+    followed = request if plan is None else _followed(request, plan)
+    choices = list(found("followed_plan"))
+    if followed.is_of_divided_plan and not choices:
+        raise _cannot_run_shards(followed)
+    for choice in choices:
+        followed = choice.chosen(request, followed, environ)
+    if plan is None:
+        return followed
+    contradictions = list(_contradictions(request, followed, plan.head.terms.budget))
     if contradictions:
         raise UserError(
             f"{plan.path} was made with: {'; '.join(contradictions)}",
@@ -201,40 +183,35 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
     return followed
 
 
+def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
+    head, options = plan.head, plan.head.options
+    base = Path(os.path.realpath(plan.path)).parent
+    return replace(
+        request,
+        manifest=relative_to_here(base / head.manifest.path),
+        out_dir=Path(main_location(plan)),
+        run_id=options.run_id,
+        budget=options.budget,
+        job_filter=JobFilter(options.only, options.retry_failed),
+        variables=options.variables,
+        plan=plan,
+        **_fixed_by_plan(options, request),
+    )
+
+
+def _cannot_run_shards(request: RunRequest) -> UserError:
+    """Return why a divided plan is refused where the feature is missing: its budget is set aside for its shards."""
+    assert request.plan is not None
+    return UserError(
+        f"{request.plan.path} is divided into shards, and this installation can't run shards",
+        hint="use an installation with the feature shards; nothing was spent",
+    )
+
+
 def _fixed_by_plan(options: PlanOptions, request: RunRequest) -> dict[str, Any]:
     """Return the options for reading the manifest. A time that the plan doesn't depend on may be given."""
     found = {name: getattr(options, name) for name in declared(ManifestOptions)}
     return {**found, "scheduled_at": options.scheduled_at or request.scheduled_at}
-
-
-def choose_shard(given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]) -> ShardId | None:
-    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a manifest.
-
-    Raises ``UserError`` if there is none in a divided plan, or one that the plan doesn't have.
-    """
-    count = 0 if plan is None else len(plan.head.shards)
-    try:
-        shard = given or shard_from(environ, count)
-    except ValueError as error:
-        raise UserError(str(error), hint="nothing was started; correct the variable, or give --shard") from None
-    name = "a manifest" if plan is None else str(plan.path)
-    if shard is not None and not count:
-        raise UserError(
-            f"shard {shard} was chosen, but {name} is not divided into shards",
-            hint="divide it: crucible-batch plan MANIFEST --budget N --shards N -o plan.json",
-        )
-    if plan is not None and count and shard is None:
-        raise UserError(
-            f"{plan.path} is divided into {count} shards, and none was chosen",
-            hint=f"choose one: {shell_command('run', plan.path, '--shard', f'1/{count}')}; or set {SHARD_VARIABLE}, or"
-            " the array variable of Slurm, Kubernetes or AWS Batch",
-        )
-    if plan is not None and shard is not None and shard.count != count:
-        raise UserError(
-            f"shard {shard} is not one of {plan.path}, which has {count} shards",
-            hint=f"choose one from 1/{count} to {count}/{count}",
-        )
-    return shard
 
 
 def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:

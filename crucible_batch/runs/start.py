@@ -18,7 +18,7 @@ from typing import Protocol
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
-from crucible_batch.engine.derived_jobs import Derivation
+from crucible_batch.core.ports import Derivation
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError
@@ -97,7 +97,7 @@ class RunKind:
 class StartedRun:
     """A run that is ready to buy.
 
-    ``grant`` replaces the budget of its terms. ``derivation`` has its later stages; None if no entry has `from`.
+    ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there can't be any.
     ``log`` has a shard's purchases before they are sent, if its journal is in an object store.
     """
 

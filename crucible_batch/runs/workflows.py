@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from crucible_batch.core.gateway_types import Workflow
 from crucible_batch.core.ports import Gateway
 from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayError, Problem
-from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs, later_stages
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.runs.draft import fill_plan
+from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
+from crucible_batch.runs.run_journal import journal_of, run_outputs_url
 from crucible_batch.runs.saved_plans import PlanBasis
 
 
@@ -97,11 +100,14 @@ async def plan_jobs(
     basis: PlanBasis,
     gateway: Gateway | None,
     watch: Callable[[], None],
-    saved: SavedOutputs | None,
-) -> DerivedJobs | None:
+    *,
+    directory: Path,
+    out_dir: Path | None,
+) -> LaterJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the workflows used, from the gateway.
 
-    ``watch`` is called at each job, and may raise to abort. ``saved`` and the result are those of ``later_stages``.
+    ``watch`` is called at each job, and may raise to abort. Returns the jobs that the run may add to the plan, by the
+    outputs of its ``directory``, or of the object store of ``out_dir``; None if it can't add any.
 
     Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
     ``GatewayError`` if there are no such problems but it can't be reached.
@@ -115,20 +121,21 @@ async def plan_jobs(
         except GatewayError as error:
             failure = error
     manifest, run_id = basis.source, basis.terms.run_id
-    known, note_names = basis.workflows, basis.names.update
-    derived = later_stages(manifest, run_id, saved)
-    fill_plan(
-        plan,
-        manifest,
-        run_id,
-        known,
-        note_names=note_names,
-        note_empty=basis.note_empty,
-        found=missing,
-        watch=watch,
-        derived=derived,
-        filled=basis.filled,
-    )
+    with journal_of(directory) if manifest.may_grow else nullcontext() as journal:
+        url = run_outputs_url(out_dir, directory) if manifest.may_grow else None
+        later = later_jobs(manifest, run_id, directory, journal, url)
+        fill_plan(
+            plan,
+            manifest,
+            run_id,
+            basis.workflows,
+            note_names=basis.names.update,
+            note_empty=basis.note_empty,
+            found=missing,
+            watch=watch,
+            later=later,
+            filled=basis.filled,
+        )
     if failure is not None:
         raise failure
-    return derived
+    return later

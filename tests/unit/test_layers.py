@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from crucible_batch.features.needs import NEEDS
+
 PACKAGE = Path(__file__).parents[2] / "crucible_batch"
 PATHS = sorted(PACKAGE.rglob("*.py"))
 
@@ -18,7 +20,7 @@ FINDER = "crucible_batch.features"
 
 # What each room may import of our own package; the table in docs/architecture.md says the same in words.
 MAY_IMPORT = {
-    "lazy_imports": set(),
+    "lazy_imports": {"features"},
     "option_values": set(),
     "scheduled_time": set(),
     "resource_errors": {"errors"},
@@ -185,8 +187,6 @@ def test_a_function_has_at_most_60_lines() -> None:
 
 NAMED = {
     ("api", "registry"), ("cli", "registry"),
-    ("cli", "schedule"), ("cli", "shards"), ("cli", "stages"),
-    ("runs", "registry"), ("runs", "shards"), ("runs", "stages"),
 }  # fmt: skip
 """Rooms with a feature that they still name, beside the registry."""
 
@@ -202,14 +202,7 @@ def test_no_room_names_a_feature() -> None:
     assert named == NAMED
 
 
-MAY_USE: set[tuple[str, str]] = {
-    ("agents", "registry"), ("periods", "shards"), ("shards", "periods"), ("shards", "registry"),
-    ("view", "control"),
-}  # fmt: skip
-"""Features that use another one, which can't be deleted without them."""
-
-
-def test_a_feature_uses_no_other_that_the_table_does_not_have() -> None:
+def test_a_feature_uses_only_those_that_it_needs() -> None:
     used = {
         (path.relative_to(PACKAGE).parts[1], module.split(".")[2])
         for path in PATHS
@@ -217,4 +210,5 @@ def test_a_feature_uses_no_other_that_the_table_does_not_have() -> None:
         for _, module in _imports(path)
         if module.startswith(f"{FINDER}.")
     }
-    assert {(one, other) for one, other in used if one != other} == MAY_USE
+    needed = {(one, other) for one, others in NEEDS.items() for other in others}
+    assert {(one, other) for one, other in used if other not in {one, "registry", "needs"}} == needed

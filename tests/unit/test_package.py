@@ -14,9 +14,15 @@ import pytest
 import crucible_batch
 from crucible_batch import errors
 from crucible_batch.core.progress import Message
+from crucible_batch.features import exists
 from tests.harness.case_table import each_case
 
 LAZY = ("crucible_batch", "crucible_batch.journal")
+
+
+def _is_there(module: str) -> bool:
+    _, _, feature = module.partition(".features.")
+    return not feature or exists(feature.partition(".")[0])
 
 
 def _stub_names(package: str) -> dict[str, str]:
@@ -24,7 +30,7 @@ def _stub_names(package: str) -> dict[str, str]:
     return {
         alias.name: node.module
         for node in ast.parse(stub.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ImportFrom) and node.module
+        if isinstance(node, ast.ImportFrom) and node.module and _is_there(node.module)
         for alias in node.names
     }
 

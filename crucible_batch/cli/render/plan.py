@@ -18,7 +18,7 @@ from crucible_batch.cli.units import counted
 from crucible_batch.core.credits import Credits, format_credits
 from crucible_batch.core.prices import SURGE, Certainty
 from crucible_batch.core.redaction import clean, clean_path
-from crucible_batch.features.shards.rendering import shards_json, show_shards
+from crucible_batch.features import found
 from crucible_batch.runs.plan_rows import UPLOADS, PriceLine
 from crucible_batch.runs.plan_summary import PlannedPeriod, PlanSummary, StagePreview
 
@@ -48,8 +48,8 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
         facts.add_row(f"  {label}", text)
     console.print(facts)
     fact(console, "results", clean_path(plan.run_dir), width=9)
-    if plan.shards:
-        show_shards(console, plan)
+    for view in found("plan_view"):
+        view.show(console, plan)
 
 
 def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
@@ -90,10 +90,14 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         },
         "period": _period_json(plan.period),
         "notes": list(plan.notes),
-        "division": shards_json(plan),
+        **_of_features(plan),
         "saved": None if saved is None else str(saved),
         "digest": plan.digest,
     }
+
+
+def _of_features(plan: PlanSummary) -> dict[str, Json]:
+    return {name: value for view in found("plan_view") for name, value in view.as_json(plan).items()}
 
 
 def cost_words(lines: Iterable[PriceLine]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,10 +19,10 @@ from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.core.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
+from crucible_batch.features import found
 from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.status import budget_for_rest, codes_never_retried
-from crucible_batch.shell_command import shell_command
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -59,6 +59,14 @@ class FailureGroup:
     count: int
     status: str = "failed"
     sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStep:
+    """What comes before the next command: another command, or what the user has to do."""
+
+    text: str
+    is_command: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,16 +261,23 @@ def _once_some_failed(
             first += first_steps({group.code: clean(group.message, 120) for group in failures})
         case _:
             pass
-    if (picks := blocked.get("PICK_NOT_FOUND")) is not None:
-        if run_dir is not None and 0 < len(picks.sources) <= SOURCES_NAMED:
-            again = f"{shell_command('pick', run_dir, *picks.sources, '--remove')} && {again}"
+    for step in _steps_of_features(blocked, run_dir):
+        if step.is_command:
+            again = f"{step.text} && {again}"
         else:
-            first.append("correct the picks")
+            first.append(step.text)
     if not codes and "SOURCE_FAILED" in blocked:  # --only has left out the failed jobs
         again = f"{without_option(again, '--only')} --retry-failed"
     if "DERIVED_JOB_INVALID" in blocked:
         first.append("change the entry of the blocked jobs")
     return f"{' and '.join(first)}, then: {again}{comment}" if first else f"{again}{comment}"
+
+
+def _steps_of_features(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> Iterator[FirstStep]:
+    for feature in found("next_command"):
+        step: FirstStep | None = feature.first_step(blocked, run_dir)
+        if step is not None:
+            yield step
 
 
 def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | None) -> str:

@@ -47,7 +47,7 @@ def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: Run
     Raises ``UserError`` for a shard, whose credits were set aside by another process; ``ConsentError`` without a
     budget; and ``SpendLimitError`` for one beyond the cap.
     """
-    if request.shard is not None:
+    if request.is_of_divided_plan:
         raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
     if terms.budget is None:
         raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")

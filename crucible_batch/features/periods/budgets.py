@@ -16,9 +16,9 @@ from crucible_batch.features.periods.active_runs import is_active
 from crucible_batch.features.periods.note import is_journal_of
 from crucible_batch.features.periods.period_budget import dated, prices_of, usage_of
 from crucible_batch.features.periods.records import AccountShare, AccountTerms
-from crucible_batch.features.shards.divided_plan import refuse_outstanding
 from crucible_batch.journal import Journal, is_locked
 from crucible_batch.runs.directory import locked
+from crucible_batch.runs.outstanding_shards import refuse_outstanding
 from crucible_batch.runs.shard_notes import noted_shards, outstanding_shards
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings

@@ -50,7 +50,7 @@ class PeriodPart(RunPart, PlanPart):
             own=context.request.budget,
             choice=context.request.choice,
             after=run.after,
-            may_grow=context.manifest.has_stages,
+            may_grow=context.manifest.may_grow,
         )
         with (
             noted_as_active(allowance.account.path, allowance.granted.run),

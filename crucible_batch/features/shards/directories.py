@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import resource
 import shutil
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.core.outcome import Ending
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.sharding import SHARDS_FOLDER, OutstandingShards, ShardId
-from crucible_batch.errors import JournalError, RunDirectoryError, UserError
+from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.merge_rule import FoundShard
 from crucible_batch.journal import Binding, Journal, lock_run_directory
+from crucible_batch.runs.outstanding_shards import SHARD_FOLDER, is_directory, shard_errors, shards_in, unknown_shards
 from crucible_batch.runs.paths import plan_folder
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import is_begun
 from crucible_batch.runs.shard_notes import noted_in, noted_shards
-from crucible_batch.shell_command import quoted, shell_command
 
-_PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
-_SHARD_FOLDER = re.compile(r"[0-9]{1,5}-of-[0-9]{1,5}", re.ASCII)
-"""The name of a shard's directory."""
 _OTHER_FILES = 128
 """Files that a merge opens at most beside the locks: databases, outputs."""
 
@@ -49,28 +44,6 @@ class ShardDirectory:
     @property
     def number(self) -> int:
         return self.found.shard.number
-
-
-class ShardJournalError(JournalError):
-    """The journal of a shard can't be merged: it is damaged, or doesn't fit to its plan. Names the directory."""
-
-
-@contextmanager
-def shard_errors(path: Path) -> Iterator[None]:
-    """Report errors of a shard's journal with its directory, and with what is possible for a shard."""
-    try:
-        yield
-    except ShardJournalError:
-        raise
-    except JournalError as error:
-        folder = _SHARD_FOLDER.match(path.name)
-        shard = "N/M" if folder is None else folder[0].replace("-of-", "/")
-        raise ShardJournalError(
-            f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
-            hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
-            f" finds what was bought by the same keys: {shell_command('run')} PLAN --shard {shard} --out-dir"
-            f" {quoted(path)}",
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +105,7 @@ def _is_main(path: Path) -> bool:
 def _main_of(shard: Path) -> Path | None:
     """Return the main run directory by the place of a shard directory below it; None if it is elsewhere."""
     place = Path(os.path.realpath(shard))
-    if not _SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
+    if not SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
         return None
     main = place.parents[2]
     if not Journal.exists(main) and not is_lost(main):
@@ -156,7 +129,7 @@ def _shards_below(main: Path) -> list[Path]:
     if outstanding is None:
         return []
     folder = plan_folder(main, outstanding.plan_digest)
-    if not _is_directory(folder.parent) or not _is_directory(folder):
+    if not is_directory(folder.parent) or not is_directory(folder):
         return []
     return list(shards_in(folder))
 
@@ -164,27 +137,6 @@ def _shards_below(main: Path) -> list[Path]:
 def is_lost(main: Path) -> bool:
     """Whether a directory has shards that have run, and no journal."""
     return not Journal.exists(main) and bool(unknown_shards(main, None))
-
-
-def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Path]:
-    """Return the directories of shards below ``main`` that have run, and are of a plan that it doesn't know.
-
-    ``outstanding`` is the note of its journal. Raises ``RunDirectoryError`` for links, and ``JournalError``.
-    """
-    folder = main / SHARDS_FOLDER
-    if not _is_directory(folder):
-        return []
-    digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
-    names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
-    plans = (folder / name for name in names if _is_directory(folder / name))
-    return [path for plan in plans for path in shards_in(plan) if _is_begun(path)]
-
-
-def shards_in(folder: Path) -> Iterator[Path]:
-    """Yield the directories of the shards in the folder of a plan. Raises ``RunDirectoryError`` for links."""
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
-        if _SHARD_FOLDER.fullmatch(name) and _is_directory(path := folder / name) and Journal.exists(path):
-            yield path
 
 
 def allow_locks(count: int) -> None:
@@ -221,7 +173,9 @@ def lock_abandoned(
         is_new = not path.exists()
         stack.enter_context(lock_run_directory(path))
         if Journal.exists(path):
-            if _is_begun(path):
+            with shard_errors(path):
+                has_begun = is_begun(path)
+            if has_begun:
                 raise RunDirectoryError(
                     f"shard {number} has begun in {path} during this merge", hint="give the same command again"
                 )
@@ -229,26 +183,9 @@ def lock_abandoned(
             stack.callback(shutil.rmtree, path, ignore_errors=True)  # one that stays is empty, and does no harm
 
 
-def _is_begun(shard: Path) -> bool:
-    with shard_errors(shard):
-        return is_begun(shard)
-
-
 def _started_at(shard: Path) -> float:
     with shard_errors(shard), Journal.read(shard) as journal:
         return journal.runs()[0].started_at
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if stat.S_ISLNK(found.st_mode):
-        raise RunDirectoryError(
-            f"{path} is a symbolic link, which is not followed", hint="name the directories of the shards themselves"
-        )
-    return stat.S_ISDIR(found.st_mode)
 
 
 def read_shard(path: Path, main: Binding) -> ShardDirectory | None:

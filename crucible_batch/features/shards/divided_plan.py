@@ -18,20 +18,18 @@ from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import PriceBook, shape_of
 from crucible_batch.core.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.core.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
-from crucible_batch.errors import GatewayError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
-from crucible_batch.features.shards.directories import unknown_shards
+from crucible_batch.errors import GatewayError, UserError
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.outstanding_shards import refuse_outstanding
 from crucible_batch.runs.plan_rows import job_states, plan_row
 from crucible_batch.runs.request import JobFilter, RunRequest
-from crucible_batch.runs.run_journal import directory_outputs_url, journal_of, ledger_of
+from crucible_batch.runs.run_journal import ledger_of
 from crucible_batch.runs.shard_notes import (
-    describe_shards,
     note_shards,
-    noted_in,
-    noted_shard,
     noted_shards,
     outstanding_shards,
 )
@@ -44,7 +42,7 @@ _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABL
 
 def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
-    shards = request.shards
+    shards = request.of(DivisionOptions).shards
     if shards is None:
         return
     if not 1 <= shards <= MAX_SHARDS:
@@ -54,7 +52,7 @@ def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, sav
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
-    if manifest.has_stages:
+    if manifest.may_grow:
         raise UserError(
             "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
             hint="run it on one machine; or divide a manifest with the first stage only",
@@ -299,13 +297,6 @@ def set_aside(
     note_shards(journal, shards)
 
 
-def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their allowances are set aside."""
-    if outstanding is None or not outstanding.missing:
-        return
-    raise ShardsOutstandingError(directory, describe_shards(outstanding))
-
-
 def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
     """Raise ``UserError`` if a budget is below what is spent and what the shards that are not merged may spend."""
     outstanding = outstanding_shards(journal)
@@ -322,42 +313,3 @@ def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
         f" credits are spent or held, and {aside} set aside for shards that are not merged yet",
         hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards leave",
     )
-
-
-def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have.
-
-    Those of a run in an object store are left to ``refuse_unknown_plans``: they may have been merged elsewhere.
-    """
-    for path in unknown_shards(directory, outstanding):
-        if directory_outputs_url(path) is None:
-            raise ShardsUnknownError(directory, path)
-
-
-def refuse_if_divided(directory: Path) -> None:
-    """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
-
-    Raises ``ShardsOutstandingError``, ``ShardsUnknownError`` if there are shards that the journal doesn't have, and
-    ``RunDirectoryError`` for the directory of a shard.
-    """
-    outstanding = noted_in(directory)
-    refuse_outstanding(outstanding, directory)
-    refuse_unknown(outstanding, directory)
-    with journal_of(directory) as journal:
-        shard = None if journal is None else noted_shard(journal)
-    if shard is not None:
-        raise RunDirectoryError(
-            f"{directory} is the directory of shard {shard.shard} of a saved plan",
-            hint="run the shard there, or choose another --out-dir",
-        )
-
-
-def waits_for_shards(directory: Path) -> bool:
-    """Whether a run of the manifest is refused until shards are merged."""
-    try:
-        refuse_if_divided(directory)
-    except (ShardsOutstandingError, ShardsUnknownError):
-        return True
-    except RunDirectoryError:
-        return False
-    return False

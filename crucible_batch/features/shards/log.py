@@ -34,9 +34,8 @@ from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import JournalError, RunBusyError
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
+from crucible_batch.runs.divided_plans import SHARDS
 
-SHARDS = ".crucible/shards"
-"""The prefix of all plans and logs: no output can be there."""
 Closed = Literal["", "merged", "abandoned"]
 """Why nothing is added to a log any more; empty if it is open."""
 _SUMMARY = "journal.json"

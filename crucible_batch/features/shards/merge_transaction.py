@@ -16,7 +16,7 @@ from crucible_batch.core.outcome import Ending, Outcome, outcome_of
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.sharding import OutstandingShards
-from crucible_batch.features.shards.directories import ShardDirectory, ShardJournalError, shard_errors
+from crucible_batch.features.shards.directories import ShardDirectory
 from crucible_batch.features.shards.merge_rule import (
     KnownImages,
     MergeChoice,
@@ -27,6 +27,7 @@ from crucible_batch.features.shards.merge_rule import (
     united_stops,
 )
 from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
+from crucible_batch.runs.outstanding_shards import ShardJournalError, shard_errors
 from crucible_batch.runs.report_note import forget_report
 from crucible_batch.runs.run_journal import ledger_of
 from crucible_batch.runs.shard_notes import note_shards

@@ -31,14 +31,11 @@ from crucible_batch.errors import ExitCode, RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import (
     MergeSources,
     ShardDirectory,
-    ShardJournalError,
     allow_locks,
     find_sources,
     is_lost,
     lock_abandoned,
     read_shard,
-    shard_errors,
-    unknown_shards,
 )
 from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.merge_rule import Abandoned, choose_shards
@@ -51,6 +48,7 @@ from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts,
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.object_runs import note_url
+from crucible_batch.runs.outstanding_shards import ShardJournalError, shard_errors, unknown_shards
 from crucible_batch.runs.report_note import is_report_due
 from crucible_batch.runs.reporting import write_results
 from crucible_batch.runs.run_journal import refuse_if_pruned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,67 +16,59 @@ from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
     division_number,
-    refuse_unknown,
     set_aside,
 )
 from crucible_batch.features.shards.period_budget import DivisionLimit, division_limit
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import Division
-from crucible_batch.features.shards.stored_plans import Listing, claimed_journal, plan_key, publish_bytes, read_list
+from crucible_batch.features.shards.stored_plans import Listing, publish_bytes
 from crucible_batch.gateway import HttpGateway
-from crucible_batch.journal import Journal, PlanFile, lock_run_directory
+from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
+from crucible_batch.runs.divided_plans import claimed_journal, plan_key, read_list
 from crucible_batch.runs.earlier_runs import refuse_if_run_elsewhere, remember_run
 from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.outstanding_shards import refuse_unknown
+from crucible_batch.runs.plan_parts import DraftedPlan
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
-from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import directory_outputs_url
-from crucible_batch.runs.saved_plans import PlanBasis, plan_head
+from crucible_batch.runs.saved_plans import plan_head
 from crucible_batch.runs.shard_notes import note_shards, noted_in, outstanding_shards
 from crucible_batch.runs.start import restore_run
 from crucible_batch.saved_plan import write_saved_plan
 from crucible_batch.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class DraftedPlan:
-    """A plan whose jobs are in ``draft``. ``directory`` is the main run directory, locked if it exists."""
-
-    request: RunRequest
-    basis: PlanBasis
-    draft: PlanFile
-    directory: Path
-    notes: tuple[str, ...]
-
-
-async def plan_shards(
-    stack: AsyncExitStack, plan: DraftedPlan, gateway: HttpGateway, settings: Settings, target: Path, *, force: bool
-) -> PlanSummary:
+async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) -> PlanSummary:
     """Divide a plan, set the allowances aside in the main run directory, and write the plan to ``target``.
 
+    The main run directory is locked by the caller if it exists.
     The allowances are set aside before the plan has its name, so that no shard can run while they could be spent
     elsewhere. Raises ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
     shards of another plan are outstanding.
     """
-    directory, basis, found = plan.directory, plan.basis, None
+    read, gateway = plan.read, plan.gateway
+    assert gateway is not None  # a plan is saved with an API key only
+    request, directory, basis, settings, found = read.request, read.directory, read.basis, read.settings, None
     refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
         refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
         found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
-    url = ObjectUrl.parse(plan.request.out_dir or directory) or directory_outputs_url(directory)
+    url = ObjectUrl.parse(request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
     listing = await Listing.of(store.objects) if isinstance(store, ObjectOutputStore) else None
     journal = await stack.enter_async_context(claimed_journal(store, basis.binding, now=clock.now()))
     if listing is not None:
         await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
-    async with division_limit(plan.request, basis, journal, settings, clock) as limit:
+    async with division_limit(request, basis, journal, settings, clock) as limit:
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
-        summary = await _written(plan, found, limit, journal, gateway, listing=listing, target=target, force=force)
+        summary = await _written(plan, found, limit, journal, gateway, listing=listing, target=target)
     return summary if store.url is None else replace(summary, outputs_at=str(store.url))
 
 
@@ -89,14 +81,14 @@ async def _written(
     *,
     listing: Listing | None,
     target: Path,
-    force: bool,
 ) -> PlanSummary:
     """Write a divided plan. Before it has its name, the allowances are set aside, and an object store lists it."""
-    basis, choice, division = plan.basis, plan.request.job_filter, divided.division
-    summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice, notes=plan.notes)
+    read, division = plan.read, divided.division
+    basis, choice = read.basis, read.request.job_filter
+    summary = await summarise(plan.draft, limit.terms, read.directory, gateway, choice=choice, notes=plan.notes)
     account = _account_of(journal)
     head = replace(
-        plan_head(target, plan.request, basis, summary),
+        plan_head(target, read.request, basis, summary),
         shards=division.shards,
         learned=divided.learned,
         division=division_number(journal),
@@ -118,7 +110,7 @@ async def _written(
         except RunDirectoryError:
             await _take_back_unlisted(journal, listing)
             raise
-    digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=force, before=before)
+    digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=read.force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
 
 
@@ -144,22 +136,23 @@ async def _resume_earlier_runs(
     plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
 ) -> None:
     """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
-    terms = plan.basis.terms
+    read, terms = plan.read, plan.read.basis.terms
     is_free = outstanding_shards(journal) is None  # otherwise the jobs of that plan have to stay
     if is_free:
         journal.adopt(plan.draft)
     await restore_run(journal, store, gateway, settings, ceiling=terms.ceiling, is_restored=is_free)
-    remember_run(plan.basis.source.path, terms.run_id, plan.directory)
+    remember_run(read.basis.source.path, terms.run_id, read.directory)
 
 
 async def _divided(
     plan: DraftedPlan, limit: DivisionLimit, journal: Journal | None, gateway: HttpGateway
 ) -> DividedPlan:
-    choice = plan.request.job_filter
-    to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, plan.request.out_dir)
-    found = await to_divide.divided(gateway, plan.request.shards or 1)
+    request = plan.read.request
+    choice = request.job_filter
+    to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, request.out_dir)
+    found = await to_divide.divided(gateway, request.of(DivisionOptions).shards or 1)
     if not any(found.division.is_admitted):
-        summary = await summarise(plan.draft, limit.terms, plan.directory, gateway, choice=choice)
+        summary = await summarise(plan.draft, limit.terms, plan.read.directory, gateway, choice=choice)
         raise _nothing_to_run(found.division, summary, limit)
     return found
 

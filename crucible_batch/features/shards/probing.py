@@ -35,6 +35,7 @@ from crucible_batch.errors import DeadlineError, ExitCode, UserError
 from crucible_batch.features.periods.period_budget import preview
 from crucible_batch.features.registry import kind_of_probe
 from crucible_batch.features.shards.divided_plan import check_sharding, is_untouched, left_of
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
@@ -92,7 +93,7 @@ async def probe(
     require_key(settings, request.manifest)
     manifest = read_source(request)
     terms = run_terms(manifest, request)
-    if request.shards is None:
+    if request.of(DivisionOptions).shards is None:
         raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
     check_sharding(request, manifest, terms, save_to)
     shards = noted_in(run_directory(request.out_dir, terms))
@@ -124,8 +125,9 @@ async def run_probe(
     """
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
-    assert request.shards is not None
-    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, request.shards)
+    shards = request.of(DivisionOptions).shards
+    assert shards is not None
+    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, shards)
     codes: list[ExitCode] = []
 
     async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:

@@ -11,8 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
-
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.core.events import Found
@@ -23,6 +21,7 @@ from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.saved_plan import ImageFile, ShardRow
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
+from crucible_batch.features.shards.followed_plan import shard_of
 from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.features.shards.stored_shard import (
     log_of_shard,
@@ -33,7 +32,6 @@ from crucible_batch.features.shards.stored_shard import (
 )
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.account import refuse_account_of_shard
 from crucible_batch.runs.connecting import gateway_for, require_key
@@ -43,25 +41,22 @@ from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.paths import main_directory, main_location, plan_outputs_url, shard_directory
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
+from crucible_batch.runs.planning import PlanInput
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.saved_plans import PlanBasis, check_plan_of_shard
 from crucible_batch.runs.shard_notes import note_shard, noted_in, noted_shard
 from crucible_batch.runs.start import RunKind, awaited_gateway
 from crucible_batch.saved_plan import SavedPlan
-from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 
-def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
-    """Return the terms of a shard's run: its allowance is the budget. Unchanged if the request is not of a shard."""
-    if request.shard is None or request.plan is None:
-        return terms
-    head = request.plan.head
-    allowance = head.shards[request.shard.number - 1].allowance
+def shard_terms(terms: RunTerms, plan: SavedPlan, shard: ShardId) -> RunTerms:
+    """Return the terms of a shard's run: its allowance is the budget."""
+    head = plan.head
     return replace(
         terms,
-        budget=allowance,
-        shard=request.shard,
+        budget=head.shards[shard.number - 1].allowance,
+        shard=shard,
         learned=head.learned,
         scheduled_at=head.options.scheduled_at,
     )
@@ -69,12 +64,12 @@ def shard_terms(terms: RunTerms, request: RunRequest) -> RunTerms:
 
 def shard_run(request: RunRequest, parts: Parts) -> RunKind:
     """Return the kind of a shard's run."""
-    plan, _ = _shard_of(request)
+    plan, shard = shard_of(request)
 
     def store(directory: Path) -> OutputStore:
         return open_store(directory, plan_outputs_url(plan), **limits_of(request), is_shard=True)
 
-    return RunKind(parts, lambda manifest: shard_terms(run_terms(manifest, request), request), store, ShardJobs)
+    return RunKind(parts, lambda manifest: shard_terms(run_terms(manifest, request), plan, shard), store, ShardJobs)
 
 
 class ShardJobs:
@@ -84,7 +79,7 @@ class ShardJobs:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._plan, self._shard = _shard_of(context.request)
+        self._plan, self._shard = shard_of(context.request)
         self.basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
         self._rows = ShardRows(self._plan, self._shard, context.manifest.directory)
         self._log: ShardLog | None = None
@@ -140,13 +135,6 @@ class ShardJobs:
     @property
     def merge_command(self) -> str:
         return merge_command(self._context.request)
-
-
-def _shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:
-    plan, shard = request.plan, request.shard
-    assert plan is not None
-    assert shard is not None
-    return plan, shard
 
 
 async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasis) -> None:
@@ -276,7 +264,7 @@ class ShardRows:
 
 def merge_command(request: RunRequest) -> str:
     """Return the command that merges the shards of the plan that a shard is of."""
-    plan, shard = _shard_of(request)
+    plan, shard = shard_of(request)
     main, own = main_location(plan), shard_directory(plan, shard)
     chosen = own if request.out_dir is None else request.out_dir
     if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
@@ -288,37 +276,33 @@ def explain_shard(request: RunRequest, error: ErrorInfo) -> ErrorInfo:
     """Return the error of a job of a shard: its allowance can't be raised."""
     if error.code != BUDGET_EXHAUSTED:
         return error
+    _, shard = shard_of(request)
     hint = (
-        f"this is the allowance of shard {request.shard}; what it leaves is admitted by the next plan of the run,"
+        f"this is the allowance of shard {shard}; what it leaves is admitted by the next plan of the run,"
         f" once all shards have ended and are merged: {merge_command(request)}"
     )
     return replace(error, hint=hint)
 
 
-async def plan_shard(
-    stack: AsyncExitStack,
-    request: RunRequest,
-    manifest: Manifest,
-    settings: Settings,
-    transport: httpx.AsyncBaseTransport | None,
-    *,
-    all_rows: bool,
-) -> PlanSummary:
-    """Return what a run of a shard would do and cost. Raises as the run does before anything is spent."""
-    plan, shard = _shard_of(request)
-    terms = run_terms(manifest, request)
-    directory = run_directory(request.out_dir, terms)
-    _refuse_if_merged(plan, shard)
-    _check_directory(directory, plan, shard)
-    basis = PlanBasis(manifest, terms, settings.gateway)
-    require_key(settings, manifest.path)
-    gateway = await stack.enter_async_context(gateway_for(settings, transport=transport))
-    await _read_workflows(gateway, plan, basis)
-    check_plan_of_shard(request, basis)
-    draft = stack.enter_context(PlanFile.temporary())
-    draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
-    of_shard = shard_terms(terms, request)
-    summary = await summarise(draft, of_shard, directory, gateway, choice=request.choice, all_rows=all_rows)
-    blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
-    # No other budget is possible, so none is proposed.
-    return replace(summary, digest=plan.digest, enough=None, blocked=blocked)
+class ShardPlan:
+    """The plan of a shard's run, as ``PlanKind`` describes. It is refused as the run is before anything is spent."""
+
+    async def summary(self, stack: AsyncExitStack, call: PlanInput) -> PlanSummary:
+        request, manifest, settings = call.request, call.manifest, call.settings
+        plan, shard = shard_of(request)
+        terms = run_terms(manifest, request)
+        directory = run_directory(request.out_dir, terms)
+        _refuse_if_merged(plan, shard)
+        _check_directory(directory, plan, shard)
+        basis = PlanBasis(manifest, terms, settings.gateway)
+        require_key(settings, manifest.path)
+        gateway = await stack.enter_async_context(gateway_for(settings, transport=call.transport))
+        await _read_workflows(gateway, plan, basis)
+        check_plan_of_shard(request, basis)
+        draft = stack.enter_context(PlanFile.temporary())
+        draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
+        of_shard = shard_terms(terms, plan, shard)
+        summary = await summarise(draft, of_shard, directory, gateway, choice=request.choice, all_rows=call.all_rows)
+        blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
+        # No other budget is possible, so none is proposed.
+        return replace(summary, digest=plan.digest, enough=None, blocked=blocked)

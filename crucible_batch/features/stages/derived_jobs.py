@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -24,49 +23,26 @@ from crucible_batch.core.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob
 from crucible_batch.core.prices import Shape, shape_of
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
+from crucible_batch.features.stages.entry import DerivingEntry
+from crucible_batch.features.stages.expander import StageExpander
 from crucible_batch.features.stages.note import PickedStage, note_stages
 from crucible_batch.features.stages.rule import (
     SOURCE_FAILED,
     missing_outputs,
     source_failed,
 )
+from crucible_batch.features.stages.sources import expected_output
 from crucible_batch.journal import Journal, PlanFile
-from crucible_batch.manifest import DerivingEntry, Expansion, Manifest, SourceFile, SourceJob, expected_output
+from crucible_batch.manifest import Manifest, SourceFile, SourceJob
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
-from crucible_batch.runs.run_journal import journal_of, run_outputs_url
+from crucible_batch.runs.later_jobs import NextStage
 
 logger = logging.getLogger(__name__)
 
 _NEEDS_FILE = {Phase.READY, Phase.PREPARING}
 
 _Order: TypeAlias = "tuple[object, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class NextStage:
-    """An entry with ``from``: the jobs that a run may add to its plan.
-
-    ``jobs`` counts those that are expected: one for each source without outputs, unless the picks name others.
-    ``sources`` is the pattern, ``uploads`` the number of images that they may need. ``picks`` is the path of the picks
-    file as in the manifest, None without `pick`; ``is_waiting``: it is missing, so this run adds no job.
-    ``is_after_waiting``: its sources are jobs of such a stage.
-    """
-
-    name: str
-    sources: str
-    jobs: int
-    shapes: dict[Shape, int]
-    uploads: int
-    picks: str | None = None
-    is_waiting: bool = False
-    is_after_waiting: bool = False
-    choices: int = 0
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether this run may buy its jobs."""
-        return not self.is_waiting and not self.is_after_waiting
 
 
 class SavedOutputs:
@@ -130,7 +106,7 @@ class _Expected:
 class DerivedJobs:
     """The later stages of one plan. It is filled while the plan is made, and continued during the run.
 
-    ``planner`` and ``expansion`` remember the plan's names, paths and identities. ``images`` has the outputs that are
+    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the outputs that are
     input images, by their file; it is shared with the reader that the planner was given.
     """
 
@@ -149,11 +125,11 @@ class DerivedJobs:
         self.owners = saved.owners()
         """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
         self._planner: Planner
-        self.expansion: Expansion
+        self.expander = StageExpander(self.outputs_of, self.owners_first)
 
-    def begin(self, planner: Planner, expansion: Expansion) -> None:
+    def begin(self, planner: Planner) -> None:
         """Start the plan. To be called before ``take``."""
-        self._planner, self.expansion = planner, expansion
+        self._planner = planner
 
     # -- while the plan is made -------------------------------------------------------------------------------------
 
@@ -162,7 +138,7 @@ class DerivedJobs:
         return lambda path: self._images[path] if path in self._images else read(path)
 
     def outputs_of(self, name: str) -> Sequence[SourceFile] | None:
-        """Return the outputs of a job, as ``Expansion`` asks for them."""
+        """Return the outputs of a job, as the expander asks for them."""
         planned = self._planned.get(name)
         if planned is None or planned.obstacle is not None:
             return None
@@ -172,7 +148,7 @@ class DerivedJobs:
         return [self._source_file(name, each) for each in saved]
 
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
-        """Return the sources of an entry, as ``Expansion`` asks for their order.
+        """Return the sources of an entry, as the expander asks for their order.
 
         It is that of the manifest. But if several have the same bytes, those without jobs in the former plan are last:
         they were saved later, and of equal jobs the first is kept.
@@ -232,11 +208,11 @@ class DerivedJobs:
         expected.uploads.add((source.name, source.index))
         is_after = source.name in self._waiting_names
         expected.is_after_waiting = expected.is_after_waiting or is_after
-        if is_after or any(stage.is_waiting for stage in self.expansion.stages if stage.entry.index == entry):
+        if is_after or any(stage.is_waiting for stage in self.expander.stages if stage.entry.index == entry):
             self._waiting_names.add(planned.name)
 
     def _entry_of(self, name: str) -> int:
-        job = self.expansion.jobs_so_far.named(name)
+        job = self.expander.jobs_so_far.named(name)
         return self._entries.get(name, -1) if job is None else job.entry
 
     def expected_names(self) -> Iterator[str]:
@@ -246,7 +222,7 @@ class DerivedJobs:
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry with ``from`` may add to the plan."""
         found = []
-        for stage in self.expansion.stages:
+        for stage in self.expander.stages:
             expected = self._expected.get(stage.entry.index, _Expected())
             found.append(
                 NextStage(
@@ -263,6 +239,10 @@ class DerivedJobs:
             )
         return tuple(found)
 
+    def derivation(self, journal: Journal) -> RunDerivation:
+        """Return the later stages as the engine of a run sees them."""
+        return RunDerivation(self, journal)
+
     # -- during the run ---------------------------------------------------------------------------------------------
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
@@ -277,7 +257,7 @@ class DerivedJobs:
         if (name, saved.index) in self._derived or not _is_ours(planned, saved):
             return []
         found: list[PlannedJob] = []
-        for stage, specs in self.expansion.derive(name, self._source_file(name, saved)):
+        for stage, specs in self.expander.derive(name, self._source_file(name, saved)):
             entry = stage.entry.index
             for item in self._planner.plan(specs):
                 if isinstance(item, Problem):
@@ -329,7 +309,7 @@ class DerivedJobs:
             plan.fill(replace(planned, position=at) for at, (_, planned) in enumerate(ordered))
             journal.adopt(plan)
         entries = [entry for (entry, *_), _ in ordered]
-        note_stages(journal, [self._noted(stage, entries) for stage in self.expansion.stages if stage.picks_file])
+        note_stages(journal, [self._noted(stage, entries) for stage in self.expander.stages if stage.picks_file])
 
     def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
@@ -349,10 +329,10 @@ class DerivedJobs:
     def _without_source(self) -> Iterator[PlannedJob]:
         """Yield the jobs of outputs that their sources do not have."""
         gone: set[str] = {planned.name for planned in self._blocked}
-        for stage in self.expansion.stages:
+        for stage in self.expander.stages:
             if stage.is_waiting:
                 continue
-            for source in self.expansion.jobs_so_far.matching(stage.pattern, stage.entry.index):
+            for source in self.expander.jobs_so_far.matching(stage.pattern, stage.entry.index):
                 expected = stage.expected(source)
                 planned = self._planned.get(source.name)
                 if source.name in gone:
@@ -389,25 +369,12 @@ class RunDerivation:
             logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
 
 
-def later_stages(manifest: Manifest, run_id: str, saved: SavedOutputs | None) -> DerivedJobs | None:
-    """Return the later stages of a manifest; None if no entry has `from`.
-
-    ``saved`` has the outputs of the run directory; without it, the later stages have no jobs yet.
-    """
-    return DerivedJobs(manifest, run_id, saved or SavedOutputs()) if manifest.has_stages else None
-
-
-@contextmanager
-def saved_outputs(manifest: Manifest, directory: Path, out_dir: Path | None) -> Iterator[SavedOutputs]:
-    """Open the outputs of a run by its directory and ``--out-dir``; none are read for a manifest without stages."""
-    with journal_of(directory) if manifest.has_stages else nullcontext() as journal:
-        yield SavedOutputs(directory, journal, run_outputs_url(out_dir, directory) if manifest.has_stages else None)
-
-
-def refuse_saved_stages(manifest: Manifest, save_to: Path | None) -> None:
-    """Raise ``UserError`` if a plan is to be saved (to ``save_to``) and the manifest has stages."""
-    if manifest.has_stages and save_to is not None:
-        raise UserError(
-            "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
-            hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
-        )
+def derived_jobs(
+    manifest: Manifest,
+    run_id: str,
+    directory: Path = Path(),
+    journal: Journal | None = None,
+    url: ObjectUrl | None = None,
+) -> DerivedJobs:
+    """Return the later stages of a manifest, by the outputs that ``SavedOutputs`` finds."""
+    return DerivedJobs(manifest, run_id, SavedOutputs(directory, journal, url))

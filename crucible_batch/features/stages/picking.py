@@ -13,13 +13,12 @@ from pathlib import Path
 from crucible_batch.atomic_files import replacing
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.features.stages.manifest_keys import stage_keys
 from crucible_batch.features.stages.note import PickedStage, noted_stages
+from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, parse_picks, pick_text
 from crucible_batch.journal import Journal
-from crucible_batch.manifest import load_manifest, parse_pick, parse_picks, pick_text
+from crucible_batch.manifest import load_manifest
 from crucible_batch.runs.run_journal import local_directory, newest_run
-from crucible_batch.shell_command import shell_command
-
-_MOST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +70,6 @@ def pick(
     return tuple(each for each, _ in found)
 
 
-def next_pick(run_dir: str | Path) -> str | None:
-    """Return a command that picks for a stage that waits: the first output that there is. None if no stage waits."""
-    with Journal.read(local_directory(run_dir)) as journal:
-        for stage in noted_stages(journal):
-            if not stage.is_waiting:
-                continue
-            for planned in stage.candidates(journal.plan()):
-                if journal.job(planned, RetryRule()).outputs:
-                    return shell_command("pick", run_dir, planned.name)
-    return None
-
-
 # -- which names and files --------------------------------------------------------------------------------------------
 
 
@@ -107,7 +94,7 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
             f"the manifest of this run, {path}, can't be read from here",
             hint="change to the directory in which the run was started",
         ) from error
-    named = [entry.job.pick for entry in manifest.jobs if entry.job.pick is not None]
+    named = [pick for pick in (stage_keys(entry.job).pick for entry in manifest.jobs) if pick is not None]
     for stage in stages:
         is_named = any(_same(stage.file, manifest.directory / text) for text in named)
         is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))
@@ -191,7 +178,7 @@ def _read(path: Path) -> str:
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
             raise UserError(f"{path} is not a regular file", hint="edit the file that the manifest names by hand")
-        content = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+        content = path.read_bytes() if path.stat().st_size <= MAX_PICKS_BYTES else None
     except FileNotFoundError:
         return ""
     except OSError as error:

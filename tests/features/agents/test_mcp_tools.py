@@ -22,8 +22,9 @@ from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.mcp_server.tools import LONGEST_TEXT, ToolBox
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.registry import kind_of
+from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.runs import running
-from crucible_batch.runs.request import RunRequest, parse_shard
+from crucible_batch.runs.request import RunRequest
 
 HEAD = "version: 1\nworkflow: zimage-base\nparams: {size.width: 64, size.height: 64}\n"
 
@@ -296,7 +297,7 @@ async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(con
     async with connect(6) as agent:
         fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}")
         await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
-        request = RunRequest(Path("plan.json"), shard=parse_shard("1/2"))
+        request = RunRequest(Path("plan.json"), features=(ShardChoice("1/2"),))
         with pytest.raises(UserError, match="runs no shards"):
             await running.run_request(
                 request, lambda request: kind_of(request, cap=agent.tools.cap), settings=agent.bench.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import crucible_batch as api
 from crucible_batch.cli.render.summary import group_failures, next_of_run
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
+from crucible_batch.features.registry import plan_kind_of
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
@@ -85,7 +86,7 @@ async def test_a_submit_in_doubt_that_a_smaller_budget_keeps_back_is_sent_with_t
 
 
 async def _divided(bench: Any, manifest: Path, plan: Path, out: Path) -> None:
-    request = replace(RunRequest(manifest, out_dir=out), shards=SHARDS)
+    request = RunRequest(manifest, out_dir=out, features=(DivisionOptions(SHARDS),))
     probed = await probe(request, plan, settings=bench.settings)
     assert probed is None or probed.may_divide
-    await plan_request(request, plan, settings=bench.settings)
+    await plan_request(request, plan_kind_of, plan, settings=bench.settings)

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.merging import merge
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.stored_plans import Listing
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import JobFilter, RunRequest
@@ -60,10 +62,10 @@ class Machines:
 
     async def divide(self, machine: str, shards: int, *, only: str = "*") -> None:
         request = RunRequest(self.manifest(machine), out_dir=Path(URL), job_filter=JobFilter((only,)))
-        request = replace(request, shards=shards)
+        request = request.having(DivisionOptions(shards))
         with self.on(machine):
             try:
-                plan = await plan_request(request, self.plan(machine), settings=self.bench.settings)
+                plan = await plan_request(request, plan_kind_of, self.plan(machine), settings=self.bench.settings)
             except CrucibleBatchError as error:
                 self.refused[machine] = error
             else:

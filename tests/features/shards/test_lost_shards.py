@@ -13,10 +13,10 @@ from crucible_batch.core.events import Held, HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ExitCode, ShardsUnknownError, UserError
-from crucible_batch.features.shards.divided_plan import refuse_if_divided, waits_for_shards
 from crucible_batch.features.shards.merging import merge
-from crucible_batch.features.shards.plan_notes import shard_notes
+from crucible_batch.features.shards.plan_part import shard_notes
 from crucible_batch.journal import Journal
+from crucible_batch.runs.outstanding_shards import refuse_if_divided, waits_for_shards
 from crucible_batch.runs.shard_notes import note_shards, noted_shards
 from tests.harness.shard_ground import BINDING, ShardGround, done, in_flight, planned, saved, snapshot
 

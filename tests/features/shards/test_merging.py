@@ -21,9 +21,9 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.features.shards import merging
-from crucible_batch.features.shards.divided_plan import refuse_if_divided
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Binding, Journal, lock_run_directory
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.shard_notes import noted_shards
 from tests.harness.forked_commands import start_program
 from tests.harness.shard_ground import (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import run_probe
 from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
@@ -20,7 +21,9 @@ async def test_a_probe_waits_for_refunds_without_which_no_job_fits(start: Any, c
     """Its price is known, and no job is left whose purchase would wait for them."""
     async with start(faults="fail=1,fail=2,fail=3,refund-late:1", refund_late_s=comes_after_s) as bench:
         manifest = bench.manifest(foxes(4), **capped(6))
-        request = RunRequest(manifest, out_dir=bench.path / "out", shards=2, wait_for_gateway_s=300)
+        request = RunRequest(
+            manifest, out_dir=bench.path / "out", features=(DivisionOptions(2),), wait_for_gateway_s=300
+        )
         async with asyncio.timeout(2000):
             found = await run_probe(request, read_source(request), settings=bench.settings)
         assert await most_net(bench) <= 6

@@ -18,6 +18,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook, Shape, shape_of
 from crucible_batch.core.progress import AssetAdvanced
 from crucible_batch.features.shards.divided_plan import is_untouched
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import ProbeResult, run_probe
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
@@ -46,7 +47,9 @@ def pictures(bench: Any, count: int) -> None:
 
 async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
     out = options.pop("out_dir", bench.path / "out")
-    request = RunRequest(manifest, out_dir=out, concurrency=options.pop("concurrency", 8), shards=4)
+    request = RunRequest(
+        manifest, out_dir=out, concurrency=options.pop("concurrency", 8), features=(DivisionOptions(4),)
+    )
     await bench.clock.sleep(1)
     async with asyncio.timeout(60):
         return await run_probe(request, read_source(request), settings=bench.settings, **options)

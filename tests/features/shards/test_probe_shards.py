@@ -16,6 +16,8 @@ import crucible_batch as api
 from crucible_batch.core.events import Created, Held, Intended
 from crucible_batch.core.prices import PriceBook, Shape
 from crucible_batch.errors import RunBusyError, RunDirectoryError, UserError
+from crucible_batch.features.registry import plan_kind_of
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.runs.planning import plan_request
@@ -35,12 +37,12 @@ def manifest_of(bench: Any, jobs: str, *, budget: object, head: str = "") -> Pat
 
 async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | None = None) -> api.PlanSummary:
     """Do as ``plan --shards N --probe -o`` does."""
-    request = replace(RunRequest(manifest, out_dir=bench.path / "out"), shards=shards)
+    request = RunRequest(manifest, out_dir=bench.path / "out", features=(DivisionOptions(shards),))
     save_to = target or bench.path / "plan.json"
     async with asyncio.timeout(120):
         probed = await probe(request, save_to, settings=bench.settings)
         assert probed is None or probed.may_divide
-        return await plan_request(request, save_to, settings=bench.settings)
+        return await plan_request(request, plan_kind_of, save_to, settings=bench.settings)
 
 
 async def run_shards(bench: Any, shards: int) -> list[api.RunResult]:
@@ -151,9 +153,13 @@ async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start)
 async def test_without_a_probe_the_same_plan_is_refused(start):
     async with start() as bench:
         pictures(bench, 2)
-        request = replace(RunRequest(manifest_of(bench, edits(4, 2), budget=30), out_dir=bench.path / "out"), shards=2)
+        request = RunRequest(
+            manifest_of(bench, edits(4, 2), budget=30),
+            out_dir=bench.path / "out",
+            features=(DivisionOptions(2),),
+        )
         with pytest.raises(UserError, match="a shard doesn't upload images"):
-            await plan_request(request, bench.path / "plan.json", settings=bench.settings)
+            await plan_request(request, plan_kind_of, bench.path / "plan.json", settings=bench.settings)
         assert (await bench.state())["jobs"] == []
 
 
@@ -176,7 +182,11 @@ async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
     async with start() as bench:
         pictures(bench, 2)
         manifest = manifest_of(bench, edits(4, 2), budget=None if wrong == "no budget" else 30)
-        request = replace(RunRequest(manifest, out_dir=bench.path / "out"), shards=None if wrong == "no shards" else 2)
+        request = RunRequest(
+            manifest,
+            out_dir=bench.path / "out",
+            features=(DivisionOptions(None if wrong == "no shards" else 2),),
+        )
         save_to = None if wrong == "no file" else bench.path / ("m.yaml" if wrong == "another file" else "plan.json")
         with pytest.raises(UserError):
             await probe(request, save_to, settings=bench.settings)

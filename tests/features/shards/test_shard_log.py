@@ -27,17 +27,15 @@ from crucible_batch.features.shards.stored_plans import (
     Listing,
     list_plan,
     note_merged,
-    plan_key,
     publish_bytes,
     publish_plan,
-    read_list,
-    refuse_unknown_plans,
 )
 from crucible_batch.features.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.objects import Objects
+from crucible_batch.runs.divided_plans import plan_key, read_list, refuse_unknown_plans
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.shard_ground import BINDING, DIGEST, ShardGround, bought, done, in_flight, planned
 

@@ -35,14 +35,16 @@ from crucible_batch.features.shards.divided_plan import (
     PlanToDivide,
     division_number,
     left_of,
-    refuse_if_divided,
     set_aside,
 )
+from crucible_batch.features.shards.followed_plan import choose_shard
 from crucible_batch.features.shards.run import ShardRows, _begin, shard_terms
+from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.features.shards.shard_division import Division
 from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.paths import shard_directory
-from crucible_batch.runs.request import RunRequest, choose_shard, follow_plan
+from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.harness.case_table import each_case
@@ -176,11 +178,9 @@ def test_an_image_outside_of_the_manifests_folder_needs_the_plans_permission(tmp
 
 def test_the_budget_of_a_shard_is_its_allowance(tmp_path: Path) -> None:
     plan = saved(tmp_path)
-    request = RunRequest(Path("m.yaml"), plan=plan, shard=OTHER)
-    terms = shard_terms(TERMS, request)
+    terms = shard_terms(TERMS, plan, OTHER)
     assert (terms.budget, terms.shard, terms.learned) == (Decimal(6), OTHER, HEAD.learned)
     assert PriceBook.of(terms).expected(Shape("workflow:w", "aa")) == 2
-    assert shard_terms(TERMS, replace(request, shard=None)) is TERMS
 
 
 def test_the_journal_of_a_shard_begins_with_the_images_that_are_at_the_gateway(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_shard_is_run_in_a_directory_of_its_plan(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     plan = saved(tmp_path)
     followed = follow_plan(RunRequest(Path("plan.json")), {"JOB_COMPLETION_INDEX": "1"})
-    assert followed.shard == OTHER
+    assert followed.of(ShardChoice).shard == str(OTHER)
     assert followed.out_dir == Path(f"outputs/m/default/shards/{plan.digest[:8]}/2-of-2")
     assert followed.out_dir == shard_directory(plan, OTHER)
     assert followed.remake == "crucible-batch plan m.yaml --budget 20 --shards 2 -o plan.json"

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from crucible_batch.errors import (
     ShardsUnknownError,
     UserError,
 )
+from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
 from crucible_batch.features.shards.log import ShardTakenError
+from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
@@ -65,11 +67,11 @@ class Ground:
             yield state
 
     async def divide(self, shards: int = 2, machine: str = "main") -> api.PlanSummary:
-        request = replace(RunRequest(self.manifest, out_dir=Path(URL)), shards=shards)
+        request = RunRequest(self.manifest, out_dir=Path(URL), features=(DivisionOptions(shards),))
         with self.on(machine):
             probed = await probe(request, self.plan, settings=self.bench.settings)
             assert probed is None or probed.may_divide
-            return await plan_request(request, self.plan, settings=self.bench.settings)
+            return await plan_request(request, plan_kind_of, self.plan, settings=self.bench.settings)
 
     async def shard(self, number: int, machine: str, count: int = 2, **options: Any) -> api.RunResult:
         with self.on(machine):

@@ -16,7 +16,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.errors import Problem
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs
-from crucible_batch.manifest import Expansion, load_manifest
+from crucible_batch.manifest import expand, load_manifest
 from crucible_batch.planner import Planner
 
 HEAD = "version: 1\nname: test\nworkflow: z\nduplicates: {duplicates}\njobs:\n"
@@ -82,11 +82,10 @@ def plan(
         read_image=derived.reader(read),
         owners=derived.owners,
     )
-    expansion = Expansion(manifest, outputs_of=derived.outputs_of, order=derived.owners_first)
-    derived.begin(planner, expansion)
+    derived.begin(planner)
     planned: list[PlannedJob] = []
     problems: list[Problem] = []
-    for item in planner.plan(expansion.jobs()):
+    for item in planner.plan(expand(manifest, expander=derived.expander)):
         if isinstance(item, Problem):
             problems.append(item)
         elif derived.take(item):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.errors import ManifestError, Problem
-from crucible_batch.manifest import Expansion, JobSpec, SourceFile, expand, load_manifest
+from crucible_batch.features.stages.expander import StageExpander
+from crucible_batch.manifest import JobSpec, Manifest, SourceFile, expand, load_manifest
 from tests.harness.case_table import each_case
 
 HEAD = "version: 1\nname: test\nworkflow: z\njobs:\n"
@@ -42,6 +43,17 @@ def saved(name: str, *indexes: int) -> list[SourceFile]:
     return [SourceFile(index, f"{name}/{index}.png", Path(f"/out/{name}/{index}.png"), f"{index}") for index in indexes]
 
 
+class Expansion(StageExpander):
+    """An expansion of a manifest whose jobs have these outputs."""
+
+    def __init__(self, manifest: Manifest, outputs_of: Callable[[str], Sequence[SourceFile]]) -> None:
+        super().__init__(outputs_of)
+        self.manifest = manifest
+
+    def all(self) -> Iterator[JobSpec | Problem]:
+        return expand(self.manifest, expander=self)
+
+
 def expanded(folder: Path, entries: str, outputs: dict[str, Sequence[SourceFile]], **options) -> Expansion:
     def outputs_of(name: str) -> Sequence[SourceFile]:
         return outputs.get(name) or [SourceFile(0, f"{name}/0.png", Path(f"{name}/0.png"))]
@@ -55,7 +67,7 @@ def test_a_source_has_its_variables_in_every_template(tmp_path: Path) -> None:
         ' prompt: "{{ source.prompt }}, larger", params: {n: "{{ source.index }}", p: "{{ source.path }}"}}\n'
     )
     outputs = {"draft-noir": saved("draft-noir", 0, 1)}
-    found = [item for item in expanded(tmp_path, DRAFTS + entry, outputs).jobs() if isinstance(item, JobSpec)]
+    found = [item for item in expanded(tmp_path, DRAFTS + entry, outputs).all() if isinstance(item, JobSpec)]
     made = [item for item in found if item.source is not None]
     assert [item.name for item in made] == ["f-draft-noir-0", "f-draft-noir-1", "f-draft-old-0"]
     assert made[1].prompt == "a noir heron, larger"
@@ -76,7 +88,7 @@ def test_a_source_has_its_variables_in_every_template(tmp_path: Path) -> None:
 )
 def test_names_differ_for_each_output(tmp_path: Path, template: str, made: list[str]) -> None:
     entries = f'  - {{name: d, prompt: p}}\n  - {{name: "{template}", from: d}}\n'
-    found = expanded(tmp_path, entries, {"d": saved("d", 0, 1, 2)}).jobs()
+    found = expanded(tmp_path, entries, {"d": saved("d", 0, 1, 2)}).all()
     assert [item.name for item in found if isinstance(item, JobSpec)][1:] == made
 
 
@@ -86,7 +98,7 @@ def test_jobs_stand_by_entry_then_by_source_then_by_output(tmp_path: Path) -> No
         '  - {name: "f-{{ source.name }}", from: "d-*", matrix: {scale: [2, 4]}}\n'
         "  - {name: last, prompt: q}\n"
     )
-    found = expanded(tmp_path, entries, {"d-1": saved("d-1", 0, 1), "d-2": saved("d-2", 0)}).jobs()
+    found = expanded(tmp_path, entries, {"d-1": saved("d-1", 0, 1), "d-2": saved("d-2", 0)}).all()
     assert [item.name for item in found if isinstance(item, JobSpec)] == [
         "d-1", "d-2", "f-d-1-2", "f-d-1-4", "f-d-1.1-2", "f-d-1.1-4", "f-d-2-2", "f-d-2-4", "last",
     ]  # fmt: skip
@@ -96,7 +108,7 @@ def test_only_entries_above_are_sources(tmp_path: Path) -> None:
     entries = '  - {name: a, prompt: p}\n  - {name: "b-{{ source.name }}", from: "*"}\n  - {name: c, prompt: q}\n'
     assert names(tmp_path, entries) == ["a", "b-a", "c"]
     expansion = expanded(tmp_path, entries, {})
-    assert len(list(expansion.jobs())) == 3
+    assert len(list(expansion.all())) == 3
     assert [len(made) for _, made in expansion.derive("a", saved("a", 0)[0])] == [1]
     assert list(expansion.derive("c", saved("c", 0)[0])) == []
     assert list(expansion.derive("b-a", saved("b-a", 0)[0])) == []
@@ -114,7 +126,7 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
         '  - {name: "g-{{ source.name }}", from: "f-*"}\n'
     )
     expansion = expanded(tmp_path, entries, {})
-    assert all(isinstance(item, JobSpec) for item in expansion.jobs())
+    assert all(isinstance(item, JobSpec) for item in expansion.all())
     outputs: dict[str, Sequence[SourceFile]] = {}
     during: list[JobSpec] = []
     for name in ("draft-old", "f-draft-old-2", "draft-noir", "f-draft-old-1", "f-draft-noir-1", "f-draft-noir-2"):
@@ -122,7 +134,7 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
         for output in outputs[name]:
             for _, made in expansion.derive(name, output):
                 during += [item for item in made if isinstance(item, JobSpec)]
-    after = [item for item in expanded(tmp_path, entries, outputs).jobs() if isinstance(item, JobSpec)]
+    after = [item for item in expanded(tmp_path, entries, outputs).all() if isinstance(item, JobSpec)]
     assert all(item.collision is None for item in during)  # each has the name that it had when it was expected
     known = {item.name: (item.image, item.prompt, item.params) for item in during}
     planned = {item.name: item for item in after if item.source is not None and not item.is_expected}
@@ -154,6 +166,12 @@ def test_what_is_refused(tmp_path: Path, entries: str, message: str, near: str |
     assert found.nearest == near
 
 
+@each_case("key", ["form: a*", "form: 7", "from_csv: a.csv, foreach: b.csv"])
+def test_a_key_like_from_that_names_no_table_means_from(tmp_path: Path, key: str) -> None:
+    found = problem(tmp_path, f"  - {{name: a, {key}}}\n")
+    assert (found.message.partition(" '")[0], found.nearest) == ("unknown key", "from")
+
+
 def test_a_variable_may_be_named_source_in_a_manifest_without_stages(tmp_path: Path) -> None:
     head = HEAD.replace("jobs:", "vars: {source: x}\njobs:")
     assert names(tmp_path, '  - {name: "a-{{ source }}", prompt: p}\n', head=head) == ["a-x"]
@@ -175,19 +193,19 @@ PICKED = '  - {name: d, prompt: p, repeat: 3}\n  - {name: "f-{{ source.name }}",
 def test_a_picks_file_takes_names_and_outputs_and_ignores_the_rest(tmp_path: Path) -> None:
     (tmp_path / "picks.txt").write_text("# best\n\n  d-3 \nd-1/1\nd-1/1\n")
     outputs = {"d-1": saved("d-1", 0, 1), "d-2": saved("d-2", 0), "d-3": saved("d-3", 0, 1)}
-    found = [item for item in expanded(tmp_path, PICKED, outputs).jobs() if isinstance(item, JobSpec)]
+    found = [item for item in expanded(tmp_path, PICKED, outputs).all() if isinstance(item, JobSpec)]
     assert [item.name for item in found if item.source] == ["f-d-1.1", "f-d-3", "f-d-3.1"]
 
 
 def test_a_stage_waits_without_a_picks_file_and_makes_nothing_with_an_empty_one(tmp_path: Path) -> None:
     outputs = {"d-1": saved("d-1", 0)}
     waiting = expanded(tmp_path, PICKED, outputs)
-    assert [item.is_expected for item in waiting.jobs() if isinstance(item, JobSpec)] == [False] * 3 + [True] * 3
+    assert [item.is_expected for item in waiting.all() if isinstance(item, JobSpec)] == [False] * 3 + [True] * 3
     assert [stage.is_waiting for stage in waiting.stages] == [True]
     assert list(waiting.derive("d-2", saved("d-2", 0)[0])) == []
     (tmp_path / "picks.txt").write_text("")
     empty = expanded(tmp_path, PICKED, outputs)
-    assert len(list(empty.jobs())) == 3
+    assert len(list(empty.all())) == 3
     assert [stage.is_waiting for stage in empty.stages] == [False]
 
 
@@ -197,7 +215,7 @@ def test_a_stage_of_jobs_that_are_not_picked_makes_nothing_and_is_no_error(tmp_p
     (tmp_path / "picks.txt").write_text(picks)
     outputs = {f"d-{number}": saved(f"d-{number}", 0) for number in (1, 2, 3)}
     later = '  - {name: g, from: "f-*"}\n  - {name: h, from: "g-f-*"}\n'
-    found = list(expanded(tmp_path, PICKED + later, outputs).jobs())
+    found = list(expanded(tmp_path, PICKED + later, outputs).all())
     assert [item.name for item in found if isinstance(item, JobSpec)] == ["d-1", "d-2", "d-3"]
     assert len(found) == 3
 

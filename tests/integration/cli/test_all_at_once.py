@@ -17,10 +17,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from crucible_batch.api import run
+from crucible_batch.api import plan, run
 from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
 from crucible_batch.runs.draft import validate
-from crucible_batch.runs.planning import plan
 from crucible_batch.settings import Settings
 from tests.harness.commands import KEY, Cli
 

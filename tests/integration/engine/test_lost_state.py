@@ -14,6 +14,7 @@ import pytest
 from crucible_batch import delete_assets
 from crucible_batch.core import events
 from crucible_batch.errors import JournalError
+from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.journal import store
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import JobFilter, RunRequest
@@ -95,7 +96,9 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
             assert len((await bench.state())["jobs"]) == 1
         request = RunRequest(manifest, out_dir=bench.path / "out", job_filter=JobFilter(retry_failed=True))
         for resubmits, state in ((False, "failed"), (True, "new")):
-            planned = await plan_request(replace(request, resubmit_unknown=resubmits), settings=bench.settings)
+            planned = await plan_request(
+                replace(request, resubmit_unknown=resubmits), plan_kind_of, settings=bench.settings
+            )
             assert (dict(planned.states), planned.is_settled) == ({state: 1}, not resubmits)
             assert [line.what for line in planned.lines] == (["qwen-edit"] if resubmits else [])
         again = await bench.run(manifest, retry_failed=True, resubmit_unknown=True)

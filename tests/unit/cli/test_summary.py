@@ -22,7 +22,7 @@ from crucible_batch.core.outcome import EVERYTHING, IN_DOUBT
 from crucible_batch.core.retry_rule import HOPELESS_CODES, first_steps
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html.endings import advice
-from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow, SourceRow
+from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, PeriodRow
 from tests.harness.case_table import each_case
 
 ZERO = Decimal(0)
@@ -147,27 +147,6 @@ def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about
         command, _, comment = step.partition("   # ")
         assert command == f"{RUN} --retry-failed --resubmit-unknown"
         assert comment == "buys again what a lost run directory bought; with a copy of it, that is free"
-
-
-def picked(name: str, source: str, index: int) -> JobRow:
-    blocked = row(name, "blocked", "PICK_NOT_FOUND")
-    return blocked.model_copy(update={"source": SourceRow(name=source, index=index)})
-
-
-def test_a_pick_that_names_no_output_is_removed_by_the_next_command_whatever_else_failed() -> None:
-    report = counted(failed=1, blocked=2).model_copy(update={"exit_code": 1})
-    picks = [picked("final-a.1", "a b", 1), picked("final-c.7", "c", 7)]
-    unpick = "crucible-batch pick out 'a b/1' c/7 --remove"
-
-    def step(*rows: JobRow) -> str | None:
-        return next_step(report, RUN, group_failures(report, rows), run_dir=Path("out"), never=HOPELESS_CODES)
-
-    assert step(*picks) == f"{unpick} && {RUN}"
-    assert step(*picks, row("d", "failed", "GPU_LOST")) == f"{unpick} && {RUN} --retry-failed"
-    assert step(*picks, row("d", "failed", "INVALID_PARAMS")) == f"change the failed jobs, then: {unpick} && {RUN}"
-    report = counted(blocked=11).model_copy(update={"exit_code": 1})
-    many = [picked(f"final-{number}", "a", number) for number in range(11)]
-    assert step(*many) == f"correct the picks, then: {RUN}"
 
 
 def test_a_run_that_recovered_nothing_is_continued_without_the_option() -> None:

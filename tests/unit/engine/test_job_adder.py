@@ -11,7 +11,7 @@ from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
-from crucible_batch.engine.derived_jobs import JobAdder
+from crucible_batch.engine.job_adder import JobAdder
 from crucible_batch.errors import JournalError
 from tests.harness.case_table import each_case
 

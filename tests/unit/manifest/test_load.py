@@ -318,9 +318,6 @@ def test_a_mistyped_key_excuses_no_bad_value_under_another(folder: Any) -> None:
         ("from_csv: '{{ brand }}'", "foreach"),
         ("CSV: [a, b]", "foreach"),
         ("rows: data/a.TSV", "foreach"),
-        ("form: a*", "from"),
-        ("form: 7", "from"),
-        ("from_csv: a.csv, foreach: b.csv", "from"),
     ],
 )
 def test_a_key_for_a_table_means_foreach(folder: Any, key: str, nearest: str) -> None:

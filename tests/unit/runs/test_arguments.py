@@ -11,7 +11,7 @@ import pytest
 
 from crucible_batch import plan, run, validate
 from crucible_batch.errors import UserError
-from crucible_batch.features.registry import kind_of
+from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
@@ -57,7 +57,11 @@ async def run_of(request: RunRequest) -> object:
     return await run_request(request, kind_of)
 
 
-@each_case("function", [run_of, plan_request])
+async def plan_of(request: RunRequest) -> object:
+    return await plan_request(request, plan_kind_of)
+
+
+@each_case("function", [run_of, plan_of])
 @each_case("budget", ["1e-19", "1e12", "-1", "NaN"])
 def test_a_budget_that_would_make_the_journal_unreadable_is_refused(function: Any, budget: str) -> None:
     with pytest.raises(UserError, match=r"^budget: "):

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
-from crucible_batch.features.registry import kind_of
+from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.features.shards.merging import merge
+from crucible_batch.features.shards.plan_options import DivisionOptions
+from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.runs.cancellation import Interruptible
 from crucible_batch.runs.parts import ReadyRun, RunPart
 from crucible_batch.runs.planning import plan_request
@@ -294,9 +295,9 @@ class _Player:
             await self._calm()
 
     async def _divide(self, plan: Path, member: Member) -> bool:
-        request = RunRequest(self._manifest, shards=self._scenario.shards, html=False)
+        request = RunRequest(self._manifest, features=(DivisionOptions(self._scenario.shards),), html=False)
         transport = ProcessTransport(self._gateway, member.link)
-        await plan_request(request, plan, force=True, settings=self._settings, transport=transport)
+        await plan_request(request, plan_kind_of, plan, force=True, settings=self._settings, transport=transport)
         return True
 
     async def _keep_shard(self, plan: Path, digest: str, number: int) -> None:
@@ -313,7 +314,7 @@ class _Player:
             await asyncio.sleep(self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s))
 
     async def _run_shard(self, plan: Path, number: int, member: Member) -> RunResult:
-        request = RunRequest(plan, shard=ShardId(number, self._scenario.shards), html=False)
+        request = RunRequest(plan, features=(ShardChoice(f"{number}/{self._scenario.shards}"),), html=False)
         return await self._running(request, member)
 
     async def _finish(self, member: Member) -> RunResult:

@@ -12,8 +12,8 @@ from crucible_batch.core import job
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine import pause, run_control
 from crucible_batch.engine.job_worker import JobWorker
-from crucible_batch.features.stages import derived_jobs
-from crucible_batch.manifest import deriving_entry, sources
+from crucible_batch.features.stages import derived_jobs, picks
+from crucible_batch.features.stages import entry as stage_entry
 
 Plant = Callable[[ExitStack], None]
 SCENE_BUGS: dict[str, Plant] = {}
@@ -66,7 +66,7 @@ def a_stop_that_buys_on(stack: ExitStack) -> None:
 
 @_bug
 def picks_ignored(stack: ExitStack) -> None:
-    _set(stack, sources.Picks, "takes", lambda self, name, index: True)
+    _set(stack, picks.Picks, "takes", lambda self, name, index: True)
 
 
 @_bug
@@ -81,7 +81,7 @@ def a_former_source_taken_for_the_one_of_its_name(stack: ExitStack) -> None:
 
 @_bug
 def a_stage_that_does_not_wait_for_its_picks(stack: ExitStack) -> None:
-    _set(stack, deriving_entry.DerivingEntry, "is_waiting", property(lambda self: False))
+    _set(stack, stage_entry.DerivingEntry, "is_waiting", property(lambda self: False))
 
 
 @_bug

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import PlannedJob
-from crucible_batch.engine.derived_jobs import Derivation
+from crucible_batch.core.ports import Derivation
 from crucible_batch.sandbox.records import Job
 from tests.verification.simulation.surroundings import content, marker
 

@@ -31,7 +31,7 @@ from crucible_batch.core.credits import format_credits
 from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap
-from crucible_batch.features.registry import kind_of
+from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.runs.connecting import connect
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.reporting import report_rows
@@ -152,7 +152,7 @@ class ToolBox:
         output = _output("plan")
         with recording(output):
             request = await asyncio.to_thread(self._planned, given)
-            summary = await plan_request(request, settings=self.settings, transport=self.transport)
+            summary = await plan_request(request, plan_kind_of, settings=self.settings, transport=self.transport)
             output.data = self._with_cap(plan_json(summary))
         return safe_envelope(output)
 

@@ -1,29 +1,16 @@
-"""Jobs that are added to a run, since they are made from outputs that it has saved."""
+"""Jobs that are added to a run while it is active, since they are made from outputs that it has saved."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.ports import Derivation
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.history import History
 from crucible_batch.engine.progress_reporter import ProgressReporter
-
-
-class Derivation(Protocol):
-    """Which jobs an output leads to."""
-
-    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
-        """Return the jobs that are made from an output of ``planned``, the first time that it is given."""
-        ...
-
-    def arrange(self) -> None:
-        """Bring the plan into manifest order, at the end of the run."""
-        ...
 
 
 class JobAdder:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from crucible_batch.errors import Problem
+from crucible_batch.features.stages.manifest_keys import stage_keys
+from crucible_batch.features.stages.picks import Picks, read_picks, unknown_pick
+from crucible_batch.features.stages.sources import SourceJobs, expected_output, is_source
+from crucible_batch.features.stages.template import DerivedTemplate
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec
-from crucible_batch.manifest.job_template import ExpansionContext, JobTemplate
+from crucible_batch.manifest.job_template import ExpansionContext, MadeJob
 from crucible_batch.manifest.manifest import ManifestEntry
-from crucible_batch.manifest.sources import (
-    Picks,
-    Source,
-    SourceJob,
-    SourceJobs,
-    expected_output,
-    read_picks,
-    unknown_pick,
-)
+from crucible_batch.manifest.sources import Source, SourceJob
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.text_field import TextField
 
@@ -27,7 +22,7 @@ _MOST_UNKNOWN_PICKS = 20
 class DerivingEntry:
     """One entry with ``from``, by the jobs above it at the time of the expansion. ``above`` are such entries above it.
 
-    ``problems`` are those of ``from`` and ``pick`` themselves. ``pattern`` and ``picks_file`` are rendered, the latter
+    ``problems`` are those that all of its jobs share. ``pattern`` and ``picks_file`` are rendered, the latter
     None if the entry has no ``pick``. ``is_waiting``: there is no picks file yet.
     """
 
@@ -35,16 +30,16 @@ class DerivingEntry:
         self,
         context: ExpansionContext,
         entry: ManifestEntry,
-        template: JobTemplate,
         sources: SourceJobs,
         above: Sequence[DerivingEntry],
     ) -> None:
         self.entry = entry
-        self._template = template
-        self._combinations = template.combinations()
+        self._template = DerivedTemplate(context, entry)
+        self._combinations = self._template.combinations()
         faults = JobProblems()
-        self.pattern = self._rendered(context, "from", entry.job.source or "", faults)
-        self.picks_file = self._rendered(context, "pick", entry.job.pick, faults) if entry.job.pick else None
+        keys = stage_keys(entry.job)
+        self.pattern = self._rendered(context, "from", keys.source or "", faults)
+        self.picks_file = self._rendered(context, "pick", keys.pick, faults) if keys.pick else None
         self.sources: Sequence[SourceJob] = list(sources.matching(self.pattern, entry.index))
         self._picks: Picks | None = None
         if self.picks_file:
@@ -52,7 +47,7 @@ class DerivingEntry:
                 self._picks = read_picks(self.picks_file, context.files)
             except FileFault as fault:
                 faults.file(entry.site, ("pick",), fault)
-        self.problems = faults.problems
+        self.problems = [*self._template.faults.problems, *faults.problems]
         is_picked_above = any(stage.picks_file for stage in above)
         if self.pattern and not self.sources and entry.index and not is_picked_above:
             near = sources.nearest(self.pattern, entry.index)
@@ -68,12 +63,9 @@ class DerivingEntry:
     def has_picks(self) -> bool:
         return self._picks is not None
 
-    def matches(self, source: SourceJob) -> bool:
-        return source.matches(self.pattern, self.entry.index)
-
     def takes(self, source: SourceJob, index: int) -> bool:
         """Whether the entry makes jobs from this output of a job, if there is such an output."""
-        if self.is_waiting or not self.matches(source):
+        if self.is_waiting or not is_source(source, self.pattern, self.entry.index):
             return False
         return self._picks is None or self._picks.takes(source.name, index)
 
@@ -87,7 +79,7 @@ class DerivingEntry:
             if job is not None:
                 yield job
 
-    def make(self, source: Source) -> Iterator[tuple[JobSpec | None, Sequence[Problem]]]:
+    def make(self, source: Source) -> Iterator[MadeJob]:
         """Yield the jobs of one output: a job, or None and its problems, for each combination and repeat."""
         copy = 0
         for combination in self._combinations:

@@ -10,11 +10,11 @@ from pathlib import Path
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, show_failure
 from crucible_batch.cli.options import DisplayMode
-from crucible_batch.cli.run_options import ScheduleOptions
 from crucible_batch.cli.terminal import Json, say
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.features.schedule.catch_up import DueRun, ends_all, first_code
+from crucible_batch.features.schedule.run_options import ScheduleOptions
 from crucible_batch.features.schedule.scheduled_runs import (
     PreparedRun,
     due_runs,
@@ -27,14 +27,9 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 
-def run_scheduled(
-    output: CommandOutput,
-    request: RunRequest,
-    settings: Settings,
-    display: DisplayMode,
-    options: ScheduleOptions,
-) -> None:
+def run(output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
     """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
+    options = request.of(ScheduleOptions)
     request = replace(request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT})
     output.subject = str(request.manifest)
     if request.scheduled_at is not None:

@@ -18,7 +18,10 @@ _ROWS_SHOWN = 16
 _WIDTH = 9
 
 
-def show_shards(console: Console, plan: PlanSummary) -> None:
+def show(console: Console, plan: PlanSummary) -> None:
+    """Show the shards of a plan, if it is divided."""
+    if not plan.shards:
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
     for heading in ("shard", "jobs", "admitted", "allowance"):
         table.add_column(heading, justify="right")
@@ -40,21 +43,30 @@ def show_shards(console: Console, plan: PlanSummary) -> None:
     fact(console, "aside", f"{aside} credits are set aside in {clean_path(place)}{words}", width=_WIDTH)
 
 
-def show_shard_commands(console: Console, plan: PlanSummary, saved: Path) -> None:
-    """Print the commands that run the shards, on other machines or one after another, and that merge them."""
+def show_next(console: Console, plan: PlanSummary, saved: Path) -> bool:
+    """Show the commands that run the shards, on other machines or one after another, and that merge them.
+
+    Returns false if the plan is not divided.
+    """
     count = len(plan.shards)
+    if not count:
+        return False
     fact(console, "next", (shell_command("run", saved, "--shard", f"1/{count}"), "command"), width=_WIDTH)
     fact(console, "or all", (loop_command(saved, count), "command"), width=_WIDTH)
     fact(console, "then", (shell_command("merge", plan.outputs_at or plan.run_dir), "command"), width=_WIDTH)
+    return True
 
 
 def loop_command(saved: Path, count: int) -> str:
     return f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
 
 
-def shards_json(plan: PlanSummary) -> Json:
-    if not plan.shards:
-        return None
+def as_json(plan: PlanSummary) -> dict[str, Json]:
+    """Return the field of a plan in JSON; null if it is not divided."""
+    return {"division": _division(plan) if plan.shards else None}
+
+
+def _division(plan: PlanSummary) -> Json:
     return {
         "count": len(plan.shards),
         "set_aside": format_credits(plan.set_aside),

@@ -1,0 +1,13 @@
+"""Which feature can't do without another: the only imports between features.
+
+A feature whose needed one was deleted counts as deleted as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+NEEDS: Mapping[str, Set[str]] = {
+    "shards": {"periods"},
+    "view": {"control"},
+}

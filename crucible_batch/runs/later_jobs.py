@@ -1,0 +1,68 @@
+"""Jobs that a run may add to its plan while it is active, made from what it has saved.
+
+A feature has the rule by which they are made. What they may cost is known by every plan, and every
+run knows that a job is in its journal's plan before it is bought.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from crucible_batch.core.ports import Derivation
+from crucible_batch.core.prices import Shape
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.draft import ExpectedJobs, expected_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class NextStage:
+    """An entry of the manifest whose jobs a run may add to its plan.
+
+    ``jobs`` counts those that are expected: one for each source without outputs, unless the picks
+    name others. ``sources`` is the pattern, ``uploads`` the number of images that they may need.
+    ``picks`` is the path of the picks file as in the manifest, None without one. ``is_waiting``: it
+    is missing, so this run adds no job. ``is_after_waiting``: its sources are jobs of such a stage.
+    """
+
+    name: str
+    sources: str
+    jobs: int
+    shapes: dict[Shape, int]
+    uploads: int
+    picks: str | None = None
+    is_waiting: bool = False
+    is_after_waiting: bool = False
+    choices: int = 0
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether this run may buy its jobs."""
+        return not self.is_waiting and not self.is_after_waiting
+
+
+class LaterJobs(ExpectedJobs, Protocol):
+    """The jobs that may be added to one plan: expected while it is made, added during its run."""
+
+    def next_stages(self) -> tuple[NextStage, ...]:
+        """Return what each entry may add to the plan."""
+        ...
+
+    def derivation(self, journal: Journal) -> Derivation:
+        """Return what adds the jobs during the run, whose journal this is."""
+        ...
+
+
+def later_jobs(
+    manifest: Manifest, run_id: str, directory: Path, journal: Journal | None, url: ObjectUrl | None
+) -> LaterJobs | None:
+    """Return the jobs that may be added to a plan; None if there can't be any.
+
+    They are made from the outputs that the journal has. ``directory`` is that of the run, ``url``
+    is where its outputs are, if that is an object store.
+    """
+    found: LaterJobs | None = expected_jobs(manifest, run_id, directory, journal, url)
+    return found

@@ -1,0 +1,87 @@
+"""A feature that was deleted, or whose needed feature was, adds nothing; what only it has is unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from crucible_batch import features
+from crucible_batch.lazy_imports import lazily
+from crucible_batch.runs.keywords import OfFeature, taking
+from tests.harness.case_table import each_case
+
+FOLDER = Path(features.__file__).parent
+
+
+@each_case(
+    "folders, there",
+    [
+        (("control", "view"), {"control", "view"}),
+        (("view",), set[str]()),
+        (("control",), {"control"}),
+        ((), set[str]()),
+    ],
+)
+def test_a_feature_is_there_with_all_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: tuple[str, ...], there: set[str]
+) -> None:
+    root = tmp_path / "-".join(("features", *folders))
+    root.mkdir()
+    for folder in folders:
+        (root / folder).symlink_to(FOLDER / folder)
+    monkeypatch.setattr(features, "_FOLDER", root)
+    assert {each for each in ("control", "view") if features.exists(each)} == there
+    assert {module.__name__.split(".")[-2] for module in features.found("commands")} == there
+    assert (features.load("view.commands:add_to") is None) is ("view" not in there)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    name: str
+    count: Annotated[int | None, OfFeature("control")] = None
+
+
+def function() -> object:
+    """Decorated in the test: what exists is known when the function is made."""
+
+    @taking(Call)
+    def called(given: Call) -> int | None:
+        return given.count
+
+    return called
+
+
+def test_an_argument_is_unknown_without_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "_FOLDER", tmp_path)
+    called = function()
+    assert callable(called)
+    assert list(signature(called).parameters) == ["name"]
+    assert called(name="fox") is None
+    with pytest.raises(TypeError, match=r"called\(\) got an unexpected keyword argument 'count'"):
+        called(name="fox", count=3)
+
+
+def test_an_argument_is_known_with_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "control").mkdir()
+    monkeypatch.setattr(features, "_FOLDER", tmp_path)
+    called = function()
+    assert callable(called)
+    assert list(signature(called).parameters) == ["name", "count"]
+    assert called(name="fox", count=3) == 3
+
+
+def test_a_name_of_the_package_is_unknown_without_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fox.pyi").write_text(
+        "from crucible_batch.features.control.part import SocketPart as SocketPart\n"
+        "from crucible_batch.errors import UserError as UserError\n"
+    )
+    monkeypatch.setattr(features, "_FOLDER", tmp_path)
+    find, names = lazily("crucible_batch", str(tmp_path / "fox.py"))
+    assert find("__all__") == ["UserError"]
+    assert "SocketPart" not in names()
+    with pytest.raises(AttributeError, match="has no attribute 'SocketPart'"):
+        find("SocketPart")
