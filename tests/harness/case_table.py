@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 _MarkedCase = type(pytest.param())
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _WORDS = 60
 """So many characters of its values are in the id of a case."""
 
@@ -39,8 +38,14 @@ class _Case:
     @property
     def id(self) -> str:
         """The id as a test: the number, and what the values begin with."""
-        words = ", ".join(f"{value!r:.{_WORDS}}" for value in self.values.values())
-        return self.numbers[0] + _ADDRESS.sub("", words)[:_WORDS]
+        return self.numbers[0] + ", ".join(map(_word, self.values.values()))[:_WORDS]
+
+
+def _word(value: Any) -> str:
+    """Return text for a value that is the same in each worker: other representations have addresses, or no order."""
+    if isinstance(value, str | bytes | int | float | Decimal | None):
+        return f"{value!r:.{_WORDS}}"
+    return str(getattr(value, "__name__", type(value).__name__))
 
 
 def each_case(names: str, cases: Iterable[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crucible_batch.features import exists
+
 _TESTS = Path(__file__).parents[1]
-_FEATURES = _TESTS.parent / "crucible_batch" / "features"
 
 COMMANDS = {
     "agents": ("agent skill", "agent mcp"),
@@ -28,7 +29,8 @@ TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telem
 
 
 def has_feature(name: str) -> bool:
-    return (_FEATURES / name).is_dir()
+    """Return whether a feature was not deleted, and neither was one that it needs."""
+    return exists(name)
 
 
 def features_of(path: Path) -> set[str]:

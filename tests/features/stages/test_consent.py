@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from crucible_batch.cli.run_session import _question
-from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.runs.later_jobs import NextStage
 from crucible_batch.runs.plan_summary import StagePreview
 from tests.unit.cli.test_consent import DECLARED, summary
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.core.prices import Certainty
-from crucible_batch.features.stages.derived_jobs import NextStage
+from crucible_batch.runs.later_jobs import NextStage
 from crucible_batch.runs.plan_rows import PriceLine
 from crucible_batch.runs.plan_summary import StagePreview
 from tests.integration.cli.test_plan import UNPRICED, printed, summary

@@ -30,7 +30,7 @@ COMMANDS = (
     ("explain",),
 )
 """What a newcomer runs, in a new folder, without a key."""
-TESTED = ("tests/unit", "tests/integration", "tests/features", "tests/acceptance")
+TESTED = ("tests/harness", "tests/unit", "tests/integration", "tests/features", "tests/acceptance")
 
 
 def features() -> list[str]:
