@@ -150,8 +150,19 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 def names_several(entry: LedgerEntry) -> bool:
     """Whether an entry without a job has several ids in its texts: it doesn't show which of them it is about."""
-    text = " ".join((entry.description, *entry.more)).lower()
-    return entry.job_id is None and len(set(_UUID.findall(text))) > 1
+    return entry.job_id is None and len(_ids(entry)) > 1
+
+
+def job_of(entry: LedgerEntry) -> str | None:
+    """Return the id of an entry's job, or the only one in its texts, in lower case; None without one."""
+    if entry.job_id is not None:
+        return entry.job_id.lower()
+    ids = _ids(entry)
+    return ids.pop() if len(ids) == 1 else None
+
+
+def _ids(entry: LedgerEntry) -> set[str]:
+    return set(_UUID.findall(" ".join((entry.description, *entry.more)).lower()))
 
 
 class Clocks:
