@@ -101,6 +101,7 @@ class LedgerReader:
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
         self._read_at = -math.inf
+        self._asked_at = 0.0
         self._expired: Credits = ZERO
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
@@ -133,8 +134,11 @@ class LedgerReader:
 
     @property
     def read_at(self) -> float:
-        """When the newest reading was begun, in seconds since the epoch; 0 before the first."""
-        return 0.0 if self._coverage is None else self._coverage.until
+        """When the newest reading of this run was begun, in seconds since the epoch.
+
+        0 before the first, and after one whose time is still to come, since the clock was set back.
+        """
+        return self._asked_at if self._asked_at <= self._clock.now() else 0.0
 
     def covers(self, moment: float) -> bool:
         """Whether all entries since ``moment`` were read, without a gap."""
@@ -283,7 +287,7 @@ class LedgerReader:
             self._has_found = False
             self._note(self._store.ledger_entries())
         self._shown = named = self._note(entries)
-        self._coverage, self._last = coverage, shown
+        self._coverage, self._last, self._asked_at = coverage, shown, asked_at
         for attempt in list(self._accounting.ledger.failed_attempts()):
             job_id = attempt.job_id.lower()
             if not attempt.held and job_id not in named:

@@ -291,6 +291,17 @@ async def test_a_reading_is_dated_when_it_was_asked_for() -> None:
     assert set(bench.reader.first_seen().values()) == {130.0}
 
 
+async def test_the_newest_reading_has_its_own_time_whatever_the_clock_of_an_earlier_run() -> None:
+    bench = Bench(store=Store([], replace(LedgerCoverage.of(OTHERS, 5000.0), since=1.0)))
+    assert bench.reader.read_at == 0
+    await bench.reader.begin()
+    assert bench.reader.read_at == 0
+    await bench.reader.read()
+    assert bench.reader.read_at == bench.clock.now()
+    bench.clock.time -= 10
+    assert bench.reader.read_at == 0
+
+
 async def test_readings_continue_those_of_the_run_before() -> None:
     bench = Bench(store=Store([], replace(LedgerCoverage.of(OTHERS, 50.0), since=1.0)))
     await bench.reader.begin()
