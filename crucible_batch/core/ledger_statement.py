@@ -35,6 +35,13 @@ _OF_JOBS = (
     (EntryKind.CONSUME, {"consume", "consumed", "consumption"}),
     (EntryKind.REFUND, {"refund", "refunded"}),
 )
+_OF_BOUGHT = _OF_JOBS[0][1] | _OF_JOBS[1][1]
+_WORDS_OF_UNDOING = frozenset(
+    (
+        *("refund", "refunded", "release", "released", "return", "returned", "reversal", "reversed", "reverse"),
+        *("cancel", "canceled", "cancelled", "cancellation", "void", "voided", "undo", "undone", "expired"),
+    )
+)
 # An entry without a job may be booked under a job's words: a rebate as "refund", an upload as "consume".
 _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
@@ -65,10 +72,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type; by its description if it has no job and the type has no known word."""
+    """Return an entry's kind by its type; by its description if it has no job and the type has no known word.
+
+    The kind of one that undoes a reservation or a charge of a job isn't known: it may be a refund.
+    """
     kinds = _OF_JOBS if of_job else _OF_UPLOADS
     for text in (entry.entry_type,) if of_job else (entry.entry_type, entry.description):
         words = set(_WORD.findall(text.lower()))
+        if of_job and words & _OF_BOUGHT and words & _WORDS_OF_UNDOING:
+            return EntryKind.OTHER
         for kind, known in kinds:
             if words & known:
                 return kind
