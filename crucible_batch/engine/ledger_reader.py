@@ -186,13 +186,14 @@ class LedgerReader:
         """Continue the readings of earlier runs, once the journal is replayed.
 
         ``forget_by`` is the person who releases what is held for refunds that are not visible; None if nobody does.
+        Without an answer of the gateway nothing is released.
         """
         self._coverage = next(reversed(self._store.ledger_coverages()), None)
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries())
         if self._accounting.ledger.awaits_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
-        if forget_by is None:
+        if forget_by is None or not self._asked_at:
             return
         for attempt in [each for each in self._open() if not self._would_be_seen(each)]:
             released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)

@@ -336,6 +336,17 @@ async def test_a_person_releases_what_is_not_visible_in_the_first_reading_either
     assert len(bench.recorded) == 3
 
 
+async def test_nothing_is_released_if_the_ledger_could_not_be_read() -> None:
+    bench = Bench()
+    bench.failed_before("fox", 2)
+    bench.gateway.fault = NO_ANSWER
+    await bench.reader.begin(forget_by="mia@studio")
+    assert (bench.recorded, bench.ledger.held) == ([], 2)
+    bench.gateway.fault = None
+    await bench.reader.begin(forget_by="mia@studio")
+    assert bench.ledger.held == 0
+
+
 @each_case("event", [Accepted, Created, Succeeded, JobLost, Failed])
 async def test_a_run_reads_at_its_end_if_something_happened_since_the_last_reading(event: type[Event]) -> None:
     bench = Bench()
@@ -774,7 +785,10 @@ async def test_a_refund_did_not_come_if_the_ledger_shows_the_job_without_it() ->
 
 @each_case(
     "kind, expected",
-    [("bonus", "not visible"), ("refund_fee", "not visible"), ("reserve", "did not come"), ("refund", "did not come")],
+    [
+        *((kind, "not visible") for kind in ("bonus", "refund_fee", "reservation_released", "consume_reversal")),
+        *((kind, "did not come") for kind in ("reserve", "refund")),
+    ],
 )
 async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(kind: str, expected: str) -> None:
     bench = Bench([*OTHERS, entry(kind, "fox-1", 0.5)])
