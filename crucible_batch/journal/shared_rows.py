@@ -68,13 +68,13 @@ def copy_gateway_ledger(source: Journal, target: Journal) -> None:
     with foreign_errors(source.path.parents[1]):
         rows = _with_gateway_ledger(JournalRows(), source._connection)  # noqa: SLF001 - of this package
     with foreign_errors(target.path.parents[1]), target.transaction():
-        _add_gateway_ledger(rows, target._connection)  # noqa: SLF001
+        _add_gateway_ledger(rows, target._connection, keep=sql.MERGE_ENTRY)  # noqa: SLF001
 
 
-def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> None:
+def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection, *, keep: str = sql.KEEP_ENTRY) -> None:
     for statement in sql.CREATE_GATEWAY_LEDGER:
         connection.execute(statement)
-    connection.executemany(sql.KEEP_ENTRY, rows.gateway_entries)
+    connection.executemany(keep, rows.gateway_entries)
     connection.executemany(sql.KEEP_READING, rows.gateway_readings)
 
 
