@@ -1,6 +1,7 @@
 """Verification of a run's outputs against its journal, and repair of missing or damaged ones.
 
-Also outputs that the gateway lists but that were never saved: a list may have grown after it was last read.
+Also outputs that the gateway lists but that were never saved: a list may have grown after it was
+last read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -42,15 +44,23 @@ from crucible_batch.runs.run_journal import (
 )
 from crucible_batch.settings import Settings
 
+_T = TypeVar("_T")
 _AT_ONCE = 4
-"""The number of files hashed or downloaded at the same time: keeps a disk busy but leaves capacity for others."""
+"""The number of files hashed or downloaded at the same time.
+
+It keeps a disk busy but leaves capacity for others.
+"""
 _JOBS_AT_ONCE = 8
-"""The number of concurrent requests. A run directory may have as many jobs as the gateway accepts requests a minute."""
+"""The number of concurrent requests.
+
+A run directory may have as many jobs as the gateway accepts requests a minute.
+"""
 _BATCH = 64
 _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
         "OUTPUT_MISPLACED",
-        "the plan has another path for it; the file at this path may be another one and is not replaced",
+        "the plan has another path for it;"
+        " the file at this path may be another one and is not replaced",
         "move that file away, then check again",
     ),
     FileState.MISSING: ErrorInfo(
@@ -73,8 +83,9 @@ _UNTOUCHED = {
 class Difference:
     """An output whose file on disk is not as recorded in the journal.
 
-    ``retired`` is true if its job is no longer in the manifest. ``fixed`` is true if the file was restored; ``kept`` is
-    then the new path of the file that was there before, if any. ``error`` is the reason if it could not be fixed.
+    ``retired`` is true if its job is no longer in the manifest. ``fixed`` is true if the file was
+    restored; ``kept`` is then the new path of the file that was there before, if any. ``error`` is
+    the reason if it could not be fixed.
     """
 
     name: str
@@ -91,9 +102,9 @@ class Difference:
 class Verification:
     """The result of a verification.
 
-    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them are of retired jobs.
-    ``leftovers`` are temporary files that no run is using; ``fix`` removes them. ``failure`` is the error that ended
-    the fixing early.
+    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them
+    are of retired jobs. ``leftovers`` are temporary files that no run is using; ``fix`` removes
+    them. ``failure`` is the error that ended the fixing early.
     """
 
     run_dir: Path
@@ -113,7 +124,9 @@ class Verification:
     def exit_code(self) -> ExitCode:
         if all(difference.fixed for difference in self.differences):
             return ExitCode.OK
-        return ExitCode.DIFFERENCE if self.failure is None else self.failure.exit_code
+        if self.failure is not None:
+            return self.failure.exit_code
+        return ExitCode.DIFFERENCE
 
 
 async def check_outputs(
@@ -128,15 +141,16 @@ async def check_outputs(
 
     ``run_dir`` may be the URL of an object store; then each object is read completely.
 
-    Without ``fix``, needs no key and no gateway, and may be called during a run. With ``fix``, missing and damaged
-    files are downloaded again and saved only if they have the recorded bytes; nothing is bought. A damaged file is
-    kept under another name. If there is a key, ``fix`` also requests each succeeded job and saves outputs that the
-    gateway lists but that were never saved. ``on_checked`` is called from time to time with the number of files
-    checked so far.
+    Without ``fix``, needs no key and no gateway, and may be called during a run. With ``fix``,
+    missing and damaged files are downloaded again and saved only if they have the recorded bytes;
+    nothing is bought. A damaged file is kept under another name. If there is a key, ``fix`` also
+    requests each succeeded job and saves outputs that the gateway lists but that were never saved.
+    ``on_checked`` is called from time to time with the number of files checked so far.
 
-    Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if ``prune`` has deleted
-    the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and ``GatewayError``, before any output is
-    changed. A later error is the result's ``failure``. Raises ``ObjectStoreError`` if the object store fails.
+    Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if
+    ``prune`` has deleted the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
+    ``GatewayError``, before any output is changed. A later error is the result's ``failure``.
+    Raises ``ObjectStoreError`` if the object store fails.
     """
     directory = local_directory(run_dir)
     store = store_of(directory)
@@ -144,7 +158,9 @@ async def check_outputs(
         refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
-            found, records = await _look(journal, store, on_checked, running=not fix and is_locked(directory))
+            found, records = await _look(
+                journal, store, on_checked, running=not fix and is_locked(directory)
+            )
         if not fix:
             return found
         store.sweep()
@@ -160,7 +176,9 @@ async def check_outputs(
                 write_report_of(bench.journal, directory)
                 await publish_report(bench.journal, store)
     counts = Counter(found.counts)
-    counts.update(difference.state for difference in differences if difference.state is FileState.UNSAVED)
+    counts.update(
+        difference.state for difference in differences if difference.state is FileState.UNSAVED
+    )
     return replace(found, counts=counts, differences=tuple(differences), failure=mender.failure)
 
 
@@ -176,7 +194,10 @@ class _Record:
 
     @property
     def is_mendable(self) -> bool:
-        """Whether the file may be created or replaced: the path must be the planned one, not only the journal's."""
+        """Whether the file may be created or replaced.
+
+        Its path must be the planned one, not only the journal's.
+        """
         return self.state in _MISPLACED and self.is_planned_path
 
     @property
@@ -185,7 +206,10 @@ class _Record:
         return is_planned_path(self.planned.output, saved.index, saved.sha256, saved.path)
 
     def as_displaced(self) -> _Record:
-        """Return the record of an output whose path is another's now: missing, and restored to a path of its own."""
+        """Return this record for an output whose path belongs to another output now.
+
+        It is missing, and is restored to a path of its own.
+        """
         aside = replace(self.saved, path=relocated_path(self.saved.path, self.saved.sha256))
         return replace(self, saved=aside, state=FileState.MISSING)
 
@@ -205,7 +229,7 @@ async def _look(
     retired = byte_size = 0
     records = _recorded(journal)
     # In batches, so that errors of reading the journal are raised here and not in a task group.
-    while batch := list(islice(records, _BATCH)):
+    for batch in _batches(records, _BATCH):
         for record in await _checked(store, batch):
             counts[record.state] += 1
             retired += record.retired
@@ -213,35 +237,62 @@ async def _look(
             if record.state is not FileState.OK:
                 odd.append(record)
         on_checked(counts.total())
-    leftovers = () if running else tuple(sorted(path.as_posix() for path in store.leftovers()))
+    leftovers: list[str] = []
+    if not running:
+        leftovers = sorted(path.as_posix() for path in store.leftovers())
     for position in _displaced(journal, odd):
         counts.update({odd[position].state: -1, FileState.MISSING: 1})
         odd[position] = odd[position].as_displaced()
-    differences = tuple(_told(record) for record in odd)
-    return Verification(store.directory, running, counts, retired, byte_size, differences, leftovers), odd
+    found = Verification(
+        run_dir=store.directory,
+        running=running,
+        counts=counts,
+        retired=retired,
+        byte_size=byte_size,
+        differences=tuple(_told(record) for record in odd),
+        leftovers=tuple(leftovers),
+    )
+    return found, odd
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield the items in lists of at most ``size``; takes no more of them than are asked for."""
+    iterator = iter(items)
+    batch = list(islice(iterator, size))
+    while batch:
+        yield batch
+        batch = list(islice(iterator, size))
 
 
 def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
     """Return the positions of the records whose path is another output's now.
 
-    If an output was deleted, a new job may have saved its own at the free path. That one is not to be replaced, also
-    if the plan has changed back since, so that the path is the deleted one's again.
+    If an output was deleted, a new job may have saved its own at the free path. That one is not to
+    be replaced, also if the plan has changed back since, so that the path is the deleted one's
+    again.
     """
     paths = {record.saved.path for record in odd if record.state in _MISPLACED}
+    if not paths:
+        return []
     is_odd = {_output_of(record) for record in odd}
     owners: dict[str, _Record] = {}
 
     def rank(record: _Record) -> tuple[bool, bool, float]:
         return _output_of(record) not in is_odd, not record.retired, record.saved.at
 
-    for record in _recorded(journal) if paths else ():
-        if (path := record.saved.path) in paths:
+    for record in _recorded(journal):
+        path = record.saved.path
+        if path in paths:
             owners[path] = max(owners.get(path, record), record, key=rank)
 
     def is_displaced(record: _Record) -> bool:
         return _output_of(owners.get(record.saved.path, record)) != _output_of(record)
 
-    return [position for position, record in enumerate(odd) if record.state in _MISPLACED and is_displaced(record)]
+    return [
+        position
+        for position, record in enumerate(odd)
+        if record.state in _MISPLACED and is_displaced(record)
+    ]
 
 
 def _output_of(record: _Record) -> tuple[str, int]:
@@ -267,21 +318,30 @@ def _told(record: _Record) -> Difference:
     elif not record.is_planned_path:
         error = _MISPLACED.get(record.state)
     saved = record.saved
-    return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
+    return Difference(
+        record.planned.name, record.retired, saved.index, saved.path, record.state, error=error
+    )
 
 
 class _Mender:
-    """Downloads missing and damaged outputs. Stops at the first failure of the network, the disk or the journal."""
+    """Downloads missing and damaged outputs.
+
+    Stops at the first failure of the network, the disk or the journal.
+    """
 
     def __init__(self, bench: LockedRun, store: OutputStore) -> None:
         self._bench = bench
         terms = newest_run(bench.journal).terms
-        self._fetcher = Downloader(bench.gateway, store, bench.clock, jitter=random.random, terms=terms)
+        self._fetcher = Downloader(
+            bench.gateway, store, bench.clock, jitter=random.random, terms=terms
+        )
         self._failures: list[CrucibleBatchError] = []
 
     @property
     def failure(self) -> CrucibleBatchError | None:
-        return self._failures[0] if self._failures else None
+        if not self._failures:
+            return None
+        return self._failures[0]
 
     async def mend(self, records: Sequence[_Record]) -> list[Difference]:
         """Restore the outputs and return a difference for each, in the same order."""
@@ -295,7 +355,9 @@ class _Mender:
         return differences
 
     async def complete(self) -> list[Difference]:
-        """Save outputs that the gateway lists but that were never saved; return a difference for each."""
+        """Save outputs that the gateway lists but that were never saved; return a difference for
+        each.
+        """
         differences: list[Difference] = []
         try:
             async for more in unsaved(self._bench.gateway, jobs_with_past(self._bench.journal)):
@@ -305,18 +367,20 @@ class _Mender:
         return differences
 
     async def _save_more(self, more: UnsavedOutputs) -> list[Difference]:
-        planned, append = more.planned, self._bench.journal.append
+        planned = more.planned
+        append = self._bench.journal.append
         listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
-        await append(planned.identity, listed)  # recorded first: what can't be downloaded now is left to the next run
+        # Recorded first: what can't be downloaded now is left to the next run.
+        await append(planned.identity, listed)
         job = evolve(more.job, listed)
         differences = []
         for index in range(more.job.expected or 0, job.expected or 0):
-            saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))
-            path = saved.path if isinstance(saved, Saved) else output_path(planned.output, index, "").as_posix()
+            path = output_path(planned.output, index, "").as_posix()
             told = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
+            saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))
             if isinstance(saved, Saved):
                 await append(planned.identity, saved)
-                differences.append(replace(told, fixed=True))
+                differences.append(replace(told, path=saved.path, fixed=True))
             else:
                 differences.append(replace(told, error=saved.error))
         return differences
@@ -341,14 +405,15 @@ class _Mender:
         return replace(_told(record), fixed=True, kept=restored.kept)
 
 
-# -- outputs that were never saved ------------------------------------------------------------------------------------
+# -- outputs that were never saved -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class UnsavedOutputs:
-    """A job with more listed than saved outputs. ``numbers`` are the gateway's numbers of all listed outputs.
+    """A job with more listed than saved outputs.
 
-    ``missing`` is how many of them were not saved.
+    ``numbers`` are the gateway's numbers of all listed outputs. ``missing`` is how many of them
+    were not saved.
     """
 
     planned: PlannedJob
@@ -358,15 +423,20 @@ class UnsavedOutputs:
     missing: int
 
 
-async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[UnsavedOutputs]:
-    """Yield the jobs for which the gateway now lists more outputs. Sends one request for each job that has succeeded.
+async def unsaved(
+    gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]
+) -> AsyncIterator[UnsavedOutputs]:
+    """Yield the jobs for which the gateway now lists more outputs.
 
-    ``jobs`` are as from ``jobs_with_past``: the third value is true for retired jobs. A job that the gateway no longer
-    knows has no new outputs. Raises ``GatewayError`` if a request fails.
+    Sends one request for each job that has succeeded. ``jobs`` are as from ``jobs_with_past``: the
+    third value is true for retired jobs. A job that the gateway no longer knows has no new outputs.
+    Raises ``GatewayError`` if a request fails.
     """
-    whole = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
-    while batch := list(islice(whole, _JOBS_AT_ONCE)):
-        looks = await asyncio.gather(*(_look_at(gateway, *found) for found in batch), return_exceptions=True)
+    succeeded = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
+    for batch in _batches(succeeded, _JOBS_AT_ONCE):
+        looks = await asyncio.gather(
+            *(_look_at(gateway, *found) for found in batch), return_exceptions=True
+        )
         for look in looks:
             if isinstance(look, BaseException):
                 raise look
@@ -374,7 +444,9 @@ async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]
                 yield look
 
 
-async def _look_at(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) -> UnsavedOutputs | None:
+async def _look_at(
+    gateway: Gateway, planned: PlannedJob, job: Job, retired: bool
+) -> UnsavedOutputs | None:
     try:
         snapshot = await gateway.job(job.current.job_id or "")
     except GatewayError as error:
@@ -384,4 +456,6 @@ async def _look_at(gateway: Gateway, planned: PlannedJob, job: Job, retired: boo
     known = job.expected or 0
     numbers = merge_output_lists(job.numbers, known, snapshot.numbers) or ()
     more = len(numbers) - known
-    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more) if more > 0 else None
+    if more <= 0:
+        return None
+    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more)
