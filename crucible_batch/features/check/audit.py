@@ -59,30 +59,32 @@ def audit_job(
         )
         is_end_known = claim.status is not CreditStatus.ASSUMED
         if moving:
-            agreed = Verdict.MOVING
+            verdict = Verdict.MOVING
         elif is_end_known and not end_shown and not _ends_in(by_kind):
-            agreed = Verdict.UNSEEN
+            verdict = Verdict.UNSEEN
         else:
-            agreed = Verdict.AGREES
+            verdict = Verdict.AGREES
     elif claim.price == ZERO:
-        agreed = Verdict.AGREES
+        verdict = Verdict.AGREES
     elif claim.accepted_at >= asked_at:
-        agreed = Verdict.MOVING
+        verdict = Verdict.MOVING
     elif surely_shown:
-        agreed = Verdict.DIFFERS
+        verdict = Verdict.DIFFERS
         differences.append(LedgerDifference("no entry in the ledger", claim.accepted_at))
     else:
-        agreed = Verdict.UNSEEN
+        verdict = Verdict.UNSEEN
     differences += _other_prices(claim)
     if is_shared:
         differences.append(LedgerDifference("the gateway returned the same job for another key"))
+    if differences:
+        verdict = Verdict.DIFFERS
     return Finding(
         name=claim.name,
         attempt=claim.attempt,
         gateway_id=claim.job_id,
         books=_claimed_figures(claim),
         ledger=_ledger_figures(by_kind),
-        verdict=Verdict.DIFFERS if differences else agreed,
+        verdict=verdict,
         reasons=tuple(each.reason for each in differences),
         assumed=claim.status is CreditStatus.ASSUMED,
         is_recent=may_be_listed_later(differences, asked_at),

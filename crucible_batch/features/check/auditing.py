@@ -92,8 +92,10 @@ async def check_ledger(
             # the local clock, to be newer than the ledger.
             account = await gateway.account()
             assets = await gateway.assets()
-            jobs = jobs_with_past(journal) if look_for_unsaved else ()
-            missing = tuple([found async for found in unsaved(gateway, jobs)])
+            missing: tuple[UnsavedOutputs, ...] = ()
+            if look_for_unsaved:
+                jobs = jobs_with_past(journal)
+                missing = tuple([found async for found in unsaved(gateway, jobs)])
         present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
         found = audit(
             _read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at

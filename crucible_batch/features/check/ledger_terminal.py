@@ -41,7 +41,8 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
     """
     found = result.audit
     say_sentence(console, *_headline(result))
-    show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
+    limit = None if verbose else DIFFERENCES_SHOWN
+    show_differences(console, found.differences, limit=limit)
     show_unsaved(console, result)
     fact(console, "jobs", _summed(found.jobs))
     if found.uploads is not None:
@@ -246,12 +247,8 @@ def _list(console: Console, found: Audit) -> None:
         when = _moment(entry.at)
         what = f"{when}  {clean(entry.entry_type, 20):<10} {signed_credits(entry.amount):>8}"
         about = clean(f"{entry.job_id or ''} {entry.description}".strip(), 100)
-        say(
-            console,
-            " " * 11,
-            (what, "warn" if id(entry) in marked else ""),
-            (f"  {about}", "quiet"),
-        )
+        style = "warn" if id(entry) in marked else ""
+        say(console, " " * 11, (what, style), (f"  {about}", "quiet"))
 
 
 def _moment(seconds: float | None) -> str:
@@ -322,6 +319,9 @@ def _advice(differences: Sequence[Finding | UploadSums]) -> str:
 
 def _data(result: AuditResult) -> dict[str, Json]:
     found = result.audit
+    uploads = None
+    if found.uploads is not None:
+        uploads = _uploads(found.uploads)
     return {
         "running": result.running,
         "since": _rfc3339(found.oldest),
@@ -329,7 +329,7 @@ def _data(result: AuditResult) -> dict[str, Json]:
         "differences": [_difference(each) for each in found.differences],
         "counts": {verdict.value: found.count(verdict) for verdict in Verdict},
         "jobs": _totals(found.jobs),
-        "uploads": None if found.uploads is None else _uploads(found.uploads),
+        "uploads": uploads,
         "not_ours": _sums(found.unmatched),
         "not_ours_at_our_time": _sums(found.at_our_time),
         "unsaved": [_unsaved(more) for more in result.unsaved],
@@ -411,4 +411,6 @@ def _entry(entry: LedgerEntry) -> dict[str, Json]:
 
 
 def _rfc3339(seconds: float | None) -> str | None:
-    return None if seconds is None else rfc3339(seconds)
+    if seconds is None:
+        return None
+    return rfc3339(seconds)

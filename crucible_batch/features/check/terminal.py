@@ -87,7 +87,9 @@ def _blame(
     if output.error is not None:
         message = f"{output.error['message']}; {message}"
         hint = hint or str(output.error["hint"])
-    code = "DIFFERENCE" if found.failure is None else found.failure.code
+    code = "DIFFERENCE"
+    if found.failure is not None:
+        code = found.failure.code
     output.blame(code, message, hint, exit_code=found.exit_code)
 
 
@@ -104,14 +106,17 @@ def _counting(output: CommandOutput) -> Iterator[Callable[[int], None]]:
 
 
 def _headline(found: Verification, left: list[Difference]) -> Text:
-    mark, style = ("✗ ", "bad") if left else ("✓ ", "good")
+    mark, style = "✓ ", "good"
+    if left:
+        mark, style = "✗ ", "bad"
     correct = found.counts.get(FileState.OK, 0)
     fixed = len(found.differences) - len(left)
     sentence = f" of {found.checked:,} outputs match their recorded SHA-256"
     if fixed:
         sentence += f", {fixed:,} fixed"
     if left:
-        sentence += f", {len(left):,} {'differs' if len(left) == 1 else 'differ'}"
+        verb = "differs" if len(left) == 1 else "differ"
+        sentence += f", {len(left):,} {verb}"
     about = f"   {format_bytes(found.byte_size)}"
     if found.retired:
         about += f" · {found.retired} of retired jobs"
