@@ -86,8 +86,11 @@ class RunLog(logging.Handler):
         if error is not None and error.hint:
             text += f"; {error.hint}"
         text += f" (exit code {exit_code})"
-        problems = None if error is None else problems_of(error)
-        details = problems if isinstance(problems, dict) else {}
+        details: Mapping[str, Json] = {}
+        if error is not None:
+            problems = problems_of(error)
+            if isinstance(problems, dict):
+                details = problems
         request_id = None
         if isinstance(error, GatewayError):
             request_id = error.request_id
