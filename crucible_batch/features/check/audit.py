@@ -254,12 +254,12 @@ def audit(
     ours = {id(entry) for found in named for entry in found}
     if uploads is not None:
         ours.update(map(id, uploads.entries))
-    strangers = tuple(entry for entry in statement.entries if id(entry) not in ours)
+    unmatched = tuple(entry for entry in statement.entries if id(entry) not in ours)
     return Audit(
         jobs=jobs,
         uploads=uploads,
-        unmatched=strangers,
-        at_our_time=_at_our_time(strangers, claims, clocks, asked_at),
+        unmatched=unmatched,
+        at_our_time=_at_our_time(unmatched, claims, clocks, asked_at),
         oldest=statement.oldest,
         is_recorded=bool(statement.coverages),
         unanswered=claims.unanswered,

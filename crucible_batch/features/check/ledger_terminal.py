@@ -58,16 +58,16 @@ def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
         fact(
             console,
             "others",
-            _strangers(found.unmatched),
+            _summary(found.unmatched),
             ("   from other runs or users of the account", "quiet"),
         )
     if found.at_our_time:
-        strangers = _strangers(found.at_our_time)
+        entries = _summary(found.at_our_time)
         fact(
             console,
             "check",
             (
-                f"{strangers}: not of this run, but from its time and at its prices",
+                f"{entries}: not of this run, but from its time and at its prices",
                 "warn",
             ),
         )
@@ -233,7 +233,7 @@ def _reach(found: Audit) -> str:
     return shown
 
 
-def _strangers(entries: Sequence[LedgerEntry]) -> str:
+def _summary(entries: Sequence[LedgerEntry]) -> str:
     parts = (
         f"{count} × {clean(word, 40)} (sum {signed_credits(amount)})"
         for word, count, amount in by_type(entries)

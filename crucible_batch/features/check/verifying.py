@@ -158,28 +158,28 @@ async def check_outputs(
         refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
-            found, records = await _look(
+            found, records = await _compare(
                 journal, store, on_checked, running=not fix and is_locked(directory)
             )
         if not fix:
             return found
         store.sweep()
         settings = settings or current_settings()
-        if settings.api_key is None and not any(record.is_mendable for record in records):
-            return replace(found, differences=tuple(_told(record) for record in records))
-        async with open_for_repair(directory, settings, transport) as bench:
-            forget_pruning(bench.journal)
-            await claim_prefix(store, bench.journal.binding(), may_be_empty=True)
-            mender = _Mender(bench, store)
-            differences = [*await mender.mend(records), *await mender.complete()]
+        if settings.api_key is None and not any(record.is_repairable for record in records):
+            return replace(found, differences=tuple(_difference(record) for record in records))
+        async with open_for_repair(directory, settings, transport) as run:
+            forget_pruning(run.journal)
+            await claim_prefix(store, run.journal.binding(), may_be_empty=True)
+            repairer = _Repairer(run, store)
+            differences = [*await repairer.repair(records), *await repairer.complete()]
             if differences:
-                write_report_of(bench.journal, directory)
-                await publish_report(bench.journal, store)
+                write_report_of(run.journal, directory)
+                await publish_report(run.journal, store)
     counts = Counter(found.counts)
     counts.update(
         difference.state for difference in differences if difference.state is FileState.UNSAVED
     )
-    return replace(found, counts=counts, differences=tuple(differences), failure=mender.failure)
+    return replace(found, counts=counts, differences=tuple(differences), failure=repairer.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class _Record:
     state: FileState = FileState.OK
 
     @property
-    def is_mendable(self) -> bool:
+    def is_repairable(self) -> bool:
         """Whether the file may be created or replaced.
 
         Its path must be the planned one, not only the journal's.
@@ -221,11 +221,11 @@ def _recorded(journal: Journal) -> Iterator[_Record]:
             yield _Record(planned, job, retired, saved)
 
 
-async def _look(
+async def _compare(
     journal: Journal, store: OutputStore, on_checked: Callable[[int], None], *, running: bool
 ) -> tuple[Verification, list[_Record]]:
     counts: Counter[FileState] = Counter()
-    odd: list[_Record] = []
+    differing: list[_Record] = []
     retired = byte_size = 0
     records = _recorded(journal)
     # In batches, so that errors of reading the journal are raised here and not in a task group.
@@ -235,24 +235,24 @@ async def _look(
             retired += record.retired
             byte_size += record.saved.byte_size
             if record.state is not FileState.OK:
-                odd.append(record)
+                differing.append(record)
         on_checked(counts.total())
     leftovers: list[str] = []
     if not running:
         leftovers = sorted(path.as_posix() for path in store.leftovers())
-    for position in _displaced(journal, odd):
-        counts.update({odd[position].state: -1, FileState.MISSING: 1})
-        odd[position] = odd[position].as_displaced()
+    for position in _displaced(journal, differing):
+        counts.update({differing[position].state: -1, FileState.MISSING: 1})
+        differing[position] = differing[position].as_displaced()
     found = Verification(
         run_dir=store.directory,
         running=running,
         counts=counts,
         retired=retired,
         byte_size=byte_size,
-        differences=tuple(_told(record) for record in odd),
+        differences=tuple(_difference(record) for record in differing),
         leftovers=tuple(leftovers),
     )
-    return found, odd
+    return found, differing
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -264,21 +264,21 @@ def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
         batch = list(islice(iterator, size))
 
 
-def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
+def _displaced(journal: Journal, differing: Sequence[_Record]) -> list[int]:
     """Return the positions of the records whose path is another output's now.
 
     If an output was deleted, a new job may have saved its own at the free path. That one is not to
     be replaced, also if the plan has changed back since, so that the path is the deleted one's
     again.
     """
-    paths = {record.saved.path for record in odd if record.state in _MISPLACED}
+    paths = {record.saved.path for record in differing if record.state in _MISPLACED}
     if not paths:
         return []
-    is_odd = {_output_of(record) for record in odd}
+    is_differing = {_output_of(record) for record in differing}
     owners: dict[str, _Record] = {}
 
     def rank(record: _Record) -> tuple[bool, bool, float]:
-        return _output_of(record) not in is_odd, not record.retired, record.saved.at
+        return _output_of(record) not in is_differing, not record.retired, record.saved.at
 
     for record in _recorded(journal):
         path = record.saved.path
@@ -290,7 +290,7 @@ def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
 
     return [
         position
-        for position, record in enumerate(odd)
+        for position, record in enumerate(differing)
         if record.state in _MISPLACED and is_displaced(record)
     ]
 
@@ -310,7 +310,7 @@ async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record
     return checked
 
 
-def _told(record: _Record) -> Difference:
+def _difference(record: _Record) -> Difference:
     error = None
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
@@ -323,18 +323,16 @@ def _told(record: _Record) -> Difference:
     )
 
 
-class _Mender:
+class _Repairer:
     """Downloads missing and damaged outputs.
 
     Stops at the first failure of the network, the disk or the journal.
     """
 
-    def __init__(self, bench: LockedRun, store: OutputStore) -> None:
-        self._bench = bench
-        terms = newest_run(bench.journal).terms
-        self._fetcher = Downloader(
-            bench.gateway, store, bench.clock, jitter=random.random, terms=terms
-        )
+    def __init__(self, run: LockedRun, store: OutputStore) -> None:
+        self._run = run
+        terms = newest_run(run.journal).terms
+        self._fetcher = Downloader(run.gateway, store, run.clock, jitter=random.random, terms=terms)
         self._failures: list[CrucibleBatchError] = []
 
     @property
@@ -343,24 +341,22 @@ class _Mender:
             return None
         return self._failures[0]
 
-    async def mend(self, records: Sequence[_Record]) -> list[Difference]:
+    async def repair(self, records: Sequence[_Record]) -> list[Difference]:
         """Restore the outputs and return a difference for each, in the same order."""
-        differences = [_told(record) for record in records]
+        differences = [_difference(record) for record in records]
 
-        async def mend(position: int) -> None:
+        async def repair(position: int) -> None:
             differences[position] = await self._try(records[position])
 
-        mendable = (position for position, record in enumerate(records) if record.is_mendable)
-        await for_each(mendable, mend, at_once=_AT_ONCE)
+        repairable = (position for position, record in enumerate(records) if record.is_repairable)
+        await for_each(repairable, repair, at_once=_AT_ONCE)
         return differences
 
     async def complete(self) -> list[Difference]:
-        """Save outputs that the gateway lists but that were never saved; return a difference for
-        each.
-        """
+        """Save listed outputs that were never saved; return a difference for each."""
         differences: list[Difference] = []
         try:
-            async for more in unsaved(self._bench.gateway, jobs_with_past(self._bench.journal)):
+            async for more in unsaved(self._run.gateway, jobs_with_past(self._run.journal)):
                 differences += await self._save_more(more)
         except CrucibleBatchError as error:
             self._failures.append(error)
@@ -368,21 +364,21 @@ class _Mender:
 
     async def _save_more(self, more: UnsavedOutputs) -> list[Difference]:
         planned = more.planned
-        append = self._bench.journal.append
-        listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
+        append = self._run.journal.append
+        listed = Listed(at=self._run.clock.now(), numbers=more.numbers)
         # Recorded first: what can't be downloaded now is left to the next run.
         await append(planned.identity, listed)
         job = evolve(more.job, listed)
         differences = []
         for index in range(more.job.expected or 0, job.expected or 0):
             path = output_path(planned.output, index, "").as_posix()
-            told = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
+            difference = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
             saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))
             if isinstance(saved, Saved):
                 await append(planned.identity, saved)
-                differences.append(replace(told, path=saved.path, fixed=True))
+                differences.append(replace(difference, path=saved.path, fixed=True))
             else:
-                differences.append(replace(told, error=saved.error))
+                differences.append(replace(difference, error=saved.error))
         return differences
 
     async def _try(self, record: _Record) -> Difference:
@@ -391,18 +387,18 @@ class _Mender:
                 return await self._restore(record)
             except CrucibleBatchError as error:
                 self._failures.append(error)
-        return replace(_told(record), error=error_info(self._failures[0]))
+        return replace(_difference(record), error=error_info(self._failures[0]))
 
     async def _restore(self, record: _Record) -> Difference:
-        saved, append = record.saved, self._bench.journal.append
+        saved, append = record.saved, self._run.journal.append
         number = record.job.number_of(saved.index)
         restored = await self._fetcher.restore(record.planned, record.job.current, saved, number)
         if isinstance(restored, Unavailable):
-            return replace(_told(record), error=restored.error)
+            return replace(_difference(record), error=restored.error)
         if saved.index in record.job.outputs:
-            await append(record.job.identity, Missed(at=self._bench.clock.now(), index=saved.index))
+            await append(record.job.identity, Missed(at=self._run.clock.now(), index=saved.index))
         await append(record.job.identity, restored.saved)
-        return replace(_told(record), fixed=True, kept=restored.kept)
+        return replace(_difference(record), fixed=True, kept=restored.kept)
 
 
 # -- outputs that were never saved -----------------------------------------------------------------
@@ -434,17 +430,17 @@ async def unsaved(
     """
     succeeded = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
     for batch in _batches(succeeded, _JOBS_AT_ONCE):
-        looks = await asyncio.gather(
-            *(_look_at(gateway, *found) for found in batch), return_exceptions=True
+        answers = await asyncio.gather(
+            *(_ask_for_more(gateway, *found) for found in batch), return_exceptions=True
         )
-        for look in looks:
-            if isinstance(look, BaseException):
-                raise look
-            if look is not None:
-                yield look
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is not None:
+                yield answer
 
 
-async def _look_at(
+async def _ask_for_more(
     gateway: Gateway, planned: PlannedJob, job: Job, retired: bool
 ) -> UnsavedOutputs | None:
     try:

@@ -94,14 +94,14 @@ def next_step(snapshot: Snapshot) -> Advice:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
         return Advice(f"{deleted} {again}", f"crucible-batch check {location} --fix")
-    said = advice_for(snapshot.status.run_dir, snapshot.status.report)
+    advice = advice_for(snapshot.status.run_dir, snapshot.status.report)
     if snapshot.killed:
         return Advice(
             "The run's process exited unexpectedly. Completed jobs are not paid for again."
             " Resume with:",
-            said.command,
+            advice.command,
         )
-    return said
+    return advice
 
 
 def tone_of(snapshot: Snapshot) -> str:

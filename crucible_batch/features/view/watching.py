@@ -119,14 +119,14 @@ class Watch:
                 self._cache, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._cache)
-            return self._sight(self._cache, journal, shards)
+            return self._snapshot(self._cache, journal, shards)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
         """Return the jobs with events after the event number ``after``.
 
         Each has its position in the plan, from 0.
         """
-        cache = self._looked()
+        cache = self._current_cache()
         late = [
             (place, one)
             for place, one in enumerate(cache.jobs)
@@ -140,18 +140,18 @@ class Watch:
 
     def rows(self) -> Iterator[JobRow]:
         """Yield the row of every job, in manifest order."""
-        cache = self._looked()
+        cache = self._current_cache()
         with Journal.read(self.run_dir) as journal:
             for row in build_rows(journal.jobs(cache.run.terms.rule), cache.run.stops):
                 yield self._as_it_goes(row)
 
     def output(self, path: str) -> OutputRow | None:
         """Return the output that the journal has under this path; None without one."""
-        return self._looked().outputs.get(path)
+        return self._current_cache().outputs.get(path)
 
     def output_of(self, sha256: str) -> OutputRow | None:
         """Return the output with this digest of its bytes; None if there is none."""
-        return self._looked().pictures.get(sha256)
+        return self._current_cache().pictures.get(sha256)
 
     def open(self, output: OutputRow) -> BinaryIO:
         """Open an output's file.
@@ -166,16 +166,16 @@ class Watch:
 
     def newest(self, count: int) -> list[OutputRow]:
         """Return the ``count`` outputs that were saved last, newest first."""
-        outputs = self._looked().outputs.values()
+        outputs = self._current_cache().outputs.values()
         return sorted(outputs, key=lambda output: output.saved_at, reverse=True)[:count]
 
-    def _looked(self) -> _JournalCache:
+    def _current_cache(self) -> _JournalCache:
         if self._cache is None:
             self.look()
         assert self._cache is not None
         return self._cache
 
-    def _sight(
+    def _snapshot(
         self, cache: _JournalCache, journal: Journal, shards: OutstandingShards | None
     ) -> Snapshot:
         tally, commands = Tally(), journal.controls()
