@@ -122,10 +122,9 @@ class LiveDisplay(Display):
         With too little height, active jobs are left out first, then recent failures.
         """
         state = self._state
+        head = [bar(state, width)]
         if width >= NARROW and height >= ROOMY_LINES:
             head = stage_bars(state, width)
-        else:
-            head = [bar(state, width)]
         head += rows("jobs", state_parts(state), width)
         head += rows("credits", money_parts(state), width)
         for label, parts in (("images", image_parts(state)), ("outputs", output_parts(state))):
