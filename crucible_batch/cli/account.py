@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -31,7 +31,9 @@ T = TypeVar("T")
 _ASSET_FIELDS = {"asset_id", "status", "mime_type", "byte_size", "original_filename", "created_at"}
 
 
-def ask(output: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]) -> T:
+def ask(
+    output: CommandOutput, settings: Settings, question: Callable[[CrucibleClient], Awaitable[T]]
+) -> T:
 
     async def put() -> T:
         async with connect(settings) as client:
@@ -57,28 +59,47 @@ def show_credits(output: CommandOutput, settings: Settings) -> None:
             ],
         }
     )
+    balance, reserved = format_credits(found.balance), format_credits(found.reserved)
     say(
         output.out,
         (format_credits(found.available), "strong"),
         " credits available",
-        (f"   balance {format_credits(found.balance)}, reserved {format_credits(found.reserved)}", "quiet"),
+        (f"   balance {balance}, reserved {reserved}", "quiet"),
     )
     listed = current_entries(found.recent_entries, found.reserved)
     table = _table("when", "what", "status", "#amount")
     for entry in listed[:10]:
         what = entry.description or entry.entry_type
-        amount = Text(signed_credits(entry.amount), style="" if entry.amount < 0 else "green")
-        table.add_row(_moment(entry.created_at), clean_message(what, 60), clean_message(entry.status, 20), amount)
+        style = "" if entry.amount < 0 else "green"
+        amount = Text(signed_credits(entry.amount), style=style)
+        table.add_row(
+            _moment(entry.created_at),
+            clean_message(what, 60),
+            clean_message(entry.status, 20),
+            amount,
+        )
     if table.row_count:
         output.out.print(table)
-    if ended := len(found.recent_entries) - len(listed):
+    ended = len(found.recent_entries) - len(listed)
+    if ended:
         say(output.out, (f"{ended} ended holds are not shown; --json lists all entries", "quiet"))
 
 
-def current_entries(entries: Sequence[CreditLedgerEntry], reserved: Decimal) -> list[CreditLedgerEntry]:
-    """Return the entries without the holds that have ended: all if nothing is reserved, else those of ended jobs."""
+def current_entries(
+    entries: Sequence[CreditLedgerEntry], reserved: Decimal
+) -> list[CreditLedgerEntry]:
+    """Return the entries without the holds that have ended.
+
+    All holds have ended if nothing is reserved, otherwise those of jobs with another entry.
+    """
     ended = {entry.job_id for entry in entries if not is_hold(entry.entry_type)} - {None}
-    return [entry for entry in entries if not is_hold(entry.entry_type) or (reserved and entry.job_id not in ended)]
+
+    def is_current(entry: CreditLedgerEntry) -> bool:
+        if not is_hold(entry.entry_type):
+            return True
+        return bool(reserved) and entry.job_id not in ended
+
+    return [entry for entry in entries if is_current(entry)]
 
 
 def show_workflows(output: CommandOutput, settings: Settings) -> None:
@@ -98,18 +119,34 @@ def show_workflow(output: CommandOutput, workflow_id: str, settings: Settings) -
     known = read_parameters(metadata)
     output.data = {**workflow_json(workflow_id, metadata), "metadata": plain_json(metadata)}
     title = metadata.get("title")
-    tail = f"   {clean_message(title, 100)}" if isinstance(title, str) else ""
-    tail += f" · about {format_duration(expected_s)} per job" if expected_s is not None else ""
-    say(output.out, (clean_message(workflow_id), "strong"), (tail, "quiet"))
+    about = ""
+    if isinstance(title, str):
+        about += f"   {clean_message(title, 100)}"
+    if expected_s is not None:
+        about += f" · about {format_duration(expected_s)} per job"
+    say(output.out, (clean_message(workflow_id), "strong"), (about, "quiet"))
     if fields is None:
-        say(output.out, "  The workflow does not list its parameters; those of the manifest are sent unchecked.")
+        note = (
+            "The workflow does not list its parameters; those of the manifest are sent unchecked."
+        )
+        say(output.out, f"  {note}")
         return
-    table = _table("parameter", *(["type", "default", "allowed"] if known else []))
-    for name in map(clean_message, fields):
-        info = known.get(name, ParameterInfo())
-        default = "" if info.default is None else shown_value(info.default)
-        table.add_row(name[:100], *([info.kind, default, info.shown_values() or _range(info)] if known else []))
+    if not known:
+        table = _table("parameter")
+        for name in map(clean_message, fields):
+            table.add_row(name[:100])
+    else:
+        table = _table("parameter", "type", "default", "allowed")
+        for name in map(clean_message, fields):
+            table.add_row(name[:100], *_parameter_cells(known.get(name, ParameterInfo())))
     output.out.print(table)
+
+
+def _parameter_cells(info: ParameterInfo) -> tuple[str, str, str]:
+    default = ""
+    if info.default is not None:
+        default = shown_value(info.default)
+    return info.kind, default, info.shown_values() or _range(info)
 
 
 def workflow_json(workflow_id: str, metadata: Mapping[str, object]) -> dict[str, Json]:
@@ -141,7 +178,10 @@ async def workflow_ids(client: CrucibleClient) -> list[str]:
 
 
 async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, object]:
-    """Read the metadata of a workflow. Raises ``UserError`` if the gateway doesn't have it, and ``GatewayError``."""
+    """Read the metadata of a workflow.
+
+    Raises ``UserError`` if the gateway doesn't have it, and ``GatewayError``.
+    """
     try:
         return (await client.workflow(workflow_id)).metadata
     except GatewayError as error:
@@ -149,9 +189,12 @@ async def metadata_of(client: CrucibleClient, workflow_id: str) -> Mapping[str, 
             raise
         known = await workflow_ids(client)
         near = difflib.get_close_matches(workflow_id, known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = ""
+        if near:
+            meant = f"did you mean {near[0]}? "
         raise UserError(
-            f"there is no workflow {clean_message(workflow_id)!r}", hint=f"{meant}active workflows: {', '.join(known)}"
+            f"there is no workflow {clean_message(workflow_id)!r}",
+            hint=f"{meant}active workflows: {', '.join(known)}",
         ) from error
 
 
@@ -161,7 +204,10 @@ def show_assets(output: CommandOutput, settings: Settings) -> None:
     output.data = plain_json(
         {
             "assets": [
-                {**asset.model_dump(include=_ASSET_FIELDS), "sha256": _text(asset.metadata.get("cb_sha256"))}
+                {
+                    **asset.model_dump(include=_ASSET_FIELDS),
+                    "sha256": _text(asset.metadata.get("cb_sha256")),
+                }
                 for asset in found
             ]
         }
@@ -172,37 +218,56 @@ def show_assets(output: CommandOutput, settings: Settings) -> None:
     table = _table("asset", "status", "#bytes", "file", "created", gap=1)
     table.columns[0].no_wrap = True  # an id that is broken can't be copied
     for asset in found:
-        size = "" if asset.byte_size is None else f"{asset.byte_size:,}"
+        size = ""
+        if asset.byte_size is not None:
+            size = f"{asset.byte_size:,}"
         name = clean_message(asset.original_filename or "", 40)
         table.add_row(
-            clean_message(asset.asset_id), clean_message(asset.status, 20), size, name, _moment(asset.created_at)
+            clean_message(asset.asset_id),
+            clean_message(asset.status, 20),
+            size,
+            name,
+            _moment(asset.created_at),
         )
     output.out.print(table)
 
 
 def signed_credits(amount: Decimal) -> str:
-    return f"-{format_credits(amount.copy_abs())}" if amount < 0 else format_credits(amount)
+    if amount < 0:
+        return f"-{format_credits(amount.copy_abs())}"
+    return format_credits(amount)
 
 
 def plain_json(value: object) -> Json:
     """Convert wire data to JSON: ``Decimal`` to a number, and URLs without their signatures."""
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        if value == value.to_integral_value():
+            return int(value)
+        return float(value)
     if isinstance(value, Mapping):
         return {mask_link_secrets(str(name)): plain_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain_json(item) for item in value]
-    return value if value is None or isinstance(value, int | float) else mask_link_secrets(str(value))
+    if value is None or isinstance(value, int | float):
+        return value
+    return mask_link_secrets(str(value))
 
 
 def _range(info: ParameterInfo) -> str:
-    low = "" if info.minimum is None else f"{info.minimum:f}"
-    high = "" if info.maximum is None else f"{info.maximum:f}"
-    return f"{low} – {high}" if low or high else ""
+    if info.minimum is None and info.maximum is None:
+        return ""
+    low = high = ""
+    if info.minimum is not None:
+        low = f"{info.minimum:f}"
+    if info.maximum is not None:
+        high = f"{info.maximum:f}"
+    return f"{low} – {high}"
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        return value
+    return None
 
 
 def _moment(text: str) -> str:
@@ -216,6 +281,8 @@ def _moment(text: str) -> str:
 def _table(*columns: str, gap: int = 2) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap), header_style="dim")
     for column in columns:
-        right = column.startswith("#")
-        table.add_column(column.removeprefix("#"), justify="right" if right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "left"
+        if column.startswith("#"):
+            justify = "right"
+        table.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
     return table

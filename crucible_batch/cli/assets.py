@@ -1,17 +1,26 @@
-"""Deletion of a run's images (``assets --delete``): asks, deletes, and shows the result as text and JSON."""
+"""Deletion of a run's images (``assets --delete``): asks, deletes, and shows the result."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_sentence, working
+from crucible_batch.cli.terminal import (
+    Json,
+    agrees,
+    can_ask,
+    fact,
+    say,
+    say_more,
+    say_sentence,
+    working,
+)
 from crucible_batch.cli.units import grouped
 from crucible_batch.core.asset import KeepReason
 from crucible_batch.core.credits import format_credits
@@ -30,12 +39,23 @@ _REASONS = {
 
 
 def delete_and_show(
-    output: CommandOutput, run_dir: Path, settings: Settings, *, found: bool, dry_run: bool, yes: bool
+    output: CommandOutput,
+    run_dir: Path,
+    settings: Settings,
+    *,
+    found: bool,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
-    work = delete_assets(
-        run_dir, found=found, dry_run=dry_run, confirm=None if yes else partial(_confirm, output), settings=settings
-    )
-    with nullcontext() if can_ask(output.err) and not yes else working(output.err, "deleting assets"):
+    confirm = None
+    if not yes:
+        confirm = partial(_confirm, output)
+    work = delete_assets(run_dir, found=found, dry_run=dry_run, confirm=confirm, settings=settings)
+    # A spinner would cover the question.
+    spinner: AbstractContextManager[None] = nullcontext()
+    if yes or not can_ask(output.err):
+        spinner = working(output.err, "deleting assets")
+    with spinner:
         cleaning = asyncio.run(work)
     output.data = _as_json(cleaning, dry_run=dry_run)
     if cleaning.failure is not None:
@@ -53,8 +73,12 @@ def _confirm(output: CommandOutput, cleaning: Cleaning) -> bool:
     count = grouped(len(cleaning.going), "asset")
     if not is_asked:
         output.data = _as_json(cleaning, dry_run=False)
-        raise ConsentError(f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes"))
-    say_sentence(output.err, ("A later job that needs a deleted image pays for its upload again.", "warn"))
+        raise ConsentError(
+            f"{count} not deleted: without a terminal, --yes is required", hint=again("--yes")
+        )
+    say_sentence(
+        output.err, ("A later job that needs a deleted image pays for its upload again.", "warn")
+    )
     return agrees(output.err, f"Delete {count} at the gateway?")
 
 
@@ -68,31 +92,36 @@ def _show(output: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confir
         words = f"{grouped(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
         say(output.out, (words, "strong"), where)
     else:
-        mark = ("✓ ", "good") if cleaning.failure is None else ("! ", "warn")
-        words = f"{grouped(len(deleted), 'asset')} deleted, {format_credits(cleaning.rebates)} credits rebated"
+        mark = ("✓ ", "good")
+        if cleaning.failure is not None:
+            mark = ("! ", "warn")
+        rebates = format_credits(cleaning.rebates)
+        words = f"{grouped(len(deleted), 'asset')} deleted, {rebates} credits rebated"
         say(output.out, mark, (words, "strong"), where)
     _show_fates(output, cleaning)
     if cleaning.failure is not None:
         fact(output.out, "stopped", (clean(str(cleaning.failure)), "warn"))
         fact(output.out, "next", (again(), "command"))
     elif dry_run and going:
-        fact(output.out, "next", (again("--delete", *([] if is_confirmed else ["--yes"])), "command"))
+        command = again("--delete")
+        if not is_confirmed:
+            command = again("--delete", "--yes")
+        fact(output.out, "next", (command, "command"))
 
 
 def _show_fates(output: CommandOutput, cleaning: Cleaning) -> None:
     for fate in cleaning.going[:SHOWN]:
-        rebate = "" if fate.rebate is None else f"   {format_credits(fate.rebate)} credits rebated"
-        say(
-            output.out,
-            "  ",
-            clean(fate.filename or fate.sha256[:16], 80),
-            (f"   {clean(fate.asset_id or '')}{rebate}", "quiet"),
-        )
+        about = f"   {clean(fate.asset_id or '')}"
+        if fate.rebate is not None:
+            about += f"   {format_credits(fate.rebate)} credits rebated"
+        name = clean(fate.filename or fate.sha256[:16], 80)
+        say(output.out, "  ", name, (about, "quiet"))
     say_more(output.out, len(cleaning.going) - SHOWN)
     kept: dict[str, list[AssetFate]] = defaultdict(list)
     for fate in cleaning.fates:
         if fate.stays is not None:
-            kept[_REASONS[fate.stays] + (clean(fate.because, 200) if fate.because else "")].append(fate)
+            reason = _REASONS[fate.stays] + clean(fate.because or "", 200)
+            kept[reason].append(fate)
     for reason, fates in list(kept.items())[:SHOWN]:
         fact(output.out, "kept", f"{len(fates)}  ", (reason, "quiet"))
 
@@ -103,17 +132,18 @@ def _as_json(cleaning: Cleaning, *, dry_run: bool) -> Json:
         "dry_run": dry_run,
         "deleted": len(cleaning.deleted),
         "rebates": format_credits(cleaning.rebates),
-        "assets": [
-            {
-                "asset_id": fate.asset_id,
-                "sha256": fate.sha256,
-                "filename": fate.filename,
-                "charged": format_credits(fate.charged),
-                "deleted": fate.rebate is not None,
-                "rebate": None if fate.rebate is None else format_credits(fate.rebate),
-                "stays": None if fate.stays is None else fate.stays.value,
-                "because": fate.because,
-            }
-            for fate in cleaning.fates
-        ],
+        "assets": [_fate_json(fate) for fate in cleaning.fates],
+    }
+
+
+def _fate_json(fate: AssetFate) -> Json:
+    return {
+        "asset_id": fate.asset_id,
+        "sha256": fate.sha256,
+        "filename": fate.filename,
+        "charged": format_credits(fate.charged),
+        "deleted": fate.rebate is not None,
+        "rebate": None if fate.rebate is None else format_credits(fate.rebate),
+        "stays": None if fate.stays is None else fate.stays.value,
+        "because": fate.because,
     }

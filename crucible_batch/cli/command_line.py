@@ -16,11 +16,12 @@ _PASSWORD = re.compile(r"(://[^:@/]*:).*@")
 
 
 def again(*more: str, instead_of: str | None = None) -> str:
-    """Return the current command, quoted for a shell, with the arguments of ``more`` appended that it doesn't have yet.
+    """Return the current command, quoted for a shell, with further arguments.
 
-    ``instead_of`` replaces the command name (``run`` if ``plan`` was typed). Options that apply only to this call
-    (``--dry-run``, ``--forget-refunds``) are left out, and the password of a proxy is masked: the text may end up in a
-    log or a mail.
+    Those of ``more`` that it has already are not repeated. ``instead_of`` replaces the command name
+    (``run`` if ``plan`` was typed). Options that apply only to this call (``--dry-run``,
+    ``--forget-refunds``) are left out, and the password of a proxy is masked: the text may end up
+    in a log or a mail.
     """
     words = [word for word in _typed() if word not in _HERE_ONLY]
     if instead_of is not None and words:
@@ -48,17 +49,20 @@ def with_option(command: str, option: str, value: str) -> str:
 
 def with_flag(command: str, flag: str) -> str:
     """Return the command with an option that takes no value, unless it has it."""
-    return command if flag in command.split() else f"{command} {flag}"
+    if flag in command.split():
+        return command
+    return f"{command} {flag}"
 
 
 def without_option(command: str, *options: str) -> str:
     """Return the command without options that take a value, each time that one is given."""
-    words = shlex.split(command)
-    kept = [
-        word
-        for at, word in enumerate(words)
-        if word.partition("=")[0] not in options and (not at or words[at - 1] not in options)
-    ]
+    kept = []
+    is_value = False
+    for word in shlex.split(command):
+        is_option = word.partition("=")[0] in options
+        if not is_option and not is_value:
+            kept.append(word)
+        is_value = word in options
     return shlex.join(kept)
 
 

@@ -44,23 +44,30 @@ class CommandLog(Protocol):
 
     def notify(self, message: Any) -> None: ...
 
-    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None: ...
+    def error(
+        self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str
+    ) -> None: ...
 
-    def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None: ...
+    def result(
+        self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]
+    ) -> None: ...
 
     def end(self) -> None: ...
 
 
 class CommandOutput:
-    """A command's output and exit code. With ``json``, stdout contains only JSON, and text goes to stderr.
+    """A command's output and exit code.
 
-    ``is_failure_shown``: what went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
-    ``subject`` is the run in words, with its scheduled time: with ``quiet``, what went wrong begins with it, since
-    cron mails it.
-    ``log_is_on_stderr``: the lines of ``log`` replace the text for people on stderr.
+    With ``json``, stdout contains only JSON, and text goes to stderr. ``is_failure_shown``: what
+    went wrong has been printed. With ``quiet``, ``close`` otherwise prints it in one line.
+    ``subject`` is the run in words, with its scheduled time: with ``quiet``, what went wrong begins
+    with it, since cron mails it. ``log_is_on_stderr``: the lines of ``log`` replace the text for
+    people on stderr.
     """
 
-    def __init__(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False
+    ) -> None:
         self.command = command
         self.json = json
         self.quiet = quiet
@@ -78,10 +85,15 @@ class CommandOutput:
 
     @property
     def log_is_on_stdout(self) -> bool:
-        """Whether text for people on stdout would be among the lines of ``log``. A terminal shows both."""
-        return self.log_is_on_stderr and (
-            self.out is self.err or (not self.stdout_is_screen and _is_same_file(sys.stdout, sys.stderr))
-        )
+        """Whether text for people on stdout would be among the lines of ``log``.
+
+        A terminal shows both.
+        """
+        if not self.log_is_on_stderr:
+            return False
+        if self.out is self.err:
+            return True
+        return not self.stdout_is_screen and _is_same_file(sys.stdout, sys.stderr)
 
     def event(self, kind: str, at: str | None = None, **fields: Json) -> None:
         """Write one line of JSON; do nothing without ``json``."""
@@ -89,17 +101,28 @@ class CommandOutput:
             _write_line({"type": kind, "at": at or rfc3339(), **fields})
 
     def blame(
-        self, code: str, message: str, hint: str | None = None, request_id: str | None = None, *, exit_code: int
+        self,
+        code: str,
+        message: str,
+        hint: str | None = None,
+        request_id: str | None = None,
+        *,
+        exit_code: int,
     ) -> None:
         """Record the error for the envelope, and the exit code."""
         self.exit_code = exit_code
         self.error = {"code": code, "message": message, "hint": hint, "request_id": request_id}
 
     def close(self) -> None:
-        """Write the envelope, the last line of JSON output; with ``quiet``, what went wrong if it wasn't printed."""
-        if self.quiet and self.exit_code and not self.is_failure_shown and self.error is not None:
+        """Write the envelope, the last line of JSON output.
+
+        With ``quiet``, print what went wrong if it wasn't printed before.
+        """
+        is_unseen = self.quiet and not self.is_failure_shown
+        if is_unseen and self.exit_code and self.error is not None:
             message = " ".join(printable(redacted(str(self.error["message"]))).split())
-            say(self.err, f"{self.command}: {self.error['code']}: {message} (exit code {int(self.exit_code)})")
+            code, exit_code = self.error["code"], int(self.exit_code)
+            say(self.err, f"{self.command}: {code}: {message} (exit code {exit_code})")
         if self.log is not None:
             self.log.end()
         if self.json:
@@ -142,12 +165,17 @@ def recording(output: CommandOutput) -> Iterator[None]:
         yield
     except CrucibleBatchError as error:
         show_failure(output, error)
-    except OSError as error:  # the disk or an output stream, not a bug; a run continues from its journal
+    # The disk or an output stream, not a bug; a run continues from its journal.
+    except OSError as error:
         place = error.filename or "a file or an output stream can't be read or written"
         what = f"{place}: {error.strerror or error}"
-        show_failure(output, DiskError(what, hint="fix the disk problem, then run the same command again"))
-    except Exception as error:  # noqa: BLE001 - a bug must still produce a message, an envelope and an exit code
-        if (lack := resource_error(error)) is not None:
+        show_failure(
+            output, DiskError(what, hint="fix the disk problem, then run the same command again")
+        )
+    # A bug must still produce a message, an envelope and an exit code.
+    except Exception as error:  # noqa: BLE001
+        lack = resource_error(error)
+        if lack is not None:
             show_failure(output, lack)
         else:
             _show_bug(output, error)
@@ -163,12 +191,16 @@ def _interrupted(output: CommandOutput, message: str, code: ExitCode) -> None:
 
 def _log(output: CommandOutput, error: CrucibleBatchError | None) -> None:
     if output.log is not None and output.error is not None:
-        output.log.error(error, str(output.error["message"]), int(output.exit_code), str(output.error["code"]))
+        output.log.error(
+            error, str(output.error["message"]), int(output.exit_code), str(output.error["code"])
+        )
 
 
 def rfc3339(seconds: float | None = None) -> str:
     """Format seconds since 1970 as RFC 3339 in UTC with milliseconds; None means now."""
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    moment = datetime.now(UTC)
+    if seconds is not None:
+        moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -179,7 +211,8 @@ def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
 
     request_id = getattr(error, "request_id", None)
     output.blame(error.code, error.message, error.hint, request_id, exit_code=error.exit_code)
-    if (problems := problems_of(error)) is not None:
+    problems = problems_of(error)
+    if problems is not None:
         output.data = problems
     _log(output, error)
     if not output.log_is_on_stderr:
@@ -191,7 +224,9 @@ def show_failure(output: CommandOutput, error: CrucibleBatchError) -> None:
 
 def _show_bug(output: CommandOutput, error: Exception) -> None:
     what = redacted(f"{type(error).__name__}: {error}")[:300]
-    output.blame("BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG)
+    output.blame(
+        "BUG", what, "run it again with -v for the traceback, and report it", exit_code=BUG
+    )
     _log(output, None)
     output.is_failure_shown = True
     _say_bug(output, error, what)
@@ -203,8 +238,15 @@ def _say_bug(output: CommandOutput, error: Exception, what: str) -> None:
         trace = redacted("".join(traceback.format_exception(error)))
         output.err.print(Text(ascii(trace)[1:-1].replace("\\n", "\n")), soft_wrap=True)
     else:
-        say(output.err, ("  hint  ", "label"), "run it again with -v for the traceback, and report it")
-    say(output.err, "        everything in the journal is safe; run the same command again to resume")
+        say(
+            output.err,
+            ("  hint  ", "label"),
+            "run it again with -v for the traceback, and report it",
+        )
+    say(
+        output.err,
+        "        everything in the journal is safe; run the same command again to resume",
+    )
 
 
 def _is_same_file(one: TextIO, other: TextIO) -> bool:
@@ -221,11 +263,15 @@ def _write_line(line: Mapping[str, Json]) -> None:
         silence(sys.stdout)
 
 
+def _level(output: CommandOutput) -> int:
+    return logging.INFO if output.verbose else logging.WARNING
+
+
 class _Notes(logging.Handler):
     """A log handler that prints records as notes, above a live display."""
 
     def __init__(self, output: CommandOutput) -> None:
-        super().__init__(logging.INFO if output.verbose else logging.WARNING)
+        super().__init__(_level(output))
         self._output = output
         self.addFilter(Redaction())
 
@@ -238,8 +284,11 @@ class _Notes(logging.Handler):
 
 
 def _log_to(output: CommandOutput) -> None:
-    """Show our log records, and warnings of other libraries, which Python would otherwise print without redaction."""
+    """Show our log records, and warnings of other libraries.
+
+    Python would otherwise print them without redaction.
+    """
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Notes)]
     root.addHandler(_Notes(output))
-    logging.getLogger("crucible_batch").setLevel(logging.INFO if output.verbose else logging.WARNING)
+    logging.getLogger("crucible_batch").setLevel(_level(output))

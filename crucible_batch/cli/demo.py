@@ -32,14 +32,20 @@ _REDIRECT = """\
 
 
 def has_screen(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
-    """Return whether there is a screen for a browser: without one, a browser might take over the terminal, or hang."""
-    return platform in {"darwin", "win32"} or any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    """Return whether there is a screen for a browser.
+
+    Without one, a browser might take over the terminal, or hang.
+    """
+    return platform in {"darwin", "win32"} or any(
+        environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
 
 
 def open_grid(page: Path) -> bool:
     """Open a run's page at its comparison grid. Return False if no browser can be opened.
 
-    ``xdg-open`` and others drop the fragment of a file URL, so a page in the run's hidden folder redirects to it.
+    ``xdg-open`` and others drop the fragment of a file URL, so a page in the run's hidden folder
+    redirects to it.
     """
     redirect = page.parent / _GRID
     try:
@@ -52,15 +58,21 @@ def open_grid(page: Path) -> bool:
 DEMO_DIR = Path("outputs/demo/default")
 
 
-def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None) -> None:
+def run_demo(
+    output: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None
+) -> None:
     """Run the demo manifest on a new sandbox, in a new directory.
 
-    If ``open_page`` is None, the comparison grid opens in a browser if output goes to a terminal and there is a screen.
+    If ``open_page`` is None, the comparison grid opens in a browser if output goes to a terminal
+    and there is a screen.
     """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
     if not output.quiet:
-        say_sentence(output.err, ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"))
+        say_sentence(
+            output.err,
+            ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"),
+        )
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(output, request, display))
     show_run_ending(output, ran, request.job_filter, command=None)
@@ -72,7 +84,9 @@ def run_demo(output: CommandOutput, *, out_dir: Path | None, display: DisplayMod
 
 def _show_page(output: CommandOutput, page: Path | None, open_page: bool | None) -> None:
     is_watched = output.out.is_terminal and not output.json and not output.quiet
-    is_wanted = open_page if open_page is not None else is_watched and has_screen()
+    is_wanted = open_page
+    if is_wanted is None:
+        is_wanted = is_watched and has_screen()
     if page is None or not is_wanted:
         return
     if open_grid(page):
@@ -81,9 +95,13 @@ def _show_page(output: CommandOutput, page: Path | None, open_page: bool | None)
         say_note(output.err, "no browser could be opened; open the page manually")
 
 
-async def _run_on_sandbox(output: CommandOutput, request: RunRequest, display: DisplayMode) -> FinishedRun:
+async def _run_on_sandbox(
+    output: CommandOutput, request: RunRequest, display: DisplayMode
+) -> FinishedRun:
     async with serve(SandboxConfig(runners=6)) as gateway:
-        settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
+        settings = Settings(
+            api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox"
+        )
         return await run_showing(output, request, settings, display)
 
 

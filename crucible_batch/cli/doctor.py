@@ -35,7 +35,7 @@ from crucible_batch.settings import KEY_VARIABLE, Settings
 Grade = Literal["good", "warn", "bad"]
 
 MAX_SKEW_S = 60.0
-"""The greatest clock difference in seconds; a greater one can invalidate signed URLs and the age of keys."""
+"""A greater clock difference, in seconds, can invalidate signed URLs and the age of keys."""
 MIN_FREE_BYTES = 1_000_000_000
 HEALTH_TIMEOUT_S = 10.0
 HEALTH_BYTES = 65_536
@@ -56,19 +56,23 @@ class DoctorCheck:
 
 
 def examine(output: CommandOutput, settings: Settings, request: RunRequest | None) -> None:
-    """Run all checks and show their results, also of a test message to the channels of the request's manifest.
+    """Run all checks and show their results.
 
-    Exit code 3 for the key, 5 for the gateway, the disk or a message, else 0.
+    With a request, also send a test message to the channels of its manifest. Exit code 3 for the
+    key, 5 for the gateway, the disk or a message, else 0.
     """
     with working(output.err, "running checks"):
-        told = [] if request is None else asyncio.run(_about_manifest(request, settings))
+        told = []
+        if request is not None:
+            told = asyncio.run(_about_manifest(request, settings))
         ours = list(_about_settings(settings))
         usable = all(finding.grade != "bad" for finding in ours)
         theirs = asyncio.run(_about_gateway(settings, is_usable=usable))
         findings = [*ours, *theirs, *_about_machine(), *told]
     output.data = {
         "findings": [
-            {name: getattr(finding, name) for name in ("topic", "grade", "text", "hint")} for finding in findings
+            {name: getattr(finding, name) for name in ("topic", "grade", "text", "hint")}
+            for finding in findings
         ]
     }
     for finding in findings:
@@ -86,27 +90,38 @@ def _about_settings(settings: Settings) -> Iterator[DoctorCheck]:
     try:
         yield DoctorCheck("gateway", "good", f"{shown(parse_api_base(settings.base_url))}  {where}")
     except UserError as error:
-        yield DoctorCheck("gateway", "bad", f"{error.message}  {where}", error.hint, ExitCode.STOPPED)
+        yield DoctorCheck(
+            "gateway", "bad", f"{error.message}  {where}", error.hint, ExitCode.STOPPED
+        )
     if settings.ignored:
         yield DoctorCheck("gateway", "warn", settings.ignored)
-    proxies = sorted({name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}})
+    proxies = sorted(
+        {name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}}
+    )
     if settings.proxy:
         yield DoctorCheck("proxy", "good", "set by --proxy")
     elif proxies:
         yield DoctorCheck(
-            "proxy", "warn", f"{', '.join(proxies)} set in the environment, but ignored", "to use a proxy: --proxy URL"
+            "proxy",
+            "warn",
+            f"{', '.join(proxies)} set in the environment, but ignored",
+            "to use a proxy: --proxy URL",
         )
 
 
 async def _about_gateway(settings: Settings, *, is_usable: bool) -> list[DoctorCheck]:
-    """Check the gateway's health and the key. With settings that can't be used, only check that there is a key."""
+    """Check the gateway's health and the key.
+
+    With settings that can't be used, only check that there is a key.
+    """
     if not is_usable:
         return [await _about_key(settings, reachable=False)]
     findings: list[DoctorCheck] = []
     reachable = False
     try:
         status, date, took_s = await _health(settings)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, UserError) as error:  # UserError for an invalid proxy
+    # UserError for an invalid proxy.
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UserError) as error:
         why = clean(str(error), 200) or type(error).__name__
         findings.append(_unreachable(f"no answer: {why}"))
     else:
@@ -121,7 +136,10 @@ async def _about_gateway(settings: Settings, *, is_usable: bool) -> list[DoctorC
 
 
 async def _health(settings: Settings) -> tuple[int, str | None, float]:
-    """Request the gateway's health without key or retries. Return the status, the date header and the seconds taken."""
+    """Request the gateway's health without key or retries.
+
+    Return the status, the date header and the seconds taken.
+    """
     url = f"{settings.base_url.rstrip('/')}/api/health"
     channel = new_channel(proxy=settings.proxy)
     status, date, took_s = 0, None, 0.0
@@ -132,7 +150,8 @@ async def _health(settings: Settings) -> tuple[int, str | None, float]:
                 reply = await channel.send("GET", url, {})
                 await reply.read(HEALTH_BYTES)
                 await reply.close()
-                status, date, took_s = reply.status, reply.headers.get("date"), time.perf_counter() - began
+                status, date = reply.status, reply.headers.get("date")
+                took_s = time.perf_counter() - began
     finally:
         await channel.aclose()
     return status, date, took_s
@@ -157,7 +176,12 @@ def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
         return
     skew_s = (datetime.now(UTC) - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew_s) > MAX_SKEW_S:
-        yield DoctorCheck("clock", "warn", f"{skew_s:+.0f} s compared with the gateway's", "set this machine's clock")
+        yield DoctorCheck(
+            "clock",
+            "warn",
+            f"{skew_s:+.0f} s compared with the gateway's",
+            "set this machine's clock",
+        )
     else:
         yield DoctorCheck("clock", "good", "in sync with the gateway")
 
@@ -165,7 +189,9 @@ def _about_clock(date: str | None) -> Iterator[DoctorCheck]:
 async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
     where = f"found in {settings.key_source}"
     if settings.api_key is None:
-        hint = f"set {KEY_VARIABLE}, or write it to .env here; crucible-batch demo runs without a key"
+        hint = (
+            f"set {KEY_VARIABLE}, or write it to .env here; crucible-batch demo runs without a key"
+        )
         return DoctorCheck("key", "bad", "not set", hint, ExitCode.KEY_REFUSED)
     if not reachable:
         return DoctorCheck("key", "warn", f"{where}; not tested, since the gateway's check failed")
@@ -176,8 +202,12 @@ async def _about_key(settings: Settings, *, reachable: bool) -> DoctorCheck:
         text = f"{where}; refused: {clean(error.message)}"
         return DoctorCheck("key", "bad", text, f"check {KEY_VARIABLE}", ExitCode.KEY_REFUSED)
     except CrucibleBatchError as error:
-        return DoctorCheck("key", "bad", f"{where}; {clean(str(error))}", error.hint, ExitCode.STOPPED)
-    return DoctorCheck("key", "good", f"{where}, valid; {format_credits(credits.available)} credits available")
+        return DoctorCheck(
+            "key", "bad", f"{where}; {clean(str(error))}", error.hint, ExitCode.STOPPED
+        )
+    return DoctorCheck(
+        "key", "good", f"{where}, valid; {format_credits(credits.available)} credits available"
+    )
 
 
 def _about_machine() -> Iterator[DoctorCheck]:
@@ -196,16 +226,24 @@ def _about_machine() -> Iterator[DoctorCheck]:
         yield DoctorCheck("disk", grade, f"{clean(str(here), 200)} is writable, {gigabytes}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     yield DoctorCheck(
-        "versions", "good", f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}"
+        "versions",
+        "good",
+        f"crucible-batch {__version__}, Python {platform.python_version()}, {libraries}",
     )
 
 
 async def _about_manifest(request: RunRequest, settings: Settings) -> list[DoctorCheck]:
-    return [check for module in found("doctor_checks") for check in await module.checks(request, settings)]
+    return [
+        check
+        for module in found("doctor_checks")
+        for check in await module.checks(request, settings)
+    ]
 
 
 def _show(output: CommandOutput, finding: DoctorCheck) -> None:
-    head = Text.assemble((f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label"))
+    head = Text.assemble(
+        (f"{_MARKS[finding.grade]} ", finding.grade), (f"{finding.topic:<9} ", "label")
+    )
     say_indented(output.out, head, finding.text)
     if finding.hint:
         say_indented(output.out, Text(" " * head.cell_len), (finding.hint, "quiet"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.cli.command_line import command_of_features
-from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.command_output import CommandLog, CommandOutput
 from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.summary import (
@@ -37,23 +37,34 @@ class FinishedRun:
     earlier: EarlierRuns | None
 
 
-def show_run_ending(output: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None) -> None:
+def show_run_ending(
+    output: CommandOutput, ran: FinishedRun, job_filter: JobFilter, *, command: str | None
+) -> None:
     """Show how a run ended. ``command`` resumes it; None if it can't be resumed."""
     result, head = ran.result, ran.result.report
     failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
-    what_next = None if command is None else _next_command(result, job_filter, failures, command)
-    data = head_json(head, result.run_dir, result.page)
-    output.data = data if result.outputs_at is None else {**data, "outputs_at": result.outputs_at}
+    what_next = None
+    if command is not None:
+        what_next = _next_command(result, job_filter, failures, command)
+    output.data = head_json(head, result.run_dir, result.page)
+    if result.outputs_at is not None:
+        output.data = {**output.data, "outputs_at": result.outputs_at}
     tail = f" · {format_duration(ran.took_s)}"
     show_ending(output, result, failures, what_next, tail=tail, earlier=ran.earlier)
 
 
-def _next_command(result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str) -> str | None:
+def _next_command(
+    result: RunResult, job_filter: JobFilter, failures: list[FailureGroup], command: str
+) -> str | None:
     head = result.report
     if result.merge is not None:
         return next_of_shard(head, command, failures, result.merge)
-    step = next_of_run(head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake)
-    return command_of_features(result.run_dir, head) if step is None else step
+    step = next_of_run(
+        head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake
+    )
+    if step is None:
+        return command_of_features(result.run_dir, head)
+    return step
 
 
 def show_ending(
@@ -65,18 +76,17 @@ def show_ending(
     tail: str,
     earlier: EarlierRuns | None = None,
 ) -> None:
-    """Show how a run, or a merged run, ended; ``answer.data`` is left as it is. ``tail`` is added to the first line."""
+    """Show how a run, or a merged run, ended; ``answer.data`` is left as it is.
+
+    ``tail`` is added to the first line.
+    """
     head = result.report
     if not result.ok:
         _blame(output, head, result.exit_code, what_next)
     run = output.subject or f"{head.manifest.name}/{head.run_id}"
     line = _line(run, head, result.run_dir, failures, result.exit_code)
     if output.log is not None:
-        code = None if output.error is None else str(output.error["code"])
-        shown = f"{line}; next: {what_next}" if what_next and output.log_is_on_stdout else line
-        facts = head_json(head, result.run_dir, result.page)
-        names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
-        output.log.result(shown, result.exit_code, code, {name: facts[name] for name in names if name in facts})
+        _log(output, output.log, result, line, what_next)
     output.is_failure_shown = True
     if output.quiet and not result.ok and not output.log_is_on_stderr:
         say(output.err, redacted(line))
@@ -95,7 +105,23 @@ def show_ending(
             fact(output.out, "outputs", clean_path(result.outputs_at))
 
 
-def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None) -> None:
+def _log(
+    output: CommandOutput, log: CommandLog, result: RunResult, line: str, what_next: str | None
+) -> None:
+    if what_next and output.log_is_on_stdout:
+        line += f"; next: {what_next}"
+    code = None
+    if output.error is not None:
+        code = str(output.error["code"])
+    facts = head_json(result.report, result.run_dir, result.page)
+    names = ("status", "exit_code", "counts", "credits", "run_dir", "report", "page")
+    data = {name: facts[name] for name in names if name in facts}
+    log.result(line, result.exit_code, code, data)
+
+
+def _blame(
+    output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_next: str | None
+) -> None:
     """Record the first reason for which the run stopped, else that not all jobs succeeded."""
     stop = next(iter(head.stops.values()), None)
     if stop is not None:
@@ -105,16 +131,18 @@ def _blame(output: CommandOutput, head: ReportHead, exit_code: ExitCode, what_ne
         output.blame("JOBS_NOT_DONE", message, what_next, exit_code=exit_code)
 
 
-def _line(run: str, head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int) -> str:
-    """Return how a run ended in one line: the run, its counts, credits, first cause, exit code and report."""
+def _line(
+    run: str, head: ReportHead, run_dir: Path, failures: list[FailureGroup], exit_code: int
+) -> str:
+    """Return in one line how a run ended, with its first cause, exit code and report."""
     parts = [
         f"{clean(run)}: {counts_words(head.counts.model_dump())}",
         credits_words(head),
         *_first_cause(head, failures),
-        *([f"more from {head.period.until}"] if head.period is not None and head.period.exhausted else []),
-        f"exit code {int(exit_code)}",
-        f"report {clean_path(run_dir / REPORT_FILE)}",
     ]
+    if head.period is not None and head.period.exhausted:
+        parts.append(f"more from {head.period.until}")
+    parts += [f"exit code {int(exit_code)}", f"report {clean_path(run_dir / REPORT_FILE)}"]
     return "; ".join(parts)
 
 

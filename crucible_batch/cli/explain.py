@@ -17,14 +17,17 @@ def explain(output: CommandOutput, name: str) -> None:
     code = find_code(wanted)
     if code is None:
         raise UserError(
-            f"{clean(name, 100)!r} is not in the table of error codes; the gateway may send codes that are not in it",
+            f"{clean(name, 100)!r} is not in the table of error codes;"
+            " the gateway may send codes that are not in it",
             hint=_advice(wanted),
         )
     output.data = _as_json(code)
     say(output.out, (wanted, "strong"), (f"   {code.topic.value.lower()}", "quiet"))
     advise(output.out, "means   ", code.meaning, indent=2)
     for number in code.exit_codes:
-        meaning = "a bug in crucible-batch" if number == BUG_EXIT_CODE else ExitCode(number).meaning
+        meaning = "a bug in crucible-batch"
+        if number != BUG_EXIT_CODE:
+            meaning = ExitCode(number).meaning
         advise(output.out, "exit    ", f"{number}: {meaning}", indent=2)
     advise(output.out, "to do   ", code.what_to_do, indent=2)
 
@@ -44,8 +47,9 @@ def _advice(wanted: str) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return (
-        "read the gateway's message and hint, printed beside the code and stored in report.json (jobs[].error); its"
-        " operator can look it up by the request_id there. crucible-batch explain lists the known codes"
+        "read the gateway's message and hint, printed beside the code and stored in report.json"
+        " (jobs[].error); its operator can look it up by the request_id there."
+        " crucible-batch explain lists the known codes"
     )
 
 

@@ -1,4 +1,4 @@
-"""The help of commands: examples, exit codes, and the options of everyday use of a command that has many."""
+"""The help of commands: examples, exit codes, and the everyday options of long commands."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ _SHOWS_ALL = "crucible_batch.help_all"
 def epilog(*examples: str, codes: Collection[ExitCode] = ()) -> str:
     """Return the epilog of a command's help, in Rich markup."""
     title = "Example" if len(examples) == 1 else "Examples"
-    paragraphs = ["\n".join([f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)])]
-    paragraphs.append(exit_code_table(codes) if codes else "[bold]Exit codes[/bold]  crucible-batch --help")
-    return "\n\n".join(paragraphs)
+    lines = [f"[bold]{title}[/bold]", *(f"  {escape(example)}" for example in examples)]
+    exit_codes = "[bold]Exit codes[/bold]  crucible-batch --help"
+    if codes:
+        exit_codes = exit_code_table(codes)
+    return "\n\n".join(["\n".join(lines), exit_codes])
 
 
 def exit_code_table(codes: Iterable[ExitCode], *more: str) -> str:
@@ -31,11 +33,13 @@ def exit_code_table(codes: Iterable[ExitCode], *more: str) -> str:
 
 def _row(code: ExitCode) -> str:
     """Wrap a row for 80 columns, since Rich would not indent the second line."""
-    return textwrap.fill(code.meaning, 74, initial_indent=f"{code.value:>5}  ", subsequent_indent=" " * 7)
+    return textwrap.fill(
+        code.meaning, 74, initial_indent=f"{code.value:>5}  ", subsequent_indent=" " * 7
+    )
 
 
 class PlainCommand(TyperCommand):
-    """A command whose help leaves out the types that explain nothing, such as ``<bool>`` and ``<path>``."""
+    """A command whose help leaves out types without meaning, such as ``<bool>`` and ``<path>``."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return list(_without_plain_types(super().get_params(ctx), ctx))
@@ -50,20 +54,28 @@ class PlainGroup(TyperGroup):
 
 def _without_plain_types(parameters: Iterable[Any], ctx: Any) -> Iterable[Any]:
     for parameter in parameters:
-        shown = getattr(parameter, "display_type_rich", None)  # older releases of Typer show no such types
-        if shown is not None and str(shown(ctx)).startswith(("<bool>", "<str>", "<list[", "<path>", "<int")):
+        # Older releases of Typer show no such types.
+        shown = getattr(parameter, "display_type_rich", None)
+        if shown is not None and str(shown(ctx)).startswith(
+            ("<bool>", "<str>", "<list[", "<path>", "<int")
+        ):
             parameter.display_type_rich = lambda ctx: None
         yield parameter
 
 
 class LongCommand(PlainCommand):
-    """A command with many options. ``--help`` shows those of ``everyday`` use, one a line, and ``--help-all`` all."""
+    """A command with many options.
+
+    ``--help`` shows those of ``everyday`` use, one a line, and ``--help-all`` all.
+    """
 
     everyday: Mapping[str, str]
     """A short help for each parameter of everyday use, in their order."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        shown = self if _SHOWS_ALL in ctx.meta else self._shortened(ctx)
+        shown = self
+        if _SHOWS_ALL not in ctx.meta:
+            shown = self._shortened(ctx)
         super(LongCommand, shown).format_help(ctx, formatter)
 
     def _shortened(self, ctx: Any) -> LongCommand:
@@ -73,14 +85,20 @@ class LongCommand(PlainCommand):
         chosen = {name: named.pop(name) for name in self.everyday}
         for name, option in chosen.items():
             option.help, option.rich_help_panel = self.everyday[name], None
-            option.opts = [*option.opts[:1], *(each for each in option.opts[1:] if not each.startswith("--"))]
+            option.opts = [
+                *option.opts[:1],
+                *(each for each in option.opts[1:] if not each.startswith("--")),
+            ]
         for other in named.values():
             other.hidden = True
         short.params = [*chosen.values(), *named.values()]
         short.add_help_option = False
         short.help = (self.help or "").partition("\n\n")[0]
         example = (self.epilog or "").splitlines()[1].strip()
-        short.epilog = f"[bold]Example[/bold]      {example}\n[bold]All options[/bold]  {ctx.command_path} --help-all"
+        short.epilog = (
+            f"[bold]Example[/bold]      {example}\n"
+            f"[bold]All options[/bold]  {ctx.command_path} --help-all"
+        )
         return short
 
 
@@ -93,10 +111,12 @@ def _show_all(ctx: typer.Context, wanted: bool) -> None:
 
 HelpAll = Annotated[
     bool,
-    typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show all options and exit codes."),
+    typer.Option(
+        "--help-all", is_eager=True, callback=_show_all, help="Show all options and exit codes."
+    ),
 ]
 
 
 def with_everyday(options: Mapping[str, str]) -> type[LongCommand]:
-    """Return the class of a command with these options of everyday use, each with its short help."""
+    """Return the class of a command with these everyday options, each with its short help."""
     return type("_LongCommand", (LongCommand,), {"everyday": options})

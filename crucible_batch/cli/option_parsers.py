@@ -16,12 +16,24 @@ from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_duration
 
 _Value = TypeVar("_Value")
 _WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_BYTES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
 _PIXELS = {"": 1, "px": 1, "kp": 10**3, "mp": 10**6, "k": 10**3, "m": 10**6}
 
 
 def option_parser(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
-    """Return a parser of an option's text that raises ``typer.BadParameter`` where ``parse`` raises ``ValueError``."""
+    """Return a parser of an option's text for Typer.
+
+    It raises ``typer.BadParameter`` where ``parse`` raises ``ValueError``.
+    """
 
     @wraps(parse)
     def read(text: str) -> _Value:
@@ -34,7 +46,8 @@ def option_parser(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def read_credits(text: str) -> Decimal:
-    from crucible_batch.core.credits import parse_credits  # noqa: PLC0415 - imported on use, so that --help stays fast
+    # Imported on use, so that --help stays fast.
+    from crucible_batch.core.credits import parse_credits  # noqa: PLC0415
 
     try:
         return parse_credits(text)
@@ -48,7 +61,8 @@ def read_concurrency(text: str) -> int | Literal["auto"]:
     """Parse a number of jobs, or ``auto``."""
     if text == AUTO:
         return AUTO
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_AT_ONCE):
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or not 1 <= int(text) <= MOST_AT_ONCE:
         raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
     return int(text)
 
@@ -61,25 +75,37 @@ def parse_host(text: str) -> str:
     with contextlib.suppress(ValueError):
         return str(ip_address(host))
     if not host or re.search(r"[\s/:@?#\[\]]", host):
-        raise ValueError(f"{text!r} is not a host; write a name or an address only, such as storage.example.com")
+        raise ValueError(
+            f"{text!r} is not a host; write a name or an address only, such as storage.example.com"
+        )
     return host
 
 
 def read_rate(text: str) -> float:
     """Parse a rate per second, a number above 0."""
-    rate = float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) else 0.0
+    rate = 0.0
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        rate = float(text)
     if rate <= 0:
         raise typer.BadParameter(f"{text!r} is not a number above 0, such as 4 or 0.5")
     return rate
 
 
 def parse_wait(text: str) -> float:
-    """Parse a duration that may be ``0``: not at all. Raises ``ValueError`` as ``parse_duration`` does."""
-    return 0.0 if text in {"0", "0s"} else parse_duration(text)
+    """Parse a duration that may be ``0``: not at all.
+
+    Raises ``ValueError`` as ``parse_duration`` does.
+    """
+    if text in {"0", "0s"}:
+        return 0.0
+    return parse_duration(text)
 
 
 def parse_bytes(text: str) -> int:
-    """Parse a number of bytes; ``MB`` is a million, ``MiB`` 1024². Raises ``ValueError`` if it is invalid."""
+    """Parse a number of bytes; ``MB`` is a million, ``MiB`` 1024².
+
+    Raises ``ValueError`` if it is invalid.
+    """
     return _parse(text, _BYTES, "write a size like 256MB, 1GiB or a number of bytes")
 
 
@@ -90,10 +116,11 @@ def parse_pixels(text: str) -> int:
 
 def _parse(text: str, units: dict[str, int], how: str) -> int:
     match = _WRITTEN_SIZE.fullmatch(text)
-    unit = units.get(match[2].lower()) if match else None
-    if match is None or unit is None or (count := int(float(match[1]) * unit)) < 1:
-        raise ValueError(f"{text!r} is not valid; {how}")
-    return count
+    if match is not None and match[2].lower() in units:
+        count = int(float(match[1]) * units[match[2].lower()])
+        if count >= 1:
+            return count
+    raise ValueError(f"{text!r} is not valid; {how}")
 
 
 def read_variables(assignments: Sequence[str]) -> dict[str, str]:
@@ -105,6 +132,9 @@ def read_variables(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
-            raise UserError(f"--var: {assignment!r} is not of the form name=value", hint="such as --var brand=Acme")
+            raise UserError(
+                f"--var: {assignment!r} is not of the form name=value",
+                hint="such as --var brand=Acme",
+            )
         variables[name.strip()] = value
     return variables

@@ -1,6 +1,7 @@
 """Removal of secrets from log records of other libraries and from tracebacks.
 
-Our own messages contain no secrets: the key has a type that is shown as ``***``, and URLs are shown without queries.
+Our own messages contain no secrets: the key has a type that is shown as ``***``, and URLs are shown
+without queries.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ _SHORTEST = 6
 """The least length of a key in characters; anything shorter may be part of other text."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#]*@)?[^\s/?#]*[/?#]?(?P<rest>\S*)")
 _LEAST_OF_ADDRESS = 12
-"""The least length in characters at which the path of an address is masked without its host: a shorter one may be a
-word of other text."""
+"""The least length in characters at which the path of an address is masked without its host.
+
+A shorter one may be a word of other text.
+"""
 
 
 class Redaction(logging.Filter):
-    """A log filter that redacts records, and drops none. The key is recognised by its value and by its form."""
+    """A log filter that redacts records, and drops none.
+
+    The key is recognised by its value and by its form.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
@@ -43,12 +49,18 @@ class Redaction(logging.Filter):
 
 def printable(text: str) -> str:
     """Return text with control and bidirectional characters replaced by spaces."""
-    return "".join(" " if unicodedata.category(each) in CONTROL_CATEGORIES else each for each in text)
+    return "".join(
+        " " if unicodedata.category(each) in CONTROL_CATEGORIES else each for each in text
+    )
 
 
 def redacted(text: str) -> str:
-    """Return text with the key, registered secrets, encoded or not, and queries of signed URLs replaced by ``***``."""
-    from crucible_batch.core.redaction import Secret, mask_link_secrets  # noqa: PLC0415 - only if something is logged
+    """Return text with secrets replaced by ``***``.
+
+    These are the key, registered secrets, encoded or not, and the queries of signed URLs.
+    """
+    # Imported here, since it is needed only if something is logged.
+    from crucible_batch.core.redaction import Secret, mask_link_secrets  # noqa: PLC0415
 
     key = _key_in_use()
     if len(key) >= _SHORTEST:
@@ -56,12 +68,19 @@ def redacted(text: str) -> str:
     for secret in registered_secrets():
         text = _without_registered(secret, text)
     # Invisible characters within a URL or a key would prevent its recognition.
-    text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in CONTROL_CATEGORIES)
+    text = "".join(
+        each
+        for each in text
+        if each in "\n\t" or unicodedata.category(each) not in CONTROL_CATEGORIES
+    )
     return mask_link_secrets(_BEARER.sub(r"\1***", _KEY.sub("***", text)))
 
 
 def in_json(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with each of its texts changed; what JSON has no form for becomes text."""
+    """Return a JSON value with each of its texts changed.
+
+    What JSON has no form for becomes text.
+    """
     match value:
         case str():
             return change(value)
@@ -76,22 +95,33 @@ def in_json(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _without_registered(secret: str, text: str) -> str:
-    """Return text without a registered secret; of an address, what follows the host is a secret by itself."""
-    from crucible_batch.core.redaction import Secret  # noqa: PLC0415 - only if something is logged
+    """Return text without a registered secret.
+
+    Of an address, what follows the host is a secret by itself.
+    """
+    # Imported here, since it is needed only if something is logged.
+    from crucible_batch.core.redaction import Secret  # noqa: PLC0415
 
     address = _ADDRESS.fullmatch(secret)
     if address is None:
-        return Secret(secret).mask_in(text) if len(secret) >= _SHORTEST else text
+        if len(secret) < _SHORTEST:
+            return text
+        return Secret(secret).mask_in(text)
     text = text.replace(secret, "***")
     rest = address["rest"]
-    return Secret(rest).mask_in(text) if len(rest) >= _LEAST_OF_ADDRESS else text
+    if len(rest) < _LEAST_OF_ADDRESS:
+        return text
+    return Secret(rest).mask_in(text)
 
 
 _hidden_key: str | None = None
 
 
 def hide_key(key: str | None) -> None:
-    """Redact this key from now on, instead of that of the environment or ``.env``. None changes nothing."""
+    """Redact this key from now on, instead of that of the environment or ``.env``.
+
+    None changes nothing.
+    """
     global _hidden_key  # noqa: PLW0603 - a process runs one command
     _hidden_key = key or _hidden_key
 
@@ -99,6 +129,7 @@ def hide_key(key: str | None) -> None:
 def _key_in_use() -> str:
     if _hidden_key is not None:
         return _hidden_key
-    with contextlib.suppress(OSError, ValueError, UserError):  # an unreadable .env is reported when the key is needed
+    # An unreadable .env is reported when the key is needed.
+    with contextlib.suppress(OSError, ValueError, UserError):
         return resolve(os.environ, dotenv=Path(".env")).api_key or ""
     return ""

@@ -20,6 +20,7 @@ from crucible_batch.cli.units import grouped
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.runs.failed_starts import FailedStart
 from crucible_batch.runs.run_journal import local_directory
 from crucible_batch.runs.run_list import ListedRun, RunDirectories, RunList, RunState, list_runs
 from crucible_batch.runs.status import Status
@@ -76,51 +77,78 @@ def _show_runs(output: CommandOutput, directory: Path, *, limit: int) -> None:
 
 def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
     """Return a run as JSON. An unreadable one has an error, and null for what can't be read."""
-    status, failed = run.status, run.failed_start
-    head = None if status is None else status.report
-    known = {} if head is None else head.model_dump(mode="json", include={"counts", "credits"})
-    name, run_id = ("", "") if head is None else (head.manifest.name, head.run_id)
-    if failed is not None:
-        name, run_id = failed.name, failed.run_id
-    return {
+    found: dict[str, Json] = {
         "run_dir": str(run.run_dir),
-        "name": name or None,
-        "run_id": run_id or None,
+        "name": None,
+        "run_id": None,
         "state": run.state.value,
-        "status": None if head is None else head.status,
-        "exit_code": None if head is None else head.exit_code,
-        "counts": known.get("counts"),
-        "credits": known.get("credits"),
-        "started_at": None if head is None else head.started_at,
-        "finished_at": None if head is None else head.finished_at,
-        "changed_at": None if status is None else rfc3339(status.changed_at),
-        "pruned": None if status is None else status.pruned,
+        "status": None,
+        "exit_code": None,
+        "counts": None,
+        "credits": None,
+        "started_at": None,
+        "finished_at": None,
+        "changed_at": None,
+        "pruned": None,
         "next": command,
         "error": _error_json(run),
+    }
+    if run.status is not None:
+        found |= _status_json(run.status)
+    if run.failed_start is not None:
+        found["name"] = run.failed_start.name or None
+        found["run_id"] = run.failed_start.run_id or None
+    return found
+
+
+def _status_json(status: Status) -> dict[str, Json]:
+    head = status.report
+    return {
+        "name": head.manifest.name or None,
+        "run_id": head.run_id or None,
+        "status": head.status,
+        "exit_code": head.exit_code,
+        **head.model_dump(mode="json", include={"counts", "credits"}),
+        "started_at": head.started_at,
+        "finished_at": head.finished_at,
+        "changed_at": rfc3339(status.changed_at),
+        "pruned": status.pruned,
     }
 
 
 def _error_json(run: ListedRun) -> Json:
-    if (failed := run.failed_start) is not None:
+    failed, error = run.failed_start, run.error
+    if failed is not None:
         return {"code": failed.code, "message": failed.message, "hint": failed.hint or None}
-    error = run.error
-    return None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
+    if error is None:
+        return None
+    return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def _next(run: ListedRun) -> str | None:
-    """Return the next command; None if there is none, or if the journal was damaged since it was listed."""
+    """Return the next command; None if there is none.
+
+    Also None if the journal was damaged since the run was listed.
+    """
     if run.failed_start is not None:
         return run.failed_start.command
     if run.state is RunState.WAITING:
         return merge_command(run.run_dir)
+    if run.status is None:
+        return None
     try:
-        return None if run.status is None else next_command(run.status)
+        return next_command(run.status)
     except CrucibleBatchError:
         return None
 
 
-def _print_table(console: Console, found: RunList, commands: Sequence[str | None], now: float) -> None:
-    """Print a row for each run. A command has a line of its own, which is never broken, so that it can be copied."""
+def _print_table(
+    console: Console, found: RunList, commands: Sequence[str | None], now: float
+) -> None:
+    """Print a row for each run.
+
+    A command has a line of its own, which is never broken, so that it can be copied.
+    """
     rows = [_cells(run, now) for run in found.runs]
     head = [Text(name, style="label") for name in _COLUMNS]
     widths = _widths([head, *rows], console.width)
@@ -139,8 +167,14 @@ def _print_table(console: Console, found: RunList, commands: Sequence[str | None
 
 
 def _widths(rows: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """Return the width of each column: that of its widest line. The last columns are left out where names lack room."""
-    lines = [[max(map(cell_len, row[at].plain.split("\n"))) for row in rows] for at in range(len(_COLUMNS))]
+    """Return the width of each column: that of its widest line.
+
+    The last columns are left out where names lack room.
+    """
+    lines = [
+        [max(map(cell_len, row[at].plain.split("\n"))) for row in rows]
+        for at in range(len(_COLUMNS))
+    ]
     widths = [min(most, max(found)) for most, found in zip(_WIDEST, lines, strict=True)]
     while len(widths) > 2 and sum(widths) + _GAP * (len(widths) - 1) > room:
         widths.pop()
@@ -156,19 +190,18 @@ def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
 
 
 def _cells(run: ListedRun, now: float) -> list[Text]:
-    if (failed := run.failed_start) is not None:
-        name = f"{failed.name}/{failed.run_id}" if failed.name else clean(str(failed.manifest), 300)
-        state = Text(f"{failed.at:%H:%M} {run.state.label}\n{failed.code}", style=_STYLES[run.state])
-        return [Text(name, style="strong"), state, Text(), Text(), Text(age(now - failed.at.timestamp()))]
+    if run.failed_start is not None:
+        return _cells_of_failed_start(run, run.failed_start, now)
     state = Text(run.state.label, style=_STYLES[run.state])
     if run.status is None:
         return [Text(clean(str(run.run_dir), 300)), state, Text(), Text(), Text()]
-    for code in list(dict.fromkeys(stop.code for stop in run.status.report.stops.values()))[:1]:
+    head = run.status.report
+    for code in list(dict.fromkeys(stop.code for stop in head.stops.values()))[:1]:
         state.append(f"\n{clean(code, 60)}", style="quiet")
     if run.status.pruned is not None:
         state.append(f"\npruned {clean(run.status.pruned, 20)}", style="quiet")
     return [
-        Text(clean(f"{run.status.report.manifest.name}/{run.status.report.run_id}", 300), style="strong"),
+        Text(clean(f"{head.manifest.name}/{head.run_id}", 300), style="strong"),
         state,
         _jobs(run.status),
         _credits(run.status),
@@ -176,38 +209,63 @@ def _cells(run: ListedRun, now: float) -> list[Text]:
     ]
 
 
+def _cells_of_failed_start(run: ListedRun, failed: FailedStart, now: float) -> list[Text]:
+    name = clean(str(failed.manifest), 300)
+    if failed.name:
+        name = f"{failed.name}/{failed.run_id}"
+    style = _STYLES[run.state]
+    state = Text(f"{failed.at:%H:%M} {run.state.label}\n{failed.code}", style=style)
+    return [
+        Text(name, style="strong"),
+        state,
+        Text(),
+        Text(),
+        Text(age(now - failed.at.timestamp())),
+    ]
+
+
 def _jobs(status: Status) -> Text:
     counts = status.report.counts
     text = Text(f"{counts.succeeded:,} of {counts.total:,}")
     for word, style in (("failed", "bad"), ("unknown", "warn"), ("blocked", "warn")):
-        if count := getattr(counts, word):
+        count = getattr(counts, word)
+        if count:
             text.append(f"\n{count:,} {word}", style=style)
     return text
 
 
 def _credits(status: Status) -> Text:
     amounts = status.report.credits
-    text = Text(
-        format_credits(amounts.spent) + ("" if amounts.budget is None else f" of {format_credits(amounts.budget)}")
-    )
-    return text.append(f"\n{format_credits(amounts.held)} held", style="quiet") if amounts.held else text
+    text = Text(format_credits(amounts.spent))
+    if amounts.budget is not None:
+        text.append(f" of {format_credits(amounts.budget)}")
+    if amounts.held:
+        text.append(f"\n{format_credits(amounts.held)} held", style="quiet")
+    return text
 
 
 def age(seconds: float) -> str:
-    """Format an age in one unit: ``42 s``, ``3 min``, ``5 h``, ``12 d``. A clock that was set back gives ``0 s``."""
+    """Format an age in one unit: ``42 s``, ``3 min``, ``5 h``, ``12 d``.
+
+    A clock that was set back gives ``0 s``.
+    """
     size, unit = next((each for each in _AGE_UNITS if seconds >= each[0]), _AGE_UNITS[-1])
     return f"{max(0, int(seconds // size))} {unit}"
 
 
 def _print_totals(console: Console, found: RunList, limit: int) -> None:
     heads = [run.status.report for run in found.runs if run.status is not None]
-    succeeded, total = sum(head.counts.succeeded for head in heads), sum(head.counts.total for head in heads)
+    succeeded = sum(head.counts.succeeded for head in heads)
+    total = sum(head.counts.total for head in heads)
     spent = format_credits(sum((head.credits.spent for head in heads), start=Decimal(0)))
     shown = len(found.runs)
     runs = grouped(shown, "run")
-    say(console, (f"{runs} · {succeeded:,} of {total:,} jobs succeeded · {spent} credits spent", "quiet"))
+    jobs = f"{succeeded:,} of {total:,} jobs succeeded"
+    say(console, (f"{runs} · {jobs} · {spent} credits spent", "quiet"))
     if found.found > shown:
         more = shell_command("status", found.directory, "--limit", str(max(2 * limit, 1)))
         hidden = found.found - shown
-        words = "1 older run is" if hidden == 1 else f"{hidden:,} older runs are"
+        words = f"{hidden:,} older runs are"
+        if hidden == 1:
+            words = "1 older run is"
         say(console, (f"{words} not shown: ", "quiet"), (more, "command"))

@@ -32,7 +32,10 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 
 def print_schema(of: str, *, output: Path | None, force: bool) -> None:
-    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``. Raises ``UserError`` if that fails."""
+    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``.
+
+    Raises ``UserError`` if that fails.
+    """
     if output is not None:
         check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
     _put(SCHEMAS[of](), output)
@@ -56,4 +59,6 @@ def _put(schema: dict[str, Any], output: Path | None) -> None:
         with replacing(output) as file:
             file.write(text.encode())
     except OSError as error:
-        raise UserError(f"the schema can't be written to {output}: {error.strerror}", hint="name another -o") from error
+        raise UserError(
+            f"the schema can't be written to {output}: {error.strerror}", hint="name another -o"
+        ) from error

@@ -31,9 +31,14 @@ _MANIFEST = "manifest.yaml"
 
 
 def write_starter(output: CommandOutput, directory: Path) -> None:
-    """Write the starter folder. Raises ``UserError`` before writing anything if one of its files exists."""
+    """Write the starter folder.
+
+    Raises ``UserError`` before writing anything if one of its files exists.
+    """
     templates = files("crucible_batch.cli") / "templates"
-    contents = {target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()}
+    contents = {
+        target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()
+    }
     contents[_SCHEMA] = (json.dumps(manifest_schema(), indent=2) + "\n").encode()
     # Two starter folders with one name would share a run directory and its budget.
     named = f"\nname: {json.dumps(_batch_name(directory))}\n".encode()
@@ -50,10 +55,14 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
     for target in contents:
         if (directory / target).exists() or (directory / target).is_symlink():
             raise UserError(
-                f"{directory / target} already exists", hint="choose another folder: crucible-batch init DIR"
+                f"{directory / target} already exists",
+                hint="choose another folder: crucible-batch init DIR",
             )
-        if (folder := (directory / target).parent) != directory and folder.is_symlink():
-            raise UserError(f"{folder} is a link", hint="choose another folder: crucible-batch init DIR")
+        folder = (directory / target).parent
+        if folder != directory and folder.is_symlink():
+            raise UserError(
+                f"{folder} is a link", hint="choose another folder: crucible-batch init DIR"
+            )
     try:
         for target, content in contents.items():
             path = directory / target
@@ -61,9 +70,13 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> None:
             with path.open("xb") as file:
                 file.write(content)
     except OSError as error:
-        raise UserError(f"{error.filename or directory}: {error.strerror}", hint="choose another folder") from error
+        raise UserError(
+            f"{error.filename or directory}: {error.strerror}", hint="choose another folder"
+        ) from error
     except RecursionError:  # pathlib creates parent folders recursively
-        raise UserError("the folder has too many folders above it", hint="choose another folder") from None
+        raise UserError(
+            "the folder has too many folders above it", hint="choose another folder"
+        ) from None
 
 
 def _show_written(output: CommandOutput, directory: Path, written: Iterable[str]) -> None:
@@ -73,12 +86,17 @@ def _show_written(output: CommandOutput, directory: Path, written: Iterable[str]
 
 
 def _show_next(output: CommandOutput, directory: Path, command: str) -> None:
-    """Show the command as the next one, in the folder: results, ``.env`` and later commands belong there."""
+    """Show the command as the next one, in the folder.
+
+    Results, ``.env`` and later commands belong there.
+    """
     if directory == Path():
         fact(output.out, "next", (command, "command"))
         return
     folder = clean_path(directory)
-    fact(output.out, "next", (shlex.join(["cd", f"./{folder}" if folder.startswith("-") else folder]), "command"))
+    if folder.startswith("-"):
+        folder = f"./{folder}"
+    fact(output.out, "next", (shlex.join(["cd", folder]), "command"))
     fact(output.out, "", (command, "command"))
 
 

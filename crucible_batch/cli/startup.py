@@ -16,15 +16,21 @@ _M_ARENA_MAX = -8
 
 
 def collect_garbage_rarely() -> None:
-    """Collect garbage after 50,000 new objects instead of 700, and not at exit: imports make many lasting objects."""
+    """Collect garbage after 50,000 new objects instead of 700, and not at exit.
+
+    Imports make many lasting objects.
+    """
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
     atexit.register(gc.freeze)
 
 
 def skip_unused_help_imports(argv: Sequence[str]) -> None:
-    """Before help is shown, replace two of Typer's imports, which load parsers and lexers, by empty classes.
+    """Before help is shown, replace two of Typer's imports by empty classes.
 
-    They aren't needed: help is written in Rich markup, not Markdown, and tracebacks are Python's own.
+    They load parsers and lexers.
+
+    They aren't needed: help is written in Rich markup, not Markdown, and tracebacks are Python's
+    own.
     """
     if argv and not {"--help", "-h", "--help-all"} & set(argv):
         return
@@ -33,7 +39,9 @@ def skip_unused_help_imports(argv: Sequence[str]) -> None:
 
 
 def share_one_heap() -> None:
-    """Make all threads allocate from one heap; with glibc's default of one each, memory grows with the length of a run.
+    """Make all threads allocate from one heap.
+
+    With glibc's default of one each, memory grows with the length of a run.
 
     ``MALLOC_ARENA_MAX`` in the environment takes precedence. Does nothing with other C libraries.
     """
@@ -45,12 +53,15 @@ def share_one_heap() -> None:
 
 
 def exit_immediately(code: int) -> None:
-    """Exit without Python's finalization, which can abort a process whose command has succeeded, with code 134.
+    """Exit without Python's finalization.
 
-    Threads of obstore release Python objects when their requests have ended. During the finalization, Python ends a
-    thread that waits for its lock, and Rust aborts the process then.
+    That can abort a process whose command has succeeded, with code 134.
+
+    Threads of obstore release Python objects when their requests have ended. During the
+    finalization, Python ends a thread that waits for its lock, and Rust aborts the process then.
     """
-    if (objects := sys.modules.get("crucible_batch.outputs.objects")) is not None:
+    objects = sys.modules.get("crucible_batch.outputs.objects")
+    if objects is not None:
         atexit.unregister(objects.wait_for_threads)  # it is for programs that are finalized
     atexit._run_exitfuncs()  # noqa: SLF001 - the rest of an exit has no public name
     for stream in (sys.stdout, sys.stderr):

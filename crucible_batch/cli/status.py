@@ -45,20 +45,30 @@ WIDEST = 100
 _INDENT = 2
 
 
-def show_progress(console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool) -> None:
-    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left (not in a pause)."""
+def show_progress(
+    console: Console, found: Progress, balance: Balance, now: float, *, is_paused: bool
+) -> None:
+    """Print a run's progress: the oldest jobs in flight, the rate and the estimated time left.
+
+    The latter two are left out in a pause.
+    """
     state = ProgressState.of(found, balance)
     width = min(console.width, WIDEST) - _INDENT
     lines = [bar(state, width)]
-    for at, task in enumerate(state.oldest(len(found.oldest))):
-        label = "oldest" if not at else ""
+    label = "oldest"
+    for task in state.oldest(len(found.oldest)):
         lines += rows(label, [task_row(task, now, width - LABEL)], width)
+        label = ""
+    pace = [f"{elapsed(now - found.began_at)} so far"]
+    if not is_paused:
+        pace = [*pace_parts(state, now), *pace]
     for label, parts, style in (
         ("outputs", output_parts(state), ""),
-        ("pace", [*([] if is_paused else pace_parts(state, now)), f"{elapsed(now - found.began_at)} so far"], ""),
+        ("pace", pace, ""),
         ("errors", error_parts(state), "red"),
     ):
-        lines += rows(label, parts, width, style) if parts else []
+        if parts:
+            lines += rows(label, parts, width, style)
     for line in lines:
         line.pad_left(_INDENT)
         console.print(line)
@@ -67,6 +77,12 @@ def show_progress(console: Console, found: Progress, balance: Balance, now: floa
 def progress_json(found: Progress, balance: Balance, now: float) -> Json:
     """Return the progress as JSON; ``left_s`` is null while there is no estimate."""
     left = ProgressState.of(found, balance).left(now)
+    estimate: dict[str, Json] = {"left_s": None, "left_low_s": None, "left_high_s": None}
+    if left is not None:
+        estimate["left_s"] = round(left.likely_s, 1)
+        estimate["left_low_s"] = round(left.low_s, 1)
+        if left.high_s is not None:
+            estimate["left_high_s"] = round(left.high_s, 1)
     return {
         "phases": {phase.value: count for phase, count in found.phases.items()},
         "oldest": [
@@ -74,9 +90,7 @@ def progress_json(found: Progress, balance: Balance, now: float) -> Json:
             for job in found.oldest
         ],
         "errors": dict(found.errors),
-        "left_s": None if left is None else round(left.likely_s, 1),
-        "left_low_s": None if left is None else round(left.low_s, 1),
-        "left_high_s": None if left is None or left.high_s is None else round(left.high_s, 1),
+        **estimate,
     }
 
 
@@ -91,7 +105,11 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
         amounts.reused,
         refunds=amounts.held_for_refunds,
     )
-    output.data = {**head_json(status.report, run_dir), "running": status.running, "pruned": status.pruned}
+    output.data = {
+        **head_json(status.report, run_dir),
+        "running": status.running,
+        "pruned": status.pruned,
+    }
     if status.shards is not None:
         output.data["shards"] = {
             "plan_digest": status.shards.plan_digest,
@@ -103,7 +121,7 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
         output.data["progress"] = progress_json(progress, balance, now)
     if progress is not None or status.paused is not None:
         output.data["paused"] = _paused_json(status.paused)
-    failures = [] if status.running else group_failures(status.report, status.jobs())
+    failures = _failures(status)
     show_summary(
         output.out,
         status.report,
@@ -116,11 +134,19 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
         fact(output.out, "shards", f"not merged yet: {describe_shards(status.shards)}")
     if status.pruned is not None:
         again = shell_command("check", status.run_dir, "--fix")
-        fact(output.out, "pruned", f"outputs were deleted on {status.pruned}; to download them again:")
+        fact(
+            output.out,
+            "pruned",
+            f"outputs were deleted on {status.pruned}; to download them again:",
+        )
         fact(output.out, "", (again, "command"))
     if status.paused is not None:
         since = format_duration(max(0.0, now - status.paused.at), whole=True)
-        fact(output.out, "paused", f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought")
+        fact(
+            output.out,
+            "paused",
+            f"by {clean(status.paused.source.by, 80)} for {since}; nothing new is bought",
+        )
         fact(output.out, "resume", (shell_command("ctl", status.location, "resume"), "command"))
     if progress is not None:
         show_progress(output.out, progress, balance, now, is_paused=status.paused is not None)
@@ -129,25 +155,42 @@ def show_status(output: CommandOutput, run_dir: Path) -> None:
 def _paused_json(paused: PausedSince | None) -> Json:
     if paused is None:
         return None
-    return {"since": rfc3339(paused.at), "by": clean(paused.source.by, 300), "via": clean(paused.source.via, 20)}
+    return {
+        "since": rfc3339(paused.at),
+        "by": clean(paused.source.by, 300),
+        "via": clean(paused.source.via, 20),
+    }
 
 
 def next_command(status: Status) -> str | None:
-    """Return the command that continues a run, as ``status`` prints it; None if it is running or complete."""
-    failures = [] if status.running else group_failures(status.report, status.jobs())
+    """Return the command that continues a run, as ``status`` prints it.
+
+    None if the run is running or complete.
+    """
+    failures = _failures(status)
     return _next_step(status, failures)
 
 
-def _tail(status: Status) -> str:
+def _failures(status: Status) -> list[FailureGroup]:
     if status.running:
-        return " · running now" if status.paused is None else " · paused"
+        return []
+    return group_failures(status.report, status.jobs())
+
+
+def _tail(status: Status) -> str:
+    if status.running and status.paused is not None:
+        return " · paused"
+    if status.running:
+        return " · running now"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
-    return " · the newest run was limited to some of the jobs" if _chose_some(status) else ""
+    if _chose_some(status):
+        return " · the newest run was limited to some of the jobs"
+    return ""
 
 
 def _chose_some(status: Status) -> bool:
-    """Return whether the newest run finished its jobs but was limited to some of them (``--only``)."""
+    """Return whether the newest run was limited to some jobs (``--only``) and finished these."""
     return status.report.exit_code == ExitCode.OK and status.report.counts.pending > 0
 
 
@@ -174,11 +217,13 @@ def run_again(status: Status) -> str:
     head, manifest = status.report, status.manifest
     if manifest is None or not manifest.is_file():
         return "run the command that started it again"
-    is_default = status.run_dir.resolve() == (DEFAULT_DIRECTORY / head.manifest.name / head.run_id).resolve()
+    options: list[str] = []
     # The budget of a run with a period is what the period had left, which changes.
     is_needed = head.period is None and head.budget_source != "manifest"
-    budget = head.credits.budget if is_needed else None
-    options = () if budget is None else ("--budget", format_credits(budget))
+    if is_needed and head.credits.budget is not None:
+        options = ["--budget", format_credits(head.credits.budget)]
+    default = DEFAULT_DIRECTORY / head.manifest.name / head.run_id
+    is_default = status.run_dir.resolve() == default.resolve()
     out_dir = None if is_default else status.location
     return run_command(
         manifest,

@@ -1,4 +1,4 @@
-"""The standard streams and the consoles on them: closed streams, closed pipes, narrow encodings, styles."""
+"""The standard streams and the consoles on them: closed streams and pipes, encodings, styles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, TypeAlias
 
@@ -21,10 +21,16 @@ from crucible_batch.errors import DeadlineError
 Json: TypeAlias = "str | int | float | bool | Mapping[str, Json] | list[Json] | None"
 """The values that ``--json`` writes."""
 PIPED_WIDTH = 120
-"""The width in columns without a terminal: enough for a table with UUIDs, and text isn't cut at 80."""
+"""The width in columns without a terminal.
+
+It is enough for a table with UUIDs, and text isn't cut at 80.
+"""
 
 _LEAST_ROOM = 24
-"""The least number of columns next to a label for wrapping text; with fewer, wrapping is left to the terminal."""
+"""The least number of columns next to a label for wrapping text.
+
+With fewer, wrapping is left to the terminal.
+"""
 
 _THEME = Theme(
     {
@@ -44,10 +50,10 @@ _STREAMS = (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w"))
 
 
 def repair_streams() -> None:
-    """Open closed streams on the null device, and make stdout and stderr survive a closed pipe. May be called again.
+    """Open closed streams on the null device, and make stdout and stderr survive a closed pipe.
 
-    Otherwise the next opened file, such as the journal, would get the closed descriptor, and output for the stream
-    would be written into that file.
+    May be called again. Otherwise the next opened file, such as the journal, would get the closed
+    descriptor, and output for the stream would be written into that file.
     """
     for name, number, mode in _STREAMS:
         stream = getattr(sys, name)
@@ -58,7 +64,10 @@ def repair_streams() -> None:
 
 
 class SteadyFile(io.FileIO):
-    """A file that discards output once its pipe is closed, so that the command still ends with its own exit code."""
+    """A file that discards output once its pipe is closed.
+
+    The command still ends with its own exit code.
+    """
 
     def write(self, content: Any, /) -> int:
         try:
@@ -91,20 +100,29 @@ def _open_null(number: int, mode: str) -> IO[str]:
             os.dup2(opened, number)
             os.close(opened)
     # If something else uses the descriptor, it is not replaced.
-    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - stays open until the process exits
+    # The file stays open until the process exits.
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Return a console for a stream. Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not."""
+    """Return a console for a stream.
+
+    Colours follow Rich's rules: ``NO_COLOR``, ``FORCE_COLOR``, a terminal or not.
+    """
     stream = sys.stderr if stderr else sys.stdout
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters instead of a traceback
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
-    return Console(stderr=stderr, theme=_THEME, highlight=False, markup=False, emoji=False, width=width)
+        # An ASCII terminal shows ? for other characters instead of a traceback.
+        stream.reconfigure(errors="replace")
+    width = None
+    if not stream.isatty() and "COLUMNS" not in os.environ:
+        width = PIPED_WIDTH
+    return Console(
+        stderr=stderr, theme=_THEME, highlight=False, markup=False, emoji=False, width=width
+    )
 
 
 def silence(stream: IO[str]) -> None:
-    """Redirect a stream with a closed pipe to the null device, so that the flush at exit raises nothing."""
+    """Redirect a stream with a closed pipe to the null device: the flush at exit raises nothing."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, stream.fileno())
@@ -115,7 +133,7 @@ def silence(stream: IO[str]) -> None:
 
 
 def say(console: Console, *parts: str | tuple[str, str] | Text) -> None:
-    """Print one line without line breaks: the terminal wraps it, and it can be copied as one line."""
+    """Print one line without line breaks, which the terminal wraps and which is copied as one."""
     console.print(Text.assemble(*parts), soft_wrap=True)
 
 
@@ -129,22 +147,28 @@ def say_sentence(console: Console, *parts: str | tuple[str, str] | Text) -> None
 
 
 def say_indented(console: Console, head: Text, *parts: str | tuple[str, str] | Text) -> None:
-    """Print text after ``head``, wrapped between words on a terminal, with further lines indented as far as the first.
+    """Print text after ``head``, wrapped between words on a terminal.
 
-    It stays one line, which can be copied as such, if it is not printed on a terminal, has a command, or has a word
-    that does not fit.
+    Further lines are indented as far as the first. It stays one line, which can be copied as such,
+    if it is not printed on a terminal, has a command, or has a word that does not fit.
     """
     text = Text.assemble(*parts)
     room = console.width - head.cell_len
     has_command = any(span.style == "command" for span in text.spans)
     fits = room >= max([_LEAST_ROOM, *map(cell_len, text.plain.split())])
-    lines = text.wrap(console, room) if console.is_terminal and fits and not has_command else [text]
-    for number, line in enumerate(lines):
+    lines: Iterable[Text] = [text]
+    if console.is_terminal and fits and not has_command:
+        lines = text.wrap(console, room)
+    before = head
+    for line in lines:
         line.rstrip()
-        say(console, head if number == 0 else " " * head.cell_len, line)
+        say(console, before, line)
+        before = Text(" " * head.cell_len)
 
 
-def fact(console: Console, label: str, *parts: str | tuple[str, str] | Text, width: int = 8) -> None:
+def fact(
+    console: Console, label: str, *parts: str | tuple[str, str] | Text, width: int = 8
+) -> None:
     """Print a line of a result: a label in a column of ``width``, and what it labels."""
     say_indented(console, Text(f"  {label:<{width}} ", "label"), *parts)
 
@@ -170,8 +194,11 @@ def ask(console: Console, question: str, *, end: float | None = None) -> str:
     Raises ``DeadlineError`` if there is none until ``end`` on the monotonic clock.
     """
     console.print(f"{question} ", end="")
-    if end is not None and not select.select([sys.stdin], [], [], max(0.0, end - time.monotonic()))[0]:
-        raise DeadlineError
+    if end is not None:
+        left_s = max(0.0, end - time.monotonic())
+        is_typed = select.select([sys.stdin], [], [], left_s)[0]
+        if not is_typed:
+            raise DeadlineError
     return sys.stdin.readline().strip().lower()
 
 

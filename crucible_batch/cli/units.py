@@ -9,16 +9,20 @@ from crucible_batch.core.credits import format_credits
 
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: ``1 job``, ``1200 jobs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {_plural(noun, number)}"
 
 
 def grouped(number: int, noun: str) -> str:
     """Return a count with its noun and with separated thousands: ``1 job``, ``1,200 jobs``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {_plural(noun, number)}"
+
+
+def _plural(noun: str, number: int) -> str:
+    return noun if number == 1 else f"{noun}s"
 
 
 def paid_before(reused: Decimal) -> str:
-    """Return the credits of jobs that were found at the gateway, which count towards the budget and cost nothing."""
+    """Return the credits of reused jobs in words: of the budget, but not paid again."""
     return f"{format_credits(reused)} for reused jobs, paid before"
 
 
@@ -33,21 +37,31 @@ def format_duration(seconds: float, *, whole: bool = False) -> str:
     if rounded < 60:
         return f"{rounded} s"
     minutes, rest = divmod(rounded, 60)
+    if minutes >= 10:
+        rest = 0
     if minutes < 60:
-        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+        return _two_units(minutes, "min", rest, "s")
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+        return _two_units(days, "d", hours, "h")
+    return _two_units(hours, "h", minutes, "min")
+
+
+def _two_units(number: int, unit: str, rest: int, rest_unit: str) -> str:
+    if not rest:
+        return f"{number} {unit}"
+    return f"{number} {unit} {rest} {rest_unit}"
 
 
 _ESTIMATE_UNITS = (("s", 1, 0, 90.0), ("min", 60, 0, 90 * 60.0), ("h", 3600, 1, float("inf")))
-"""The units of an estimate: name, seconds, digits after the point, and the limit in seconds below which it is used."""
+"""The units of an estimate: name, seconds, digits after the point, and the limit in seconds below
+which the unit is used.
+"""
 
 
 def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
-    """Format an estimate with its bounds, all in one unit: ``~4 min (3-6)``, ``~8 min (4 or more)``."""
+    """Format an estimate with its bounds in one unit: ``~4 min (3-6)``, ``~8 min (4 or more)``."""
     unit, size, digits, _ = next(each for each in _ESTIMATE_UNITS if likely_s < each[3])
 
     def figure(seconds: float) -> str:
@@ -55,12 +69,18 @@ def format_left(likely_s: float, low_s: float, high_s: float | None) -> str:
             return f"{5 * round(seconds / 5)}"
         return f"{max(seconds / size, 10.0**-digits):.{digits}f}"
 
-    bounds = f"{figure(low_s)} or more" if high_s is None else f"{figure(low_s)}-{figure(high_s)}"
-    exact = high_s is not None and figure(low_s) == figure(high_s)
-    return f"~{figure(likely_s)} {unit}" + ("" if exact else f" ({bounds})")
+    likely, low = f"~{figure(likely_s)} {unit}", figure(low_s)
+    if high_s is None:
+        return f"{likely} ({low} or more)"
+    high = figure(high_s)
+    if low == high:
+        return likely
+    return f"{likely} ({low}-{high})"
 
 
 def held_words(held: Decimal, refunds: Decimal) -> str:
     """Return the credits that are held in words, with the part for refunds that were not seen."""
-    part = f" ({format_credits(refunds)} until refunds are seen)" if refunds else ""
-    return f"{format_credits(held)} held{part}"
+    words = f"{format_credits(held)} held"
+    if refunds:
+        words += f" ({format_credits(refunds)} until refunds are seen)"
+    return words

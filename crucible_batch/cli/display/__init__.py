@@ -10,8 +10,8 @@ from crucible_batch.core.progress import Message
 class Display:
     """A context manager that shows a run's progress; this one shows nothing.
 
-    ``notify`` returns immediately and never raises. Between ``pause`` and ``resume`` a question can be shown. The block
-    begins with ``resume`` and ends with ``pause``.
+    ``notify`` returns immediately and never raises. Between ``pause`` and ``resume`` a question can
+    be shown. The block begins with ``resume`` and ends with ``pause``.
     """
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Progress as JSON: one line per event, with ``type`` and ``at``, for programs that follow a run."""
+"""Progress as JSON: one line per event, with ``type`` and ``at``, for other programs."""
 
 from __future__ import annotations
 
@@ -57,14 +57,19 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     JobsAdded: ("jobs_added", "count source"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
-"""The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the exceptions."""
+"""The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the
+exceptions.
+"""
 
 _AMOUNTS = ("budget", "spent", "held")
 """The fields of a balance that a line has, beside ``left``."""
 
 
 def event_of(message: Message) -> tuple[str, dict[str, Json]]:
-    """Return a message's ``type`` and the fields of its line. Credits are decimal text; times are RFC 3339."""
+    """Return a message's ``type`` and the fields of its line.
+
+    Credits are decimal text; times are RFC 3339.
+    """
     kind, names = LINES[type(message)]
     fields: dict[str, Json] = {}
     for name in names.split():
@@ -91,7 +96,10 @@ def _fields(name: str, value: Any) -> dict[str, Json]:
 
 
 def _facts(value: Any) -> dict[str, Json]:
-    """Return the fields of a dataclass but ``at``; those of a journal event never include a URL or an account key."""
+    """Return the fields of a dataclass but ``at``.
+
+    Those of a journal event never include a URL or an account key.
+    """
     names = (field.name for field in dataclasses.fields(value))
     return {name: _json(getattr(value, name)) for name in names if name != "at"}
 
@@ -105,4 +113,6 @@ def _json(value: object) -> Json:
         return {str(name): _json(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_json(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)

@@ -46,14 +46,21 @@ WIDEST = 100
 NOTABLE_LINES = 3
 TASK_LINES = 4
 ROOMY_LINES = 16
-"""The number of terminal lines from which each stage has its own bar; with fewer, all stages share one."""
+"""The number of terminal lines from which each stage has its own bar; with fewer, all stages share
+one.
+"""
 RETRY_SHOWN_S = 4.0
 
 
 class LiveDisplay(Display):
-    """A display that draws a run on a terminal. ``notify`` only counts; a Rich thread draws, so the run never waits."""
+    """A display that draws a run on a terminal.
 
-    def __init__(self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    ``notify`` only counts; a Rich thread draws, so the run never waits.
+    """
+
+    def __init__(
+        self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
         self._title = title
         self._clock = clock
@@ -86,41 +93,58 @@ class LiveDisplay(Display):
     def _draw(self) -> RenderableType:
         now, state = self._clock(), self._state
         if not state.has_begun:
-            doing = state.unreachable or "reading the manifest, querying the gateway"
-            return Spinner("dots", Text(doing, style="yellow" if state.unreachable else "dim"), style="cyan")
+            text = Text("reading the manifest, querying the gateway", style="dim")
+            if state.unreachable:
+                text = Text(state.unreachable, style="yellow")
+            return Spinner("dots", text, style="cyan")
         width = min(self._console.width, WIDEST)
         lines = self._lines(now, width - 4, self._console.height - 4)
         panel = Panel(
             Group(*lines),
             title=Text(self._title, style="bold"),
             title_align="left",
-            subtitle=Text(fitting([*pace_parts(state, now), elapsed(state.elapsed_s(now))], width - 6), style="dim"),
+            subtitle=Text(
+                fitting([*pace_parts(state, now), elapsed(state.elapsed_s(now))], width - 6),
+                style="dim",
+            ),
             subtitle_align="right",
             box=box.ROUNDED,
             border_style="dim",
             width=width,
         )
-        # The cursor is on a separate line, so that what the terminal echoes there (^C) doesn't damage the frame.
+        # The cursor is on a separate line, so that what the terminal echoes there (^C) doesn't
+        # damage the frame.
         return Group(panel, Text(""))
 
     def _lines(self, now: float, width: int, height: int) -> list[Text]:
-        """Return the panel's lines. With too little height, active jobs are left out first, then recent failures."""
+        """Return the panel's lines.
+
+        With too little height, active jobs are left out first, then recent failures.
+        """
         state = self._state
-        # In which stage the jobs of other machines are is not known.
-        is_roomy = width >= NARROW and height >= ROOMY_LINES
-        head = [
-            *(stage_bars(state, width) if is_roomy else [bar(state, width)]),
-            *rows("jobs", state_parts(state), width),
-            *rows("credits", money_parts(state), width),
-        ]
-        tail: list[Text] = []
-        for label, parts, style in (
-            ("images", image_parts(state), ""),
-            ("outputs", output_parts(state), ""),
-            ("errors", error_parts(state), "red"),
-        ):
+        head = [bar(state, width)]
+        if width >= NARROW and height >= ROOMY_LINES:
+            head = stage_bars(state, width)
+        head += rows("jobs", state_parts(state), width)
+        head += rows("credits", money_parts(state), width)
+        for label, parts in (("images", image_parts(state)), ("outputs", output_parts(state))):
             if parts:
-                (tail if label == "errors" else head).extend(rows(label, parts, width, style))
+                head += rows(label, parts, width)
+        tail = self._warnings(now, width)
+        room = max(0, height - len(head) - len(tail))
+        failures: list[Text] = []
+        if room:
+            failures = [_failure(notable, width) for notable in self._failures][-room:]
+        tasks = self._at_work(now, width, min(TASK_LINES, room - len(failures) - 1))
+        return [*head, *tasks, *tail, *failures][: max(1, height)]
+
+    def _warnings(self, now: float, width: int) -> list[Text]:
+        """Return the lines about errors, and about what delays or stops the run."""
+        state = self._state
+        tail: list[Text] = []
+        errors = error_parts(state)
+        if errors:
+            tail += rows("errors", errors, width, "red")
         if state.unreachable is not None:
             tail += rows("waiting", state.unreachable.split("; "), width, "yellow")
         if state.paused is not None:
@@ -131,28 +155,29 @@ class LiveDisplay(Display):
             tail.append(self._retries(now))
         if state.stop_at is not None:
             tail += rows("stopping", stopping_words(state, now).split("; "), width, "yellow")
-        room = max(0, height - len(head) - len(tail))
-        failures = [_failure(notable, width) for notable in self._failures][-room:] if room else []
-        tasks = self._at_work(now, width, min(TASK_LINES, room - len(failures) - 1))
-        return [*head, *tasks, *tail, *failures][: max(1, height)]
+        return tail
 
     def _at_work(self, now: float, width: int, count: int) -> list[Text]:
         """Return lines for the oldest active jobs, which include any job that hangs."""
         if count <= 0:
             return []
         indent = LABEL if width >= NARROW else 2
-        lines = [
-            one_line(
-                (("oldest" if not at and indent == LABEL else "").ljust(indent), "dim"),
-                task_row(task, now, width - indent),
-            )
-            for at, task in enumerate(self._state.oldest(count))
-        ]
+        label = "oldest" if width >= NARROW else ""
+        lines = []
+        for task in self._state.oldest(count):
+            row = task_row(task, now, width - indent)
+            lines.append(one_line((label.ljust(indent), "dim"), row))
+            label = ""
         more = self._state.in_flight - len(lines)
-        return [*lines, Text(f"{'':{indent}}and {more} more", style="dim")] if lines and more > 0 else lines
+        if lines and more > 0:
+            lines.append(Text(f"{'':{indent}}and {more} more", style="dim"))
+        return lines
 
     def _retries(self, now: float) -> Text:
-        """Return the line of retries: their number, and for ``RETRY_SHOWN_S`` the reason of the last one."""
+        """Return the line of retries: their number, and the reason of the last one.
+
+        The reason is shown for ``RETRY_SHOWN_S``.
+        """
         text = one_line((f"{'retries':<{LABEL}}", "dim"), str(sum(self._state.retries.values())))
         if self._retry is not None and now - self._retry[0] < RETRY_SHOWN_S:
             last = self._retry[1]
@@ -162,10 +187,16 @@ class LiveDisplay(Display):
 
 def _slower(throttled: Throttled) -> Text:
     at_most = f"at most {jobs_at_once(throttled.limit)}"
-    return one_line((f"{'slower':<{LABEL}}", "dim"), (at_most, "yellow"), f"  {clean(throttled.reason or '', 60)}")
+    return one_line(
+        (f"{'slower':<{LABEL}}", "dim"),
+        (at_most, "yellow"),
+        f"  {clean(throttled.reason or '', 60)}",
+    )
 
 
 def _failure(notable: NotableEvent, width: int) -> Text:
-    mark, style = ("↻ ", "yellow") if notable.retry else ("✗ ", "red")
+    mark, style = "✗ ", "red"
+    if notable.retry:
+        mark, style = "↻ ", "yellow"
     name = shorten(notable.name, max(16, width // 3))
     return one_line((mark, style), name, "  ", (notable.code, style), f"  {notable.message}")

@@ -17,7 +17,10 @@ def control_words(message: Controlled) -> str:
 
 def by_words(message: Controlled) -> str:
     """Return who gave the command: ``anna@host``, ``anna@host from the page``."""
-    return clean(message.by, 80) + ("" if message.via == "terminal" else f" from the {clean(message.via, 20)}")
+    words = clean(message.by, 80)
+    if message.via != "terminal":
+        words += f" from the {clean(message.via, 20)}"
+    return words
 
 
 def _done(message: Controlled) -> str:
@@ -41,8 +44,13 @@ def jobs_at_once(limit: int) -> str:
 
 
 def unreachable_words(message: GatewayUnreachable) -> str:
-    lasted, limit = format_duration(message.lasted_s, whole=True), format_duration(message.limit_s, whole=True)
-    return f"the gateway has been unusable for {lasted}; waiting up to {limit}; nothing new is bought"
+    lasted, limit = (
+        format_duration(message.lasted_s, whole=True),
+        format_duration(message.limit_s, whole=True),
+    )
+    return (
+        f"the gateway has been unusable for {lasted}; waiting up to {limit}; nothing new is bought"
+    )
 
 
 def answered_words(message: GatewayBack) -> str:

@@ -19,10 +19,11 @@ LONGEST_S = 60.0
 
 
 class PlainDisplay(Display):
-    """A display that prints a line for every tenth of the jobs, at most one per two seconds, and one for each failure.
+    """A display that prints a line for every tenth of the jobs, and one for each failure.
 
-    In between it prints a line after a tenth of the elapsed time, and at least one a minute: the log shows that the
-    run is alive, and the log of a run of hours stays readable.
+    It prints at most one line of counts per two seconds. In between it prints a line after a tenth
+    of the elapsed time, and at least one a minute: the log shows that the run is alive, and the log
+    of a run of hours stays readable.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,22 +62,29 @@ class PlainDisplay(Display):
         self._printed_at = now
         self._printed_tenth = self._tenth()
         states = GAP.join(part.plain for part in state_parts(self._state))
-        figures = [f"{self._state.done}/{self._state.total}  {states}", GAP.join(money_parts(self._state))]
-        if not self._state.ended and (pace := pace_parts(self._state, now)):
+        figures = [
+            f"{self._state.done}/{self._state.total}  {states}",
+            GAP.join(money_parts(self._state)),
+        ]
+        pace = pace_parts(self._state, now)
+        if pace and not self._state.ended:
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
     def _print_event(self, notable: NotableEvent) -> None:
-        code = f"{notable.code}: " if notable.code else ""
+        what = notable.message
+        if notable.code:
+            what = f"{notable.code}: {what}"
         if notable.kind is not NotableKind.RUN:
-            word = "retry" if notable.retry else "unknown" if notable.unknown else "FAILED"
-            words = f"{word}  {notable.name}  {code}{notable.message}"
+            words = f"{_word(notable)}  {notable.name}  {what}"
         elif notable.name == "slower":
             words = f"slower  {notable.message}: {notable.code}"
         elif notable.name == "stopping":
-            words = f"stop  stopping  {code}{notable.message}"
+            words = f"stop  stopping  {what}"
         else:
-            words = f"{notable.name}  {notable.message}{f' ({notable.code})' if notable.code else ''}"
+            words = f"{notable.name}  {notable.message}"
+            if notable.code:
+                words += f" ({notable.code})"
         say(self._console, f"{_wall_clock()}  {words}")
 
     def _keep_beating(self) -> None:
@@ -96,6 +104,14 @@ class PlainDisplay(Display):
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
+
+
+def _word(notable: NotableEvent) -> str:
+    if notable.retry:
+        return "retry"
+    if notable.unknown:
+        return "unknown"
+    return "FAILED"
 
 
 def _wall_clock() -> str:

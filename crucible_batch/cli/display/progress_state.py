@@ -1,4 +1,7 @@
-"""The counts and rates of a run, computed from its progress messages for all displays. Pure; time is an argument."""
+"""The counts and rates of a run, computed from its progress messages for all displays.
+
+Pure; time is an argument.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,8 @@ _event_of_run = partial(NotableEvent, NotableKind.RUN)
 class Task:
     """An active job. ``since`` is on the display's clock.
 
-    ``canary``: it holds all that is left of the budget, and is sent alone, until the gateway answers with its price.
+    ``canary``: it holds all that is left of the budget, and is sent alone, until the gateway
+    answers with its price.
     """
 
     name: str
@@ -114,9 +118,16 @@ class ProgressState(Tally):
         state.counts, state.outputs = found.tally.counts, found.tally.outputs
         state.byte_size = found.tally.byte_size
         state.balance, state.errors = balance, found.errors
-        named = {f"{at}": Task(clean(job.name, 80), job.phase, job.since) for at, job in enumerate(found.oldest)}
+        named = {
+            f"{at}": Task(clean(job.name, 80), job.phase, job.since)
+            for at, job in enumerate(found.oldest)
+        }
         rest = Counter(found.phases) - Counter(job.phase for job in found.oldest)
-        unnamed = {f"{phase}{at}": Task("", phase, math.inf) for phase, count in rest.items() for at in range(count)}
+        unnamed = {
+            f"{phase}{at}": Task("", phase, math.inf)
+            for phase, count in rest.items()
+            for at in range(count)
+        }
         state._tasks = {**named, **unnamed}
         state._began_at, state._pace = found.began_at, Pace(found.began_at)
         for at in found.ended_at:
@@ -125,7 +136,9 @@ class ProgressState(Tally):
 
     @property
     def done(self) -> int:
-        return sum(self.counts[outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN))
+        return sum(
+            self.counts[outcome] for outcome in (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN)
+        )
 
     @property
     def in_flight(self) -> int:
@@ -144,7 +157,7 @@ class ProgressState(Tally):
 
     @property
     def has_canary(self) -> bool:
-        """Whether a job that was sent alone holds the rest of the budget until the gateway answers with its price."""
+        """Whether a job sent alone holds the rest of the budget until its price is known."""
         return any(task.canary for task in self.tasks())
 
     def tasks(self) -> list[Task]:
@@ -155,14 +168,16 @@ class ProgressState(Tally):
         return heapq.nsmallest(count, self.tasks(), key=lambda task: task.since)
 
     def elapsed_s(self, now: float) -> float:
-        return now - self._began_at if self.has_begun else 0.0
+        if not self.has_begun:
+            return 0.0
+        return now - self._began_at
 
     def rate_per_min(self, now: float) -> float | None:
         """Return jobs per minute over the last jobs; None while too few data exist."""
         return self._pace.per_min(now)
 
     def left(self, now: float) -> TimeLeft | None:
-        """Estimate the time left at this rate; None if there is no rate yet, or if the run is stopping."""
+        """Estimate the time left at this rate; None without a rate, or if the run is stopping."""
         if self.stop_at is not None or self.paused is not None:
             return None
         return self._pace.left(self.waiting + self._own_tasks(), now)
@@ -177,7 +192,9 @@ class ProgressState(Tally):
                 return None
             case TakenUp():
                 since = now - max(0.0, message.at - message.since)
-                self._tasks[message.identity] = Task(clean(message.name, 80), message.phase, since, message.beside)
+                self._tasks[message.identity] = Task(
+                    clean(message.name, 80), message.phase, since, message.beside
+                )
                 return None
             case JobAdvanced():
                 return self._advance_task(message, now)
@@ -186,8 +203,12 @@ class ProgressState(Tally):
                 return None
             case Retrying():
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
-                words += f" ({clean(message.host, 100)})" if message.host else ""  # last, since narrow lines are cut
-                return NotableEvent(NotableKind.REQUEST, f"{message.operation} request", "", words, retry=True)
+                # Last, since narrow lines are cut.
+                if message.host:
+                    words += f" ({clean(message.host, 100)})"
+                return NotableEvent(
+                    NotableKind.REQUEST, f"{message.operation} request", "", words, retry=True
+                )
             case GatewayUnreachable():
                 self.unreachable = unreachable_words(message)
                 return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)
@@ -213,7 +234,9 @@ class ProgressState(Tally):
 
     def _advance_task(self, message: JobAdvanced, now: float) -> NotableEvent | None:
         before, phase = message.before, message.phase
-        task = self._tasks.get(message.identity) or Task(clean(message.name, 80), phase, now, message.beside)
+        task = self._tasks.get(message.identity) or Task(
+            clean(message.name, 80), phase, now, message.beside
+        )
         if phase in _AT_WORK:
             is_sent = phase not in {Phase.PREPARING, Phase.SUBMITTING}
             canary = not is_sent and getattr(message.event, "alone", task.canary)
@@ -239,15 +262,22 @@ class ProgressState(Tally):
             self._uploading.discard(message.sha256)
 
     def _throttle(self, message: Throttled) -> NotableEvent | None:
-        """Keep a lowered limit until it is back at its ceiling; the initial rise of the limit is not notable."""
+        """Keep a lowered limit until it is back at its ceiling.
+
+        The initial rise of the limit is not notable.
+        """
         if message.reason is None:
-            if self.throttled is not None:
-                is_raised = message.limit == message.ceiling
-                self.throttled = None if is_raised else replace(message, reason=self.throttled.reason)
+            if message.limit == message.ceiling:
+                self.throttled = None
+            elif self.throttled is not None:
+                self.throttled = replace(message, reason=self.throttled.reason)
             return None
         self.throttled = message
         return NotableEvent(
-            NotableKind.RUN, "slower", clean(message.reason, 60), f"at most {jobs_at_once(message.limit)}"
+            NotableKind.RUN,
+            "slower",
+            clean(message.reason, 60),
+            f"at most {jobs_at_once(message.limit)}",
         )
 
     def _control(self, message: Controlled, now: float) -> NotableEvent:
@@ -267,20 +297,30 @@ def paused_words(state: ProgressState, now: float) -> list[str]:
         return []
     since, by = state.paused
     count = state.in_flight
-    collected = [f"{counted(count, 'job')} in flight" if count else "no jobs in flight"]
-    return [f"by {by}", format_duration(max(0.0, now - since), whole=True), *collected, "nothing new is bought"]
+    collected = "no jobs in flight"
+    if count:
+        collected = f"{counted(count, 'job')} in flight"
+    return [
+        f"by {by}",
+        format_duration(max(0.0, now - since), whole=True),
+        collected,
+        "nothing new is bought",
+    ]
 
 
 def stopping_words(state: ProgressState, now: float) -> str:
     count, rest_s = state.in_flight, max(0.0, (state.stop_at or now) - now)
-    awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
-    return f"{awaited if count else 'no jobs in flight'}; Ctrl-C again exits now; nothing is lost"
+    awaited = "no jobs in flight"
+    if count:
+        awaited = f"waiting up to {rest_s:.0f} s for {counted(count, 'job')} in flight"
+    return f"{awaited}; Ctrl-C again exits now; nothing is lost"
 
 
 def _notable(message: JobAdvanced) -> NotableEvent | None:
     error = getattr(message.event, "error", None)
     if error is None or event_name(message.event) == "HoldReleased":
-        return None  # declined: the account or an image was refused; the run's stop message reports it once
+        # Declined: the account or an image was refused; the run's stop message reports it once.
+        return None
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
     code, words = clean(error.code, 60), clean(error.message, 200)

@@ -24,19 +24,31 @@ LABEL = 9
 NARROW = 56
 """The width in columns below which words are left out, and rows are broken."""
 
-_DOING = {Phase.PREPARING: "uploading", Phase.SUBMITTING: "submitting", Phase.FETCHING: "downloading"}
+_DOING = {
+    Phase.PREPARING: "uploading",
+    Phase.SUBMITTING: "submitting",
+    Phase.FETCHING: "downloading",
+}
 GAP = " · "
 _DONE, _AT_WORK, _WAITING = "━", "╍", "─"
 """A bar's characters, which distinguish the stages without colours."""
 
 
 def bar(state: ProgressState, width: int) -> Text:
-    pieces = [(count, _DONE if word in _ENDS else _AT_WORK, style) for count, word, style in _stages(state)]
+    pieces = [
+        (count, _DONE if word in _ENDS else _AT_WORK, style)
+        for count, word, style in _stages(state)
+    ]
     return _drawn(one_line(), pieces, state.total, f"  {state.done}/{state.total}", width)
 
 
-def _drawn(text: Text, pieces: Iterable[tuple[int, str, str]], total: int, figures: str, width: int) -> Text:
-    """Append a bar of counts with their characters and styles to ``text``, and figures that end at ``width``."""
+def _drawn(
+    text: Text, pieces: Iterable[tuple[int, str, str]], total: int, figures: str, width: int
+) -> Text:
+    """Append a bar of counts to ``text``, and figures that end at ``width``.
+
+    Each piece is a count with its character and style.
+    """
     cells = max(10, width - text.cell_len - len(figures))
     used = reached = 0
     for count, character, style in pieces:
@@ -57,8 +69,8 @@ def one_line(*parts: str | Text | tuple[str, str]) -> Text:
 def stage_bars(state: ProgressState, width: int) -> list[Text]:
     """Return a bar for each completed stage: sent to the gateway, made there, done.
 
-    A bar that lags behind the one above it shows where the time is spent. Jobs that are collected in addition to the
-    run's own aren't counted.
+    A bar that lags behind the one above it shows where the time is spent. Jobs that are collected
+    in addition to the run's own aren't counted.
     """
     at_work = Counter(task.phase for task in state.tasks() if not task.beside)
     made = state.done + at_work[Phase.FETCHING]
@@ -77,17 +89,27 @@ def _stage_bar(label: str, counts: Sequence[tuple[int, str]], total: int, width:
 
 
 def state_parts(state: ProgressState) -> list[Text]:
-    """Return the number of jobs per stage in the bar's colours; stages without jobs are left out, except the first."""
+    """Return the number of jobs per stage in the bar's colours.
+
+    Stages without jobs are left out, except the first.
+    """
     # Of the active jobs of other machines, only the ends are reported.
     stages = [*_stages(state), (state.waiting, "waiting", "")]
-    return [Text(f"{count} {word}", style=style) for at, (count, word, style) in enumerate(stages) if count or not at]
+    return [
+        Text(f"{count} {word}", style=style)
+        for at, (count, word, style) in enumerate(stages)
+        if count or not at
+    ]
 
 
 _ENDS = {"succeeded", "failed", "unknown"}
 
 
 def _stages(state: ProgressState) -> list[tuple[int, str, str]]:
-    """Return the stages in the order of the bar, including jobs that are collected in addition to the run's own."""
+    """Return the stages in the order of the bar.
+
+    They include jobs that are collected in addition to the run's own.
+    """
     at_work = state.stages()
     return [
         (state.counts[Outcome.SUCCEEDED], "succeeded", "green"),
@@ -108,18 +130,26 @@ def money_parts(state: ProgressState) -> list[str]:
         parts.append(held_words(balance.held, balance.refunds))
     if state.has_canary:
         parts.append("one job holds the rest of the budget until its price is confirmed")
-    if balance.budget is not None and balance.held and balance.left is not None and balance.left <= 0:
-        # A hold is not an expense: most of a hold on everything that is left is released with the gateway's response.
+    if balance.budget is None or balance.left is None:
+        return parts
+    if balance.held and balance.left <= 0:
+        # A hold is not an expense: most of a hold on everything that is left is released with the
+        # gateway's response.
         parts.append(budget_words(balance))
-    elif balance.budget is not None and balance.left is not None:
-        left = max(balance.left, Decimal(0))
-        of = format_credits(balance.budget) if balance.allowance_of is None else f"the {budget_words(balance)}"
-        parts.append(f"{format_credits(left)} left of {of}")
+        return parts
+    budget = format_credits(balance.budget)
+    if balance.allowance_of is not None:
+        budget = f"the {budget_words(balance)}"
+    left = max(balance.left, Decimal(0))
+    parts.append(f"{format_credits(left)} left of {budget}")
     return parts
 
 
 def budget_words(balance: Balance) -> str:
-    """Return the budget of a run in words; that of an allowance with the budget of the period that it is part of."""
+    """Return the budget of a run in words.
+
+    An allowance is shown with the budget of the period that it is part of.
+    """
     if balance.budget is None:
         return "no budget"
     if balance.allowance_of is None:
@@ -128,13 +158,19 @@ def budget_words(balance: Balance) -> str:
 
 
 def pace_parts(state: ProgressState, now: float) -> list[str]:
-    """Return the rate and the estimated time left, if known, as in ``~4 min (3-6) left``; the more important last."""
+    """Return the rate and the estimated time left, if known, as in ``~4 min (3-6) left``.
+
+    The more important one is the last.
+    """
     rate = state.rate_per_min(now)
     if rate is None or state.paused is not None:
         return []
+    decimals = 0 if rate >= 10 else 1
+    parts = [f"{rate:.{decimals}f} jobs/min"]
     left = state.left(now)
-    speed = f"{rate:.0f} jobs/min" if rate >= 10 else f"{rate:.1f} jobs/min"
-    return [speed] if left is None else [speed, f"{format_left(left.likely_s, left.low_s, left.high_s)} left"]
+    if left is not None:
+        parts.append(f"{format_left(left.likely_s, left.low_s, left.high_s)} left")
+    return parts
 
 
 def image_parts(state: ProgressState) -> list[str]:
@@ -150,17 +186,21 @@ def image_parts(state: ProgressState) -> list[str]:
 
 
 def output_parts(state: ProgressState) -> list[str]:
-    return [counted(state.outputs, "file"), format_bytes(state.byte_size)] if state.outputs else []
+    if not state.outputs:
+        return []
+    return [counted(state.outputs, "file"), format_bytes(state.byte_size)]
 
 
 def error_parts(state: ProgressState) -> list[str]:
     found = sorted(state.errors.items(), key=lambda item: -item[1])
-    more = [f"{len(found) - 3} more kinds"] if len(found) > 4 else []
-    return [f"{code} × {count}" for code, count in found[: 3 if more else 4]] + more
+    parts = [f"{code} × {count}" for code, count in found]
+    if len(parts) <= 4:
+        return parts
+    return [*parts[:3], f"{len(parts) - 3} more kinds"]
 
 
 def task_row(task: Task, now: float, width: int) -> Text:
-    """Return the row of an active job: its state and age, and its name shortened to the remaining width."""
+    """Return the row of an active job: its name, shortened to fit, its state and its age."""
     what = _DOING.get(task.phase, "in flight").ljust(11)
     age = elapsed(now - task.since)
     room = min(40, max(8, width - len(what) - 9))
@@ -174,7 +214,8 @@ def rows(label: str, parts: Sequence[str | Text], width: int, style: str = "") -
     lines: list[Text] = []
     line = one_line((f"{label:<{LABEL}}", "dim"))
     is_empty = True
-    for part in (Text(part, style=style) if isinstance(part, str) else part for part in parts):
+    for given in parts:
+        part = Text(given, style=style) if isinstance(given, str) else given
         if not is_empty and line.cell_len + len(GAP) + part.cell_len > width:
             lines.append(line)
             line, is_empty = one_line(" " * LABEL), True
@@ -198,7 +239,9 @@ def elapsed(seconds: float) -> str:
     """Format a duration like a clock: ``0:42``, ``12:07``, ``1:02:03``."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if not hours:
+        return f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def fitting(parts: Iterable[str], width: int) -> str:

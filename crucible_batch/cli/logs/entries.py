@@ -1,4 +1,4 @@
-"""Log entries: the level and the text of each progress message, and the lines that they become, without secrets."""
+"""Log entries: level and text of each progress message, and their lines without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from typing import assert_never
 
 from crucible_batch.cli.command_output import rfc3339
 from crucible_batch.cli.display.json_lines import event_of
-from crucible_batch.cli.display.message_text import answered_words, control_words, jobs_at_once, unreachable_words
+from crucible_batch.cli.display.message_text import (
+    answered_words,
+    control_words,
+    jobs_at_once,
+    unreachable_words,
+)
 from crucible_batch.cli.display.progress_text import budget_words
 from crucible_batch.cli.redaction import CONTROL_CATEGORIES, in_json, redacted
 from crucible_batch.cli.run_options import LogFormat
@@ -44,7 +49,10 @@ DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logg
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line of a log. ``level`` is that of ``logging``; ``data`` has the fields of the message's JSON line."""
+    """One line of a log.
+
+    ``level`` is that of ``logging``; ``data`` has the fields of the message's JSON line.
+    """
 
     at: float
     level: int
@@ -76,7 +84,12 @@ _JOB_LEVELS: Mapping[str, int] = {
     "Reopened": INFO,
 }
 """The level of each event of a job; an error after which the job is tried again is a warning."""
-_IMAGE_LEVELS: Mapping[str, int] = {"BecameReady": INFO, "Found": INFO, "NotCreated": WARNING, "Lost": WARNING}
+_IMAGE_LEVELS: Mapping[str, int] = {
+    "BecameReady": INFO,
+    "Found": INFO,
+    "NotCreated": WARNING,
+    "Lost": WARNING,
+}
 """The level of each event of an input image; DEBUG for the others."""
 
 
@@ -84,11 +97,15 @@ def level_of(message: Message) -> int:
     match message:
         case JobAdvanced():
             level = _JOB_LEVELS[event_name(message.event)]
-            return WARNING if level == ERROR and message.phase is Phase.READY else level
+            if message.phase is Phase.READY:
+                level = min(level, WARNING)
+            return level
         case AssetAdvanced():
             return _IMAGE_LEVELS.get(event_name(message.event), DEBUG)
         case Throttled():
-            return DEBUG if message.reason is None else WARNING
+            if message.reason is None:
+                return DEBUG
+            return WARNING
         case Retrying() | GatewayUnreachable() | Stopping() | Controlled():
             return WARNING
         case RunBegan() | TakenUp() | JobsAdded() | GatewayBack() | RunEnded():
@@ -100,17 +117,22 @@ def level_of(message: Message) -> int:
 def entry_of(message: Message, attempt: int | None = None) -> LogEntry:
     """Return the entry of a message. ``attempt`` is the number of its job's attempt, if known."""
     kind, data = event_of(message)
-    name = getattr(message, "name", None)
-    error = getattr(getattr(message, "event", None), "error", None)
     step = data.get("event")
+    if step is not None:
+        kind += f"_{step}"
+    event = getattr(message, "event", None)
+    error = getattr(event, "error", None)
+    code = getattr(message, "code", None)
+    if error is not None:
+        code = error.code
     return LogEntry(
         at=message.at,
         level=level_of(message),
-        event=f"{kind}_{step}" if step is not None else kind,
+        event=kind,
         message=_words(message, data),
-        job=name,
-        attempt=getattr(getattr(message, "event", None), "attempt", attempt),
-        code=error.code if error is not None else getattr(message, "code", None),
+        job=getattr(message, "name", None),
+        attempt=getattr(event, "attempt", attempt),
+        code=code,
         request_id=getattr(error, "request_id", None),
         data=data,
     )
@@ -123,33 +145,48 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case TakenUp():
             return f"job {clean(message.name, 80)}: resumed ({message.phase.value})"
         case JobAdvanced():
-            return f"job {clean(message.name, 80)}: {str(data['event']).replace('_', ' ')}{_details(message.event)}"
+            step = str(data["event"]).replace("_", " ")
+            return f"job {clean(message.name, 80)}: {step}{_details(message.event)}"
         case AssetAdvanced():
             step = str(data["event"]).replace("_", " ")
             return f"image {clean(message.filename, 80)}: {step}{_details(message.event)}"
         case Retrying():
-            host = f" at {clean(message.host, 100)}" if message.host else ""
-            again = f"again in {message.wait_s:.1f} s"
-            return f"retry {message.attempt} of {message.operation}{host} {again}: {clean(message.reason, 200)}"
+            return _retry_words(message)
         case GatewayUnreachable():
             return f"{unreachable_words(message)}: {clean(message.reason, 200)}"
         case GatewayBack():
             return answered_words(message)
         case Throttled():
-            why = "" if message.reason is None else f": {clean(message.reason, 60)}"
-            return f"at most {jobs_at_once(message.limit)}{why}"
+            text = f"at most {jobs_at_once(message.limit)}"
+            if message.reason is not None:
+                text += f": {clean(message.reason, 60)}"
+            return text
         case Stopping():
             return f"stopping: {clean(message.code, 60)}: {clean(message.message, 300)}"
         case Controlled():
             return clean(control_words(message), 300)
         case JobsAdded():
-            return f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
+            return (
+                f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
+            )
         case RunEnded():
-            stops = "".join(f"; {clean(it.code, 60)}: {clean(it.message, 200)}" for it in message.ending.stops.values())
-            ending = f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"
+            stops = "".join(
+                f"; {clean(it.code, 60)}: {clean(it.message, 200)}"
+                for it in message.ending.stops.values()
+            )
+            ending = (
+                f"run ended ({message.ending.status.value}, exit code {message.ending.exit_code})"
+            )
             return f"{ending}: {counts_words(message.counts)}; {_money(message)}{stops}"
         case _:
             assert_never(message)
+
+
+def _retry_words(message: Retrying) -> str:
+    what = f"retry {message.attempt} of {message.operation}"
+    if message.host:
+        what += f" at {clean(message.host, 100)}"
+    return f"{what} again in {message.wait_s:.1f} s: {clean(message.reason, 200)}"
 
 
 def _details(event: object) -> str:
@@ -157,12 +194,17 @@ def _details(event: object) -> str:
     error = getattr(event, "error", None)
     if error is not None:
         return f": {clean(error.code, 60)}: {clean(error.message, 300)}"
-    words = [
-        f"{label}{shown}"
-        for name, label, show in _DETAILS
-        if (value := getattr(event, name, None)) is not None and (shown := show(value))
-    ]
-    return f" ({', '.join(words)})" if words else ""
+    words = []
+    for name, label, show in _DETAILS:
+        value = getattr(event, name, None)
+        if value is None:
+            continue
+        text = show(value)
+        if text:
+            words.append(f"{label}{text}")
+    if not words:
+        return ""
+    return f" ({', '.join(words)})"
 
 
 _DETAILS = (
@@ -175,13 +217,17 @@ _DETAILS = (
     ("path", "", lambda value: clean(str(value), 300)),
     ("byte_size", "", lambda value: f"{value} bytes"),
 )
-"""The fields of events that are shown: name, label, and how the value is shown; nothing if that is empty."""
+"""The fields of events that are shown: name, label, and the value's text, omitted if empty."""
 
 
 def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
     """Return the number of jobs by outcome: ``3 of 5 jobs succeeded, 1 failed, 1 pending``."""
     found = {str(word): count for word, count in counts.items()}
-    others = [f"{found[word]} {word}" for word in ("failed", "blocked", "unknown", "pending") if found.get(word)]
+    others = [
+        f"{found[word]} {word}"
+        for word in ("failed", "blocked", "unknown", "pending")
+        if found.get(word)
+    ]
     total = sum(found.get(outcome.value, 0) for outcome in Outcome)
     return ", ".join([f"{found.get('succeeded', 0)} of {total} jobs succeeded", *others])
 
@@ -194,7 +240,10 @@ def _money(message: RunBegan | RunEnded) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LogContext:
-    """The run that entries belong to. ``source`` is the manifest's path as given; name and run id are known later."""
+    """The run that entries belong to.
+
+    ``source`` is the manifest's path as given; name and run id are known later.
+    """
 
     source: str
     manifest: str | None = None
@@ -205,21 +254,28 @@ class LogContext:
 
 
 def format_entry(entry: LogEntry, context: LogContext, log_format: LogFormat) -> str:
-    return _as_text(entry, context) if log_format is LogFormat.TEXT else _as_json(entry, context)
+    if log_format is LogFormat.TEXT:
+        return _as_text(entry, context)
+    return _as_json(entry, context)
 
 
 def _as_text(entry: LogEntry, context: LogContext) -> str:
-    whose = context.source if context.manifest is None else f"{context.manifest}/{context.run_id}"
+    whose = context.source
+    if context.manifest is not None:
+        whose = f"{context.manifest}/{context.run_id}"
     head = f"{rfc3339(entry.at)} {logging.getLevelName(entry.level):<7}"
     return f"{head} {_one_line(redacted(f'{whose}[{os.getpid()}] {entry.message}'))}"
 
 
 def _one_line(text: str) -> str:
-    """Return text with its control and bidirectional characters as escapes, so that no line can be forged."""
-    return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in CONTROL_CATEGORIES else each
-        for each in text
-    )
+    """Return text with control and bidirectional characters as escapes: no line can be forged."""
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in CONTROL_CATEGORIES:
+        return character.encode("unicode_escape").decode()
+    return character
 
 
 def _as_json(entry: LogEntry, context: LogContext) -> str:
@@ -241,4 +297,6 @@ def _as_json(entry: LogEntry, context: LogContext) -> str:
     given = {name: value for name, value in fields.items() if value is not None}
     line = json.dumps(given)
     # The complete line is checked first, since checking each value takes ten times as long.
-    return line if redacted(line) == line else json.dumps(in_json(given, redacted))
+    if redacted(line) == line:
+        return line
+    return json.dumps(in_json(given, redacted))

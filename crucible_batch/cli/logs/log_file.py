@@ -22,10 +22,12 @@ _OPTION = "--log-file"
 
 
 class LogFile(RotatingFileHandler, WatchedFileHandler):
-    """An open log file. Lines are lost rather than that a run ends: ``missing`` counts them, ``reason`` is why.
+    """An open log file.
 
-    It is rotated before a line would make it longer than ``max_bytes``, by one process at a time, and ``keep`` older
-    ones are kept. If another process has rotated, moved or deleted the file, the next line opens the one at ``path``.
+    Lines are lost rather than that a run ends: ``missing`` counts them, ``reason`` is why. It is
+    rotated before a line would make it longer than ``max_bytes``, by one process at a time, and
+    ``keep`` older ones are kept. If another process has rotated, moved or deleted the file, the
+    next line opens the one at ``path``.
 
     Raises ``UserError`` if the path is a link, not a regular file, not a log, or can't be opened.
     """
@@ -62,7 +64,9 @@ class LogFile(RotatingFileHandler, WatchedFileHandler):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), os.stat(self.baseFilename)):  # noqa: PTH116
                 super().doRollover()
-        except OSError:  # another process rotates it, or may not write the directory: the line goes into the old file
+        # Another process rotates it, or may not write the directory: the line goes into the old
+        # file.
+        except OSError:
             pass
         finally:
             os.close(lock)
@@ -83,7 +87,13 @@ class LogFile(RotatingFileHandler, WatchedFileHandler):
             super().close()
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=_regular_file)
+        return open(
+            self.baseFilename,
+            "a",
+            encoding="utf-8",
+            errors="backslashreplace",
+            opener=_regular_file,
+        )
 
 
 def _regular_file(path: str, flags: int) -> int:

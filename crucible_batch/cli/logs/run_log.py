@@ -1,4 +1,4 @@
-"""The log of one command: an observer of its run, a handler of log records, and where the lines go."""
+"""The log of one command: it observes the run, handles log records, and writes their lines."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ LAST = frozenset({"result", "error"})
 
 
 class RunLog(logging.Handler):
-    """The log of a command. Progress messages, log records, an error and the result become lines of ``write``.
+    """The log of a command.
 
-    With ``only_failures``, ``write`` gets only the line with the reason why the command failed. An error in writing
-    never reaches the run.
+    Progress messages, log records, an error and the result become lines of ``write``. With
+    ``only_failures``, ``write`` gets only the line with the reason why the command failed. An error
+    in writing never reaches the run.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class RunLog(logging.Handler):
         self._entry_lock = threading.RLock()
 
     def notify(self, message: Message) -> None:
-        attempt = self._attempt(message) if isinstance(message, JobAdvanced) else None
+        attempt = None
+        if isinstance(message, JobAdvanced):
+            attempt = self._attempt(message)
         if isinstance(message, RunBegan):
             self._context = self._context.beginning(message.manifest, message.run_id)
         if level_of(message) >= self.level:
@@ -73,16 +76,35 @@ class RunLog(logging.Handler):
             text, data = record.getMessage(), {"logger": record.name}
             self.write(LogEntry(record.created, record.levelno, "note", text, data=data))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is that of ``logging``
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of ``logging``
         """Ignore a record that can't be formatted, which Python would print with its variables."""
 
-    def error(self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str) -> None:
-        hint = f"; {error.hint}" if error is not None and error.hint else ""
-        data = None if error is None else problems_of(error)
-        request_id = error.request_id if isinstance(error, GatewayError) else None
-        text = f"{code}: {message}{hint} (exit code {exit_code})"
-        details = data if isinstance(data, dict) else {}
-        self.write(LogEntry(time.time(), logging.ERROR, "error", text, code=code, request_id=request_id, data=details))
+    def error(
+        self, error: CrucibleBatchError | None, message: str, exit_code: int, code: str
+    ) -> None:
+        text = f"{code}: {message}"
+        if error is not None and error.hint:
+            text += f"; {error.hint}"
+        text += f" (exit code {exit_code})"
+        details: Mapping[str, Json] = {}
+        if error is not None:
+            problems = problems_of(error)
+            if isinstance(problems, dict):
+                details = problems
+        request_id = None
+        if isinstance(error, GatewayError):
+            request_id = error.request_id
+        self.write(
+            LogEntry(
+                time.time(),
+                logging.ERROR,
+                "error",
+                text,
+                code=code,
+                request_id=request_id,
+                data=details,
+            )
+        )
 
     def result(self, text: str, exit_code: int, code: str | None, data: Mapping[str, Json]) -> None:
         level = logging.ERROR if exit_code else logging.INFO
@@ -96,12 +118,16 @@ class RunLog(logging.Handler):
         self._file.close()
         if self._file.missing:
             logger.warning(
-                "%d log entries could not be written to %s: %s", self._file.missing, self._file.path, self._file.reason
+                "%d log entries could not be written to %s: %s",
+                self._file.missing,
+                self._file.path,
+                self._file.reason,
             )
 
     def write(self, entry: LogEntry) -> None:
         """Write an entry, unless only failures are wanted and it isn't one."""
-        if self._only_failures and not (entry.event in LAST and entry.level >= logging.ERROR):
+        is_failure = entry.event in LAST and entry.level >= logging.ERROR
+        if self._only_failures and not is_failure:
             return
         with self._entry_lock:
             self._write(format_entry(entry, self._context, self._format))
@@ -114,14 +140,18 @@ def write_to_stderr(line: str) -> None:
 def open_log(output: CommandOutput, manifest: Path, options: LogOptions) -> None:
     """Open the log of a command and give it to ``answer``, if there is a log file or a format.
 
-    With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it is then only the
-    entry of a failure. Raises ``UserError`` if the file can't be used.
+    With a format alone, the log is on stderr in place of the text for people; with ``--quiet`` it
+    is then only the entry of a failure. Raises ``UserError`` if the file can't be used.
     """
     if options.log_file is None and options.log_format is None:
         return
-    file = None if options.log_file is None else LogFile(options.log_file)
+    file: LogFile | None = None
+    write: Callable[[str], object] = write_to_stderr
+    if options.log_file is not None:
+        file = LogFile(options.log_file)
+        write = file.write
     log = RunLog(
-        write_to_stderr if file is None else file.write,
+        write,
         LogContext(str(manifest)),
         log_format=options.log_format or LogFormat.TEXT,
         verbose=output.verbose,

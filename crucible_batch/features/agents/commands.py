@@ -50,12 +50,18 @@ def mcp(
     _output: CommandOutput,
     *,
     root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="Directory of the manifests and runs; nothing else is used.")
+        Path,
+        typer.Option(
+            "--root",
+            metavar="DIR",
+            help="Directory of the manifests and runs; nothing else is used.",
+        ),
     ] = Path(),
     allow_spend: Annotated[
         Decimal | None,
         opt.credits_option(
-            "--allow-spend", help="Offer the tool run; all runs together may spend N credits.  \\[default: no runs]"
+            "--allow-spend",
+            help="Offer the tool run; all runs together may spend N credits.  \\[default: no runs]",
         ),
     ] = None,
     gateway: opt.GatewayOptions,

@@ -1,4 +1,7 @@
-"""The cap of a server on all of its runs: credits set aside in the locked run directory, and settled by its journal."""
+"""The cap of a server on all of its runs.
+
+Credits are set aside in the locked run directory, and settled by its journal.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _MARK = "spend cap mark"
 
 
 class SpendCapPart(RunPart):
-    """The cap of a server, as a part of one of its runs. It sees the budget of the run's terms, not a grant."""
+    """The cap of a server, as a part of one of its runs.
+
+    It sees the budget of the run's terms, not a grant.
+    """
 
     def __init__(self, cap: SpendCap) -> None:
         self._cap = cap
@@ -41,19 +47,26 @@ class SpendCapPart(RunPart):
             yield None
 
 
-def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: RunTerms, directory: Path) -> None:
+def check_cap(
+    cap: SpendCap, request: RunRequest, manifest: Manifest, terms: RunTerms, directory: Path
+) -> None:
     """Refuse a run that the cap does not admit, before its directory is created or locked.
 
-    Raises ``UserError`` for a shard, whose credits were set aside by another process; ``ConsentError`` without a
-    budget; and ``SpendLimitError`` for one beyond the cap.
+    Raises ``UserError`` for a shard, whose credits were set aside by another process;
+    ``ConsentError`` without a budget; and ``SpendLimitError`` for one beyond the cap.
     """
     if request.is_of_divided_plan:
-        raise UserError("a server with a cap runs no shards", hint="run the shard from the command line")
+        raise UserError(
+            "a server with a cap runs no shards", hint="run the shard from the command line"
+        )
     if terms.budget is None:
-        raise ConsentError("no budget is set", hint="give a budget, or set budget.credits in the manifest")
+        raise ConsentError(
+            "no budget is set", hint="give a budget, or set budget.credits in the manifest"
+        )
     if manifest.header.budget.period is not None and request.budget is None:
         raise ConsentError(
-            f"the manifest's budget is that of a {manifest.header.budget.period}, over several runs",
+            f"the manifest's budget is that of a {manifest.header.budget.period},"
+            " over several runs",
             hint="give this run a budget of its own",
         )
     figures = JournalFigures("", 0, ZERO)
@@ -68,7 +81,8 @@ def check_cap(cap: SpendCap, request: RunRequest, manifest: Manifest, terms: Run
 def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) -> Iterator[None]:
     """Set credits aside for a run, and settle them when it has ended, in whichever way.
 
-    The caller holds the lock of the directory, and nothing was bought yet. Raises ``SpendLimitError``.
+    The caller holds the lock of the directory, and nothing was bought yet. Raises
+    ``SpendLimitError``.
     """
     assert terms.budget is not None  # check_cap
     figures, mark = _figures(cap, journal, terms), secrets.token_hex(16)
@@ -94,12 +108,15 @@ def _name(directory: Path) -> str:
     return os.path.realpath(directory)
 
 
-def _refusal(cap: SpendCap, directory: Path, figures: JournalFigures, budget: Credits) -> SpendLimitError:
+def _refusal(
+    cap: SpendCap, directory: Path, figures: JournalFigures, budget: Credits
+) -> SpendLimitError:
     available = cap.available(_name(directory), figures)
     more = format_credits(budget - figures.certain)
     hint = f"give a budget of at most {format_credits(available)}"
     if figures.certain:
-        hint += f", which includes the {format_credits(figures.certain)} spent in this run directory before"
+        certain = format_credits(figures.certain)
+        hint += f", which includes the {certain} spent in this run directory before"
     return SpendLimitError(
         f"with a budget of {format_credits(budget)} this run may spend {more} credits; of the"
         f" {format_credits(cap.limit)} credits that this server may spend,"

@@ -1,4 +1,7 @@
-"""``agent skill``: a guide for agents. Its lists are made from the program, so that they are always complete."""
+"""``agent skill``: a guide for agents.
+
+Its lists are made from the program, so that they are always complete.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,19 @@ from crucible_batch.errors import ExitCode
 
 _TO_DO = {
     ExitCode.OK: "Report the result.",
-    ExitCode.SOME_FAILED: "Read the `error` of each failed job; ask before `--retry-failed`, which buys them again.",
+    ExitCode.SOME_FAILED: (
+        "Read the `error` of each failed job; ask before `--retry-failed`, which buys them again."
+    ),
     ExitCode.USER_ERROR: "Correct what the error names; the same command would fail again.",
     ExitCode.KEY_REFUSED: "Ask the user to set the key.",
-    ExitCode.OUT_OF_CREDITS: "Report it to the user. Run again with the budget that they give, or with more credits.",
+    ExitCode.OUT_OF_CREDITS: (
+        "Report it to the user. Run again with the budget that they give, or with more credits."
+    ),
     ExitCode.STOPPED: "Run the same command again, later if the gateway is down.",
     ExitCode.BUSY: "Wait for the other run; `status` shows it.",
-    ExitCode.DIFFERENCE: "`check --fix` restores outputs. Ask the user about differences from the ledger.",
+    ExitCode.DIFFERENCE: (
+        "`check --fix` restores outputs. Ask the user about differences from the ledger."
+    ),
     ExitCode.SIGINT: "Run the same command again when the user wants to continue.",
     ExitCode.SIGTERM: "Run the same command again when the user wants to continue.",
 }
@@ -28,7 +37,10 @@ def skill_text(program: Any) -> str:
     text = files("crucible_batch.cli").joinpath("templates/skill.md").read_text(encoding="utf-8")
     for name, value in (
         ("version", __version__),
-        ("exit_codes", "\n".join(f"| {int(code)} | {code.meaning} | {_TO_DO[code]} |" for code in ExitCode)),
+        (
+            "exit_codes",
+            "\n".join(f"| {int(code)} | {code.meaning} | {_TO_DO[code]} |" for code in ExitCode),
+        ),
         ("commands", "\n".join(f"- `{name}`: {summary}" for name, summary in _commands(program))),
     ):
         text = text.replace(f"{{{name}}}", value)

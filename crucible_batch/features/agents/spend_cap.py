@@ -1,10 +1,11 @@
-"""The cap on what one server may spend in its life, over all of its runs in any number of run directories.
+"""The cap on what one server may spend in its life, over all runs in any number of directories.
 
     spent + set aside <= limit        at every moment, summed over all run directories
 
-The rule is ``core/allowance.py``'s; a party is the journal in a run directory. What was bought there before the
-server first used it is not the server's. So the cap begins behind the row of the journal that was its last one at that
-moment, and a charge counts if its answer is in a later row, or has not come yet:
+The rule is ``core/allowance.py``'s; a party is the journal in a run directory. What was bought
+there before the server first used it is not the server's. So the cap begins behind the row of the
+journal that was its last one at that moment, and a charge counts if its answer is in a later row,
+or has not come yet:
 
     charge                                                    counts
     requested and answered before                             no
@@ -12,14 +13,16 @@ moment, and a charge counts if its answer is in a later row, or has not come yet
     requested after                                           yes, less its own refund
     held without an answer, whenever it was requested         yes, until the answer
 
-A refund of an earlier charge does not raise the cap: a run's budget is built on what can't come back.
+A refund of an earlier charge does not raise the cap: a run's budget is built on what can't come
+back.
 
-    the run's budget - certainly spent in its directory <= limit - shares of the others - certainly spent by the server
+    the run's budget - certainly spent in its directory
+        <= limit - shares of the others - certainly spent by the server
 
-A run that asks for more is refused, and nothing is set aside for it. When it has ended, in whichever way, the journal
-shows its share. If that can't be read, the share stays as it was. Each use writes a new mark into the journal: one that
-lacks it or has fewer events than it had (a deleted directory, a backup) is another party, and the share of the former
-one remains.
+A run that asks for more is refused, and nothing is set aside for it. When it has ended, in
+whichever way, the journal shows its share. If that can't be read, the share stays as it was. Each
+use writes a new mark into the journal: one that lacks it or has fewer events than it had (a deleted
+directory, a backup) is another party, and the share of the former one remains.
 """
 
 from __future__ import annotations
@@ -38,10 +41,12 @@ from crucible_batch.core.prices import PriceBook
 
 @dataclass(frozen=True, slots=True)
 class JournalFigures:
-    """What a journal has. ``events`` is the number of its last event, ``mark`` that of the server's last use.
+    """What a journal has.
 
-    ``certain`` are the credits that can't come back. ``new`` are those of them that were charged after the server
-    first used the directory, and ``used`` are ``new`` and all that was bought or may have been bought since.
+    ``events`` is the number of its last event, ``mark`` that of the server's last use. ``certain``
+    are the credits that can't come back. ``new`` are those of them that were charged after the
+    server first used the directory, and ``used`` are ``new`` and all that was bought or may have
+    been bought since.
     """
 
     mark: str
@@ -51,10 +56,13 @@ class JournalFigures:
     used: Credits = ZERO
 
 
-def figures_of(mark: str, events: Iterable[tuple[int, str, Event]], prices: PriceBook, *, after: int) -> JournalFigures:
-    """Return the figures of a journal, by its numbered events. Those up to the number ``after`` are not the server's.
+def figures_of(
+    mark: str, events: Iterable[tuple[int, str, Event]], prices: PriceBook, *, after: int
+) -> JournalFigures:
+    """Return the figures of a journal, by its numbered events.
 
-    ``prices`` is a price book with the ceilings of the run, and is changed.
+    Those up to the number ``after`` are not the server's. ``prices`` is a price book with the
+    ceilings of the run, and is changed.
     """
     ledger, newest = DatedLedger(Ledger(prices)), 0
     for number, subject, event in events:
@@ -74,7 +82,10 @@ class _Party:
 
 
 class SpendCap:
-    """The cap of one server, and the shares of its run directories. Each change is one step, without waiting."""
+    """The cap of one server, and the shares of its run directories.
+
+    Each change is one step, without waiting.
+    """
 
     def __init__(self, limit: Credits) -> None:
         self._allowance = Allowance(limit)
@@ -100,28 +111,38 @@ class SpendCap:
         return self._allowance.left
 
     def first_use(self, directory: str, mark: str, events: int) -> int:
-        """Return the number of the last event that is not the server's: ``events``, or what it was at the first use.
+        """Return the number of the last event that is not the server's.
+
+        It is ``events``, or what that was at the first use.
 
         ``events`` is the number of the journal's last event now.
         """
         party = self._parties.get(directory)
-        return party.first if party is not None and _continues(party, mark, events) else events
+        if party is None or not _continues(party, mark, events):
+            return events
+        return party.first
 
     def available(self, directory: str, figures: JournalFigures) -> Credits:
         """Return the highest budget that a run in a directory may have now, over all runs in it."""
         party = self._party(directory, figures)
-        left = self._allowance.left if party is None else self._allowance.without(party.name).left
+        allowance = self._allowance
+        if party is not None:
+            allowance = allowance.without(party.name)
+        left = allowance.left
         return figures.certain + max(ZERO, left - figures.new)
 
     def admits(self, directory: str, figures: JournalFigures, budget: Credits) -> bool:
         """Whether a run with this budget is within the cap."""
         return budget <= self.available(directory, figures)
 
-    def set_aside_for(self, directory: str, figures: JournalFigures, budget: Credits, mark: str) -> bool:
-        """Set credits aside for a run with this budget. Return False, and change nothing, if the cap doesn't admit it.
+    def set_aside_for(
+        self, directory: str, figures: JournalFigures, budget: Credits, mark: str
+    ) -> bool:
+        """Set credits aside for a run with this budget.
 
-        The caller holds the lock of the directory, and ``figures`` are those of its journal now. ``mark`` is the
-        journal's from now on.
+        Return False, and change nothing, if the cap doesn't admit it. The caller holds the lock of
+        the directory, and ``figures`` are those of its journal now. ``mark`` is the journal's from
+        now on.
         """
         if not self.admits(directory, figures, budget):
             return False
@@ -135,20 +156,24 @@ class SpendCap:
         return True
 
     def settle(self, directory: str, figures: JournalFigures) -> None:
-        """Replace what was set aside for a run by what its journal has. The caller still holds the directory's lock.
+        """Replace what was set aside for a run by what its journal has.
 
-        If it is not the journal of the run, what was set aside stays so.
+        The caller still holds the directory's lock. If it is not the journal of the run, what was
+        set aside stays so.
         """
-        if (party := self._party(directory, figures)) is None:
+        party = self._party(directory, figures)
+        if party is None:
             return
         self._parties[directory] = replace(party, seen=figures)
         share = Share(figures.new, max(ZERO, figures.used - figures.new))
         self._allowance = self._allowance.settled(party.name, share)
 
     def _party(self, directory: str, figures: JournalFigures) -> _Party | None:
-        """Return the party of a directory's journal; None if the server has not used this journal yet."""
+        """Return the party of a directory's journal; None if the server hasn't used it yet."""
         party = self._parties.get(directory)
-        return party if party is not None and _continues(party, figures.mark, figures.events) else None
+        if party is None or not _continues(party, figures.mark, figures.events):
+            return None
+        return party
 
 
 def _continues(party: _Party, mark: str, events: int) -> bool:

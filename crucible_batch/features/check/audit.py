@@ -20,7 +20,13 @@ from crucible_batch.core.audit_claims import (
 )
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.gateway_types import LedgerEntry
-from crucible_batch.core.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
+from crucible_batch.core.ledger_statement import (
+    Clocks,
+    EntryKind,
+    Statement,
+    entry_amount,
+    entry_kind,
+)
 from crucible_batch.features.check.upload_audit import UploadSums, audit_uploads
 
 _WORDS = {EntryKind.RESERVE: "reserved", EntryKind.CONSUME: "charged", EntryKind.REFUND: "refunded"}
@@ -38,9 +44,9 @@ def audit_job(
 ) -> Finding:
     """Compare a job's claim with the entries that name it.
 
-    ``surely_shown``: a reservation would be among the entries, ``end_shown``: its end would. ``asked_at`` is when the
-    ledger was read, by our clock: later events don't count as differences. ``is_shared``: another claim has the same
-    job.
+    ``surely_shown``: a reservation would be among the entries, ``end_shown``: its end would.
+    ``asked_at`` is when the ledger was read, by our clock: later events don't count as differences.
+    ``is_shared``: another claim has the same job.
     """
     by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
@@ -48,28 +54,37 @@ def audit_job(
     moving = _is_moving(claim, asked_at)
     differences: list[LedgerDifference] = []
     if entries:
-        differences += _differences(claim, by_kind, surely_shown=surely_shown, end_shown=end_shown, moving=moving)
-        is_end_unseen = not (end_shown or _ends_in(by_kind) or claim.status is CreditStatus.ASSUMED)
-        agreed = Verdict.MOVING if moving else Verdict.UNSEEN if is_end_unseen else Verdict.AGREES
+        differences += _differences(
+            claim, by_kind, surely_shown=surely_shown, end_shown=end_shown, moving=moving
+        )
+        is_end_known = claim.status is not CreditStatus.ASSUMED
+        if moving:
+            verdict = Verdict.MOVING
+        elif is_end_known and not end_shown and not _ends_in(by_kind):
+            verdict = Verdict.UNSEEN
+        else:
+            verdict = Verdict.AGREES
     elif claim.price == ZERO:
-        agreed = Verdict.AGREES
+        verdict = Verdict.AGREES
     elif claim.accepted_at >= asked_at:
-        agreed = Verdict.MOVING
+        verdict = Verdict.MOVING
     elif surely_shown:
-        agreed = Verdict.DIFFERS
+        verdict = Verdict.DIFFERS
         differences.append(LedgerDifference("no entry in the ledger", claim.accepted_at))
     else:
-        agreed = Verdict.UNSEEN
+        verdict = Verdict.UNSEEN
     differences += _other_prices(claim)
     if is_shared:
         differences.append(LedgerDifference("the gateway returned the same job for another key"))
+    if differences:
+        verdict = Verdict.DIFFERS
     return Finding(
         name=claim.name,
         attempt=claim.attempt,
         gateway_id=claim.job_id,
         books=_claimed_figures(claim),
         ledger=_ledger_figures(by_kind),
-        verdict=Verdict.DIFFERS if differences else agreed,
+        verdict=verdict,
         reasons=tuple(each.reason for each in differences),
         assumed=claim.status is CreditStatus.ASSUMED,
         is_recent=may_be_listed_later(differences, asked_at),
@@ -77,8 +92,11 @@ def audit_job(
 
 
 def _is_moving(claim: JobClaim, asked_at: float) -> bool:
-    learned_at = claim.accepted_at if claim.ended_at is None else claim.ended_at
-    return claim.status is CreditStatus.HELD or learned_at >= asked_at
+    if claim.status is CreditStatus.HELD:
+        return True
+    if claim.ended_at is not None:
+        return claim.ended_at >= asked_at
+    return claim.accepted_at >= asked_at
 
 
 def _differences(
@@ -93,7 +111,9 @@ def _differences(
         if len(by_kind[kind]) > 1:
             yield LedgerDifference(f"{word} {len(by_kind[kind])} times")
         for size in sorted({entry_amount(entry) for entry in by_kind[kind]} - {claim.price}):
-            yield LedgerDifference(f"{word} at {format_credits(size)}, not {format_credits(claim.price)}")
+            yield LedgerDifference(
+                f"{word} at {format_credits(size)}, not {format_credits(claim.price)}"
+            )
     for entry_type in sorted({entry.entry_type for entry in by_kind[EntryKind.OTHER]}):
         yield LedgerDifference(f"an entry of an unknown type: {entry_type}")
     if surely_shown and not by_kind[EntryKind.RESERVE]:
@@ -102,11 +122,12 @@ def _differences(
     if len(ends) > 1:
         yield LedgerDifference("both charged and refunded")
     expected = _ENDS.get(claim.status)
-    if expected is not None and not moving and expected not in ends:
-        if ends:
-            yield LedgerDifference(f"not {_WORDS[expected]} but {_WORDS[ends[0]]}")
-        elif end_shown:
-            yield LedgerDifference(f"not {_WORDS[expected]}", claim.ended_at)
+    if moving or expected is None or expected in ends:
+        return
+    if ends:
+        yield LedgerDifference(f"not {_WORDS[expected]} but {_WORDS[ends[0]]}")
+    elif end_shown:
+        yield LedgerDifference(f"not {_WORDS[expected]}", claim.ended_at)
 
 
 def _ends_in(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> list[EntryKind]:
@@ -116,7 +137,9 @@ def _ends_in(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> list[EntryKi
 def _other_prices(claim: JobClaim) -> Iterator[LedgerDifference]:
     if claim.answered is not None and claim.recorded is not None:
         answered, recorded = format_credits(claim.answered), format_credits(claim.recorded)
-        yield LedgerDifference(f"its price is {answered} in the answer to its submit, {recorded} in its record")
+        yield LedgerDifference(
+            f"its price is {answered} in the answer to its submit, {recorded} in its record"
+        )
 
 
 def _claimed_figures(claim: JobClaim) -> Figures:
@@ -142,8 +165,9 @@ def _sum(entries: Sequence[LedgerEntry]) -> Credits:
 class JournalClaims:
     """All claims of the journal.
 
-    ``runs`` are the start and end of each run, the end None if it hasn't ended. ``unanswered`` counts submits that were
-    never answered. ``upload_price`` stands for the charge of an upload whose answer was lost.
+    ``runs`` are the start and end of each run, the end None if it hasn't ended. ``unanswered``
+    counts submits that were never answered. ``upload_price`` stands for the charge of an upload
+    whose answer was lost.
     """
 
     jobs: Sequence[JobClaim]
@@ -154,22 +178,23 @@ class JournalClaims:
 
     def priced_uploads(self) -> list[UploadClaim]:
         """Return the uploads, with the ledger's assumed charge for each whose answer was lost."""
-        return [
-            replace(claim, charge=max(self.upload_price, claim.rebate or ZERO))
-            if claim.state is UploadState.ASSUMED
-            else claim
-            for claim in self.uploads
-        ]
+        return [self._priced(claim) for claim in self.uploads]
+
+    def _priced(self, claim: UploadClaim) -> UploadClaim:
+        if claim.state is not UploadState.ASSUMED:
+            return claim
+        return replace(claim, charge=max(self.upload_price, claim.rebate or ZERO))
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """The result: a finding for each job, the sums of the uploads, and the entries without a claim.
 
-    ``oldest`` is the time of the oldest entry that the gateway shows now; ``is_recorded``: entries that runs saw before
-    were used as well. ``unmatched`` are the entries that match no claim; ``at_our_time`` those of them that were made
-    during our runs at a price of ours. An unnoticed second purchase would be among these: it can't be distinguished
-    from another buyer's purchase on the same account.
+    ``oldest`` is the time of the oldest entry that the gateway shows now; ``is_recorded``: entries
+    that runs saw before were used as well. ``unmatched`` are the entries that match no claim;
+    ``at_our_time`` those of them that were made during our runs at a price of ours. An unnoticed
+    second purchase would be among these: it can't be distinguished from another buyer's purchase on
+    the same account.
     """
 
     jobs: tuple[Finding, ...]
@@ -193,14 +218,18 @@ class Audit:
         return sum(each.verdict is verdict for each in self._all())
 
     def _all(self) -> tuple[Finding | UploadSums, ...]:
-        return self.jobs if self.uploads is None else (*self.jobs, self.uploads)
+        if self.uploads is None:
+            return self.jobs
+        return (*self.jobs, self.uploads)
 
 
-def audit(claims: JournalClaims, statement: Statement, present: Collection[str], *, asked_at: float) -> Audit:
+def audit(
+    claims: JournalClaims, statement: Statement, present: Collection[str], *, asked_at: float
+) -> Audit:
     """Match the claims with the entries. ``present`` are the asset ids that the gateway lists.
 
-    ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events since then don't
-    count as differences.
+    ``asked_at`` is when the gateway was asked, by our clock. The journal may be read later: events
+    since then don't count as differences.
     """
     named = [statement.about(claim.job_id) for claim in claims.jobs]
     clocks = Clocks(clock_samples(claims.jobs, named))
@@ -210,22 +239,27 @@ def audit(claims: JournalClaims, statement: Statement, present: Collection[str],
             claim,
             found,
             surely_shown=claim.bought_here and clocks.surely_shown(statement, claim.held_at),
-            # It ended at any time after it was accepted: a run that was killed learned of it much later.
-            end_shown=claim.ended_at is None or clocks.surely_shown(statement, claim.accepted_at, claim.ended_at),
+            # It ended at any time after it was accepted: a run that was killed learned of it much
+            # later.
+            end_shown=claim.ended_at is None
+            or clocks.surely_shown(statement, claim.accepted_at, claim.ended_at),
             is_shared=owners[claim.job_id.lower()] > 1,
             asked_at=asked_at,
         )
         for claim, found in zip(claims.jobs, named, strict=True)
     )
-    uploads = audit_uploads(claims.priced_uploads(), statement, clocks, present=present, asked_at=asked_at)
-    of_uploads = () if uploads is None else uploads.entries
-    ours = {id(entry) for found in (*named, of_uploads) for entry in found}
-    strangers = tuple(entry for entry in statement.entries if id(entry) not in ours)
+    uploads = audit_uploads(
+        claims.priced_uploads(), statement, clocks, present=present, asked_at=asked_at
+    )
+    ours = {id(entry) for found in named for entry in found}
+    if uploads is not None:
+        ours.update(map(id, uploads.entries))
+    unmatched = tuple(entry for entry in statement.entries if id(entry) not in ours)
     return Audit(
         jobs=jobs,
         uploads=uploads,
-        unmatched=strangers,
-        at_our_time=_at_our_time(strangers, claims, clocks, asked_at),
+        unmatched=unmatched,
+        at_our_time=_at_our_time(unmatched, claims, clocks, asked_at),
         oldest=statement.oldest,
         is_recorded=bool(statement.coverages),
         unanswered=claims.unanswered,
@@ -243,12 +277,18 @@ def total(findings: Sequence[Finding]) -> tuple[Figures, Figures]:
 def _at_our_time(
     unmatched: Sequence[LedgerEntry], claims: JournalClaims, clocks: Clocks, asked_at: float
 ) -> tuple[LedgerEntry, ...]:
-    prices = {claim.price for claim in claims.jobs} | {claim.charge for claim in claims.uploads} | {claims.upload_price}
-    runs = [(began, asked_at if ended is None else ended) for began, ended in claims.runs]
-    return tuple(
-        entry
-        for entry in unmatched
-        if entry_amount(entry) in prices - {ZERO}
-        and entry_kind(entry, of_job=entry.job_id is not None) is not EntryKind.OTHER
-        and any(clocks.may_lie_between(entry.at, began, ended) for began, ended in runs)
+    prices = (
+        {claim.price for claim in claims.jobs}
+        | {claim.charge for claim in claims.uploads}
+        | {claims.upload_price}
     )
+    runs = [(began, asked_at if ended is None else ended) for began, ended in claims.runs]
+
+    def may_be_ours(entry: LedgerEntry) -> bool:
+        if entry_amount(entry) not in prices - {ZERO}:
+            return False
+        if entry_kind(entry, of_job=entry.job_id is not None) is EntryKind.OTHER:
+            return False
+        return any(clocks.may_lie_between(entry.at, began, ended) for began, ended in runs)
+
+    return tuple(entry for entry in unmatched if may_be_ours(entry))

@@ -1,4 +1,7 @@
-"""The audit of a run directory: its journal compared with the gateway's ledger. Buys and changes nothing."""
+"""The audit of a run directory: its journal compared with the gateway's ledger.
+
+Buys and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.core.audit_claims import JobClaim, has_unanswered_submit, job_claims, upload_claims
+from crucible_batch.core.audit_claims import (
+    JobClaim,
+    has_unanswered_submit,
+    job_claims,
+    upload_claims,
+)
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.gateway_types import Account, AssetStatus
 from crucible_batch.core.ledger_coverage import LedgerCoverage
@@ -31,8 +39,8 @@ from crucible_batch.settings import Settings
 class AuditResult:
     """The result of an audit.
 
-    ``running`` is true if a run holds the directory's lock: jobs in flight may still change. ``unsaved`` are the jobs
-    for which the gateway lists more outputs than were saved.
+    ``running`` is true if a run holds the directory's lock: jobs in flight may still change.
+    ``unsaved`` are the jobs for which the gateway lists more outputs than were saved.
     """
 
     run_dir: Path
@@ -44,7 +52,10 @@ class AuditResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there are no differences, as far back as the gateway's ledger reaches, and no unsaved outputs."""
+        """Whether there are no differences and no unsaved outputs.
+
+        Purchases from before the oldest entry of the gateway's ledger can't be compared.
+        """
         return not self.audit.differences and not self.unsaved
 
     @property
@@ -62,12 +73,12 @@ async def check_ledger(
 ) -> AuditResult:
     """Compare a run directory's journal with the gateway's ledger, assets and output lists.
 
-    Sends one request for each job that has succeeded, unless ``look_for_unsaved`` is false. May be called while a run
-    is active. ``clock`` returns seconds since the epoch.
+    Sends one request for each job that has succeeded, unless ``look_for_unsaved`` is false. May be
+    called while a run is active. ``clock`` returns seconds since the epoch.
 
-    Differences raise no exception: see ``ok``, ``exit_code`` and ``audit.differences`` of the result. Raises
-    ``RunDirectoryError`` if the directory is not a run directory or belongs to another gateway or account,
-    ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.
+    Differences raise no exception: see ``ok``, ``exit_code`` and ``audit.differences`` of the
+    result. Raises ``RunDirectoryError`` if the directory is not a run directory or belongs to
+    another gateway or account, ``KeyRefusedError``, ``GatewayError`` and ``JournalError``.
     """
     settings = settings or current_settings()
     directory = local_directory(run_dir)
@@ -77,14 +88,18 @@ async def check_ledger(
             await refuse_other_account(journal, gateway, require_key(settings))
             running = is_locked(directory)
             asked_at = clock()
-            # The ledger is read before the journal: events recorded in between are then known, by the local clock,
-            # to be newer than the ledger.
+            # The ledger is read before the journal: events recorded in between are then known, by
+            # the local clock, to be newer than the ledger.
             account = await gateway.account()
             assets = await gateway.assets()
-            jobs = jobs_with_past(journal) if look_for_unsaved else ()
-            missing = tuple([found async for found in unsaved(gateway, jobs)])
+            missing: tuple[UnsavedOutputs, ...] = ()
+            if look_for_unsaved:
+                jobs = jobs_with_past(journal)
+                missing = tuple([found async for found in unsaved(gateway, jobs)])
         present = {asset.asset_id for asset in assets if asset.status is not AssetStatus.DELETED}
-        found = audit(_read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at)
+        found = audit(
+            _read(journal), _statement(journal, account, asked_at), present, asked_at=asked_at
+        )
         bound = journal.binding()
     return AuditResult(directory, bound.manifest_name, bound.run_id, running, found, missing)
 
@@ -125,9 +140,15 @@ def _read(journal: Journal) -> JournalClaims:
 
 
 def _times(runs: Sequence[RunRecord]) -> list[tuple[float, float | None]]:
-    """Return the start and end of each run. A killed run ended when the next one began, at the latest."""
+    """Return the start and end of each run.
+
+    A killed run ended when the next one began, at the latest.
+    """
     next_starts = [*(run.started_at for run in runs[1:]), None]
-    return [
-        (run.started_at, later if run.finished_at is None else run.finished_at)
-        for run, later in zip(runs, next_starts, strict=False)
-    ]
+    times = []
+    for run, next_start in zip(runs, next_starts, strict=False):
+        ended = run.finished_at
+        if ended is None:
+            ended = next_start
+        times.append((run.started_at, ended))
+    return times

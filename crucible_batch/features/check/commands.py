@@ -29,11 +29,16 @@ def check(
     output: CommandOutput,
     run_dir: opt.RunDir,
     *,
-    fix: Annotated[bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")] = False,
-    outputs: Annotated[
-        bool, typer.Option("--outputs", help="Check only the outputs. Needs no API key and no network.")
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Download missing or damaged outputs again, at no cost.")
     ] = False,
-    ledger: Annotated[bool, typer.Option("--ledger", help="Check only the ledger; -v lists foreign entries.")] = False,
+    outputs: Annotated[
+        bool,
+        typer.Option("--outputs", help="Check only the outputs. Needs no API key and no network."),
+    ] = False,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Check only the ledger; -v lists foreign entries.")
+    ] = False,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
 ) -> None:
@@ -48,4 +53,6 @@ def check(
     """
     from crucible_batch.features.check.terminal import check_and_show
 
-    check_and_show(output, run_dir, gateway.settings(storage_host), outputs=outputs, ledger=ledger, fix=fix)
+    check_and_show(
+        output, run_dir, gateway.settings(storage_host), outputs=outputs, ledger=ledger, fix=fix
+    )

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.command_line import again
@@ -34,28 +35,50 @@ _LISTED_AFTER = f"{LISTED_AFTER_S / 60:.0f} minutes"
 
 
 def show_audit(console: Console, result: AuditResult, *, verbose: bool) -> None:
-    """Print an audit. With ``verbose``, list each entry that isn't of this run, and all differences."""
+    """Print an audit.
+
+    With ``verbose``, list each entry that isn't of this run, and all differences.
+    """
     found = result.audit
     say_sentence(console, *_headline(result))
-    show_differences(console, found.differences, limit=None if verbose else DIFFERENCES_SHOWN)
+    limit = None if verbose else DIFFERENCES_SHOWN
+    show_differences(console, found.differences, limit=limit)
     show_unsaved(console, result)
     fact(console, "jobs", _summed(found.jobs))
     if found.uploads is not None:
-        fact(console, "uploads", f"{_words(found.uploads.ledger, 'rebated')} · {found.uploads.present} at the gateway")
+        fact(
+            console,
+            "uploads",
+            f"{_words(found.uploads.ledger, 'rebated')} · {found.uploads.present} at the gateway",
+        )
     fact(console, "ledger", _reach(found))
     for note in notes(result):
         fact(console, "note", note)
     if found.unmatched:
-        fact(console, "others", _strangers(found.unmatched), ("   from other runs or users of the account", "quiet"))
+        fact(
+            console,
+            "others",
+            _summary(found.unmatched),
+            ("   from other runs or users of the account", "quiet"),
+        )
     if found.at_our_time:
+        entries = _summary(found.at_our_time)
         fact(
             console,
             "check",
-            (f"{_strangers(found.at_our_time)}: not of this run, but from its time and at its prices", "warn"),
+            (
+                f"{entries}: not of this run, but from its time and at its prices",
+                "warn",
+            ),
         )
     if result.unsaved:
         next_step = shell_command("check", clean_path(result.run_dir), "--fix")
-        fact(console, "next", (next_step, "command"), ("   saves the outputs, for no credits", "quiet"))
+        fact(
+            console,
+            "next",
+            (next_step, "command"),
+            ("   saves the outputs, for no credits", "quiet"),
+        )
     if verbose:
         _list(console, found)
     elif found.unmatched and (found.differences or found.at_our_time):
@@ -67,53 +90,69 @@ def _headline(result: AuditResult) -> tuple[str | tuple[str, str], ...]:
     found = result.audit
     differences = len(found.differences)
     missing = sum(more.missing for more in result.unsaved)
-    unsaved = (f", {counted(missing, 'unsaved output')}", "bad") if missing else ""
-    unseen, all_ours = found.count(Verdict.UNSEEN), found.checks
+    unseen = found.count(Verdict.UNSEEN)
     verdict = ("✓ 0 differences from the ledger", "good")
     if not result.ok:
         verdict = ("✗ " + counted(differences, "difference") + " from the ledger", "bad")
     elif unseen:
         verdict = ("? 0 differences from the ledger", "warn")
-    checked = f", {all_ours - unseen} of {all_ours} purchases checked" if unseen else ""
-    running = " · running now" if result.running else ""
-    return verdict, unsaved, checked, (f"   {clean(result.manifest_name)} · {clean(result.run_id)}{running}", "quiet")
+    parts: list[str | tuple[str, str]] = [verdict]
+    if missing:
+        parts.append((f", {counted(missing, 'unsaved output')}", "bad"))
+    if unseen:
+        parts.append(f", {found.checks - unseen} of {found.checks} purchases checked")
+    whose = f"   {clean(result.manifest_name)} · {clean(result.run_id)}"
+    if result.running:
+        whose += " · running now"
+    return (*parts, (whose, "quiet"))
 
 
 def show_differences(
     console: Console, differences: Sequence[Finding | UploadSums], *, limit: int | None = None
 ) -> None:
-    """Print each difference: the job, or the uploads, and the amounts in the journal and in the gateway's ledger.
+    """Print each difference, of a job or of the uploads, with the amounts in journal and ledger.
 
     If entries may not be listed yet, print the command that shows later whether they are.
     """
     for each in differences[:limit]:
         returned = "rebated" if isinstance(each, UploadSums) else "refunded"
         fact(console, "differs", (_name(each), "bad"))
-        fact(console, "", f"journal: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}")
-        late = "   it may not be listed yet" if each.is_recent else ""
-        fact(console, "", clean("; ".join(each.reasons), 300), (late, "quiet"))
+        fact(
+            console,
+            "",
+            f"journal: {_words(each.books, returned)} · ledger: {_words(each.ledger, returned)}",
+        )
+        reasons = Text(clean("; ".join(each.reasons), 300))
+        if each.is_recent:
+            reasons.append("   it may not be listed yet", "quiet")
+        fact(console, "", reasons)
     if limit is not None and len(differences) > limit:
         fact(console, "", f"… and {len(differences) - limit} more; -v shows all")
     if any(each.is_recent for each in differences):
-        fact(console, "next", (again(), "command"), (f"   {_LISTED_AFTER} later, shows what is still missing", "quiet"))
+        fact(
+            console,
+            "next",
+            (again(), "command"),
+            (f"   {_LISTED_AFTER} later, shows what is still missing", "quiet"),
+        )
 
 
 def _name(each: Finding | UploadSums) -> str:
     if isinstance(each, UploadSums):
         return counted(each.count, "upload")
-    attempt = f", attempt {each.attempt}" if each.attempt > 1 else ""
-    return f"{clean(each.name, 80)}{attempt} · job {clean(each.gateway_id)}"
+    name = clean(each.name, 80)
+    if each.attempt > 1:
+        name += f", attempt {each.attempt}"
+    return f"{name} · job {clean(each.gateway_id)}"
 
 
 def show_unsaved(console: Console, result: AuditResult) -> None:
     for more in result.unsaved[:DIFFERENCES_SHOWN]:
         job_id = clean(more.job.current.job_id or "-")
-        fact(
-            console,
-            "unsaved",
-            (f"{counted(more.missing, 'output')} of {clean(more.planned.name, 80)} · job {job_id}", "bad"),
-        )
-    if (left := len(result.unsaved) - DIFFERENCES_SHOWN) > 0:
+        whose = f"{clean(more.planned.name, 80)} · job {job_id}"
+        fact(console, "unsaved", (f"{counted(more.missing, 'output')} of {whose}", "bad"))
+    left = len(result.unsaved) - DIFFERENCES_SHOWN
+    if left > 0:
         fact(console, "", f"… and {counted(left, 'job')} more; --json has them all")
 
 
@@ -121,9 +160,12 @@ def notes(result: AuditResult) -> Iterator[str]:
     found = result.audit
     yield from _moving(result)
     for each in found.jobs:
-        if each.assumed and each.verdict is Verdict.AGREES and each.ledger != each.books:
+        if each.verdict is not Verdict.AGREES:
+            continue
+        if each.assumed and each.ledger != each.books:
             yield (
-                f"{clean(each.name, 80)}: the journal only assumes {_words(each.books, 'refunded')};"
+                f"{clean(each.name, 80)}: the journal only assumes"
+                f" {_words(each.books, 'refunded')};"
                 f" the ledger shows {_words(each.ledger, 'refunded')}"
             )
     if found.uploads is not None:
@@ -132,13 +174,16 @@ def notes(result: AuditResult) -> Iterator[str]:
 
 def _about_uploads(uploads: UploadSums) -> Iterator[str]:
     if uploads.gone:
-        yield f"{counted(uploads.gone, 'image')} no longer at the gateway: a run that needs one uploads it again"
+        images = counted(uploads.gone, "image")
+        yield f"{images} no longer at the gateway: a run that needs one uploads it again"
     if uploads.lost:
-        yield f"{counted(uploads.lost, 'upload')} without an answer: held until a run knows whether it was charged"
+        lost = counted(uploads.lost, "upload")
+        yield f"{lost} without an answer: held until a run knows whether it was charged"
     if uploads.surplus:
         yield (
-            f"the ledger has {format_credits(uploads.surplus)} credits more for uploads in the time of these runs: by"
-            " other runs or users of the account, or for an upload that was charged twice"
+            f"the ledger has {format_credits(uploads.surplus)} credits more for uploads in the"
+            " time of these runs: by other runs or users of the account, or for an upload that was"
+            " charged twice"
         )
 
 
@@ -152,7 +197,8 @@ def by_type(entries: Sequence[LedgerEntry]) -> list[tuple[str, int, Decimal]]:
 
 def _moving(result: AuditResult) -> Iterator[str]:
     found = result.audit
-    if moving := found.count(Verdict.MOVING):
+    moving = found.count(Verdict.MOVING)
+    if moving:
         more = "a run is in progress" if result.running else "the next run resolves it"
         yield f"{moving} in flight, amounts may still change: {more}"
     if found.unanswered:
@@ -168,43 +214,60 @@ def _summed(findings: Sequence[Finding]) -> str:
 
 def _words(figures: Figures, returned: str) -> str:
     parts = ((figures.charged, "charged"), (figures.returned, returned), (figures.held, "held"))
-    return ", ".join(f"{format_credits(amount)} {word}" for amount, word in parts if amount) or "0 charged"
+    return (
+        ", ".join(f"{format_credits(amount)} {word}" for amount, word in parts if amount)
+        or "0 charged"
+    )
 
 
 def _reach(found: Audit) -> str:
     shown = "the gateway shows no entries now"
     if found.oldest is not None:
         shown = f"read back to {_moment(found.oldest)}"
-    text = f"{shown}, and as seen during the runs" if found.is_recorded else shown
-    if unseen := found.count(Verdict.UNSEEN):
-        text += f"; the entries of {counted(unseen, 'purchase')} were not seen, so these could not be checked"
-    return text
+    if found.is_recorded:
+        shown += ", and as seen during the runs"
+    unseen = found.count(Verdict.UNSEEN)
+    if unseen:
+        purchases = counted(unseen, "purchase")
+        shown += f"; the entries of {purchases} were not seen, so these could not be checked"
+    return shown
 
 
-def _strangers(entries: Sequence[LedgerEntry]) -> str:
-    parts = (f"{count} × {clean(word, 40)} (sum {signed_credits(amount)})" for word, count, amount in by_type(entries))
+def _summary(entries: Sequence[LedgerEntry]) -> str:
+    parts = (
+        f"{count} × {clean(word, 40)} (sum {signed_credits(amount)})"
+        for word, count, amount in by_type(entries)
+    )
     return ", ".join(parts)
 
 
 def _list(console: Console, found: Audit) -> None:
     marked = {id(entry) for entry in found.at_our_time}
     for entry in found.unmatched:
-        when = "-" if entry.at is None else _moment(entry.at)
+        when = _moment(entry.at)
         what = f"{when}  {clean(entry.entry_type, 20):<10} {signed_credits(entry.amount):>8}"
         about = clean(f"{entry.job_id or ''} {entry.description}".strip(), 100)
-        say(console, " " * 11, (what, "warn" if id(entry) in marked else ""), (f"  {about}", "quiet"))
+        style = "warn" if id(entry) in marked else ""
+        say(console, " " * 11, (what, style), (f"  {about}", "quiet"))
 
 
-def _moment(seconds: float) -> str:
+def _moment(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def check_ledger_and_show(
     output: CommandOutput, run_dir: Path, settings: Settings, *, look_for_unsaved: bool
 ) -> dict[str, Json]:
-    """Compare a run directory with the ledger. Differences cause exit code 7, and are printed even with ``--quiet``."""
+    """Compare a run directory with the ledger.
+
+    Differences cause exit code 7, and are printed even with ``--quiet``.
+    """
     with working(output.err, "querying the gateway"):
-        result = asyncio.run(check_ledger(run_dir, settings=settings, look_for_unsaved=look_for_unsaved))
+        result = asyncio.run(
+            check_ledger(run_dir, settings=settings, look_for_unsaved=look_for_unsaved)
+        )
     found = result.audit
     for finding in found.jobs:
         output.event("audited", job=_finding(finding))
@@ -223,7 +286,8 @@ def check_ledger_and_show(
     if found.differences:
         output.blame(
             "DIFFERENCE",
-            f"{counted(len(found.differences), 'difference')} between the journal and the gateway's ledger",
+            f"{counted(len(found.differences), 'difference')}"
+            " between the journal and the gateway's ledger",
             _advice(found.differences),
             exit_code=result.exit_code,
         )
@@ -242,25 +306,30 @@ def _advice(differences: Sequence[Finding | UploadSums]) -> str:
     recent = sum(each.is_recent for each in differences)
     if not recent:
         return "each is listed with its job id: contact the gateway's operator"
-    which = f"{recent} of them are entries" if recent < len(differences) else "entries"
+    entries = "entries"
+    if recent < len(differences):
+        entries = f"{recent} of them are entries"
     return (
-        f"{which} of the last {_LISTED_AFTER} that may not be listed yet: run {again()} in {_LISTED_AFTER}; each"
-        " difference is listed with its job id: contact the gateway's operator about those that are left"
+        f"{entries} of the last {_LISTED_AFTER} that may not be listed yet:"
+        f" run {again()} in {_LISTED_AFTER};"
+        " each difference is listed with its job id:"
+        " contact the gateway's operator about those that are left"
     )
 
 
 def _data(result: AuditResult) -> dict[str, Json]:
     found = result.audit
+    uploads = None
+    if found.uploads is not None:
+        uploads = _uploads(found.uploads)
     return {
         "running": result.running,
-        "since": None if found.oldest is None else rfc3339(found.oldest),
+        "since": _rfc3339(found.oldest),
         "difference": len(found.differences),
-        "differences": [
-            _uploads(each) if isinstance(each, UploadSums) else _finding(each) for each in found.differences
-        ],
+        "differences": [_difference(each) for each in found.differences],
         "counts": {verdict.value: found.count(verdict) for verdict in Verdict},
         "jobs": _totals(found.jobs),
-        "uploads": None if found.uploads is None else _uploads(found.uploads),
+        "uploads": uploads,
         "not_ours": _sums(found.unmatched),
         "not_ours_at_our_time": _sums(found.at_our_time),
         "unsaved": [_unsaved(more) for more in result.unsaved],
@@ -274,7 +343,16 @@ def _totals(findings: Sequence[Finding]) -> dict[str, Json]:
 
 
 def _sums(entries: Sequence[LedgerEntry]) -> dict[str, Json]:
-    return {word: {"count": count, "sum": signed_credits(amount)} for word, count, amount in by_type(entries)}
+    return {
+        word: {"count": count, "sum": signed_credits(amount)}
+        for word, count, amount in by_type(entries)
+    }
+
+
+def _difference(each: Finding | UploadSums) -> dict[str, Json]:
+    if isinstance(each, UploadSums):
+        return _uploads(each)
+    return _finding(each)
 
 
 def _finding(finding: Finding) -> dict[str, Json]:
@@ -304,7 +382,12 @@ def _uploads(uploads: UploadSums) -> dict[str, Json]:
 
 
 def _unsaved(more: UnsavedOutputs) -> dict[str, Json]:
-    return {"name": more.planned.name, "id": more.job.current.job_id, "retired": more.retired, "missing": more.missing}
+    return {
+        "name": more.planned.name,
+        "id": more.job.current.job_id,
+        "retired": more.retired,
+        "missing": more.missing,
+    }
 
 
 def _figures(figures: Figures) -> dict[str, Json]:
@@ -323,5 +406,11 @@ def _entry(entry: LedgerEntry) -> dict[str, Json]:
         "status": entry.status,
         "amount": signed_credits(entry.amount),
         "description": entry.description,
-        "created_at": None if entry.at is None else rfc3339(entry.at),
+        "created_at": _rfc3339(entry.at),
     }
+
+
+def _rfc3339(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return rfc3339(seconds)

@@ -1,4 +1,4 @@
-"""The ``check`` command: the gateway's ledger and the outputs, and the differences as text and JSON."""
+"""The ``check`` command: it compares the ledger and the outputs, and shows the differences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.redaction import clean, clean_path
-from crucible_batch.errors import KeyRefusedError, UserError
+from crucible_batch.errors import CrucibleBatchError, KeyRefusedError, UserError
 from crucible_batch.features.check.ledger_terminal import check_ledger_and_show
 from crucible_batch.features.check.verifying import Difference, Verification, check_outputs
 from crucible_batch.outputs import FileState
@@ -25,11 +26,23 @@ SHOWN = 20
 
 
 def check_and_show(
-    output: CommandOutput, place: Path, settings: Settings, *, outputs: bool, ledger: bool, fix: bool
+    output: CommandOutput,
+    place: Path,
+    settings: Settings,
+    *,
+    outputs: bool,
+    ledger: bool,
+    fix: bool,
 ) -> None:
-    """Check the ledger, and then the outputs, which may take long. ``outputs`` and ``ledger`` select one of them."""
+    """Check the ledger, and then the outputs, which may take long.
+
+    ``outputs`` and ``ledger`` select one of them.
+    """
     if fix and ledger and not outputs:
-        raise UserError("--fix restores outputs, and --ledger checks only the ledger", hint="leave out one of them")
+        raise UserError(
+            "--fix restores outputs, and --ledger checks only the ledger",
+            hint="leave out one of them",
+        )
     run_dir = local_directory(place)
     is_whole = outputs == ledger
     data: dict[str, Json] = {"run_dir": str(run_dir), "ledger": None, "outputs": None}
@@ -39,27 +52,45 @@ def check_and_show(
             raise KeyRefusedError(
                 "there is no API key, and the gateway's ledger can't be read without one",
                 code="NO_API_KEY",
-                hint=f"set {KEY_VARIABLE}; or check only the outputs: {_again(run_dir, '--outputs')}",
+                hint=(
+                    f"set {KEY_VARIABLE}; or check only the outputs: {_again(run_dir, '--outputs')}"
+                ),
             )
         data["ledger"] = check_ledger_and_show(output, run_dir, settings, look_for_unsaved=not fix)
     if is_whole or outputs:
         data["outputs"] = _check_outputs_and_show(output, run_dir, settings, fix=fix)
 
 
-def _check_outputs_and_show(output: CommandOutput, run_dir: Path, settings: Settings, *, fix: bool) -> Json:
+def _check_outputs_and_show(
+    output: CommandOutput, run_dir: Path, settings: Settings, *, fix: bool
+) -> Json:
     with _counting(output) as on_checked:
-        found = asyncio.run(check_outputs(run_dir, fix=fix, on_checked=on_checked, settings=settings))
+        found = asyncio.run(
+            check_outputs(run_dir, fix=fix, on_checked=on_checked, settings=settings)
+        )
     left = [difference for difference in found.differences if not difference.fixed]
     if left:
-        message = f"{len(left)} of {found.checked} outputs differ from the journal"
-        hint = _again(run_dir, "--fix") if not fix and _are_fixable(left) else None
-        if output.error is not None:  # of the ledger
-            message, hint = f"{output.error['message']}; {message}", hint or str(output.error["hint"])
-        code = "DIFFERENCE" if found.failure is None else found.failure.code
-        output.blame(code, message, hint, exit_code=found.exit_code)
+        _blame(output, found, left, fix=fix)
     if not output.quiet:
         _show(output, found, left, fix=fix)
     return _as_json(found)
+
+
+def _blame(
+    output: CommandOutput, found: Verification, left: list[Difference], *, fix: bool
+) -> None:
+    message = f"{len(left)} of {found.checked} outputs differ from the journal"
+    hint = None
+    if not fix and _are_fixable(left):
+        hint = _again(found.run_dir, "--fix")
+    # The ledger was checked first; its differences stay in the message.
+    if output.error is not None:
+        message = f"{output.error['message']}; {message}"
+        hint = hint or str(output.error["hint"])
+    code = "DIFFERENCE"
+    if found.failure is not None:
+        code = found.failure.code
+    output.blame(code, message, hint, exit_code=found.exit_code)
 
 
 @contextmanager
@@ -68,32 +99,53 @@ def _counting(output: CommandOutput) -> Iterator[Callable[[int], None]]:
     if not is_lively(output.err) or output.quiet:
         yield lambda _count: None
         return
-    with output.err.status(Text("checking", style="dim"), spinner="dots", spinner_style="cyan") as status:
+    with output.err.status(
+        Text("checking", style="dim"), spinner="dots", spinner_style="cyan"
+    ) as status:
         yield lambda count: status.update(Text(f"{count:,} files checked", style="dim"))
 
 
-def _show(output: CommandOutput, found: Verification, left: list[Difference], *, fix: bool) -> None:
-    fixed = len(found.differences) - len(left)
-    mark, style = ("✗", "bad") if left else ("✓", "good")
-    whole = found.counts.get(FileState.OK, 0)
-    parts = [f" of {found.checked:,} outputs match their recorded SHA-256"]
-    if fixed:
-        parts.append(f", {fixed:,} fixed")
+def _headline(found: Verification, left: list[Difference]) -> Text:
+    mark, style = "✓ ", "good"
     if left:
-        parts.append(f", {len(left):,} {'differs' if len(left) == 1 else 'differ'}")
-    about = f"   {format_bytes(found.byte_size)}" + (f" · {found.retired} of retired jobs" if found.retired else "")
-    headline = Text.assemble(
-        (f"{mark} ", style), (f"{whole:,}", "strong"), ("".join(parts), "strong"), (about, "quiet")
+        mark, style = "✗ ", "bad"
+    correct = found.counts.get(FileState.OK, 0)
+    fixed = len(found.differences) - len(left)
+    sentence = f" of {found.checked:,} outputs match their recorded SHA-256"
+    if fixed:
+        sentence += f", {fixed:,} fixed"
+    if left:
+        verb = "differs" if len(left) == 1 else "differ"
+        sentence += f", {len(left):,} {verb}"
+    about = f"   {format_bytes(found.byte_size)}"
+    if found.retired:
+        about += f" · {found.retired} of retired jobs"
+    return Text.assemble(
+        (mark, style), (f"{correct:,}", "strong"), (sentence, "strong"), (about, "quiet")
     )
-    say_sentence(output.out, headline)
+
+
+def _show(output: CommandOutput, found: Verification, left: list[Difference], *, fix: bool) -> None:
+    say_sentence(output.out, _headline(found, left))
     for difference in found.differences[:SHOWN]:
         _show_difference(output, difference)
     say_more(output.out, len(found.differences) - SHOWN)
     if found.leftovers:
         done = "removed" if fix else "the next run removes them"
-        fact(output.out, "leftover", ", ".join(map(clean, found.leftovers[:3])), (f"   {done}", "quiet"), width=10)
+        fact(
+            output.out,
+            "leftover",
+            ", ".join(map(clean, found.leftovers[:3])),
+            (f"   {done}", "quiet"),
+            width=10,
+        )
     if found.running:
-        fact(output.out, "note", "a run is in progress: only the outputs saved so far were checked", width=10)
+        fact(
+            output.out,
+            "note",
+            "a run is in progress: only the outputs saved so far were checked",
+            width=10,
+        )
     if found.failure is not None:
         fact(output.out, "stopped", (clean(str(found.failure)), "warn"), width=10)
     if not fix and _are_fixable(left):
@@ -101,23 +153,34 @@ def _show(output: CommandOutput, found: Verification, left: list[Difference], *,
 
 
 def _show_difference(output: CommandOutput, difference: Difference) -> None:
-    whose = f"   {clean(difference.name, 80)}" + (", retired" if difference.retired else "")
-    label = ("  fixed      ", "good") if difference.fixed else (f"  {difference.state.value:<10} ", "bad")
-    was = f", was {difference.state.value}" if difference.fixed else ""
-    say(output.out, label, clean(difference.path, 300), (whose + was, "quiet"))
+    state = difference.state.value
+    label = (f"  {state:<10} ", "bad")
+    about = f"   {clean(difference.name, 80)}"
+    if difference.retired:
+        about += ", retired"
+    if difference.fixed:
+        label = ("  fixed      ", "good")
+        about += f", was {state}"
+    say(output.out, label, clean(difference.path, 300), (about, "quiet"))
     if difference.kept is not None:
-        say(output.out, ("             the other file is kept as ", "quiet"), clean(difference.kept, 300))
-    if difference.error is not None:
-        error = difference.error
-        hint = f"; {error.hint}" if error.hint else ""
         say(
             output.out,
-            (f"             {clean(error.code, 60)}: {clean(error.message, 200)}{clean(hint, 300)}", "quiet"),
+            ("             the other file is kept as ", "quiet"),
+            clean(difference.kept, 300),
         )
+    if difference.error is not None:
+        error = difference.error
+        reason = f"             {clean(error.code, 60)}: {clean(error.message, 200)}"
+        if error.hint:
+            reason += clean(f"; {error.hint}", 300)
+        say(output.out, (reason, "quiet"))
 
 
 def _are_fixable(differences: list[Difference]) -> bool:
-    """Return whether ``--fix`` may resolve any of the differences: a link or a directory is removed by the user."""
+    """Return whether ``--fix`` may resolve any of the differences.
+
+    It doesn't replace a link or a directory: these are removed by the user.
+    """
     return any(difference.state is not FileState.REPLACED for difference in differences)
 
 
@@ -136,12 +199,17 @@ def _as_json(found: Verification) -> Json:
         "fixed": sum(difference.fixed for difference in found.differences),
         "differences": [_difference_json(difference) for difference in found.differences],
         "leftovers": list(found.leftovers),
-        "failure": None if found.failure is None else {"code": found.failure.code, "message": found.failure.message},
+        "failure": _failure_json(found.failure),
     }
 
 
+def _failure_json(failure: CrucibleBatchError | None) -> Json:
+    if failure is None:
+        return None
+    return {"code": failure.code, "message": failure.message}
+
+
 def _difference_json(difference: Difference) -> Json:
-    error = difference.error
     return {
         "job": difference.name,
         "retired": difference.retired,
@@ -150,5 +218,11 @@ def _difference_json(difference: Difference) -> Json:
         "state": difference.state.value,
         "fixed": difference.fixed,
         "kept": difference.kept,
-        "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+        "error": _error_json(difference.error),
     }
+
+
+def _error_json(error: ErrorInfo | None) -> Json:
+    if error is None:
+        return None
+    return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -1,10 +1,12 @@
-"""Whether our uploads and the gateway's ledger agree: their sums, since the contract gives an entry no asset id.
+"""Compares the sums of our uploads with those of the gateway's ledger.
+
+Only the sums, since by the contract an entry has no asset id.
 
 the ledger has      meaning
 less than ours      a difference, if all entries of our uploads would have been seen
 more than ours      other runs or users of the account, or an upload that was charged twice
-more, and it names  a difference: the entries that name an asset of ours are ours, and only these count then
-our assets
+more, and it names  a difference: the entries that name an asset of ours are ours,
+our assets          and only these count then
 """
 
 from __future__ import annotations
@@ -22,16 +24,23 @@ from crucible_batch.core.audit_claims import (
 )
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.gateway_types import LedgerEntry
-from crucible_batch.core.ledger_statement import Clocks, EntryKind, Statement, entry_amount, entry_kind
+from crucible_batch.core.ledger_statement import (
+    Clocks,
+    EntryKind,
+    Statement,
+    entry_amount,
+    entry_kind,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSums:
-    """The uploads of a run directory: their sums in the journal (``books``), and in the gateway's ledger.
+    """The uploads of a run directory: their sums in the journal (``books``) and in the ledger.
 
-    ``count`` is the number of uploads, ``present`` that of images which the gateway lists, ``gone`` that of images
-    which it should list and doesn't, ``lost`` that of uploads without an answer. ``entries`` are those in ``ledger``.
-    ``is_recent``: the differences are entries that may not be listed yet.
+    ``count`` is the number of uploads, ``present`` that of images which the gateway lists, ``gone``
+    that of images which it should list and doesn't, ``lost`` that of uploads without an answer.
+    ``entries`` are those in ``ledger``. ``is_recent``: the differences are entries that may not be
+    listed yet.
     """
 
     count: int
@@ -59,25 +68,33 @@ def audit_uploads(
     present: Collection[str],
     asked_at: float,
 ) -> UploadSums | None:
-    """Compare the sums of all uploads; None if there are none. ``present`` are the assets that the gateway lists.
+    """Compare the sums of all uploads; return None if there are no uploads.
 
-    ``asked_at`` is when the ledger was read, by our clock.
+    ``present`` are the assets that the gateway lists. ``asked_at`` is when the ledger was read, by
+    our clock.
     """
     if not claims:
         return None
     asset_ids = [claim.asset_id for claim in claims if claim.asset_id is not None]
-    about = {entry.key: entry for asset_id in asset_ids for entry in statement.about(asset_id) if entry.job_id is None}
-    entries = tuple(about.values()) or _entries_of_our_time(claims, statement, clocks)
+    named = {
+        entry.key: entry
+        for asset_id in asset_ids
+        for entry in statement.about(asset_id)
+        if entry.job_id is None
+    }
+    entries = tuple(named.values()) or _entries_of_our_time(claims, statement, clocks)
     ledger = Figures(_sum(entries, EntryKind.UPLOAD), _sum(entries, EntryKind.REBATE))
     books = Figures(
         sum((claim.charge for claim in claims if claim.state is not UploadState.OPEN), ZERO),
         sum((claim.rebate or ZERO for claim in claims), ZERO),
         sum((claim.charge for claim in claims if claim.state is UploadState.OPEN), ZERO),
     )
-    settled = [claim for claim in claims if _last(claim) < asked_at and claim.state is not UploadState.OPEN]
+    settled = [
+        claim for claim in claims if _last(claim) < asked_at and claim.state is not UploadState.OPEN
+    ]
     shown = [claim for claim in settled if clocks.surely_shown(statement, claim.begun_at)]
     listed = [claim for claim in settled if claim.asset_id in present]
-    differences = list(_differences(shown, ledger, books, listed=listed, is_named=bool(about)))
+    differences = list(_differences(shown, ledger, books, listed=listed, is_named=bool(named)))
     if differences:
         verdict = Verdict.DIFFERS
     elif len(settled) < len(claims):
@@ -94,10 +111,16 @@ def audit_uploads(
         reasons=tuple(each.reason for each in differences),
         is_recent=may_be_listed_later(differences, asked_at),
         present=sum(claim.asset_id in present for claim in claims),
-        gone=sum(bool(claim.asset_id) and claim.rebate is None and claim.asset_id not in present for claim in settled),
+        gone=sum(_is_gone(claim, present) for claim in settled),
         lost=sum(claim.state is UploadState.LOST for claim in claims),
         entries=entries,
     )
+
+
+def _is_gone(claim: UploadClaim, present: Collection[str]) -> bool:
+    if not claim.asset_id or claim.rebate is not None:
+        return False
+    return claim.asset_id not in present
 
 
 def _entries_of_our_time(
@@ -122,20 +145,25 @@ def _differences(
     listed: Sequence[UploadClaim],
     is_named: bool,
 ) -> Iterator[LedgerDifference]:
-    """Yield what differs. ``shown`` are uploads whose entries would have been seen, ``listed`` those at the gateway.
+    """Yield what differs.
 
-    A rebate of 0 is an assumption: the answer to the deletion was lost, or the asset was gone already.
+    ``shown`` are uploads whose entries would have been seen, ``listed`` those at the gateway. A
+    rebate of 0 is an assumption: the answer to the deletion was lost, or the asset was gone
+    already.
     """
     yield from _missing(shown, ledger)
     if is_named and ledger.charged > books.charged + books.held:
         named = format_credits(ledger.charged)
-        yield LedgerDifference(f"charged {format_credits(books.charged)} in the journal, {named} in the ledger")
-    if still := sum(bool(claim.rebate) for claim in listed):
+        yield LedgerDifference(
+            f"charged {format_credits(books.charged)} in the journal, {named} in the ledger"
+        )
+    still = sum(bool(claim.rebate) for claim in listed)
+    if still:
         yield LedgerDifference(f"{still} deleted, but still listed by the gateway")
 
 
 def _missing(claims: Sequence[UploadClaim], ledger: Figures) -> Iterator[LedgerDifference]:
-    """Yield whether the ledger has less than these uploads were charged, and less than they were rebated."""
+    """Yield the differences of a ledger that charged or rebated less than these uploads were."""
     known = [claim for claim in claims if claim.state is UploadState.KNOWN]
     deleted = [claim for claim in claims if claim.rebate]
     charged = sum((claim.charge for claim in known), ZERO)
@@ -145,7 +173,10 @@ def _missing(claims: Sequence[UploadClaim], ledger: Figures) -> Iterator[LedgerD
         ("rebated", rebated, ledger.returned, deleted),
     ):
         if theirs < ours:
-            reason = f"{word} {format_credits(ours)} in the journal, {format_credits(theirs)} in the ledger"
+            reason = (
+                f"{word} {format_credits(ours)} in the journal,"
+                f" {format_credits(theirs)} in the ledger"
+            )
             yield LedgerDifference(reason, max(map(_last, of)))
 
 
@@ -155,4 +186,6 @@ def _last(claim: UploadClaim) -> float:
 
 
 def _sum(entries: Sequence[LedgerEntry], kind: EntryKind) -> Credits:
-    return sum((entry_amount(entry) for entry in entries if entry_kind(entry, of_job=False) is kind), ZERO)
+    return sum(
+        (entry_amount(entry) for entry in entries if entry_kind(entry, of_job=False) is kind), ZERO
+    )

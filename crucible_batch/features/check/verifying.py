@@ -1,6 +1,7 @@
 """Verification of a run's outputs against its journal, and repair of missing or damaged ones.
 
-Also outputs that the gateway lists but that were never saved: a list may have grown after it was last read.
+Also outputs that the gateway lists but that were never saved: a list may have grown after it was
+last read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -42,15 +44,23 @@ from crucible_batch.runs.run_journal import (
 )
 from crucible_batch.settings import Settings
 
+_T = TypeVar("_T")
 _AT_ONCE = 4
-"""The number of files hashed or downloaded at the same time: keeps a disk busy but leaves capacity for others."""
+"""The number of files hashed or downloaded at the same time.
+
+It keeps a disk busy but leaves capacity for others.
+"""
 _JOBS_AT_ONCE = 8
-"""The number of concurrent requests. A run directory may have as many jobs as the gateway accepts requests a minute."""
+"""The number of concurrent requests.
+
+A run directory may have as many jobs as the gateway accepts requests a minute.
+"""
 _BATCH = 64
 _MISPLACED = {
     FileState.DAMAGED: ErrorInfo(
         "OUTPUT_MISPLACED",
-        "the plan has another path for it; the file at this path may be another one and is not replaced",
+        "the plan has another path for it;"
+        " the file at this path may be another one and is not replaced",
         "move that file away, then check again",
     ),
     FileState.MISSING: ErrorInfo(
@@ -73,8 +83,9 @@ _UNTOUCHED = {
 class Difference:
     """An output whose file on disk is not as recorded in the journal.
 
-    ``retired`` is true if its job is no longer in the manifest. ``fixed`` is true if the file was restored; ``kept`` is
-    then the new path of the file that was there before, if any. ``error`` is the reason if it could not be fixed.
+    ``retired`` is true if its job is no longer in the manifest. ``fixed`` is true if the file was
+    restored; ``kept`` is then the new path of the file that was there before, if any. ``error`` is
+    the reason if it could not be fixed.
     """
 
     name: str
@@ -91,9 +102,9 @@ class Difference:
 class Verification:
     """The result of a verification.
 
-    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them are of retired jobs.
-    ``leftovers`` are temporary files that no run is using; ``fix`` removes them. ``failure`` is the error that ended
-    the fixing early.
+    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them
+    are of retired jobs. ``leftovers`` are temporary files that no run is using; ``fix`` removes
+    them. ``failure`` is the error that ended the fixing early.
     """
 
     run_dir: Path
@@ -113,7 +124,9 @@ class Verification:
     def exit_code(self) -> ExitCode:
         if all(difference.fixed for difference in self.differences):
             return ExitCode.OK
-        return ExitCode.DIFFERENCE if self.failure is None else self.failure.exit_code
+        if self.failure is not None:
+            return self.failure.exit_code
+        return ExitCode.DIFFERENCE
 
 
 async def check_outputs(
@@ -128,15 +141,16 @@ async def check_outputs(
 
     ``run_dir`` may be the URL of an object store; then each object is read completely.
 
-    Without ``fix``, needs no key and no gateway, and may be called during a run. With ``fix``, missing and damaged
-    files are downloaded again and saved only if they have the recorded bytes; nothing is bought. A damaged file is
-    kept under another name. If there is a key, ``fix`` also requests each succeeded job and saves outputs that the
-    gateway lists but that were never saved. ``on_checked`` is called from time to time with the number of files
-    checked so far.
+    Without ``fix``, needs no key and no gateway, and may be called during a run. With ``fix``,
+    missing and damaged files are downloaded again and saved only if they have the recorded bytes;
+    nothing is bought. A damaged file is kept under another name. If there is a key, ``fix`` also
+    requests each succeeded job and saves outputs that the gateway lists but that were never saved.
+    ``on_checked`` is called from time to time with the number of files checked so far.
 
-    Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if ``prune`` has deleted
-    the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and ``GatewayError``, before any output is
-    changed. A later error is the result's ``failure``. Raises ``ObjectStoreError`` if the object store fails.
+    Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if
+    ``prune`` has deleted the outputs; with ``fix`` also ``RunBusyError``, ``KeyRefusedError`` and
+    ``GatewayError``, before any output is changed. A later error is the result's ``failure``.
+    Raises ``ObjectStoreError`` if the object store fails.
     """
     directory = local_directory(run_dir)
     store = store_of(directory)
@@ -144,24 +158,28 @@ async def check_outputs(
         refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
-            found, records = await _look(journal, store, on_checked, running=not fix and is_locked(directory))
+            found, records = await _compare(
+                journal, store, on_checked, running=not fix and is_locked(directory)
+            )
         if not fix:
             return found
         store.sweep()
         settings = settings or current_settings()
-        if settings.api_key is None and not any(record.is_mendable for record in records):
-            return replace(found, differences=tuple(_told(record) for record in records))
-        async with open_for_repair(directory, settings, transport) as bench:
-            forget_pruning(bench.journal)
-            await claim_prefix(store, bench.journal.binding(), may_be_empty=True)
-            mender = _Mender(bench, store)
-            differences = [*await mender.mend(records), *await mender.complete()]
+        if settings.api_key is None and not any(record.is_repairable for record in records):
+            return replace(found, differences=tuple(_difference(record) for record in records))
+        async with open_for_repair(directory, settings, transport) as run:
+            forget_pruning(run.journal)
+            await claim_prefix(store, run.journal.binding(), may_be_empty=True)
+            repairer = _Repairer(run, store)
+            differences = [*await repairer.repair(records), *await repairer.complete()]
             if differences:
-                write_report_of(bench.journal, directory)
-                await publish_report(bench.journal, store)
+                write_report_of(run.journal, directory)
+                await publish_report(run.journal, store)
     counts = Counter(found.counts)
-    counts.update(difference.state for difference in differences if difference.state is FileState.UNSAVED)
-    return replace(found, counts=counts, differences=tuple(differences), failure=mender.failure)
+    counts.update(
+        difference.state for difference in differences if difference.state is FileState.UNSAVED
+    )
+    return replace(found, counts=counts, differences=tuple(differences), failure=repairer.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +193,11 @@ class _Record:
     state: FileState = FileState.OK
 
     @property
-    def is_mendable(self) -> bool:
-        """Whether the file may be created or replaced: the path must be the planned one, not only the journal's."""
+    def is_repairable(self) -> bool:
+        """Whether the file may be created or replaced.
+
+        Its path must be the planned one, not only the journal's.
+        """
         return self.state in _MISPLACED and self.is_planned_path
 
     @property
@@ -185,7 +206,10 @@ class _Record:
         return is_planned_path(self.planned.output, saved.index, saved.sha256, saved.path)
 
     def as_displaced(self) -> _Record:
-        """Return the record of an output whose path is another's now: missing, and restored to a path of its own."""
+        """Return this record for an output whose path belongs to another output now.
+
+        It is missing, and is restored to a path of its own.
+        """
         aside = replace(self.saved, path=relocated_path(self.saved.path, self.saved.sha256))
         return replace(self, saved=aside, state=FileState.MISSING)
 
@@ -197,51 +221,78 @@ def _recorded(journal: Journal) -> Iterator[_Record]:
             yield _Record(planned, job, retired, saved)
 
 
-async def _look(
+async def _compare(
     journal: Journal, store: OutputStore, on_checked: Callable[[int], None], *, running: bool
 ) -> tuple[Verification, list[_Record]]:
     counts: Counter[FileState] = Counter()
-    odd: list[_Record] = []
+    differing: list[_Record] = []
     retired = byte_size = 0
     records = _recorded(journal)
     # In batches, so that errors of reading the journal are raised here and not in a task group.
-    while batch := list(islice(records, _BATCH)):
+    for batch in _batches(records, _BATCH):
         for record in await _checked(store, batch):
             counts[record.state] += 1
             retired += record.retired
             byte_size += record.saved.byte_size
             if record.state is not FileState.OK:
-                odd.append(record)
+                differing.append(record)
         on_checked(counts.total())
-    leftovers = () if running else tuple(sorted(path.as_posix() for path in store.leftovers()))
-    for position in _displaced(journal, odd):
-        counts.update({odd[position].state: -1, FileState.MISSING: 1})
-        odd[position] = odd[position].as_displaced()
-    differences = tuple(_told(record) for record in odd)
-    return Verification(store.directory, running, counts, retired, byte_size, differences, leftovers), odd
+    leftovers: list[str] = []
+    if not running:
+        leftovers = sorted(path.as_posix() for path in store.leftovers())
+    for position in _displaced(journal, differing):
+        counts.update({differing[position].state: -1, FileState.MISSING: 1})
+        differing[position] = differing[position].as_displaced()
+    found = Verification(
+        run_dir=store.directory,
+        running=running,
+        counts=counts,
+        retired=retired,
+        byte_size=byte_size,
+        differences=tuple(_difference(record) for record in differing),
+        leftovers=tuple(leftovers),
+    )
+    return found, differing
 
 
-def _displaced(journal: Journal, odd: Sequence[_Record]) -> list[int]:
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield the items in lists of at most ``size``; takes no more of them than are asked for."""
+    iterator = iter(items)
+    batch = list(islice(iterator, size))
+    while batch:
+        yield batch
+        batch = list(islice(iterator, size))
+
+
+def _displaced(journal: Journal, differing: Sequence[_Record]) -> list[int]:
     """Return the positions of the records whose path is another output's now.
 
-    If an output was deleted, a new job may have saved its own at the free path. That one is not to be replaced, also
-    if the plan has changed back since, so that the path is the deleted one's again.
+    If an output was deleted, a new job may have saved its own at the free path. That one is not to
+    be replaced, also if the plan has changed back since, so that the path is the deleted one's
+    again.
     """
-    paths = {record.saved.path for record in odd if record.state in _MISPLACED}
-    is_odd = {_output_of(record) for record in odd}
+    paths = {record.saved.path for record in differing if record.state in _MISPLACED}
+    if not paths:
+        return []
+    is_differing = {_output_of(record) for record in differing}
     owners: dict[str, _Record] = {}
 
     def rank(record: _Record) -> tuple[bool, bool, float]:
-        return _output_of(record) not in is_odd, not record.retired, record.saved.at
+        return _output_of(record) not in is_differing, not record.retired, record.saved.at
 
-    for record in _recorded(journal) if paths else ():
-        if (path := record.saved.path) in paths:
+    for record in _recorded(journal):
+        path = record.saved.path
+        if path in paths:
             owners[path] = max(owners.get(path, record), record, key=rank)
 
     def is_displaced(record: _Record) -> bool:
         return _output_of(owners.get(record.saved.path, record)) != _output_of(record)
 
-    return [position for position, record in enumerate(odd) if record.state in _MISPLACED and is_displaced(record)]
+    return [
+        position
+        for position, record in enumerate(differing)
+        if record.state in _MISPLACED and is_displaced(record)
+    ]
 
 
 def _output_of(record: _Record) -> tuple[str, int]:
@@ -259,7 +310,7 @@ async def _checked(store: OutputStore, batch: Sequence[_Record]) -> list[_Record
     return checked
 
 
-def _told(record: _Record) -> Difference:
+def _difference(record: _Record) -> Difference:
     error = None
     if record.state in _UNTOUCHED:
         code, message = _UNTOUCHED[record.state]
@@ -267,58 +318,67 @@ def _told(record: _Record) -> Difference:
     elif not record.is_planned_path:
         error = _MISPLACED.get(record.state)
     saved = record.saved
-    return Difference(record.planned.name, record.retired, saved.index, saved.path, record.state, error=error)
+    return Difference(
+        record.planned.name, record.retired, saved.index, saved.path, record.state, error=error
+    )
 
 
-class _Mender:
-    """Downloads missing and damaged outputs. Stops at the first failure of the network, the disk or the journal."""
+class _Repairer:
+    """Downloads missing and damaged outputs.
 
-    def __init__(self, bench: LockedRun, store: OutputStore) -> None:
-        self._bench = bench
-        terms = newest_run(bench.journal).terms
-        self._fetcher = Downloader(bench.gateway, store, bench.clock, jitter=random.random, terms=terms)
+    Stops at the first failure of the network, the disk or the journal.
+    """
+
+    def __init__(self, run: LockedRun, store: OutputStore) -> None:
+        self._run = run
+        terms = newest_run(run.journal).terms
+        self._fetcher = Downloader(run.gateway, store, run.clock, jitter=random.random, terms=terms)
         self._failures: list[CrucibleBatchError] = []
 
     @property
     def failure(self) -> CrucibleBatchError | None:
-        return self._failures[0] if self._failures else None
+        if not self._failures:
+            return None
+        return self._failures[0]
 
-    async def mend(self, records: Sequence[_Record]) -> list[Difference]:
+    async def repair(self, records: Sequence[_Record]) -> list[Difference]:
         """Restore the outputs and return a difference for each, in the same order."""
-        differences = [_told(record) for record in records]
+        differences = [_difference(record) for record in records]
 
-        async def mend(position: int) -> None:
+        async def repair(position: int) -> None:
             differences[position] = await self._try(records[position])
 
-        mendable = (position for position, record in enumerate(records) if record.is_mendable)
-        await for_each(mendable, mend, at_once=_AT_ONCE)
+        repairable = (position for position, record in enumerate(records) if record.is_repairable)
+        await for_each(repairable, repair, at_once=_AT_ONCE)
         return differences
 
     async def complete(self) -> list[Difference]:
-        """Save outputs that the gateway lists but that were never saved; return a difference for each."""
+        """Save listed outputs that were never saved; return a difference for each."""
         differences: list[Difference] = []
         try:
-            async for more in unsaved(self._bench.gateway, jobs_with_past(self._bench.journal)):
+            async for more in unsaved(self._run.gateway, jobs_with_past(self._run.journal)):
                 differences += await self._save_more(more)
         except CrucibleBatchError as error:
             self._failures.append(error)
         return differences
 
     async def _save_more(self, more: UnsavedOutputs) -> list[Difference]:
-        planned, append = more.planned, self._bench.journal.append
-        listed = Listed(at=self._bench.clock.now(), numbers=more.numbers)
-        await append(planned.identity, listed)  # recorded first: what can't be downloaded now is left to the next run
+        planned = more.planned
+        append = self._run.journal.append
+        listed = Listed(at=self._run.clock.now(), numbers=more.numbers)
+        # Recorded first: what can't be downloaded now is left to the next run.
+        await append(planned.identity, listed)
         job = evolve(more.job, listed)
         differences = []
         for index in range(more.job.expected or 0, job.expected or 0):
+            path = output_path(planned.output, index, "").as_posix()
+            difference = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
             saved = await self._fetcher.fetch(planned, job.current, index, job.number_of(index))
-            path = saved.path if isinstance(saved, Saved) else output_path(planned.output, index, "").as_posix()
-            told = Difference(planned.name, more.retired, index, path, FileState.UNSAVED)
             if isinstance(saved, Saved):
                 await append(planned.identity, saved)
-                differences.append(replace(told, fixed=True))
+                differences.append(replace(difference, path=saved.path, fixed=True))
             else:
-                differences.append(replace(told, error=saved.error))
+                differences.append(replace(difference, error=saved.error))
         return differences
 
     async def _try(self, record: _Record) -> Difference:
@@ -327,28 +387,29 @@ class _Mender:
                 return await self._restore(record)
             except CrucibleBatchError as error:
                 self._failures.append(error)
-        return replace(_told(record), error=error_info(self._failures[0]))
+        return replace(_difference(record), error=error_info(self._failures[0]))
 
     async def _restore(self, record: _Record) -> Difference:
-        saved, append = record.saved, self._bench.journal.append
+        saved, append = record.saved, self._run.journal.append
         number = record.job.number_of(saved.index)
         restored = await self._fetcher.restore(record.planned, record.job.current, saved, number)
         if isinstance(restored, Unavailable):
-            return replace(_told(record), error=restored.error)
+            return replace(_difference(record), error=restored.error)
         if saved.index in record.job.outputs:
-            await append(record.job.identity, Missed(at=self._bench.clock.now(), index=saved.index))
+            await append(record.job.identity, Missed(at=self._run.clock.now(), index=saved.index))
         await append(record.job.identity, restored.saved)
-        return replace(_told(record), fixed=True, kept=restored.kept)
+        return replace(_difference(record), fixed=True, kept=restored.kept)
 
 
-# -- outputs that were never saved ------------------------------------------------------------------------------------
+# -- outputs that were never saved -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class UnsavedOutputs:
-    """A job with more listed than saved outputs. ``numbers`` are the gateway's numbers of all listed outputs.
+    """A job with more listed than saved outputs.
 
-    ``missing`` is how many of them were not saved.
+    ``numbers`` are the gateway's numbers of all listed outputs. ``missing`` is how many of them
+    were not saved.
     """
 
     planned: PlannedJob
@@ -358,23 +419,30 @@ class UnsavedOutputs:
     missing: int
 
 
-async def unsaved(gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]) -> AsyncIterator[UnsavedOutputs]:
-    """Yield the jobs for which the gateway now lists more outputs. Sends one request for each job that has succeeded.
+async def unsaved(
+    gateway: Gateway, jobs: Iterable[tuple[PlannedJob, Job, bool]]
+) -> AsyncIterator[UnsavedOutputs]:
+    """Yield the jobs for which the gateway now lists more outputs.
 
-    ``jobs`` are as from ``jobs_with_past``: the third value is true for retired jobs. A job that the gateway no longer
-    knows has no new outputs. Raises ``GatewayError`` if a request fails.
+    Sends one request for each job that has succeeded. ``jobs`` are as from ``jobs_with_past``: the
+    third value is true for retired jobs. A job that the gateway no longer knows has no new outputs.
+    Raises ``GatewayError`` if a request fails.
     """
-    whole = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
-    while batch := list(islice(whole, _JOBS_AT_ONCE)):
-        looks = await asyncio.gather(*(_look_at(gateway, *found) for found in batch), return_exceptions=True)
-        for look in looks:
-            if isinstance(look, BaseException):
-                raise look
-            if look is not None:
-                yield look
+    succeeded = (found for found in jobs if found[1].phase is Phase.SUCCEEDED)
+    for batch in _batches(succeeded, _JOBS_AT_ONCE):
+        answers = await asyncio.gather(
+            *(_ask_for_more(gateway, *found) for found in batch), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is not None:
+                yield answer
 
 
-async def _look_at(gateway: Gateway, planned: PlannedJob, job: Job, retired: bool) -> UnsavedOutputs | None:
+async def _ask_for_more(
+    gateway: Gateway, planned: PlannedJob, job: Job, retired: bool
+) -> UnsavedOutputs | None:
     try:
         snapshot = await gateway.job(job.current.job_id or "")
     except GatewayError as error:
@@ -384,4 +452,6 @@ async def _look_at(gateway: Gateway, planned: PlannedJob, job: Job, retired: boo
     known = job.expected or 0
     numbers = merge_output_lists(job.numbers, known, snapshot.numbers) or ()
     more = len(numbers) - known
-    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more) if more > 0 else None
+    if more <= 0:
+        return None
+    return UnsavedOutputs(planned, job, retired, snapshot.numbers, more)

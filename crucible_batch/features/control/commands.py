@@ -41,7 +41,9 @@ def ctl(
         list[str],
         typer.Argument(
             metavar="COMMAND",
-            help="pause, resume, stop, concurrency N, deadline DURATION (from now), or retry NAME...",
+            help=(
+                "pause, resume, stop, concurrency N, deadline DURATION (from now), or retry NAME..."
+            ),
             show_default=False,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Commands to the run that is active in a directory: the socket that it takes them on, and both ends of it."""
+"""Commands to the run that is active in a directory: its socket, and both ends of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ _REQUEST_WITHIN_S = 5.0
 _LONGEST = 64 * 1024
 _LAST_ANSWERS_S = 1.0
 _MOST_OPEN = 32
-"""The connections at the same time. More are closed immediately: each is an open file, and the run needs its own."""
+"""The connections at the same time.
+
+More are closed immediately: each is an open file, and the run needs its own.
+"""
 _LONGEST_ADDRESS = 100
 """The bytes of a socket's address: macOS has 104, Linux 108."""
 _PEER = struct.Struct("3i")
@@ -58,7 +61,10 @@ _ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
 
 @asynccontextmanager
 async def controlled(desk: ControlDesk, directory: Path) -> AsyncIterator[None]:
-    """Take commands on the directory's socket during the block. If there can't be one, the run continues without."""
+    """Take commands on the directory's socket during the block.
+
+    If there can't be one, the run continues without.
+    """
     connections = _Connections(desk)
     with ExitStack() as stack:
         try:
@@ -104,8 +110,8 @@ class _Connections:
                     line = await reader.readline()
                 writer.write(_ANSWER.dump_json(await self._answer(line, user)) + b"\n")
                 await writer.drain()
-        # Gone, silent (TimeoutError is an OSError), or too long. Cancelled: the run ends, and nothing awaits this task;
-        # Python 3.11 would report it as an error.
+        # Gone, silent (TimeoutError is an OSError), or too long. Cancelled: the run ends, and
+        # nothing awaits this task; Python 3.11 would report it as an error.
         except (OSError, ValueError, asyncio.CancelledError):
             pass
         finally:
@@ -113,7 +119,10 @@ class _Connections:
             writer.close()
 
     async def ended(self, within_s: float) -> None:
-        """Wait until the last answers are sent, and end what is left. What is accepted then is closed immediately."""
+        """Wait until the last answers are sent, and end what is left.
+
+        What is accepted then is closed immediately.
+        """
         self._is_over = True
         tasks = set(self._open)
         if tasks:
@@ -136,30 +145,37 @@ def _request(line: bytes) -> tuple[list[str], str]:
     with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
         asked = json.loads(line)
         words, via = asked["words"], asked["via"]
-        if isinstance(words, list) and all(isinstance(word, str) for word in words) and via in {TERMINAL, PAGE}:
+        is_command = isinstance(words, list) and all(isinstance(word, str) for word in words)
+        if is_command and via in {TERMINAL, PAGE}:
             return words, via
-    raise ControlError("the command can't be read", hint="use the same release of crucible-batch as the run")
+    raise ControlError(
+        "the command can't be read", hint="use the same release of crucible-batch as the run"
+    )
 
 
 def control(run_dir: str | Path, words: Sequence[str], *, via: str = TERMINAL) -> ControlAnswer:
-    """Give a command to the run that is active in a directory, and return its answer. Blocks for up to 30 seconds.
+    """Give a command to the run that is active in a directory, and return its answer.
 
-    Raises ``ControlError`` if no run takes it, with what to do, ``UserError`` if it is not a command,
-    ``RunDirectoryError`` and ``JournalError``.
+    Blocks for up to 30 seconds. Raises ``ControlError`` if no run takes it, with what to do,
+    ``UserError`` if it is not a command, ``RunDirectoryError`` and ``JournalError``.
     """
     read_command(words)
     directory = Path(run_dir)
     with Journal.read(directory):
         pass  # a directory without a run is refused as such
     try:
-        answer = _exchanged(directory, json.dumps({"words": list(words), "via": via}).encode() + b"\n")
+        answer = _exchanged(
+            directory, json.dumps({"words": list(words), "via": via}).encode() + b"\n"
+        )
     except PermissionError:
         raise ControlError(
-            f"the run in {directory} is another user's", hint="give the command as the user who started the run"
+            f"the run in {directory} is another user's",
+            hint="give the command as the user who started the run",
         ) from None
     except TimeoutError:
         raise ControlError(
-            f"the run in {directory} does not answer", hint=f"its state: crucible-batch status {directory}"
+            f"the run in {directory} does not answer",
+            hint=f"its state: crucible-batch status {directory}",
         ) from None
     except (OSError, ValueError) as error:  # ValidationError is a ValueError
         raise _no_run(directory) from error
@@ -188,14 +204,18 @@ def _no_run(directory: Path) -> ControlError:
             hint=f"give the command on {holder.host}",
         )
     return ControlError(
-        f"the run in {directory} takes no commands now: it is starting or ending, or its file system has no sockets",
+        f"the run in {directory} takes no commands now: it is starting or ending,"
+        " or its file system has no sockets",
         hint="try again in a moment; Ctrl-C in the run's terminal stops it in good order",
     )
 
 
 @contextmanager
 def _address(directory: Path) -> Iterator[str]:
-    """Yield an address of the directory's socket: a path that is short enough, by way of a link if needed."""
+    """Yield an address of the directory's socket.
+
+    It is a path that is short enough, by way of a link if needed.
+    """
     path = directory.absolute() / SOCKET
     if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
         yield str(path)
@@ -210,8 +230,9 @@ def _address(directory: Path) -> Iterator[str]:
 def listening(directory: Path) -> Iterator[socket.socket]:
     """Listen on the directory's socket for the block. The caller must hold the directory's lock.
 
-    A socket that a killed run left is replaced; anything else at its path is not. Raises ``OSError`` if there can't be
-    a socket: on file systems without sockets (exFAT), or if its path is taken.
+    A socket that a killed run left is replaced; anything else at its path is not. Raises
+    ``OSError`` if there can't be a socket: on file systems without sockets (exFAT), or if its path
+    is taken.
     """
     path = directory / SOCKET
     with contextlib.suppress(FileNotFoundError):
@@ -221,7 +242,8 @@ def listening(directory: Path) -> Iterator[socket.socket]:
         with _address(directory) as address:
             bound.bind(address)
         try:
-            # Nobody can connect before it listens, so its mode is right from the first connection on.
+            # Nobody can connect before it listens, so its mode is right from the first connection
+            # on.
             path.chmod(0o600)
             bound.listen()
             yield bound
@@ -233,8 +255,8 @@ def listening(directory: Path) -> Iterator[socket.socket]:
 def connected(directory: Path, timeout_s: float) -> socket.socket:
     """Return a connection to the run that is active in the directory.
 
-    Raises ``FileNotFoundError`` or ``ConnectionRefusedError`` if none takes commands, ``PermissionError`` if it is
-    another user's, and ``OSError``.
+    Raises ``FileNotFoundError`` or ``ConnectionRefusedError`` if none takes commands,
+    ``PermissionError`` if it is another user's, and ``OSError``.
     """
     status = (directory / SOCKET).lstat()
     if not stat.S_ISSOCK(status.st_mode):
@@ -253,11 +275,14 @@ def connected(directory: Path, timeout_s: float) -> socket.socket:
 
 
 def user_of(connection: socket.socket) -> int | None:
-    """Return the user id at the other end; None if it may not give commands: neither our own user nor root.
+    """Return the user id at the other end; None unless it is our own user's or root's.
 
     Only Linux shows the id. Elsewhere the mode of the socket keeps others out.
     """
     if sys.platform != "linux":
         return os.geteuid()
-    _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return user if user in {os.geteuid(), 0} else None
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    user: int = _PEER.unpack(peer)[1]
+    if user not in {os.geteuid(), 0}:
+        return None
+    return user

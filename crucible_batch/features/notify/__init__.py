@@ -1,6 +1,6 @@
-"""Messages about the starts and ends of runs, to the channels that a manifest names under ``notify``.
+"""Messages about starts and ends of runs, to the channels under ``notify`` of a manifest.
 
-messages           the event of a run's end, by its exit code, and the content: JSON, and the same as text
+messages           the event of a run's end, by its exit code, and the content: JSON and text
 sources            addresses and secrets from the environment and files
 subscriptions      the manifest's entries to channels, or to problems
   http_channels    heartbeats and signed webhooks

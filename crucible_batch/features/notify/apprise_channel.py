@@ -1,4 +1,7 @@
-"""Apprise as a channel: e-mail, Slack, ntfy and a hundred other services. An extra, loaded on first use."""
+"""Apprise as a channel: e-mail, Slack, ntfy and a hundred other services.
+
+An extra, loaded on first use.
+"""
 
 from __future__ import annotations
 
@@ -47,19 +50,26 @@ class AppriseUrl:
     async def send(self, message: RunMessage) -> None:
         """Send the message with Apprise, in a thread. Raises ``SendError``.
 
-        Apprise reports only success or failure. A daemon thread, since one that waits for a server can't be cancelled
-        and must not delay the end of the process.
+        Apprise reports only success or failure. A daemon thread, since one that waits for a server
+        can't be cancelled and must not delay the end of the process.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bool] = loop.create_future()
 
+        def answer(is_sent: bool) -> None:
+            if not done.done():
+                done.set_result(is_sent)
+
         def work() -> None:
             try:
-                is_sent = _send(self.url, title_of(message), text_of(message), _KINDS[message.event])
-            except Exception:  # noqa: BLE001 - a service of Apprise may raise anything, and its text may name the URL
+                is_sent = _send(
+                    self.url, title_of(message), text_of(message), _KINDS[message.event]
+                )
+            # A service of Apprise may raise anything, and its text may name the URL.
+            except Exception:  # noqa: BLE001
                 is_sent = False
             if not loop.is_closed():
-                loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(is_sent))
+                loop.call_soon_threadsafe(answer, is_sent)
 
         threading.Thread(target=work, daemon=True, name="apprise").start()
         try:
@@ -78,11 +88,18 @@ def _send(url: str, title: str, body: str, kind: str) -> bool:
     service = Apprise()
     if not service.add(str(url)):
         return False
-    return bool(service.notify(body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT))
+    return bool(
+        service.notify(
+            body=body, title=title, notify_type=NotifyType(kind), body_format=NotifyFormat.TEXT
+        )
+    )
 
 
 def _silence() -> None:
-    """Keep the log records of Apprise and of its HTTP client to themselves: they contain addresses and tokens."""
+    """Keep the log records of Apprise and of its HTTP client out of our logs.
+
+    They contain addresses and tokens.
+    """
     for name in ("apprise", "urllib3", "requests"):
         log = logging.getLogger(name)
         log.propagate = False

@@ -1,7 +1,7 @@
 """A program as a channel: it reads the message as JSON from stdin.
 
-It runs without a shell, in the manifest's folder, in a process group of its own, and without the API key in its
-environment. What it prints is logged.
+It runs without a shell, in the manifest's folder, in a process group of its own, and without the
+API key in its environment. What it prints is logged.
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ GRACE_S = 5.0
 """The time between SIGTERM and SIGKILL, in seconds."""
 _OUTPUT_LIMIT = 4096
 _AFTER_EXIT_S = 1.0
-"""How long output is read after the program's end: a process that it left behind may keep the pipe open."""
+"""How long output is read after the program's end: a process that it left behind may keep the pipe
+open.
+"""
 
 
-def environment_of_commands(environ: Mapping[str, str], key_variable: str, api_key: str | None) -> Mapping[str, str]:
+def environment_of_commands(
+    environ: Mapping[str, str], key_variable: str, api_key: str | None
+) -> Mapping[str, str]:
     """Return the environment of commands: without the API key, under whatever name."""
-    return {
-        name: value for name, value in environ.items() if name != key_variable and not (api_key and api_key in value)
-    }
+    known = {name: value for name, value in environ.items() if name != key_variable}
+    if not api_key:
+        return known
+    return {name: value for name, value in known.items() if api_key not in value}
 
 
 def find_program(program: str, directory: Path) -> Path | None:
@@ -43,13 +48,18 @@ def find_program(program: str, directory: Path) -> Path | None:
 
     A name with a slash is relative to ``directory``, any other is looked up in ``PATH``.
     """
-    found = shutil.which(str(directory / program) if "/" in program else program)
+    if "/" in program:
+        program = str(directory / program)
+    found = shutil.which(program)
     return None if found is None else Path(found)
 
 
 @dataclass(slots=True)
 class Command:
-    """A command of the manifest. ``words`` are the program and its arguments; they are never changed by the message."""
+    """A command of the manifest.
+
+    ``words`` are the program and its arguments; they are never changed by the message.
+    """
 
     source: str
     words: Sequence[str]
@@ -65,27 +75,35 @@ class Command:
         return self.time_limit_s + self.grace_s + 2.0
 
     async def send(self, message: RunMessage) -> None:
-        """Run the command to its end. Raises ``SendError`` if it fails or takes too long; a command runs once."""
+        """Run the command to its end.
+
+        Raises ``SendError`` if it fails or takes too long; a command runs once.
+        """
         output = bytearray()
         try:
             code = await self._run(message.to_json() + b"\n", output)
         except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or "invalid arguments"
+            reason = "invalid arguments"
+            if isinstance(error, OSError) and error.strerror:
+                reason = error.strerror
             raise SendError(f"can't be started: {reason.lower()}", is_final=True) from None
         finally:
             if output:
                 logger.info("%s: %s", self.source, clean_message(output.decode("utf-8", "replace")))
         if code is None:
-            raise SendError(f"did not end within {self.time_limit_s:.0f} s and was stopped", is_final=True)
+            raise SendError(
+                f"did not end within {self.time_limit_s:.0f} s and was stopped", is_final=True
+            )
         if code:
             how = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
             raise SendError(how, is_final=True)
 
     async def _run(self, text: bytes, output: bytearray) -> int | None:
-        """Return the exit code; None if the time limit has passed. ``output`` receives the first bytes printed.
+        """Return the exit code; None if the time limit has passed.
 
-        The pipe of the output is not asyncio's own, with which it would wait for processes that the program left
-        behind. Raises ``OSError`` and ``ValueError`` if the program can't be started.
+        ``output`` receives the first bytes printed. The pipe of the output is not asyncio's own,
+        with which it would wait for processes that the program left behind. Raises ``OSError`` and
+        ``ValueError`` if the program can't be started.
         """
         receiving, sending = os.pipe()
         with os.fdopen(receiving, "rb", 0) as pipe:
@@ -159,8 +177,10 @@ async def _read(pipe: IO[bytes], output: bytearray) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), pipe
     )
     try:
-        while block := await reader.read(_OUTPUT_LIMIT):
+        block = await reader.read(_OUTPUT_LIMIT)
+        while block:
             output += block[: _OUTPUT_LIMIT - len(output)]
+            block = await reader.read(_OUTPUT_LIMIT)
     finally:
         transport.close()
 

@@ -13,10 +13,16 @@ from crucible_batch.settings import Settings
 
 
 async def checks(request: RunRequest, settings: Settings) -> Sequence[DoctorCheck]:
-    """Send a test message to each channel. Raises ``ManifestError``, and ``NotificationError`` before one is sent."""
+    """Send a test message to each channel.
+
+    Raises ``ManifestError``, and ``NotificationError`` before one is sent.
+    """
     findings = []
     for result in await send_test(request, settings):
         text = clean(f"{result.channel} {result.source}: {result.error or 'sent'}")
-        bad = DoctorCheck("notify", "bad", text, "check the receiver and the network", ExitCode.STOPPED)
-        findings.append(DoctorCheck("notify", "good", text) if result.is_sent else bad)
+        if result.is_sent:
+            findings.append(DoctorCheck("notify", "good", text))
+            continue
+        hint = "check the receiver and the network"
+        findings.append(DoctorCheck("notify", "bad", text, hint, ExitCode.STOPPED))
     return findings or [DoctorCheck("notify", "warn", "the manifest has no notifications")]

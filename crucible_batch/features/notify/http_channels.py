@@ -1,7 +1,7 @@
-"""Heartbeats (Healthchecks' ping API) and webhooks (Standard Webhooks): one try to deliver a message.
+"""Heartbeats (Healthchecks' ping API) and webhooks (Standard Webhooks).
 
-References: https://healthchecks.io/docs/http_api/ and https://www.standardwebhooks.com. Redirects are not followed, and
-the body of an answer is not read.
+References: https://healthchecks.io/docs/http_api/ and https://www.standardwebhooks.com. Redirects
+are not followed, and the body of an answer is not read.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ GONE = 410
 
 
 class SendError(Exception):
-    """A failed try to deliver a message. The text contains no address and nothing that was received.
+    """A failed try to deliver a message.
 
-    ``is_final``: another try would fail as well. ``retry_after_s`` is the wait that the receiver asked for.
+    The text contains no address and nothing that was received. ``is_final``: another try would fail
+    as well. ``retry_after_s`` is the wait that the receiver asked for.
     """
 
     def __init__(self, reason: str, *, is_final: bool, retry_after_s: float | None = None) -> None:
@@ -49,7 +50,9 @@ class HttpSender:
 
     proxy: str | None = field(repr=False)
     timeout_s: float = TIMEOUT_S
-    channel: Callable[[str | None], Channel] = field(default=lambda proxy: new_channel(proxy=proxy), repr=False)
+    channel: Callable[[str | None], Channel] = field(
+        default=lambda proxy: new_channel(proxy=proxy), repr=False
+    )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
         """Send a request. Raises ``SendError`` unless the status of the answer is 2xx."""
@@ -66,11 +69,15 @@ class HttpSender:
         except httpx.InvalidURL:
             raise SendError("the address is not a valid URL", is_final=True) from None
         except httpx.HTTPError as error:
-            raise SendError(_connection_fault(error), is_final=isinstance(error, InvalidCertificateError)) from None
+            raise SendError(
+                _connection_fault(error), is_final=isinstance(error, InvalidCertificateError)
+            ) from None
         finally:
             await channel.aclose()
         if not 200 <= status < 300:
-            raise _refusal(status, retry_after_s(received.get, now=datetime.now(UTC), cap_s=_RETRY_AFTER_CAP_S))
+            raise _refusal(
+                status, retry_after_s(received.get, now=datetime.now(UTC), cap_s=_RETRY_AFTER_CAP_S)
+            )
 
 
 def _connection_fault(error: httpx.HTTPError) -> str:
@@ -96,9 +103,15 @@ _MEANINGS = {
 
 
 def _refusal(status: int, asked_s: float | None) -> SendError:
-    meaning = "redirects are not followed" if 300 <= status < 400 else _MEANINGS.get(status)
-    reason = f"HTTP {status}" if meaning is None else f"HTTP {status} ({meaning})"
-    return SendError(reason, is_final=status < 500 and status not in _TRANSIENT, retry_after_s=asked_s)
+    meaning = _MEANINGS.get(status)
+    if 300 <= status < 400:
+        meaning = "redirects are not followed"
+    reason = f"HTTP {status}"
+    if meaning is not None:
+        reason += f" ({meaning})"
+    return SendError(
+        reason, is_final=status < 500 and status not in _TRANSIENT, retry_after_s=asked_s
+    )
 
 
 @dataclass(slots=True)
@@ -114,7 +127,9 @@ class Heartbeat:
     async def send(self, message: RunMessage) -> None:
         """Ping the check. Raises ``SendError``."""
         body = f"{title_of(message)}\n{text_of(message)}\n".encode()
-        await self.sender.post(ping_url(self.url, message), {"Content-Type": "text/plain; charset=utf-8"}, body)
+        await self.sender.post(
+            ping_url(self.url, message), {"Content-Type": "text/plain; charset=utf-8"}, body
+        )
 
 
 def ping_url(url: str, message: RunMessage) -> HiddenText:
@@ -123,15 +138,18 @@ def ping_url(url: str, message: RunMessage) -> HiddenText:
     Only exit code 0 is a success there: a run with failed jobs counts as failed.
     """
     base = httpx.URL(url)
-    pinged = base.copy_with(path=f"{base.path.rstrip('/')}/{message.data.exit_code}").copy_merge_params(
-        {"rid": message.data.attempt}
-    )
+    pinged = base.copy_with(
+        path=f"{base.path.rstrip('/')}/{message.data.exit_code}"
+    ).copy_merge_params({"rid": message.data.attempt})
     return HiddenText(str(pinged))
 
 
 @dataclass(slots=True)
 class Webhook:
-    """A receiver of signed JSON. ``keys`` are the keys of all secrets that are valid at the moment."""
+    """A receiver of signed JSON.
+
+    ``keys`` are the keys of all secrets that are valid at the moment.
+    """
 
     source: str
     url: HiddenText = field(repr=False)
@@ -148,7 +166,9 @@ class Webhook:
         await self.sender.post(self.url, {"Content-Type": "application/json", **headers}, body)
 
 
-def signed_headers(message_id: str, timestamp: int, body: bytes, keys: tuple[bytes, ...]) -> Mapping[str, str]:
+def signed_headers(
+    message_id: str, timestamp: int, body: bytes, keys: tuple[bytes, ...]
+) -> Mapping[str, str]:
     """Return the headers of a Standard Webhooks message with one signature for each key.
 
     ``timestamp`` is the time of the try, in seconds since the epoch.

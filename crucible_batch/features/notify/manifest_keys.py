@@ -18,25 +18,34 @@ _CHANNELS = ("heartbeat", "webhook", "command", "apprise")
 class Notification(Part):
     """A message about a run. It has one of `heartbeat`, `webhook`, `command` and `apprise`.
 
-    Addresses and secrets are not written in a manifest: `env:NAME` reads one from the environment, and `file:PATH` from
-    a file.
+    Addresses and secrets are not written in a manifest: `env:NAME` reads one from the environment,
+    and `file:PATH` from a file.
     """
 
     on: list[Literal["success", "partial", "blocked", "failure"]] = Field(
         min_length=1, description="Events that are notified.", examples=[["success", "failure"]]
     )
     heartbeat: SecretSource = Field(
-        None, description="URL that is pinged as Healthchecks expects it.", examples=["env:HEARTBEAT_URL"]
+        None,
+        description="URL that is pinged as Healthchecks expects it.",
+        examples=["env:HEARTBEAT_URL"],
     )
     webhook: SecretSource = Field(
-        None, description="URL that receives a signed Standard Webhooks message.", examples=["env:HOOK_URL"]
+        None,
+        description="URL that receives a signed Standard Webhooks message.",
+        examples=["env:HOOK_URL"],
     )
     secret: SecretSource = Field(
-        None, description="Signing secret of the webhook, beginning with whsec_.", examples=["env:HOOK_SECRET"]
+        None,
+        description="Signing secret of the webhook, beginning with whsec_.",
+        examples=["env:HOOK_SECRET"],
     )
     command: OptionalCommand = Field(
         None,
-        description="Program and arguments, run in the manifest's folder. It reads the message as JSON from stdin.",
+        description=(
+            "Program and arguments, run in the manifest's folder."
+            " It reads the message as JSON from stdin."
+        ),
         examples=[["./notify.sh"]],
     )
     apprise: SecretSource = Field(
@@ -49,7 +58,8 @@ class Notification(Part):
         """Yield what is wrong between its fields. It is at ``path`` of the manifest."""
         channels = [name for name in _CHANNELS if getattr(self, name) is not None]
         if len(channels) != 1:
-            message = f"must have one of {', '.join(_CHANNELS)}, got {' and '.join(channels) or 'none of them'}"
+            got = " and ".join(channels) or "none of them"
+            message = f"must have one of {', '.join(_CHANNELS)}, got {got}"
             yield site.problem(path, message)
         if self.secret is not None and self.webhook is None:
             yield site.problem((*path, "secret"), "`secret` belongs to `webhook`", key=True)
@@ -60,7 +70,9 @@ class Notification(Part):
 class NotifyKeys(Header):
     """A header that may have notifications."""
 
-    notify: list[Notification] = Field(default_factory=list, description="Messages about starts and ends of runs.")
+    notify: list[Notification] = Field(
+        default_factory=list, description="Messages about starts and ends of runs."
+    )
 
     @property
     def sends_messages(self) -> bool:

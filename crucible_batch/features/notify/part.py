@@ -1,7 +1,7 @@
 """The notifications of a run: when it ends, and when it ends before it has begun.
 
-A run that can't notify is refused before anything is spent, since nobody watches it. Afterwards a notification that
-fails never fails the run: it is logged.
+A run that can't notify is refused before anything is spent, since nobody watches it. Afterwards a
+notification that fails never fails the run: it is logged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 from crucible_batch.core.credits import ZERO, Credits, format_credits
@@ -58,9 +59,16 @@ _UNFINISHED = (b'"status":"failed"', b'"status":"unknown"')
 
 
 def resolve_channels(manifest: Manifest, settings: Settings, *, allow_command: bool) -> Resolved:
-    """Return the channels of a manifest. Reads variables of the environment and the env file, and other files."""
-    reader = SourceReader(os.environ, settings.variables, manifest.directory, KEY_VARIABLE, settings.api_key)
-    return resolve(notifications_of(manifest.header), reader, proxy=settings.proxy, allow_command=allow_command)
+    """Return the channels of a manifest.
+
+    Reads variables of the environment and the env file, and other files.
+    """
+    reader = SourceReader(
+        os.environ, settings.variables, manifest.directory, KEY_VARIABLE, settings.api_key
+    )
+    return resolve(
+        notifications_of(manifest.header), reader, proxy=settings.proxy, allow_command=allow_command
+    )
 
 
 def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) -> list[str]:
@@ -68,7 +76,8 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
     if not request.notify:
         return []
     found = [
-        f"run would refuse {problem}" for problem in resolve_channels(manifest, settings, allow_command=True).problems
+        f"run would refuse {problem}"
+        for problem in resolve_channels(manifest, settings, allow_command=True).problems
     ]
     if not request.allow_command and any(manifest.header.programs()):
         found.append(f"`notify` has a command: run needs {ALLOW_COMMAND}")
@@ -76,13 +85,18 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
 
 
 class NoticesPart(RunPart, PlanPart):
-    """Notifies the end of a run. It is the outermost part, so that the failure of any other is notified."""
+    """Notifies the end of a run.
+
+    It is the outermost part, so that the failure of any other is notified.
+    """
 
     _notices: RunNotices
 
     @asynccontextmanager
     async def around(self, run: ReadRun) -> AsyncIterator[None]:
-        self._notices = RunNotices(run.manifest, run.request, run.settings, run.clock, can_ask=run.can_ask)
+        self._notices = RunNotices(
+            run.manifest, run.request, run.settings, run.clock, can_ask=run.can_ask
+        )
         run.observers.add(self._notices)
         async with self._notices:
             yield
@@ -99,14 +113,21 @@ class NoticesPart(RunPart, PlanPart):
 
 
 class RunNotices:
-    """The notifications of one run, as a context manager around all of it, and an observer of its messages.
+    """The notifications of one run: a context manager around it, and an observer of its messages.
 
-    If the block raises, the failure is notified, unless the end was notified already or a person has just declined.
-    ``check`` is to be called first within the block, so that the usable channels learn that others are not.
+    If the block raises, the failure is notified, unless the end was notified already or a person
+    has just declined. ``check`` is to be called first within the block, so that the usable channels
+    learn that others are not.
     """
 
     def __init__(
-        self, manifest: Manifest, request: RunRequest, settings: Settings, clock: Clock, *, can_ask: bool
+        self,
+        manifest: Manifest,
+        request: RunRequest,
+        settings: Settings,
+        clock: Clock,
+        *,
+        can_ask: bool,
     ) -> None:
         self._manifest = manifest
         self._request = request
@@ -114,7 +135,9 @@ class RunNotices:
         self._can_ask = can_ask
         self._resolved = Resolved()
         if request.notify and manifest.header.sends_messages:
-            self._resolved = resolve_channels(manifest, settings, allow_command=request.allow_command)
+            self._resolved = resolve_channels(
+                manifest, settings, allow_command=request.allow_command
+            )
         self._attempt = attempt_id(os.path.realpath(manifest.path), clock.now())
         self._run_id: str | None = None
         self._directory: Path | None = None
@@ -151,7 +174,9 @@ class RunNotices:
     async def end(self, journal: Journal, directory: Path, head: ReportHead, rows: RowFile) -> None:
         """Notify the end of a run that was reported."""
         self._is_ended = True
-        exit_code = head.exit_code if head.exit_code is not None else int(ExitCode.STOPPED)
+        exit_code = head.exit_code
+        if exit_code is None:
+            exit_code = int(ExitCode.STOPPED)
         event = event_of(exit_code, head.counts.succeeded)
         if not self._resolved.channels(event):
             return
@@ -166,41 +191,50 @@ class RunNotices:
         )
 
     async def _send(self, event: RunEvent, **data: object) -> None:
-        directory = self._directory
+        run_dir = None
+        if self._directory is not None and self._directory.is_dir():
+            run_dir = str(self._directory.absolute())
         known = {
             "manifest": self._manifest.name,
             "run_id": self._run_id,
             "attempt": self._attempt,
-            "run_dir": str(directory.absolute()) if directory is not None and directory.is_dir() else None,
+            "run_dir": run_dir,
         }
         message = _message(event, self._clock.now(), {**known, **data})
         await deliver(message, self._resolved.channels(event))
 
     def _is_expected(self, error: BaseException) -> bool:
-        """Whether a person at the terminal has just declined, or the run is skipped because of another one."""
+        """Whether a person has just declined, or the run is skipped because of another one."""
         if isinstance(error, RunBusyError):
             return not self._request.overlap_is_failure
         return self._can_ask and isinstance(error, ConsentError | EarlierRunError)
 
 
 def _codes(head: ReportHead, rows: Iterable[bytes]) -> list[str]:
-    """Return the first different error codes, those of stops first. Of the jobs, only the first failures are read."""
+    """Return the first different error codes, those of stops first.
+
+    Of the jobs, only the first failures are read.
+    """
     codes = dict.fromkeys(stop.code for stop in head.stops.values())
-    left = min(head.counts.failed + head.counts.unknown, _FAILURES_READ)
-    for row in rows if left else ():
-        if any(mark in row for mark in _UNFINISHED):
-            error = JobRow.model_validate_json(row).error
-            codes.update({} if error is None else {error.code: None})
-            left -= 1
-            if not left or len(codes) >= MAX_ERROR_CODES:
-                break
+    most = min(head.counts.failed + head.counts.unknown, _FAILURES_READ)
+    failures = (row for row in rows if any(mark in row for mark in _UNFINISHED))
+    for row in islice(failures, most):
+        error = JobRow.model_validate_json(row).error
+        if error is not None:
+            codes[error.code] = None
+        if len(codes) >= MAX_ERROR_CODES:
+            break
     return list(codes)[:MAX_ERROR_CODES]
 
 
 def _failure(error: BaseException) -> dict[str, object]:
     """Return the data of a message about a run that raised an error."""
     code, exit_code = failure_of(error)
-    return {"exit_code": exit_code, "error_codes": [code], "next_command": shell_command("explain", code)}
+    return {
+        "exit_code": exit_code,
+        "error_codes": [code],
+        "next_command": shell_command("explain", code),
+    }
 
 
 def _spent(head: ReportHead, before: Credits) -> MessageCredits:
@@ -214,9 +248,12 @@ def _spent(head: ReportHead, before: Credits) -> MessageCredits:
 
 
 async def send_test(request: RunRequest, settings: Settings) -> list[DeliveryResult]:
-    """Send a message of success that is marked as a test to each channel of a manifest, whatever its ``on``.
+    """Send a message of success to each channel of a manifest, whatever its ``on``.
 
-    Raises ``ManifestError``, and ``NotificationError`` if any channel can't be used; then nothing is sent.
+    The message is marked as a test.
+
+    Raises ``ManifestError``, and ``NotificationError`` if any channel can't be used; then nothing
+    is sent.
     """
     check_request(request)
     manifest = read_source(follow_plan(request))
@@ -225,7 +262,12 @@ async def send_test(request: RunRequest, settings: Settings) -> list[DeliveryRes
         raise NotificationError(resolved.problems, is_test=True)
     now = SystemClock().now()
     attempt = attempt_id(str(manifest.path), now)
-    data = {"test": True, "manifest": manifest.name, "attempt": attempt, "exit_code": int(ExitCode.OK)}
+    data = {
+        "test": True,
+        "manifest": manifest.name,
+        "attempt": attempt,
+        "exit_code": int(ExitCode.OK),
+    }
     return await deliver(_message(RunEvent.SUCCESS, now, data), resolved.channels())
 
 

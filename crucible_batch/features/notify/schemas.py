@@ -10,6 +10,7 @@ HELP = "Print the schema of a notification's message instead."
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the message."""
-    from crucible_batch.features.notify.messages import message_schema  # noqa: PLC0415 - each command reads the above
+    # Imported here, since each command imports this module.
+    from crucible_batch.features.notify.messages import message_schema  # noqa: PLC0415
 
     return message_schema()

@@ -1,8 +1,9 @@
-"""Addresses and secrets of notifications, read from the environment and from files. Their text is never shown.
+"""Addresses and secrets of notifications, read from the environment and from files.
 
-A manifest may come from another person. So that it can't send the API key, the key's own variable is refused, and so is
-any text that contains the key. What is read is used only as an http or https URL, as a signing secret of the exact
-form of Standard Webhooks, or as an Apprise URL; anything else is refused without being repeated.
+Their text is never shown. A manifest may come from another person. So that it can't send the API
+key, the key's own variable is refused, and so is any text that contains the key. What is read is
+used only as an http or https URL, as a signing secret of the exact form of Standard Webhooks, or as
+an Apprise URL; anything else is refused without being repeated.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ _APPRISE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 class SourceFault(Exception):  # noqa: N818 - it becomes a problem of the notification
-    """A source that can't be used. The message names the source, and contains nothing that was read from it."""
+    """A source that can't be used.
+
+    The message names the source, and contains nothing that was read from it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReader:
     """Reads ``env:NAME`` and ``file:PATH``.
 
-    ``variables`` are those of the env file, which the environment overrides. Paths are relative to ``directory``.
-    ``key_variable`` and ``api_key`` are refused.
+    ``variables`` are those of the env file, which the environment overrides. Paths are relative to
+    ``directory``. ``key_variable`` and ``api_key`` are refused.
     """
 
     environ: Mapping[str, str] = field(repr=False)
@@ -53,11 +57,18 @@ class SourceReader:
     def text(self, source: str) -> HiddenText:
         """Return the text of a source without surrounding blanks. Raises ``SourceFault``."""
         kind, _, name = source.partition(":")
-        text = self._variable(name) if kind == "env" else self._file(source, name)
-        if not text:
-            raise SourceFault(f"{source} is empty" if kind == "file" else f"{source}: the variable is not set")
+        if kind == "env":
+            text = self._variable(name)
+            if not text:
+                raise SourceFault(f"{source}: the variable is not set")
+        else:
+            text = self._file(source, name)
+            if not text:
+                raise SourceFault(f"{source} is empty")
         if self.api_key and self.api_key in text:
-            raise SourceFault(f"{source} contains the API key, which is never sent to another server")
+            raise SourceFault(
+                f"{source} contains the API key, which is never sent to another server"
+            )
         return text
 
     def url(self, source: str) -> HiddenText:
@@ -77,22 +88,33 @@ class SourceReader:
         return HiddenText(str(url.copy_with(fragment=None)))
 
     def signing_keys(self, source: str) -> tuple[bytes, ...]:
-        """Return the keys of a source's secrets, which are separated by blanks. Raises ``SourceFault``."""
+        """Return the keys of a source's secrets, which are separated by blanks.
+
+        Raises ``SourceFault``.
+        """
         secrets = self.text(source).split()
         if len(secrets) > MAX_SECRETS:
-            raise SourceFault(f"{source} has {len(secrets)} secrets; at most {MAX_SECRETS} are used at the same time")
+            raise SourceFault(
+                f"{source} has {len(secrets)} secrets;"
+                f" at most {MAX_SECRETS} are used at the same time"
+            )
         for secret in secrets:
             register_secret(secret)
         return tuple(_signing_key(source, secret) for secret in secrets)
 
     def apprise_urls(self, source: str) -> tuple[HiddenText, ...]:
-        """Return the Apprise URLs of a source, one a line; ``#`` begins a comment. Raises ``SourceFault``."""
+        """Return the Apprise URLs of a source, one a line; ``#`` begins a comment.
+
+        Raises ``SourceFault``.
+        """
         lines = [line.strip() for line in self.text(source).splitlines()]
         urls = tuple(HiddenText(line) for line in lines if line and not line.startswith("#"))
         if not urls or not all(_APPRISE.fullmatch(url) and len(url) <= MAX_URL for url in urls):
             raise SourceFault(f"{source} must contain Apprise URLs, one a line")
         if len(urls) > MAX_APPRISE_URLS:
-            raise SourceFault(f"{source} has {len(urls)} Apprise URLs; the limit is {MAX_APPRISE_URLS}")
+            raise SourceFault(
+                f"{source} has {len(urls)} Apprise URLs; the limit is {MAX_APPRISE_URLS}"
+            )
         for url in urls:
             register_secret(url)
         return urls
@@ -109,7 +131,9 @@ class SourceReader:
                     raise SourceFault(f"{source} is not a regular file")
                 content = file.read(MAX_SOURCE_BYTES + 1)
         except OSError as error:
-            raise SourceFault(f"{source} can't be read: {(error.strerror or 'error').lower()}") from None
+            raise SourceFault(
+                f"{source} can't be read: {(error.strerror or 'error').lower()}"
+            ) from None
         if len(content) > MAX_SOURCE_BYTES:
             raise SourceFault(f"{source} has more than {MAX_SOURCE_BYTES // 1024} KiB")
         try:

@@ -1,4 +1,7 @@
-"""The entries of ``notify`` in a manifest to channels, or to problems. Nothing is sent or run here."""
+"""The entries of ``notify`` in a manifest to channels, or to problems.
+
+Nothing is sent or run here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from dataclasses import dataclass
 
 from crucible_batch.core.redaction import clean
 from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
-from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
+from crucible_batch.features.notify.command_channel import (
+    Command,
+    environment_of_commands,
+    find_program,
+)
 from crucible_batch.features.notify.delivery import NotificationChannel
 from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, Webhook
 from crucible_batch.features.notify.manifest_keys import Notification
@@ -32,21 +39,30 @@ class Resolved:
 
     def channels(self, event: RunEvent | None = None) -> list[NotificationChannel]:
         """Return the channels of an event; all channels if it is None."""
-        return [each.channel for each in self.subscriptions if event is None or event in each.events]
+        return [
+            each.channel for each in self.subscriptions if event is None or event in each.events
+        ]
 
 
 def resolve(
-    notifications: Iterable[Notification], reader: SourceReader, *, proxy: str | None, allow_command: bool
+    notifications: Iterable[Notification],
+    reader: SourceReader,
+    *,
+    proxy: str | None,
+    allow_command: bool,
 ) -> Resolved:
-    """Return the channels of a manifest. Reads variables and files, and loads Apprise if a channel needs it.
+    """Return the channels of a manifest.
 
-    Commands are channels only with ``allow_command``, the user's consent to run programs that a manifest names.
+    Reads variables and files, and loads Apprise if a channel needs it. Commands are channels only
+    with ``allow_command``, the user's consent to run programs that a manifest names.
     """
     found: list[Subscription] = []
     problems: list[str] = []
     for index, notification in enumerate(notifications):
         try:
-            channels = list(_channels(notification, index, reader, proxy, allow_command=allow_command))
+            channels = list(
+                _channels(notification, index, reader, proxy, allow_command=allow_command)
+            )
         except SourceFault as fault:
             problems.append(f"notify[{index}]: {fault}")
             continue
@@ -56,15 +72,23 @@ def resolve(
 
 
 def _channels(
-    notification: Notification, index: int, reader: SourceReader, proxy: str | None, *, allow_command: bool
+    notification: Notification,
+    index: int,
+    reader: SourceReader,
+    proxy: str | None,
+    *,
+    allow_command: bool,
 ) -> Iterator[NotificationChannel]:
     """Yield the channels of one entry: one, or one for each Apprise URL. Raises ``SourceFault``."""
-    if (source := notification.heartbeat) is not None:
+    if notification.heartbeat is not None:
+        source = notification.heartbeat
         yield Heartbeat(clean(source), reader.url(source), HttpSender(proxy))
-    elif (source := notification.webhook) is not None:
+    elif notification.webhook is not None:
+        source = notification.webhook
         keys = reader.signing_keys(notification.secret or "")
         yield Webhook(clean(source), reader.url(source), keys, HttpSender(proxy))
-    elif (source := notification.apprise) is not None:
+    elif notification.apprise is not None:
+        source = notification.apprise
         yield from _apprise_urls(clean(source), source, reader)
     else:
         yield _command(notification.command or [], index, reader, allow_command=allow_command)
@@ -75,7 +99,9 @@ def _apprise_urls(shown: str, source: str, reader: SourceReader) -> Iterator[App
         raise SourceFault(f"apprise is not installed; install it: pip install '{EXTRA}'")
     urls = reader.apprise_urls(source)
     for number, url in enumerate(urls, 1):
-        name = shown if len(urls) == 1 else f"{shown} ({number} of {len(urls)})"
+        name = shown
+        if len(urls) > 1:
+            name += f" ({number} of {len(urls)})"
         if not is_known(url):
             raise SourceFault(f"{name} is not a URL that Apprise knows")
         yield AppriseUrl(name, url)

@@ -1,7 +1,8 @@
 """The file of an account: the shares that runs have of its budget periods, in SQLite.
 
-Each account has one file, named after the account and the gateway. Several processes may use it together: everything
-that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in ``core/allowance.py``.
+Each account has one file, named after the account and the gateway. Several processes may use it
+together: everything that changes it is one ``BEGIN IMMEDIATE`` transaction. The rule is in
+``core/allowance.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def account_file(directory: Path, account: str, gateway: str) -> Path:
 
 def account_files(directory: Path) -> list[Path]:
     """Return the files of all accounts in a directory, sorted by name."""
-    return sorted(directory.glob(f"*{SUFFIX}")) if directory.is_dir() else []
+    if not directory.is_dir():
+        return []
+    return sorted(directory.glob(f"*{SUFFIX}"))
 
 
 class BudgetAccount:
@@ -64,7 +67,9 @@ class BudgetAccount:
     def existing(cls, directory: Path, terms: AccountTerms) -> BudgetAccount | None:
         """Return the account of these terms; None if it has no file yet. Raises as ``create``."""
         path = account_file(directory, terms.account, terms.gateway)
-        return cls._of(path, terms) if os.path.lexists(path) else None
+        if not os.path.lexists(path):
+            return None
+        return cls._of(path, terms)
 
     @classmethod
     def _of(cls, path: Path, terms: AccountTerms) -> BudgetAccount:
@@ -73,7 +78,10 @@ class BudgetAccount:
         return account
 
     def require(self, terms: AccountTerms) -> None:
-        """Raise ``BudgetAccountError`` if the account has other terms: its periods would not be the same."""
+        """Raise ``BudgetAccountError`` if the account has other terms.
+
+        Its periods would not be the same.
+        """
         found = self.terms()
         for what, ours, theirs in (
             ("name", terms.account, found.account),
@@ -83,10 +91,12 @@ class BudgetAccount:
         ):
             if ours != theirs:
                 raise BudgetAccountError(
-                    f"budget account {terms.account}: this manifest has {what} {ours!r}, and the runs before had"
-                    f" {theirs!r}; nothing was spent",
-                    hint=f"use the same {what} in all manifests of the account, or give this one another"
-                    " budget.account",
+                    f"budget account {terms.account}: this manifest has {what} {ours!r},"
+                    f" and the runs before had {theirs!r}; nothing was spent",
+                    hint=(
+                        f"use the same {what} in all manifests of the account,"
+                        " or give this one another budget.account"
+                    ),
                 )
 
     def terms(self) -> AccountTerms:
@@ -99,28 +109,41 @@ class BudgetAccount:
         """Return the limit of the newest run; None before the first."""
         with transaction(self.path) as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = 'limit'").fetchone()
-        return None if row is None else _credits(row[0])
+        if row is None:
+            return None
+        return _credits(row[0])
 
     def shares(self, period: BudgetPeriod) -> list[AccountShare]:
-        """Return the shares of a period, in the order of their directories; those of 0 are left out."""
+        """Return the shares of a period above 0, in the order of their directories."""
         with transaction(self.path) as connection:
             found = list(_shares(connection, period))
         return sorted((each for each in found if each.share.total), key=lambda each: each.run_dir)
 
     def of_run(self, run: str) -> AccountShare | None:
-        """Return a run, with its allowance if it is not settled; None if the account doesn't have it."""
+        """Return a run, with its allowance if it is not settled; None for an unknown run."""
         with transaction(self.path) as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run = ?", (run,)).fetchone()  # noqa: S608 - constant names
-            return None if row is None else _share(row)
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM shares WHERE run = ?",  # noqa: S608 - constant names
+                (run,),
+            ).fetchone()
+        if row is None:
+            return None
+        return _share(row)
 
     def of_directory(self, run_dir: str) -> list[AccountShare]:
         """Return the runs of a directory, with their allowances if they are not settled."""
         with transaction(self.path) as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run_dir = ?", (run_dir,))  # noqa: S608 - constant names
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM shares WHERE run_dir = ?",  # noqa: S608 - constant names
+                (run_dir,),
+            )
             return [_share(row) for row in rows.fetchall()]
 
     def set_aside(self, usage: RunUsage, wanted: AllowanceRequest) -> Grant:
-        """Settle what the run had set aside before, and set credits aside for it now, in one transaction."""
+        """Set credits aside for a run, in one transaction.
+
+        What it had set aside before is settled first.
+        """
         with transaction(self.path, write=True) as connection:
             _require_newest(connection, usage.run, wanted.previous, _COPIED)
             _close_predecessors(connection, usage, wanted.period, self.path)
@@ -130,8 +153,8 @@ class BudgetAccount:
             standing, credits = standing.granted(usage.run, wanted.request)
             share = standing.shares[usage.run]
             connection.execute(
-                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?, set_aside = ?,"
-                " divided = ? WHERE run = ?",
+                "UPDATE shares SET newest = ?, allowance = ?, since = ?, first = ?, spent = ?,"
+                " set_aside = ?, divided = ? WHERE run = ?",
                 (
                     wanted.allowance,
                     wanted.allowance,
@@ -152,45 +175,70 @@ class BudgetAccount:
             _settle(connection, usage, at)
 
     def release(self, usage: RunUsage, newest: str | None, at: float) -> None:
-        """Settle a run that has ended. Raises ``BudgetAccountError`` if its newest allowance is not ``newest``."""
+        """Settle a run that has ended.
+
+        Raises ``BudgetAccountError`` if its newest allowance is not ``newest``.
+        """
         with transaction(self.path, write=True) as connection:
             _require_newest(connection, usage.run, newest, _CONTINUED)
             _settle(connection, usage, at)
 
-    def write_off(self, run: str, newest: str | None, by_period: Mapping[str, Credits], at: float) -> None:
-        """Settle a run whose journal is gone, with these credits in each period. Raises as ``release`` does."""
+    def write_off(
+        self, run: str, newest: str | None, by_period: Mapping[str, Credits], at: float
+    ) -> None:
+        """Settle a run whose journal is gone, with these credits in each period.
+
+        Raises as ``release`` does.
+        """
         with transaction(self.path, write=True) as connection:
             _require_newest(connection, run, newest, _CONTINUED)
-            row = connection.execute(f"SELECT {_COLUMNS} FROM shares WHERE run = ?", (run,)).fetchone()  # noqa: S608 - constant names
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM shares WHERE run = ?",  # noqa: S608 - constant names
+                (run,),
+            ).fetchone()
             if row is not None:
                 _write_off(connection, _share(row), by_period, at)
 
 
-_COLUMNS = "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided, newest, events"
-
-
+_COLUMNS = (
+    "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided,"
+    " newest, events"
+)
 _COPIED = "a copy of this run directory has set credits aside at the same time; nothing was spent"
 _CONTINUED = "the run has set credits aside again at the same time; nothing was released"
 
 
-def _require_newest(connection: sqlite3.Connection, run: str, previous: str | None, why: str) -> None:
-    """Raise ``BudgetAccountError`` if the run has set credits aside since its caller read which was the newest."""
+def _require_newest(
+    connection: sqlite3.Connection, run: str, previous: str | None, why: str
+) -> None:
+    """Raise ``BudgetAccountError`` if the newest allowance of the run is not ``previous``.
+
+    The run has then set credits aside since the caller read it.
+    """
     row = connection.execute("SELECT newest FROM shares WHERE run = ?", (run,)).fetchone()
-    if (None if row is None else row[0]) != previous:
+    newest = None if row is None else row[0]
+    if newest != previous:
         raise BudgetAccountError(why, hint="run the same command again")
 
 
 def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[AccountShare]:
     """Yield the share that each run has of a period.
 
-    settled                    what it spent in the period; if that is not recorded, what is unanswered
+    settled                    what it spent in the period, or else what is unanswered
     set aside now or earlier   all of it, spent or not
     set aside later            both: the clock was set back
     """
-    spent = dict(connection.execute("SELECT run, credits FROM spent WHERE first = ?", (period.first,)))
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM shares ORDER BY run").fetchall():  # noqa: S608 - constant names
+    spent = dict(
+        connection.execute("SELECT run, credits FROM spent WHERE first = ?", (period.first,))
+    )
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM shares ORDER BY run",  # noqa: S608 - constant names
+    )
+    for row in rows.fetchall():
         share = _share(row)
-        settled = _credits(spent[share.run]) if share.run in spent else share.unanswered
+        settled = share.unanswered
+        if share.run in spent:
+            settled = _credits(spent[share.run])
         if share.allowance is None:
             aside = min(share.unanswered, settled)
             yield replace(share, share=Share(settled - aside, aside))
@@ -201,49 +249,87 @@ def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[Ac
 
 
 def _share(row: tuple[object, ...]) -> AccountShare:
-    run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided, newest, events = row
-    is_open = allowance is not None
-    return AccountShare(
+    (
+        run,
+        run_dir,
+        manifest,
+        unanswered,
+        allowance,
+        since,
+        first,
+        spent,
+        set_aside,
+        divided,
+        newest,
+        events,
+    ) = row
+    settled = AccountShare(
         run=str(run),
         run_dir=str(run_dir),
         manifest=str(manifest),
-        share=Share(_credits(spent), _credits(set_aside)) if is_open else Share(),
-        allowance=str(allowance) if is_open else None,
-        since=float(str(since)) if is_open else None,
-        first=str(first) if is_open else None,
+        share=Share(),
+        allowance=None,
+        since=None,
+        first=None,
         unanswered=_credits(unanswered),
-        is_divided=is_open and bool(divided),
+        is_divided=False,
         newest=None if newest is None else str(newest),
         events=int(str(events)),
+    )
+    if allowance is None:
+        return settled
+    return replace(
+        settled,
+        share=Share(_credits(spent), _credits(set_aside)),
+        allowance=str(allowance),
+        since=float(str(since)),
+        first=str(first),
+        is_divided=bool(divided),
     )
 
 
 def _settle(connection: sqlite3.Connection, usage: RunUsage, at: float) -> None:
-    """Replace the run's share. Figures are never lowered by a journal with fewer events, such as one from a backup."""
-    row = connection.execute("SELECT events, unanswered FROM shares WHERE run = ?", (usage.run,)).fetchone()
+    """Replace the run's share.
+
+    Figures are never lowered by a journal with fewer events, such as one from a backup.
+    """
+    row = connection.execute(
+        "SELECT events, unanswered FROM shares WHERE run = ?", (usage.run,)
+    ).fetchone()
     is_older = row is not None and usage.events < int(row[0])
-    unanswered = max(usage.unanswered, _credits(row[1])) if is_older else usage.unanswered
+    unanswered = usage.unanswered
+    if is_older:
+        unanswered = max(unanswered, _credits(row[1]))
     connection.execute(
-        "INSERT INTO shares (run, run_dir, manifest, events, unanswered, changed_at) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO shares (run, run_dir, manifest, events, unanswered, changed_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run) DO UPDATE SET run_dir = excluded.run_dir, manifest = excluded.manifest,"
-        " events = max(events, excluded.events), unanswered = excluded.unanswered, changed_at = excluded.changed_at,"
-        " allowance = NULL, since = NULL, first = NULL, spent = NULL, set_aside = NULL, divided = NULL",
+        " events = max(events, excluded.events), unanswered = excluded.unanswered,"
+        " changed_at = excluded.changed_at, allowance = NULL, since = NULL, first = NULL,"
+        " spent = NULL, set_aside = NULL, divided = NULL",
         (usage.run, usage.run_dir, usage.manifest, usage.events, str(unanswered), at),
     )
     for first, credits in usage.by_period.items():
         _put_spent(connection, usage.run, first, max(ZERO, credits), keep_higher=is_older)
 
 
-def _close_predecessors(connection: sqlite3.Connection, usage: RunUsage, period: BudgetPeriod, account: Path) -> None:
-    """Count what earlier journals of the same directory hold or have set aside as spent: they are gone.
+def _close_predecessors(
+    connection: sqlite3.Connection, usage: RunUsage, period: BudgetPeriod, account: Path
+) -> None:
+    """Count what earlier journals of the same directory hold or have set aside as spent.
 
-    Not if it may be spent later: by shards, or by a run that is active where its directory was moved.
+    These journals are gone. Not what may be spent later: by shards, or by a run that is active
+    where its directory was moved.
     """
     for share in _shares(connection, period):
         is_former = share.run_dir == usage.run_dir and share.run != usage.run
-        if is_former and (share.allowance or share.unanswered) and not _may_be_spent(share, account):
-            firsts = {share.first or period.first, period.first}
-            _write_off(connection, share, dict.fromkeys(firsts, share.share.total), share.since or 0.0)
+        if not is_former or not (share.allowance or share.unanswered):
+            continue
+        if _may_be_spent(share, account):
+            continue
+        firsts = {share.first or period.first, period.first}
+        by_period = dict.fromkeys(firsts, share.share.total)
+        _write_off(connection, share, by_period, share.since or 0.0)
 
 
 def _may_be_spent(share: AccountShare, account: Path) -> bool:
@@ -254,26 +340,32 @@ def _write_off(
     connection: sqlite3.Connection, share: AccountShare, by_period: Mapping[str, Credits], at: float
 ) -> None:
     connection.execute(
-        "UPDATE shares SET unanswered = '0', changed_at = ?, allowance = NULL, since = NULL, first = NULL,"
-        " spent = NULL, set_aside = NULL, divided = NULL WHERE run = ?",
+        "UPDATE shares SET unanswered = '0', changed_at = ?, allowance = NULL, since = NULL,"
+        " first = NULL, spent = NULL, set_aside = NULL, divided = NULL WHERE run = ?",
         (at, share.run),
     )
     for first, credits in by_period.items():
         _put_spent(connection, share.run, first, credits, keep_higher=False)
 
 
-def _put_spent(connection: sqlite3.Connection, run: str, first: str, credits: Credits, *, keep_higher: bool) -> None:
-    row = connection.execute("SELECT credits FROM spent WHERE run = ? AND first = ?", (run, first)).fetchone()
+def _put_spent(
+    connection: sqlite3.Connection, run: str, first: str, credits: Credits, *, keep_higher: bool
+) -> None:
+    row = connection.execute(
+        "SELECT credits FROM spent WHERE run = ? AND first = ?", (run, first)
+    ).fetchone()
     if keep_higher and row is not None:
         credits = max(credits, _credits(row[0]))
     connection.execute(
-        "INSERT OR REPLACE INTO spent (run, first, credits) VALUES (?, ?, ?)", (run, first, str(credits))
+        "INSERT OR REPLACE INTO spent (run, first, credits) VALUES (?, ?, ?)",
+        (run, first, str(credits)),
     )
 
 
 def _credits(value: object) -> Credits:
     """Return a stored amount. Raises ``ValueError`` if the file doesn't hold one."""
-    amount = Decimal(value) if isinstance(value, str) and len(value) <= 60 else None
-    if amount is None or not amount.is_finite() or amount < 0:
-        raise ValueError("an amount of credits is not readable")
-    return amount
+    if isinstance(value, str) and len(value) <= 60:
+        amount = Decimal(value)
+        if amount.is_finite() and amount >= 0:
+            return amount
+    raise ValueError("an amount of credits is not readable")

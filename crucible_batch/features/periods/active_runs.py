@@ -1,7 +1,7 @@
 """Which runs use what they have set aside: each holds the lock of a file beside the account's file.
 
-The lock of a run directory does not show that: a copy that takes the place of the directory is not locked. The kernel
-drops the lock of a killed run.
+The lock of a run directory does not show that: a copy that takes the place of the directory is not
+locked. The kernel drops the lock of a killed run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The budgets of accounts: what is used of each period and by which run, and the release of what a run left."""
+"""The budgets of accounts: what each run uses of a period, and the release of what a run left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from pathlib import Path
 from crucible_batch.core.allowance import Allowance, Share
 from crucible_batch.core.budget_period import BudgetPeriod, Calendar, Per
 from crucible_batch.core.credits import ZERO, Credits, format_credits
-from crucible_batch.errors import BudgetAccountError, CrucibleBatchError, RunBusyError, RunDirectoryError, UserError
+from crucible_batch.errors import (
+    BudgetAccountError,
+    CrucibleBatchError,
+    RunBusyError,
+    RunDirectoryError,
+    UserError,
+)
 from crucible_batch.features.periods.account import BudgetAccount, account_files
 from crucible_batch.features.periods.active_runs import is_active
 from crucible_batch.features.periods.note import is_journal_of
@@ -30,8 +36,9 @@ _LENGTHS: dict[str, Per] = {"day": "day", "week": "week", "month": "month"}
 class BudgetRun:
     """A run's share of a period. ``is_active``: a run holds its directory's lock now.
 
-    ``is_open``: credits are set aside for the run, since ``since`` (seconds since the epoch). ``is_gone``: there is no
-    journal in its directory any more. ``has_shards``: they are set aside for shards that are not merged yet.
+    ``is_open``: credits are set aside for the run, since ``since`` (seconds since the epoch).
+    ``is_gone``: there is no journal in its directory any more. ``has_shards``: they are set aside
+    for shards that are not merged yet.
     """
 
     run_dir: Path
@@ -46,7 +53,10 @@ class BudgetRun:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """An account in its present period. ``limit`` is that of the newest run; None before the first."""
+    """An account in its present period.
+
+    ``limit`` is that of the newest run; None before the first.
+    """
 
     terms: AccountTerms
     file: Path
@@ -57,7 +67,9 @@ class BudgetState:
 
     @property
     def shares(self) -> Allowance:
-        return Allowance(self.limit or ZERO, {str(number): run.share for number, run in enumerate(self.runs)})
+        return Allowance(
+            self.limit or ZERO, {str(number): run.share for number, run in enumerate(self.runs)}
+        )
 
     @property
     def until(self) -> str:
@@ -65,7 +77,9 @@ class BudgetState:
         return self.calendar.clock_text(self.period.end)
 
 
-def budget_states(settings: Settings, *, now: float, account: str | None = None) -> list[BudgetState]:
+def budget_states(
+    settings: Settings, *, now: float, account: str | None = None
+) -> list[BudgetState]:
     """Return the state of each account, or of those with this name: one for each gateway.
 
     Changes nothing. Raises ``BudgetAccountError``, also if there is no account of this name.
@@ -90,7 +104,9 @@ def _accounts(settings: Settings) -> Iterator[BudgetAccount]:
 
 def _unknown(account: str, known: Iterable[str], settings: Settings) -> BudgetAccountError:
     names = ", ".join(sorted(set(known)))
-    there = f"there are: {names}" if names else "no run has used one yet"
+    there = "no run has used one yet"
+    if names:
+        there = f"there are: {names}"
     return BudgetAccountError(
         f"there is no budget account {account} in {settings.accounts_directory}",
         hint=f"{there}; {ACCOUNTS_VARIABLE} names another directory",
@@ -163,13 +179,14 @@ def release_budget(
 ) -> list[ReleasedBudget]:
     """Return what a run that has ended set aside and did not spend. May be repeated.
 
-    The run's journal has what was spent. Credits that it holds for unanswered requests, and for refunds that were not
-    seen, stay set aside, unless ``forget_unanswered``. If the directory's journal is gone, all that was set
-    aside counts as spent in each period since then, or ``spent`` if that is more.
+    The run's journal has what was spent. Credits that it holds for unanswered requests, and for
+    refunds that were not seen, stay set aside, unless ``forget_unanswered``. If the directory's
+    journal is gone, all that was set aside counts as spent in each period since then, or ``spent``
+    if that is more.
 
-    Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until its shards are merged,
-    ``UserError`` for ``spent`` with a journal or below what was set aside, ``BudgetAccountError``,
-    ``RunDirectoryError`` and ``JournalError``.
+    Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until
+    its shards are merged, ``UserError`` for ``spent`` with a journal or below what was set aside,
+    ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
     """
     real = os.path.realpath(run_dir)
     found = [(each, each.terms()) for each in _accounts(settings)]
@@ -178,13 +195,16 @@ def release_budget(
         raise _unknown(account, (terms.account for _, terms in found), settings)
     released = []
     for each, terms in named:
-        if shares := each.of_directory(real):
-            releasing = _Releasing(each, calendar_of(terms), Path(real), now, spent, forget_unanswered)
-            before, after = releasing.release(shares)
-            released.append(ReleasedBudget(terms, Path(real), before, after))
+        shares = each.of_directory(real)
+        if not shares:
+            continue
+        releasing = _Releasing(each, calendar_of(terms), Path(real), now, spent, forget_unanswered)
+        before, after = releasing.release(shares)
+        released.append(ReleasedBudget(terms, Path(real), before, after))
     if not released:
         raise BudgetAccountError(
-            f"budget account {account} has nothing of {run_dir}", hint=f"crucible-batch budget show {account}"
+            f"budget account {account} has nothing of {run_dir}",
+            hint=f"crucible-batch budget show {account}",
         )
     return released
 
@@ -199,7 +219,10 @@ class _Releasing:
     forget_unanswered: bool
 
     def release(self, shares: list[AccountShare]) -> tuple[Share, Share]:
-        """Settle the runs of the directory; return its share of the present period before and after."""
+        """Settle the runs of the directory.
+
+        Return its share of the present period before and after.
+        """
         before = self._total()
         if any(is_active(self.account.path, each.run) for each in shares):
             raise RunBusyError(
@@ -233,14 +256,21 @@ class _Releasing:
 
     def _settle(self, journal: Journal, share: AccountShare) -> None:
         runs = journal.runs()
-        terms = runs[-1].terms if runs else None
-        since = self.now if share.since is None else share.since
+        terms = None
+        if runs:
+            terms = runs[-1].terms
+        since = self._since(share)
         usage = usage_of(journal, terms, self.calendar, since, self.now)
         if self.forget_unanswered:
             periods = self.calendar.between(min(since, self.now), self.now + 60)
             charges = dated(journal, prices_of(terms), periods, self.now)
-            forgotten = {each.first: charges.unanswered_in(each) + charges.refunds_in(each) for each in charges.periods}
-            by_period = {first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()}
+            forgotten = {
+                each.first: charges.unanswered_in(each) + charges.refunds_in(each)
+                for each in charges.periods
+            }
+            by_period = {
+                first: used - forgotten.get(first, ZERO) for first, used in usage.by_period.items()
+            }
             usage = replace(usage, by_period=by_period, unanswered=ZERO)
         self.account.release(usage, share.newest, self.now)
 
@@ -248,34 +278,53 @@ class _Releasing:
         self._refuse_less(shares)
         if any(each.is_divided for each in shares) and not self.forget_unanswered:
             raise BudgetAccountError(
-                f"shards of {self.directory} may still spend what is set aside, and their run directory is not there",
-                hint="put it back and merge them; if no shard will run any more, add --forget-unanswered",
+                f"shards of {self.directory} may still spend what is set aside,"
+                " and their run directory is not there",
+                hint=(
+                    "put it back and merge them;"
+                    " if no shard will run any more, add --forget-unanswered"
+                ),
             )
         for share in shares:
             if share.allowance is None and not (share.unanswered and self.forget_unanswered):
                 continue
-            since = self.now if share.since is None else share.since
             amount = share.share.total if self.spent is None else self.spent
-            periods = self.calendar.between(min(since, self.now), self.now) if share.allowance is not None else ()
-            self.account.write_off(share.run, share.newest, {each.first: amount for each in periods}, self.now)
+            by_period: dict[str, Credits] = {}
+            if share.allowance is not None:
+                periods = self.calendar.between(min(self._since(share), self.now), self.now)
+                by_period = {each.first: amount for each in periods}
+            self.account.write_off(share.run, share.newest, by_period, self.now)
+
+    def _since(self, share: AccountShare) -> float:
+        return self.now if share.since is None else share.since
 
     def _refuse_less(self, shares: Sequence[AccountShare]) -> None:
-        """Raise ``UserError`` if less is to count than runs have set aside that have not ended by the account's record.
+        """Raise ``UserError`` if less is to count as spent than unsettled runs have set aside.
 
         The directory may only be renamed, and its run may continue and spend all of it.
         """
-        aside = max((share.share.total for share in shares if share.allowance is not None), default=ZERO)
+        aside = max(
+            (share.share.total for share in shares if share.allowance is not None), default=ZERO
+        )
         if self.spent is None or self.spent >= aside:
             return
         raise UserError(
-            f"the journal of the run in {self.directory} can't be read, so all that it has set aside counts as spent:"
-            f" {format_credits(aside)} credits, not {format_credits(self.spent)}",
-            hint=f"leave out --spent, or give {format_credits(aside)} or more; if the directory was renamed or copied,"
-            " put it back: its journal has what was spent",
+            f"the journal of the run in {self.directory} can't be read, so all that it has set"
+            f" aside counts as spent: {format_credits(aside)} credits,"
+            f" not {format_credits(self.spent)}",
+            hint=(
+                f"leave out --spent, or give {format_credits(aside)} or more;"
+                " if the directory was renamed or copied, put it back:"
+                " its journal has what was spent"
+            ),
         )
 
     def _total(self) -> Share:
         period = self.calendar.at(self.now)
-        shares = [each.share for each in self.account.shares(period) if each.run_dir == str(self.directory)]
+        shares = [
+            each.share
+            for each in self.account.shares(period)
+            if each.run_dir == str(self.directory)
+        ]
         found = Allowance(ZERO, {str(number): share for number, share in enumerate(shares)})
         return Share(found.spent, found.set_aside)

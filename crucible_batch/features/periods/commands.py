@@ -36,7 +36,8 @@ def _about() -> None:
 def show(
     output: CommandOutput,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="Show this account only.", show_default=False)
+        str | None,
+        typer.Argument(metavar="ACCOUNT", help="Show this account only.", show_default=False),
     ] = None,
 ) -> None:
     """Show what is used of each account's period, and by which runs.
@@ -57,22 +58,32 @@ def show(
 def release(
     output: CommandOutput,
     account: Annotated[
-        str, typer.Argument(metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ACCOUNT", help="Name in `budget.account` of the manifests.", show_default=False
+        ),
     ],
     run_dir: opt.RunDir,
     *,
     spent: Annotated[
         Decimal | None,
         opt.credits_option(
-            "--spent", help="Credits that the run spent in each period since then, if more than it has set aside."
+            "--spent",
+            help=(
+                "Credits that the run spent in each period since then,"
+                " if more than it has set aside."
+            ),
         ),
     ] = None,
     forget_unanswered: Annotated[
         bool,
         typer.Option(
             "--forget-unanswered",
-            help="Also release credits held for unanswered requests, and for failed jobs whose refund was not seen."
-            " The gateway may have charged them.",
+            help=(
+                "Also release credits held for unanswered requests,"
+                " and for failed jobs whose refund was not seen."
+                " The gateway may have charged them."
+            ),
         ),
     ] = False,
 ) -> None:

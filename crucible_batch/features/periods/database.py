@@ -1,7 +1,8 @@
 """The file of an account as a database: creation, transactions, checks, errors.
 
-The file is in rollback mode, not WAL, so that it works on network file systems with locks, with ``synchronous=EXTRA``:
-with ``FULL``, a power cut right after a commit can revert it, and credits that a run has set aside would be free again.
+The file is in rollback mode, not WAL, so that it works on network file systems with locks, with
+``synchronous=EXTRA``: with ``FULL``, a power cut right after a commit can revert it, and credits
+that a run has set aside would be free again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CREATE TABLE shares (
     events     INTEGER NOT NULL,     -- the number of the journal's last event that is counted
     unanswered TEXT NOT NULL,        -- credits that may be charged in any later period
     changed_at REAL NOT NULL,
-    newest     TEXT,                 -- the id of its newest allowance, which its journal has as well
+    newest     TEXT,                 -- the id of its newest allowance, also in its journal
     allowance  TEXT,                 -- the same while it is set aside; NULL if the run is settled
     since      REAL,
     first      TEXT,                 -- the period in which it was set aside
@@ -55,9 +56,12 @@ def transaction(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connecti
     with reported(path):
         _check_file(path)
         # A reader with write access rolls back what a killed process left.
-        mode = "rw" if write or os.access(path, os.W_OK) else "ro"
+        is_writable = write or os.access(path, os.W_OK)
+        mode = "rw" if is_writable else "ro"
         uri = f"{path.absolute().as_uri()}?mode={mode}"
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S)) as connection:
+        with closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S)
+        ) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("PRAGMA fullfsync = ON")
@@ -77,7 +81,10 @@ def put(connection: sqlite3.Connection, key: str, value: str) -> None:
 
 
 def create_file(path: Path, terms: AccountTerms) -> None:
-    """Make the file complete under another name, then name it: an empty file of that name is a damaged one."""
+    """Make the complete file under another name, then rename it.
+
+    An empty file of the final name is therefore a damaged one.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
@@ -115,7 +122,9 @@ def _check_file(path: Path) -> None:
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     if mark != _APPLICATION_ID:
-        raise BudgetAccountError(f"{path} is not the file of a budget account; nothing was written to it", hint=_MOVE)
+        raise BudgetAccountError(
+            f"{path} is not the file of a budget account; nothing was written to it", hint=_MOVE
+        )
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
         raise BudgetAccountError(
@@ -125,8 +134,8 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
 
 
 _MOVE = (
-    "restore it from a backup, or move it away: the account then begins with nothing spent, so first set"
-    " budget.credits to what may still be spent in this period"
+    "restore it from a backup, or move it away: the account then begins with nothing spent,"
+    " so first set budget.credits to what may still be spent in this period"
 )
 
 
@@ -138,18 +147,34 @@ def reported(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BudgetAccountError(
             f"the budget account's file {path} can't be used: {error.strerror}; nothing was spent",
-            hint="set CRUCIBLE_BATCH_ACCOUNTS to a directory that all runs of the account can write",
+            hint=(
+                "set CRUCIBLE_BATCH_ACCOUNTS to a directory that all runs of the account can write"
+            ),
         ) from error
-    except (sqlite3.Error, ValueError, KeyError, ArithmeticError, TypeError, UnicodeDecodeError) as error:
+    except (
+        sqlite3.Error,
+        ValueError,
+        KeyError,
+        ArithmeticError,
+        TypeError,
+        UnicodeDecodeError,
+    ) as error:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if kind in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise BudgetAccountError(
                 f"{path} is locked by another process for {_BUSY_S:g} s; nothing was spent",
                 hint="run the same command again",
             ) from error
-        if kind in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        if kind in {
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CANTOPEN,
+        }:
             raise BudgetAccountError(
                 f"{path} can't be used: {error}; nothing was spent",
                 hint="check the disk and the permissions, and run the same command again",
             ) from error
-        raise BudgetAccountError(f"{path} is damaged: {error}; nothing was changed", hint=_MOVE) from error
+        raise BudgetAccountError(
+            f"{path} is damaged: {error}; nothing was changed", hint=_MOVE
+        ) from error

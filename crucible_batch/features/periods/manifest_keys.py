@@ -18,8 +18,10 @@ class PeriodKeys(Budget):
 
     per: Literal["day", "week", "month"] | None = Field(
         None,
-        description="`credits` is then the limit for each such period of the time zone, over all runs of all manifests"
-        " that name the same account.",
+        description=(
+            "`credits` is then the limit for each such period of the time zone,"
+            " over all runs of all manifests that name the same account."
+        ),
     )
     account: AccountName | None = Field(
         None, description="Name of the budget that manifests with `per` share.", examples=["studio"]
@@ -37,9 +39,10 @@ class PeriodKeys(Budget):
         yield from super().problems(site)
         if self.per is not None and self.credits is None:
             yield site.problem(("budget", "per"), "`per` needs `credits`, the limit for one period")
-        if (self.per is None) != (self.account is None):
-            given, missing = ("per", "account") if self.account is None else ("account", "per")
-            yield site.problem(("budget", given), f"`{given}` needs `{missing}`", key=True)
+        if self.per is not None and self.account is None:
+            yield site.problem(("budget", "per"), "`per` needs `account`", key=True)
+        if self.account is not None and self.per is None:
+            yield site.problem(("budget", "account"), "`account` needs `per`", key=True)
 
 
 KEYS = (PeriodKeys,)

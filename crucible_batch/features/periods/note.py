@@ -1,4 +1,4 @@
-"""The notes about a period's budget in a journal: the run's id in its account, and the figures for the report."""
+"""What a journal notes about a period's budget: the run's id in its account, and the figures."""
 
 from __future__ import annotations
 
@@ -32,19 +32,24 @@ def note_allowance(journal: Journal, allowance: str) -> None:
 
 
 def is_journal_of(journal: Journal, share: AccountShare, *, events: int | None = None) -> bool:
-    """Whether a journal is that of a run, as it is now: one from a backup lacks what was set aside or done since.
+    """Whether a journal is that of a run, as it is now.
 
-    ``events`` is the number of its last event, before any was added that isn't counted yet; as it is by default.
+    A journal from a backup lacks what was set aside or done since.
+
+    ``events`` is the number of its last event, before any was added that isn't counted yet; as it
+    is by default.
     """
     if noted_run_in_account(journal) != share.run:
         return False
     if share.newest is not None and journal.noted(_ALLOWANCE + share.newest) is None:
         return False
-    return share.events <= (journal.last_number() if events is None else events)
+    if events is None:
+        events = journal.last_number()
+    return share.events <= events
 
 
 def noted_period(journal: Journal) -> PeriodRow | None:
-    """Return the figures of the newest run's period; None without a period, or if they can't be read."""
+    """Return the figures of the newest run's period; None without a readable one."""
     try:
         return PeriodRow.model_validate_json(journal.noted(_PERIOD) or "")
     except ValidationError:
@@ -52,7 +57,13 @@ def noted_period(journal: Journal) -> PeriodRow | None:
 
 
 def note_period(
-    journal: Journal, account: str, calendar: Calendar, period: BudgetPeriod, shares: Allowance, *, exhausted: bool
+    journal: Journal,
+    account: str,
+    calendar: Calendar,
+    period: BudgetPeriod,
+    shares: Allowance,
+    *,
+    exhausted: bool,
 ) -> None:
     """Store the figures of a period, by the shares of its runs."""
     figures = PeriodRow(

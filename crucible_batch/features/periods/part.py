@@ -11,7 +11,13 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.features.periods.active_runs import noted_as_active
 from crucible_batch.features.periods.note import forget_period
-from crucible_batch.features.periods.period_budget import PeriodPreview, PeriodRules, preview, set_aside, settled
+from crucible_batch.features.periods.period_budget import (
+    PeriodPreview,
+    PeriodRules,
+    preview,
+    set_aside,
+    settled,
+)
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
@@ -20,9 +26,12 @@ from crucible_batch.settings import Settings
 
 
 class PeriodPart(RunPart, PlanPart):
-    """The budget of a period, as a part of a run: an allowance is set aside before the run, and settled by its end.
+    """The budget of a period, as a part of a run.
 
-    A run over the end of a period keeps its allowance, so it may be higher than what the new period has left.
+    An allowance is set aside before the run, and settled by its end.
+
+    A run over the end of a period keeps its allowance, so it may be higher than what the new period
+    has left.
     """
 
     _rules: PeriodRules | None = None
@@ -58,18 +67,26 @@ class PeriodPart(RunPart, PlanPart):
         ):
             # A budget below what was held for jobs in flight before was not exceeded.
             recorded = max(allowance.budget, allowance.committed)
-            yield BudgetGrant(allowance.budget, recorded, allowance.granted.budget_name, allowance.granted.explain)
+            yield BudgetGrant(
+                allowance.budget, recorded, allowance.granted.budget_name, allowance.granted.explain
+            )
 
     def budget(self, plan: ReadPlan) -> Credits | None:
         basis = plan.basis
-        self._preview = preview(basis.source, plan.settings, plan.directory, basis.terms, plan.request.budget)
-        return None if self._preview is None else self._preview.budget
+        self._preview = preview(
+            basis.source, plan.settings, plan.directory, basis.terms, plan.request.budget
+        )
+        if self._preview is None:
+            return None
+        return self._preview.budget
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
         period = self._preview
         if period is None:
             return summary
-        blocked = None if summary.blocked is None else period.explain(summary.blocked)
+        blocked = summary.blocked
+        if blocked is not None:
+            blocked = period.explain(blocked)
         return replace(summary, period=period.planned, blocked=blocked)
 
     async def ended(self, ending: Ending) -> None:

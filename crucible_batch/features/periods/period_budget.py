@@ -1,4 +1,4 @@
-"""The budget of a period: credits set aside for a run before it buys, and settled from its journal afterwards."""
+"""The budget of a period: credits set aside for a run, and settled from its journal afterwards."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class PeriodRules:
         if budget.per is None or budget.account is None or budget.credits is None:
             return None
         per: Per = budget.per
-        terms = AccountTerms(budget.account, account_gateway(gateway), per, zone_name(manifest.zone))
+        terms = AccountTerms(
+            budget.account, account_gateway(gateway), per, zone_name(manifest.zone)
+        )
         return cls(terms, budget.credits, Calendar(per, manifest.zone))
 
     def budget_name(self, period: BudgetPeriod) -> str:
@@ -71,18 +73,24 @@ class PeriodRules:
         return f"{self.terms.account}, {period.words}"
 
     def accounts_directory(self, settings: Settings) -> Path:
-        """Return the directory of the accounts' files. Raises ``BudgetAccountError`` if there is none."""
+        """Return the directory of the accounts' files.
+
+        Raises ``BudgetAccountError`` if there is none.
+        """
         if settings.accounts_directory is None:
             raise BudgetAccountError(
-                f"there is no directory for the budget account {self.terms.account}: HOME is not set; nothing was"
-                " spent",
+                f"there is no directory for the budget account {self.terms.account}:"
+                " HOME is not set; nothing was spent",
                 hint=f"set {ACCOUNTS_VARIABLE} to a directory that all runs of the account share",
             )
         return settings.accounts_directory
 
 
 def account_gateway(base_url: str) -> str:
-    """Return the address of a gateway in one form: its accounts must not depend on how it is written."""
+    """Return the address of a gateway in one form.
+
+    Its accounts must not depend on how the address is written.
+    """
     try:
         url = httpx.URL(base_url.strip())
     except httpx.InvalidURL:  # refused when the gateway is opened
@@ -90,20 +98,26 @@ def account_gateway(base_url: str) -> str:
     return str(url.copy_with(path=url.path.rstrip("/") or "/")).rstrip("/")
 
 
-def dated(journal: Journal | None, prices: PriceBook, periods: Iterable[BudgetPeriod], now: float) -> DatedLedger:
-    """Return the ledger of a journal, with the times of its charges; an empty one without a journal."""
+def dated(
+    journal: Journal | None, prices: PriceBook, periods: Iterable[BudgetPeriod], now: float
+) -> DatedLedger:
+    """Return the ledger of a journal, with the times of its charges.
+
+    It is empty without a journal.
+    """
     found = DatedLedger(Ledger(prices), periods, now)
-    for subject, event in () if journal is None else journal.events():
-        found.apply(subject, event)
+    if journal is not None:
+        for subject, event in journal.events():
+            found.apply(subject, event)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodPreview:
-    """The shares of a period, with that of the run, and the run's budget: over all runs in its directory, as always.
+    """The shares of a period, with that of the run, and the run's budget.
 
-    ``run`` is the run's name in the shares. ``is_limited_by_period``: its budget would be higher if the period had more
-    left.
+    The budget is that of all runs in its directory, as always. ``run`` is the run's name in the
+    shares. ``is_limited_by_period``: its budget would be higher if the period had more left.
     """
 
     rules: PeriodRules
@@ -139,7 +153,10 @@ class PeriodPreview:
         )
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
-        """Return the error of a job that doesn't fit the budget, with the period's figures if they are the reason."""
+        """Return the error of a job that doesn't fit the budget.
+
+        It has the period's figures if they are the reason.
+        """
         if not self.is_limited_by_period or error.code != BUDGET_EXHAUSTED:
             return error
         shares, others = self.shares, self.shares.without(self.run).set_aside
@@ -150,8 +167,8 @@ class PeriodPreview:
         used = format_credits(shares.spent + shares.set_aside)
         return ErrorInfo(
             error.code,
-            f"budget {self.rules.terms.account}: {used} of {format_credits(shares.limit)} credits used or set aside"
-            f" {self.period.words}; in this run directory {error.message}",
+            f"budget {self.rules.terms.account}: {used} of {format_credits(shares.limit)} credits"
+            f" used or set aside {self.period.words}; in this run directory {error.message}",
             hint=hint,
         )
 
@@ -160,8 +177,8 @@ class PeriodPreview:
 class RunAllowance:
     """What a run has set aside in an account, as it was ``granted``.
 
-    ``committed`` is what the directory had spent and held before. ``since`` is when it was set aside, in seconds since
-    the epoch.
+    ``committed`` is what the directory had spent and held before. ``since`` is when it was set
+    aside, in seconds since the epoch.
     """
 
     account: BudgetAccount
@@ -173,40 +190,64 @@ class RunAllowance:
     def budget(self) -> Credits:
         return self.granted.budget
 
-    def settle(self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None) -> None:
-        """Replace what was set aside by what the journal has. An error is logged: the allowance then stays set aside.
+    def settle(
+        self, journal: Journal, terms: RunTerms, now: float, ending: Ending | None = None
+    ) -> None:
+        """Replace what was set aside by what the journal has.
 
-        Records the period's figures in the journal, for the report.
+        An error is logged: the allowance then stays set aside. Records the period's figures in the
+        journal, for the report.
         """
         try:
             rules = self.granted.rules
             usage = usage_of(journal, terms, rules.calendar, self.since, now)
-            codes = {stop.code for stop in ending.stops.values()} if ending is not None else set()
-            is_exhausted = self.granted.is_limited_by_period and BUDGET_EXHAUSTED in codes
+            is_exhausted = False
+            if ending is not None and self.granted.is_limited_by_period:
+                codes = {stop.code for stop in ending.stops.values()}
+                is_exhausted = BUDGET_EXHAUSTED in codes
             settle_usage(self.account, journal, usage, rules, now, is_exhausted=is_exhausted)
         except (CrucibleBatchError, OSError, sqlite3.Error) as error:
             logger.warning(
                 "what this run did not spend stays set aside (%s); to release it: %s",
                 error,
-                shell_command("budget", "release", self.granted.rules.terms.account, journal.path.parent.parent),
+                shell_command(
+                    "budget",
+                    "release",
+                    self.granted.rules.terms.account,
+                    journal.path.parent.parent,
+                ),
             )
 
 
 def settle_usage(
-    account: BudgetAccount, journal: Journal, usage: RunUsage, rules: PeriodRules, now: float, *, is_exhausted: bool
+    account: BudgetAccount,
+    journal: Journal,
+    usage: RunUsage,
+    rules: PeriodRules,
+    now: float,
+    *,
+    is_exhausted: bool,
 ) -> None:
-    """Replace what was set aside for a run by what it has used, and note the figures of the period for its report."""
+    """Replace what was set aside for a run by what it has used.
+
+    Also note the figures of the period for its report.
+    """
     account.settle(usage, now)
     period = rules.calendar.at(now)
     shares = Allowance(rules.limit, {each.run: each.share for each in account.shares(period)})
-    note_period(journal, rules.terms.account, rules.calendar, period, shares, exhausted=is_exhausted)
+    note_period(
+        journal, rules.terms.account, rules.calendar, period, shares, exhausted=is_exhausted
+    )
 
 
 @contextmanager
 def settled(
     allowance: RunAllowance, journal: Journal, terms: RunTerms, clock: Clock
 ) -> Iterator[Callable[[Ending], None]]:
-    """Yield a function that settles the allowance at the end of the run. If the block fails, it is settled as well."""
+    """Yield a function that settles the allowance at the end of the run.
+
+    If the block fails, it is settled as well.
+    """
     is_open = True
 
     def settle(ending: Ending | None = None) -> None:
@@ -221,9 +262,12 @@ def settled(
         settle()
 
 
-def usage_of(journal: Journal, terms: RunTerms | None, calendar: Calendar, since: float, now: float) -> RunUsage:
-    """Return what a run directory has used in each period from ``since`` to ``now``, by its journal."""
-    return _usage(journal, terms, dated(journal, prices_of(terms), _periods(calendar, since, now), now))
+def usage_of(
+    journal: Journal, terms: RunTerms | None, calendar: Calendar, since: float, now: float
+) -> RunUsage:
+    """Return what a run directory's journal has used in each period from ``since`` to ``now``."""
+    charges = dated(journal, prices_of(terms), _periods(calendar, since, now), now)
+    return _usage(journal, terms, charges)
 
 
 def _periods(calendar: Calendar, since: float, now: float) -> list[BudgetPeriod]:
@@ -233,7 +277,9 @@ def _periods(calendar: Calendar, since: float, now: float) -> list[BudgetPeriod]
 
 def prices_of(terms: RunTerms | None) -> PriceBook:
     """Return an empty price book with the ceilings of a run, if it has begun."""
-    return PriceBook() if terms is None else PriceBook.of(terms)
+    if terms is None:
+        return PriceBook()
+    return PriceBook.of(terms)
 
 
 def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> RunUsage:
@@ -247,7 +293,9 @@ def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> Ru
     )
 
 
-def _most_needed(journal: Journal, terms: RunTerms, prices: PriceBook, choice: JobFilter) -> Credits | None:
+def _most_needed(
+    journal: Journal, terms: RunTerms, prices: PriceBook, choice: JobFilter
+) -> Credits | None:
     """Return the most that the remaining jobs may cost; None if one has no bound."""
     if prices.ceiling is None and not prices.highest:
         return None
@@ -269,14 +317,22 @@ def preview(
 
 
 def preview_at(
-    rules: PeriodRules, settings: Settings, journal: Journal | None, terms: RunTerms, *, own: Credits | None, now: float
+    rules: PeriodRules,
+    settings: Settings,
+    journal: Journal | None,
+    terms: RunTerms,
+    *,
+    own: Credits | None,
+    now: float,
 ) -> PeriodPreview:
-    """Return what a run could set aside at a time, in seconds since the epoch, as ``preview`` does."""
+    """Return what a run could set aside at a time in seconds since the epoch, as ``preview``."""
     period = rules.calendar.at(now)
     account = BudgetAccount.existing(rules.accounts_directory(settings), rules.terms)
-    shares_now = [] if account is None else account.shares(period)
-    others = [each for each in shares_now if journal is None or not is_journal_of(journal, each)]
-    shares = {each.run: each.share for each in others}
+    shares: dict[str, Share] = {}
+    if account is not None:
+        for each in account.shares(period):
+            if journal is None or not is_journal_of(journal, each):
+                shares[each.run] = each.share
     charges = dated(journal, prices_of(terms), [period], now)
     request = charges.request(period, own=own, need=None)
     _, credits = Allowance(rules.limit, shares).granted("", request)
@@ -303,30 +359,40 @@ async def set_aside(
     may_grow: bool = False,
     is_divided: bool = False,
 ) -> RunAllowance:
-    """Set credits aside for a run. The caller holds the lock of its directory, and nothing was bought by it yet.
+    """Set credits aside for a run.
 
-    ``after`` is the number of the last event before the run, by default the newest event's. ``may_grow``: the run may
-    add jobs to its plan, so that what it needs isn't known. ``is_divided``: its shards may spend all of it.
+    The caller holds the lock of its directory, and nothing was bought by it yet. ``after`` is the
+    number of the last event before the run, by default the newest event's. ``may_grow``: the run
+    may add jobs to its plan, so that what it needs isn't known. ``is_divided``: its shards may
+    spend all of it.
 
-    What an earlier run of the directory has set aside and not spent is returned in the same step. Waits until
-    ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
+    What an earlier run of the directory has set aside and not spent is returned in the same step.
+    Waits until ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
     """
     account = BudgetAccount.create(rules.accounts_directory(settings), rules.terms)
-    while (early := rules.calendar.at(clock.now()).start + CLOCK_TOLERANCE_S - clock.now()) > 0:
-        await clock.sleep(early)
-    now = clock.now()
-    run, previous = _identify(journal, account, journal.last_number() if after is None else after)
+    now = await _begin_in_period(rules.calendar, clock)
+    if after is None:
+        after = journal.last_number()
+    run, previous = _identify(journal, account, after)
     period = rules.calendar.at(now)
     shares = account.shares(period)
-    since = min((each.since for each in shares if each.run == run and each.since is not None), default=now)
+    since = min(
+        (each.since for each in shares if each.run == run and each.since is not None), default=now
+    )
     charges = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
-    need = None if may_grow else _most_needed(journal, terms, charges.ledger.prices, choice)
+    need = None
+    if not may_grow:
+        need = _most_needed(journal, terms, charges.ledger.prices, choice)
     request = charges.request(period, own=own, need=need)
-    # In the journal first: if the process is killed in between, the journal has it and the account doesn't.
-    note_allowance(journal, token := secrets.token_hex(8))
+    # In the journal first: if the process is killed in between, the journal has it and the account
+    # doesn't.
+    token = secrets.token_hex(8)
+    note_allowance(journal, token)
     wanted = AllowanceRequest(token, previous, period, rules.limit, request, now, is_divided)
     grant = account.set_aside(_usage(journal, terms, charges), wanted)
-    note_period(journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False)
+    note_period(
+        journal, rules.terms.account, rules.calendar, period, grant.standing, exhausted=False
+    )
     granted = PeriodPreview(
         rules,
         period,
@@ -338,14 +404,27 @@ async def set_aside(
     return RunAllowance(account, granted, charges.ledger.committed, now)
 
 
+async def _begin_in_period(calendar: Calendar, clock: Clock) -> float:
+    """Wait until ``CLOCK_TOLERANCE_S`` after the start of a period; return the time."""
+    while True:
+        now = clock.now()
+        early_s = calendar.at(now).start + CLOCK_TOLERANCE_S - now
+        if early_s <= 0:
+            return now
+        await clock.sleep(early_s)
+
+
 def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[str, str | None]:
     """Return the journal's id in its account, and its newest allowance there.
 
-    A copy of a directory that is still there, or in which a run is active, gets an id of its own, and so does a journal
-    from a backup: the former journal then is one that is gone.
+    A copy of a directory that is still there, or in which a run is active, gets an id of its own,
+    and so does a journal from a backup: the former journal then is one that is gone.
     """
-    run, here = noted_run_in_account(journal), os.path.realpath(journal.path.parent.parent)
-    share = None if run is None else account.of_run(run)
+    run = noted_run_in_account(journal)
+    here = os.path.realpath(journal.path.parent.parent)
+    share = None
+    if run is not None:
+        share = account.of_run(run)
     if share is not None and is_journal_of(journal, share, events=events):
         is_there = share.run_dir == here or not _has_id(Path(share.run_dir), share.run)
         if is_there and not is_active(account.path, share.run):

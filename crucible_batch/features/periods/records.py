@@ -24,9 +24,10 @@ class AccountTerms:
 class RunUsage:
     """What one run directory has used, by its journal.
 
-    ``run`` is the journal's id for this purpose. ``events`` is the number of its last event. ``by_period`` has the
-    credits that it used in each period (key: ``BudgetPeriod.first``), ``unanswered`` included: what it
-    holds for requests without an answer, and for refunds that were not seen.
+    ``run`` is the journal's id for this purpose. ``events`` is the number of its last event.
+    ``by_period`` has the credits that it used in each period (key: ``BudgetPeriod.first``),
+    ``unanswered`` included: what it holds for requests without an answer, and for refunds that were
+    not seen.
     """
 
     run: str
@@ -39,12 +40,13 @@ class RunUsage:
 
 @dataclass(frozen=True, slots=True)
 class AccountShare:
-    """The share that a run has of one period. ``allowance`` identifies what it has set aside; None if it is settled.
+    """The share that a run has of one period.
 
-    ``since`` is when it was set aside, in seconds since the epoch, in the period ``first``.
-    ``is_divided``: it is set aside for shards, which may spend it without the account's knowledge.
-    ``newest`` identifies the newest that it has set aside, also if it is settled, and ``events`` is the number of its
-    journal's last event that is counted: a journal without them is older.
+    ``allowance`` identifies what it has set aside; None if it is settled. ``since`` is when it was
+    set aside, in seconds since the epoch, in the period ``first``. ``is_divided``: it is set aside
+    for shards, which may spend it without the account's knowledge. ``newest`` identifies the newest
+    that it has set aside, also if it is settled, and ``events`` is the number of its journal's last
+    event that is counted: a journal without them is older.
     """
 
     run: str
@@ -73,8 +75,8 @@ class Grant:
 class AllowanceRequest:
     """A request of a run to set credits aside in ``period`` of at most ``limit``.
 
-    ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before. ``is_divided``: it is
-    for shards.
+    ``allowance`` identifies what is set aside, and ``previous`` is the run's newest one before.
+    ``is_divided``: it is for shards.
     """
 
     allowance: str

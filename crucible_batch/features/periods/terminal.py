@@ -24,13 +24,18 @@ def show_budgets(output: CommandOutput, account: str | None) -> None:
     for state in states:
         _show_state(output, state)
     if not states:
-        say(output.out, f"no run has used a budget account yet in {clean_path(settings.accounts_directory)}")
+        say(
+            output.out,
+            f"no run has used a budget account yet in {clean_path(settings.accounts_directory)}",
+        )
 
 
 def _show_state(output: CommandOutput, state: BudgetState) -> None:
     shares, terms = state.shares, state.terms
     say(output.out, (clean(terms.account), "strong"), (f"   {clean(terms.gateway, 300)}", "quiet"))
-    limit = "?" if state.limit is None else format_credits(state.limit)
+    limit = "?"
+    if state.limit is not None:
+        limit = format_credits(state.limit)
     words = f"{format_credits(shares.spent)} of {limit} credits spent {state.period.words}"
     if shares.set_aside:
         words += f", {format_credits(shares.set_aside)} set aside"
@@ -44,14 +49,20 @@ def _show_state(output: CommandOutput, state: BudgetState) -> None:
         if run.has_shards:
             fact(output.out, "merge", (shell_command("merge", run.run_dir), "command"))
         elif run.is_open and not run.is_active:
-            fact(output.out, "release", (shell_command("budget", "release", terms.account, run.run_dir), "command"))
+            fact(
+                output.out,
+                "release",
+                (shell_command("budget", "release", terms.account, run.run_dir), "command"),
+            )
 
 
 def _run_words(run: BudgetRun) -> str:
     parts = [f"{format_credits(run.share.spent)} spent"]
     if run.is_open or run.share.set_aside:
-        since = "" if run.since is None else f" since {rfc3339(run.since)}"
-        parts.append(f"{format_credits(run.share.set_aside)} set aside{since}")
+        aside = f"{format_credits(run.share.set_aside)} set aside"
+        if run.since is not None:
+            aside += f" since {rfc3339(run.since)}"
+        parts.append(aside)
     if run.is_gone:
         parts.append("its journal is gone")
     elif run.has_shards:
@@ -94,10 +105,20 @@ def _run_json(run: BudgetRun) -> Json:
 
 
 def release_and_show(
-    output: CommandOutput, account: str, run_dir: Path, *, spent: Credits | None, forget_unanswered: bool
+    output: CommandOutput,
+    account: str,
+    run_dir: Path,
+    *,
+    spent: Credits | None,
+    forget_unanswered: bool,
 ) -> None:
     found = release(
-        current_settings(), account, run_dir, now=time.time(), spent=spent, forget_unanswered=forget_unanswered
+        current_settings(),
+        account,
+        run_dir,
+        now=time.time(),
+        spent=spent,
+        forget_unanswered=forget_unanswered,
     )
     output.data = {
         "account": account,
@@ -115,7 +136,11 @@ def release_and_show(
     if output.quiet:
         return
     for each in found:
-        say(output.out, ("✓ ", "good"), (f"{format_credits(each.released)} credits released", "strong"))
+        say(
+            output.out,
+            ("✓ ", "good"),
+            (f"{format_credits(each.released)} credits released", "strong"),
+        )
         fact(output.out, "run", clean_path(each.run_dir))
         fact(output.out, "spent", f"{format_credits(each.after.spent)} credits in this period")
         if each.after.set_aside:
@@ -123,5 +148,6 @@ def release_and_show(
             fact(
                 output.out,
                 "held",
-                f"{held} credits for unanswered requests or refunds that were not seen: run the same command again",
+                f"{held} credits for unanswered requests or refunds that were not seen:"
+                " run the same command again",
             )

@@ -32,7 +32,10 @@ from crucible_batch.settings import Settings
 
 
 class PriceMemoryPart(RunPart, PlanPart):
-    """Notes the prices that the run pays, and remembers them. A plan shows those of earlier runs."""
+    """Notes the prices that the run pays, and remembers them.
+
+    A plan shows those of earlier runs.
+    """
 
     _paid: PaidPrices
     _settings: Settings
@@ -67,17 +70,31 @@ class PaidPrices:
             match message.event:
                 case Held() as held:
                     self._in_flight[message.identity] = Shape(held.price_class, held.shape)
-                case Accepted(reused=False, credits=credits) | Repriced(settled=None, credits=credits):
+                case (
+                    Accepted(reused=False, credits=credits)
+                    | Repriced(settled=None, credits=credits)
+                ):
                     self._note(self._in_flight.get(message.identity), credits, message.at)
                 case Repriced(settled=Settled() as settled, credits=credits):
                     self._note(Shape(settled.price_class, settled.shape), credits, message.at)
-                case Succeeded() | Failed() | Refused() | HoldReleased() | SubmitUnknown() | JobLost():
+                case (
+                    Succeeded()
+                    | Failed()
+                    | Refused()
+                    | HoldReleased()
+                    | SubmitUnknown()
+                    | JobLost()
+                ):
                     self._in_flight.pop(message.identity, None)
                 case _:
                     pass
-        elif isinstance(message, AssetAdvanced) and isinstance(message.event, Created) and not message.event.assumed:
-            self._note(UPLOAD, message.event.credits, message.at)
+        elif isinstance(message, AssetAdvanced):
+            event = message.event
+            if isinstance(event, Created) and not event.assumed:
+                self._note(UPLOAD, event.credits, message.at)
 
     def _note(self, shape: Shape | None, credits: Credits, at: float) -> None:
-        if shape is not None and (shape in self.found or len(self.found) < MOST_ENTRIES):
+        if shape is None:
+            return
+        if shape in self.found or len(self.found) < MOST_ENTRIES:
             self.found[shape] = PaidPrice(shape.price_class, shape.digest, credits, at, self._run)

@@ -1,10 +1,12 @@
-"""Prices that earlier runs of an account paid, kept in the user's state directory. ``plan`` shows them as an estimate.
+"""Prices that earlier runs of an account paid, kept in the user's state directory.
 
-They are never a permission to spend: no price book and no admission has them, since a price may have changed since.
+``plan`` shows them as an estimate. They are never a permission to spend: no price book and no
+admission has them, since a price may have changed since.
 
-The gateway names no account id, so an account is recognised by its API base and a salted fingerprint of the API key.
-The salt is random and belongs to the file; neither the key nor a hash that could be compared elsewhere is stored. A
-renewed key begins with no prices. The file may be deleted; one that can't be read or written counts as empty.
+The gateway names no account id, so an account is recognised by its API base and a salted
+fingerprint of the API key. The salt is random and belongs to the file; neither the key nor a hash
+that could be compared elsewhere is stored. A renewed key begins with no prices. The file may be
+deleted; one that can't be read or written counts as empty.
 """
 
 from __future__ import annotations
@@ -52,7 +54,11 @@ def remember_prices(settings: Settings, paid: Iterable[PaidPrice]) -> None:
     known = _read(file)
     account = _account(settings, known.salt)
     replaced = {(account, price.price_class, price.shape) for price in new}
-    kept = [price for price in known.prices if (price.account, price.price_class, price.shape) not in replaced]
+    kept = [
+        price
+        for price in known.prices
+        if (price.account, price.price_class, price.shape) not in replaced
+    ]
     prices = [*(replace(price, account=account) for price in new), *kept][:MOST_ENTRIES]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +69,7 @@ def remember_prices(settings: Settings, paid: Iterable[PaidPrice]) -> None:
 
 
 def recall_prices(settings: Settings) -> Mapping[Shape, PaidPrice]:
-    """Return what the account's earlier runs paid, by shape, and the newest price of each price class."""
+    """Return what the account's earlier runs paid: by shape, and the newest of each price class."""
     if settings.state_directory is None or settings.api_key is None:
         return {}
     known = _read(settings.state_directory / _FILE)

@@ -43,7 +43,10 @@ def prune(
     keep: Annotated[
         int | None,
         typer.Option(
-            "--keep", metavar="N", min=1, help="Keep the newest N runs of each manifest; alone, prune all others."
+            "--keep",
+            metavar="N",
+            min=1,
+            help="Keep the newest N runs of each manifest; alone, prune all others.",
         ),
     ] = None,
     max_size: Annotated[
@@ -55,9 +58,14 @@ def prune(
             help="Prune the oldest runs until all fit, such as 50GB.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")
+    ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Delete without asking; without a terminal and --yes, only show.")
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Delete without asking; without a terminal and --yes, only show."
+        ),
     ] = False,
 ) -> None:
     """Delete the outputs of old runs, by age, count or size.
@@ -70,4 +78,6 @@ def prune(
     from crucible_batch.features.prune.retention import RetentionRules
     from crucible_batch.features.prune.terminal import prune_and_show
 
-    prune_and_show(output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes)
+    prune_and_show(
+        output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes
+    )

@@ -1,9 +1,10 @@
 """Pruning: the outputs of old runs are deleted; their journals, reports and receipts are kept.
 
-The journal is marked before the first file is deleted. A run in a marked directory is refused, so a directory that was
-pruned in part never looks like one with outputs to download or jobs to buy.
+The journal is marked before the first file is deleted. A run in a marked directory is refused, so a
+directory that was pruned in part never looks like one with outputs to download or jobs to buy.
 
-The directories of merged shards are left alone: each is a run directory of its own, to be deleted by its user.
+The directories of merged shards are left alone: each is a run directory of its own, to be deleted
+by its user.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY
 class PrunableRun:
     """A run directory and the decision on it. After pruning, ``deleted`` has the bytes.
 
-    ``kept`` are files at paths of outputs that have other bytes than were saved, and so were not deleted. ``error`` is
-    why the run can't be read, or why its pruning ended early.
+    ``kept`` are files at paths of outputs that have other bytes than were saved, and so were not
+    deleted. ``error`` is why the run can't be read, or why its pruning ended early.
     """
 
     run_dir: Path
@@ -61,7 +62,10 @@ class PrunableRun:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """The runs below a directory, oldest first. ``is_complete`` is false if not all of it could be searched."""
+    """The runs below a directory, oldest first.
+
+    ``is_complete`` is false if not all of it could be searched.
+    """
 
     directory: Path
     runs: tuple[PrunableRun, ...]
@@ -72,7 +76,9 @@ class Pruning:
         return [run for run in self.runs if run.decision.prune is not None]
 
 
-def plan_pruning(directory: str | Path = DEFAULT_DIRECTORY, *, rules: RetentionRules, now: float) -> Pruning:
+def plan_pruning(
+    directory: str | Path = DEFAULT_DIRECTORY, *, rules: RetentionRules, now: float
+) -> Pruning:
     """Decide which runs at and up to two levels below a directory would be pruned. Changes nothing.
 
     ``now`` is in seconds since the epoch. Links are not followed.
@@ -81,18 +87,23 @@ def plan_pruning(directory: str | Path = DEFAULT_DIRECTORY, *, rules: RetentionR
     surveyed = [_survey(run_dir) for run_dir in found.paths]
     surveyed.sort(key=lambda run: (run.facts.ended_at, str(run.run_dir)))
     decisions = decide_pruning([run.facts for run in surveyed], rules, now=now)
-    runs = tuple(replace(run, decision=decision) for run, decision in zip(surveyed, decisions, strict=True))
+    runs = tuple(
+        replace(run, decision=decision) for run, decision in zip(surveyed, decisions, strict=True)
+    )
     return Pruning(Path(directory), runs, found.is_complete)
 
 
 def prune_runs(pruning: Pruning, *, now: float) -> Pruning:
-    """Prune the runs that were decided on, oldest first, each under its lock, and after its state was read again.
+    """Prune the runs that were decided on, oldest first.
 
-    A run that has changed since is kept. An error ends the pruning of that run only.
+    Each is pruned under its lock, and after its state was read again. A run that has changed since
+    is kept. An error ends the pruning of that run only.
     """
-    return replace(
-        pruning, runs=tuple(_prune(run, now) if run.decision.prune is not None else run for run in pruning.runs)
-    )
+    runs = list(pruning.runs)
+    for position, run in enumerate(runs):
+        if run.decision.prune is not None:
+            runs[position] = _prune(run, now)
+    return replace(pruning, runs=tuple(runs))
 
 
 def _survey(run_dir: Path) -> PrunableRun:
@@ -105,13 +116,16 @@ def _survey(run_dir: Path) -> PrunableRun:
 
 def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
     with Journal.read(run_dir) as journal:
-        if (url := journal_outputs_url(journal)) is not None:
+        url = journal_outputs_url(journal)
+        if url is not None:
             raise RunDirectoryError(
                 f"its outputs are at {url}, where prune deletes nothing",
                 hint="use a lifecycle rule of the object store",
             )
         newest, binding, head = newest_run(journal), journal.binding(), head_of(journal)
-        size = sum(size_of_output(run_dir, path, byte_size) for path, _, byte_size in _outputs(journal))
+        size = sum(
+            size_of_output(run_dir, path, byte_size) for path, _, byte_size in _outputs(journal)
+        )
         return RunFacts(
             manifest=f"{binding.manifest_name} {binding.gateway}",
             run_id=binding.run_id,
@@ -128,16 +142,17 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
 
 
 def _outputs(journal: Journal) -> Iterator[tuple[str, str, int]]:
-    """Yield path, digest and size of every output that the journal and the plan have at the same path."""
+    """Yield path, digest and size of each output with the same path in the journal and the plan."""
     for planned, job, _ in jobs_with_past(journal):
         for saved in {**job.missed, **job.outputs}.values():
-            # A journal may have been edited: a path that differs from the plan may be another program's file.
+            # A journal may have been edited: a path that differs from the plan may be another
+            # program's file.
             if is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
                 yield saved.path, saved.sha256, saved.byte_size
 
 
 def _is_reported(journal: Journal, run_dir: Path, newest: RunRecord) -> bool:
-    """Return whether ``report.json`` was written at the end of the newest run, or was up to date then."""
+    """Return whether ``report.json`` was written or up to date at the end of the newest run."""
     try:
         found = os.lstat(run_dir / REPORT_FILE)
     except OSError:
@@ -155,8 +170,13 @@ def _prune(run: PrunableRun, now: float) -> PrunableRun:
             raise RunDirectoryError(f"{run.run_dir} is a symbolic link now; nothing was deleted")
         with lock_run_directory(run.run_dir):
             facts = _facts(run.run_dir, is_running=False)
-            if replace(facts, byte_size=run.facts.byte_size) != run.facts or protection(facts) is not None:
-                return replace(run, decision=PruneDecision(keep=protection(facts) or KeepCause.RUNNING))
+            if (
+                replace(facts, byte_size=run.facts.byte_size) != run.facts
+                or protection(facts) is not None
+            ):
+                return replace(
+                    run, decision=PruneDecision(keep=protection(facts) or KeepCause.RUNNING)
+                )
             return _delete(run, now)
     except RunBusyError:
         return replace(run, decision=PruneDecision(keep=KeepCause.RUNNING))
@@ -179,7 +199,8 @@ def _delete(run: PrunableRun, now: float) -> PrunableRun:
                 error = error or caught
                 continue
             deleted += found.byte_size
-            kept += [found.kept] if found.kept is not None else []
+            if found.kept is not None:
+                kept.append(found.kept)
     try:
         deleted += delete_page(run.run_dir)
     except OSError as caught:

@@ -1,12 +1,17 @@
-"""Which runs are pruned: by age, by count for each manifest, and by the size of all runs together. Pure.
+"""Which runs are pruned: by age, by count for each manifest, and by the size of all runs together.
 
-a run is kept if       it is running, can't be read, ended otherwise than with exit code 0 or 1, has held credits or
-                       jobs of unknown outcome, has shards that aren't merged or is one, has no report of its newest
-                       run, or is one of the newest N of its manifest (N is 1 without ``keep``)
-otherwise it is pruned if      an earlier pruning of it was interrupted
-                               it ended more than ``older_than_s`` ago
-                               it is the oldest left, while all runs together exceed ``max_bytes``
-                               neither age nor size was given, so that all but the newest N go
+Pure.
+
+a run is kept if           it is running, or can't be read
+                           it ended otherwise than with exit code 0 or 1
+                           it has held credits, or jobs of unknown outcome
+                           it has shards that aren't merged, or is one
+                           it has no report of its newest run
+                           it is one of the newest N of its manifest (N is 1 without ``keep``)
+otherwise it is pruned if  an earlier pruning of it was interrupted
+                           it ended more than ``older_than_s`` ago
+                           it is the oldest left, while all runs together exceed ``max_bytes``
+                           neither age nor size was given, so that all but the newest N go
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _FINISHED = frozenset({0, 1})
-"""The exit codes after which the same command has nothing left to do without a further decision of the user."""
+"""The exit codes after which the same command has nothing left to do without a further decision of
+the user.
+"""
 
 
 class KeepCause(enum.StrEnum):
@@ -46,9 +53,10 @@ class PruneCause(enum.StrEnum):
 class RunFacts:
     """What the decision on a run directory depends on.
 
-    ``manifest`` identifies the manifest, together with the gateway. ``ended_at`` is in seconds since the epoch.
-    ``byte_size`` is the size of the files that would be deleted. ``is_pruned``: an earlier pruning has begun or ended.
-    ``has_shards``: it has shards that are not merged, or is the directory of a shard.
+    ``manifest`` identifies the manifest, together with the gateway. ``ended_at`` is in seconds
+    since the epoch. ``byte_size`` is the size of the files that would be deleted. ``is_pruned``: an
+    earlier pruning has begun or ended. ``has_shards``: it has shards that are not merged, or is the
+    directory of a shard.
     """
 
     manifest: str
@@ -67,7 +75,10 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class RetentionRules:
-    """The criteria. ``keep`` runs of each manifest are kept in any case; None means one, and that it wasn't given."""
+    """The criteria.
+
+    ``keep`` runs of each manifest are kept in any case; None means one, and that it wasn't given.
+    """
 
     older_than_s: float | None = None
     keep: int | None = None
@@ -76,35 +87,53 @@ class RetentionRules:
 
 @dataclass(frozen=True, slots=True)
 class PruneDecision:
-    """The decision on a run: it is pruned if ``prune`` is set. Neither is set if no criterion applies to it."""
+    """The decision on a run: it is pruned if ``prune`` is set.
+
+    Neither is set if no criterion applies to it.
+    """
 
     prune: PruneCause | None = None
     keep: KeepCause | None = None
 
 
-def decide_pruning(runs: Sequence[RunFacts], rules: RetentionRules, *, now: float) -> list[PruneDecision]:
+def decide_pruning(
+    runs: Sequence[RunFacts], rules: RetentionRules, *, now: float
+) -> list[PruneDecision]:
     """Return the decision on each run, in the order of ``runs``."""
     newest = _newest(runs, rules.keep or 1)
     decisions: list[PruneDecision] = []
     for at, run in enumerate(runs):
-        cause = protection(run) or (KeepCause.NEWEST if at in newest else None)
-        decisions.append(PruneDecision(keep=cause) if cause else PruneDecision(_cause(run, rules, now)))
+        cause = protection(run)
+        if cause is None and at in newest:
+            cause = KeepCause.NEWEST
+        if cause is not None:
+            decisions.append(PruneDecision(keep=cause))
+        else:
+            decisions.append(PruneDecision(_cause(run, rules, now)))
     if rules.max_bytes is not None:
         _prune_by_size(runs, decisions, rules.max_bytes)
     return decisions
 
 
-def _prune_by_size(runs: Sequence[RunFacts], decisions: list[PruneDecision], max_bytes: int) -> None:
+def _prune_by_size(
+    runs: Sequence[RunFacts], decisions: list[PruneDecision], max_bytes: int
+) -> None:
     """Decide to prune the oldest runs that may be pruned, until those that are left fit."""
-    left = sum(run.byte_size for run, decision in zip(runs, decisions, strict=True) if decision.prune is None)
+    left = sum(
+        run.byte_size
+        for run, decision in zip(runs, decisions, strict=True)
+        if decision.prune is None
+    )
     for at in sorted(range(len(runs)), key=lambda at: runs[at].ended_at):
-        if left > max_bytes and decisions[at] == PruneDecision() and runs[at].byte_size:
+        if left <= max_bytes:
+            break
+        if decisions[at] == PruneDecision() and runs[at].byte_size:
             decisions[at] = PruneDecision(PruneCause.SIZE)
             left -= runs[at].byte_size
 
 
 def protection(run: RunFacts) -> KeepCause | None:
-    """Return why a run is kept by itself, whatever other runs there are; None if nothing prevents its pruning."""
+    """Return why a run is kept whatever other runs there are; None if it may be pruned."""
     if not run.is_readable:
         return KeepCause.UNREADABLE
     if run.is_running:
@@ -117,21 +146,33 @@ def protection(run: RunFacts) -> KeepCause | None:
         return KeepCause.HELD
     if run.has_shards:
         return KeepCause.SHARDS
-    return None if run.is_reported else KeepCause.UNREPORTED
+    if not run.is_reported:
+        return KeepCause.UNREPORTED
+    return None
 
 
 def _newest(runs: Sequence[RunFacts], count: int) -> set[int]:
-    """Return the positions of the ``count`` newest runs of each manifest; those that were pruned don't count."""
+    """Return the positions of the ``count`` newest runs of each manifest, except pruned ones."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for at, run in enumerate(runs):
         if run.is_readable and not run.is_pruned:
             groups[run.manifest].append(at)
-    return {at for group in groups.values() for at in sorted(group, key=lambda at: -runs[at].ended_at)[:count]}
+    return {
+        at
+        for group in groups.values()
+        for at in sorted(group, key=lambda at: -runs[at].ended_at)[:count]
+    }
 
 
 def _cause(run: RunFacts, rules: RetentionRules, now: float) -> PruneCause | None:
+    """Return why a run that nothing protects is pruned, except for the size of all runs."""
+    cause: PruneCause | None = None
     if run.is_pruned:
-        return PruneCause.INTERRUPTED if run.byte_size else None
-    if rules.older_than_s is not None:
-        return PruneCause.AGE if now - run.ended_at > rules.older_than_s else None
-    return PruneCause.COUNT if rules.max_bytes is None and rules.keep is not None else None
+        if run.byte_size:
+            cause = PruneCause.INTERRUPTED
+    elif rules.older_than_s is not None:
+        if now - run.ended_at > rules.older_than_s:
+            cause = PruneCause.AGE
+    elif rules.keep is not None and rules.max_bytes is None:
+        cause = PruneCause.COUNT
+    return cause

@@ -1,4 +1,4 @@
-"""The ``prune`` command: which outputs of old runs go and why, the question, and what was deleted."""
+"""The ``prune`` command: shows which outputs go and why, asks, and shows what was deleted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from rich.filesize import decimal as format_bytes
 from crucible_batch.cli.command_line import again
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.runs import age
-from crucible_batch.cli.terminal import Json, agrees, can_ask, fact, say, say_more, say_note, say_sentence, working
+from crucible_batch.cli.terminal import (
+    Json,
+    agrees,
+    can_ask,
+    fact,
+    say,
+    say_more,
+    say_note,
+    say_sentence,
+    working,
+)
 from crucible_batch.cli.units import grouped
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.features.prune.pruning import PrunableRun, Pruning, plan_pruning, prune_runs
-from crucible_batch.features.prune.retention import KeepCause, PruneCause, PruneDecision, RetentionRules
+from crucible_batch.features.prune.retention import (
+    KeepCause,
+    PruneCause,
+    PruneDecision,
+    RetentionRules,
+)
 
 SHOWN = 20
 _GOES = {
@@ -36,13 +51,17 @@ _STAYS = {
 }
 
 
-def prune_and_show(output: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool) -> None:
+def prune_and_show(
+    output: CommandOutput, directory: Path, rules: RetentionRules, *, dry_run: bool, yes: bool
+) -> None:
     """Prune the runs below a directory. Without consent, only show what would be deleted."""
     if rules == RetentionRules():
         hint = f"for example: {again('--older-than', '30d')}"
         raise UserError("no criterion is given: --older-than, --keep or --max-size", hint=hint)
     if not directory.is_dir():
-        raise UserError(f"there is no directory {directory}", hint="choose a directory that contains runs")
+        raise UserError(
+            f"there is no directory {directory}", hint="choose a directory that contains runs"
+        )
     now = time.time()
     with working(output.err, "reading the runs"):
         pruning = plan_pruning(directory, rules=rules, now=now)
@@ -66,7 +85,9 @@ def _agreed(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -> b
         return False
     _show_runs(output, pruning, rules)
     say_sentence(output.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
-    return agrees(output.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?")
+    return agrees(
+        output.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?"
+    )
 
 
 def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) -> None:
@@ -76,7 +97,9 @@ def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) ->
         first = failed[0].error
         runs = grouped(len(failed), "run")
         message = f"{runs} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
-        code = first.code if isinstance(first, CrucibleBatchError) else "DISK"
+        code = "DISK"
+        if isinstance(first, CrucibleBatchError):
+            code = first.code
         output.blame(code, message, again(), exit_code=ExitCode.STOPPED)
     if not output.quiet:
         _show(output, done, "pruned", rules)
@@ -88,7 +111,9 @@ def _show(output: CommandOutput, pruning: Pruning, done: str, rules: RetentionRu
     going = pruning.going
     where = (f"   {clean_path(pruning.directory)}", "quiet")
     runs = grouped(len(pruning.runs), "run")
-    words = f"{len(going)} of {runs} {done}, {_total(going)}" if going else "no run to prune"
+    words = "no run to prune"
+    if going:
+        words = f"{len(going)} of {runs} {done}, {_total(going)}"
     say(output.out, (words, "strong"), where)
     _show_runs(output, pruning, rules)
 
@@ -101,20 +126,36 @@ def _show_runs(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -
         reason = (f"   {goes[run.decision.prune]}", "quiet")
         say(output.out, f"  {clean_path(run.run_dir)}   {format_bytes(_bytes(run))}", reason)
     say_more(output.out, len(going) - SHOWN)
-    for cause, count in Counter(run.decision.keep for run in pruning.runs if run.decision.keep is not None).items():
+    _show_kept(output, pruning)
+    changed = [f"{run.run_dir}/{kept}" for run in going for kept in run.kept]
+    if changed:
+        names = ", ".join(clean(path, 300) for path in changed[:3])
+        if len(changed) > 3:
+            names += " …"
+        words = f"not as they were saved, so not deleted: {names}"
+        fact(output.out, "left", f"{len(changed)}  ", (words, "warn"))
+
+
+def _show_kept(output: CommandOutput, pruning: Pruning) -> None:
+    """Print how many runs are kept for which reason: protected ones first, then the others."""
+    decisions = [run.decision for run in pruning.runs]
+    protected = Counter(each.keep for each in decisions if each.keep is not None)
+    for cause, count in protected.items():
         fact(output.out, "kept", f"{count}  ", (_STAYS[cause], "quiet"))
-    rest = [run for run in pruning.runs if run.decision == PruneDecision()]
-    idle = Counter("pruned earlier" if run.facts.is_pruned else "no criterion applies" for run in rest)
-    for words, count in idle.items():
-        fact(output.out, "kept", f"{count}  ", (words, "quiet"))
-    others = [path for run in going for path in (f"{run.run_dir}/{kept}" for kept in run.kept)]
-    if others:
-        names = ", ".join(clean(path, 300) for path in others[:3]) + (" …" if len(others) > 3 else "")
-        fact(output.out, "left", f"{len(others)}  ", (f"not as they were saved, so not deleted: {names}", "warn"))
+
+    idle: Counter[str] = Counter()
+    for run in pruning.runs:
+        if run.decision == PruneDecision():
+            why = "pruned earlier" if run.facts.is_pruned else "no criterion applies"
+            idle[why] += 1
+    for reason, count in idle.items():
+        fact(output.out, "kept", f"{count}  ", (reason, "quiet"))
 
 
 def _bytes(run: PrunableRun) -> int:
-    return run.facts.byte_size if run.deleted is None else run.deleted
+    if run.deleted is None:
+        return run.facts.byte_size
+    return run.deleted
 
 
 def _total(runs: list[PrunableRun]) -> str:
@@ -128,17 +169,19 @@ def _as_json(pruning: Pruning, *, dry_run: bool) -> Json:
         "dry_run": dry_run,
         "pruned": len(pruning.going),
         "byte_size": sum(map(_bytes, pruning.going)),
-        "runs": [
-            {
-                "run_dir": str(run.run_dir),
-                "run_id": run.facts.run_id or None,
-                "ended_at": rfc3339(run.facts.ended_at) if run.facts.ended_at else None,
-                "byte_size": _bytes(run),
-                "prune": run.decision.prune,
-                "keep": run.decision.keep,
-                "left": list(run.kept),
-                "error": None if run.error is None else str(run.error),
-            }
-            for run in pruning.runs
-        ],
+        "runs": [_run_json(run) for run in pruning.runs],
+    }
+
+
+def _run_json(run: PrunableRun) -> Json:
+    ended_at = run.facts.ended_at
+    return {
+        "run_dir": str(run.run_dir),
+        "run_id": run.facts.run_id or None,
+        "ended_at": rfc3339(ended_at) if ended_at else None,
+        "byte_size": _bytes(run),
+        "prune": run.decision.prune,
+        "keep": run.decision.keep,
+        "left": list(run.kept),
+        "error": None if run.error is None else str(run.error),
     }

@@ -2,13 +2,14 @@
 
     run of a past time      oldest run of the manifest       then
     none                    began before that time           missed
-    none                    began later, or there is none    not missed: the schedule is newer than that time
+    none                    began later, or there is none    not missed: the schedule is newer
     active                  -                                not missed
     ended with 0 or 1       -                                not missed: it finished
     ended otherwise         -                                missed
     never ended             -                                missed: it was killed
 
-If several times have the same run id, it is the run of the latest of them; if that is the current time, none is missed.
+If several times have the same run id, it is the run of the latest of them; if that is the current
+time, none is missed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class DueRun:
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """The state of a run id that has a run directory. ``exit_code`` is its newest run's; None if it was killed."""
+    """The state of a run id that has a run directory.
+
+    ``exit_code`` is its newest run's; None if it was killed.
+    """
 
     exit_code: int | None
     is_active: bool = False
@@ -47,8 +51,9 @@ def missed_runs(
 ) -> list[DueRun]:
     """Return the missed ones of the past times, oldest first.
 
-    ``past`` are the times before the current one that may be caught up, in any order. ``known`` has the run
-    directories, by run id. ``oldest`` is when the oldest run of the manifest began; None if there is none.
+    ``past`` are the times before the current one that may be caught up, in any order. ``known`` has
+    the run directories, by run id. ``oldest`` is when the oldest run of the manifest began; None if
+    there is none.
     """
     seen = {current.run_id}
     missed: list[DueRun] = []
@@ -66,16 +71,23 @@ def _is_missed(due: DueRun, run: KnownRun | None, oldest: datetime | None) -> bo
 
 
 _ORDER = (
-    ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.KEY_REFUSED, ExitCode.USER_ERROR, ExitCode.BUSY, ExitCode.STOPPED,
-    ExitCode.OUT_OF_CREDITS, ExitCode.SOME_FAILED,
-)  # fmt: skip
+    ExitCode.SIGINT,
+    ExitCode.SIGTERM,
+    ExitCode.KEY_REFUSED,
+    ExitCode.USER_ERROR,
+    ExitCode.BUSY,
+    ExitCode.STOPPED,
+    ExitCode.OUT_OF_CREDITS,
+    ExitCode.SOME_FAILED,
+)
 _ENDS_ALL = frozenset({ExitCode.SIGINT, ExitCode.SIGTERM, ExitCode.KEY_REFUSED})
 
 
 def first_code(codes: Iterable[int]) -> int:
-    """Return the exit code of a command from those of its runs, by their documented order; 0 if all are.
+    """Return the exit code of a command from those of its runs: the first in the documented order.
 
-    An exit code that isn't a run's, such as that of a bug, goes before the others.
+    It is 0 if all of them are. An exit code that isn't a run's, such as that of a bug, goes before
+    the others.
     """
     found = set(codes) - {ExitCode.OK}
     others = sorted(found.difference(_ORDER))
@@ -83,5 +95,8 @@ def first_code(codes: Iterable[int]) -> int:
 
 
 def ends_all(exit_code: int) -> bool:
-    """Return whether no further run is started after one with this exit code: each would end in the same way."""
+    """Return whether no further run is started after one with this exit code.
+
+    Each would end in the same way.
+    """
     return exit_code in _ENDS_ALL

@@ -39,10 +39,14 @@ def list_schedules(
     places: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="DIR|MANIFEST", help="Folders of manifests, or manifests.  \\[default: .]", show_default=False
+            metavar="DIR|MANIFEST",
+            help="Folders of manifests, or manifests.  \\[default: .]",
+            show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=1000, help="Number of times.")] = 10,
+    count: Annotated[
+        int, typer.Option("-n", "--count", metavar="N", min=1, max=1000, help="Number of times.")
+    ] = 10,
 ) -> None:
     """List the next times of all manifests that have a schedule.
 
@@ -63,13 +67,21 @@ def list_schedules(
 def export_schedules(
     output: CommandOutput,
     places: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST|DIR", help="Manifests, or folders of them.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="MANIFEST|DIR", help="Manifests, or folders of them.", show_default=False
+        ),
     ],
     *,
     to: Annotated[SchedulerName, typer.Option("--to", help="The scheduler.", show_default=False)],
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write the files into DIR instead of printing them."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write the files into DIR instead of printing them.",
+        ),
     ] = None,
     chosen: ExportChoices,
     force: opt.Force = False,

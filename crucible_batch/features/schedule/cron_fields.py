@@ -1,4 +1,4 @@
-"""The five fields of a cron expression as sets of values, for schedulers that write them in another way."""
+"""The five fields of a cron expression as sets of values, for schedulers with other notations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 @dataclass(frozen=True, slots=True)
 class DayRule:
-    """Days that match: those of the month that are also such weekdays (Sunday is 0). None means any."""
+    """Days that match: those of the month that are also such weekdays (Sunday is 0).
+
+    None means any.
+    """
 
     days: frozenset[int] | None
     weekdays: frozenset[int] | None
@@ -37,12 +40,15 @@ class CronFields:
 def read_fields(expression: str) -> CronFields:
     """Return the fields of a valid expression.
 
-    Raises ``ValueError`` for CronSim's extensions ``L``, ``LW`` and ``#``, which other schedulers do not have.
+    Raises ``ValueError`` for CronSim's extensions ``L``, ``LW`` and ``#``, which other schedulers
+    do not have.
     """
     from cronsim import CronSim  # noqa: PLC0415 - most manifests have no schedule
 
     parsed = CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC))
-    extended = any(day < 0 for day in parsed.days) or any(isinstance(each, tuple) for each in parsed.weekdays)
+    extended = any(day < 0 for day in parsed.days) or any(
+        isinstance(each, tuple) for each in parsed.weekdays
+    )
     if extended:
         raise ValueError("L, LW and # are not available there; write the days as numbers or ranges")
     weekdays = frozenset(each % 7 for each in parsed.weekdays if isinstance(each, int))
@@ -60,10 +66,19 @@ def read_fields(expression: str) -> CronFields:
     )
 
 
-def _day_rules(days: frozenset[int], weekdays: frozenset[int], *, both: bool) -> tuple[DayRule, ...]:
-    """Return the rules of days. Debian's cron needs both fields to match if one of them begins with ``*``."""
-    some_days = None if days == frozenset(_ALL[2]) else days
-    some_weekdays = None if weekdays == frozenset(_ALL[4]) else weekdays
+def _day_rules(
+    days: frozenset[int], weekdays: frozenset[int], *, both: bool
+) -> tuple[DayRule, ...]:
+    """Return the rules of days.
+
+    Debian's cron needs both fields to match if one of them begins with ``*``.
+    """
+    some_days: frozenset[int] | None = days
+    if days == frozenset(_ALL[2]):
+        some_days = None
+    some_weekdays: frozenset[int] | None = weekdays
+    if weekdays == frozenset(_ALL[4]):
+        some_weekdays = None
     if both:
         return (DayRule(some_days, some_weekdays),)
     if some_days is None or some_weekdays is None:
@@ -81,14 +96,18 @@ def _term(index: int, term: str) -> str:
 
 
 def _number(index: int, word: str) -> str:
-    names = {3: {name: at + 1 for at, name in enumerate(_MONTHS)}, 4: {name: at for at, name in enumerate(_WEEKDAYS)}}
+    names = {
+        3: {name: at + 1 for at, name in enumerate(_MONTHS)},
+        4: {name: at for at, name in enumerate(_WEEKDAYS)},
+    }
     return str(names.get(index, {}).get(word, word))
 
 
 def plain_fields(fields: CronFields) -> tuple[str, ...]:
     """Return five fields of lists and ranges of numbers, which every cron reads in the same way.
 
-    Raises ``ValueError`` if days and weekdays must both match: only Debian's cron has an expression for that.
+    Raises ``ValueError`` if days and weekdays must both match: only Debian's cron has an expression
+    for that.
     """
     days: Collection[int] | None
     weekdays: Collection[int] | None
@@ -101,10 +120,13 @@ def plain_fields(fields: CronFields) -> tuple[str, ...]:
         case _:
             raise AssertionError(fields.day_rules)
     values = (fields.minutes, fields.hours, days, fields.months, weekdays)
-    return tuple(
-        "*" if each is None or set(each) == set(_ALL[index]) else ",".join(spans(each))
-        for index, each in enumerate(values)
-    )
+    return tuple(_field(index, each) for index, each in enumerate(values))
+
+
+def _field(index: int, values: frozenset[int] | None) -> str:
+    if values is None or values == frozenset(_ALL[index]):
+        return "*"
+    return ",".join(spans(values))
 
 
 def spans(values: Iterable[int], dash: str = "-") -> Iterator[str]:

@@ -32,17 +32,26 @@ def export_and_show(
     folder: Path | None,
     force: bool,
 ) -> None:
-    """Print the files, or write them into a folder. Nothing is written if any of them can't be made."""
+    """Print the files, or write them into a folder.
+
+    Nothing is written if any of them can't be made.
+    """
     found = find_schedules(places)
     _check(found)
+    env_file = chosen.env_file
+    if env_file is not None:
+        env_file = Path(os.path.abspath(env_file))  # noqa: PTH100 - links stay
+    user = chosen.user
+    if not user and to == "systemd":
+        user = getpass.getuser()
     options = ExportOptions(
         directory=Path.cwd(),
         command=own_command(),
         now=checked_clock(datetime.now(UTC)),
         system_zone=system_zone(),
-        env_file=None if chosen.env_file is None else Path(os.path.abspath(chosen.env_file)),  # noqa: PTH100
+        env_file=env_file,
         deadline_s=chosen.deadline,
-        user=chosen.user or (getpass.getuser() if to == "systemd" else None),
+        user=user or None,
         image=chosen.image,
         folder=None if folder is None else folder.absolute(),
         allow_command=chosen.allow_command,
@@ -76,7 +85,9 @@ def _show_next_steps(
         say(output.err, ("install  ", "label"), (step, "command"))
 
 
-def _print(output: CommandOutput, files: Sequence[ExportedFile], paths: Sequence[Path | None]) -> None:
+def _print(
+    output: CommandOutput, files: Sequence[ExportedFile], paths: Sequence[Path | None]
+) -> None:
     for file, path in zip(files, paths, strict=True):
         if path is not None:
             say(output.out, ("✓ ", "good"), clean_path(path))
@@ -92,30 +103,40 @@ def _check(found: FoundSchedules) -> None:
     for path in found.unscheduled:
         if path in found.named:
             raise UserError(
-                f"{path} has no schedule", hint='add schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}'
+                f"{path} has no schedule",
+                hint='add schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}',
             )
     if not found.schedules:
-        raise UserError("no manifest with a schedule was found", hint="name a manifest that has `schedule:`")
+        raise UserError(
+            "no manifest with a schedule was found", hint="name a manifest that has `schedule:`"
+        )
 
 
 def _notes(found: FoundSchedules, options: ExportOptions, to: str) -> Iterator[str]:
     for schedule in found.schedules:
         if not schedule.is_dated:
             path = clean(str(schedule.path), 300)
-            yield f'{path} has no run_id such as "{{{{ date }}}}": each time resumes the same run and buys nothing new'
+            yield (
+                f'{path} has no run_id such as "{{{{ date }}}}":'
+                " each time resumes the same run and buys nothing new"
+            )
         if to == "github-actions" and schedule.account is not None:
             account = clean(schedule.account, 100)
-            yield f"workflows do not share the budget account {account}: each counts only its own spending"
+            yield (
+                f"workflows do not share the budget account {account}:"
+                " each counts only its own spending"
+            )
     if to in ("cron", "systemd"):
         file = options.env_file or options.directory / ".env"
         if not file.is_file():
             yield f"there is no {clean(str(file), 300)}; the runs read MOLTAZINE_API_KEY from it"
         elif file.stat().st_mode & 0o077:
-            yield f"other users may read {clean(str(file), 300)}: chmod 600 {shlex.quote(str(file))}"
+            command = f"chmod 600 {shlex.quote(str(file))}"
+            yield f"other users may read {clean(str(file), 300)}: {command}"
 
 
 def system_zone() -> tzinfo:
-    """Return the time zone of this system, from ``TZ`` or ``/etc/localtime``; UTC if neither names one."""
+    """Return the time zone of this system, from ``TZ`` or ``/etc/localtime``; otherwise UTC."""
     name = os.environ.get("TZ", "").removeprefix(":")
     if not name:
         _, _, name = os.path.realpath("/etc/localtime").partition(_ZONES)

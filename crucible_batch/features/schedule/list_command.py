@@ -14,7 +14,12 @@ from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.cli.units import format_duration
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode, ManifestError
-from crucible_batch.features.schedule.schedules import FoundSchedules, ScheduledManifest, find_schedules, next_times
+from crucible_batch.features.schedule.schedules import (
+    FoundSchedules,
+    ScheduledManifest,
+    find_schedules,
+    next_times,
+)
 
 _LONGEST_PATH = 300
 
@@ -28,7 +33,10 @@ def show_times(output: CommandOutput, places: Sequence[Path], *, count: int) -> 
         "times": [_time_json(moment, schedule, now) for moment, schedule in times],
         "unscheduled": [str(path) for path in found.unscheduled],
         "invalid": [
-            {"manifest": str(path), "problems": [problem_json(problem) for problem in error.problems]}
+            {
+                "manifest": str(path),
+                "problems": [problem_json(problem) for problem in error.problems],
+            }
             for path, error in found.invalid.items()
         ],
     }
@@ -52,7 +60,9 @@ def _time_json(moment: datetime, schedule: ScheduledManifest, now: datetime) -> 
     }
 
 
-def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime) -> None:
+def _print_times(
+    output: CommandOutput, times: Sequence[tuple[datetime, ScheduledManifest]], now: datetime
+) -> None:
     rows = [
         (
             _local(moment, schedule),
@@ -65,7 +75,13 @@ def _print_times(output: CommandOutput, times: Sequence[tuple[datetime, Schedule
     width = max(cell_len(length) for _, length, _, _ in rows)
     for local, length, path, schedule in rows:
         note = clean(f"{schedule.cron} {schedule.zone_name}", _LONGEST_PATH)
-        say(output.out, (local, "strong"), f"   in {length:<{width}}   ", path, (f"   {note}", "quiet"))
+        say(
+            output.out,
+            (local, "strong"),
+            f"   in {length:<{width}}   ",
+            path,
+            (f"   {note}", "quiet"),
+        )
 
 
 def _local(moment: datetime, schedule: ScheduledManifest) -> str:
@@ -85,6 +101,12 @@ def _print_rest(output: CommandOutput, found: FoundSchedules) -> None:
     if found.schedules or found.invalid:
         return
     without = len(found.unscheduled)
-    seen = f"; {without} manifest{'s have' if without != 1 else ' has'} no schedule" if without else ""
-    say(output.out, f"no manifest with a schedule was found{seen}")
-    say(output.out, ("  add one  ", "label"), ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"))
+    text = "no manifest with a schedule was found"
+    if without:
+        text += f"; {without} manifest{' has' if without == 1 else 's have'} no schedule"
+    say(output.out, text)
+    say(
+        output.out,
+        ("  add one  ", "label"),
+        ('schedule: {cron: "15 3 * * *", timezone: Europe/Berlin}', "command"),
+    )

@@ -17,7 +17,8 @@ class Schedule(Part):
     """When a scheduler runs the manifest. Running it by hand needs no schedule."""
 
     cron: Cron = Field(
-        description="Cron expression with five fields: minute, hour, day, month, weekday.", examples=["15 3 * * *"]
+        description="Cron expression with five fields: minute, hour, day, month, weekday.",
+        examples=["15 3 * * *"],
     )
     timezone: Timezone = Field(
         None,
@@ -25,12 +26,18 @@ class Schedule(Part):
         examples=["Europe/Berlin"],
     )
     catch_up: int = Field(
-        0, ge=0, le=366, description="Maximum number of missed times to run before the current one, oldest first."
+        0,
+        ge=0,
+        le=366,
+        description="Maximum number of missed times to run before the current one, oldest first.",
     )
 
 
 class ScheduleKeys(Header):
-    """A header that may have a schedule. Without a time zone of its own, the manifest has that of the schedule."""
+    """A header that may have a schedule.
+
+    Without a time zone of its own, the manifest has that of the schedule.
+    """
 
     schedule: Annotated[Schedule | None, BeforeValidator(given)] = Field(
         None, description="When a scheduler runs the manifest."
@@ -38,24 +45,32 @@ class ScheduleKeys(Header):
 
     @property
     def zone_name(self) -> str | None:
-        own = None if self.schedule is None else self.schedule.timezone
-        return super().zone_name or own
+        return super().zone_name or self._zone_of_schedule
 
     @property
     def is_scheduled(self) -> bool:
         return self.schedule is not None
 
     def times_until(self, now: datetime) -> Iterator[datetime]:
-        return iter(()) if self.schedule is None else times_until(self.schedule.cron, self.schedule_zone, now)
+        if self.schedule is None:
+            return iter(())
+        return times_until(self.schedule.cron, self.schedule_zone, now)
 
     def times_after(self, now: datetime) -> Iterator[datetime]:
-        return iter(()) if self.schedule is None else times_after(self.schedule.cron, self.schedule_zone, now)
+        if self.schedule is None:
+            return iter(())
+        return times_after(self.schedule.cron, self.schedule_zone, now)
 
     @property
     def schedule_zone(self) -> tzinfo:
         """The time zone of the cron expression."""
-        own = None if self.schedule is None else self.schedule.timezone
-        return read_timezone(own or self.zone_name or "UTC")
+        return read_timezone(self._zone_of_schedule or self.zone_name or "UTC")
+
+    @property
+    def _zone_of_schedule(self) -> str | None:
+        if self.schedule is None:
+            return None
+        return self.schedule.timezone
 
 
 KEYS = (ScheduleKeys,)

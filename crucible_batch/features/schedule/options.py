@@ -23,7 +23,9 @@ class SchedulerName(enum.StrEnum):
 
 EnvFile = Annotated[
     Path | None,
-    typer.Option("--env-file", metavar="FILE", help="File with the API key for the runs.  \\[default: .env]"),
+    typer.Option(
+        "--env-file", metavar="FILE", help="File with the API key for the runs.  \\[default: .env]"
+    ),
 ]
 
 
@@ -41,9 +43,14 @@ class ExportChoices:
     ] = None
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="NAME", help="systemd and /etc/cron.d: the user that runs belong to."),
+        typer.Option(
+            "--user", metavar="NAME", help="systemd and /etc/cron.d: the user that runs belong to."
+        ),
     ] = None
     image: Annotated[
-        str | None, typer.Option("--image", metavar="IMAGE", help="kubernetes: a container image with crucible-batch.")
+        str | None,
+        typer.Option(
+            "--image", metavar="IMAGE", help="kubernetes: a container image with crucible-batch."
+        ),
     ] = None
     allow_command: AllowCommand = False

@@ -1,4 +1,4 @@
-"""The runs of the command ``run``: the lock of the manifest, missed runs of its schedule, and the current run."""
+"""The runs of one command ``run``: missed runs of the manifest's schedule, then the current one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from crucible_batch.settings import Settings
 def run(output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
     """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
     options = request.of(ScheduleOptions)
-    request = replace(request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT})
+    request = replace(
+        request, overlap_is_failure=options.if_running not in {IfRunning.SKIP, IfRunning.WAIT}
+    )
     output.subject = str(request.manifest)
     if request.scheduled_at is not None:
         output.subject += f", scheduled at {request.scheduled_at.isoformat(timespec='minutes')}"
@@ -63,7 +65,9 @@ def _held(
         say(output.err, ("waiting  ", "label"), clean_path(other))
 
     wait = if_running is IfRunning.WAIT
-    return hold_results(prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show)
+    return hold_results(
+        prepared.folder, prepared.run_dir, prepared.deadline, wait=wait, on_wait=show
+    )
 
 
 def _show_skipped(output: CommandOutput, error: RunBusyError) -> None:
@@ -86,8 +90,8 @@ class _Runs:
     def make(self, prepared: PreparedRun, catch_up: int | None) -> None:
         """Make the missed runs, oldest first, then the current one. Each has its own result.
 
-        The envelope has the data of the last run, and the missed ones as ``caught_up``. The exit code is the first of
-        their codes, by their documented order.
+        The envelope has the data of the last run, and the missed ones as ``caught_up``. The exit
+        code is the first of their codes, by their documented order.
         """
         with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             due = due_runs(prepared, catch_up)
@@ -104,12 +108,16 @@ class _Runs:
                     say(self.output.err, ("not started  ", "label"), ", ".join(rest))
                 break
         output = self.output
-        output.data = {**(output.data if isinstance(output.data, Mapping) else {}), "caught_up": self.caught_up}
+        of_last_run = output.data if isinstance(output.data, Mapping) else {}
+        output.data = {**of_last_run, "caught_up": self.caught_up}
         output.exit_code = first_code(self.errors)
         output.error = self.errors.get(output.exit_code)
 
     def _make_one(self, prepared: PreparedRun, due: DueRun, *, is_missed: bool) -> None:
-        """Make one of several runs. An error ends this run only, unless another run holds its directory."""
+        """Make one of several runs.
+
+        An error ends this run only, unless another run holds its directory.
+        """
         output = self.output
         output.data, output.error, output.exit_code = None, None, ExitCode.OK
         run_dir: Json = None
@@ -122,24 +130,36 @@ class _Runs:
         self.errors.setdefault(output.exit_code, output.error)
         if is_missed:
             made = {"run_id": due.run_id, "scheduled_at": _shown(due), "run_dir": run_dir}
-            self.caught_up.append({**made, "exit_code": int(output.exit_code), "error": output.error})
+            self.caught_up.append(
+                {**made, "exit_code": int(output.exit_code), "error": output.error}
+            )
 
     def _run(self, prepared: PreparedRun, due: DueRun) -> Path:
-        from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the run is skipped
+        # Imported here, since it is not needed if the run is skipped.
+        from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415
 
         _name_run(self.output, prepared, due)
         with preparation_failures_notified(prepared.manifest, prepared.request, self.settings):
             request, manifest = prepared.at(due)
-        # The id depends on the time, so that the same command would begin another run once its own night has passed.
-        is_of_its_time = prepared.depends_on_time and not self.is_time_given
-        command = again("--scheduled-at", _shown(due)) if is_of_its_time else again()
-        return run_and_show(self.output, request, self.settings, self.display, manifest=manifest, command=command)
+        # The id depends on the time, so that the same command would begin another run once its own
+        # night has passed.
+        command = again()
+        if prepared.depends_on_time and not self.is_time_given:
+            command = again("--scheduled-at", _shown(due))
+        return run_and_show(
+            self.output, request, self.settings, self.display, manifest=manifest, command=command
+        )
 
     def _announce(self, prepared: PreparedRun, due: DueRun, which: str, *, is_missed: bool) -> None:
-        self.output.event("scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed)
-        if not self.output.quiet:
-            missed = " (missed)" if is_missed else ""
-            say(self.output.err, (f"run {which}  ", "label"), f"{due.run_id}, {_time_words(prepared, due)}{missed}")
+        self.output.event(
+            "scheduled_run", run_id=due.run_id, scheduled_at=_shown(due), missed=is_missed
+        )
+        if self.output.quiet:
+            return
+        what = f"{due.run_id}, {_time_words(prepared, due)}"
+        if is_missed:
+            what += " (missed)"
+        say(self.output.err, (f"run {which}  ", "label"), what)
 
 
 def _name_run(output: CommandOutput, prepared: PreparedRun, due: DueRun) -> None:
@@ -150,7 +170,8 @@ def _name_run(output: CommandOutput, prepared: PreparedRun, due: DueRun) -> None
 
 
 def _time_words(prepared: PreparedRun, due: DueRun) -> str:
-    return f"scheduled at {due.scheduled_at.astimezone(prepared.manifest.zone).isoformat(timespec='minutes')}"
+    local = due.scheduled_at.astimezone(prepared.manifest.zone)
+    return f"scheduled at {local.isoformat(timespec='minutes')}"
 
 
 def _shown(due: DueRun) -> str:

@@ -1,4 +1,4 @@
-"""The runs of one command: that of the current scheduled time, after the missed ones that are caught up."""
+"""The runs of one command: the missed ones that are caught up, then that of the current time."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _LOOK_S = 0.5
 def hold_results(
     folder: Path, run_dir: Path, deadline: Deadline, *, wait: bool, on_wait: Callable[[str], None]
 ) -> Iterator[bool]:
-    """Hold the results of a manifest for the block, and return whether another run had to be waited for.
+    """Hold the results of a manifest for the block; yield whether another run was waited for.
 
-    ``folder`` is that of all runs of the manifest; if ``run_dir`` isn't in it, only ``run_dir`` is checked. Without
-    ``wait``, raises ``RunBusyError`` if another run is active. With it, calls ``on_wait`` once with a description
-    of that run, and raises ``DeadlineError`` if the deadline passes first. Also raises ``RunDirectoryError``. Blocks
-    the thread.
+    ``folder`` is that of all runs of the manifest; if ``run_dir`` isn't in it, only ``run_dir`` is
+    checked. Without ``wait``, raises ``RunBusyError`` if another run is active. With it, calls
+    ``on_wait`` once with a description of that run, and raises ``DeadlineError`` if the deadline
+    passes first. Also raises ``RunDirectoryError``. Blocks the thread.
     """
     with ExitStack() as stack:
         waited = False
@@ -54,7 +54,8 @@ def hold_results(
                     on_wait(error.message)
             waited = True
             deadline.check()
-            sleep(_LOOK_S if deadline.left_s is None else min(_LOOK_S, deadline.left_s))
+            left_s = deadline.left_s
+            sleep(_LOOK_S if left_s is None else min(_LOOK_S, left_s))
         yield waited
 
 
@@ -64,17 +65,20 @@ def _enter(stack: ExitStack, folder: Path, run_dir: Path) -> None:
         return
     with ExitStack() as attempt:
         attempt.enter_context(lock_results(folder))
-        for directory in sorted(folder.iterdir()):
-            if not directory.name.startswith(".") and directory.is_dir() and not directory.is_symlink():
-                refuse_if_locked(directory)
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.is_symlink():
+                continue
+            if path.is_dir():
+                refuse_if_locked(path)
         stack.push(attempt.pop_all())
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """A request whose manifest has been read. ``deadline`` counts from the start of the command, for all of its runs.
+    """A request whose manifest has been read.
 
-    ``request`` has the options of the saved plan, if it is one, and the pace of the manifest.
+    ``deadline`` counts from the start of the command, for all of its runs. ``request`` has the
+    options of the saved plan, if it is one, and the pace of the manifest.
     """
 
     request: RunRequest
@@ -85,7 +89,7 @@ class PreparedRun:
 
     @property
     def folder(self) -> Path:
-        """The folder of all runs of the manifest, unless their directories were chosen otherwise."""
+        """The folder of all runs of the manifest, unless ``--out`` names another directory."""
         return DEFAULT_DIRECTORY / self.manifest.name
 
     @property
@@ -100,22 +104,30 @@ class PreparedRun:
 
     def reread(self) -> PreparedRun:
         """Read the manifest again, which may have changed, for the same scheduled time."""
-        manifest = read_source(replace(self.request, scheduled_at=self.current.scheduled_at), self.deadline.check)
+        manifest = read_source(
+            replace(self.request, scheduled_at=self.current.scheduled_at), self.deadline.check
+        )
         return replace(self, manifest=manifest)
 
     def at(self, due: DueRun) -> tuple[RunRequest, Manifest]:
-        """Return the request and the manifest for a scheduled time. Raises ``DeadlineError`` if no time is left."""
+        """Return the request and the manifest for a scheduled time.
+
+        Raises ``DeadlineError`` if no time is left.
+        """
         self.deadline.check()
-        request = replace(self.request, scheduled_at=due.scheduled_at, deadline_s=self.deadline.left_s)
+        request = replace(
+            self.request, scheduled_at=due.scheduled_at, deadline_s=self.deadline.left_s
+        )
         if self.request.run_id is not None or self.manifest.header.run_id is not None:
             request = replace(request, run_id=due.run_id)
         return request, replace(self.manifest, scheduled_at=due.scheduled_at)
 
 
 def prepare_run(request: RunRequest, settings: Settings | None = None) -> PreparedRun:
-    """Read the manifest of a run. Raises ``UserError``, ``ManifestError``, ``SavedPlanError`` and ``DeadlineError``.
+    """Read the manifest of a run.
 
-    Errors after the manifest was read are notified, if there are settings.
+    Raises ``UserError``, ``ManifestError``, ``SavedPlanError`` and ``DeadlineError``. Errors after
+    the manifest was read are notified, if there are settings.
     """
     check_request(request)
     deadline = Deadline(request.deadline_s)
@@ -139,19 +151,24 @@ def _prepared(request: RunRequest, settings: Settings | None, deadline: Deadline
 
 
 @contextmanager
-def preparation_failures_notified(manifest: Manifest, request: RunRequest, settings: Settings | None) -> Iterator[None]:
-    """Notify a failure of the block, which prepares a run outside of an event loop, and raise its error again.
+def preparation_failures_notified(
+    manifest: Manifest, request: RunRequest, settings: Settings | None
+) -> Iterator[None]:
+    """Notify a failure of the block, and raise its error again.
 
-    Without settings, nothing is notified.
+    The block prepares a run outside of an event loop. Without settings, nothing is notified.
     """
     try:
         yield
     except BaseException as error:
         if settings is not None and request.notify and manifest.header.sends_messages:
-            # Loaded only then: whether another run is active is decided in a fraction of the time that this takes.
+            # Loaded only then: whether another run is active is decided in a fraction of the time
+            # that this takes.
             from crucible_batch.engine import SystemClock  # noqa: PLC0415 - see above
 
-            notices = load("notify.part:RunNotices")(manifest, request, settings, SystemClock(), can_ask=False)
+            notices = load("notify.part:RunNotices")(
+                manifest, request, settings, SystemClock(), can_ask=False
+            )
             asyncio.run(notices.fail(error))
         raise
 
@@ -159,8 +176,8 @@ def preparation_failures_notified(manifest: Manifest, request: RunRequest, setti
 def due_runs(prepared: PreparedRun, catch_up: int | None) -> list[DueRun]:
     """Return the runs to make, oldest first; the last is that of the current scheduled time.
 
-    ``catch_up`` is the maximum number of missed times; None: that of the manifest's schedule. Raises ``UserError`` if
-    times can't be caught up.
+    ``catch_up`` is the maximum number of missed times; None: that of the manifest's schedule.
+    Raises ``UserError`` if times can't be caught up.
     """
     most = _most_missed(prepared, catch_up)
     manifest, current = prepared.manifest, prepared.current
@@ -169,8 +186,15 @@ def due_runs(prepared: PreparedRun, catch_up: int | None) -> list[DueRun]:
     until = manifest.header.times_until(current.scheduled_at)
     earlier = (moment for moment in until if moment < current.scheduled_at)
     past = [DueRun(moment, _run_id(prepared, moment)) for moment in islice(earlier, most)]
-    known = {due.run_id: run for due in past if (run := _known_run(prepared.folder / due.run_id)) is not None}
-    oldest = _oldest_run(prepared.folder, before=min((due.scheduled_at for due in past), default=current.scheduled_at))
+    known = {}
+    for due in past:
+        run = _known_run(prepared.folder / due.run_id)
+        if run is not None:
+            known[due.run_id] = run
+    oldest = _oldest_run(
+        prepared.folder,
+        before=min((due.scheduled_at for due in past), default=current.scheduled_at),
+    )
     return [*missed_runs(past, current, known, oldest), current]
 
 
@@ -179,18 +203,28 @@ def _run_id(prepared: PreparedRun, moment: datetime) -> str:
 
 
 def _most_missed(prepared: PreparedRun, catch_up: int | None) -> int:
-    """Return the maximum number of missed times. The manifest's applies only to runs that it can be meant for."""
+    """Return the maximum number of missed times.
+
+    The manifest's applies only to runs that it can be meant for.
+    """
     request, manifest = prepared.request, prepared.manifest
     depends = prepared.depends_on_time
     if catch_up is None:
         schedule = schedule_of(manifest.header)
-        most = 0 if schedule is None else schedule.catch_up
-        is_meant = request.plan is None and request.out_dir is None and (request.run_id is None or depends)
-        if most and is_meant and not depends:
-            message = f"catch_up needs a run id for each scheduled time, and {prepared.current.run_id!r} is the same"
+        if schedule is None or request.plan is not None or request.out_dir is not None:
+            return 0
+        if request.run_id is not None and not depends:
+            return 0
+        if schedule.catch_up and not depends:
+            message = (
+                "catch_up needs a run id for each scheduled time,"
+                f" and {prepared.current.run_id!r} is the same"
+            )
             hint = 'set `run_id: "{{ date }}"`, or one with week, month or scheduled_at'
-            raise ManifestError([manifest.site.problem(("schedule", "catch_up"), message, hint=hint)])
-        return most if is_meant else 0
+            raise ManifestError(
+                [manifest.site.problem(("schedule", "catch_up"), message, hint=hint)]
+            )
+        return schedule.catch_up
     if catch_up:
         _refuse_catch_up(prepared)
     return catch_up
@@ -200,13 +234,23 @@ def _refuse_catch_up(prepared: PreparedRun) -> None:
     """Raise ``UserError`` if missed times can't be caught up."""
     request, manifest = prepared.request, prepared.manifest
     if request.plan is not None:
-        why, hint = f"{request.plan.path} is a plan for one scheduled time", "run the manifest instead of the plan"
+        why, hint = (
+            f"{request.plan.path} is a plan for one scheduled time",
+            "run the manifest instead of the plan",
+        )
     elif not manifest.header.is_scheduled:
-        why, hint = "the manifest has no schedule", 'set `schedule: {cron: "15 3 * * *"}` in the manifest'
+        why, hint = (
+            "the manifest has no schedule",
+            'set `schedule: {cron: "15 3 * * *"}` in the manifest',
+        )
     elif request.out_dir is not None:
-        why, hint = "each run needs a directory of its own", "omit --out-dir; the default is outputs/NAME/RUN_ID"
+        why, hint = (
+            "each run needs a directory of its own",
+            "omit --out-dir; the default is outputs/NAME/RUN_ID",
+        )
     elif not prepared.depends_on_time:
-        why = f"each scheduled time needs its own run id, and {prepared.current.run_id!r} is the same for all"
+        run_id = prepared.current.run_id
+        why = f"each scheduled time needs its own run id, and {run_id!r} is the same for all"
         hint = 'set `run_id: "{{ date }}"` in the manifest, or one with week, month or scheduled_at'
     else:
         return
@@ -225,12 +269,17 @@ def _known_run(directory: Path) -> KnownRun | None:
             runs = journal.runs()
     except CrucibleBatchError:
         return KnownRun(None)
-    ending = runs[-1].ending if runs else None
-    return KnownRun(None if ending is None else ending.exit_code, is_locked(directory))
+    exit_code = None
+    if runs and runs[-1].ending is not None:
+        exit_code = runs[-1].ending.exit_code
+    return KnownRun(exit_code, is_locked(directory))
 
 
 def _oldest_run(folder: Path, *, before: datetime) -> datetime | None:
-    """Return when the oldest run in a folder began, or any one that began before ``before``; None if there is none."""
+    """Return when the oldest run in a folder began; None if there is no run.
+
+    The search ends with the first run that began before ``before``.
+    """
     oldest: datetime | None = None
     for began in _begun_at(folder):
         oldest = began if oldest is None else min(oldest, began)
@@ -240,17 +289,25 @@ def _oldest_run(folder: Path, *, before: datetime) -> datetime | None:
 
 
 def _begun_at(folder: Path) -> Iterator[datetime]:
-    """Yield when the run directories in a folder were begun. Those that were changed last are read last."""
+    """Yield when the run directories in a folder were begun.
+
+    Those that were changed last are read last.
+    """
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.stat().st_mtime, entry.name) for entry in entries if not entry.name.startswith("."))
+            found = sorted(
+                (entry.stat().st_mtime, entry.name)
+                for entry in entries
+                if not entry.name.startswith(".")
+            )
     except OSError:
         return
     for _, name in found:
         try:
             if Journal.exists(folder / name):
                 with Journal.read(folder / name) as journal:
-                    if runs := journal.runs():
+                    runs = journal.runs()
+                    if runs:
                         yield datetime.fromtimestamp(runs[0].started_at, UTC)
         except CrucibleBatchError:
             continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.schedule.manifest_keys import ScheduleKeys
 from crucible_batch.manifest import Manifest, load_manifest
+from crucible_batch.manifest.models import JobEntry
 from crucible_batch.scheduled_time import times_after
 
 _SUFFIXES = (".yaml", ".yml")
@@ -23,12 +24,14 @@ _MOST_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ScheduledManifest:
-    """A manifest with ``schedule:``. ``path`` is as given or found, ``zone`` that of the cron expression.
+    """A manifest with ``schedule:``.
 
-    ``needs_files`` is whether it reads other files of its folder: tables, images, prompts, and those of notifications.
-    ``is_dated`` is whether the run id is a template, so that each time is a run of its own. ``variables`` are the names
-    of the environment variables with the addresses and secrets of notifications, and ``has_command`` is whether one of
-    these runs a program. ``account`` is that of the budget of a period.
+    ``path`` is as given or found, ``zone`` that of the cron expression. ``needs_files`` is whether
+    it reads other files of its folder: tables, images, prompts, and those of notifications.
+    ``is_dated`` is whether the run id is a template, so that each time is a run of its own.
+    ``variables`` are the names of the environment variables with the addresses and secrets of
+    notifications, and ``has_command`` is whether one of these runs a program. ``account`` is that
+    of the budget of a period.
     """
 
     path: Path
@@ -70,7 +73,8 @@ class FoundSchedules:
 def find_schedules(places: Sequence[Path]) -> FoundSchedules:
     """Read the manifests that are named, and those in the named folders.
 
-    A folder's manifests are in it or in folders directly below it. Raises ``UserError`` if a place does not exist.
+    A folder's manifests are in it or in folders directly below it. Raises ``UserError`` if a place
+    does not exist.
     """
     paths: dict[Path, bool] = {}
     for place in places:
@@ -80,7 +84,10 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
         elif place.exists():
             paths[place] = True
         else:
-            raise UserError(f"there is no file or folder {place}", hint="name a manifest, or a folder of manifests")
+            raise UserError(
+                f"there is no file or folder {place}",
+                hint="name a manifest, or a folder of manifests",
+            )
     schedules: list[ScheduledManifest] = []
     unscheduled: list[Path] = []
     invalid: dict[Path, ManifestError] = {}
@@ -99,11 +106,16 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    """Return the YAML files in a folder and directly below it, by path. Hidden ones are left out."""
+    """Return the YAML files in a folder and directly below it, by path.
+
+    Hidden ones are left out.
+    """
     entries = [*islice(_entries(folder), _MOST_ENTRIES)]
     below = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     found = [*entries, *(path for each in below for path in islice(_entries(each), _MOST_ENTRIES))]
-    return sorted(path for path in found if path.suffix in _SUFFIXES and not path.name.startswith("."))
+    return sorted(
+        path for path in found if path.suffix in _SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -114,7 +126,10 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _may_be_a_manifest(path: Path) -> bool:
-    """Return whether a file has lines that begin with the keys ``version`` and ``jobs``, or with ``schedule``."""
+    """Return whether a file has the key ``schedule``, or both ``version`` and ``jobs``.
+
+    The keys are looked for at the beginnings of lines, without parsing the file.
+    """
     try:
         if not path.is_file():
             return False
@@ -126,7 +141,10 @@ def _may_be_a_manifest(path: Path) -> bool:
 
 
 def read_schedule(path: Path) -> ScheduledManifest | None:
-    """Return a manifest's schedule; None without one. Raises ``ManifestError``. Jobs are not expanded."""
+    """Return a manifest's schedule; None without one.
+
+    Raises ``ManifestError``. Jobs are not expanded.
+    """
     manifest = load_manifest(path)
     header = manifest.header
     assert isinstance(header, ScheduleKeys)
@@ -151,31 +169,49 @@ def read_schedule(path: Path) -> ScheduledManifest | None:
 
 
 def _variables(manifest: Manifest) -> tuple[str, ...]:
-    named = (source.removeprefix("env:") for source in manifest.header.sources() if source.startswith("env:"))
+    named = (
+        source.removeprefix("env:")
+        for source in manifest.header.sources()
+        if source.startswith("env:")
+    )
     return tuple(dict.fromkeys(named))
 
 
 def _needs_files(manifest: Manifest) -> bool:
-    jobs = [entry.job for entry in manifest.jobs]
-    named = [source.removeprefix("file:") for source in manifest.header.sources() if source.startswith("file:")]
-    if any("/" in program and not program.startswith("/") for program in manifest.header.programs()):
+    programs = manifest.header.programs()
+    if any("/" in program and not program.startswith("/") for program in programs):
         return True
-    return any(not path.startswith("/") for path in named) or any(
-        job.foreach is not None
-        or job.image is not None
-        or job.images
-        or (job.prompt is not None and job.prompt.startswith("@") and not job.prompt.startswith("@@"))
-        for job in jobs
-    )
+    named = [
+        source.removeprefix("file:")
+        for source in manifest.header.sources()
+        if source.startswith("file:")
+    ]
+    if any(not path.startswith("/") for path in named):
+        return True
+    return any(_job_needs_files(entry.job) for entry in manifest.jobs)
+
+
+def _job_needs_files(job: JobEntry) -> bool:
+    if job.foreach is not None or job.image is not None or job.images:
+        return True
+    # A prompt that begins with @@ is a text that begins with @.
+    prompt = job.prompt or ""
+    return prompt.startswith("@") and not prompt.startswith("@@")
 
 
 def next_times(
     schedules: Sequence[ScheduledManifest], now: datetime, count: int
 ) -> list[tuple[datetime, ScheduledManifest]]:
-    """Return the next ``count`` times of all schedules together, in order; at the same time, in the given order."""
+    """Return the next ``count`` times of all schedules together, in order.
+
+    Schedules with the same time are in the given order.
+    """
 
     def numbered(number: int, schedule: ScheduledManifest) -> Iterator[tuple[datetime, int]]:
         return ((moment, number) for moment in schedule.times_after(now))
 
     merged = heapq.merge(*(numbered(number, schedule) for number, schedule in enumerate(schedules)))
-    return [(moment, schedules[number]) for (moment, number), _ in zip(merged, range(count), strict=False)]
+    return [
+        (moment, schedules[number])
+        for (moment, number), _ in zip(merged, range(count), strict=False)
+    ]

@@ -17,7 +17,10 @@ from crucible_batch.core.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class PeriodFigures:
-    """The budget of a period, over all runs of its account. ``ends_at`` is in seconds since the epoch, if known."""
+    """The budget of a period, over all runs of its account.
+
+    ``ends_at`` is in seconds since the epoch, if known.
+    """
 
     account: str
     limit: Credits
@@ -27,7 +30,10 @@ class PeriodFigures:
 
 
 class RunFigures(Tally):
-    """The figures of a run of a manifest. ``began_at`` is the start of the command, in seconds since the epoch."""
+    """The figures of a run of a manifest.
+
+    ``began_at`` is the start of the command, in seconds since the epoch.
+    """
 
     def __init__(self, began_at: float, schedule_interval_s: float | None = None) -> None:
         super().__init__()
@@ -50,7 +56,7 @@ class RunFigures(Tally):
 
     @property
     def outage_s(self) -> float:
-        """The time waited for an unreachable gateway; outages shorter than a minute are not reported."""
+        """The time waited for an unreachable gateway, without outages shorter than a minute."""
         return self._outages_s + self._outage_now_s
 
     def notify(self, message: Message) -> None:
@@ -67,9 +73,16 @@ class RunFigures(Tally):
                 pass
 
     def finish(
-        self, at: float, exit_code: int, balance: Balance | None = None, period: PeriodFigures | None = None
+        self,
+        at: float,
+        exit_code: int,
+        balance: Balance | None = None,
+        period: PeriodFigures | None = None,
     ) -> None:
-        """Record the end of the command. ``balance`` and ``period`` are those of the report; None if there is none."""
+        """Record the end of the command.
+
+        ``balance`` and ``period`` are those of the report; None if there is none.
+        """
         self.ended_at, self.exit_code = at, exit_code
         self.balance = balance or self.balance
         self.period = period

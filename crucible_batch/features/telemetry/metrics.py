@@ -1,6 +1,7 @@
-"""The metrics of a manifest's newest run, all of them gauges: their table, and where they are exposed.
+"""The metrics of a manifest's newest run, all of them gauges, and where they are exposed.
 
-That is an HTTP endpoint during the run, and a file for the textfile collector of Prometheus' node exporter.
+That is an HTTP endpoint during the run, and a file for the textfile collector of Prometheus' node
+exporter.
 """
 
 from __future__ import annotations
@@ -26,17 +27,33 @@ from crucible_batch.option_values import ADDRESS_FORMS, ListenAddress, parse_add
 logger = logging.getLogger(__name__)
 
 OPERATIONS = (
-    "assets", "asset", "create_asset", "credits", "delete_asset", "download", "generate", "health", "job", "upload",
-    "workflow", "workflows",
-)  # fmt: skip
-"""The operations of the gateway and its storage that may be retried. All are reported, so that none is missing at 0."""
+    "assets",
+    "asset",
+    "create_asset",
+    "credits",
+    "delete_asset",
+    "download",
+    "generate",
+    "health",
+    "job",
+    "upload",
+    "workflow",
+    "workflows",
+)
+"""The operations of the gateway and its storage that may be retried.
+
+All are reported, so that none is missing at 0.
+"""
 
 LAST_SUCCESS = "crucible_batch_last_success_timestamp_seconds"
 MANIFEST = "manifest"
 """The label that all metrics have: the name of the manifest."""
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
-"""A value for each combination of the values of a metric's own labels. A value of None is not reported."""
+"""A value for each combination of the values of a metric's own labels.
+
+A value of None is not reported.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +73,12 @@ def one(read: Callable[[RunFigures], float | None]) -> Callable[[RunFigures], Sa
 
 def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Samples]:
     def value(figures: RunFigures) -> float | None:
-        amount = None if figures.balance is None else read(figures.balance)
-        return None if amount is None else float(str(amount))
+        if figures.balance is None:
+            return None
+        amount = read(figures.balance)
+        if amount is None:
+            return None
+        return float(str(amount))
 
     return one(value)
 
@@ -65,15 +86,20 @@ def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Sample
 def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], Samples]:
     def values(figures: RunFigures) -> Samples:
         period = figures.period
-        value = None if period is None else read(period)
-        return [] if period is None or value is None else [((period.account,), float(str(value)))]
+        if period is None:
+            return []
+        value = read(period)
+        if value is None:
+            return []
+        return [((period.account,), float(str(value)))]
 
     return values
 
 
 def _jobs(figures: RunFigures) -> Samples:
-    counts = {} if figures.spent is None else figures.counts
-    return [((outcome.value,), count) for outcome, count in counts.items()]
+    if figures.spent is None:
+        return []
+    return [((outcome.value,), count) for outcome, count in figures.counts.items()]
 
 
 def _retries(figures: RunFigures) -> Samples:
@@ -83,23 +109,29 @@ def _retries(figures: RunFigures) -> Samples:
 
 METRICS: Sequence[Metric] = (
     Metric(
-        "crucible_batch_build_info", "Version of crucible-batch, as a label. Always 1.",
-        lambda _: [((__version__,), 1)], ("version",),
+        "crucible_batch_build_info",
+        "Version of crucible-batch, as a label. Always 1.",
+        lambda _: [((__version__,), 1)],
+        ("version",),
     ),
     Metric(
-        "crucible_batch_running", "1 while the run is active, 0 after its end.",
+        "crucible_batch_running",
+        "1 while the run is active, 0 after its end.",
         one(lambda run: int(run.ended_at is None)),
     ),
     Metric(
-        "crucible_batch_last_start_timestamp_seconds", "Start of the newest run, in seconds since the epoch.",
+        "crucible_batch_last_start_timestamp_seconds",
+        "Start of the newest run, in seconds since the epoch.",
         one(lambda run: run.began_at),
     ),
     Metric(
-        "crucible_batch_last_end_timestamp_seconds", "End of the newest run, in seconds since the epoch.",
+        "crucible_batch_last_end_timestamp_seconds",
+        "End of the newest run, in seconds since the epoch.",
         one(lambda run: run.ended_at),
     ),
     Metric(
-        LAST_SUCCESS, "End of the newest run with exit code 0, in seconds since the epoch. 0 if there was none.",
+        LAST_SUCCESS,
+        "End of the newest run with exit code 0, in seconds since the epoch. 0 if there was none.",
         one(lambda run: run.succeeded_at or 0),
     ),
     Metric(
@@ -108,27 +140,37 @@ METRICS: Sequence[Metric] = (
         one(lambda run: run.schedule_interval_s),
     ),
     Metric(
-        "crucible_batch_duration_seconds", "Duration of the newest run.",
+        "crucible_batch_duration_seconds",
+        "Duration of the newest run.",
         one(lambda run: None if run.ended_at is None else max(0.0, run.ended_at - run.began_at)),
     ),
-    Metric("crucible_batch_exit_code", "Exit code of the newest run.", one(lambda run: run.exit_code)),
+    Metric(
+        "crucible_batch_exit_code", "Exit code of the newest run.", one(lambda run: run.exit_code)
+    ),
     Metric("crucible_batch_jobs", "Jobs of the newest run by outcome.", _jobs, ("outcome",)),
     Metric(
-        "crucible_batch_outputs", "Output files saved by the newest run.", one(lambda run: run.outputs),
+        "crucible_batch_outputs",
+        "Output files saved by the newest run.",
+        one(lambda run: run.outputs),
     ),
     Metric(
-        "crucible_batch_output_bytes", "Size of these files.", one(lambda run: run.byte_size),
+        "crucible_batch_output_bytes",
+        "Size of these files.",
+        one(lambda run: run.byte_size),
     ),
     Metric(
-        "crucible_batch_budget_credits", "Budget of the run directory. Missing without one, or with that of a period.",
+        "crucible_batch_budget_credits",
+        "Budget of the run directory. Missing without one, or with that of a period.",
         _credits(lambda balance: balance.budget),
     ),
     Metric(
-        "crucible_batch_spent_credits", "Credits spent in the run directory, over all its runs.",
+        "crucible_batch_spent_credits",
+        "Credits spent in the run directory, over all its runs.",
         _credits(lambda balance: balance.spent),
     ),
     Metric(
-        "crucible_batch_held_credits", "Credits that may still be spent.",
+        "crucible_batch_held_credits",
+        "Credits that may still be spent.",
         _credits(lambda balance: balance.held),
     ),
     Metric(
@@ -139,31 +181,39 @@ METRICS: Sequence[Metric] = (
     Metric(
         "crucible_batch_period_limit_credits",
         "Limit of the period's budget, at the end of the newest run. Missing without `budget.per`.",
-        _period(lambda period: period.limit), ("account",),
+        _period(lambda period: period.limit),
+        ("account",),
     ),
     Metric(
-        "crucible_batch_period_spent_credits", "Credits that runs of the account spent in the period, at that time.",
-        _period(lambda period: period.spent), ("account",),
+        "crucible_batch_period_spent_credits",
+        "Credits that runs of the account spent in the period, at that time.",
+        _period(lambda period: period.spent),
+        ("account",),
     ),
     Metric(
         "crucible_batch_period_set_aside_credits",
         "Credits set aside in the period and not spent, at that time.",
-        _period(lambda period: period.set_aside), ("account",),
+        _period(lambda period: period.set_aside),
+        ("account",),
     ),
     Metric(
         "crucible_batch_period_end_timestamp_seconds",
         "End of that period, in seconds since the epoch; after it, the other three are outdated.",
-        _period(lambda period: period.ends_at), ("account",),
+        _period(lambda period: period.ends_at),
+        ("account",),
     ),
     Metric(
-        "crucible_batch_retries", "Requests that the newest run repeated, by operation.", _retries, ("operation",),
+        "crucible_batch_retries",
+        "Requests that the newest run repeated, by operation.",
+        _retries,
+        ("operation",),
     ),
     Metric(
         "crucible_batch_outage_seconds",
         "Time waited for an unreachable gateway, from a minute on.",
         one(lambda run: run.outage_s),
     ),
-)  # fmt: skip
+)
 
 
 class FiguresCollector(Collector):
@@ -175,7 +225,9 @@ class FiguresCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         for metric in METRICS:
-            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(MANIFEST, *metric.labels))
+            family = GaugeMetricFamily(
+                metric.name, metric.meaning, labels=(MANIFEST, *metric.labels)
+            )
             for labels, value in metric.read(self._figures):
                 if value is not None:
                     family.add_metric((self._manifest, *labels), value)
@@ -190,7 +242,10 @@ def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
 
 
 def read_address(text: str) -> ListenAddress:
-    """Return the host and port of an address. Raises ``UserError`` if it is not valid, or has no port of its own."""
+    """Return the host and port of an address.
+
+    Raises ``UserError`` if it is not valid, or has no port of its own.
+    """
     try:
         address = parse_address(text)
     except ValueError:
@@ -205,7 +260,10 @@ def read_address(text: str) -> ListenAddress:
 
 @contextlib.contextmanager
 def serving(address: str, manifest: str, figures: RunFigures) -> Iterator[None]:
-    """Serve the metrics of a run during the block. Raises ``UserError`` if the address is invalid or in use."""
+    """Serve the metrics of a run during the block.
+
+    Raises ``UserError`` if the address is invalid or in use.
+    """
     host, port = read_address(address)
     try:
         server, thread = start_http_server(port, host, registry_of(manifest, figures))
@@ -223,25 +281,36 @@ def serving(address: str, manifest: str, figures: RunFigures) -> Iterator[None]:
 
 
 def textfile_path(directory: Path, manifest: str) -> Path:
-    """Return the file of a manifest. The prefix prevents that it replaces a file of another program."""
+    """Return the file of a manifest.
+
+    The prefix prevents that it replaces a file of another program.
+    """
     return directory / f"crucible-batch-{manifest}.prom"
 
 
 def check_directory(directory: Path) -> None:
     """Raise ``UserError`` unless files can be written in the directory."""
-    hint = "name the directory that the node exporter reads: --metrics-textfile DIR; nothing was spent"
+    hint = (
+        "name the directory that the node exporter reads: --metrics-textfile DIR; nothing was spent"
+    )
     if not directory.is_dir():
-        raise UserError(f"the directory for metrics, {directory}, does not exist or is not a directory", hint=hint)
+        raise UserError(
+            f"the directory for metrics, {directory}, does not exist or is not a directory",
+            hint=hint,
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UserError(f"the directory for metrics, {directory}, is not writable", hint=hint)
 
 
 def write_textfile(path: Path, manifest: str, figures: RunFigures) -> None:
-    """Replace the file with the metrics of a finished run; an earlier file's last success is kept if it failed.
+    """Replace the file with the metrics of a finished run.
+
+    The last success in the file is kept if the run failed.
 
     The run is over, so an error is only logged.
     """
-    if figures.exit_code != 0:  # read again: another run of the manifest may have succeeded since the start
+    # Read again: another run of the manifest may have succeeded since the start.
+    if figures.exit_code != 0:
         figures.succeeded_at = read_last_success(path, manifest)
     try:
         write_to_textfile(str(path), registry_of(manifest, figures))
@@ -250,14 +319,22 @@ def write_textfile(path: Path, manifest: str, figures: RunFigures) -> None:
 
 
 def read_last_success(path: Path, manifest: str) -> float | None:
-    """Return the time of the last success in a file; None if it has no such time or can't be read."""
+    """Return the time of the last success in a file; None without one, or if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8")
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         logger.warning("the last success is not known: %s can't be read: %s", path, error)
         return None
-    found = [each.value for each in samples if each.name == LAST_SUCCESS and each.labels.get(MANIFEST) == manifest]
-    return found[0] if found and found[0] > 0 else None
+    found = [
+        each.value
+        for each in samples
+        if each.name == LAST_SUCCESS and each.labels.get(MANIFEST) == manifest
+    ]
+    if not found or found[0] <= 0:
+        return None
+    return found[0]

@@ -1,4 +1,4 @@
-"""The metrics of a run, from the moment when its manifest was read until its end, however it ends."""
+"""The metrics of a run, from the reading of its manifest until its end, however it ends."""
 
 # ruff: noqa: PLC0415 - prometheus_client is loaded only by runs that need it
 
@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
@@ -20,13 +26,20 @@ from crucible_batch.runs.parts import ReadRun, RunPart
 from crucible_batch.runs.raised_errors import failure_of
 
 _MOST_TIMES = 2000
-"""Scheduled times among which the longest interval is searched: five years of nights, or a week of five minutes."""
+"""Scheduled times among which the longest interval is searched: five years of nights, or a week of
+five minutes.
+"""
 NOT_A_RUN = frozenset({ExitCode.OK, ExitCode.BUSY})
-"""Exit codes of errors after which nothing was run, because another run is active: its metrics are not replaced."""
+"""Exit codes of errors after which nothing was run, because another run is active: its metrics are
+not replaced.
+"""
 
 
 class TelemetryPart(RunPart):
-    """Measures a run as its request asks. Inside the notifications, so that an unusable directory is notified."""
+    """Measures a run as its request asks.
+
+    Inside the notifications, so that an unusable directory is notified.
+    """
 
     _run: ReadRun
     _opened: ExitStack
@@ -42,7 +55,10 @@ class TelemetryPart(RunPart):
 
 
 def balance_of(head: ReportHead) -> Balance:
-    """Return the credits of a run directory. What a period had left is not a budget that a run should stay below."""
+    """Return the credits of a run directory.
+
+    What a period had left is not a budget that a run should stay below.
+    """
     budget = head.credits.budget if head.period is None else None
     return Balance(budget, head.credits.spent, head.credits.held)
 
@@ -52,7 +68,9 @@ def period_of(head: ReportHead) -> PeriodFigures | None:
     period = head.period
     if period is None:
         return None
-    ends_at = None if period.ends_at is None else datetime.fromisoformat(period.ends_at).timestamp()
+    ends_at = None
+    if period.ends_at is not None:
+        ends_at = datetime.fromisoformat(period.ends_at).timestamp()
     return PeriodFigures(period.account, period.limit, period.spent, period.set_aside, ends_at)
 
 
@@ -60,8 +78,8 @@ def period_of(head: ReportHead) -> PeriodFigures | None:
 def measured(run: ReadRun) -> Iterator[None]:
     """Measure the run in the block. The metrics are written when the block ends.
 
-    Raises ``UserError`` before the block for a directory or an address that can't be used. Errors after
-    that are logged: telemetry never ends a run, nor changes its result.
+    Raises ``UserError`` before the block for a directory or an address that can't be used. Errors
+    after that are logged: telemetry never ends a run, nor changes its result.
     """
     request, manifest = run.request, run.manifest.name
     if request.metrics_textfile is None and request.metrics_listen is None:
@@ -77,7 +95,10 @@ def measured(run: ReadRun) -> Iterator[None]:
         figures.succeeded_at = metrics.read_last_success(path, manifest)
     run.observers.add(figures)
     listen = request.metrics_listen
-    with nullcontext() if listen is None else metrics.serving(listen, manifest, figures):
+    endpoint: AbstractContextManager[object] = nullcontext()
+    if listen is not None:
+        endpoint = metrics.serving(listen, manifest, figures)
+    with endpoint:
         try:
             yield
         except BaseException as error:
@@ -96,11 +117,16 @@ def measured(run: ReadRun) -> Iterator[None]:
 
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with this error."""
-    return int(ExitCode.SIGINT) if isinstance(error, asyncio.CancelledError) else failure_of(error)[1]
+    if isinstance(error, asyncio.CancelledError):
+        return int(ExitCode.SIGINT)
+    _, exit_code = failure_of(error)
+    return exit_code
 
 
 def longest_interval_s(manifest: Manifest, now: float) -> float | None:
-    """Return the longest time between two runs by the manifest's schedule, in seconds; None without a schedule."""
+    """Return the longest time in seconds between two runs by the schedule; None without one."""
     times = manifest.header.times_after(datetime.fromtimestamp(now, UTC))
-    gaps = [(after - before).total_seconds() for before, after in pairwise(islice(times, _MOST_TIMES))]
+    gaps = [
+        (after - before).total_seconds() for before, after in pairwise(islice(times, _MOST_TIMES))
+    ]
     return max(gaps, default=None)

@@ -1,4 +1,4 @@
-"""The viewer over HTTP, on one port of the loopback interface: its server, its routes, and the middleware before them.
+"""The viewer over HTTP, on one port of the loopback interface: server, routes and middleware.
 
 All is read-only except for commands to runs.
 """
@@ -20,7 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,8 +39,10 @@ from crucible_batch.features.view.runs import Runs, ShownRun
 from crucible_batch.option_values import LOOPBACK
 
 HOSTS = (LOOPBACK, "localhost")
-"""Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own. Any port is allowed, since an SSH
-tunnel changes it."""
+"""Allowed ``Host`` names: after DNS rebinding, a foreign page still sends its own.
+
+Any port is allowed, since an SSH tunnel changes it.
+"""
 _METHODS = {"GET", "HEAD"}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -48,17 +56,21 @@ _HEADERS = {
 }
 
 
-def run_viewer(root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None) -> None:
+def run_viewer(
+    root: Path, port: int, on_ready: Callable[[str], None], *, token: str | None
+) -> None:
     """Serve the runs at and below ``root`` until SIGINT or SIGTERM; ``port`` 0 chooses a free one.
 
-    With ``token``, runs take commands from their pages. ``on_ready`` is called with the address once it can be opened.
-    Raises ``UserError`` if the port is in use.
+    With ``token``, runs take commands from their pages. ``on_ready`` is called with the address
+    once it can be opened. Raises ``UserError`` if the port is in use.
     """
     with contextlib.closing(_bind(port)) as listening:
         asyncio.run(_serve(root, listening, on_ready, token))
 
 
-async def _serve(root: Path, listening: socket.socket, on_ready: Callable[[str], None], token: str | None) -> None:
+async def _serve(
+    root: Path, listening: socket.socket, on_ready: Callable[[str], None], token: str | None
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,7 +97,10 @@ def _bind(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, with an event that is set once it listens. It handles no signals: ``should_exit`` ends it."""
+    """Uvicorn's server, with an event that is set once it listens.
+
+    It handles no signals: ``should_exit`` ends it.
+    """
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -96,7 +111,8 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=1,  # an open browser connection must not keep the process alive
+                # An open browser connection must not keep the process alive.
+                timeout_graceful_shutdown=1,
             )
         )
         self.listening = asyncio.Event()
@@ -135,12 +151,19 @@ class _ReadOnly:
         self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_command = scope.get("method") == "POST" and self._posts is not None and scope["path"].startswith(self._posts)
-        if scope["type"] == "http" and scope["method"] not in _METHODS and not is_command:
-            refused = PlainTextResponse("This page only shows.\n", 405, headers={"allow": "GET, HEAD"})
-            await refused(scope, receive, send)
-        else:
+        if self._allows(scope):
             await self._app(scope, receive, send)
+            return
+        refused = PlainTextResponse("This page only shows.\n", 405, headers={"allow": "GET, HEAD"})
+        await refused(scope, receive, send)
+
+    def _allows(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] in _METHODS:
+            return True
+        if self._posts is None or scope["method"] != "POST":
+            return False
+        path: str = scope["path"]
+        return path.startswith(self._posts)
 
 
 class Viewer:
@@ -152,22 +175,36 @@ class Viewer:
 
     async def list(self, _request: Request) -> Response:
         entries = await self._runs.entries()
-        return _html(list_page(entries, self._runs.root, count=self._runs.count, is_controlled=self._is_controlled))
+        return _html(
+            list_page(
+                entries, self._runs.root, count=self._runs.count, is_controlled=self._is_controlled
+            )
+        )
 
     async def list_events(self, _request: Request) -> Response:
-        return StreamingResponse(list_feed(self._runs, self._stopping), media_type="text/event-stream")
+        return StreamingResponse(
+            list_feed(self._runs, self._stopping), media_type="text/event-stream"
+        )
 
     async def page(self, request: Request) -> Response:
         run = await self._run(request)
-        return _html(await run.read(lambda watch: run_page(watch, run.key, is_controlled=self._is_controlled)))
+        return _html(
+            await run.read(
+                lambda watch: run_page(watch, run.key, is_controlled=self._is_controlled)
+            )
+        )
 
     async def data(self, request: Request) -> Response:
         run = await self._run(request)
-        return Response(await run.read(lambda watch: run_data(watch, run.key)), media_type="application/json")
+        return Response(
+            await run.read(lambda watch: run_data(watch, run.key)), media_type="application/json"
+        )
 
     async def events(self, request: Request) -> Response:
         run = await self._run(request)
-        edition, after, commands = (_number(request, name) for name in ("edition", "after", "commands"))
+        edition, after, commands = (
+            _number(request, name) for name in ("edition", "after", "commands")
+        )
         feed = run_feed(run, edition, after, self._stopping, commands=commands)
         return StreamingResponse(feed, media_type="text/event-stream")
 
@@ -175,7 +212,9 @@ class Viewer:
         return await picture(await self._run(request), request.path_params["path"])
 
     async def thumbnail(self, request: Request) -> Response:
-        return await self._thumbnails.answer(await self._run(request), request.path_params["sha256"])
+        return await self._thumbnails.answer(
+            await self._run(request), request.path_params["sha256"]
+        )
 
     async def directory(self, request: Request) -> Path:
         """Return the directory of the run that a request names. Raises ``HTTPException``."""
@@ -206,22 +245,31 @@ def create_app(runs: Runs, stopping: asyncio.Event, token: str | None) -> Starle
         Route("/runs/{key}/{path:path}", viewer.output),
     ]
     if token is not None:
-        routes.append(Route(f"{PATH}{{key}}", ControlRequests(token, viewer.directory).answer, methods=["POST"]))
+        routes.append(
+            Route(
+                f"{PATH}{{key}}", ControlRequests(token, viewer.directory).answer, methods=["POST"]
+            )
+        )
+    posts = None if token is None else PATH
     middleware = [  # the outermost first
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
-        Middleware(_ReadOnly, posts=None if token is None else PATH),
+        Middleware(_ReadOnly, posts=posts),
     ]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={CrucibleBatchError: _unreadable})
+    return Starlette(
+        routes=routes, middleware=middleware, exception_handlers={CrucibleBatchError: _unreadable}
+    )
 
 
 def _html(page: Page) -> Response:
-    return HTMLResponse(page.html, headers={"content-security-policy": f"{page.policy}; frame-ancestors 'none'"})
+    return HTMLResponse(
+        page.html, headers={"content-security-policy": f"{page.policy}; frame-ancestors 'none'"}
+    )
 
 
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
+    if not text.isascii() or not text.isdigit() or len(text) >= 16:
         raise HTTPException(400)
     return int(text)
 

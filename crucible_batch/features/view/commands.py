@@ -26,12 +26,22 @@ def add_to(app: typer.Typer) -> None:
 def view(
     output: CommandOutput,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run's directory, or one with runs up to two levels below it.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A run's directory, or one with runs up to two levels below it."
+        ),
     ] = DEFAULT_DIRECTORY,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")] = 0,
-    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")
+    ] = 0,
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.")
+    ] = False,
     control: Annotated[
-        bool, typer.Option("--control", help="Allow commands to runs, from the page with the printed token only.")
+        bool,
+        typer.Option(
+            "--control", help="Allow commands to runs, from the page with the printed token only."
+        ),
     ] = False,
 ) -> None:
     """Show runs on a local web page, updated live.

@@ -1,8 +1,9 @@
 """Commands to runs from their pages, for users who have the token of this session.
 
-A page of another origin can't set the header with the token without a preflight request, which is refused; it doesn't
-know the token either, nor does another user of this machine. The origin is compared with the host as well, and the host
-with the names of this machine (``app.HOSTS``), which a page has not after DNS rebinding.
+A page of another origin can't set the header with the token without a preflight request, which is
+refused; it doesn't know the token either, nor does another user of this machine. The origin is
+compared with the host as well, and the host with the names of this machine (``app.HOSTS``), which a
+page has not after DNS rebinding.
 """
 
 from __future__ import annotations
@@ -26,14 +27,20 @@ _LONGEST = 16 * 1024
 
 
 class ControlRequests:
-    """The handler of commands. ``directory_of`` returns the run directory of a request; it raises if there is none."""
+    """The handler of commands.
+
+    ``directory_of`` returns the run directory of a request; it raises if there is none.
+    """
 
     def __init__(self, token: str, directory_of: Callable[[Request], Awaitable[Path]]) -> None:
         self._token = token.encode()
         self._directory_of = directory_of
 
     async def answer(self, request: Request) -> Response:
-        """Give the command of a request to the run, and return its answer: ``message``, and ``hint`` if refused."""
+        """Give the command of a request to the run, and return the run's answer.
+
+        The answer has ``message``, and ``hint`` if the command was refused.
+        """
         self._check(request)
         words = await _words(request)
         directory = await self._directory_of(request)
@@ -44,9 +51,11 @@ class ControlRequests:
         return JSONResponse({"message": answer.message})
 
     def _check(self, request: Request) -> None:
-        """Raise ``HTTPException`` unless the request is of a page of this session, and has its token."""
+        """Raise ``HTTPException`` unless the request has the token of this session's pages."""
         headers = request.headers
-        if not secrets.compare_digest(headers.get(HEADER, "").encode("utf-8", "replace"), self._token):
+        if not secrets.compare_digest(
+            headers.get(HEADER, "").encode("utf-8", "replace"), self._token
+        ):
             raise HTTPException(403, "The token of this session is required.\n")
         if headers.get("origin") != f"http://{headers.get('host', '')}":
             raise HTTPException(403, "Commands are taken from the pages of this server only.\n")

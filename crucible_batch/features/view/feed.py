@@ -1,4 +1,4 @@
-"""Server-sent events (HTML, 9.2.5): what changed in a run since its page was made, and changes of the list of runs."""
+"""Server-sent events (HTML, 9.2.5): the changes of a run's page, and of the list of runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def event(kind: str, data: str = "{}") -> str:
 async def run_feed(
     run: ShownRun, edition: int, after: int, stopping: asyncio.Event, *, commands: int
 ) -> AsyncIterator[str]:
-    """Yield ``change`` for each event after ``after``, and each command to the run after the first ``commands``.
+    """Yield ``change`` for each event after ``after``.
 
-    ``replaced`` ends the feed: the page has to load all data again.
+    Also for each command to the run after the first ``commands``. ``replaced`` ends the feed: the
+    page has to load all data again.
 
-    While the run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job ends. Ends with
-    ``gone`` if the journal can no longer be read.
+    While the run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job
+    ends. Ends with ``gone`` if the journal can no longer be read.
     """
     keep_alive, paced_at = _KeepAlive(), time.monotonic()
     yield HELLO
@@ -58,7 +59,10 @@ async def run_feed(
 
 
 async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Yield ``changed`` whenever the list has changed, and once at first, since the page may be out of date."""
+    """Yield ``changed`` whenever the list has changed.
+
+    Also once at first, since the page may be out of date.
+    """
     keep_alive, before = _KeepAlive(), None
     yield HELLO
     while not stopping.is_set():
@@ -69,7 +73,9 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
             yield keep_alive.sent(event("changed"))
         elif keep_alive.is_due():
             yield keep_alive.sent(": still here\n\n")
-        busy = any(entry.snapshot is not None and entry.snapshot.status.running for entry in entries)
+        busy = any(
+            entry.snapshot is not None and entry.snapshot.status.running for entry in entries
+        )
         await _pause(2 * BUSY_S if busy else IDLE_S, stopping)
 
 

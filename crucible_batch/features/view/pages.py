@@ -1,4 +1,4 @@
-"""The list of the runs with their totals, and the page of a run: ``report.html``, which follows the run here."""
+"""The list of the runs with their totals, and the page of a run: a live ``report.html``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from crucible_batch.report.html import (
 from crucible_batch.runs.status import advice_for, codes_never_retried
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
-"""What a page may load besides its own scripts and styles, as directives of its content security policy."""
+"""What a page may load besides its own scripts and styles, as directives of its content security
+policy.
+"""
 KILLED = "process exited unexpectedly (killed?)"
 _LONGEST_NAME = 200
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
@@ -53,40 +55,53 @@ def _read_file(name: str) -> str:
 
 
 def state_text(snapshot: Snapshot) -> str:
-    if (paused := snapshot.status.paused) is not None:
-        return f"paused by {paused.source.by} since {_time(paused.at)}: nothing new is bought"
-    if snapshot.status.running:
+    status = snapshot.status
+    if status.paused is not None:
+        since = _time(status.paused.at)
+        return f"paused by {status.paused.source.by} since {since}: nothing new is bought"
+    if status.running:
         return "running now"
-    if (shards := snapshot.status.shards) is not None:
-        merged = f"{len(shards.allowances) - len(shards.missing)} of {len(shards.allowances)} shards merged"
-        return f"waiting for shards: {merged}"
-    words = KILLED if snapshot.killed else ending(snapshot.status.report)
-    return words if snapshot.status.pruned is None else f"{words}; outputs pruned on {snapshot.status.pruned}"
+    if status.shards is not None:
+        total = len(status.shards.allowances)
+        merged = total - len(status.shards.missing)
+        return f"waiting for shards: {merged} of {total} shards merged"
+    words = KILLED if snapshot.killed else ending(status.report)
+    if status.pruned is not None:
+        words += f"; outputs pruned on {status.pruned}"
+    return words
 
 
 def next_step(snapshot: Snapshot) -> Advice:
     location = shlex.quote(str(snapshot.status.location))
     if snapshot.status.paused is not None:
         resume = f"crucible-batch ctl {location} resume"
-        return Advice("The run is paused: it collects the jobs in flight, and buys nothing. Continue it with:", resume)
+        return Advice(
+            "The run is paused: it collects the jobs in flight, and buys nothing."
+            " Continue it with:",
+            resume,
+        )
     if snapshot.status.running:
         return Advice(
-            "The run is in progress, and this page is updated live. Ctrl-C in the run's terminal stops it cleanly."
+            "The run is in progress, and this page is updated live."
+            " Ctrl-C in the run's terminal stops it cleanly."
         )
     if snapshot.status.shards is not None:
         merge = f"crucible-batch merge {location}"
-        return Advice("The shards of its plan are not merged yet. When all of them have ended:", merge)
+        return Advice(
+            "The shards of its plan are not merged yet. When all of them have ended:", merge
+        )
     if snapshot.status.pruned is not None:
         deleted = f"The outputs were deleted by prune on {snapshot.status.pruned}."
         again = "To download them again, at no cost while the gateway has them:"
         return Advice(f"{deleted} {again}", f"crucible-batch check {location} --fix")
-    said = advice_for(snapshot.status.run_dir, snapshot.status.report)
+    advice = advice_for(snapshot.status.run_dir, snapshot.status.report)
     if snapshot.killed:
         return Advice(
-            "The run's process exited unexpectedly. Completed jobs are not paid for again. Resume with:",
-            said.command,
+            "The run's process exited unexpectedly. Completed jobs are not paid for again."
+            " Resume with:",
+            advice.command,
         )
-    return said
+    return advice
 
 
 def tone_of(snapshot: Snapshot) -> str:
@@ -101,7 +116,10 @@ def _time(at: float) -> str:
 
 
 def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
-    """Return the page of one run; its script follows the run. ``is_controlled``: it can give commands as well."""
+    """Return the page of one run; its script follows the run.
+
+    ``is_controlled``: it can give commands as well.
+    """
     snapshot = watch.look()
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
@@ -127,7 +145,7 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 
 @cache
 def run_assets(is_controlled: bool = False) -> PageAssets:
-    """Join the report's scripts and styles with those that follow a run, and those that give it commands."""
+    """Join the report's scripts and styles with those that follow and control a run."""
     scripts = report_scripts() + _read_file("scripts/live.js")
     if is_controlled:
         scripts = _read_file("scripts/token.js") + scripts + _read_file("scripts/control.js")
@@ -144,7 +162,8 @@ def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
     frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
     cards = Cards(_Served(key))
     jobs = ",".join(cards.cards(rows))
-    return f'{head_json(head, snapshot.status.location, frame)},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
+    opened = head_json(head, snapshot.status.location, frame)
+    return f'{opened},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
 
 
 def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
@@ -161,14 +180,22 @@ def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:
 
 
 def pace(snapshot: Snapshot, now: float) -> Mapping[str, object] | None:
-    """Return the rate of a running run and its estimated time left in seconds, as a page shows them.
+    """Return a run's jobs per minute and its estimated time left in seconds, for its page.
 
-    None while there is none, and in a pause.
+    None if the run is paused or not running, and while there is no estimate.
     """
-    per_min, left = snapshot.pace.per_min(now), snapshot.pace.left(snapshot.status.report.counts.pending, now)
-    if not snapshot.status.running or snapshot.status.paused is not None or per_min is None or left is None:
+    if not snapshot.status.running or snapshot.status.paused is not None:
         return None
-    return {"per_min": per_min, "likely_s": left.likely_s, "low_s": left.low_s, "high_s": left.high_s}
+    per_min = snapshot.pace.per_min(now)
+    left = snapshot.pace.left(snapshot.status.report.counts.pending, now)
+    if per_min is None or left is None:
+        return None
+    return {
+        "per_min": per_min,
+        "likely_s": left.likely_s,
+        "low_s": left.low_s,
+        "high_s": left.high_s,
+    }
 
 
 class _Served:
@@ -182,17 +209,22 @@ class _Served:
     def begin(self, _path: str | Path, _sha256: str) -> Callable[[], Miniature | None]:
         return lambda: None
 
-    def placed(self, _made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
+    def placed(
+        self, _made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]
+    ) -> Thumbnail:
         return Thumbnail(thumbnail_address(self._key, sha256), *shown_size)
 
     def of_input(self, _file: str, _sha256: str) -> Thumbnail:
-        """Return none: only files of the run directory are served, and input images are outside it."""
+        """Return no address: input images are outside the run directory, and not served."""
         return Thumbnail(None, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A run in the template. ``report`` is None if it can't be read; then ``words`` has the reason."""
+    """A run in the template.
+
+    ``report`` is None if it can't be read; then ``words`` has the reason.
+    """
 
     key: str
     name: str
@@ -205,7 +237,10 @@ class _Line:
 
 
 def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_controlled: bool) -> Page:
-    """Return the page that lists the runs; ``count`` is the number of runs including those that are not listed."""
+    """Return the page that lists the runs.
+
+    ``count`` is the number of runs including those that are not listed.
+    """
     templates = environment(__package__)
     templates.filters["credits"] = format_credits
     templates.filters["grouped"] = "{:,}".format
@@ -218,26 +253,44 @@ def list_page(entries: Sequence[RunEntry], root: Path, *, count: int, is_control
 
 @cache
 def _list_assets(is_controlled: bool) -> PageAssets:
-    """Join the scripts and styles of the list. ``is_controlled``: it takes the session's token from its address."""
+    """Join the scripts and styles of the list.
+
+    ``is_controlled``: it takes the session's token from its address.
+    """
     scripts = report_scripts("dom", "theme") + _read_file("scripts/list.js")
     if is_controlled:
         scripts = _read_file("scripts/token.js") + scripts
-    return make_assets(scripts, report_styles("tokens", "page") + _read_file("styles/list.css"), *_SOURCES)
+    return make_assets(
+        scripts, report_styles("tokens", "page") + _read_file("styles/list.css"), *_SOURCES
+    )
 
 
 def name_of(report: ReportHead) -> str:
-    """Return a run's name in the list: that of its manifest, and its run id unless that is ``default``."""
-    name = report.manifest.name + ("" if report.run_id == "default" else f" · {report.run_id}")
-    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+    """Return a run's name in the list: its manifest's, with its run id unless it is the default."""
+    name = report.manifest.name
+    if report.run_id != "default":
+        name += f" · {report.run_id}"
+    if len(name) > _LONGEST_NAME:
+        name = name[:_LONGEST_NAME] + "…"
+    return name
 
 
 def _line(entry: RunEntry, root: Path) -> _Line:
     directory, key, snapshot = entry.run.directory, entry.run.key, entry.snapshot
-    place = directory.relative_to(root).as_posix() if directory != root else directory.name
+    place = directory.name
+    if directory != root:
+        place = directory.relative_to(root).as_posix()
     if snapshot is None:
         return _Line(key, place, "", entry.error or "")
     report = snapshot.status.report
     pictures = [thumbnail_address(key, output.sha256) for output in entry.newest]
     return _Line(
-        key, name_of(report), place, state_text(snapshot), tone_of(snapshot), report, pictures, snapshot.pictures
+        key,
+        name_of(report),
+        place,
+        state_text(snapshot),
+        tone_of(snapshot),
+        report,
+        pictures,
+        snapshot.pictures,
     )

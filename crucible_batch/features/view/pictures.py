@@ -17,7 +17,10 @@ from crucible_batch.report import OutputRow
 from crucible_batch.report.html import miniature_of
 
 _TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif", "image/avif"}
-"""Types that a browser never runs as code. A journal may come from elsewhere, so its types aren't trusted."""
+"""Types that a browser never runs as code.
+
+A journal may come from elsewhere, so its types aren't trusted.
+"""
 _CHUNK_BYTES = 256 * 1024
 _THUMBNAIL_BYTES = 24_000
 _AT_ONCE = 2
@@ -30,13 +33,18 @@ async def picture(run: ShownRun, path: str) -> Response:
     file = await _opened(run, output)
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    kind = output.mime_type if output.mime_type in _TYPES else "application/octet-stream"
+    kind = output.mime_type
+    if kind not in _TYPES:
+        kind = "application/octet-stream"
     headers = {"content-length": str(size), "cache-control": "private, max-age=60"}
     return StreamingResponse(_chunks(file), media_type=kind, headers=headers)
 
 
 class ThumbnailServer:
-    """Makes thumbnails on request, a few at the same time, since reading the runs uses the same threads."""
+    """Makes thumbnails on request.
+
+    It makes only a few at the same time, since reading the runs uses the same threads.
+    """
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -59,7 +67,10 @@ class ThumbnailServer:
 
 
 async def _known(run: ShownRun, find: Callable[[Watch], OutputRow | None]) -> OutputRow:
-    """Find an output; read the run again if necessary, since a page may be newer than the last snapshot."""
+    """Find an output, reading the run again if necessary.
+
+    A page may be newer than the last snapshot.
+    """
     output = await run.read(find)
     if output is None:
         await run.read(Watch.look)
@@ -78,5 +89,7 @@ async def _opened(run: ShownRun, output: OutputRow) -> BinaryIO:
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     with file:
-        while chunk := file.read(_CHUNK_BYTES):
+        chunk = file.read(_CHUNK_BYTES)
+        while chunk:
             yield chunk
+            chunk = file.read(_CHUNK_BYTES)

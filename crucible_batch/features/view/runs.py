@@ -1,4 +1,4 @@
-"""The runs that are shown: searched for at each request of the list, each read by one thread at a time."""
+"""The runs that are shown: found at each request of the list, each read by one thread at a time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from crucible_batch.runs.run_list import RunDirectories, order_of
 
 _JOURNAL = Path(".crucible/journal.sqlite3")
 MOST_LISTED = 500
-"""The number of runs in the list, the newest; the others are counted, and their pages can still be opened."""
+"""The number of runs in the list, the newest; the others are counted, and their pages can still be
+opened.
+"""
 
 
 def find_runs(root: Path) -> Mapping[str, Path]:
-    """Return the run directories at and below ``root``, those whose journals were written last first.
+    """Return the run directories at and below ``root``, the one written last first.
 
-    Links are not followed; unreadable directories are skipped. A key is a digest of the path below ``root``, so that no
-    URL holds a path.
+    Links are not followed; unreadable directories are skipped. A key is a digest of the path below
+    ``root``, so that no URL holds a path.
     """
     directories = RunDirectories.below(root)
     return {_key(path, root): path for path in directories.newest(len(directories.paths))}
 
 
 def _key(path: Path, root: Path) -> str:
-    return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return hashlib.sha256(
+        path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")
+    ).hexdigest()[:12]
 
 
 _PICTURES = 5
@@ -46,6 +50,13 @@ class _CachedSnapshot:
     mark: object
     snapshot: Snapshot
 
+    def is_valid(self, mark: object) -> bool:
+        """Whether the run need not be read again, if ``mark`` is what marks its files now."""
+        if time.monotonic() - self.at < _FRESH_S:
+            return True
+        is_finished = self.snapshot.status.report.exit_code is not None
+        return is_finished and self.mark == mark
+
 
 class ShownRun:
     """A run directory, read for any number of pages."""
@@ -58,15 +69,13 @@ class ShownRun:
         self._cached: _CachedSnapshot | None = None
 
     async def look(self) -> Snapshot:
-        """Return a snapshot, at most ``_FRESH_S`` old while the run changes. Raises as ``Watch`` does."""
+        """Return a snapshot, at most ``_FRESH_S`` old while the run changes.
+
+        Raises as ``Watch`` does.
+        """
         async with self._lock:
             cached, mark = self._cached, _mark(self.directory)
-            is_fresh = cached is not None and time.monotonic() - cached.at < _FRESH_S
-            # A finished run with unchanged files is not read again.
-            is_still = (
-                cached is not None and cached.mark == mark and cached.snapshot.status.report.exit_code is not None
-            )
-            if cached is None or not (is_fresh or is_still):
+            if cached is None or not cached.is_valid(mark):
                 snapshot = await asyncio.to_thread(self._watch.look)
                 cached = self._cached = _CachedSnapshot(time.monotonic(), mark, snapshot)
             return cached.snapshot
@@ -126,15 +135,21 @@ class Runs:
 
     async def _find(self) -> None:
         found = await asyncio.to_thread(find_runs, self.root)
-        self._shown = {key: self._shown.get(key) or ShownRun(key, directory) for key, directory in found.items()}
+        self._shown = {
+            key: self._shown.get(key) or ShownRun(key, directory)
+            for key, directory in found.items()
+        }
 
 
 async def _entry(run: ShownRun) -> RunEntry:
     try:
-        return RunEntry(run, await run.look(), await run.read(lambda watch: watch.newest(_PICTURES)))
+        return RunEntry(
+            run, await run.look(), await run.read(lambda watch: watch.newest(_PICTURES))
+        )
     except CrucibleBatchError as error:
         return RunEntry(run, None, error=error.message)
 
 
 def _order(entry: RunEntry) -> tuple[tuple[bool, float], str]:
-    return order_of(None if entry.snapshot is None else entry.snapshot.status), str(entry.run.directory)
+    status = None if entry.snapshot is None else entry.snapshot.status
+    return order_of(status), str(entry.run.directory)

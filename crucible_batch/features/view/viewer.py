@@ -18,19 +18,30 @@ from crucible_batch.features.view.runs import find_runs
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 
-def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool) -> None:
-    """Serve until Ctrl-C. The address is flushed to stdout immediately. ``outputs/`` need not exist yet."""
-    if not directory.is_dir() and (directory != DEFAULT_DIRECTORY or directory.exists()):
+def serve_view(
+    output: CommandOutput, directory: Path, port: int, *, open_browser: bool, is_controlled: bool
+) -> None:
+    """Serve until Ctrl-C.
+
+    The address is flushed to stdout immediately. ``outputs/`` need not exist yet.
+    """
+    may_be_missing = directory == DEFAULT_DIRECTORY and not directory.exists()
+    if not directory.is_dir() and not may_be_missing:
         raise UserError(
-            f"there is no directory {directory}", hint="choose a directory that contains runs, or start a run first"
+            f"there is no directory {directory}",
+            hint="choose a directory that contains runs, or start a run first",
         )
     runs = find_runs(directory.resolve())
     own = next((key for key, path in runs.items() if path == directory.resolve()), None)
     count = len(runs)
-    token = secrets.token_urlsafe(32) if is_controlled else None
+    token = None
+    if is_controlled:
+        token = secrets.token_urlsafe(32)
 
     def ready(home: str) -> None:
-        url = home if own is None else f"{home}runs/{own}/"
+        url = home
+        if own is not None:
+            url = f"{home}runs/{own}/"
         output.data = {"url": url, "directory": str(directory), "runs": count}
         output.event("serving", url=url, directory=str(directory), runs=count)
         if not output.quiet:
@@ -48,7 +59,8 @@ def serve_view(output: CommandOutput, directory: Path, port: int, *, open_browse
 def _show_token(output: CommandOutput, url: str, token: str) -> None:
     """Show the address with the token of this session.
 
-    It is not given to ``webbrowser``: other users of this machine can see the arguments of its process.
+    It is not given to ``webbrowser``: other users of this machine can see the arguments of its
+    process.
     """
     output.event("control", url=f"{url}#control={token}", token=token)
     say(output.err, "  Runs can be controlled from this address, which is for you alone:")
@@ -57,7 +69,18 @@ def _show_token(output: CommandOutput, url: str, token: str) -> None:
 
 
 def _show_address(output: CommandOutput, url: str, directory: Path, count: int) -> None:
-    found = grouped(count, "run") if count else "no run yet"
-    say(output.out, ("✓ ", "good"), (url, "command"), (f"   {found} in {clean_path(directory)}", "quiet"))
+    found = "no run yet"
+    if count:
+        found = grouped(count, "run")
+    say(
+        output.out,
+        ("✓ ", "good"),
+        (url, "command"),
+        (f"   {found} in {clean_path(directory)}", "quiet"),
+    )
     output.out.file.flush()
-    say_indented(output.err, Text("  "), "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.")
+    say_indented(
+        output.err,
+        Text("  "),
+        "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.",
+    )

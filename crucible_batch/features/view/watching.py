@@ -1,4 +1,4 @@
-"""Watching a run directory while a run writes it: each refresh reads only the new events of the journal."""
+"""Watching a run directory while a run writes it, by reading only new events of the journal."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.runs.status import Status
 
 SENDING = "sending"
-"""The status of a job whose submit has no answer yet: shown as pending during the run, and as unknown after it."""
+"""The status of a job whose submit has no answer yet: shown as pending during the run, and as
+unknown after it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state of a run directory at one moment.
 
-    ``number`` is that of the newest event included. ``edition`` changes if every job may have changed: a run began,
-    perhaps with another plan; a run ended, which gives the reasons why jobs were not started; a run was killed; or the
-    plan was divided into shards.
-    ``pictures`` counts the outputs of all jobs. ``ended_at`` are the end times of the newest run's last jobs, oldest
-    first, in seconds since the epoch; empty unless it is running. ``commands`` counts those given to the newest run.
+    ``number`` is that of the newest event included. ``edition`` changes if every job may have
+    changed: a run began, perhaps with another plan; a run ended, which gives the reasons why jobs
+    were not started; a run was killed; or the plan was divided into shards. ``pictures`` counts the
+    outputs of all jobs. ``ended_at`` are the end times of the newest run's last jobs, oldest first,
+    in seconds since the epoch; empty unless it is running. ``commands`` counts those given to the
+    newest run.
     """
 
     status: Status
@@ -77,9 +80,10 @@ class _JournalCache:
 
 
 class Watch:
-    """A read-only view of one run directory. All methods block, and only one thread at a time may use it.
+    """A read-only view of one run directory.
 
-    The methods raise ``RunDirectoryError`` if no run has begun, and ``JournalError``.
+    All methods block, and only one thread at a time may use it. The methods raise
+    ``RunDirectoryError`` if no run has begun, and ``JournalError``.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -94,22 +98,40 @@ class Watch:
         with Journal.read(self.run_dir) as journal:
             runs = journal.runs()
             if not runs:
-                raise RunDirectoryError("no run has begun here yet", hint="start one: crucible-batch run MANIFEST")
-            # Only a run without an ending can be active, so the lock isn't tested for a finished one.
+                raise RunDirectoryError(
+                    "no run has begun here yet", hint="start one: crucible-batch run MANIFEST"
+                )
+            # Only a run without an ending can be active, so the lock isn't tested for a finished
+            # one.
             self._running = runs[-1].ending is None and is_locked(self.run_dir)
             shards = outstanding_shards(journal)
-            state = 0 if self._running else 1 if shards is not None else 2 if runs[-1].ending is None else 3
+            # A number of its own for each state of each run.
+            if self._running:
+                state = 0
+            elif shards is not None:
+                state = 1
+            elif runs[-1].ending is None:
+                state = 2
+            else:
+                state = 3
             edition = 4 * len(runs) + state
             if self._cache is None or edition != self._edition:
                 self._cache, self._edition = _read(journal, runs), edition
             else:
                 _read_on(journal, self._cache)
-            return self._sight(self._cache, journal, shards)
+            return self._snapshot(self._cache, journal, shards)
 
     def changed(self, *, after: int) -> list[tuple[int, JobRow]]:
-        """Return the jobs with events after the event number ``after``, each with its position in the plan, from 0."""
-        cache = self._looked()
-        late = [(place, one) for place, one in enumerate(cache.jobs) if cache.jobs[one].changed_at > after]
+        """Return the jobs with events after the event number ``after``.
+
+        Each has its position in the plan, from 0.
+        """
+        cache = self._current_cache()
+        late = [
+            (place, one)
+            for place, one in enumerate(cache.jobs)
+            if cache.jobs[one].changed_at > after
+        ]
         if not late:
             return []
         with Journal.read(self.run_dir) as journal:
@@ -118,23 +140,25 @@ class Watch:
 
     def rows(self) -> Iterator[JobRow]:
         """Yield the row of every job, in manifest order."""
-        cache = self._looked()
+        cache = self._current_cache()
         with Journal.read(self.run_dir) as journal:
             for row in build_rows(journal.jobs(cache.run.terms.rule), cache.run.stops):
                 yield self._as_it_goes(row)
 
     def output(self, path: str) -> OutputRow | None:
-        """Return the output that was saved under this path according to the journal; None if there is none."""
-        return self._looked().outputs.get(path)
+        """Return the output that the journal has under this path; None without one."""
+        return self._current_cache().outputs.get(path)
 
     def output_of(self, sha256: str) -> OutputRow | None:
         """Return the output with this digest of its bytes; None if there is none."""
-        return self._looked().pictures.get(sha256)
+        return self._current_cache().pictures.get(sha256)
 
     def open(self, output: OutputRow) -> BinaryIO:
-        """Open an output's file. Raises ``OSError`` if it is not a regular file; links are not followed.
+        """Open an output's file.
 
-        With outputs in an object store it is downloaded. Raises ``UserError`` and ``ObjectStoreError`` as ``store_of``.
+        Raises ``OSError`` if it is not a regular file; links are not followed. With outputs in an
+        object store it is downloaded. Raises ``UserError`` and ``ObjectStoreError`` as
+        ``store_of``.
         """
         if self._store is None:
             self._store = store_of(self.run_dir)
@@ -142,20 +166,23 @@ class Watch:
 
     def newest(self, count: int) -> list[OutputRow]:
         """Return the ``count`` outputs that were saved last, newest first."""
-        outputs = self._looked().outputs.values()
+        outputs = self._current_cache().outputs.values()
         return sorted(outputs, key=lambda output: output.saved_at, reverse=True)[:count]
 
-    def _looked(self) -> _JournalCache:
+    def _current_cache(self) -> _JournalCache:
         if self._cache is None:
             self.look()
         assert self._cache is not None
         return self._cache
 
-    def _sight(self, cache: _JournalCache, journal: Journal, shards: OutstandingShards | None) -> Snapshot:
+    def _snapshot(
+        self, cache: _JournalCache, journal: Journal, shards: OutstandingShards | None
+    ) -> Snapshot:
         tally, commands = Tally(), journal.controls()
         sending = Outcome.PENDING if self._running else Outcome.UNKNOWN
         for known in cache.jobs.values():
-            tally.add(sending if known.status == SENDING else Outcome(known.status), reused=known.reused)
+            outcome = sending if known.status == SENDING else Outcome(known.status)
+            tally.add(outcome, reused=known.reused)
         head = build_head(
             terms=cache.run.terms,
             ending=cache.run.ending,
@@ -164,6 +191,9 @@ class Watch:
             ledger=cache.ledger,
             counts=CountsRow.of(tally),
         )
+        paused = None
+        if self._running:
+            paused = pause_of(commands)
         status = Status(
             self.run_dir,
             self._running,
@@ -171,20 +201,24 @@ class Watch:
             manifest=manifest_of(cache.run.terms),
             changed_at=changed_at_of(cache.run),
             shards=shards,
-            paused=pause_of(commands) if self._running else None,
+            paused=paused,
             pruned=pruned_on(journal),
         )
         pictures = sum(known.pictures for known in cache.jobs.values())
-        return Snapshot(status, self._edition, cache.number, pictures, self._ended_at(cache), len(commands))
+        return Snapshot(
+            status, self._edition, cache.number, pictures, self._ended_at(cache), len(commands)
+        )
 
     def _ended_at(self, cache: _JournalCache) -> tuple[float, ...]:
         if not self._running:
             return ()
         ended = [known.ended_at for known in cache.jobs.values() if known.ended_at is not None]
-        return tuple(sorted(heapq.nlargest(RATE_WINDOW, (at for at in ended if at >= cache.run.started_at))))
+        return tuple(
+            sorted(heapq.nlargest(RATE_WINDOW, (at for at in ended if at >= cache.run.started_at)))
+        )
 
     def _as_it_goes(self, row: JobRow) -> JobRow:
-        """Return the row as pending, without an error, if a submit of the active run has no answer yet."""
+        """Return the row as pending if a submit of the active run has no answer yet."""
         if self._running and _status(row) == SENDING:
             return row.model_copy(update={"status": "pending", "error": None})
         return row
@@ -194,12 +228,15 @@ def _ended_at(row: JobRow) -> float | None:
     """Return when a job succeeded or failed finally; None if it has not."""
     if row.status == "succeeded":
         return max((output.saved_at for output in row.outputs), default=None)
-    return row.attempts[-1].ended_at if row.status == "failed" and row.attempts else None
+    if row.status == "failed" and row.attempts:
+        return row.attempts[-1].ended_at
+    return None
 
 
 def _status(row: JobRow) -> str:
-    is_unanswered = row.error is not None and row.error.code == SUBMIT_UNANSWERED
-    return SENDING if row.status == "unknown" and is_unanswered else row.status
+    if row.status != "unknown" or row.error is None:
+        return row.status
+    return SENDING if row.error.code == SUBMIT_UNANSWERED else row.status
 
 
 def _read(journal: Journal, runs: list[RunRecord]) -> _JournalCache:
@@ -239,6 +276,7 @@ def _note(cache: _JournalCache, identity: str, row: JobRow, number: int) -> None
 
 def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None:
     planned = journal.planned_job(identity)
-    if planned is None:  # another run is replacing the plan right now; the next ``look`` has its edition
+    # Another run is replacing the plan right now; the next ``look`` has its edition.
+    if planned is None:
         return None
     return build_row(planned, journal.job(planned, cache.run.terms.rule), cache.run.stops)

@@ -18,25 +18,29 @@ from crucible_batch.settings import Settings
 
 
 def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) -> None:
-    """Serve one client until it leaves. Raises ``UserError`` for a root that is not a directory, or without the extra.
+    """Serve one client until it leaves.
 
-    The root becomes the working directory. The settings were read before, so no file in it can change them.
+    Raises ``UserError`` for a root that is not a directory, or without the extra. The root becomes
+    the working directory. The settings were read before, so no file in it can change them.
     """
     try:
-        from crucible_batch.features.agents.mcp_server.confinement import Root  # noqa: PLC0415 - an extra
+        # Imported here, since the MCP SDK is an extra.
+        from crucible_batch.features.agents.mcp_server.confinement import Root  # noqa: PLC0415
         from crucible_batch.features.agents.mcp_server.server import serve  # noqa: PLC0415
         from crucible_batch.features.agents.mcp_server.tools import ToolBox  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"mcp", "anyio"}:
             raise
         raise UserError(
-            "agent mcp needs the extra mcp, which isn't installed", hint="install it: pip install 'crucible-batch[mcp]'"
+            "agent mcp needs the extra mcp, which isn't installed",
+            hint="install it: pip install 'crucible-batch[mcp]'",
         ) from None
     try:
         os.chdir(root)
     except OSError as error:
         raise UserError(
-            f"--root {clean_path(root)} can't be used: {error.strerror}", hint="give a directory that exists"
+            f"--root {clean_path(root)} can't be used: {error.strerror}",
+            hint="give a directory that exists",
         ) from error
     hide_key(settings.api_key)
     cap = None if allow_spend is None else SpendCap(allow_spend)

@@ -20,7 +20,10 @@ SendProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 
 
 class ActiveRun:
-    """An observer of a run that can be stopped as by Ctrl-C: the first time, jobs in flight are still collected."""
+    """An observer of a run that can be stopped as by Ctrl-C.
+
+    The first time, jobs in flight are still collected.
+    """
 
     def __init__(self) -> None:
         self.is_stopping = False
@@ -30,7 +33,10 @@ class ActiveRun:
         self._change = anyio.Event()
 
     def began(self, runner: Interruptible) -> None:
-        """Take what stops the run. A stop that was requested before takes effect now: nothing was bought yet."""
+        """Take what stops the run.
+
+        A stop that was requested before takes effect now: nothing was bought yet.
+        """
         self._runner = runner
         if self.is_stopping:
             runner.interrupt(ExitCode.SIGINT)
@@ -45,7 +51,7 @@ class ActiveRun:
         self._is_over = True
 
     async def stop_when_cancelled(self) -> None:
-        """Wait, and stop the run when this task is cancelled, unless it is being stopped or over."""
+        """Wait, and stop the run when this task is cancelled, unless it is stopping or over."""
         try:
             await anyio.sleep_forever()
         finally:
@@ -59,7 +65,10 @@ class ActiveRun:
             self._change.set()
 
     async def report(self, send: SendProgress) -> None:
-        """Report changes to the client until cancelled. Those that come faster than they can be sent are joined."""
+        """Report changes to the client until cancelled.
+
+        Those that come faster than they can be sent are joined.
+        """
         while True:
             await self._change.wait()
             self._change = anyio.Event()

@@ -15,38 +15,55 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 class Root:
-    """A directory, with links resolved. It is the working directory of the process, so results have relative paths."""
+    """A directory, with links resolved.
+
+    It is the working directory of the process, so results have relative paths.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(os.path.realpath(directory))
 
     def inside(self, what: str, given: str) -> Path:
-        """Return a path relative to the root, links resolved. Raises ``UserError`` if it is not inside."""
+        """Return a path relative to the root, links resolved.
+
+        Raises ``UserError`` if it is not inside.
+        """
         if _URL.match(given):
             raise UserError(
-                f"{what} {clean(given, 200)!r} is a URL", hint="only local directories can be used through this server"
+                f"{what} {clean(given, 200)!r} is a URL",
+                hint="only local directories can be used through this server",
             )
         check_path(what, Path(given))
         resolved = Path(os.path.realpath(self.directory / given))
         if not resolved.is_relative_to(self.directory):
             raise UserError(
-                f"{what} {clean(given, 200)!r} is outside of this server's root directory; nothing was read or spent",
-                hint="give a path below the root, without links that lead out of it; --root sets it at the start",
+                f"{what} {clean(given, 200)!r} is outside of this server's root directory;"
+                " nothing was read or spent",
+                hint=(
+                    "give a path below the root, without links that lead out of it;"
+                    " --root sets it at the start"
+                ),
             )
         return resolved.relative_to(self.directory)
 
     def manifest(self, given: str) -> Path:
         """Return the path of a manifest. Raises ``UserError`` if it is not inside, or a saved plan.
 
-        A saved plan names its manifest and run directory itself, and whether files outside are allowed.
+        A saved plan names its manifest and run directory itself, and whether files outside are
+        allowed.
         """
         path = self.inside("the manifest", given)
         if follow_plan(RunRequest(path)).plan is not None:
-            raise UserError(f"{path} is a saved plan", hint="give its manifest; saved plans are run by the command run")
+            raise UserError(
+                f"{path} is a saved plan",
+                hint="give its manifest; saved plans are run by the command run",
+            )
         return path
 
     def check_run_directory(self, request: RunRequest) -> None:
-        """Raise ``UserError`` if the run directory of a request is not inside, ``ManifestError`` for its manifest.
+        """Raise ``UserError`` if the run directory of a request is not inside the root.
+
+        Raises ``ManifestError`` for its manifest.
 
         The default one depends on names in the manifest, and any folder above it may be a link.
         """

@@ -1,4 +1,7 @@
-"""The tools and their arguments. Each tool returns the envelope that its command writes with ``--json``."""
+"""The tools and their arguments.
+
+Each tool returns the envelope that its command writes with ``--json``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,11 @@ from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
 from crucible_batch.core.credits import format_credits
-from crucible_batch.features.agents.mcp_server.active_run import ActiveRun, SendProgress, StoppablePart
+from crucible_batch.features.agents.mcp_server.active_run import (
+    ActiveRun,
+    SendProgress,
+    StoppablePart,
+)
 from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.registry import kind_of, plan_kind_of
@@ -54,16 +61,21 @@ _ESSENTIALS: Any = {
 }
 """The fields of a job that a report has without ``details``, some 90 bytes for each job."""
 LONGEST_TEXT = 2_000
-"""Longer texts, such as prompts, are cut to this many characters, the last of which is an ellipsis."""
+"""Longer texts, such as prompts, are cut to this many characters, the last of which is an ellipsis.
+"""
 
 _Path = Annotated[str, Field(min_length=1, max_length=4000)]
 _Text = Annotated[str, Field(max_length=4000)]
 
 
 def _credits_text(given: object) -> object:
-    """Return a number as decimal text: a float as the shortest text of the same value, which is what was written."""
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return f"{Decimal(str(given)):f}" if is_number else given
+    """Return a number as decimal text.
+
+    A float becomes the shortest text of the same value, which is what was written.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return given
+    return f"{Decimal(str(given)):f}"
 
 
 _Credits = Annotated[
@@ -82,34 +94,47 @@ class Arguments(BaseModel):
 
 class ValidateArguments(Arguments):
     manifest: _Path = Field(description="Path of a YAML manifest below the root directory.")
-    variables: dict[str, _Text] = Field(default_factory=dict, description="Values of template variables.")
+    variables: dict[str, _Text] = Field(
+        default_factory=dict, description="Values of template variables."
+    )
 
 
 class PlanArguments(ValidateArguments):
     budget: _Credits | None = Field(
         default=None,
-        description="Credits that may be spent in the run directory, over all runs in it; a number, or decimal text."
-        " Default: budget.credits of the manifest.",
+        description=(
+            "Credits that may be spent in the run directory, over all runs in it;"
+            " a number, or decimal text. Default: budget.credits of the manifest."
+        ),
     )
     run_dir: _Path | None = Field(
         default=None, description="Run directory below the root. Default: outputs/NAME/RUN_ID."
     )
     run_id: _Text | None = Field(
-        default=None, description="Id of the run. A new id is a new run that pays for all of its jobs again."
+        default=None,
+        description="Id of the run. A new id is a new run that pays for all of its jobs again.",
     )
-    only: list[_Text] = Field(default_factory=list, description="Names or patterns of the jobs to run. Default: all.")
+    only: list[_Text] = Field(
+        default_factory=list, description="Names or patterns of the jobs to run. Default: all."
+    )
     retry_failed: bool = Field(default=False, description="Buy failed jobs again.")
 
 
 class RunArguments(PlanArguments):
-    concurrency: int | None = Field(default=None, ge=1, le=10_000, description="Most jobs in flight. Default: adapted.")
+    concurrency: int | None = Field(
+        default=None, ge=1, le=10_000, description="Most jobs in flight. Default: adapted."
+    )
     deadline_s: float | None = Field(
-        default=None, gt=0, description="Stop after this many seconds; the same call resumes the run."
+        default=None,
+        gt=0,
+        description="Stop after this many seconds; the same call resumes the run.",
     )
 
 
 class StatusArguments(Arguments):
-    run_dir: _Path = Field(description="A run directory below the root, such as outputs/NAME/default.")
+    run_dir: _Path = Field(
+        description="A run directory below the root, such as outputs/NAME/default."
+    )
 
 
 class ReportArguments(StatusArguments):
@@ -119,12 +144,17 @@ class ReportArguments(StatusArguments):
     offset: int = Field(default=0, ge=0, description="Number of jobs to skip.")
     limit: int = Field(default=50, ge=1, le=200, description="Most jobs to return.")
     details: bool = Field(
-        default=False, description="All of each job: prompt, parameters, attempts, checksums. Default: the essentials."
+        default=False,
+        description=(
+            "All of each job: prompt, parameters, attempts, checksums. Default: the essentials."
+        ),
     )
 
 
 class WorkflowsArguments(Arguments):
-    workflow: str | None = Field(default=None, max_length=200, description="Only this workflow. Default: all.")
+    workflow: str | None = Field(
+        default=None, max_length=200, description="Only this workflow. Default: all."
+    )
 
 
 class ExplainArguments(Arguments):
@@ -133,7 +163,10 @@ class ExplainArguments(Arguments):
 
 @dataclass(slots=True)
 class ToolBox:
-    """The tools of one server. ``cap`` is None if it may not spend. The settings don't change while it runs."""
+    """The tools of one server.
+
+    ``cap`` is None if it may not spend. The settings don't change while it runs.
+    """
 
     root: Root
     settings: Settings
@@ -157,7 +190,10 @@ class ToolBox:
         return safe_envelope(output)
 
     async def run(self, given: RunArguments, send: SendProgress) -> Json:
-        """Run a manifest. If the call is cancelled, the run stops buying, and the call ends when the run has."""
+        """Run a manifest.
+
+        If the call is cancelled, the run stops buying, and the call ends when the run has.
+        """
         output, active = _output("run"), ActiveRun()
         with recording(output):
             request = await asyncio.to_thread(self._planned, given)
@@ -189,9 +225,13 @@ class ToolBox:
         output = _output("workflows")
         with recording(output):
             async with connect(self.settings, transport=self.transport) as client:
-                ids = [given.workflow] if given.workflow else await workflow_ids(client)
+                if given.workflow:
+                    ids = [given.workflow]
+                else:
+                    ids = await workflow_ids(client)
                 found: list[Json] = [
-                    workflow_json(each, await metadata_of(client, each)) for each in ids[:MOST_WORKFLOWS]
+                    workflow_json(each, await metadata_of(client, each))
+                    for each in ids[:MOST_WORKFLOWS]
                 ]
             output.data = {"workflows": found, "not_shown": list[Json](ids[MOST_WORKFLOWS:])}
         return safe_envelope(output)
@@ -201,9 +241,13 @@ class ToolBox:
 
     def _planned(self, given: PlanArguments) -> RunRequest:
         """Return the request of a plan or a run, within the root. Blocking."""
+        manifest = self.root.manifest(given.manifest)
+        out_dir = None
+        if given.run_dir is not None:
+            out_dir = self.root.inside("the run directory", given.run_dir)
         request = RunRequest(
-            self.root.manifest(given.manifest),
-            out_dir=None if given.run_dir is None else self.root.inside("the run directory", given.run_dir),
+            manifest,
+            out_dir=out_dir,
             run_id=given.run_id,
             budget=None if given.budget is None else Decimal(given.budget),
             job_filter=JobFilter(tuple(given.only), given.retry_failed),
@@ -215,7 +259,9 @@ class ToolBox:
         self.root.check_run_directory(request)
         return request
 
-    async def _run(self, output: CommandOutput, request: RunRequest, given: RunArguments, active: ActiveRun) -> None:
+    async def _run(
+        self, output: CommandOutput, request: RunRequest, given: RunArguments, active: ActiveRun
+    ) -> None:
         with recording(output):
             result = await run_request(
                 request,
@@ -233,34 +279,54 @@ class ToolBox:
                 notify_option=result.report.notify_option,
             )
             ended = FinishedRun(result, 0.0, None)
-            await asyncio.to_thread(show_run_ending, output, ended, request.job_filter, command=command)
+            await asyncio.to_thread(
+                show_run_ending, output, ended, request.job_filter, command=command
+            )
 
     def _report(self, given: ReportArguments, output: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
         status = read_status(directory)
         rows = (row for row in report_rows(status.run_dir) if given.status in {None, row.status})
         jobs: list[Json] = []
+        fields = None if given.details else _ESSENTIALS
         size, is_more = 0, False
         for row in islice(rows, given.offset, None):
-            if is_more := len(jobs) == given.limit or size > MOST_BYTES:
+            is_more = len(jobs) == given.limit or size > MOST_BYTES
+            if is_more:
                 break
-            fields = None if given.details else _ESSENTIALS
             jobs.append(_safe(row.model_dump(mode="json", exclude_defaults=True, include=fields)))
             size += len(json.dumps(jobs[-1]))
-        next_offset = given.offset + len(jobs) if is_more else None
-        output.data = {**head_json(status.report, directory), "jobs": jobs, "next_offset": next_offset}
+        next_offset = None
+        if is_more:
+            next_offset = given.offset + len(jobs)
+        output.data = {
+            **head_json(status.report, directory),
+            "jobs": jobs,
+            "next_offset": next_offset,
+        }
 
     def _with_cap(self, data: Json) -> Json:
         if self.cap is None or not isinstance(data, dict | None):
             return data
         cap = self.cap
-        figures = {"limit": cap.limit, "spent": cap.spent, "set_aside": cap.set_aside, "left": cap.left}
-        return {**(data or {}), "allow_spend": {name: format_credits(amount) for name, amount in figures.items()}}
+        figures = {
+            "limit": cap.limit,
+            "spent": cap.spent,
+            "set_aside": cap.set_aside,
+            "left": cap.left,
+        }
+        return {
+            **(data or {}),
+            "allow_spend": {name: format_credits(amount) for name, amount in figures.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
-    """A tool: its arguments, its description, and the function that is called. ``spends``: it may buy."""
+    """A tool: its arguments, its description, and the function that is called.
+
+    ``spends``: it may buy.
+    """
 
     arguments: type[Arguments]
     description: str
@@ -272,36 +338,47 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
     """Return the tools that the server offers: ``run`` only if it may spend."""
     entries = {
         "validate": ToolEntry(
-            ValidateArguments, "Check a manifest without the gateway. Spends nothing.", tools.validate
+            ValidateArguments,
+            "Check a manifest without the gateway. Spends nothing.",
+            tools.validate,
         ),
         "plan": ToolEntry(
             PlanArguments,
-            "Show which jobs a run would buy and what they may cost, later stages included (credits.at_most; null if a"
-            " price has no declared maximum). Spends and writes nothing.",
+            "Show which jobs a run would buy and what they may cost, later stages included"
+            " (credits.at_most; null if a price has no declared maximum)."
+            " Spends and writes nothing.",
             tools.plan,
         ),
         "status": ToolEntry(
-            StatusArguments, "Show the progress of a run, or how it ended. Spends nothing.", tools.status
+            StatusArguments,
+            "Show the progress of a run, or how it ended. Spends nothing.",
+            tools.status,
         ),
         "report": ToolEntry(
             ReportArguments,
-            "List the jobs of a run: status, credits, paths of outputs in the run directory, error. next_offset is the"
-            " offset of the next page, or null at the end. Spends nothing.",
+            "List the jobs of a run: status, credits, paths of outputs in the run directory, error."
+            " next_offset is the offset of the next page, or null at the end. Spends nothing.",
             tools.report,
         ),
         "workflows": ToolEntry(
-            WorkflowsArguments, "List the gateway's workflows with their parameters. Spends nothing.", tools.workflows
+            WorkflowsArguments,
+            "List the gateway's workflows with their parameters. Spends nothing.",
+            tools.workflows,
         ),
-        "explain": ToolEntry(ExplainArguments, "Explain an error code, and what to do about it.", tools.explain),
+        "explain": ToolEntry(
+            ExplainArguments, "Explain an error code, and what to do about it.", tools.explain
+        ),
     }
     if tools.cap is not None:
         limit = format_credits(tools.cap.limit)
         entries["run"] = ToolEntry(
             RunArguments,
-            "Buy and save the images of a manifest, within its budget. Call plan first, and ask the user before"
-            f" spending. All runs of this server together may spend {limit} credits: a run whose budget allows more"
-            " than is left of them is refused. The same call resumes a run. Takes as long as the jobs; if it is"
-            " cancelled, those in flight are still collected.",
+            "Buy and save the images of a manifest, within its budget."
+            " Call plan first, and ask the user before spending."
+            f" All runs of this server together may spend {limit} credits:"
+            " a run whose budget allows more than is left of them is refused."
+            " The same call resumes a run. Takes as long as the jobs;"
+            " if it is cancelled, those in flight are still collected.",
             tools.run,
             spends=True,
         )
@@ -326,8 +403,12 @@ async def _in_thread(command: str, body: Callable[[CommandOutput], None]) -> Jso
     return safe_envelope(output)
 
 
-_USER_DECIDES = frozenset({"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING", "REFUND_MISSING"})
-"""The codes whose hints propose to raise a limit or to release credits, which no agent does by itself."""
+_USER_DECIDES = frozenset(
+    {"BUDGET_EXHAUSTED", "CONSENT_NEEDED", "PRICE_ABOVE_CEILING", "REFUND_MISSING"}
+)
+"""The codes whose hints propose to raise a limit or to release credits, which no agent does by
+itself.
+"""
 
 
 def safe_envelope(output: CommandOutput) -> Json:
@@ -336,8 +417,10 @@ def safe_envelope(output: CommandOutput) -> Json:
     if isinstance(found["error"], Mapping):
         found["error"] = _for_agents(found["error"])
     data = found["data"]
-    if isinstance(data, Mapping) and isinstance(stops := data.get("stops"), Mapping):
-        found["data"] = {**data, "stops": {scope: _for_agents(stop) for scope, stop in stops.items()}}
+    stops = data.get("stops") if isinstance(data, Mapping) else None
+    if isinstance(data, Mapping) and isinstance(stops, Mapping):
+        for_agents = {scope: _for_agents(stop) for scope, stop in stops.items()}
+        found["data"] = {**data, "stops": for_agents}
     return _safe(found)
 
 
@@ -354,4 +437,6 @@ def _safe(value: Any) -> Json:
 
 def _safe_text(text: str) -> str:
     safe = redacted(text)
-    return safe if len(safe) <= LONGEST_TEXT else f"{safe[: LONGEST_TEXT - 1]}…"
+    if len(safe) > LONGEST_TEXT:
+        return f"{safe[: LONGEST_TEXT - 1]}…"
+    return safe

@@ -22,12 +22,18 @@ _MOST_CHARACTERS = 998
 """The longest command that Debian's cron accepts."""
 
 
-def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
-    """Return one file with a line for each schedule. With a user, it has the format of ``/etc/cron.d``.
+def export_cron(
+    schedules: Sequence[ScheduledManifest], options: ExportOptions
+) -> list[ExportedFile]:
+    """Return one file with a line for each schedule.
 
-    Raises ``UserError`` if cron would run one at other times: it knows only the time zone of the system.
+    With a user, it has the format of ``/etc/cron.d``. Raises ``UserError`` if cron would run one at
+    other times: it knows only the time zone of the system.
     """
-    lines = [MARK, "# cron mails what a command prints: with --quiet, a few lines if something is wrong."]
+    lines = [
+        MARK,
+        "# cron mails what a command prints: with --quiet, a few lines if something is wrong.",
+    ]
     user = f"{options.user} " if options.user else ""
     for schedule in schedules:
         fields = _fields(schedule, options)
@@ -35,18 +41,26 @@ def export_cron(schedules: Sequence[ScheduledManifest], options: ExportOptions) 
     text = "\n".join(lines) + "\n"
     if options.user:
         return [ExportedFile("crucible-batch", text, ("sudo cp crucible-batch /etc/cron.d/",))]
-    return [ExportedFile("crucible-batch.crontab", text, ("(crontab -l; cat crucible-batch.crontab) | crontab -",))]
+    return [
+        ExportedFile(
+            "crucible-batch.crontab",
+            text,
+            ("(crontab -l; cat crucible-batch.crontab) | crontab -",),
+        )
+    ]
 
 
 def _fields(schedule: ScheduledManifest, options: ExportOptions) -> CronFields:
     moments = [options.now + timedelta(weeks=week) for week in range(104)]  # summer and winter
     zones = (schedule.zone, options.system_zone)
-    ours, of_system = ([moment.astimezone(zone).utcoffset() for moment in moments] for zone in zones)
+    ours, of_system = (
+        [moment.astimezone(zone).utcoffset() for moment in moments] for zone in zones
+    )
     if ours == of_system:
         return fields_of(schedule, "cron")
     raise UserError(
-        f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the time zone of this system,"
-        f" {options.system_zone}",
+        f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the time"
+        f" zone of this system, {options.system_zone}",
         hint="use --to systemd, which knows time zones",
     )
 
@@ -57,7 +71,8 @@ def _command(schedule: ScheduledManifest, options: ExportOptions) -> str:
     command = f"cd {shlex.quote(str(options.directory))} && {shlex.join(words)}".replace("%", "\\%")
     if len(command) > _MOST_CHARACTERS:
         raise UserError(
-            f"{schedule.path}: the command is longer than the {_MOST_CHARACTERS} characters that cron accepts",
+            f"{schedule.path}: the command is longer than"
+            f" the {_MOST_CHARACTERS} characters that cron accepts",
             hint="use shorter paths",
         )
     return command

@@ -27,8 +27,8 @@ _LONGEST_S = 360 * 60
 """The longest time that a job may take on GitHub's own runners."""
 _KEY = "MOLTAZINE_API_KEY"
 
-# An artifact refuses paths with characters that run ids and names of jobs may have, such as a colon, so the outputs are
-# packed.
+# An artifact refuses paths with characters that run ids and names of jobs may have, such as a
+# colon, so the outputs are packed.
 _WORKFLOW = """\
 name: %(name)s
 on:
@@ -79,10 +79,15 @@ jobs:
 """
 
 
-def export_github_actions(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
-    """Return a workflow for each schedule, for the folder ``.github/workflows`` of the manifest's repository.
+def export_github_actions(
+    schedules: Sequence[ScheduledManifest], options: ExportOptions
+) -> list[ExportedFile]:
+    """Return a workflow for each schedule.
 
-    Raises ``UserError`` for a schedule that GitHub has no expression for, or that is due more than every five minutes.
+    Its place is the folder ``.github/workflows`` of the manifest's repository.
+
+    Raises ``UserError`` for a schedule that GitHub has no expression for, or that is due more than
+    every five minutes.
     """
     return [_file(schedule, options) for schedule in schedules]
 
@@ -95,9 +100,10 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     text = _workflow(schedule, options, name, path)
     target = repository / ".github" / "workflows"
     folder = shlex.quote(str(target))
-    copy = () if options.folder == target else (f"mkdir -p {folder}", f"cp {name}.yml {folder}")
-    steps = (*copy, *(f"gh secret set {variable}" for variable in (_KEY, *schedule.variables)))
-    return ExportedFile(f"{name}.yml", f"{MARK}\n{text}", steps)
+    steps = [f"gh secret set {variable}" for variable in (_KEY, *schedule.variables)]
+    if options.folder != target:
+        steps = [f"mkdir -p {folder}", f"cp {name}.yml {folder}", *steps]
+    return ExportedFile(f"{name}.yml", f"{MARK}\n{text}", tuple(steps))
 
 
 def _repository(path: Path) -> Path:
@@ -106,25 +112,33 @@ def _repository(path: Path) -> Path:
         if (folder / ".git").exists():
             return folder
     raise UserError(
-        f"{path} is not in a git repository", hint="export from a clone of the repository with the manifest"
+        f"{path} is not in a git repository",
+        hint="export from a clone of the repository with the manifest",
     )
 
 
 def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> str:
     cron, times = plain_times_of(schedule, options, "GitHub Actions")
     if times.shortest_s < _SHORTEST_S:
-        raise unsupported(schedule, "GitHub Actions", ValueError("its shortest interval is 5 minutes"))
+        raise unsupported(
+            schedule, "GitHub Actions", ValueError("its shortest interval is 5 minutes")
+        )
     deadline_s = min(int(options.deadline_of(schedule)), _LONGEST_S - 2 * TIME_TO_STOP_S)
     limited = dataclasses.replace(options, deadline_s=deadline_s, env_file=None)
     words = run_arguments(schedule, limited, '"$MANIFEST"')
     variables = (_KEY, *schedule.variables)
+    when = f"cron: '{cron}'"
+    if times.zone_name != "UTC":
+        when += f", timezone: {times.zone_name}"
     return _WORKFLOW % {
         "name": name,
-        "when": f"cron: '{cron}'" + ("" if times.zone_name == "UTC" else f", timezone: {times.zone_name}"),
+        "when": when,
         "minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1,
         "version": __version__,
         "outputs": f"outputs/{schedule.name}",
-        "secrets": "\n".join(f"        {variable}: ${{{{ secrets.{variable} }}}}" for variable in variables),
+        "secrets": "\n".join(
+            f"        {variable}: ${{{{ secrets.{variable} }}}}" for variable in variables
+        ),
         "path": json.dumps(path, ensure_ascii=False),  # a JSON text is YAML as well
         "command": f"crucible-batch {' '.join(words)}",
     }

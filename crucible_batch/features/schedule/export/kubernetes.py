@@ -1,4 +1,4 @@
-"""A CronJob of Kubernetes for each schedule, with what it needs: a ConfigMap, and one claim for all outputs."""
+"""A CronJob of Kubernetes for each schedule, with its ConfigMap and one claim for all outputs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ spec:
   resources:
     requests: {storage: 10Gi}
 """
-# Only exit code 5, crashes and evictions are tried again, within the deadline. The user is that of our image, and of
-# any other image that is not run as root.
+# Only exit code 5, crashes and evictions are tried again, within the deadline. The user is that of
+# our image, and of any other image that is not run as root.
 _CRON_JOB = Template("""\
 apiVersion: batch/v1
 kind: CronJob
@@ -109,20 +109,33 @@ _MOUNT = "            - {name: manifest, mountPath: /manifest, readOnly: true}\n
 _VOLUME = "          - name: manifest\n            configMap: {{name: {name}}}\n"
 
 
-def export_kubernetes(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
+def export_kubernetes(
+    schedules: Sequence[ScheduledManifest], options: ExportOptions
+) -> list[ExportedFile]:
     """Return a file with the claim for outputs, and one for each schedule.
 
     Raises ``UserError`` without an image, and for a schedule that Kubernetes has no expression for.
     """
     if options.image is None:
         raise UserError(
-            "--to kubernetes needs a container image with crucible-batch installed", hint="--image REGISTRY/NAME:TAG"
+            "--to kubernetes needs a container image with crucible-batch installed",
+            hint="--image REGISTRY/NAME:TAG",
         )
     env_file = shlex.quote(str(options.env_file or options.directory / ".env"))
-    secret = f"kubectl create secret generic crucible-batch --from-env-file={env_file}   # with MOLTAZINE_API_KEY"
-    options = dataclasses.replace(options, env_file=None)  # the container has the variables of the Secret
+    secret = (
+        f"kubectl create secret generic crucible-batch --from-env-file={env_file}"
+        "   # with MOLTAZINE_API_KEY"
+    )
+    # The container has the variables of the Secret.
+    options = dataclasses.replace(options, env_file=None)
     claim = f"{MARK}\n{_CLAIM}"
-    files = [ExportedFile("crucible-batch-claim.yaml", claim, (secret, "kubectl apply -f crucible-batch-claim.yaml"))]
+    files = [
+        ExportedFile(
+            "crucible-batch-claim.yaml",
+            claim,
+            (secret, "kubectl apply -f crucible-batch-claim.yaml"),
+        )
+    ]
     return files + [_file(schedule, options) for schedule in schedules]
 
 
@@ -131,17 +144,25 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     if schedule.needs_files:
         check_paths([schedule.path.name], "Kubernetes")
         folder = f"/data/manifests/{schedule.name}"
-        before = f"# The manifest reads other files: copy its folder to {folder} in the volume crucible-batch.\n"
+        before = (
+            f"# The manifest reads other files:"
+            f" copy its folder to {folder} in the volume crucible-batch.\n"
+        )
         manifest, mount, volume = f"{folder}/{schedule.path.name}", "", ""
     else:
         before = f"---\n{_config_map(schedule, name)}---\n"
         manifest, mount, volume = "/manifest/manifest.yaml", _MOUNT, _VOLUME.format(name=name)
     job = _cron_job(schedule, options, name, manifest=manifest, mount=mount, volume=volume)
-    return ExportedFile(f"{name}.yaml", f"{MARK}\n{before}{job}", (f"kubectl apply -f {name}.yaml",))
+    return ExportedFile(
+        f"{name}.yaml", f"{MARK}\n{before}{job}", (f"kubectl apply -f {name}.yaml",)
+    )
 
 
 def _resource_name(name: str) -> str:
-    """Return the name of a CronJob (RFC 1123, 52 characters). A changed name ends in a digest, to remain unique."""
+    """Return the name of a CronJob (RFC 1123, 52 characters).
+
+    A changed name ends in a digest, to remain unique.
+    """
     plain = re.sub(r"[^a-z0-9-]", "-", name.lower()).strip("-") or "manifest"
     full = f"crucible-batch-{plain}"
     if plain == name and len(full) <= _LONGEST_NAME:
@@ -154,22 +175,37 @@ def _config_map(schedule: ScheduledManifest, name: str) -> str:
     text = schedule.path.read_text(encoding="utf-8-sig")
     if len(text.encode()) > _MOST_IN_A_CONFIG_MAP:
         raise UserError(
-            f"{schedule.path}: the manifest is too large for a ConfigMap", hint="move its jobs to a table: foreach"
+            f"{schedule.path}: the manifest is too large for a ConfigMap",
+            hint="move its jobs to a table: foreach",
         )
-    data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"manifest.yaml": text}}
+    data = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"manifest.yaml": text},
+    }
     return yaml_text([data])
 
 
 def _cron_job(
-    schedule: ScheduledManifest, options: ExportOptions, name: str, *, manifest: str, mount: str, volume: str
+    schedule: ScheduledManifest,
+    options: ExportOptions,
+    name: str,
+    *,
+    manifest: str,
+    mount: str,
+    volume: str,
 ) -> str:
     cron, times = plain_times_of(schedule, options, "Kubernetes")
     words = [*run_arguments(schedule, options, manifest), "--log-format", "json"]
+    late_s = _LATE_S
+    if schedule.catch_up:
+        late_s = min(86_400, times.shortest_s)
     return _CRON_JOB.substitute(
         name=name,
         cron=cron,
         zone="Etc/UTC" if times.zone_name == "UTC" else times.zone_name,
-        late_s=min(86_400, times.shortest_s) if schedule.catch_up else _LATE_S,
+        late_s=late_s,
         deadline_s=int(options.deadline_of(schedule)) + TIME_TO_STOP_S,
         image=json.dumps(options.image),
         # A JSON text is YAML as well. Kubernetes expands $(NAME).

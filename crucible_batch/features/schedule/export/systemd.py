@@ -57,21 +57,30 @@ WantedBy=timers.target
 """
 
 
-def export_systemd(schedules: Sequence[ScheduledManifest], options: ExportOptions) -> list[ExportedFile]:
+def export_systemd(
+    schedules: Sequence[ScheduledManifest], options: ExportOptions
+) -> list[ExportedFile]:
     """Return two units for each schedule.
 
-    A service never overlaps itself, since its timer does not start what is running. It is started again after exit code
-    5 and after a crash, at most twice before its next time. Raises ``UserError`` as ``times_of`` does.
+    A service never overlaps itself, since its timer does not start what is running. It is started
+    again after exit code 5 and after a crash, at most twice before its next time. Raises
+    ``UserError`` as ``times_of`` does.
     """
     return [file for schedule in schedules for file in _units(schedule, options)]
 
 
 def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[ExportedFile]:
     times = times_of(schedule, options, "systemd")
-    words = [*options.command, *run_arguments(schedule, options, schedule.path), "--log-format", "text"]
+    words = [
+        *options.command,
+        *run_arguments(schedule, options, schedule.path),
+        "--log-format",
+        "text",
+    ]
     directory = str(options.directory)
     check_paths([directory, *words], "systemd")
-    check_paths([directory[-1:]], "systemd", refused=" \\")  # it would be removed, or continue the line
+    # It would be removed, or continue the line.
+    check_paths([directory[-1:]], "systemd", refused=" \\")
     deadline_s = int(options.deadline_of(schedule))
     unit = f"crucible-batch-{schedule.name}"
     limit_s = min(times.shortest_s - 30, _STARTS * (deadline_s + TIME_TO_STOP_S + _RETRY_AFTER_S))
@@ -89,22 +98,34 @@ def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[Exported
     timer = _TIMER.format(
         mark=MARK,
         name=schedule.name,
-        times="\n".join(f"OnCalendar={each}" for each in on_calendar(times.fields, times.zone_name)),
+        times="\n".join(
+            f"OnCalendar={each}" for each in on_calendar(times.fields, times.zone_name)
+        ),
         persistent="true" if schedule.catch_up else "false",
     )
     return [
-        ExportedFile(f"{unit}.service", service, (f"sudo cp {unit}.service {unit}.timer /etc/systemd/system/",)),
         ExportedFile(
-            f"{unit}.timer", timer, ("sudo systemctl daemon-reload", f"sudo systemctl enable --now {unit}.timer")
+            f"{unit}.service",
+            service,
+            (f"sudo cp {unit}.service {unit}.timer /etc/systemd/system/",),
+        ),
+        ExportedFile(
+            f"{unit}.timer",
+            timer,
+            ("sudo systemctl daemon-reload", f"sudo systemctl enable --now {unit}.timer"),
         ),
     ]
 
 
 def _quoted(word: str) -> str:
-    """Quote a word of a command line for systemd, which expands ``%`` and ``$`` (systemd.service(5))."""
+    """Quote a word of a command line for systemd, which expands ``%`` and ``$``.
+
+    The rules are those of systemd.service(5).
+    """
+    if word and all(each.isalnum() or each in "-_./:=,+@" for each in word):
+        return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    is_plain = word and all(each.isalnum() or each in "-_./:=,+@" for each in word)
-    return word if is_plain else f'"{escaped}"'
+    return f'"{escaped}"'
 
 
 def on_calendar(fields: CronFields, zone_name: str) -> tuple[str, ...]:
@@ -114,21 +135,29 @@ def on_calendar(fields: CronFields, zone_name: str) -> tuple[str, ...]:
     """
     months = _list(fields.months, 12)
     hours, minutes = _list(fields.hours, 24), _list(fields.minutes, 60)
-    return tuple(f"{_date(rule, months)} {hours}:{minutes}:00 {zone_name}" for rule in fields.day_rules)
+    return tuple(
+        f"{_date(rule, months)} {hours}:{minutes}:00 {zone_name}" for rule in fields.day_rules
+    )
 
 
 def _date(rule: DayRule, months: str) -> str:
     days = "*" if rule.days is None else _list(rule.days, 31)
     date = f"*-{months}-{days}"
-    return date if rule.weekdays is None else f"{_weekdays(rule.weekdays)} {date}"
+    if rule.weekdays is None:
+        return date
+    return f"{_weekdays(rule.weekdays)} {date}"
 
 
 def _list(values: frozenset[int], count: int) -> str:
     if len(values) == count:
         return "*"
-    return ",".join("..".join(f"{int(end):02}" for end in span.split("..")) for span in spans(values, ".."))
+    return ",".join(
+        "..".join(f"{int(end):02}" for end in span.split("..")) for span in spans(values, "..")
+    )
 
 
 def _weekdays(weekdays: frozenset[int]) -> str:
     positions = ((weekday - 1) % 7 for weekday in weekdays)  # systemd's weeks begin on Monday
-    return ",".join("..".join(_DAYS[int(end)] for end in span.split("..")) for span in spans(positions, ".."))
+    return ",".join(
+        "..".join(_DAYS[int(end)] for end in span.split("..")) for span in spans(positions, "..")
+    )

@@ -1,4 +1,4 @@
-"""What exports have in common: their options, the command, its time limit and times, and the files they write."""
+"""What exports have in common: options, the command with its times and limit, and the files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ MARK = "# Written by `crucible-batch schedule export`"
 """With this begins each file that is written; only such a file is overwritten."""
 DEFAULT_DEADLINE_S = 6 * 3600.0
 TIME_TO_STOP_S = 600
-"""How long after its deadline a run is ended by the scheduler: it has stopped in good order before."""
+"""How long after its deadline the scheduler ends a run that has not stopped by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """The options of an export. Paths are absolute.
 
-    ``directory`` is the working directory of runs, ``command`` the words that start crucible-batch. ``user`` is the
-    account that runs belong to, and ``image`` a container image.
-    ``folder`` is where the files are written, and ``allow_command`` whether runs may run the commands of ``notify``.
+    ``directory`` is the working directory of runs, ``command`` the words that start crucible-batch.
+    ``user`` is the account that runs belong to, and ``image`` a container image. ``folder`` is
+    where the files are written, and ``allow_command`` whether runs may run the commands of
+    ``notify``.
     """
 
     directory: Path
@@ -48,7 +49,7 @@ class ExportOptions:
     allow_command: bool = False
 
     def deadline_of(self, schedule: ScheduledManifest) -> float:
-        """Return the time limit of a run in seconds: that of the option, the manifest, or the default."""
+        """Return the time limit of a run: the option's, else the manifest's, else the default."""
         return self.deadline_s or schedule.deadline_s or DEFAULT_DEADLINE_S
 
 
@@ -63,7 +64,7 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a schedule is due: its fields, the time zone to write them in, and its shortest interval."""
+    """When a schedule is due: its fields, in which time zone, and its shortest interval."""
 
     fields: CronFields
     zone_name: str
@@ -71,16 +72,37 @@ class Times:
 
 
 def own_command() -> tuple[str, ...]:
-    """Return the words that start this installation from any directory: its script, otherwise the interpreter."""
-    places = (sysconfig.get_path("scripts"), os.path.dirname(sys.executable), os.environ.get("PATH", ""))  # noqa: PTH120 - text
+    """Return the words that start this installation from any directory.
+
+    They are the path of its script or, if there is no script, the interpreter and the module.
+    """
+    places = (
+        sysconfig.get_path("scripts"),
+        os.path.dirname(sys.executable),  # noqa: PTH120 - text
+        os.environ.get("PATH", ""),
+    )
     found = shutil.which("crucible-batch", path=os.pathsep.join(places))
-    # The link is what stays when its target is updated.
-    return (os.path.abspath(found),) if found else (sys.executable, "-m", "crucible_batch")  # noqa: PTH100
+    if not found:
+        return (sys.executable, "-m", "crucible_batch")
+    # Links are not followed: the link is what stays when its target is updated.
+    return (os.path.abspath(found),)  # noqa: PTH100
 
 
-def run_arguments(schedule: ScheduledManifest, options: ExportOptions, manifest: str | Path) -> list[str]:
-    """Return the arguments of ``crucible-batch`` for one run of a schedule, which catches up as the manifest has it."""
-    words = ["run", str(manifest), "--if-running", "skip", "--deadline", deadline_text(options.deadline_of(schedule))]
+def run_arguments(
+    schedule: ScheduledManifest, options: ExportOptions, manifest: str | Path
+) -> list[str]:
+    """Return the arguments of ``crucible-batch`` for one run of a schedule.
+
+    Without ``--catch-up``, so that as many runs are caught up as the manifest has.
+    """
+    words = [
+        "run",
+        str(manifest),
+        "--if-running",
+        "skip",
+        "--deadline",
+        deadline_text(options.deadline_of(schedule)),
+    ]
     if options.env_file is not None:
         words += ["--env-file", str(options.env_file)]
     if schedule.has_command and options.allow_command:
@@ -98,12 +120,22 @@ def deadline_text(duration_s: float) -> str:
 
 
 def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> Times:
-    """Return when a schedule is due. Raises ``UserError`` as ``fields_of`` does. ``what`` names the scheduler."""
-    return Times(fields_of(schedule, what), schedule.zone_name, shortest_interval(schedule, options.now))
+    """Return when a schedule is due.
+
+    Raises ``UserError`` as ``fields_of`` does. ``what`` names the scheduler.
+    """
+    return Times(
+        fields_of(schedule, what), schedule.zone_name, shortest_interval(schedule, options.now)
+    )
 
 
-def plain_times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> tuple[str, Times]:
-    """Return a cron expression that every cron reads in the same way, and its times. Raises as ``times_of``."""
+def plain_times_of(
+    schedule: ScheduledManifest, options: ExportOptions, what: str
+) -> tuple[str, Times]:
+    """Return a cron expression that every cron reads in the same way, and its times.
+
+    Raises as ``times_of``.
+    """
     times = times_of(schedule, options, what)
     try:
         return " ".join(plain_fields(times.fields)), times
@@ -112,7 +144,10 @@ def plain_times_of(schedule: ScheduledManifest, options: ExportOptions, what: st
 
 
 def fields_of(schedule: ScheduledManifest, what: str) -> CronFields:
-    """Return the fields of a schedule. Raises ``UserError`` for one that only CronSim understands."""
+    """Return the fields of a schedule.
+
+    Raises ``UserError`` for one that only CronSim understands.
+    """
     try:
         return read_fields(schedule.cron)
     except ValueError as error:
@@ -128,16 +163,19 @@ def unsupported(schedule: ScheduledManifest, what: str, error: ValueError) -> Us
 
 
 def shortest_interval(schedule: ScheduledManifest, now: datetime) -> int:
-    """Return the shortest time between two of the next 400 times in seconds; a day if there is only one."""
+    """Return the shortest time between two of the next 400 times, in seconds.
+
+    It is a day if there is only one time.
+    """
     times = [moment for moment, _ in zip(schedule.times_after(now), range(400), strict=False)]
     gaps = [int((later - earlier).total_seconds()) for earlier, later in itertools.pairwise(times)]
     return min(gaps, default=86_400)
 
 
 def check_paths(paths: Sequence[str], what: str, refused: str = "") -> None:
-    """Raise ``UserError`` for a path that can't be written in a file: control characters, bytes that are not UTF-8.
+    """Raise ``UserError`` for a path that can't be written in a file.
 
-    ``refused`` are further characters.
+    Such a path has control characters, bytes that are not UTF-8, or one of ``refused``.
     """
     for path in paths:
         faults = [each for each in path if not each.isprintable() or each in refused]
@@ -153,7 +191,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    )
 
 
 _Dumper.add_representer(str, _text)

@@ -16,7 +16,9 @@ from crucible_batch.features.schedule.export.systemd import export_systemd
 from crucible_batch.features.schedule.export.target import MARK, ExportedFile, ExportOptions
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
-_EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], list[ExportedFile]]] = {
+_EXPORTS: Mapping[
+    str, Callable[[Sequence[ScheduledManifest], ExportOptions], list[ExportedFile]]
+] = {
     "cron": export_cron,
     "systemd": export_systemd,
     "kubernetes": export_kubernetes,
@@ -24,11 +26,19 @@ _EXPORTS: Mapping[str, Callable[[Sequence[ScheduledManifest], ExportOptions], li
 }
 
 
-def export(schedules: Sequence[ScheduledManifest], to: str, options: ExportOptions) -> list[ExportedFile]:
-    """Return the files for a scheduler. Raises ``UserError`` for a manifest that it can't run as scheduled."""
+def export(
+    schedules: Sequence[ScheduledManifest], to: str, options: ExportOptions
+) -> list[ExportedFile]:
+    """Return the files for a scheduler.
+
+    Raises ``UserError`` for a manifest that it can't run as scheduled.
+    """
     _check_schedules(schedules, options)
     # Links are not followed.
-    absolute = [dataclasses.replace(each, path=Path(os.path.abspath(each.path))) for each in schedules]  # noqa: PTH100 - links stay
+    absolute = [
+        dataclasses.replace(each, path=Path(os.path.abspath(each.path)))  # noqa: PTH100
+        for each in schedules
+    ]
     return _EXPORTS[to](absolute, options)
 
 
@@ -37,7 +47,8 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
     for schedule in schedules:
         if not schedule.has_budget:
             raise UserError(
-                f"{schedule.path}: the manifest has no budget, and without a terminal a run needs one",
+                f"{schedule.path}: the manifest has no budget,"
+                " and without a terminal a run needs one",
                 hint="set budget.credits in the manifest",
             )
         if schedule.catch_up and not schedule.is_dated:
@@ -55,7 +66,8 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
         other = names.setdefault(schedule.name.lower(), schedule.path)
         if other != schedule.path:
             raise UserError(
-                f"{schedule.path} and {other} have the same name, {schedule.name}, and would share files",
+                f"{schedule.path} and {other} have the same name, {schedule.name},"
+                " and would share files",
                 hint="give each manifest its own name",
             )
 
@@ -63,7 +75,8 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
 def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool) -> list[Path]:
     """Write the files into a folder, which is created, and return their paths.
 
-    Raises ``UserError``, before any is written, if one would overwrite a file that was not exported.
+    Raises ``UserError``, before any is written, if one would overwrite a file that was not
+    exported.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / file.name for file in files]
