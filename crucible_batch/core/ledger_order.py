@@ -1,13 +1,12 @@
 """The order of the ledger's entries that have one time, such as one that is cut to the second.
 
-The gateway lists its newest entries, and the contract doesn't define which end of the list is the newest. Evidence:
+The gateway lists its newest entries, and the contract doesn't define which end of the list is the newest. The times
+show it, unless all are equal or some are in another order. The reservation of a job is older than its charge and its
+refund: a list that has them of one time in the other order doesn't order entries of one time.
 
-    entries of different times             the earlier time is that of the older entry
-    a job's entries of one time            its reservation is older than its charge and its refund
-
-Without any, or if it is contradictory, the list has no known order. Otherwise each entry gets a place: a number that is
-higher than that of any older entry, in this list and in those before. It is kept with the entry, so it is known after a
-restart, and once the entry is not listed any more.
+Where the order is known, each entry gets a place: a number that is higher than that of any older entry, in this list
+and in those before. It is kept with the entry, so it is known after a restart, and once the entry is not listed any
+more.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ def with_places(entries: Sequence[LedgerEntry], known: Mapping[str, int | None],
 
 def _oldest_first(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
     """Return the entries of a list in their order; none if the list doesn't show it."""
-    signs = {*_signs_of_times(entries), *_signs_of_reservations(entries)}
-    if len(signs) != 1:
+    signs = {*_signs_of_times(entries)}
+    if len(signs) != 1 or not signs.issuperset(_signs_of_reservations(entries)):
         return ()
     return entries if signs == {True} else entries[::-1]
 

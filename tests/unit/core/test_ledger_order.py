@@ -56,32 +56,39 @@ def test_times_show_which_end_of_a_list_is_the_newest(
 
 
 @each_case(
-    "entries, expected",
+    "entries, is_known",
     [
-        (of_job("rcb"), UP),
-        (of_job("rbc"), UP),
-        (of_job("bcr"), DOWN),
-        (of_job("rcb", at=None), UP),
-        (of_job("rrb"), UP),
+        (of_job("rcb"), True),
+        (of_job("rbc"), True),
+        (of_job("rrb"), True),
         # a further reservation, or one whose beginning is not listed
-        (of_job("rbr"), UNKNOWN),
-        (of_job("cbb"), UNKNOWN),
-        # of several jobs
-        ([*of_job("rc"), *of_job("r", job_id=OWL)], UP),
-        ([*of_job("rc"), *of_job("br", job_id=OWL)], [None] * 4),
-        ([*of_job("r"), *of_job("cb", job_id=OWL)], UNKNOWN),
+        (of_job("rbr"), True),
+        (of_job("cbb"), True),
+        # the opposite order
+        (of_job("bcr"), False),
+        (of_job("br"), False),
+        ([*of_job("rc"), *of_job("br", job_id=OWL)], False),
+        # of different jobs
+        ([*of_job("bc"), *of_job("r", job_id=OWL)], True),
         # a job is named in a text
-        ([entry("a", 1.0, "reserve", text=f"job {FOX}"), entry("b", 1.0, "refund", text=f"of {FOX}")], [11, 12]),
-        ([entry("a", 1.0, "reserve", text="job"), entry("b", 1.0, "refund", text="job")], [None, None]),
-        # against the times: the gateway doesn't order entries of one time
-        ([entry("x", 0.0), *of_job("br")], UNKNOWN),
-        ([*of_job("rb"), entry("x", 0.0)], UNKNOWN),
+        ([entry("a", 1.0, "refund", text=f"of {FOX}"), entry("b", 1.0, "reserve", text=f"job {FOX}")], False),
+        ([entry("a", 1.0, "refund", text="job"), entry("b", 1.0, "reserve", text="job")], True),
         # not of one time: the list may be in the order in which they were booked
-        ([of_job("b", at=1.0)[0], of_job("cr", at=2.0)[1]], [11, 12]),
+        ([of_job("b", at=1.0)[0], of_job("cr", at=2.0)[1]], True),
     ],
 )
-def test_so_do_the_reservations_of_jobs(entries: Sequence[LedgerEntry], expected: Sequence[int | None]) -> None:
-    assert places(entries) == expected
+def test_a_list_with_a_reservation_after_a_refund_of_its_time_has_no_order(
+    entries: Sequence[LedgerEntry], is_known: bool
+) -> None:
+    count = len(entries) + 1
+    oldest_first = [entry("x", 0.0), *entries]
+    assert places(oldest_first) == ([*range(11, 11 + count)] if is_known else [None] * count)
+    assert places(oldest_first[::-1]) == ([*range(10 + count, 10, -1)] if is_known else [None] * count)
+
+
+def test_without_different_times_reservations_show_no_order() -> None:
+    """They may be further ones, whose first is not listed any more."""
+    assert places(of_job("rcb")) == places(of_job("bcr")) == UNKNOWN
 
 
 @each_case(
